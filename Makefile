@@ -1,0 +1,7 @@
+# Each verb is one command of tasks.py; `make help` lists them. make PYTHON=python3.12 VERB picks the interpreter.
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint types notebooks docs env soak lock
+help demo test lint types notebooks docs env soak lock:
+	@$(PYTHON) tasks.py $@

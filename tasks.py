@@ -1,0 +1,327 @@
+"""The project's verbs, as plain Python: `make test` and `python3 tasks.py test` are the same thing.
+
+Each verb first makes the environment it needs, `.venv`, and keeps it for as long as `pyproject.toml` and
+`constraints.txt` stay as they are. Only the standard library is used, and nothing newer than Python
+3.8, so that an old `python3` can still look for a newer one, or say what to do.
+
+Law: the stamp in `.venv` is written last. What was interrupted half-way says so and is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+if sys.platform != "win32":
+    import fcntl
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / ".made-by-tasks"
+CONSTRAINTS = ROOT / "constraints.txt"
+PYPROJECT = ROOT / "pyproject.toml"
+UNFINISHED = "unfinished"
+OLDEST = (3, 11)
+# Tried in this order when the running Python is too old: those the classifiers name first.
+MINORS = (13, 12, 11, 14, 15, 16)
+
+
+class Verb(NamedTuple):
+    """One row of the table at the end of this file."""
+
+    run: Callable[[], None]
+    help: str
+
+
+# --- running commands ---------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Speak between the lines of the tools, in order with them."""
+    print(text, flush=True)
+
+
+def run(command: list[str]) -> int:
+    """Run a command in the project's folder and give its exit code, 128 + n for signal n.
+
+    Ctrl-C reaches the child too; it is waited for, so that it can tidy up (the demo cancels what it started).
+    """
+    unwanted = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
+    environ = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environ.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_USER="0")
+    process = subprocess.Popen(command, cwd=str(ROOT), env=environ)
+    while True:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            continue
+        return code if code >= 0 else 128 - code
+
+
+def must(command: list[str], what: str) -> None:
+    """Run a command that the rest depends on."""
+    code = run(command)
+    if code:
+        raise SystemExit(f"tasks.py: {what} failed (exit code {code}); the lines above say why.")
+
+
+def python(venv: Path = VENV) -> str:
+    """Give the Python inside an environment."""
+    return str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def module(*words: str) -> list[str]:
+    """Spell a command of a tool inside the environment."""
+    return [python(), "-m", *words]
+
+
+def each(steps: dict[str, list[str]]) -> None:
+    """Run all the steps, the later ones too when one fails, and end with one line on each."""
+    results: list[tuple[str, int, float]] = []
+    for name, command in steps.items():
+        say(f"\n--- {name}")
+        began = time.monotonic()
+        results.append((name, run(command), time.monotonic() - began))
+    say("")
+    for name, code, seconds in results:
+        outcome = f"FAILED (exit code {code})" if code else "ok"
+        say(f"{name:<12} {outcome:<24} {seconds:6.1f} s")
+    if any(code for _, code, _ in results):
+        raise SystemExit(1)
+
+
+# --- the environment ----------------------------------------------------------------------------------------
+
+
+def version_of(executable: str) -> tuple[int, ...]:
+    """Give the version of a Python, () where it does not run (a pyenv shim may exist and refuse)."""
+    command = [executable, "-c", "import sys; print(*sys.version_info[:2])"]
+    try:
+        printed = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(int(part) for part in printed.split())
+
+
+def find_python(exactly: tuple[int, ...] = ()) -> str:
+    """Find a Python that is new enough, the running one first; "" if there is none."""
+
+    def suits(version: tuple[int, ...]) -> bool:
+        return version == exactly if exactly else version >= OLDEST
+
+    if suits(sys.version_info[:2]):
+        # Not the one inside .venv, which may be about to be removed.
+        return str(getattr(sys, "_base_executable", "") or sys.executable)
+    names = [f"python3.{minor}" for minor in MINORS] + ["python3", "python"]
+    found = (path for path in map(shutil.which, names) if path)
+    return next((path for path in found if suits(version_of(path))), "")
+
+
+def no_python(wanted: str) -> SystemExit:
+    """Say what to do where no Python fits."""
+    return SystemExit(
+        f"tasks.py: this needs Python {wanted}. It was started by Python {sys.version.split()[0]},\n"
+        "and none that fits is on the PATH. Install one (apt install python3.11 python3.11-venv,\n"
+        "brew install python@3.13, or from python.org) or uv, which brings its own, and try again.\n"
+        "One that is not on the PATH can be named: make PYTHON=/where/it/is/python3.13 test,\n"
+        "or /where/it/is/python3.13 tasks.py test."
+    )
+
+
+def create() -> None:
+    """Make an empty `.venv` in place of a broken or half-made one."""
+    if VENV.exists():
+        shutil.rmtree(str(VENV))
+    chosen, uv = find_python(), shutil.which("uv")
+    # --seed: the packaging check and `pip list` need a pip inside.
+    if uv and run([uv, "venv", "--quiet", "--seed", "--python", chosen or ">=3.11", str(VENV)]) == 0:
+        return
+    if not chosen:
+        raise no_python("3.11 or newer")
+    if VENV.exists():
+        shutil.rmtree(str(VENV))
+    must([chosen, "-m", "venv", str(VENV)], "making .venv")
+
+
+def install() -> None:
+    """Install the project, editable, and all that its verbs need, at the locked versions."""
+    wanted = ["--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}[dev]"]
+    uv = shutil.which("uv")
+    if uv and run([uv, "pip", "install", "--quiet", "--python", python(), *wanted]) == 0:
+        return
+    if uv:
+        say("tasks.py: uv could not install this; trying pip, which may know a mirror that uv does not.")
+    quiet = ["-qq", "--progress-bar", "off"]  # twice quiet: errors only
+    must(module("pip", "install", *quiet, *wanted), "installing the dependencies")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let one process at a time make the environment; the lock ends with the process, however it ends."""
+    with PYPROJECT.open("rb") as file:
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def digest() -> str:
+    """Sum up what the environment is made from; the folder too, which an editable install records."""
+    made_from = hashlib.sha256()
+    for part in (str(ROOT).encode(), PYPROJECT.read_bytes(), CONSTRAINTS.read_bytes()):
+        made_from.update(hashlib.sha256(part).digest())
+    return made_from.hexdigest()
+
+
+def env() -> None:
+    """Make `.venv`, or keep the one that is up to date."""
+    with alone():
+        wanted = digest()
+        state = STAMP.read_text(encoding="ascii") if STAMP.exists() else ""
+        works = version_of(python()) >= OLDEST
+        if state == wanted and works:
+            return
+        say("tasks.py: making .venv (the first time takes a minute or two)")
+        began = time.monotonic()
+        if state == UNFINISHED or not works:
+            create()
+        STAMP.write_text(UNFINISHED, encoding="ascii")
+        install()
+        STAMP.write_text(wanted, encoding="ascii")
+        say(f"tasks.py: .venv is ready after {time.monotonic() - began:.0f} s")
+
+
+# --- the verbs ----------------------------------------------------------------------------------------------
+
+
+def lint_steps() -> dict[str, list[str]]:
+    """Ruff's two halves."""
+    return {
+        "ruff check": module("ruff", "check", "--output-format", "concise", "."),
+        "ruff format": module("ruff", "format", "--check", "."),
+    }
+
+
+def lint() -> None:
+    """Ruff."""
+    env()
+    each(lint_steps())
+
+
+def types() -> None:
+    """Mypy; what it reads is said in pyproject.toml."""
+    env()
+    each({"mypy": module("mypy")})
+
+
+def test() -> None:
+    """Run everything that must hold before a change lands."""
+    env()
+    steps = lint_steps()
+    steps["mypy"] = module("mypy")
+    steps["pytest"] = module("pytest")
+    steps["packaging"] = [python(), str(Path("tests") / "packaging" / "check.py")]
+    each(steps)
+
+
+def demo() -> None:
+    """Run the demo; LIVE=1 and YES=1 reach it through the environment."""
+    env()
+    code = run(module("demo"))
+    if code:
+        raise SystemExit(code)
+
+
+def soak() -> None:
+    """Kill agents at fifty points and resume them; `make test` does it at fifteen."""
+    env()
+    os.environ["SOAK_ROUNDS"] = "10"
+    code = run(module("pytest", str(Path("tests") / "langchain" / "tools" / "test_crash.py")))
+    if code:
+        raise SystemExit(code)
+
+
+def notebooks() -> None:
+    """Run the notebooks on the sandbox, and store their outputs in them."""
+    env()
+    must([python(), str(Path("tests") / "notebooks" / "run.py")], "running the notebooks")
+
+
+def docs() -> None:
+    """Build the documentation in site/; a warning is an error."""
+    env()
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement of the theme's
+    must(module("mkdocs", "build", "--strict", "--quiet"), "building the documentation")
+    say("The documentation is in site/index.html.")
+
+
+def lock() -> None:
+    """Resolve all of [dev] and [ray] with plain pip in an empty environment and write down the versions."""
+    oldest = find_python(exactly=OLDEST)
+    if not oldest:
+        raise no_python("3.11 exactly, so that the locked versions suit every Python from there on")
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh, report = Path(temporary) / "venv", Path(temporary) / "report.json"
+        must([oldest, "-m", "venv", str(fresh)], "making a fresh environment")
+        resolve = [python(fresh), "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed"]
+        must([*resolve, "--report", str(report), f"{ROOT}[dev,ray]"], "resolving the dependencies")
+        found = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
+    versions = {re.sub(r"[-_.]+", "-", item["name"]).lower(): item["version"] for item in found}
+    del versions["rockai-integrations"]
+    lines = [
+        "# The versions this project is developed and tested with: all of [dev,ray], resolved by plain pip.",
+        f"# Written by `python3 tasks.py lock` with Python {OLDEST[0]}.{OLDEST[1]} on {sys.platform}.",
+        *(f"{name}=={version}" for name, version in sorted(versions.items())),
+    ]
+    CONSTRAINTS.write_text("\n".join(lines) + "\n", encoding="ascii")
+    say(f"constraints.txt: {len(versions)} versions")
+
+
+def show_help() -> None:
+    """Print the table of verbs."""
+    say("make VERB, or python3 tasks.py VERB (the same thing, on Windows too):\n")
+    for name, verb in VERBS.items():
+        say(f"  {name:<10} {verb.help}")
+
+
+# A new verb is one function, one row here, and its name in the Makefile.
+VERBS = {
+    "help": Verb(show_help, "this list"),
+    "demo": Verb(demo, "the main job on a local sandbox; LIVE=1 for the real service (YES=1: do not ask)"),
+    "test": Verb(test, "all checks: ruff, mypy, pytest, and the wheel installed once per extra"),
+    "lint": Verb(lint, "ruff check and ruff format --check"),
+    "types": Verb(types, "mypy --strict"),
+    "notebooks": Verb(notebooks, "run the notebooks on the sandbox and store their outputs"),
+    "docs": Verb(docs, "build the documentation in site/, warnings are errors"),
+    "env": Verb(env, "make or bring up to date the environment, .venv (each verb does so by itself)"),
+    "soak": Verb(soak, "kill durable agents fifty times, resume them, and count what was started"),
+    "lock": Verb(lock, "write constraints.txt anew from pyproject.toml"),
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Carry out verbs in turn; NAME=VALUE goes to the environment, as with make."""
+    verbs = [word for word in arguments if "=" not in word] or ["help"]
+    unknown = [word for word in verbs if word not in VERBS]
+    if unknown:
+        raise SystemExit(f"tasks.py: no verb {unknown[0]!r}; there are: {', '.join(VERBS)}.")
+    for name, _, value in (word.partition("=") for word in arguments if "=" in word):
+        os.environ[name] = value
+    for word in verbs:
+        VERBS[word].run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,89 @@
+"""What every test can rely on: a clean environment, and a machine with no network but its own loopback."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SAMPLES = Path(__file__).parent / "samples"
+
+# Settings of the person at the keyboard, which would change what a test sees or send its traces away.
+LEAKY_PREFIXES = ("ROCKAI_", "LANGSMITH_", "LANGCHAIN_")
+LEAKY_NAMES = {"ROCK_API_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+
+
+def _leaky_names() -> list[str]:
+    upper = {name: name.upper() for name in os.environ}
+    return [name for name, up in upper.items() if up in LEAKY_NAMES or up.startswith(LEAKY_PREFIXES)]
+
+
+# At once too, for what is read while modules are imported or by a fixture of the whole session.
+for _name in _leaky_names():
+    del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in _leaky_names():
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def samples():
+    """The folder of recorded bytes."""
+    return SAMPLES
+
+
+class NetworkForbiddenError(OSError):
+    """A test tried to leave the machine. An OSError, so that the code under test closes its sockets."""
+
+
+_attempts: list[str] = []
+
+
+def _is_local(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def _forbids(event: str, args: tuple[Any, ...]) -> str:
+    """Give what is wrong with an audit event, "" if nothing is."""
+    if event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
+        address = args[1]  # (host, port, …) in the internet families; a path for a Unix socket
+        if isinstance(address, tuple) and isinstance(address[0], str | bytes) and not _is_local(address[0]):
+            return f"{event} to {address[0]!r}, port {address[1]}"
+    elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
+        host = args[0]
+        if host and not _is_local(host):
+            try:
+                ipaddress.ip_address(host)  # a number needs no name server
+            except ValueError:
+                return f"{event} for {host!r}"
+    return ""
+
+
+def _guard(event: str, args: tuple[Any, ...]) -> None:
+    # An audit hook sees what asyncio, threads and C code do; it can never be taken out again.
+    if event.startswith("socket.") and (attempt := _forbids(event, args)):
+        _attempts.append(attempt)
+        raise NetworkForbiddenError(f"{attempt}: tests reach 127.0.0.1 only; use the sandbox or a fake")
+
+
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def forbidden_attempts():
+    """The attempts to leave the machine in this test, which fails by them even if the error was caught."""
+    _attempts.clear()
+    yield _attempts
+    if _attempts:  # code under test may have retried, translated or swallowed the error
+        pytest.fail("left the machine: " + "; ".join(_attempts), pytrace=False)
