@@ -1,0 +1,199 @@
+"""`AsyncClient`: RockAI with ``await``. Mirrors `rockai_transport.client`, name for name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+
+from rockai_transport.async_connections import LoopConnections
+from rockai_transport.async_shell import AsyncStream, drive
+from rockai_transport.shell import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
+from rockai_transport.wire.references import ModelReference
+from rockai_transport.wire.streams import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from rockai_transport.config import Route, Timeouts
+    from rockai_transport.service import Service
+    from rockai_transport.wire.calls import Call
+    from rockai_transport.wire.effects import Flow
+    from rockai_transport.wire.prediction import Prediction, Update
+
+__all__ = ["AsyncClient", "AsyncPredictions", "AsyncStream"]
+
+T = TypeVar("T")
+
+
+class AsyncClient(BaseClient):
+    """RockAI with ``await``. Never blocks the event loop; one client serves several loops, one after another.
+
+    Args:
+        api_token: As in `Client`.
+        base_url: As in `Client`.
+        timeout: As in `Client`.
+        max_retries: As in `Client`.
+        route: As in `Client`.
+        service: As in `Client`.
+        default_headers: As in `Client`.
+        http_client: An `httpx.AsyncClient` of your own. It is not closed here, and it fetches no files.
+        timeouts: As in `Client`.
+        allow_http: As in `Client`.
+
+    Raises:
+        ConfigurationError: A setting cannot be right, or there is no token.
+
+    Example:
+        >>> AsyncClient(api_token="r8_example")
+        AsyncClient(base_url='https://api.rockai.online/v1', route='auto')
+    """
+
+    def __init__(
+        self,
+        api_token: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        max_retries: int = 2,
+        route: Route = "auto",
+        service: Service = DEFAULT_SERVICE,
+        default_headers: Mapping[str, str] | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        allow_http: bool = False,
+    ) -> None:
+        given = {
+            "api_token": api_token,
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "route": route,
+            "service": service,
+            "default_headers": default_headers,
+            "timeouts": timeouts,
+            "allow_http": allow_http,
+        }
+        super().__init__(given, http_client, expected=httpx.AsyncClient)
+        self._connections = LoopConnections()
+
+    @property
+    def predictions(self) -> AsyncPredictions:
+        """As `Client.predictions`."""
+        return AsyncPredictions(self)
+
+    async def run(
+        self,
+        model: str,
+        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        *,
+        on_text: Callable[[str], Any] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
+    ) -> Prediction:
+        """As `Client.run`; ``on_text`` may be a coroutine function. Cancelling the task cancels the run."""
+        self._check_callback(on_text, "on_text", may_await=True)
+        order = self._flows.order(ModelReference.parse(model), input)
+        if on_text is None:
+            return await self._drive(self._flows.run(order, timeout))
+        return await self._drive(self._flows.run_with_text(order, timeout, on_text))
+
+    def stream(
+        self,
+        model: str,
+        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        *,
+        timeout: float | None = None,
+    ) -> AsyncStream:
+        """As `Client.stream`, with ``async with`` and ``async for``. Needs no ``await`` itself."""
+        order = self._flows.order(ModelReference.parse(model), input)
+        transcript = Transcript()
+        return AsyncStream(self, transcript, self._flows.stream(order, timeout, transcript))
+
+    async def download(
+        self,
+        prediction: Prediction,
+        folder: str | Path,
+        *,
+        max_bytes: int = 1024**3,
+        allow_private: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
+    ) -> list[Path]:
+        """As `Client.download`; what is written to the disk is written in a thread."""
+        flow = self._flows.download(
+            prediction, folder, timeout, max_bytes=max_bytes, allow_private=allow_private
+        )
+        return await self._drive(flow)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. The client can be used again."""
+        await self._connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        return await drive(self, flow)
+
+    async def _http(self, url: httpx.URL, call: Call) -> httpx.AsyncClient:
+        if self._http_client is not None and not call.download:
+            client: httpx.AsyncClient = self._http_client
+            return client
+        return await self._connections.to(url, public_only=call.public_only)
+
+
+class AsyncPredictions:
+    """The prediction lifecycle of an `AsyncClient`: create, get, cancel, wait, stream."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._flows = client._flows  # noqa: SLF001 - one object in two parts
+
+    async def create(
+        self,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        stream: bool = False,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[str] | None = None,
+    ) -> Prediction:
+        """As `Predictions.create`."""
+        reference = ModelReference.combine(model, version)
+        events = list(webhook_events_filter) if webhook_events_filter is not None else None
+        order = self._flows.order(
+            reference, input, stream=stream, webhook=webhook, webhook_events_filter=events
+        )
+        return await self._client._drive(self._flows.create(order))  # noqa: SLF001
+
+    async def get(self, prediction_id: str) -> Prediction:
+        """As `Predictions.get`."""
+        return await self._client._drive(self._flows.get(prediction_id))  # noqa: SLF001
+
+    async def cancel(self, prediction_id: str | Prediction) -> Prediction:
+        """As `Predictions.cancel`."""
+        return await self._client._drive(self._flows.cancel(prediction_id))  # noqa: SLF001
+
+    async def wait(
+        self,
+        prediction_or_id: Prediction | str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
+        on_update: Callable[[Update], Any] | None = None,
+    ) -> Prediction:
+        """As `Predictions.wait`; ``on_update`` may be a coroutine function."""
+        self._client._check_callback(on_update, "on_update", may_await=True)  # noqa: SLF001
+        return await self._client._drive(self._flows.wait(prediction_or_id, timeout, on_update))  # noqa: SLF001
+
+    def stream(self, prediction: Prediction | str) -> AsyncStream:
+        """As `Predictions.stream`. Needs no ``await`` itself."""
+        self._flows.known(prediction)
+        transcript = Transcript()
+        return AsyncStream(self._client, transcript, self._flows.stream_prediction(prediction, transcript))

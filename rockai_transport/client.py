@@ -1,0 +1,308 @@
+"""`Client`: RockAI with blocking calls. `rockai_transport.async_client` mirrors it, name for name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+
+from rockai_transport.shell import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
+from rockai_transport.sync_shell import Connections, Stream, drive
+from rockai_transport.wire.references import ModelReference
+from rockai_transport.wire.streams import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from rockai_transport.config import Route, Timeouts
+    from rockai_transport.service import Service
+    from rockai_transport.wire.calls import Call
+    from rockai_transport.wire.effects import Flow
+    from rockai_transport.wire.prediction import Prediction, Update
+
+__all__ = ["Client", "Predictions", "Stream"]
+
+T = TypeVar("T")
+
+
+class Client(BaseClient):
+    """RockAI with blocking calls. One client serves many threads; connections are made when needed.
+
+    Args:
+        api_token: The token; else the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
+            ``ROCK_API_TOKEN``. It goes to the base URL's own origin only.
+        base_url: Where the service is; else ``ROCKAI_BASE_URL``, else ``https://api.rockai.online/v1``.
+            Without a scheme it is https.
+        timeout: Seconds for one whole operation, waits between retries included. None: no total for `run`
+            and `stream` (the limits of `timeouts` hold), one hour for `predictions.wait`; `math.inf`: none.
+        max_retries: Further tries after the first, where another one cannot pay twice.
+        route: ``"auto"``: ``/run`` and ``/run_sse``, and where the service has no such route, create and
+            wait, create and stream. ``"run"``: the first two only. ``"predictions"``: always the latter,
+            which gives an id: a cold model can be seen, canceled, and waited for again.
+        service: What is believed of the service.
+        default_headers: Headers for every call to the base URL's origin.
+        http_client: An `httpx.Client` of your own. It is not closed here, deadlines hold with it only as
+            far as its own socket time-outs, and it fetches no files.
+        timeouts: The limits besides the total: connect, first byte, idle, poll.
+        allow_http: Allow plain http to another machine, where everybody on the way can read the token.
+
+    Raises:
+        ConfigurationError: A setting cannot be right, or there is no token.
+
+    Example:
+        >>> client = Client(api_token="r8_example")
+        >>> client
+        Client(base_url='https://api.rockai.online/v1', route='auto')
+    """
+
+    def __init__(
+        self,
+        api_token: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        max_retries: int = 2,
+        route: Route = "auto",
+        service: Service = DEFAULT_SERVICE,
+        default_headers: Mapping[str, str] | None = None,
+        http_client: httpx.Client | None = None,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        allow_http: bool = False,
+    ) -> None:
+        given = {
+            "api_token": api_token,
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "route": route,
+            "service": service,
+            "default_headers": default_headers,
+            "timeouts": timeouts,
+            "allow_http": allow_http,
+        }
+        super().__init__(given, http_client, expected=httpx.Client)
+        self._connections = Connections()
+
+    @property
+    def predictions(self) -> Predictions:
+        """The prediction lifecycle: create, get, cancel, wait, stream."""
+        return Predictions(self)  # made anew, so that a client that is dropped is gone at once
+
+    def run(
+        self,
+        model: str,
+        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        *,
+        on_text: Callable[[str], Any] | None = None,
+        timeout: float | None = None,
+    ) -> Prediction:
+        """Run a model and wait for its end.
+
+        Args:
+            model: ``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits.
+            input: The model's own input keys. A `pathlib.Path`, bytes or an open binary file becomes a data
+                URI, 10 MiB each at most.
+            on_text: Called with each piece of text as it comes; the run then goes through the event stream.
+            timeout: Seconds for the whole run; None: the client's.
+
+        Returns:
+            The prediction that succeeded. Through ``/run`` the service may give no id.
+
+        Raises:
+            ConfigurationError: Nothing was sent.
+            PredictionFailedError: The model failed.
+            PredictionCanceledError: It was canceled elsewhere.
+            PredictionTimeoutError: Time ran out; the prediction goes on, its id is in the error.
+            RockAIError: Anything else; `may_have_started` says whether a prediction may be running.
+
+        Example:
+            ``client.run("mistralai/mistral-7b-instruct-v0.1", {"prompt": "Hello"}).text``
+        """
+        self._check_callback(on_text, "on_text", may_await=False)
+        order = self._flows.order(ModelReference.parse(model), input)
+        if on_text is None:
+            return self._drive(self._flows.run(order, timeout))
+        return self._drive(self._flows.run_with_text(order, timeout, on_text))
+
+    def stream(
+        self,
+        model: str,
+        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        *,
+        timeout: float | None = None,
+    ) -> Stream:
+        """Run a model and iterate over its text, piece by piece, exactly as the model said it.
+
+        Args:
+            model: As in `run`.
+            input: As in `run`.
+            timeout: Seconds for the whole stream; None: the client's.
+
+        Returns:
+            A stream. Nothing is sent before its first piece is asked for. Leave it early with ``with`` or
+            ``close()``: that closes the connection at once, and cancels the prediction where its id is known.
+
+        Raises:
+            ConfigurationError: Nothing was sent. What else can go wrong is raised while iterating.
+
+        Example:
+            ``with client.stream(model, {"prompt": "Hello"}) as stream: print(*stream, sep="")``
+        """
+        order = self._flows.order(ModelReference.parse(model), input)
+        transcript = Transcript()
+        return Stream(self, transcript, self._flows.stream(order, timeout, transcript))
+
+    def download(
+        self,
+        prediction: Prediction,
+        folder: str | Path,
+        *,
+        max_bytes: int = 1024**3,
+        allow_private: bool = False,
+        timeout: float | None = None,
+    ) -> list[Path]:
+        """Save the files of a prediction's output.
+
+        Args:
+            prediction: One that has succeeded.
+            folder: Where to save them; made if it does not exist.
+            max_bytes: The largest file that is accepted, each.
+            allow_private: Also fetch from private, loopback and link-local addresses. They are refused
+                otherwise, unless the base URL itself is on such an address.
+            timeout: Seconds for all files together; None: the client's.
+
+        Returns:
+            The files' paths, in the order of the output; empty where the output names no file.
+
+        Raises:
+            ConfigurationError: The prediction has not succeeded, or the folder cannot be written.
+            InvalidResponseError: An address or a file that is not accepted.
+            RockAIError: A file could not be fetched.
+        """
+        return self._drive(
+            self._flows.download(
+                prediction, folder, timeout, max_bytes=max_bytes, allow_private=allow_private
+            )
+        )
+
+    def close(self) -> None:
+        """Close the connections. The client can be used again; it then makes new ones."""
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _drive(self, flow: Flow[T]) -> T:
+        return drive(self, flow)
+
+    def _http(self, url: httpx.URL, call: Call) -> httpx.Client:
+        if self._http_client is not None and not call.download:
+            client: httpx.Client = self._http_client
+            return client
+        return self._connections.to(url, public_only=call.public_only)
+
+
+class Predictions:
+    """The prediction lifecycle of a `Client`: create, get, cancel, wait, stream."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._flows = client._flows  # noqa: SLF001 - one object in two parts
+
+    def create(
+        self,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        stream: bool = False,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[str] | None = None,
+    ) -> Prediction:
+        """Create a prediction, and do not wait for it.
+
+        Args:
+            model: ``owner/name`` or ``owner/name:version``.
+            version: 64 hex digits.
+            input: As in `Client.run`.
+            stream: Ask for an event stream, whose address is then in ``urls``.
+            webhook: An https address that the service tells of what happens.
+            webhook_events_filter: Of ``start``, ``output``, ``logs`` and ``completed``, those it is told.
+
+        Returns:
+            The prediction, mostly ``starting``.
+
+        Raises:
+            ConfigurationError: Nothing was sent.
+            RockAIError: `may_have_started` says whether a prediction may be running all the same.
+        """
+        reference = ModelReference.combine(model, version)
+        events = list(webhook_events_filter) if webhook_events_filter is not None else None
+        order = self._flows.order(
+            reference, input, stream=stream, webhook=webhook, webhook_events_filter=events
+        )
+        return self._client._drive(self._flows.create(order))  # noqa: SLF001
+
+    def get(self, prediction_id: str) -> Prediction:
+        """Look at a prediction once.
+
+        Raises:
+            NotFoundError: There is none with this id.
+            RockAIError: It could not be looked at.
+        """
+        return self._client._drive(self._flows.get(prediction_id))  # noqa: SLF001
+
+    def cancel(self, prediction_id: str | Prediction) -> Prediction:
+        """Cancel a prediction.
+
+        Returns:
+            The prediction as the service answers; as last known, where it answers with something else.
+
+        Raises:
+            RockAIError: It could not be canceled, as far as is known.
+        """
+        return self._client._drive(self._flows.cancel(prediction_id))  # noqa: SLF001
+
+    def wait(
+        self,
+        prediction_or_id: Prediction | str,
+        *,
+        timeout: float | None = None,
+        on_update: Callable[[Update], Any] | None = None,
+    ) -> Prediction:
+        """Wait until a prediction has come to its end. Leaving early never cancels it.
+
+        Args:
+            prediction_or_id: What to wait for.
+            timeout: Seconds; None: the client's, else one hour.
+            on_update: Called on each change of status and on new log lines, with the progress that
+                tqdm-style logs show.
+
+        Returns:
+            The prediction that succeeded.
+
+        Raises:
+            PredictionFailedError: The model failed.
+            PredictionCanceledError: It was canceled.
+            PredictionTimeoutError: Time ran out; the prediction goes on and can be waited for again.
+            RockAIError: It could not be looked at.
+        """
+        self._client._check_callback(on_update, "on_update", may_await=False)  # noqa: SLF001
+        return self._client._drive(self._flows.wait(prediction_or_id, timeout, on_update))  # noqa: SLF001
+
+    def stream(self, prediction: Prediction | str) -> Stream:
+        """Iterate over the text of a prediction that was created before. Leaving early cancels it.
+
+        Raises:
+            ConfigurationError: It has no id. What else can go wrong is raised while iterating.
+        """
+        self._flows.known(prediction)
+        transcript = Transcript()
+        return Stream(self._client, transcript, self._flows.stream_prediction(prediction, transcript))

@@ -1,0 +1,233 @@
+"""Settings, from arguments or the environment, checked once: where to, with which token, how patiently."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import re
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Route", "Settings", "Timeouts", "check_timeout", "is_loopback", "is_private"]
+
+Route = Literal["auto", "run", "predictions"]
+
+DEFAULT_BASE_URL = "https://api.rockai.online/v1"
+TOKEN_PAGE = "https://www.rockai.online/setting/token"  # noqa: S105 - a page, not a token
+_TOKEN_VARIABLES = ("ROCKAI_API_TOKEN", "ROCKAI_API_KEY", "ROCK_API_TOKEN")
+_BASE_URL_VARIABLE = "ROCKAI_BASE_URL"
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_HEADER_SAFE = r"[\x21-\x7e]+"
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_HEADER_VALUE = r"[\x20-\x7e\t]*"
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """The limits in seconds that hold besides a call's own total ``timeout``.
+
+    They are about the service, not about the caller: a cold start takes minutes, up to twenty and more for
+    large models (docs/http-api.md, «A prediction»).
+    """
+
+    connect: float = 10.0
+    """Until a connection stands, and until one of the pool is free; each try."""
+    first_byte: float = 1800.0
+    """Until the first byte of an answer, or the first event of a stream; all tries together."""
+    idle: float = 300.0
+    """Between two reads after that; any byte counts."""
+    poll: float = 60.0
+    """One try of ``get``, of ``cancel``, and of each look while waiting."""
+    wait: float = 3600.0
+    """``predictions.wait`` without a timeout of its own."""
+    stall: float = 3600.0
+    """``run`` without a timeout gives up when nothing has changed for so long."""
+
+    def __post_init__(self) -> None:
+        for name, value in self.__dict__.items():
+            check_timeout(value, f"Timeouts.{name}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a client was told, checked. Holds no connection; can be pickled."""
+
+    base_url: str
+    api_token: str = field(repr=False)
+    timeout: float | None = None
+    max_retries: int = 2
+    route: Route = "auto"
+    service: Service = field(default_factory=Service)
+    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        api_token: Any,
+        base_url: Any,
+        timeout: Any,
+        max_retries: Any,
+        route: Any,
+        service: Any,
+        default_headers: Any,
+        timeouts: Any,
+        allow_http: bool,
+    ) -> Settings:
+        """Check what a client was given; what it was not given comes from the environment.
+
+        Raises:
+            ConfigurationError: Something is missing or cannot be right; it says what to do.
+        """
+        if route not in get_args(Route):
+            raise ConfigurationError(f"route={route!r} is none of {', '.join(map(repr, get_args(Route)))}.")
+        if not isinstance(max_retries, int) or isinstance(max_retries, bool) or max_retries < 0:
+            raise ConfigurationError(f"max_retries={max_retries!r} must be a whole number, 0 or more.")
+        if not isinstance(service, Service):
+            raise ConfigurationError(f"service must be a Service, not {type(service).__name__}.")
+        if not isinstance(timeouts, Timeouts):
+            raise ConfigurationError(f"timeouts must be a Timeouts, not {type(timeouts).__name__}.")
+        return cls(
+            base_url=_base_url(base_url, allow_http=allow_http),
+            api_token=_token(api_token),
+            timeout=None if timeout is None else check_timeout(timeout, "timeout"),
+            max_retries=max_retries,
+            route=route,
+            service=service,
+            default_headers=_headers(default_headers),
+            timeouts=timeouts,
+        )
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the base URL: the one place the token goes to."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def authorization(self) -> str:
+        """The value of the header that carries the token."""
+        return f"{self.service.auth_scheme} {self.api_token}".lstrip()
+
+
+def check_timeout(value: Any, name: str) -> float:
+    """Check a number of seconds; `math.inf` is allowed and means no limit.
+
+    Raises:
+        ConfigurationError: It is no positive number.
+    """
+    if not isinstance(value, bool) and isinstance(value, int | float) and value > 0:  # NaN is not
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    raise ConfigurationError(
+        f"{name}={value!r} must be a positive number of seconds, or math.inf for no limit."
+    )
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address is this machine itself."""
+    if not host:
+        return False
+    host = host.removesuffix(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_private(host: str | None) -> bool:
+    """Whether a host is by its name or address one that only machines nearby can reach."""
+    if not host or is_loopback(host):
+        return True
+    host = host.removesuffix(".")
+    address = _address(host.partition("%")[0])
+    if address is None:
+        return False
+    # A translator or a relay may stand behind an IPv6 address that holds one of IPv4.
+    held = address in _NAT64 or getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    if held:
+        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if held is True else held
+    return is_loopback(str(address)) or not address.is_global or address.is_multicast
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is, if it is no name: in every form that a resolver takes, ``127.1`` too."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host)
+    with contextlib.suppress(OSError, UnicodeError):
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    return None
+
+
+def _token(given: Any) -> str:
+    if given is not None:
+        given = given.get_secret_value() if hasattr(given, "get_secret_value") else given
+        if not isinstance(given, str) or not re.fullmatch(_HEADER_SAFE, given):
+            raise ConfigurationError(
+                "api_token is empty, or holds white space or characters that no HTTP header can hold. "
+                f"Copy it again from {TOKEN_PAGE}."
+            )
+        return given
+    for variable in _TOKEN_VARIABLES:
+        token = os.environ.get(variable, "").strip()
+        if token:
+            if not re.fullmatch(_HEADER_SAFE, token):
+                raise ConfigurationError(
+                    f"{variable} holds characters that no header can hold. Copy it again from {TOKEN_PAGE}."
+                )
+            return token
+    raise ConfigurationError(
+        f"No API token. Get one at {TOKEN_PAGE}, then set the environment variable ROCKAI_API_TOKEN "
+        '(export ROCKAI_API_TOKEN="…") or pass api_token="…". '
+        "To try without one, start the local sandbox: python -m rockai_sandbox."
+    )
+
+
+def _base_url(given: Any, *, allow_http: bool) -> str:
+    url = given if given is not None else os.environ.get(_BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
+    if not isinstance(url, str) or not url.strip():
+        raise ConfigurationError(f"base_url={url!r} must be an address such as {DEFAULT_BASE_URL}.")
+    url = url.strip()
+    if "://" not in url:
+        # The quick start writes its addresses without a scheme.
+        url = f"https://{url}"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url cannot be read: {error}.") from None
+    if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\\]", url):
+        raise ConfigurationError(f"base_url must be an https: address such as {DEFAULT_BASE_URL}.")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigurationError("base_url must not hold a user name, a query or a fragment.")
+    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
+        raise ConfigurationError(
+            f"base_url is plain http, which would send the token readable to everybody on the way to {host}. "
+            "Use https, or pass allow_http=True to the client if you really mean it."
+        )
+    return url.rstrip("/")
+
+
+def _headers(given: Any) -> dict[str, str]:
+    headers = dict(given or {})
+    for name, value in headers.items():
+        if (
+            not isinstance(name, str)
+            or not isinstance(value, str)
+            or not re.fullmatch(_HEADER_NAME, name)
+            or not re.fullmatch(_HEADER_VALUE, value)
+        ):
+            raise ConfigurationError(f"default_headers: {name!r} is not a header that can be sent.")
+    return headers

@@ -1,0 +1,137 @@
+"""A model's input, from what a user has at hand to what JSON can hold.
+
+A `pathlib.Path`, bytes or an open binary file becomes a data URI: inputs take an ``https:`` URL or a
+``data:`` URI (docs/http-api.md, «Files»).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rockai_transport.errors import ConfigurationError
+
+__all__ = ["MAX_FILE_BYTES", "check_input", "encode_body", "encode_input", "has_files", "sniff_media_type"]
+
+MAX_FILE_BYTES = 10 * 1024 * 1024
+"""The largest file that is put into a request, each."""
+
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF8", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1aE\xdf\xa3", "video/webm"),
+    (8, b"WAVE", "audio/wav"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"%PDF-", "application/pdf"),
+)
+
+
+def sniff_media_type(start: bytes) -> str | None:
+    """The media type that the first bytes of a file show; None where they show none."""
+    for offset, signature, media_type in _SIGNATURES:
+        if start[offset : offset + len(signature)] == signature:
+            return media_type
+    return None
+
+
+def check_input(value: Any) -> Mapping[str, Any]:
+    """Refuse what cannot be a model's input, before anything is read or sent."""
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f"input must be a dict of the model's own input keys, not {type(value).__name__}. "
+            'Example: {"prompt": "Hello"}; each model\'s page lists its keys.'
+        )
+    for key in value:
+        if not isinstance(key, str):
+            raise ConfigurationError(f"input key {key!r} must be a string.")
+    try:
+        has_files(value)
+    except RecursionError:
+        raise ConfigurationError("The input is nested too deeply, or holds itself.") from None
+    return value
+
+
+def has_files(value: Any) -> bool:
+    """Whether there is anything to read from a disk or to encode."""
+    if isinstance(value, Mapping):
+        return any(has_files(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(has_files(item) for item in value)
+    return _is_file(value)
+
+
+def encode_input(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a model's input with its files as data URIs. May read from disk.
+
+    Raises:
+        ConfigurationError: A file is too large, cannot be read, or was opened as text.
+    """
+    return {key: _encode(item, f"input[{key!r}]") for key, item in value.items()}
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """Write the JSON of a request.
+
+    Raises:
+        ConfigurationError: It holds what JSON cannot.
+    """
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_dict)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"The input cannot be written as JSON: {error}. Values may be strings, numbers, booleans, lists, "
+            "dicts, or files: a pathlib.Path, bytes, or a file opened with 'rb'."
+        ) from None
+
+
+def _as_dict(value: Any) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, Path | bytes | bytearray | memoryview) or callable(getattr(value, "read", None))
+
+
+def _encode(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _encode(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if not _is_file(value):
+        return value
+    content, name = _read(value, where)
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigurationError(
+            f"{where} is larger than {MAX_FILE_BYTES // 1024**2} MiB. Upload it and give its https: URL."
+        )
+    media_type = mimetypes.guess_type(name)[0] if name else None
+    media_type = media_type or sniff_media_type(content[:16]) or "application/octet-stream"
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _read(value: Any, where: str) -> tuple[bytes, str]:
+    """The bytes of a file, one more than allowed at most, and its name where it has one."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value), ""
+    try:
+        if isinstance(value, Path):
+            with value.open("rb") as file:
+                return file.read(MAX_FILE_BYTES + 1), value.name
+        content = value.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{where} cannot be read: {error}") from error
+    if not isinstance(content, bytes):
+        raise ConfigurationError(f"{where} was opened as text. Open it with open(path, 'rb').")
+    name = getattr(value, "name", "")
+    return content, name if isinstance(name, str) else ""

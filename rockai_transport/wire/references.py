@@ -1,0 +1,89 @@
+"""What names a model or a prediction, checked before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from rockai_transport.errors import ConfigurationError
+
+__all__ = ["ModelReference", "path_segment"]
+
+_VERSION = r"[0-9a-fA-F]{64}"
+_NAME = r"[^\s/:?#%@\\]+/[^\s/:?#%@\\]+"
+_TAG = r"[^\s/:?#%@\\]+"
+_FORBIDDEN_IN_PATH = r"[/?#%\\\s\x00-\x1f\x7f-\x9f]"
+
+
+class ModelReference(NamedTuple):
+    """A model, as its user wrote it, and what of it is known."""
+
+    written: str
+    name: str | None
+    """``owner/name``; None for a bare version."""
+    version: str | None
+    """None: the newest (public API page, August 2024)."""
+
+    @classmethod
+    def parse(cls, reference: Any) -> ModelReference:
+        """Read ``owner/name``, ``owner/name:version`` or 64 hex digits.
+
+        Raises:
+            ConfigurationError: It is none of these.
+        """
+        if isinstance(reference, str):
+            if re.fullmatch(_VERSION, reference):
+                return cls(reference, None, reference)
+            name, colon, version = reference.partition(":")
+            if re.fullmatch(_NAME, name) and (re.fullmatch(_TAG, version) if colon else True):
+                return cls(reference, name, version or None)
+        raise ConfigurationError(
+            f"{reference!r} is not a model reference. Write 'owner/name', 'owner/name:version', or the 64 "
+            "hex digits of a version; each model's page on rockai.online shows its own."
+        )
+
+    @classmethod
+    def combine(cls, model: Any, version: Any) -> ModelReference:
+        """Read the ``model`` and ``version`` of ``predictions.create``; either may be None.
+
+        Raises:
+            ConfigurationError: Neither is given, one cannot be read, or they contradict each other.
+        """
+        if version is None:
+            if model is None:
+                raise ConfigurationError("predictions.create needs model='owner/name' or version='<64 hex>'.")
+            return cls.parse(model)
+        if not isinstance(version, str) or not re.fullmatch(_VERSION, version):
+            raise ConfigurationError(f"version={version!r} is not the 64 hex digits of a version.")
+        if model is None:
+            return cls.parse(version)
+        parsed = cls.parse(model)
+        if parsed.version not in (None, version):
+            raise ConfigurationError(f"model={model!r} and version={version!r} name two different versions.")
+        return cls(parsed.written, parsed.name, version)
+
+    def body(self) -> dict[str, str]:
+        """What ``/predictions`` is told: the version where one is known, the name where one is known."""
+        known = {"model": self.name, "version": self.version}
+        return {key: value for key, value in known.items() if value is not None}
+
+
+def path_segment(prediction_id: Any) -> str:
+    """Check and encode an id that goes into a path: models make up ids, and paths can be climbed.
+
+    Raises:
+        ConfigurationError: It is empty, ``.``, ``..``, or holds a character that means something in a URL.
+    """
+    if (
+        not isinstance(prediction_id, str)
+        or prediction_id in ("", ".", "..")
+        or re.search(_FORBIDDEN_IN_PATH, prediction_id)
+    ):
+        raise ConfigurationError(
+            f"{prediction_id!r} is not a prediction id. Use the `id` of a Prediction, exactly as it is."
+        )
+    try:
+        return quote(prediction_id, safe="")
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{prediction_id!r} is not a prediction id.") from None

@@ -1,0 +1,108 @@
+"""One face for both clients, so that each behaviour is tested once and held by both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from typing import Any, Self
+
+from rockai_transport import AsyncClient, Client
+
+__all__ = ["KINDS", "TOKEN", "Driven", "DrivenStream"]
+
+KINDS = ("sync", "async")
+TOKEN = "token-Zx81-that-nobody-may-see"  # noqa: S105 - made up
+
+
+class Driven:
+    """A client whose calls block, whichever of the two it is."""
+
+    def __init__(self, kind: str, base_url: str, **settings: Any) -> None:
+        self.kind = kind
+        settings = {"api_token": TOKEN, "base_url": base_url, **settings}
+        self.runner = asyncio.Runner() if kind == "async" else None
+        self.client: Any = AsyncClient(**settings) if kind == "async" else Client(**settings)
+
+    def do(self, value: Any) -> Any:
+        """Finish a call: await it, where it has to be."""
+        if self.runner is None or not inspect.isawaitable(value):
+            return value
+
+        async def wait() -> Any:
+            return await value
+
+        return self.runner.run(wait())
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        return self.do(self.client.run(*args, **options))
+
+    def create(self, **options: Any) -> Any:
+        return self.do(self.client.predictions.create(**options))
+
+    def get(self, prediction_id: Any) -> Any:
+        return self.do(self.client.predictions.get(prediction_id))
+
+    def cancel(self, prediction_id: Any) -> Any:
+        return self.do(self.client.predictions.cancel(prediction_id))
+
+    def wait(self, *args: Any, **options: Any) -> Any:
+        return self.do(self.client.predictions.wait(*args, **options))
+
+    def download(self, *args: Any, **options: Any) -> Any:
+        return self.do(self.client.download(*args, **options))
+
+    def stream(self, *args: Any, **options: Any) -> DrivenStream:
+        return DrivenStream(self, self.client.stream(*args, **options))
+
+    def follow(self, prediction: Any) -> DrivenStream:
+        return DrivenStream(self, self.client.predictions.stream(prediction))
+
+    def close(self) -> None:
+        if self.runner is None:
+            self.client.close()
+        elif self.runner.get_loop() is not None:
+            self.do(self.client.aclose())
+
+    def end(self) -> None:
+        """Close the client, and its event loop too."""
+        self.close()
+        if self.runner is not None:
+            self.runner.close()
+
+
+class DrivenStream:
+    """A stream of either client, as a blocking iterator."""
+
+    def __init__(self, driven: Driven, stream: Any) -> None:
+        self.driven = driven
+        self.stream = stream
+
+    @property
+    def prediction(self) -> Any:
+        return self.stream.prediction
+
+    @property
+    def text(self) -> str:
+        text: str = self.stream.text
+        return text
+
+    def __iter__(self) -> DrivenStream:
+        return self
+
+    def __next__(self) -> str:
+        with contextlib.suppress(StopAsyncIteration):
+            piece: str = (
+                self.driven.do(self.stream.__anext__()) if self.driven.kind == "async" else next(self.stream)
+            )
+            return piece
+        raise StopIteration
+
+    def close(self) -> None:
+        self.driven.do(self.stream.aclose() if self.driven.kind == "async" else self.stream.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,438 @@
+"""Every shape of every answer, and what it means."""
+
+import pytest
+from support.replies import MODEL, enveloped, prediction
+from support.wire_server import answer, frames, hang_up, stream
+
+from rockai_transport import (
+    APIConnectionError,
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    InternalServerError,
+    InvalidResponseError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    PredictionCanceledError,
+    PredictionFailedError,
+    RateLimitError,
+    Service,
+)
+
+RUN, SSE, CREATE, GET = "POST /v1/run", "POST /v1/run_sse", "POST /v1/predictions", "GET /v1/predictions/p1"
+CANCEL = "POST /v1/predictions/p1/cancel"
+
+OUTPUTS = [
+    "text", "", ["a", "b"], [], {"image": "https://x/y.png"}, {}, None, 5, 0.5, True, [1, 2], [["a"]],
+    {"status": 5}, {"status": "ok"}, {"code": "200", "data": 1}, {"code": True, "msg": "x"}, {"code": 200},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("output", OUTPUTS, ids=repr)
+@pytest.mark.parametrize("wrap", [lambda x: x, enveloped], ids=["bare", "enveloped"])
+def test_any_json_of_run_is_the_output(client, server, output, wrap):
+    """Any JSON that is neither prediction nor envelope is the output, enveloped too; no id is known."""
+    server.route(RUN, answer(200, wrap(output)))
+    done = client.run(MODEL, {"a": 1})
+    assert (done.id, done.status, done.output) == (None, "succeeded", output)
+    assert (done.model, done.input) == (MODEL, {"a": 1})
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, enveloped], ids=["flat", "enveloped"])
+def test_a_finished_prediction_of_run(client, server, wrap):
+    """Both shapes of a finished prediction are read."""
+    told = prediction(
+        "succeeded", output=["a", "b"], metrics={"predict_time": 1.5}, logs="x", created_at="t0"
+    )
+    server.route(RUN, answer(200, wrap(told)))
+    done = client.run(MODEL, {})
+    assert (done.id, done.text, done.logs, done.created_at) == ("p1", "ab", "x", "t0")
+    assert done.metrics == {"predict_time": 1.5}
+    assert done.error is None
+    assert done.raw == told
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, enveloped], ids=["flat", "enveloped"])
+def test_a_prediction_of_run_that_goes_on_is_waited_for(client, server, wrap):
+    """A /run answer that is a prediction not yet terminal is waited for."""
+    server.route(RUN, answer(200, wrap(prediction("processing"))))
+    server.route(GET, answer(200, wrap(prediction("succeeded", output="x"))))
+    assert client.run(MODEL, {}).output == "x"
+
+
+def test_a_prediction_of_run_without_id_and_end_is_invalid(client, server):
+    """One that has neither ended nor an id cannot be waited for."""
+    server.route(RUN, answer(200, {"status": "processing", "output": None}))
+    with pytest.raises(InvalidResponseError) as caught:
+        client.run(MODEL, {})
+    assert caught.value.may_have_started
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_a_prediction_of_run_that_failed_raises(client, server, status):
+    """`failed` and `canceled` raise, with the prediction and the model's own words."""
+    server.route(RUN, answer(200, prediction(status, error="out of memory")))
+    kind = PredictionFailedError if status == "failed" else PredictionCanceledError
+    with pytest.raises(kind) as caught:
+        client.run(MODEL, {})
+    assert caught.value.prediction.id == "p1"
+    assert caught.value.may_have_started
+    if status == "failed":
+        assert str(caught.value) == "out of memory"
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>login</html>", "", "not json", b"\xff\xfe\x00", "[" * 100_000], ids=ascii
+)
+@pytest.mark.parametrize("status", [200, 201])
+def test_an_answer_that_is_no_json_is_invalid(client, server, body, status):
+    """A non-JSON answer is an InvalidResponseError with its body."""
+    for route in (RUN, CREATE, GET):
+        server.route(route, answer(status, body, media_type="text/html"))
+    for call, starts in (
+        (lambda: client.run(MODEL, {}), True),
+        (lambda: client.create(model=MODEL, input={}), True),
+        (lambda: client.get("p1"), False),
+    ):
+        with pytest.raises(InvalidResponseError) as caught:
+            call()
+        assert caught.value.may_have_started is starts
+        expected = body if isinstance(body, str) else body.decode("utf-8", "replace")
+        assert caught.value.body == expected
+
+
+def test_no_content_is_invalid_for_create(client, server):
+    """A 204 to create is no prediction; it may have started."""
+    server.route(CREATE, lambda exchange: exchange.head(204))
+    with pytest.raises(InvalidResponseError) as caught:
+        client.create(model=MODEL, input={})
+    assert caught.value.may_have_started
+
+
+@pytest.mark.parametrize(
+    "told", [{"id": "p1"}, {"status": "starting"}, [], "p1", None, {"urls": {}}], ids=repr
+)
+def test_create_needs_a_prediction_with_an_id(client, server, told):
+    """What create answers must be a prediction that can be asked about, or that is done."""
+    server.route(CREATE, answer(201, told))
+    with pytest.raises(InvalidResponseError) as caught:
+        client.create(model=MODEL, input={})
+    assert caught.value.may_have_started
+    assert caught.value.body == told
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, enveloped], ids=["flat", "enveloped"])
+def test_get_without_id_keeps_the_one_it_was_asked_with(client, server, wrap):
+    """The sample answer of GET carries no id: the client keeps the one it asked with."""
+    server.route(GET, answer(200, wrap({"status": "processing", "logs": None, "urls": None})))
+    seen = client.get("p1")
+    assert (seen.id, seen.status, seen.logs, dict(seen.urls)) == ("p1", "processing", "", {})
+
+
+def test_what_an_answer_leaves_out_stays_known(connect, server):
+    """What later answers leave out is kept as it was known."""
+    client = connect(route="predictions")
+    server.route(CREATE, answer(201, prediction("starting", created_at="t0", version="v", logs="one\n")))
+    server.route(GET, answer(200, {"status": "succeeded", "output": "x"}))
+    done = client.run(MODEL, {"a": 1})
+    assert (done.created_at, done.version, done.model, done.input) == ("t0", "v", MODEL, {"a": 1})
+    assert (done.logs, done.output) == ("one\n", "x")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        answer(200, {}),
+        answer(200, b""),
+        answer(202, "ok", media_type="text/plain"),
+        answer(200, b"null"),
+        answer(200, enveloped(None)),
+        lambda exchange: exchange.head(204),
+    ],
+)
+def test_any_2xx_to_cancel_is_taken(client, server, script):
+    """A 2xx to cancel that is no prediction is the prediction with that id, its status as last known."""
+    server.route(CANCEL, script)
+    server.route(GET, answer(200, prediction("processing", logs="x")))
+    canceled = client.cancel("p1")
+    assert (canceled.id, canceled.status) == ("p1", "unknown")
+    canceled = client.cancel(client.get("p1"))
+    assert (canceled.id, canceled.status, canceled.logs) == ("p1", "processing", "x")
+
+
+def test_cancel_keeps_output_that_its_answer_leaves_out(client, server):
+    """A short answer to cancel loses nothing that was known."""
+    server.route(GET, answer(200, prediction("processing", output=["a"], logs="x")))
+    server.route(CANCEL, answer(200, {"id": "p1", "status": "canceled"}))
+    canceled = client.cancel(client.get("p1"))
+    assert (canceled.status, canceled.output, canceled.logs) == ("canceled", ["a"], "x")
+
+
+STATUSES = {
+    400: BadRequestError, 401: AuthenticationError, 402: PaymentRequiredError, 403: PermissionDeniedError,
+    404: NotFoundError, 409: ConflictError, 418: APIStatusError, 422: BadRequestError, 429: RateLimitError,
+    500: InternalServerError, 502: InternalServerError, 503: InternalServerError, 504: InternalServerError,
+    599: InternalServerError, 302: APIStatusError, 304: APIStatusError,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("way", ["http", "envelope"])
+def test_statuses_become_exceptions(connect, server, status, way):
+    """Each status has its exception, by HTTP status or by an envelope's code under HTTP 200."""
+    body = {"msg": "words", "code": status}
+    headers = {"x-request-id": "r1"}
+    server.script = answer(status, body, headers) if way == "http" else answer(200, body, headers)
+    with pytest.raises(APIStatusError) as caught:
+        connect(max_retries=0).get("p1")
+    error = caught.value
+    assert type(error) is STATUSES[status]
+    assert (error.status_code, error.request_id) == (status, "r1")
+    if status != 304:  # has no body
+        assert error.body == body
+        assert "words" in str(error)
+
+
+@pytest.mark.parametrize(
+    "status", [400, 401, 402, 403, 404, 409, 422, 429, 500, 502, 503, 504, 408, 303, 307]
+)
+def test_may_have_started_by_status(connect, server, status):
+    """Only a 5xx, 408 or 303 to a call that starts a prediction leaves open whether it did."""
+    server.script = answer(status, {"detail": "x"})
+    client = connect(max_retries=0)
+    with pytest.raises(APIStatusError) as caught:
+        client.create(model=MODEL, input={})
+    assert caught.value.may_have_started is (status in {500, 502, 503, 504, 408, 303})
+    assert ("not sent a second time" in str(caught.value)) is caught.value.may_have_started
+    with pytest.raises(APIStatusError) as caught:
+        client.get("p1")
+    assert not caught.value.may_have_started
+
+
+def test_validation_errors_are_told_in_words(client, server):
+    """A 422 of pydantic's names the place and the complaint."""
+    detail = [
+        {"type": "extra_forbidden", "loc": ["body", "input", "tempo"], "msg": "Extra inputs", "input": 1}
+    ]
+    server.script = answer(422, {"detail": detail})
+    with pytest.raises(BadRequestError, match=r"body\.input\.tempo: Extra inputs"):
+        client.run(MODEL, {})
+
+
+def test_pages_of_html_are_kept_but_not_recited(connect, server):
+    """A gateway's HTML page is in `body`, not in the message."""
+    server.script = answer(
+        502, "<html><body>Bad Gateway</body></html>", media_type="text/html; charset=utf-8"
+    )
+    with pytest.raises(InternalServerError) as caught:
+        connect(max_retries=0).get("p1")
+    assert "<html>" not in str(caught.value)
+    assert caught.value.body.startswith("<html>")
+
+
+@pytest.mark.parametrize(
+    ("told", "pieces"),
+    [
+        (["a", "b"], ["ab"]),
+        ("text", ["text"]),
+        ("", []),
+        (None, []),
+        (enveloped("text"), ["text"]),
+        (prediction("succeeded", output=["a", "b"]), ["ab"]),
+        (enveloped(prediction("succeeded", output="x")), ["x"]),
+    ],
+)
+def test_json_to_run_sse_is_read_like_run(client, server, told, pieces):
+    """A 2xx to /run_sse that is not an event stream is read like /run's answer, as one piece."""
+    server.route(SSE, answer(200, told))
+    reading = client.stream(MODEL, {})
+    assert list(reading) == pieces
+    assert reading.prediction.status == "succeeded"
+    assert reading.text == "".join(pieces)
+
+
+def test_a_prediction_to_run_sse_that_goes_on_is_waited_for(client, server):
+    """A prediction that has not ended is waited for there too."""
+    server.route(SSE, answer(200, prediction("processing")))
+    server.route(GET, answer(200, prediction("succeeded", output=["a", "b"])))
+    reading = client.stream(MODEL, {})
+    assert list(reading) == ["ab"]
+    assert reading.prediction.id == "p1"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>"])
+def test_no_json_to_run_sse_is_invalid(client, server, body):
+    """Neither events nor JSON is an InvalidResponseError."""
+    server.route(SSE, answer(200, body, media_type="text/html"))
+    with pytest.raises(InvalidResponseError) as caught:
+        list(client.stream(MODEL, {}))
+    assert caught.value.may_have_started
+
+
+def test_an_envelope_that_refuses_a_stream(client, server):
+    """An envelope whose code is not 2xx is an error, under HTTP 200 and where events were asked for too."""
+    server.route(SSE, answer(200, {"msg": "no wallet", "code": 402}))
+    with pytest.raises(PaymentRequiredError):
+        list(client.stream(MODEL, {}))
+
+
+def test_the_content_type_may_have_parameters_and_any_case(client, server):
+    """`Text/Event-Stream; charset=latin-1` is an event stream, and UTF-8 all the same."""
+
+    def script(exchange):
+        exchange.head(200, {"Content-Type": "Text/Event-Stream; charset=latin-1", "Connection": "close"})
+        exchange.send(frames("你"))
+        exchange.close()
+
+    server.route(SSE, script)
+    assert list(client.stream(MODEL, {})) == ["你"]
+
+
+def test_http_1_0_answers_are_read(client, server):
+    """A server of HTTP/1.0, whose body ends with the connection, is understood."""
+
+    def script(exchange):
+        exchange.head(200, {"Content-Type": "application/json"}, version="HTTP/1.0")
+        exchange.send(b'{"status": "succeeded", "output": "x", "id": "p1"}')
+        exchange.close()
+
+    server.route(GET, script)
+    assert client.get("p1").output == "x"
+
+
+def test_compressed_answers_are_read_though_not_asked_for(client, server):
+    """Gzip despite `identity` is decoded; gzip that is none is a broken connection."""
+    import gzip  # noqa: PLC0415
+
+    body = gzip.compress(b'{"status": "succeeded", "output": "x"}')
+    server.route(GET, answer(200, body, {"Content-Encoding": "gzip"}))
+    assert client.get("p1").output == "x"
+    server.route(RUN, answer(200, b"no gzip at all", {"Content-Encoding": "gzip"}))
+    with pytest.raises(APIConnectionError) as caught:
+        client.run(MODEL, {})
+    assert caught.value.may_have_started
+
+
+def test_huge_headers_are_a_broken_connection(connect, server):
+    """Headers beyond all bounds are refused, not collected."""
+    server.script = lambda exchange: exchange.send(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000 + b"\r\n\r\n")
+    with pytest.raises(APIConnectionError):
+        connect(max_retries=0).get("p1")
+
+
+@pytest.mark.parametrize("bytes_", [b"garbage\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x00" * 100])
+def test_what_is_no_http_is_a_broken_connection(connect, server, bytes_):
+    """An answer that is no HTTP is an APIConnectionError."""
+
+    def script(exchange):
+        exchange.send(bytes_)
+        exchange.close()
+
+    server.script = script
+    with pytest.raises(APIConnectionError):
+        connect(max_retries=0).get("p1")
+
+
+def test_a_body_cut_short_is_a_broken_connection(connect, server):
+    """Fewer bytes than Content-Length says is an error, not an answer."""
+
+    def script(exchange):
+        exchange.head(200, {"Content-Type": "application/json", "Content-Length": "100"})
+        exchange.send(b'{"status": "succeeded"}')
+        exchange.close()
+
+    server.script = script
+    with pytest.raises(APIConnectionError):
+        connect(max_retries=0).get("p1")
+    with pytest.raises(APIConnectionError) as caught:
+        connect().run(MODEL, {})
+    assert caught.value.may_have_started
+
+
+def test_an_unknown_status_is_no_end(client, server):
+    """A status that nobody knows is kept as it is, and is not terminal."""
+    server.route(GET, answer(200, prediction("aborted")))
+    seen = client.get("p1")
+    assert seen.status == "aborted"
+    assert not seen.is_terminal
+
+
+def test_odd_fields_do_no_harm(client, server):
+    """Fields of the wrong type are as if they were missing."""
+    told = {
+        "id": 5,
+        "status": "succeeded",
+        "urls": ["x"],
+        "logs": 5,
+        "metrics": "fast",
+        "error": {"a": 1},
+        "input": 3,
+    }
+    server.route(GET, answer(200, told))
+    seen = client.get("p1")
+    assert (seen.id, dict(seen.urls), seen.logs, seen.metrics, seen.input) == ("p1", {}, "", None, None)
+    assert seen.error == '{"a": 1}'
+
+
+def test_inference_time_is_a_metric(client, server):
+    """A model server's own `inference_time` is kept."""
+    server.route(GET, answer(200, {"status": "succeeded", "inference_time": 2.5}))
+    assert client.get("p1").metrics == {"inference_time": 2.5}
+
+
+def test_a_hook_that_fails_says_so(connect, server):
+    """A read_prediction hook that raises is an InvalidResponseError; a start may have happened."""
+    server.script = answer(200, {"a": 1})
+    client = connect(service=Service(read_prediction=lambda data: data["missing"]))
+    with pytest.raises(InvalidResponseError, match="read_prediction") as caught:
+        client.run(MODEL, {})
+    assert caught.value.may_have_started
+    with pytest.raises(InvalidResponseError) as caught:
+        client.get("p1")
+    assert not caught.value.may_have_started
+
+
+def test_a_hook_may_take_the_answer_to_pieces(connect, server):
+    """A hook that changes what it is given is not surprised by a second call."""
+    told = {"result": {"identifier": "p1", "state": "succeeded", "said": "x"}}
+
+    def hook(data):
+        inner = data.pop("result")
+        return {"id": inner.pop("identifier"), "status": inner.pop("state"), "output": inner.pop("said")}
+
+    server.script = answer(200, told)
+    client = connect(service=Service(read_prediction=hook))
+    assert client.run(MODEL, {}).output == "x"
+    assert client.get("p1").output == "x"
+
+
+def test_a_failed_stream_is_no_short_answer(client, server):
+    """An `error` event raises PredictionFailedError, with what was handed on and the model's words."""
+    server.route(SSE, stream(frames("a", end=False) + b'event: error\ndata: {"detail": "boom"}\n\n'))
+    reading = client.stream(MODEL, {})
+    assert next(reading) == "a"
+    with pytest.raises(PredictionFailedError, match="boom") as caught:
+        next(reading)
+    assert caught.value.partial_text == "a"
+    assert caught.value.prediction.status == "failed"
+    assert list(reading) == []
+
+
+def test_a_canceled_stream_raises(client, server):
+    """A `done` that names a cancellation raises PredictionCanceledError."""
+    server.route(SSE, stream(frames("a", end=False) + b'event: done\ndata: {"reason": "canceled"}\n\n'))
+    with pytest.raises(PredictionCanceledError) as caught:
+        list(client.stream(MODEL, {}))
+    assert caught.value.partial_text == "a"
+
+
+def test_a_server_that_hangs_up_at_once(connect, server):
+    """No answer at all is an APIConnectionError, and a start may have happened."""
+    server.script = hang_up
+    with pytest.raises(APIConnectionError) as caught:
+        connect().run(MODEL, {})
+    assert caught.value.may_have_started
+    assert "not sent a second time" in str(caught.value)
+    assert len(server.requests) == 1

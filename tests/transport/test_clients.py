@@ -1,0 +1,653 @@
+"""Clients as objects: made cheaply, shared, copied, used in several loops, threads and processes."""
+
+import asyncio
+import contextlib
+import copy
+import gc
+import inspect
+import logging
+import multiprocessing
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from support.drivers import TOKEN
+from support.replies import MODEL, prediction
+from support.wire_server import answer, frames, silence, stream
+
+import rockai_transport
+from rockai_transport import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncClient,
+    Client,
+    ConfigurationError,
+    Prediction,
+    PredictionFailedError,
+    RockAIError,
+    Service,
+    StreamInterruptedError,
+    Timeouts,
+)
+from rockai_transport import errors as errors_module
+from rockai_transport.async_client import AsyncPredictions
+from rockai_transport.async_shell import AsyncStream
+from rockai_transport.client import Predictions
+from rockai_transport.sync_shell import Stream
+
+RUN, SSE, GET = "POST /v1/run", "POST /v1/run_sse", "GET /v1/predictions/p1"
+CLASSES = {"sync": Client, "async": AsyncClient}
+
+
+# Parity.
+
+
+def methods(cls):
+    names = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
+    names["__anext__"] = "__next__"
+    found = {}
+    for name, member in inspect.getmembers(cls):
+        public = not name.startswith("_") or name in names or name in names.values() or name == "__init__"
+        if public and (inspect.isfunction(member) or isinstance(member, property)):
+            found[names.get(name, name)] = member
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sync", "other"), [(Client, AsyncClient), (Predictions, AsyncPredictions), (Stream, AsyncStream)]
+)
+def test_parity(sync, other):
+    """Both clients have the same methods, with the same parameters and the same defaults."""
+    ours, theirs = methods(sync), methods(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if isinstance(ours[name], property):
+            assert isinstance(theirs[name], property)
+            continue
+
+        def parameters(function):
+            return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+        assert parameters(ours[name]) == parameters(theirs[name]), name
+        returned = [
+            str(inspect.signature(f).return_annotation).replace("Async", "")
+            for f in (ours[name], theirs[name])
+        ]
+        assert returned[0] == returned[1], name
+        if name not in {"stream", "__init__", "__iter__"}:
+            assert inspect.iscoroutinefunction(theirs[name]), name
+        else:
+            assert not inspect.iscoroutinefunction(theirs[name]), name
+
+
+def test_all_names_of_the_root():
+    """`__all__` is the documented names, and each can be imported."""
+    documented = {
+        "Client", "AsyncClient", "Prediction", "Service", "Dialect", "HostedModel", "RockAIError",
+        "ConfigurationError", "APIConnectionError", "APITimeoutError", "APIStatusError", "BadRequestError",
+        "AuthenticationError", "PermissionDeniedError", "PaymentRequiredError", "NotFoundError", "ConflictError",  # noqa: E501
+        "RateLimitError", "InternalServerError", "PredictionError", "PredictionFailedError",
+        "PredictionCanceledError", "PredictionTimeoutError", "StreamInterruptedError", "InvalidResponseError",
+        "GENERATE_IMAGE", "ANIMATE_IMAGE",
+    }  # fmt: skip
+    more = {"Stream", "AsyncStream", "Timeouts", "Update", "__version__"}
+    assert set(rockai_transport.__all__) == documented | more
+    for name in rockai_transport.__all__:
+        assert getattr(rockai_transport, name) is not None
+    assert set(dir(rockai_transport)) >= documented
+    with pytest.raises(AttributeError, match="nonsense"):
+        rockai_transport.nonsense  # noqa: B018
+
+
+def test_the_tree_of_exceptions():
+    """Every exception hangs where the contract says."""
+    tree = {
+        name: kind.__mro__[1].__name__
+        for name, kind in vars(errors_module).items()
+        if inspect.isclass(kind) and issubclass(kind, RockAIError)
+    }
+    assert tree == {
+        "RockAIError": "Exception",
+        "ConfigurationError": "RockAIError",
+        "APIConnectionError": "RockAIError",
+        "APITimeoutError": "APIConnectionError",
+        "APIStatusError": "RockAIError",
+        "BadRequestError": "APIStatusError",
+        "AuthenticationError": "APIStatusError",
+        "PermissionDeniedError": "APIStatusError",
+        "PaymentRequiredError": "PermissionDeniedError",
+        "NotFoundError": "APIStatusError",
+        "ConflictError": "APIStatusError",
+        "RateLimitError": "APIStatusError",
+        "InternalServerError": "APIStatusError",
+        "PredictionError": "RockAIError",
+        "PredictionFailedError": "PredictionError",
+        "PredictionCanceledError": "PredictionError",
+        "PredictionTimeoutError": "PredictionError",
+        "StreamInterruptedError": "RockAIError",
+        "InvalidResponseError": "RockAIError",
+    }
+
+
+KINDS_OF_ERROR = [
+    kind for kind in vars(errors_module).values() if inspect.isclass(kind) and issubclass(kind, RockAIError)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_ERROR)
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy])  # noqa: S301
+def test_every_exception_can_be_pickled(kind, copied):
+    """A copy says the same and carries the same; what cannot be pickled is dropped."""
+    error = kind(
+        "words", prediction=Prediction(id="p1", raw={"a": 1}), partial_text="said", may_have_started=True
+    )
+    if isinstance(error, APIStatusError):
+        error.status_code, error.body, error.request_id, error.retry_after = 429, {"a": [1]}, "r", 2.5
+    error.response = threading.Lock()
+    again = copied(error)
+    assert type(again) is kind
+    assert (str(again), again.args, again.partial_text, again.may_have_started) == (
+        str(error),
+        ("words",),
+        "said",
+        True,
+    )
+    assert again.prediction == error.prediction
+    assert again.response is None
+    if isinstance(error, APIStatusError):
+        assert (again.status_code, again.body, again.request_id, again.retry_after) == (
+            429,
+            {"a": [1]},
+            "r",
+            2.5,
+        )
+
+
+def test_exceptions_of_real_failures_can_be_pickled(connect, server):
+    """What is really raised can be pickled, response, cause and all."""
+    server.route(GET, answer(404, {"detail": "id not found"}, {"x-request-id": "r1"}))
+    server.route(SSE, stream(frames("a", end=False)))
+    server.route(RUN, lambda exchange: exchange.close())
+    client = connect(max_retries=0)
+    for call in (
+        lambda: client.get("p1"),
+        lambda: list(client.stream(MODEL, {})),
+        lambda: client.run(MODEL, {}),
+    ):
+        with pytest.raises(RockAIError) as caught:
+            call()
+        again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+        assert str(again) == str(caught.value)
+        assert again.__dict__.keys() == caught.value.__dict__.keys()
+
+
+# Settings.
+
+
+def test_the_token_comes_from_the_first_variable_that_is_set(monkeypatch):
+    """The argument, else the first non-empty of three variables, else an error that says what to do."""
+    with pytest.raises(ConfigurationError, match=r"(?s)rockai\.online/setting/token.*ROCKAI_API_TOKEN"):
+        Client()
+    for name in ("ROCK_API_TOKEN", "ROCKAI_API_KEY", "ROCKAI_API_TOKEN"):
+        monkeypatch.setenv(name, f" {name} ")
+        assert Client()._settings.api_token == name
+    monkeypatch.setenv("ROCKAI_API_TOKEN", " ")
+    assert Client()._settings.api_token == "ROCKAI_API_KEY"  # noqa: S105
+    assert Client(api_token="mine")._settings.api_token == "mine"  # noqa: S105, S106
+
+
+@pytest.mark.parametrize(
+    "bad", ["", " ", "a b", "a\n", "a\r\nX: y", "ü", "\x00", 5, b"x", "a\u2028", "\ud800"], ids=ascii
+)
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_token_that_no_header_can_hold(kind, bad, monkeypatch):
+    """It is refused, and not recited."""
+    with pytest.raises(ConfigurationError) as caught:
+        CLASSES[kind](api_token=bad)
+    assert isinstance(bad, int | bytes) or len(bad.strip()) < 2 or bad not in str(caught.value)
+    if isinstance(bad, str) and bad.strip() and "\x00" not in bad and bad != "\ud800" and bad.strip() == bad:
+        monkeypatch.setenv("ROCKAI_API_TOKEN", bad)
+        with pytest.raises(ConfigurationError, match="ROCKAI_API_TOKEN"):
+            CLASSES[kind]()
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (None, "https://api.rockai.online/v1"),
+        ("api.rockai.online/v1", "https://api.rockai.online/v1"),
+        ("https://x.example/v1/", "https://x.example/v1"),
+        ("http://127.0.0.1:8100/v1", "http://127.0.0.1:8100/v1"),
+        ("http://localhost:8100", "http://localhost:8100"),
+        ("http://[::1]:8100/v1", "http://[::1]:8100/v1"),
+    ],
+)
+def test_base_url(given, read, monkeypatch):
+    """The argument, else ROCKAI_BASE_URL, else the service; without a scheme it is https."""
+    assert Client("t", given).base_url == read
+    if given:
+        monkeypatch.setenv("ROCKAI_BASE_URL", given)
+        assert Client("t").base_url == read
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "", " ", 5, "http://x.example/v1", "ftp://x.example", "https://", "https://u:p@x.example", "https://x.example?a",
+        "https://x.example#a", "https://x.example:99999", "https://x.example:a", "https://[::1", "https://a b", "https://x\x00y",  # noqa: E501
+        "http://127.0.0.1.evil.example", "http://2130706433",
+    ],
+)  # fmt: skip
+def test_bad_base_urls(bad):
+    """What is no https address, or plain http to another machine, is refused."""
+    with pytest.raises(ConfigurationError):
+        Client("t", bad)
+    if isinstance(bad, str) and bad.startswith("http://x"):
+        assert Client("t", bad, allow_http=True).base_url == bad
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"route": "fast"}, {"max_retries": -1}, {"max_retries": True}, {"max_retries": 1.5}, {"service": {}},
+        {"timeouts": 5}, {"default_headers": {"a b": "c"}}, {"default_headers": {"a": "b\r\nc: d"}},
+        {"default_headers": {"a": 5}}, {"http_client": object()}, {"http_client": httpx.AsyncClient},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", CLASSES)
+def test_bad_settings(kind, bad):
+    """A setting that cannot be right is a ConfigurationError when the client is made."""
+    with pytest.raises(ConfigurationError):
+        CLASSES[kind]("t", **bad)
+
+
+def test_default_headers_are_sent(connect, server):
+    """default_headers go to the service, and cannot take the token's place."""
+    server.route(RUN, answer(200, "x"))
+    connect(default_headers={"X-Team": "a", "authorization": "Bearer other"}).run(MODEL, {})
+    assert server.requests[0].headers["x-team"] == "a"
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+# Copies.
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy])  # noqa: S301
+def test_clients_are_copied_by_their_settings(kind, copied, server, monkeypatch):
+    """A copy has the settings and no connection; a token of the environment is read again there."""
+    service = Service(run_path="/go")
+    client = CLASSES[kind](
+        TOKEN, server.base_url, 5.0, 1, "run", service, {"A": "b"}, timeouts=Timeouts(idle=3)
+    )
+    again = copied(client)
+    assert type(again) is CLASSES[kind]
+    assert again._settings == client._settings
+    monkeypatch.setenv("ROCKAI_API_TOKEN", "from-the-environment")
+    client = CLASSES[kind]()
+    assert b"from-the-environment" not in pickle.dumps(client)
+    monkeypatch.setenv("ROCKAI_API_TOKEN", "another")
+    assert copied(client)._settings.api_token == "another"  # noqa: S105
+
+
+def test_a_used_client_can_be_copied(client, server):
+    """After calls too, in the middle of whatever it does."""
+    server.route(RUN, answer(200, "x"))
+    client.run(MODEL, {})
+    again = pickle.loads(pickle.dumps(client.client))  # noqa: S301
+    assert again.base_url == server.base_url
+    assert copy.deepcopy({"client": client.client})["client"].base_url == server.base_url
+
+
+# Connections.
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_making_a_warm_client_takes_a_millisecond_at_most(kind):
+    """CPU time, best of many: nothing but settings is made."""
+    CLASSES[kind](TOKEN)
+    spent = []
+    for _ in range(50):
+        started = time.process_time()
+        CLASSES[kind](TOKEN)
+        spent.append(time.process_time() - started)
+    assert min(spent) < 0.001
+
+
+def test_fifty_parallel_calls_use_their_connections_again(kind, connect, server):
+    """Rounds of 50 calls at once open 50 connections, not 50 for each round."""
+    server.script = answer(200, prediction("succeeded", output="x"))
+    client = connect()
+
+    def round_of_calls():
+        if kind == "async":
+
+            async def gather():
+                return await asyncio.gather(*[client.client.predictions.get(f"p{n}") for n in range(50)])
+
+            client.do(gather())
+            return
+        gate = threading.Barrier(50)
+
+        def call(n):
+            gate.wait()
+            client.get(f"p{n}")
+
+        threads = [threading.Thread(target=call, args=(n,)) for n in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    for _ in range(4):
+        round_of_calls()
+    assert len(server.requests) == 200
+    assert server.connections <= 60
+
+
+def test_one_client_serves_many_threads(server):
+    """Calls and streams of one client in many threads do not get in each other's way."""
+    server.route(RUN, answer(200, "x"))
+    server.route(SSE, stream(frames(*"abc")))
+    got = []
+    with Client(TOKEN, server.base_url) as client:
+
+        def work():
+            for _ in range(5):
+                got.append(client.run(MODEL, {}).text + "".join(client.stream(MODEL, {})))  # noqa: PERF401
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert got == ["xabc"] * 40
+
+
+def test_an_async_client_works_in_several_loops(server):
+    """Several asyncio.run calls, with and without closing, leave no ResourceWarning (warnings are errors here)."""  # noqa: E501
+    server.route(RUN, answer(200, "x"))
+    server.route(SSE, stream(frames("a", "b")))
+    client = AsyncClient(TOKEN, server.base_url)
+
+    async def use(close):
+        assert (await client.run(MODEL, {})).text == "x"
+        assert [piece async for piece in client.stream(MODEL, {})] == ["a", "b"]
+        await asyncio.gather(*[client.run(MODEL, {}) for _ in range(5)])
+        if close:
+            await client.aclose()
+            assert (await client.run(MODEL, {})).text == "x"  # it can be used again
+
+    for close in (False, True, False, False):
+        asyncio.run(use(close))
+        gc.collect()
+    threads = [threading.Thread(target=lambda: asyncio.run(use(close=False))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gc.collect()
+
+
+def test_an_async_client_dropped_with_its_loop_leaves_no_warning(server):
+    """One that the loop's last frame held closes all its connections, several of them too."""
+    server.route(RUN, answer(200, "x"))
+
+    async def main():
+        client = AsyncClient(TOKEN, server.base_url)
+        await asyncio.gather(*[client.run(MODEL, {}) for _ in range(5)])
+
+    for _ in range(3):
+        asyncio.run(main())
+        gc.collect()
+    for request in server.requests:
+        request.wait_left()
+
+
+async def test_an_async_client_that_nobody_holds_is_closed_while_the_loop_goes_on(server):
+    """A program that forgets to close the client it makes for each request does not run out of sockets."""
+    server.route(RUN, answer(200, "x"))
+
+    async def handle():
+        client = AsyncClient(TOKEN, server.base_url)
+        await asyncio.gather(*[client.run(MODEL, {}) for _ in range(5)])
+
+    await handle()
+    gc.collect()
+    for request in server.requests:
+        await asyncio.to_thread(request.wait_left)
+
+
+def test_clients_that_nobody_closes_leave_no_warning(server):
+    """A client that is dropped without being closed closes its sockets."""
+    server.route(RUN, answer(200, "x"))
+    Client(TOKEN, server.base_url).run(MODEL, {})
+
+    async def use():
+        await AsyncClient(TOKEN, server.base_url).run(MODEL, {})
+        gc.collect()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(use())
+    gc.collect()
+    for request in server.requests:
+        request.wait_left()
+
+
+def test_a_closed_client_can_be_used_again(client, server):
+    """close() closes the connections; the next call makes new ones."""
+    server.route(RUN, answer(200, "x"))
+    for number in (1, 2):
+        client.run(MODEL, {})
+        client.close()
+        client.close()
+        assert server.connections == number
+
+
+def _child(client, queue):
+    try:
+        queue.put(client.run(MODEL, {}).text)
+    except BaseException as error:  # noqa: BLE001
+        queue.put(repr(error))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_makes_its_own_connections(server):
+    """After a fork parent and child do not write into each other's connections."""
+    server.route(RUN, answer(200, "x"))
+    with Client(TOKEN, server.base_url) as client:
+        client.run(MODEL, {})
+        context = multiprocessing.get_context("fork")
+        queue = context.SimpleQueue()
+        child = context.Process(target=_child, args=(client, queue))
+        child.start()
+        assert queue.get() == "x"
+        child.join()
+        assert client.run(MODEL, {}).text == "x"
+    assert server.connections == 2
+    assert server.requests[1].connection != server.requests[0].connection == server.requests[2].connection
+
+
+def _keepalive_timers(port):
+    found = set()
+    for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
+        fields = line.split()
+        if fields[2].endswith(f":{port:04X}") and fields[3] == "01":
+            found.add(fields[5].partition(":")[0])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks at Linux's own table")
+def test_tcp_keep_alive_is_on(client, server):
+    """The kernel runs a keep-alive timer (2) on the client's connection."""
+    server.route(RUN, answer(200, "x"))
+    client.run(MODEL, {})
+    assert _keepalive_timers(server.port) == {"02"}
+
+
+def test_a_pool_that_is_full_is_left(kind, connect, server):
+    """Where no connection comes free in time, nothing was sent; and the total holds while waiting for one."""
+    limits = httpx.Limits(max_connections=1)
+    mine = httpx.AsyncClient(limits=limits) if kind == "async" else httpx.Client(limits=limits)
+    server.route(
+        SSE, silence(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + frames("a", end=False))
+    )
+    server.route(RUN, answer(200, "x"))
+    client = connect(http_client=mine, timeout=0.5, max_retries=0)
+    reading = client.stream(MODEL, {}, timeout=30)
+    assert next(reading) == "a"
+    started = time.monotonic()
+    with pytest.raises(APIConnectionError) as caught:
+        client.run(MODEL, {})
+    assert time.monotonic() - started < 1.5
+    assert not caught.value.may_have_started
+    reading.close()
+    assert client.run(MODEL, {}).text == "x"
+    client.do(mine.aclose()) if kind == "async" else mine.close()
+
+
+def test_a_client_of_the_successor(kind, connect, server):
+    """An httpx2 client may be handed in; its errors mean the same."""
+    httpx2 = pytest.importorskip("httpx2")
+    mine = httpx2.AsyncClient() if kind == "async" else httpx2.Client()
+    server.route(RUN, answer(200, "x"), lambda exchange: exchange.close())
+    server.route(SSE, stream(frames("a")))
+    client = connect(http_client=mine)
+    assert client.run(MODEL, {}).text == "x"
+    assert list(client.stream(MODEL, {})) == ["a"]
+    with pytest.raises(APIConnectionError) as caught:
+        client.run(MODEL, {})
+    assert caught.value.may_have_started
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    client.do(mine.aclose()) if kind == "async" else mine.close()
+
+
+# Programs.
+
+
+def in_a_fresh_process(code, **env):
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_takes_little_longer_than_httpx():
+    """The import statement takes 1.25 times that of httpx at most: fresh processes, interleaved, median of 10."""  # noqa: E501
+
+    def seconds(name):
+        return float(
+            in_a_fresh_process(
+                f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+            )
+        )
+
+    def ratio():
+        spent = {"httpx": [], "rockai_transport": []}
+        for _ in range(10):
+            for name, times in spent.items():
+                times.append(seconds(name))
+        return statistics.median(spent["rockai_transport"]) / statistics.median(spent["httpx"])
+
+    seconds("httpx"), seconds("rockai_transport")
+    assert any(ratio() <= 1.25 for _ in range(3))  # the machine may be busy; the code is the same
+
+
+def test_import_brings_no_framework_and_sets_no_logging():
+    """Importing imports neither framework nor sandbox, and leaves the root logger alone."""
+    out = in_a_fresh_process(
+        "import sys, logging, rockai_transport; rockai_transport.Client('t')\n"
+        "print(sorted(m for m in sys.modules if m.partition('.')[0] in "
+        "{'langchain_core', 'llama_index', 'rockai_sandbox', 'starlette', 'asyncio', 'httpcore', 'pydantic'}))\n"  # noqa: E501
+        "print(logging.getLogger().handlers, logging.getLogger('rockai').level)"
+    )
+    assert out.splitlines() == ["[]", "[] 0"]
+
+
+def test_logging_goes_to_the_rockai_logger(client, server, caplog):
+    """What this package says in the log, it says as `rockai`; never the token, never an input."""
+    caplog.set_level(logging.DEBUG)
+    server.route(RUN, answer(200, "x"))
+    client.run(MODEL, {"prompt": "private-words"})
+    ours = [
+        record
+        for record in caplog.records
+        if "rockai" in record.pathname and "site-packages" not in record.pathname
+    ]
+    assert ours
+    assert {record.name for record in ours} == {"rockai"}
+    assert TOKEN not in caplog.text
+    assert "private-words" not in caplog.text
+
+
+def test_a_half_run_flow_is_dropped_in_silence(endless_flow):
+    """A generator that is dropped half-run does not ignore GeneratorExit, at whatever effect it stands."""
+    for steps in range(1, 12):
+        flow = endless_flow()
+        with contextlib.suppress(StopIteration):
+            drive_some(flow, steps)
+        flow.close()
+
+
+@pytest.fixture
+def endless_flow():
+    from support.virtual_shell import flows  # noqa: PLC0415
+
+    from rockai_transport.wire.effects import Emit  # noqa: PLC0415, F401
+    from rockai_transport.wire.references import ModelReference  # noqa: PLC0415
+    from rockai_transport.wire.streams import Transcript  # noqa: PLC0415
+
+    def make():
+        all_ = flows(route="predictions")
+        return all_.stream(all_.order(ModelReference.parse(MODEL), {}), None, Transcript())
+
+    return make
+
+
+def drive_some(flow, steps):
+    import json  # noqa: PLC0415
+
+    from rockai_transport.wire import effects  # noqa: PLC0415
+    from rockai_transport.wire.calls import Head  # noqa: PLC0415
+
+    body = [
+        json.dumps(prediction(urls={"stream": "/s"})).encode(),
+        b"",
+        frames("a", end=False),
+        frames("b", end=False),
+    ]
+    kinds = iter(["application/json", "text/event-stream"])
+    result = None
+    for step in range(steps):
+        effect = flow.send(result)
+        match effect:
+            case effects.Now() | effects.Chance():
+                result = float(step)
+            case effects.Open():
+                result = Head(200, {"content-type": next(kinds)}, 0.0)
+            case effects.Read():
+                result = body.pop(0)
+            case _:
+                result = None
+
+
+def test_errors_carry_what_a_handler_needs():
+    """Attributes, not only text."""
+    error = StreamInterruptedError("cut", partial_text="abc")
+    assert (error.partial_text, error.prediction, error.may_have_started) == ("abc", None, True)
+    error = PredictionFailedError("boom", Prediction(id="p1", status="failed"), "abc")
+    assert (str(error), error.partial_text, error.prediction.id) == ("boom", "abc", "p1")

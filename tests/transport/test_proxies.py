@@ -1,0 +1,117 @@
+"""Environment proxies are used, never for this machine itself."""
+
+import pytest
+from support.drivers import TOKEN
+from support.replies import MODEL
+from support.wire_server import answer, frames, stream
+
+from rockai_transport import APIConnectionError, APITimeoutError, ConfigurationError
+
+FAR = "http://api.far.example/v1"
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_the_environment_proxy_is_used(connect, server, monkeypatch, variable):
+    """A plain request goes to the proxy with its whole address; the name is not resolved here."""
+    monkeypatch.setenv(variable, server.origin)
+    server.route(f"POST {FAR}/run", answer(200, "x"))
+    server.route(f"POST {FAR}/run_sse", stream(frames("a")))
+    client = connect(FAR, allow_http=True)
+    assert client.run(MODEL, {}).text == "x"
+    assert list(client.stream(MODEL, {})) == ["a"]
+    assert server.requests[0].headers["host"] == "api.far.example"
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert server.connections == 1
+
+
+def test_a_proxy_without_scheme_is_http(connect, server, monkeypatch):
+    """HTTP_PROXY=host:port, as many write it."""
+    monkeypatch.setenv("HTTP_PROXY", f"user:word@127.0.0.1:{server.port}")
+    server.script = answer(200, "x")
+    assert connect(FAR, allow_http=True).run(MODEL, {}).text == "x"
+    assert server.requests[0].headers["proxy-authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_loopback_bypasses_proxies(connect, server, monkeypatch, host):
+    """With every proxy variable set, this machine is asked straight."""
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    server.route("POST /v1/run", answer(200, "x"))
+    assert connect(f"http://{host}:{server.port}/v1").run(MODEL, {}).text == "x"
+
+
+def test_no_proxy_is_heeded(connect, server, monkeypatch):
+    """NO_PROXY takes a host out."""
+    import httpx  # noqa: PLC0415
+
+    from rockai_transport.network import environment_proxy  # noqa: PLC0415
+
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
+    assert environment_proxy(httpx.URL("https://api.rockai.online/v1")) == "http://proxy.example:1"
+    monkeypatch.setenv("NO_PROXY", "rockai.online")
+    assert environment_proxy(httpx.URL("https://api.rockai.online/v1")) is None
+
+
+def test_https_goes_through_a_tunnel(connect, server, monkeypatch):
+    """Https asks the proxy for a tunnel, without the token; one that is refused started nothing."""
+    monkeypatch.setenv("HTTPS_PROXY", server.origin)
+    server.script = answer(403, b"no")
+    with pytest.raises(APIConnectionError) as caught:
+        connect("https://api.far.example/v1", max_retries=0).run(MODEL, {})
+    assert not caught.value.may_have_started
+    assert server.lines == ["CONNECT api.far.example:443"]
+    assert TOKEN not in str(server.requests[0].headers)
+
+
+def test_a_deadline_holds_through_a_proxy(connect, server, monkeypatch):
+    """The total holds while the proxy says nothing."""
+    monkeypatch.setenv("HTTP_PROXY", server.origin)
+    server.script = lambda exchange: exchange.wait_left()
+    with pytest.raises(APITimeoutError):
+        connect(FAR, allow_http=True, timeout=0.3).run(MODEL, {})
+
+
+def test_a_socks_proxy_without_its_package(connect, monkeypatch):
+    """It is a ConfigurationError that says what to install; nothing was sent."""
+    import importlib.util  # noqa: PLC0415
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "socksio" else real(name, *rest)
+    )
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(ConfigurationError, match=r"rockai-integrations\[socks\]"):
+        connect(FAR, allow_http=True).run(MODEL, {})
+
+
+def test_a_socks_proxy_is_asked(connect, later, monkeypatch):
+    """With its package a SOCKS proxy is asked for the far host by name."""
+    pytest.importorskip("socksio")
+    import socket  # noqa: PLC0415
+
+    asked = []
+
+    def serve():
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(100)
+            peer.sendall(b"\x05\x00")
+            asked.append(peer.recv(100))
+            peer.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+            peer.recv(65536)
+            peer.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"x"')
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{listener.getsockname()[1]}")
+        later(serve)
+        assert connect(FAR, allow_http=True).run(MODEL, {}).text == "x"
+    assert b"api.far.example" in asked[0]
+
+
+@pytest.mark.parametrize("proxy", ["nonsense://x", "http://[::1", "ftp://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used(connect, monkeypatch, proxy):
+    """It is a ConfigurationError that names the variables."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigurationError, match="ALL_PROXY"):
+        connect(FAR, allow_http=True).run(MODEL, {})

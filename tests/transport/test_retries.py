@@ -1,0 +1,259 @@
+"""The retry table, every cell; and that a POST which may have started is never sent twice."""
+
+import email.utils
+import socket
+import time
+
+import pytest
+from support.replies import MODEL, prediction
+from support.virtual_shell import VirtualShell, flows, reply
+from support.wire_server import answer, frames, hang_up, reset, silence, stream
+
+from rockai_transport import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    Client,
+    InternalServerError,
+    RateLimitError,
+    Timeouts,
+)
+from rockai_transport.wire.calls import Head
+from rockai_transport.wire.effects import BrokenError, ExpiredError, NotSentError
+from rockai_transport.wire.references import ModelReference
+from rockai_transport.wire.retry import retry_after, retry_delay
+
+GOOD = reply(200, prediction("succeeded", output="x"))
+
+
+CALLS = {
+    "get": lambda all_: all_.get("p1"),
+    "cancel": lambda all_: all_.cancel("p1"),
+    "create": lambda all_: all_.create(all_.order(ModelReference.parse(MODEL), {})),
+    "run": lambda all_: all_.run(all_.order(ModelReference.parse(MODEL), {}), None),
+}
+STARTS = {"create", "run"}
+
+# How a try fails → who may try again.
+EVERY, HARMLESS, NONE = {"get", "cancel", "create", "run"}, {"get", "cancel"}, set()
+TABLE = {
+    "429": (reply(429, {}), EVERY),
+    "429 with Retry-After": (reply(429, {}, retry_after="3"), EVERY),
+    "503 with Retry-After": (reply(503, {}, retry_after="3"), EVERY),
+    "never sent": (NotSentError("refused"), EVERY),
+    "connect time-out": (NotSentError("slow", timed_out=True), EVERY),
+    "envelope 429": (reply(200, {"code": 429, "msg": "busy"}), EVERY),
+    "503": (reply(503, {}), HARMLESS),
+    "408": (reply(408, {}), HARMLESS),
+    "500": (reply(500, {}), HARMLESS),
+    "502": (reply(502, {}), HARMLESS),
+    "504": (reply(504, {}), HARMLESS),
+    "500 with Retry-After": (reply(500, {}, retry_after="3"), HARMLESS),
+    "reset": (BrokenError("reset"), HARMLESS),
+    "read time-out": (ExpiredError("slow"), HARMLESS),
+    "429 that asks for too long": (reply(429, {}, retry_after="61"), NONE),
+    "503 that asks for too long": (reply(503, {}, retry_after="3600"), NONE),
+    **{
+        str(status): (reply(status, {}), NONE)
+        for status in (301, 400, 401, 402, 403, 409, 418, 422, 501, 505)
+    },
+    "404 about the model": (reply(404, {"detail": "no such model"}), NONE),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("case", TABLE)
+def test_table(case, call):
+    """Who tries again after what: every kind of failure × every kind of call."""
+    failure, who = TABLE[case]
+    shell = VirtualShell(failure, failure, GOOD)
+    if call in who:
+        assert shell.drive(CALLS[call](flows())).output == "x"
+        assert len(shell.calls) == 3
+        return
+    with pytest.raises((APIStatusError, APIConnectionError)) as caught:
+        shell.drive(CALLS[call](flows()))
+    assert len(shell.calls) == 1
+    unsure = case in {
+        "408",
+        "500",
+        "502",
+        "503",
+        "504",
+        "501",
+        "505",
+        "500 with Retry-After",
+        "reset",
+        "read time-out",
+    }
+    assert caught.value.may_have_started is (call in STARTS and unsure)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2, 5])
+def test_max_retries(retries):
+    """max_retries are the tries after the first; 0 means none."""
+    shell = VirtualShell(reply(429, {}))
+    with pytest.raises(RateLimitError):
+        shell.drive(CALLS["run"](flows(max_retries=retries)))
+    assert len(shell.calls) == 1 + retries
+
+
+def test_backoff():
+    """Waits are min(0.5·2ⁿ, 8) s less up to 25 % jitter."""
+    shell = VirtualShell(reply(500, {}))
+    with pytest.raises(InternalServerError):
+        shell.drive(CALLS["get"](flows(max_retries=7)))
+    assert shell.sleeps == [0.5, 1, 2, 4, 8, 8, 8]
+    shell = VirtualShell(reply(500, {}), chance=1.0)
+    with pytest.raises(InternalServerError):
+        shell.drive(CALLS["get"](flows(max_retries=3)))
+    assert shell.sleeps == [0.375, 0.75, 1.5]
+    assert retry_delay(10_000, None, 0.0) == 8
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0), ("3", 3), ("60", 60), (" 2.5 ", 2.5), ("-5", 0), ("", None), ("soon", None), ("nan", None),
+        (email.utils.formatdate(1_700_000_030, usegmt=True), 30), ("Tue, 14 Nov 2023 22:13:50 GMT", 30),
+        (email.utils.formatdate(1_600_000_000, usegmt=True), 0), ("Tue, 99 Foo 2023", None), ("1e999", float("inf")),  # noqa: E501
+        ("Wed, 31 Dec 99999 23:59:59 GMT", None),
+    ],
+)  # fmt: skip
+def test_retry_after_is_read(value, seconds):
+    """Retry-After in seconds or as a date; what cannot be read is as if it were not there."""
+    assert retry_after(Head(429, {"retry-after": value}, 1_700_000_000.0)) == seconds
+
+
+def test_retry_after_is_waited_for_exactly():
+    """Up to 60 s the service gets what it asks for; beyond that the error comes at once, with retry_after."""
+    shell = VirtualShell(reply(429, {}, retry_after="60"), GOOD)
+    assert shell.drive(CALLS["run"](flows())).output == "x"
+    assert shell.sleeps == [60]
+    shell = VirtualShell(reply(429, {}, retry_after="61"))
+    with pytest.raises(RateLimitError) as caught:
+        shell.drive(CALLS["run"](flows()))
+    assert caught.value.retry_after == 61
+    assert shell.sleeps == []
+    shell = VirtualShell(reply(429, {}, retry_after=email.utils.formatdate(1_700_000_030, usegmt=True)), GOOD)
+    shell.drive(CALLS["get"](flows()))
+    assert shell.sleeps == [30]
+
+
+def test_waits_between_tries_count_against_the_total():
+    """A wait that would end after the deadline is not begun: the error comes at once."""
+    shell = VirtualShell(reply(429, {}, retry_after="10"))
+    with pytest.raises(RateLimitError):
+        shell.drive(CALLS["get"](flows(timeout=9)))
+    assert shell.sleeps == []
+    shell = VirtualShell(reply(429, {}, retry_after="4"))
+    with pytest.raises(RateLimitError):
+        shell.drive(CALLS["get"](flows(timeout=9)))
+    assert shell.sleeps == [4, 4]
+
+
+def test_the_first_byte_has_its_time_for_all_tries_together():
+    """30 minutes hold for all tries together, 60 s for each of get, cancel and poll."""
+    shell = VirtualShell(reply(200, "x", after=1799))
+    assert shell.drive(CALLS["run"](flows())).output == "x"
+    shell = VirtualShell(reply(200, "x", after=1801))
+    with pytest.raises(APITimeoutError):
+        shell.drive(CALLS["run"](flows()))
+    assert shell.moment == 1000 + 1800
+    for call in ("get", "cancel"):
+        shell = VirtualShell(reply(200, {}, after=61))
+        with pytest.raises(APITimeoutError):
+            shell.drive(CALLS[call](flows()))
+        assert len(shell.calls) == 3
+        assert shell.moment == 1000 + 3 * 60 + sum(shell.sleeps)
+
+
+# Over real sockets.
+
+
+def every_call(client):
+    return {
+        "run": lambda: client.run(MODEL, {}),
+        "stream": lambda: list(client.stream(MODEL, {})),
+        "create": lambda: client.create(model=MODEL, input={}),
+        "get": lambda: client.get("p1"),
+        "cancel": lambda: client.cancel("p1"),
+    }
+
+
+@pytest.mark.parametrize("call", ["run", "stream", "create", "get", "cancel"])
+@pytest.mark.parametrize("fault", ["reset", "hang up", "silence", "429", "500", "503", "503 asks"])
+def test_over_a_socket(connect, server, call, fault):
+    """What was refused is sent again; what may have started is sent once, and says so."""
+    faults = {
+        "reset": reset,
+        "hang up": hang_up,
+        "silence": silence(),
+        "429": answer(429, {}, {"Retry-After": "0"}),
+        "500": answer(500, {}, {"Retry-After": "0"}),
+        "503": answer(503, {}),
+        "503 asks": answer(503, {}, {"Retry-After": "0"}),
+    }
+    good = stream(frames("x")) if call == "stream" else answer(200, prediction("succeeded", output="x"))
+    client = connect(
+        timeouts=Timeouts(first_byte=0.3 if call in {"run", "stream", "create"} else 30, poll=0.3)
+    )
+    path = {"run": "POST /v1/run", "stream": "POST /v1/run_sse", "create": "POST /v1/predictions"}.get(
+        call, "GET /v1/predictions/p1" if call == "get" else "POST /v1/predictions/p1/cancel"
+    )
+    server.route(path, faults[fault], good)
+    if call in {"get", "cancel"} or fault in {"429", "503 asks"}:
+        every_call(client)[call]()
+        assert len(server.requests) == 2
+        return
+    with pytest.raises((APIConnectionError, APIStatusError)) as caught:
+        every_call(client)[call]()
+    assert isinstance(caught.value, APITimeoutError) is (fault == "silence")
+    assert caught.value.may_have_started
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("call", ["run", "stream", "create", "get", "cancel"])
+def test_a_refused_connection_is_tried_again_and_never_started_anything(connect, call):
+    """Nobody listens: every call is tried again, and nothing may have started."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        client = connect(f"http://127.0.0.1:{nobody.getsockname()[1]}/v1", max_retries=1)
+        started = time.monotonic()
+        with pytest.raises(APIConnectionError) as caught:
+            every_call(client)[call]()
+    assert time.monotonic() - started > 0.3  # it waited once
+    assert not caught.value.may_have_started
+    assert not isinstance(caught.value, APITimeoutError)
+
+
+def test_a_call_that_was_refused_at_first_goes_through(connect, server, later):
+    """A service that comes up between two tries is reached."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        client = connect(f"http://127.0.0.1:{port}/v1")
+    listener = []
+
+    def come_up():
+        time.sleep(0.1)
+        sock = socket.create_server(("127.0.0.1", port))
+        listener.append(sock)
+        peer, _ = sock.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"x"')
+
+    later(come_up)
+    assert client.run(MODEL, {}).output == "x"
+    listener[0].close()
+
+
+def test_a_host_without_name():
+    """A host name that the name service's encoding refuses is an APIConnectionError, not a UnicodeError."""
+    with (
+        pytest.raises(APIConnectionError) as caught,
+        Client("t", f"https://{'a' * 70}.localhost", max_retries=0) as client,
+    ):
+        client.run(MODEL, {})
+    assert not caught.value.may_have_started
