@@ -1,0 +1,79 @@
+"""A local RockAI to develop and test against: a real HTTP server, with models that follow rules.
+
+```python
+from rockai_sandbox import Sandbox
+
+with Sandbox() as sandbox:
+    @sandbox.model("owner/name")
+    def talk(input):
+        yield "Hello"
+```
+
+Needs the extra: ``pip install "rockai-integrations[sandbox]"``. Names are loaded when they are first used,
+because pytest imports this package for its plugin.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rockai_sandbox.inputs import Input
+    from rockai_sandbox.models.misc import ECHO, FAILS_HALF_WAY, NEVER_ENDS, STAYS_COLD
+    from rockai_sandbox.predictions import Prediction
+    from rockai_sandbox.protocol import Event, Protocol, RawAnswer
+    from rockai_sandbox.recorder import SeenRequest
+    from rockai_sandbox.runs import CanceledError, Hold, Run
+    from rockai_sandbox.sandbox import Sandbox
+
+__all__ = [
+    "ECHO",
+    "FAILS_HALF_WAY",
+    "NEVER_ENDS",
+    "STAYS_COLD",
+    "CanceledError",
+    "Event",
+    "Hold",
+    "Input",
+    "Prediction",
+    "Protocol",
+    "RawAnswer",
+    "Run",
+    "Sandbox",
+    "SeenRequest",
+]
+
+_HOMES = {
+    "ECHO": "models.misc",
+    "FAILS_HALF_WAY": "models.misc",
+    "NEVER_ENDS": "models.misc",
+    "STAYS_COLD": "models.misc",
+    "CanceledError": "runs",
+    "Event": "protocol",
+    "Hold": "runs",
+    "Input": "inputs",
+    "Prediction": "predictions",
+    "Protocol": "protocol",
+    "RawAnswer": "protocol",
+    "Run": "runs",
+    "Sandbox": "sandbox",
+    "SeenRequest": "recorder",
+}
+
+_EXTRA = frozenset({"starlette", "uvicorn", "av", "PIL"})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise ImportError(
+            f'rockai_sandbox.{name} needs the sandbox extra: pip install "rockai-integrations[sandbox]"'
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,143 @@
+"""uvicorn in a thread: two servers, one event loop, started and stopped without waiting for a clock."""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from rockai_sandbox.server import TRANSPORT
+
+HOST = "127.0.0.1"
+STARTS_WITHIN = 30.0
+STREAMS_END_WITHIN = 0.5
+"""Seconds that stopping waits for answers under way before it breaks them off."""
+
+
+def listen(port: int) -> socket.socket:
+    """Open a listening socket on the loopback address; port 0 takes any free one."""
+    # The protocol is named, since asyncio sets TCP_NODELAY only where it is: without it every answer over a
+    # kept connection waits 40 ms for a delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _QuietProtocol(H11Protocol):
+    """uvicorn's own protocol, with a log of its own: a stream broken off on purpose is no error here."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = logging.getLogger("rockai_sandbox.uvicorn")
+        self.logger.setLevel(logging.CRITICAL)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept a connection, and hand it to the apps too, which may have to break it off."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that stops when told to, where uvicorn's own looks ten times a second."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = uvicorn.Config(
+            app,
+            http=_QuietProtocol,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
+            timeout_keep_alive=60,
+        )
+        config.load()
+        super().__init__(config)
+        self.lifespan = config.lifespan_class(config)
+
+    async def open(self, listener: socket.socket) -> None:
+        await self.startup(sockets=[listener])
+        await self.on_tick(0)  # computes the headers of every answer
+
+    async def close(self) -> None:
+        for server in self.servers:
+            server.close()
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STREAMS_END_WITHIN)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # lets the transports close
+        for server in self.servers:
+            await server.wait_closed()
+
+
+class Hosting:
+    """A thread that serves ASGI apps, each on a listening socket of its own.
+
+    Args:
+        served: the apps and their sockets.
+        before_close: is awaited on the loop when the thread is told to stop, before the connections close.
+    """
+
+    def __init__(
+        self, served: Sequence[tuple[ASGIApp, socket.socket]], before_close: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._served = served
+        self._before_close = before_close
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="rockai-sandbox", daemon=True)
+
+    def start(self) -> None:
+        """Start serving; return once connections are accepted.
+
+        Raises:
+            RuntimeError: the servers did not start.
+        """
+        self._thread.start()
+        if not self._ready.wait(STARTS_WITHIN) or self._failure is not None:
+            raise RuntimeError("the sandbox's servers did not start") from self._failure
+
+    def stop(self) -> None:
+        """Stop serving; return once everything has ended."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as raised:  # noqa: BLE001 - it is raised where the thread was started
+            self._failure = raised
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        servers = [(_Server(app), listener) for app, listener in self._served]
+        for server, listener in servers:
+            await server.open(listener)
+        self._ready.set()
+        await self._stop.wait()
+        await self._before_close()
+        for server, _ in servers:
+            await server.close()

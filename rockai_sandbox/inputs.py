@@ -1,0 +1,123 @@
+"""The inputs a model knows, and what is said about any other: the answers of a strict model server.
+
+The errors have pydantic's form, because the real model server's are pydantic's (wire page, «Errors»). They
+are made here and compared with pydantic's own in the tests, so that the sandbox need not install it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["string", "integer", "number"]
+Problem = tuple[str, str]
+"""pydantic's ``type`` and ``msg``."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a model."""
+
+    kind: Kind
+    required: bool = False
+    at_least: int | None = None
+    at_most: int | None = None
+
+
+Inputs = Mapping[str, Input]
+
+
+def text(*, required: bool = False) -> Input:
+    """Describe a text input."""
+    return Input("string", required)
+
+
+def integer(at_least: int | None = None, at_most: int | None = None) -> Input:
+    """Describe an integer input."""
+    return Input("integer", at_least=at_least, at_most=at_most)
+
+
+def number() -> Input:
+    """Describe a number input."""
+    return Input("number")
+
+
+def error(kind: str, location: tuple[str | int, ...], message: str, value: Any, **ctx: Any) -> dict[str, Any]:
+    """Make one entry of a 422 answer's ``detail``."""
+    entry: dict[str, Any] = {"type": kind, "loc": ["body", *location], "msg": message, "input": value}
+    return entry | ({"ctx": ctx} if ctx else {})
+
+
+def problems(inputs: Inputs | None, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is wrong with an input, in pydantic's words; nothing where ``inputs`` is `None`."""
+    if inputs is None:
+        return []
+    found: list[dict[str, Any]] = []
+    for name, wanted in inputs.items():
+        if name in given:
+            found += _wrong_value(name, wanted, given[name])
+        elif wanted.required:
+            found.append(error("missing", ("input", name), "Field required", dict(given)))
+    found += [
+        error("extra_forbidden", ("input", name), "Extra inputs are not permitted", value)
+        for name, value in given.items()
+        if name not in inputs
+    ]
+    return found
+
+
+def _wrong_value(name: str, wanted: Input, value: Any) -> list[dict[str, Any]]:
+    location = ("input", name)
+    problem = CHECKS[wanted.kind](value)
+    if problem is not None:
+        return [error(problem[0], location, problem[1], value)]
+    if wanted.at_least is not None and float(value) < wanted.at_least:
+        message = f"Input should be greater than or equal to {wanted.at_least}"
+        return [error("greater_than_equal", location, message, value, ge=wanted.at_least)]
+    if wanted.at_most is not None and float(value) > wanted.at_most:
+        message = f"Input should be less than or equal to {wanted.at_most}"
+        return [error("less_than_equal", location, message, value, le=wanted.at_most)]
+    return []
+
+
+def _not_text(value: Any) -> Problem | None:
+    return None if isinstance(value, str) else ("string_type", "Input should be a valid string")
+
+
+def _not_integer(value: Any) -> Problem | None:
+    message = "Input should be a valid integer"
+    if isinstance(value, str):
+        return (
+            None
+            if _parses(int, value)
+            else ("int_parsing", f"{message}, unable to parse string as an integer")
+        )
+    if isinstance(value, float):
+        whole = value.is_integer()
+        return None if whole else ("int_from_float", f"{message}, got a number with a fractional part")
+    return None if isinstance(value, int) else ("int_type", message)
+
+
+def _not_number(value: Any) -> Problem | None:
+    message = "Input should be a valid number"
+    if isinstance(value, str):
+        return (
+            None
+            if _parses(float, value)
+            else ("float_parsing", f"{message}, unable to parse string as a number")
+        )
+    return None if isinstance(value, int | float) else ("float_type", message)
+
+
+def _parses(kind: Callable[[str], object], value: str) -> bool:
+    try:
+        kind(value)
+    except ValueError:
+        return False
+    return True
+
+
+CHECKS: Mapping[Kind, Callable[[Any], Problem | None]] = {
+    "string": _not_text,
+    "integer": _not_integer,
+    "number": _not_number,
+}

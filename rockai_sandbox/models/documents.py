@@ -1,0 +1,164 @@
+"""Answering from documents in the prompt, to show retrieval: with the sentence nearest to the question."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from rockai_sandbox.models.conversation import Conversation
+
+QUESTION = re.compile(
+    r"^\s*(?:question|query|user question|问题)\s*[:\uff1a]\s*(.+)", re.IGNORECASE | re.MULTILINE
+)
+DOCUMENTS: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"<(context|documents?|sources?)>(?P<text>.+?)</\1>",
+        r"context[^\n]*\n-{5,}\n(?P<text>.+?)\n-{5,}",
+        (
+            r"(?:^|\n)\s*(?:(?:retrieved )?context|documents?|sources?|passages?|背景|资料)\s*[:\uff1a]"
+            r"\s*(?P<text>.+?)(?=\n\s*(?:question|query|answer|helpful answer|问题|回答)\s*[:\uff1a]|\Z)"
+        ),
+        (
+            r"\b(?:context|documents?|sources?|passages?)\b[^\n:]{0,40}:"
+            r"\s*(?P<text>.+?)(?=\n\s*(?:question|query|instruction)\s*:|\Z)"
+        ),
+        r"(?:context|documents?)[^\n]*(?:below|following)[^\n]*:?\n(?P<text>.+?)(?=\n\s*(?:question|query)\s*:|\Z)",
+    )
+)
+"""Where documents stand in the prompts of the usual chains and query engines."""
+
+REWRITE: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"<follow up message>\s*(?P<text>.+?)\s*<standalone question>",
+        r"follow[- ]?up (?:input|question|message)\s*:\s*(?P<text>.+?)\s*standalone question",
+    )
+)
+"""Prompts that ask to make a question stand alone."""
+
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "about",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "i",
+        "in",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "of",
+        "on",
+        "or",
+        "please",
+        "tell",
+        "that",
+        "the",
+        "their",
+        "there",
+        "this",
+        "to",
+        "was",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
+)
+
+
+def rewrite_question(conversation: Conversation) -> str | None:
+    """Make a question stand alone: the sandbox leaves it as it is."""
+    found = next((match for pattern in REWRITE if (match := pattern.search(conversation.last))), None)
+    return found["text"].strip() if found else None
+
+
+def answer_from_documents(conversation: Conversation) -> str | None:
+    """Answer with the sentence of the given documents that is nearest to the question."""
+    for place in (conversation.last, conversation.system):
+        documents = _documents(place)
+        if documents is None:
+            continue
+        asked = QUESTION.findall(conversation.last)
+        question = asked[-1] if asked else _without(conversation.last, documents)
+        return nearest_sentence(question, documents) or "The documents I was given do not say."
+    # Where a template has no system turn, the system text stands in the first user turn.
+    first = next((turn.text for turn in conversation.earlier if turn.role == "user"), "")
+    documents = _documents(first)
+    return nearest_sentence(conversation.last, documents) if documents else None
+
+
+def nearest_sentence(question: str, documents: str) -> str | None:
+    """Return the sentence that shares most words with the question, rare ones first; `None` if none does."""
+    asked = words(question)
+    sentences = _sentences(documents)
+    known = [words(sentence) for sentence in sentences]
+    spread = Counter(word for found in known for word in found)
+    scores = [sum(math.log(1 + len(known) / spread[word]) for word in found & asked) for found in known]
+    if not any(scores):
+        return None
+    return sentences[scores.index(max(scores))]
+
+
+def words(text: str) -> set[str]:
+    """Return the words that carry meaning, roughly stemmed; of Chinese each pair of characters."""
+    found = {_stem(word) for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in STOP_WORDS}
+    for run in re.findall(r"[\u3400-\u9fff]+", text):
+        found |= {run[at : at + 2] for at in range(max(1, len(run) - 1))}
+    return found
+
+
+def _stem(word: str) -> str:
+    return re.sub(r"(?<=\w{3})(?:ies|ing|es|ed|s|e|y)$", "", word)
+
+
+def _documents(text: str) -> str | None:
+    found = next((match for pattern in DOCUMENTS if (match := pattern.search(text))), None)
+    return found["text"] if found else None
+
+
+def _without(text: str, documents: str) -> str:
+    return text.replace(documents, " ")
+
+
+def _sentences(documents: str) -> Sequence[str]:
+    lines = (line.strip() for line in documents.splitlines())
+    kept = [
+        line
+        for line in lines
+        if line and not re.match(r"(?:file_path|page_label|source|file_name)\s*:", line)
+    ]
+    return [
+        part.strip()
+        for line in kept
+        for part in re.split(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])", line)
+        if part.strip()
+    ]

@@ -1,0 +1,157 @@
+"""Image, video and sound: real files, drawn and played by rule."""
+
+import array
+import io
+import math
+import wave
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import av
+from PIL import Image, ImageEnhance, UnidentifiedImageError
+
+from rockai_sandbox.inputs import Inputs, integer, number, text
+from rockai_sandbox.models.drawing import Dice, draw, to_png
+from rockai_sandbox.registry import Model, made_up_version
+from rockai_sandbox.runs import Run
+
+IMAGE_MODEL = "incomingflyingbrick/flux-1-schnell"
+VIDEO_VERSION = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
+VIDEO_MODEL = "sandbox/image-to-video"  # made up: the quick start gives the version alone
+MUSIC_MODEL = "meta/musicgen"
+
+FRAMES_PER_SECOND = 8
+LONGEST_SIDE = 640
+SHORTEST_SIDE = 64
+BLINK_EVERY = 8
+SAMPLE_RATE = 16_000
+SECONDS_OF_MUSIC = 2.0
+SCALE = (220.0, 246.9, 261.6, 293.7, 329.6, 392.0, 440.0)
+
+IMAGE_INPUTS: Inputs = {"prompt": text(required=True)}
+VIDEO_INPUTS: Inputs = {
+    "image": text(required=True),
+    "prompt": text(required=True),
+    "max_frames": integer(at_least=2, at_most=240),
+    "guidance_scale": number(),
+    "num_inference_steps": integer(at_least=1, at_most=500),
+}
+MUSIC_INPUTS: Inputs = {
+    "prompt": text(required=True),
+    "model_version": text(),
+    "output_format": text(),
+    "normalization_strategy": text(),
+}
+
+
+def make_image(given: dict[str, Any]) -> list[bytes]:
+    """Draw the prompt."""
+    prompt: str = given["prompt"]
+    return [to_png(draw(prompt, f"RockAI sandbox, drawn by rule: {prompt}"))]
+
+
+def make_video(given: dict[str, Any], run: Run, *, seconds: float) -> bytes:
+    """Animate an image: as many frames as asked for, and a progress bar in the logs meanwhile."""
+    picture = read_picture(given["image"], run)
+    steps = int(given.get("num_inference_steps", 50))
+    frames = int(given.get("max_frames", 16))
+    strength = min(max(float(given.get("guidance_scale", 9)), 1.0), 20.0) / 100
+    for step in range(steps):
+        run.progress(step, steps)
+        run.pause(seconds / steps)
+    run.progress(steps, steps)
+    run.log("\n")
+    size = frame_size(picture)
+    return encode(animate(picture, size, frames, strength), size, run)
+
+
+def make_music(given: dict[str, Any]) -> bytes:
+    """Play notes that depend on the prompt, as a WAV file."""
+    if given.get("output_format", "wav") != "wav":
+        raise ValueError("the sandbox writes wav only")
+    dice = Dice(given["prompt"])
+    notes = [SCALE[int(dice.between(0, len(SCALE) - 1))] for _ in range(8)]
+    length = int(SAMPLE_RATE * SECONDS_OF_MUSIC / len(notes))
+    samples = array.array("h")
+    for note in notes:
+        samples.extend(
+            int(9000 * math.sin(2 * math.pi * note * at / SAMPLE_RATE) * (1 - at / length))
+            for at in range(length)
+        )
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        writer.writeframes(samples.tobytes())
+    return file.getvalue()
+
+
+def read_picture(url: str, run: Run) -> Image.Image:
+    """Read an image from a ``data:`` URI or the own file server; draw a placeholder for any other address.
+
+    Raises:
+        ValueError: what is there is no image.
+    """
+    content = run.read(url)
+    if content is None:
+        return draw(url, f"placeholder: the sandbox does not leave this machine to fetch {url}")
+    try:
+        return Image.open(io.BytesIO(content)).convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"the input image cannot be read: {error}") from error
+
+
+def animate(
+    picture: Image.Image, size: tuple[int, int], frames: int, strength: float
+) -> Iterator[Image.Image]:
+    """Yield the frames of a slow zoom and pan through the picture, which blinks now and then.
+
+    Args:
+        picture: what is shown.
+        size: the frames' width and height.
+        frames: how many.
+        strength: how far the zoom goes, as a share of the picture.
+    """
+    for number_ in range(frames):
+        at = number_ / max(1, frames - 1)
+        zoom = 1 - strength * (1 - math.cos(math.pi * at))
+        width, height = picture.width * zoom, picture.height * zoom
+        left = (picture.width - width) * (0.5 + 0.4 * math.sin(2 * math.pi * at))
+        top = (picture.height - height) * 0.5
+        frame = picture.resize(size, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        blinks = number_ % BLINK_EVERY == BLINK_EVERY - 1
+        yield ImageEnhance.Brightness(frame).enhance(0.75 if blinks else 1 + 0.08 * math.sin(6 * at))
+
+
+def encode(frames: Iterator[Image.Image], size: tuple[int, int], run: Run) -> bytes:
+    """Return frames as an MP4 file with H.264 video, which plays in every browser."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"preset": "veryfast", "crf": "23"}
+        for image in frames:
+            run.check()
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+def frame_size(picture: Image.Image) -> tuple[int, int]:
+    """Return a video's width and height for a picture: even, since yuv420p halves them, and bounded."""
+    scale = min(1.0, LONGEST_SIDE / max(picture.size))
+    width, height = (max(SHORTEST_SIDE, int(side * scale)) // 2 * 2 for side in picture.size)
+    return width, height
+
+
+def media_models(*, video_seconds: float) -> tuple[Model, ...]:
+    """Return the models that make files."""
+    video = partial(make_video, seconds=video_seconds)
+    return (
+        Model(IMAGE_MODEL, made_up_version(IMAGE_MODEL), make_image, IMAGE_INPUTS),
+        Model(VIDEO_MODEL, VIDEO_VERSION, video, VIDEO_INPUTS),
+        Model(MUSIC_MODEL, made_up_version(MUSIC_MODEL), make_music, MUSIC_INPUTS),
+    )

@@ -1,0 +1,46 @@
+"""Models that go wrong in one way each, for trying out what an app does then."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from rockai_sandbox.registry import Model, made_up_version
+from rockai_sandbox.runs import Run
+
+FAILS_HALF_WAY = "sandbox/fails-half-way"
+STAYS_COLD = "sandbox/stays-cold"
+NEVER_ENDS = "sandbox/never-ends"
+ECHO = "sandbox/echo"
+
+FOREVER = 10 * 365 * 24 * 3600.0
+SECONDS_PER_LINE = 0.05
+
+
+def _fail_half_way(_input: dict[str, Any]) -> Iterator[str]:
+    yield "This answer"
+    yield " breaks off,\n"
+    yield "half"
+    raise RuntimeError("the model failed half-way")
+
+
+def _never_end(_input: dict[str, Any], run: Run) -> Iterator[str]:
+    number = 0
+    while True:
+        number += 1
+        yield f"line {number}\n"
+        run.pause(SECONDS_PER_LINE)
+
+
+async def _echo(given: dict[str, Any]) -> AsyncIterator[str]:
+    yield str(given.get("prompt", ""))
+
+
+def _entry(name: str, function: Any, cold_start: float | None = None) -> Model:
+    return Model(name, made_up_version(name), function, any_version=True, cold_start=cold_start)
+
+
+MISC_MODELS = (
+    _entry(FAILS_HALF_WAY, _fail_half_way),
+    _entry(STAYS_COLD, _echo, FOREVER),
+    _entry(NEVER_ENDS, _never_end),
+    _entry(ECHO, _echo),
+)

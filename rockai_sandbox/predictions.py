@@ -1,0 +1,202 @@
+"""Predictions and how they change.
+
+Law of this module: every change happens under the sandbox's one condition and notifies it, and nothing
+changes after a terminal status. So whoever waits, waits for a state and never for a time.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+TERMINAL = frozenset({"succeeded", "failed", "canceled"})
+StartedBy = Literal["create", "run", "run_sse"]
+KEPT = 10_000
+"""How many predictions a sandbox remembers; the oldest finished ones are forgotten first."""
+
+
+def now() -> str:
+    """Return the time as the service writes it: ISO 8601, UTC, without a zone."""
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def new_id() -> str:
+    """Return an id of the shape seen in the wire page's sample: 24 hex digits that begin with the time."""
+    return f"{int(time.time()):08x}{secrets.token_hex(8)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the sandbox was asked to do and how it stands: a snapshot that never changes."""
+
+    id: str
+    model: str
+    version: str
+    input: dict[str, Any]
+    started_by: StartedBy
+    status: str = "starting"
+    output: Any = None
+    error: str = ""
+    logs: str = ""
+    metrics: dict[str, Any] | None = None
+    created_at: str = field(default_factory=now)
+    started_at: str | None = None
+    completed_at: str | None = None
+    stream: bool = False
+    webhook: str | None = None
+    webhook_events_filter: list[str] | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in TERMINAL
+
+
+class Job:
+    """One prediction under way: the pieces said so far, and the snapshot of everything else.
+
+    Attributes:
+        changed: the sandbox's condition, notified of every change.
+        pieces: the text pieces so far.
+        began: when the model began, on the monotonic clock; `None` while it is cold.
+    """
+
+    def __init__(self, changed: threading.Condition, prediction: Prediction) -> None:
+        self.changed = changed
+        self.pieces: list[str] = []
+        self.began: float | None = None
+        self._state = prediction
+        self._log: list[str] = []
+        self._listeners: set[Callable[[], None]] = set()
+
+    @property
+    def id(self) -> str:
+        """The prediction's id."""
+        return self._state.id
+
+    @property
+    def status(self) -> str:
+        """The status now."""
+        return self._state.status
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing will change any more."""
+        return self._state.is_terminal
+
+    @property
+    def error(self) -> str:
+        """Why it failed; empty while it did not."""
+        return self._state.error
+
+    @property
+    def logs(self) -> list[str]:
+        """The log so far, in the parts it was written in."""
+        return self._log
+
+    def snapshot(self) -> Prediction:
+        """Return how the prediction stands; while a model speaks, the output is the pieces so far."""
+        with self.changed:
+            output = list(self.pieces) if self.pieces and not self.is_terminal else self._state.output
+            return replace(self._state, output=output, logs="".join(self._log))
+
+    def update(self, **changes: Any) -> bool:
+        """Change the snapshot's fields; return whether that was still possible."""
+        with self.changed:
+            if self.is_terminal:
+                return False
+            self._state = replace(self._state, **changes)
+            self._notify()
+            return True
+
+    def add_piece(self, piece: str) -> bool:
+        """Append one piece of the output; return whether that was still possible."""
+        with self.changed:
+            if self.is_terminal:
+                return False
+            self.pieces.append(piece)
+            self._notify()
+            return True
+
+    def add_log(self, text: str) -> None:
+        """Append to the logs."""
+        with self.changed:
+            if not self.is_terminal:
+                self._log.append(text)
+                self._notify()
+
+    def _notify(self) -> None:
+        self.changed.notify_all()
+        for listener in self._listeners:
+            listener()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator["Watch"]:
+        """Let the running event loop follow the changes."""
+        watch = Watch()
+        with self.changed:
+            self._listeners.add(watch.wake)
+        try:
+            yield watch
+        finally:
+            with self.changed:
+                self._listeners.discard(watch.wake)
+
+
+class Watch:
+    """An asyncio event that can be set from any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        """Wake the one who waits. Harmless after the loop has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def changed(self) -> None:
+        """Wait for the next change; changes since the last wait count."""
+        await self._event.wait()
+        self._event.clear()
+
+
+class Ledger:
+    """All predictions of one sandbox, in the order they were asked for."""
+
+    def __init__(self, changed: threading.Condition, kept: int = KEPT) -> None:
+        self._changed = changed
+        self._kept = kept
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+
+    def open(self, prediction: Prediction) -> Job:
+        """Note a new prediction and return its job."""
+        job = Job(self._changed, prediction)
+        with self._changed:
+            self._jobs[job.id] = job
+            if len(self._jobs) > self._kept:
+                self._forget_oldest_finished()
+            self._changed.notify_all()
+        return job
+
+    def find(self, prediction_id: str) -> Job | None:
+        """Return the job with that id, if it is known."""
+        with self._changed:
+            return self._jobs.get(prediction_id)
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, oldest first."""
+        with self._changed:
+            return list(self._jobs.values())
+
+    def _forget_oldest_finished(self) -> None:
+        for job in self._jobs.values():
+            if job.is_terminal:
+                del self._jobs[job.id]
+                return

@@ -1,0 +1,141 @@
+"""What the sandbox believes about the service, as one value.
+
+Law of this module: a belief about the wire that a test may want to bend is a field of `Protocol`, never a
+branch elsewhere. The defaults are what docs/http-api.md (the wire page) records; what it leaves open is
+marked *assumed*.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Generation = Literal["both", "old", "new"]
+Shape = Literal["flat", "enveloped"]
+RunAnswer = Literal["output", "prediction"]
+Json = dict[str, Any]
+
+
+def flat(prediction: Json) -> Any:
+    """Answer with the prediction itself: the newer shape of the wire page."""
+    return prediction
+
+
+def enveloped(body: Any) -> Any:
+    """Answer with ``{"data": …, "msg": "success", "code": 200}``: the older shape of the wire page."""
+    return {"data": body, "msg": "success", "code": 200}
+
+
+def bare_output(prediction: Json) -> Any:
+    """Answer with the model's output and nothing around it."""
+    return prediction["output"]
+
+
+def enveloped_output(prediction: Json) -> Any:
+    """Answer with an envelope whose ``data`` is the model's output."""
+    return enveloped(prediction["output"])
+
+
+def predict_time(seconds: float, _input_tokens: int, _output_tokens: int) -> Json:
+    """Report the seconds a prediction took: all the metrics the wire page knows."""
+    return {"predict_time": seconds}
+
+
+def token_counts(seconds: float, input_tokens: int, output_tokens: int) -> Json:
+    """Report token counts too, under a peer's names. *Assumed*: RockAI is not known to count."""
+    return {
+        "predict_time": seconds,
+        "input_token_count": input_tokens,
+        "output_token_count": output_tokens,
+    }
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a stream. ``name=None`` leaves the ``event:`` line out."""
+
+    name: str | None
+    data: str
+
+    def frame(self) -> bytes:
+        """Write the event as the model server does: newlines in the data stay as they are."""
+        name = "" if self.name is None else f"event: {self.name}\n"
+        return f"{name}data: {self.data}\n\n".encode(errors="replace")
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An HTTP answer given as it is: status, body, content type and further headers."""
+
+    status: int
+    body: str = ""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Every belief about the wire that a test may bend.
+
+    Paths are below ``base_path``; a path of ``None`` is a route that the service does not have.
+    """
+
+    base_path: str = "/v1"
+    create_path: str | None = "/predictions"
+    get_path: str | None = "/predictions/{id}"
+    cancel_path: str | None = "/predictions/{id}/cancel"
+    run_path: str | None = "/run"
+    run_sse_path: str | None = "/run_sse"
+    stream_path: str | None = "/predictions/stream/{id}"
+    no_route: RawAnswer = RawAnswer(404, '{"detail":"Not Found"}')
+    """The answer where there is no route: FastAPI's own."""
+
+    auth_header: str = "Authorization"
+    auth_scheme: str = "Bearer"
+    """The word before the token; empty for a header that holds the token alone."""
+
+    create_status: int = 201  # assumed: as at the peers; the quick start shows no status
+    prediction_json: Callable[[Json], Any] = flat
+    """Makes the body of create, get and cancel from a flat prediction."""
+    run_json: Callable[[Json], Any] = bare_output
+    """Makes the body of run from a flat prediction. *Assumed*: «the model's result, directly» is bare."""
+    run_reports_failure: bool = False
+    """Whether run answers a failure with a failed prediction; else with a bare 500, as the model server."""
+    get_carries_id: bool = False
+    """Whether an answer to get names the id: the wire page's sample does not."""
+    metrics: Callable[[float, int, int], Json] = predict_time
+    """Makes ``metrics`` from the seconds taken, the input's tokens and the output's tokens."""
+
+    stream_content_type: str = "text/event-stream"
+    output_event: str | None = "output"
+    done: Event | None = Event("done", "{}")
+    """The end of a stream; ``None`` for a service that only closes the body."""
+    canceled: Event | None = None
+    """The end of a canceled stream; ``None`` breaks the connection off (*assumed*)."""
+    error: Callable[[str], Event] | None = None
+    """Makes the event of a failure from its message; ``None`` breaks the connection off, as recorded."""
+    logs_event: str | None = None
+    """The name of events that carry new log text; ``None`` sends none, as recorded."""
+
+    def replace(self, **changes: Any) -> "Protocol":
+        """Return a copy with some beliefs changed."""
+        return replace(self, **changes)
+
+
+GENERATIONS: Mapping[Generation, Mapping[str, Any]] = {
+    "both": {},
+    "old": {"stream_path": None},  # the quick start
+    "new": {"run_path": None, "run_sse_path": None},  # the later page no longer mentions these two
+}
+"""What each generation of the API lacks."""
+
+SHAPES: Mapping[tuple[Shape, RunAnswer], Mapping[str, Any]] = {
+    ("flat", "output"): {},
+    ("flat", "prediction"): {"run_json": flat, "run_reports_failure": True},
+    ("enveloped", "output"): {"prediction_json": enveloped, "run_json": enveloped_output},
+    ("enveloped", "prediction"): {
+        "prediction_json": enveloped,
+        "run_json": enveloped,
+        "run_reports_failure": True,
+    },
+}
+"""What each JSON shape and each kind of answer to run changes."""

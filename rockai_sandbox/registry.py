@@ -1,0 +1,73 @@
+"""Which models there are, and which of them a reference means."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from rockai_sandbox.inputs import Inputs
+from rockai_sandbox.runs import Hold, ModelFunction
+
+NAME = re.compile(r"[^/\s:]+/[^/\s:]+")
+VERSION = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the sandbox.
+
+    Attributes:
+        name: ``owner/name``.
+        version: 64 hex digits.
+        function: what it does with an input.
+        inputs: the inputs it accepts; `None` accepts everything.
+        any_version: whether it answers under every version, as a scripted model does.
+        cold_start: seconds in ``starting``, or a gate to wait at; `None` for the sandbox's own setting.
+    """
+
+    name: str
+    version: str
+    function: ModelFunction
+    inputs: Inputs | None = None
+    any_version: bool = False
+    cold_start: float | Hold | None = None
+
+
+def split(reference: str) -> tuple[str, str]:
+    """Split a reference into name and version; what it lacks is empty.
+
+    Raises:
+        ValueError: it is neither ``owner/name``, ``owner/name:version`` nor 64 hex digits.
+    """
+    if VERSION.fullmatch(reference):
+        return "", reference
+    name, colon, version = reference.partition(":")
+    if not NAME.fullmatch(name) or (colon and not version):
+        raise ValueError(
+            f"{reference!r} is neither owner/name, owner/name:version nor a version of 64 hex digits"
+        )
+    return name, version
+
+
+def made_up_version(name: str) -> str:
+    """Return a version for a model that has none: 64 hex digits that depend on its name alone."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+class Registry:
+    """The models of one sandbox. The newest entry of a name wins, so that a script can hide a built-in."""
+
+    def __init__(self, models: tuple[Model, ...] = ()) -> None:
+        self._models = list(models)
+
+    def add(self, model: Model) -> None:
+        """Add a model; it hides those that it shares name or version with."""
+        self._models.append(model)
+
+    def find(self, name: str, version: str) -> Model | None:
+        """Return the newest model with that name and version; an empty one fits all."""
+        for model in reversed(self._models):
+            same_name = name in ("", model.name)
+            same_version = version in ("", model.version) or (model.any_version and name == model.name)
+            if same_name and same_version:
+                return model
+        return None

@@ -1,0 +1,272 @@
+"""The HTTP side: Starlette apps for the API and for the files."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Literal
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from rockai_sandbox.engine import Engine, RefusalError
+from rockai_sandbox.faults import Fault, Faults
+from rockai_sandbox.files import FileStore
+from rockai_sandbox.inputs import error
+from rockai_sandbox.predictions import Job
+from rockai_sandbox.protocol import Event, Protocol, RawAnswer
+from rockai_sandbox.recorder import Recorder, RequestLog
+
+OnDisconnect = Literal["continue", "stop"]
+TRANSPORT = "rockai_sandbox.transport"
+"""Where the ASGI scope's ``state`` holds the connection, for what HTTP has no words for."""
+
+Handler = Callable[["Service", Request], Awaitable[Response]]
+
+
+class Service:
+    """The six calls of the wire page, spoken over HTTP."""
+
+    def __init__(
+        self, engine: Engine, protocol: Protocol, api_token: str, on_disconnect: OnDisconnect, faults: Faults
+    ) -> None:
+        self.engine = engine
+        self.protocol = protocol
+        self.api_token = api_token
+        self.stops_on_disconnect = on_disconnect == "stop"
+        self.faults = faults
+
+    def app(self, log: RequestLog) -> Recorder:
+        """Return the ASGI app."""
+        calls: tuple[tuple[str | None, str, Handler], ...] = (
+            (self.protocol.stream_path, "GET", stream),  # before get, whose path may fit it too
+            (self.protocol.create_path, "POST", create),
+            (self.protocol.cancel_path, "POST", cancel),
+            (self.protocol.get_path, "GET", get),
+            (self.protocol.run_path, "POST", run),
+            (self.protocol.run_sse_path, "POST", run_sse),
+        )
+        base = self.protocol.base_path
+        routes = [
+            Route(base + path, partial(self._serve, handler), methods=[method])
+            for path, method, handler in calls
+            if path is not None
+        ]
+        handlers: dict[Any, Any] = {404: self._no_route, HTTPException: _http_error}
+        return Recorder(Starlette(routes=routes, exception_handlers=handlers), log)
+
+    async def _serve(self, handler: Handler, request: Request) -> Response:
+        fault = self.faults.take(request.method, request.url.path)
+        if fault is not None:
+            return answer_fault(fault)
+        try:
+            self._authenticate(request)
+            return await handler(self, request)
+        except RefusalError as refusal:
+            return JSONResponse({"detail": refusal.detail}, refusal.status)
+
+    async def _no_route(self, request: Request, _error: Exception) -> Response:
+        fault = self.faults.take(request.method, request.url.path)
+        return raw(self.protocol.no_route) if fault is None else answer_fault(fault)
+
+    def _authenticate(self, request: Request) -> None:
+        given = request.headers.get(self.protocol.auth_header, "")
+        scheme, _, token = given.rpartition(" ")
+        if not given or scheme.lower() != self.protocol.auth_scheme.lower():
+            raise RefusalError(401, "not authenticated")
+        if token != self.api_token:
+            raise RefusalError(401, "invalid token")
+
+
+def raw(answer: RawAnswer) -> Response:
+    """Make a response of an answer given as it is."""
+    return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+
+
+class DroppedConnection(Response):
+    """No answer at all: the connection is reset."""
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Reset the connection."""
+        scope["state"][TRANSPORT].abort()
+        await asyncio.sleep(0)  # lets uvicorn see that it is gone
+
+
+def answer_fault(fault: Fault) -> Response:
+    """Make the response of a fault."""
+    return DroppedConnection() if fault.answer is None else raw(fault.answer)
+
+
+async def _http_error(_request: Request, raised: HTTPException) -> Response:
+    # FastAPI's form, which the real server's errors have; Starlette alone would answer in plain text.
+    return JSONResponse({"detail": raised.detail}, raised.status_code, raised.headers)
+
+
+async def read_json(request: Request) -> Any:
+    """Return a request's body, read as JSON.
+
+    Raises:
+        RefusalError: 422 in FastAPI's form if it is no JSON.
+    """
+    try:
+        return json.loads(await request.body())
+    except ValueError as raised:
+        at = raised.pos if isinstance(raised, json.JSONDecodeError) else 0
+        reason = raised.msg if isinstance(raised, json.JSONDecodeError) else str(raised)
+        detail = error("json_invalid", (at,), "JSON decode error", {}, error=reason)
+        raise RefusalError(422, [detail]) from None
+
+
+async def create(service: Service, request: Request) -> Response:
+    """Create a prediction and answer at once."""
+    job = service.engine.start(await read_json(request), "create")
+    body = service.protocol.prediction_json(service.engine.to_json(job))
+    return JSONResponse(body, service.protocol.create_status)
+
+
+async def get(service: Service, request: Request) -> Response:
+    """Answer how a prediction stands."""
+    job = service.engine.find(request.path_params["id"])
+    flat = service.engine.to_json(job, with_id=service.protocol.get_carries_id)
+    return JSONResponse(service.protocol.prediction_json(flat))
+
+
+async def cancel(service: Service, request: Request) -> Response:
+    """Cancel a prediction and answer how it stands."""
+    job = service.engine.find(request.path_params["id"])
+    service.engine.cancel(job)
+    return JSONResponse(service.protocol.prediction_json(service.engine.to_json(job)))
+
+
+async def run(service: Service, request: Request) -> Response:
+    """Start a prediction, wait for its end, answer with its output."""
+    job = service.engine.start(await read_json(request), "run")
+    stayed = await unless_left(request.receive, until(job, lambda: job.is_terminal))
+    if not stayed and service.stops_on_disconnect:
+        service.engine.cancel(job)
+    if job.status != "succeeded" and not service.protocol.run_reports_failure:
+        return PlainTextResponse("Internal Server Error", 500)  # recorded for a model that raises
+    return JSONResponse(service.protocol.run_json(service.engine.to_json(job)))
+
+
+async def run_sse(service: Service, request: Request) -> Response:
+    """Start a prediction and stream its output."""
+    job = service.engine.start(await read_json(request), "run_sse")
+    return EventStream(service, job, owns_job=True)
+
+
+async def stream(service: Service, request: Request) -> Response:
+    """Stream the output of a prediction, from its beginning however late it is asked for."""
+    return EventStream(service, service.engine.find(request.path_params["id"]), owns_job=False)
+
+
+async def until(job: Job, holds: Callable[[], bool]) -> None:
+    """Wait until something holds of a job."""
+    with job.watched() as watch:
+        while not holds():
+            await watch.changed()
+
+
+async def unless_left(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
+    """Do some work unless the client leaves first; return whether it stayed to the end."""
+
+    async def listen() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(listen())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        stayed = tasks[0].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return stayed
+
+
+class EventStream(Response):
+    """A prediction's output as an event stream, each piece as soon as the model has said it."""
+
+    def __init__(self, service: Service, job: Job, *, owns_job: bool) -> None:
+        super().__init__()
+        self._protocol = service.protocol
+        self._engine = service.engine
+        self._job = job
+        self._stops_job = owns_job and service.stops_on_disconnect
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream to the end. Returning without a last chunk makes uvicorn break the connection off."""
+        stayed = await unless_left(receive, self._speak(send))
+        if not stayed and self._stops_job:
+            self._engine.cancel(self._job)
+
+    async def _speak(self, send: Send) -> None:
+        await until(self._job, lambda: self._job.status != "starting")  # a cold model sends no byte
+        headers = [
+            (b"content-type", self._protocol.stream_content_type.encode()),
+            (b"cache-control", b"no-cache"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send_pieces(send)
+        last = self._last_event()
+        if last is not None:
+            await send(_chunk(last))
+        if last is not None or self._job.status == "succeeded":
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_pieces(self, send: Send) -> None:
+        pieces = logs = 0
+        with self._job.watched() as watch:
+            while True:
+                ended = self._job.is_terminal  # looked at first: nothing is added after the end
+                if self._protocol.logs_event is not None:
+                    for text in self._job.logs[logs:]:
+                        await send(_chunk(Event(self._protocol.logs_event, text)))
+                        logs += 1
+                for piece in self._job.pieces[pieces:]:
+                    await send(_chunk(Event(self._protocol.output_event, piece)))
+                    pieces += 1
+                if ended:
+                    break
+                await watch.changed()
+        if not pieces:
+            for piece in as_pieces(self._job.snapshot().output):
+                await send(_chunk(Event(self._protocol.output_event, piece)))
+
+    def _last_event(self) -> Event | None:
+        if self._job.status == "succeeded":
+            return self._protocol.done
+        if self._job.status == "canceled":
+            return self._protocol.canceled
+        return None if self._protocol.error is None else self._protocol.error(self._job.error)
+
+
+def as_pieces(output: Any) -> list[str]:
+    """Return a finished output as the pieces of a stream: what is no text goes as JSON."""
+    if output is None:
+        return []
+    pieces = output if isinstance(output, list) else [output]
+    return [piece if isinstance(piece, str) else json.dumps(piece, ensure_ascii=False) for piece in pieces]
+
+
+def _chunk(event: Event) -> Message:
+    return {"type": "http.response.body", "body": event.frame(), "more_body": True}
+
+
+def files_app(files: FileStore, log: RequestLog) -> Recorder:
+    """Return the ASGI app of the file server: it asks for no token, and knows nothing of the API."""
+
+    async def send_file(request: Request) -> Response:
+        file = files.get(request.url.path)
+        if file is None:
+            return PlainTextResponse("no such file", 404)
+        return Response(file.content, media_type=file.media_type)
+
+    return Recorder(Starlette(routes=[Route("/{path:path}", send_file)]), log)

@@ -1,0 +1,220 @@
+"""The six calls, their errors, and the two generations and shapes of the API."""
+
+import re
+
+import httpx
+import pytest
+
+from rockai_sandbox import Sandbox
+
+POEM = {"model": "meta/llama-2-7b-chat", "input": {"prompt": "Write a poem about rain"}}
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [({}, "not authenticated"), ({"Authorization": "Bearer wrong"}, "invalid token")],
+    ids=["without", "wrong"],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/predictions"),
+        ("GET", "/predictions/x"),
+        ("POST", "/predictions/x/cancel"),
+        ("POST", "/run"),
+        ("POST", "/run_sse"),
+        ("GET", "/predictions/stream/x"),
+    ],
+)
+def test_every_call_asks_for_the_token(sandbox, method, path, headers, detail):
+    """Without the token, or with a wrong one, each call answers 401 as recorded and starts nothing."""
+    answer = httpx.request(method, sandbox.base_url + path, json=POEM, headers=headers)
+    assert (answer.status_code, answer.json()) == (401, {"detail": detail})
+    assert sandbox.predictions == []
+
+
+def test_a_created_prediction_has_the_flat_shape(sandbox, api):
+    """Create answers at once, with the fields of the wire page's sample in its order."""
+    answer = api.post("/predictions", json={**POEM, "stream": True, "webhook": "https://example.com/hook"})
+    prediction = answer.json()
+    assert answer.status_code == 201
+    assert list(prediction) == [
+        "id",
+        "model",
+        "version",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "webhook",
+        "webhook_events_filter",
+        "input",
+        "stream",
+        "output",
+        "urls",
+        "logs",
+        "status",
+        "error",
+        "metrics",
+    ]
+    assert re.fullmatch(r"[0-9a-f]{24}", prediction["id"])
+    assert re.fullmatch(r"[0-9a-f]{64}", prediction["version"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}", prediction["created_at"])
+    assert prediction["model"] == POEM["model"]
+    assert prediction["input"] == POEM["input"]
+    assert prediction["status"] == "starting"
+    assert prediction["metrics"] is None
+    assert prediction["error"] == ""
+    assert prediction["stream"] is True
+    assert prediction["urls"] == {
+        "get": f"{sandbox.base_url}/predictions/{prediction['id']}",
+        "stream": f"{sandbox.base_url}/predictions/stream/{prediction['id']}",
+    }
+
+
+def test_get_answers_without_the_id(sandbox, api):
+    """As in the wire page's sample, the answer to get names no id; everything else is there."""
+    created = api.post("/predictions", json=POEM).json()
+    sandbox.wait_for("succeeded")
+    got = api.get(created["urls"]["get"]).json()
+    assert created.keys() - got.keys() == {"id"}
+    assert got["status"] == "succeeded"
+    assert "Rain" in "".join(got["output"])
+    assert got["metrics"]["predict_time"] >= 0
+    assert got["started_at"] <= got["completed_at"]
+
+
+@pytest.mark.parametrize("path", ["/predictions/nope", "/predictions/stream/nope"])
+def test_an_unknown_id_is_404(api, path):
+    """The body is the recorded one, which differs from the one for a missing route."""
+    answer = api.get(path)
+    assert (answer.status_code, answer.json()) == (404, {"detail": "id not found"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "nobody/nothing", "input": {}},
+        {"version": "0" * 64, "input": {}},
+        {"model": "meta/llama-2-7b-chat:" + "0" * 64, "input": {}},
+    ],
+)
+def test_an_unknown_model_is_404_but_no_missing_route(api, body):
+    """A client must be able to tell a model that is not there from a route that is not there."""
+    answer = api.post("/predictions", json=body)
+    assert (answer.status_code, answer.json()) == (404, {"detail": "model or version not found"})
+
+
+@pytest.mark.parametrize(
+    ("body", "location", "kind"),
+    [
+        ({"input": {}}, ["body", "version"], "missing"),
+        ({"model": "meta/llama-2-7b-chat"}, ["body", "input"], "missing"),
+        ({"model": "meta/llama-2-7b-chat", "input": []}, ["body", "input"], "dict_type"),
+        ({"model": 7, "input": {}}, ["body", "model"], "string_type"),
+        ({"model": "no slash", "input": {}}, ["body", "model"], "value_error"),
+        ([], ["body"], "model_attributes_type"),
+    ],
+)
+def test_a_body_of_the_wrong_form_is_422(api, body, location, kind):
+    """The answer has pydantic's form, as the real model server's."""
+    answer = api.post("/predictions", json=body)
+    assert answer.status_code == 422
+    (detail,) = answer.json()["detail"]
+    assert (detail["loc"], detail["type"]) == (location, kind)
+
+
+def test_a_body_that_is_no_json_is_422(api):
+    """As FastAPI says it."""
+    answer = api.post("/run", content=b"{not json")
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["type"] == "json_invalid"
+
+
+def test_a_wrong_method_is_405_in_json(api):
+    """FastAPI's body, not Starlette's plain text."""
+    answer = api.get("/run")
+    assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
+
+
+@pytest.mark.parametrize("reference", ["model", "model and version", "name:version", "bare version"])
+def test_every_form_of_a_reference_finds_the_model(sandbox, api, reference):
+    """With and without version, in `model` or in `version`."""
+    name = "mistralai/mistral-7b-instruct-v0.1"
+    version = "5fe0a3d7ac2852264a25279d1dfb798acbc4d49711d126646594e212cb821749"
+    body = {
+        "model": {"model": name},
+        "model and version": {"model": name, "version": version},
+        "name:version": {"model": f"{name}:{version}"},
+        "bare version": {"version": version},
+    }[reference]
+    created = api.post("/predictions", json={**body, "input": {"prompt": "Hello"}}).json()
+    assert (created["model"], created["version"]) == (name, version)
+
+
+def test_run_answers_the_bare_output(sandbox, api):
+    """A model's list of pieces comes back as that list."""
+    output = api.post("/run", json=POEM).json()
+    assert output == sandbox.predictions[0].output
+    assert sandbox.predictions[0].started_by == "run"
+
+
+def test_run_of_a_failing_model_is_a_bare_500(sandbox, api):
+    """As recorded: text/plain, «Internal Server Error»."""
+    answer = api.post("/run", json={"model": "sandbox/fails-half-way", "input": {}})
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert sandbox.predictions[0].error == "the model failed half-way"
+
+
+def test_the_old_generation_has_the_quick_start_s_routes_only(connect):
+    """No address for a stream is named, and there is none."""
+    with Sandbox(generation="old") as sandbox, connect(sandbox) as api:
+        created = api.post("/predictions", json=POEM).json()
+        assert "stream" not in created["urls"]
+        answer = api.get(f"/predictions/stream/{created['id']}")
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+        assert api.post("/run_sse", json=POEM).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/run", "/run_sse"])
+def test_the_new_generation_has_no_run(connect, path):
+    """Both answer 404 with FastAPI's body for a missing route."""
+    with Sandbox(generation="new") as sandbox, connect(sandbox) as api:
+        answer = api.post(path, json=POEM)
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+        assert api.post("/predictions", json=POEM).status_code == 201
+
+
+def test_the_enveloped_shape_wraps_predictions_and_outputs(connect):
+    """`data` holds what stood there bare."""
+    with Sandbox(shape="enveloped") as sandbox, connect(sandbox) as api:
+        created = api.post("/predictions", json=POEM).json()
+        assert (created["msg"], created["code"]) == ("success", 200)
+        sandbox.wait_for("succeeded")
+        got = api.get(f"/predictions/{created['data']['id']}").json()
+        assert got["data"]["status"] == "succeeded"
+        assert (
+            api.post(f"/predictions/{created['data']['id']}/cancel").json()["data"]["status"] == "succeeded"
+        )
+        assert isinstance(api.post("/run", json=POEM).json()["data"], list)
+
+
+@pytest.mark.parametrize("shape", ["flat", "enveloped"])
+def test_run_can_answer_the_prediction(connect, shape):
+    """A finished one, with its id; a failed one too, with HTTP 200."""
+    with Sandbox(shape=shape, run_answer="prediction") as sandbox, connect(sandbox) as api:
+        answers = [
+            api.post("/run", json=POEM).json(),
+            api.post("/run", json={"model": "sandbox/fails-half-way", "input": {}}).json(),
+        ]
+    done, failed = [answer["data"] if shape == "enveloped" else answer for answer in answers]
+    assert (done["status"], failed["status"]) == ("succeeded", "failed")
+    assert failed["error"] == "the model failed half-way"
+    assert failed["output"] == ["This answer", " breaks off,\n", "half"]
+
+
+@pytest.mark.parametrize("option", ["generation", "shape", "run_answer", "on_disconnect"])
+def test_options_that_do_not_exist_are_refused_at_once(option):
+    """A misspelt option must not look like a default."""
+    with pytest.raises(ValueError, match=f"{option} is one of .*, not 'newest'"):
+        Sandbox(**{option: "newest"})

@@ -1,0 +1,121 @@
+"""Image, video and sound are real files; the machine is never left."""
+
+import base64
+import io
+import re
+import wave
+
+import av
+import httpx
+import pytest
+from PIL import Image
+
+from rockai_sandbox import Sandbox
+
+IMAGE = "incomingflyingbrick/flux-1-schnell"
+VIDEO = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
+
+
+def animate(sandbox, api, **given):
+    body = {"version": VIDEO, "input": {"prompt": "blinking", **given}}
+    created = api.post("/predictions", json=body).json()
+    return sandbox.wait_for(lambda it: it.predictions[-1].is_terminal and it.predictions[-1], 30), created
+
+
+def frames_of(url):
+    with av.open(io.BytesIO(httpx.get(url).content)) as container:
+        (stream,) = container.streams
+        assert container.format.name.startswith("mov,mp4")
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        return [frame.to_image() for frame in container.decode(stream)]
+
+
+def test_a_prompt_becomes_a_png_that_depends_on_it_alone(sandbox, api):
+    """The same words give the same picture, other words another."""
+    urls = [
+        api.post("/run", json={"model": IMAGE, "input": {"prompt": prompt}}).json()
+        for prompt in ("a fox", "a fox", "a crow")
+    ]
+    first, again, other = (httpx.get(url).content for (url,) in urls)
+    assert first == again != other
+    with Image.open(io.BytesIO(first)) as picture:
+        assert (picture.format, picture.size) == ("PNG", (640, 640))
+
+
+@pytest.mark.parametrize("frames", [2, 17])
+def test_an_image_becomes_an_mp4_of_exactly_as_many_frames(sandbox, api, frames):
+    """H.264 in yuv420p, the frames counted by decoding them; they move."""
+    (image,) = api.post("/run", json={"model": IMAGE, "input": {"prompt": "a fox"}}).json()
+    prediction, _ = animate(sandbox, api, image=image, max_frames=frames)
+    pictures = frames_of(prediction.output)
+    assert len(pictures) == frames
+    assert pictures[0].size == (640, 640)
+    assert pictures[0].tobytes() != pictures[-1].tobytes()
+
+
+def test_without_a_number_of_frames_there_are_sixteen(sandbox, api):
+    """As in the quick start's own example."""
+    prediction, _ = animate(sandbox, api, image="https://example.com/statue.png")
+    assert len(frames_of(prediction.output)) == 16
+
+
+@pytest.mark.parametrize(("size", "expected"), [((101, 51), (100, 64)), ((2000, 1000), (640, 320))])
+def test_an_image_of_any_size_gives_a_video_of_even_size(sandbox, api, size, expected):
+    """Given as a data URI; yuv420p needs even sides."""
+    file = io.BytesIO()
+    Image.new("RGB", size, "teal").save(file, "PNG")
+    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    prediction, _ = animate(sandbox, api, image=uri, max_frames=2)
+    assert frames_of(prediction.output)[0].size == expected
+
+
+@pytest.mark.parametrize("image", ["data:image/png;base64,AAAA", "data:image/png;base64,!", "data:nothing"])
+def test_an_image_that_cannot_be_read_is_the_prediction_s_failure(sandbox, api, image):
+    """Its error says why."""
+    prediction, _ = animate(sandbox, api, image=image)
+    assert prediction.status == "failed"
+    assert re.search("cannot be read|bad base64|needs a comma", prediction.error)
+
+
+@pytest.mark.parametrize("missing", ["image", "prompt"])
+def test_a_video_needs_image_and_prompt(api, missing):
+    """Without either the answer is 422."""
+    given = {"image": "https://example.com/x.png", "prompt": "blink"}
+    del given[missing]
+    answer = api.post("/predictions", json={"version": VIDEO, "input": given})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "input", missing]
+
+
+def test_the_logs_are_tqdm_s(sandbox, api):
+    """One bar for each step, each after a carriage return, from 0 % to 100 %."""
+    prediction, _ = animate(
+        sandbox, api, image="https://example.com/x.png", num_inference_steps=20, max_frames=2
+    )
+    bars = prediction.logs.rstrip("\n").split("\r")[1:]
+    assert len(bars) == 21
+    for step, bar in enumerate(bars):
+        speed = r"\[\d\d:\d\d<(\d\d:\d\d|\?), +(\d+\.\d\d|\?)it/s\]"
+        assert re.fullmatch(rf" *{step * 5}%\|[ ▏▎▍▌▋▊▉█]{{10}}\| {step}/20 {speed}", bar)
+
+
+def test_a_video_can_be_canceled_half_way(connect):
+    """Its logs stop where it was, and there is no output."""
+    with Sandbox(video_seconds=60) as sandbox, connect(sandbox) as api:
+        body = {"version": VIDEO, "input": {"image": "https://example.com/x.png", "prompt": "blink"}}
+        created = api.post(
+            "/predictions", json={**body, "input": {**body["input"], "num_inference_steps": 500}}
+        ).json()
+        sandbox.wait_for(lambda it: "| 2/500" in it.predictions[0].logs)
+        canceled = api.post(f"/predictions/{created['id']}/cancel").json()
+    assert (canceled["status"], canceled["output"]) == ("canceled", None)
+    assert "500/500" not in sandbox.predictions[0].logs
+
+
+def test_music_is_a_wav_file(api):
+    """Two seconds of it; no other format is written, and the failure says so."""
+    url = api.post("/run", json={"model": "meta/musicgen", "input": {"prompt": "calm"}}).json()
+    with wave.open(io.BytesIO(httpx.get(url).content)) as sound:
+        assert sound.getnframes() == 2 * sound.getframerate()
+    given = {"prompt": "calm", "output_format": "mp3"}
+    assert api.post("/run", json={"model": "meta/musicgen", "input": given}).status_code == 500

@@ -1,0 +1,114 @@
+"""What a test can see of its client, and wait for."""
+
+import threading
+import time
+
+import httpx
+import pytest
+
+
+def test_every_request_is_seen(sandbox, api):
+    """Method, path, query, headers, body, time, status and outcome, refused ones included."""
+    before = time.monotonic()
+    api.post("/run?a=1", json={"model": "sandbox/echo", "input": {"prompt": "x"}}, headers={"X-Custom": "y"})
+    httpx.get(sandbox.base_url + "/no%20where")
+    first, second = sandbox.requests
+    assert (first.number, first.method, first.path, first.query) == (0, "POST", "/v1/run", "a=1")
+    assert first.headers["x-custom"] == "y"
+    assert first.headers["authorization"] == f"Bearer {sandbox.api_token}"
+    assert first.json() == {"model": "sandbox/echo", "input": {"prompt": "x"}}
+    assert (first.status, first.outcome, first.disconnected) == (200, "complete", False)
+    assert before <= first.time <= second.time <= time.monotonic()
+    assert (second.path, second.raw_path, second.status) == ("/v1/no where", "/v1/no%20where", 404)
+
+
+def test_a_request_under_way_is_open(sandbox, api):
+    """It has a status once the head of its answer is out."""
+    gate = sandbox.hold()
+
+    @sandbox.model("my/model")
+    def talk(given):
+        yield "x"
+        gate.wait()
+
+    with api.stream("POST", "/run_sse", json={"model": "my/model", "input": {}}):
+        assert (sandbox.requests[0].status, sandbox.requests[0].outcome) == (200, "open")
+    assert sandbox.wait_for("disconnect").number == 0
+    assert sandbox.requests[0].disconnected
+
+
+def test_waiting_is_woken_by_what_happens(sandbox, api):
+    """A function of the sandbox is looked at after every change; its value is returned."""
+    timer = threading.Thread(target=lambda: api.post("/run_sse", json={"model": "sandbox/echo", "input": {}}))
+    timer.start()
+    assert sandbox.wait_for(lambda it: it.requests and it.requests[-1]).path == "/v1/run_sse"
+    timer.join()
+
+
+def test_waiting_in_vain_says_how_things_stand(sandbox, api):
+    """The time-out's message lists predictions and requests."""
+    api.post("/run", json={"model": "sandbox/echo", "input": {}})
+    with pytest.raises(
+        TimeoutError, match=r"'failed'.*'sandbox/echo', 'succeeded'.*'/v1/run', 200, 'complete'"
+    ):
+        sandbox.wait_for("failed", timeout=0.01)
+
+
+def test_predictions_are_snapshots(sandbox, api):
+    """What was looked at does not change afterwards."""
+    gate = sandbox.hold()
+
+    @sandbox.model("my/model")
+    def talk(given):
+        yield "x"
+        gate.wait()
+        yield "y"
+
+    api.post("/predictions", json={"model": "my/model", "input": {"a": 1}})
+    gate.wait_until_reached()
+    then = sandbox.predictions[0]
+    gate.set()
+    sandbox.wait_for("succeeded")
+    assert (then.status, then.output, then.input, then.started_by) == (
+        "processing",
+        ["x"],
+        {"a": 1},
+        "create",
+    )
+
+
+def test_the_gateway_can_be_made_to_fail(sandbox, api):
+    """As often as asked for, only where asked for; then the service answers again."""
+    sandbox.answer_next(429, '{"detail":"slow down"}', headers={"Retry-After": "1"}, times=2)
+    sandbox.answer_next(503, "<h1>busy</h1>", content_type="text/html", path="/run", method="POST")
+    first, second = api.get("/predictions/x"), api.post("/run", json={})
+    assert (first.status_code, first.headers["retry-after"], first.json()) == (
+        429,
+        "1",
+        {"detail": "slow down"},
+    )
+    assert second.status_code == 429
+    assert api.get("/predictions/x").status_code == 404
+    third = api.post("/run", json={})
+    assert (third.status_code, third.text, third.headers["content-type"]) == (
+        503,
+        "<h1>busy</h1>",
+        "text/html; charset=utf-8",
+    )
+    assert api.post("/run", json={}).status_code == 422
+
+
+def test_the_gateway_fails_on_missing_routes_too(sandbox, api):
+    """A fault stands before the routes."""
+    sandbox.answer_next(502, times=None)
+    assert api.get("/no/where").status_code == 502
+    assert api.get("/no/where").status_code == 502
+
+
+def test_connections_can_be_dropped(sandbox, api):
+    """Reset without an answer, after the request was read; the next one is served."""
+    sandbox.drop_next(method="POST")
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        api.post("/run", json={})
+    assert sandbox.wait_for(lambda it: it.requests[0].outcome == "aborted")
+    assert api.post("/run", json={}).status_code == 422
