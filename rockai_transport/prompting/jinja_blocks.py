@@ -1,0 +1,25 @@
+"""``{% generation %}…{% endgeneration %}``: marks the model's own text for training; here it marks nothing.
+
+A module of its own because subclassing a jinja2 extension needs jinja2, which is optional.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jinja2.ext import Extension
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+    from jinja2.parser import Parser
+
+
+class GenerationBlock(Extension):
+    """Let templates with generation blocks compile; the blocks render as their contents."""
+
+    tags = {"generation"}  # noqa: RUF012 -- jinja2 declares it so
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Replace the block by what stands in it."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)

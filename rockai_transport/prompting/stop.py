@@ -1,0 +1,73 @@
+"""Cut a stream of text at stop sequences, across piece boundaries.
+
+Law of this module: no part of the stop sequence that cuts is ever emitted, only what could begin one is held
+back, and the text before the cut comes out exactly, however it was split into pieces. Of several stop
+sequences the one that is complete first wins, as it would at a model's server; of those that are complete at
+the same place, the longest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class StopCutter:
+    """Feed it pieces, emit what it returns, leave the stream once :attr:`cut` is true.
+
+    Attributes:
+        cut: Whether a stop sequence was reached.
+        stop: The stop sequence that was reached, or None.
+    """
+
+    def __init__(self, stop: Iterable[str] = ()) -> None:
+        """Make a cutter.
+
+        Args:
+            stop: The stop sequences; empty ones are ignored.
+        """
+        self._stops = tuple(dict.fromkeys(sequence for sequence in stop if sequence))
+        self._longest = max(map(len, self._stops), default=0)
+        self._held = ""
+        self.cut = False
+        self.stop: str | None = None
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece.
+
+        Args:
+            piece: Any part of the text.
+
+        Returns:
+            The text that may be emitted now.
+        """
+        if self.cut:
+            return ""
+        text = self._held + piece
+        hits = [(at + len(s), at, s) for s in self._stops if (at := text.find(s)) >= 0]
+        if hits:
+            _, at, self.stop = min(hits)
+            self.cut = True
+            self._held = ""
+            return text[:at]
+        emit = self._first_possible_start(text)
+        self._held = text[emit:]
+        return text[:emit]
+
+    def flush(self) -> str:
+        """End the text.
+
+        Returns:
+            What was held back and turned out to begin no stop sequence.
+        """
+        held, self._held = self._held, ""
+        return held
+
+    def _first_possible_start(self, text: str) -> int:
+        """Where the first stop sequence could begin that the text does not hold completely."""
+        for start in range(max(0, len(text) - self._longest + 1), len(text)):
+            if any(stop.startswith(text[start:]) for stop in self._stops):
+                return start
+        return len(text)

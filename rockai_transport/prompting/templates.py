@@ -1,0 +1,221 @@
+"""The chat templates of the common model families, as data and one renderer.
+
+Each is what the family's published ``chat_template`` renders, without the leading BOS: a tokenizer adds it,
+and two of them make a different prompt. BOS tokens *between* turns, as Llama 2 wants them, are part of the
+template and are sent. The sources stand beside the reference renderings in ``tests/samples/renderings/``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rockai_transport.prompting.messages import Turn
+
+Wrap = tuple[str, str]
+
+
+@runtime_checkable
+class ChatTemplate(Protocol):
+    """What the request builder needs of a template; :class:`TurnTemplate` and ``JinjaTemplate`` are two.
+
+    Attributes:
+        alternating: Whether user and model must take turns, the user first, system text inside his turn.
+        tool_role: The role that a tool's result is told in.
+        control_tokens: What must not stand in a message's text, beside the tokens known here.
+        turn_labels: Words that must not begin a line of a message's text.
+    """
+
+    @property
+    def alternating(self) -> bool: ...  # noqa: D102 -- told above
+    @property
+    def tool_role(self) -> Literal["user", "tool"]: ...  # noqa: D102
+    @property
+    def control_tokens(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def turn_labels(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def render(self, system: str, turns: Sequence[Turn]) -> str:
+        """Render a conversation up to where the model speaks, without the leading BOS.
+
+        Args:
+            system: The leading system text; empty for none.
+            turns: The turns behind it.
+
+        Returns:
+            The prompt.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTemplate:
+    """A chat template that puts fixed text around each turn.
+
+    Attributes:
+        name: How a dialect refers to it.
+        user: What stands before and behind a user's text.
+        assistant: Likewise for the model's.
+        tool: Likewise for a tool's result, where the template has a role for it; else it is a user's turn.
+        system: Likewise for system text, where it has a turn of its own; else it opens the first user turn.
+        system_in_user: What stands around system text inside the first user turn.
+        cue: What stands at the end, where the model goes on.
+        trim: Whether the template strips white space around each text.
+        bos: The token that opens the rendering, which is not sent.
+        control_tokens: Its own control tokens, or beginnings of them.
+        turn_labels: As in :class:`ChatTemplate`.
+    """
+
+    name: str
+    user: Wrap
+    assistant: Wrap
+    tool: Wrap | None = None
+    system: Wrap | None = None
+    system_in_user: Wrap = ("", "\n\n")
+    cue: str = ""
+    trim: bool = False
+    bos: str = ""
+    control_tokens: tuple[str, ...] = ()
+    turn_labels: tuple[str, ...] = ()
+
+    @property
+    def alternating(self) -> bool:
+        """Templates without a system turn are the ones that demand strict alternation."""
+        return self.system is None
+
+    @property
+    def tool_role(self) -> Literal["user", "tool"]:
+        """Where there is no turn for tools, the user tells their results."""
+        return "tool" if self.tool else "user"
+
+    def render(self, system: str, turns: Sequence[Turn]) -> str:
+        """Render a conversation up to where the model speaks, without the leading BOS.
+
+        Args:
+            system: The leading system text; empty for none.
+            turns: The turns behind it.
+
+        Returns:
+            The prompt.
+        """
+        wraps = {
+            "user": self.user,
+            "assistant": self.assistant,
+            "tool": self.tool or self.user,
+            "system": self.system or self.user,
+        }
+        texts = [(wraps[turn.role], turn.text) for turn in turns]
+        if system and self.system:
+            texts.insert(0, (self.system, system))
+        elif system:
+            wrap, first = texts[0]
+            texts[0] = (wrap, _wrapped(self.system_in_user, system) + first)
+        rendered = "".join(_wrapped(wrap, text.strip() if self.trim else text) for wrap, text in texts)
+        return rendered.removeprefix(self.bos) + self.cue
+
+
+def _wrapped(wrap: Wrap, text: str) -> str:
+    return f"{wrap[0]}{text}{wrap[1]}"
+
+
+def _headed(role: str) -> Wrap:
+    return (f"<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>")
+
+
+LLAMA_2: Final = TurnTemplate(
+    name="llama-2",
+    user=("<s>[INST] ", " [/INST]"),
+    assistant=(" ", " </s>"),
+    system_in_user=("<<SYS>>\n", "\n<</SYS>>\n\n"),
+    trim=True,
+    bos="<s>",
+    control_tokens=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>"),
+)
+
+_LLAMA_3_TOKENS: Final = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|python_tag|>",
+    "<|finetune_right_pad_id|>",
+    "<|reserved_special_token_",  # 250 of them, told apart by their numbers only
+)
+
+LLAMA_3: Final = TurnTemplate(
+    name="llama-3",
+    user=_headed("user"),
+    assistant=_headed("assistant"),
+    system=_headed("system"),
+    cue="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    trim=True,
+    bos="<|begin_of_text|>",
+    control_tokens=_LLAMA_3_TOKENS,
+)
+
+# From 3.1 on the family has a role for what a tool says, `ipython`.
+LLAMA_3_1: Final = TurnTemplate(
+    name="llama-3.1",
+    user=LLAMA_3.user,
+    assistant=LLAMA_3.assistant,
+    tool=_headed("ipython"),
+    system=LLAMA_3.system,
+    cue=LLAMA_3.cue,
+    trim=True,
+    bos=LLAMA_3.bos,
+    control_tokens=_LLAMA_3_TOKENS,
+)
+
+MISTRAL: Final = TurnTemplate(
+    name="mistral",
+    user=("[INST] ", " [/INST]"),
+    assistant=("", "</s> "),
+    bos="<s>",
+    control_tokens=(
+        "[INST]",
+        "[/INST]",
+        "<s>",
+        "</s>",
+        # Control tokens since v0.3; earlier tokenizers read them as text, breaking them costs nothing.
+        "[TOOL_CALLS]",
+        "[TOOL_RESULTS]",
+        "[/TOOL_RESULTS]",
+        "[AVAILABLE_TOOLS]",
+        "[/AVAILABLE_TOOLS]",
+        "[SYSTEM_PROMPT]",
+        "[/SYSTEM_PROMPT]",
+    ),
+)
+
+CHATML: Final = TurnTemplate(
+    name="chatml",
+    user=("<|im_start|>user\n", "<|im_end|>\n"),
+    assistant=("<|im_start|>assistant\n", "<|im_end|>\n"),
+    tool=("<|im_start|>tool\n", "<|im_end|>\n"),
+    system=("<|im_start|>system\n", "<|im_end|>\n"),
+    cue="<|im_start|>assistant\n",
+    control_tokens=("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>"),
+)
+
+ALL_CONTROL_TOKENS: Final = tuple(
+    dict.fromkeys(
+        token for template in (LLAMA_2, LLAMA_3, MISTRAL, CHATML) for token in template.control_tokens
+    )
+)
+
+PLAIN: Final = TurnTemplate(
+    name="plain",
+    user=("User: ", "\n"),
+    assistant=("Assistant: ", "\n"),
+    cue="Assistant:",
+    turn_labels=("User:", "Assistant:", "System:"),
+)
+
+TEMPLATES: Final = {
+    template.name: template for template in (LLAMA_2, LLAMA_3, LLAMA_3_1, MISTRAL, CHATML, PLAIN)
+}

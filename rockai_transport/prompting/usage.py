@@ -1,0 +1,43 @@
+"""How many tokens a run took, where the service reports it.
+
+None is known to: the names are those of a peer of the same shape (Replicate), *assumed*. Nothing is ever
+estimated here; what was not reported is not known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_INPUT_KEY: Final = "input_token_count"
+_OUTPUT_KEY: Final = "output_token_count"
+
+
+class Usage(NamedTuple):
+    """Tokens of one or several runs."""
+
+    input_tokens: int
+    output_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        """Both together."""
+        return self.input_tokens + self.output_tokens
+
+
+def reported_usage(metrics: Iterable[Mapping[str, Any] | None]) -> Usage | None:
+    """Add up the tokens that the service reports.
+
+    Args:
+        metrics: The ``metrics`` of each run that one reply took.
+
+    Returns:
+        The sum over all runs; None where any of them did not report its tokens.
+    """
+    counts = [(run or {}).get(key) for run in metrics for key in (_INPUT_KEY, _OUTPUT_KEY)]
+    known = [count for count in counts if isinstance(count, int)]
+    if not counts or len(known) < len(counts):
+        return None
+    return Usage(sum(known[0::2]), sum(known[1::2]))

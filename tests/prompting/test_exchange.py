@@ -1,0 +1,69 @@
+"""A call read piece by piece, run by run."""
+
+import pytest
+
+from rockai_transport.errors import InvalidResponseError
+from rockai_transport.prompting.conversation import Exchange
+from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.reply import gather
+from rockai_transport.prompting.request import ChatCall, ModelSettings, completion_request
+from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
+
+CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+SETTINGS = ModelSettings("someone/hermes-2-pro", stop=("STOP",))
+
+
+def call(choice=None):
+    return ChatCall(SETTINGS, [Message("user", "When?")], tools=set_up_tools([ToolSpec("now")], choice))
+
+
+def texts(parts):
+    return [part.text for part in parts]
+
+
+def test_pieces_are_handed_on_as_they_come():
+    """And the exchange has ended with the first run that was accepted."""
+    exchange = Exchange(call())
+    assert texts(exchange.feed("At ")) == ["At "]
+    assert texts(exchange.feed("noon.")) == ["noon."]
+    assert (exchange.end(), exchange.request) == ([], None)
+
+
+def test_a_forced_call_is_asked_for_once_more():
+    """Nothing of the first reply comes out."""
+    exchange = Exchange(call("any"))
+    first = exchange.request
+    assert exchange.feed("At noon.") == []
+    assert exchange.end() == []
+    assert exchange.request is not first
+    assert "At noon." in exchange.request.input["prompt"]
+    [called] = [*exchange.feed(CALL), *exchange.end()]
+    assert (called.name, exchange.request) == ("now", None)
+
+
+def test_the_second_reply_is_the_last():
+    """Whatever was wrong with it."""
+    exchange = Exchange(call("any"))
+    exchange.feed("At noon.")
+    exchange.end()
+    exchange.feed("At one.")
+    with pytest.raises(InvalidResponseError) as caught:
+        exchange.end()
+    assert caught.value.body == "At one."
+
+
+def test_a_check_holds_everything_until_the_end():
+    """What it complains of never comes out."""
+    exchange = Exchange(call(), lambda reply: None if reply.text == "noon" else "say noon")
+    assert exchange.feed("At one.") == exchange.end() == []
+    assert "say noon" in exchange.request.input["prompt"]
+    assert exchange.feed("noon") == []
+    assert gather(exchange.end()).text == "noon"
+
+
+def test_it_says_when_to_leave():
+    """At a stop sequence, in each run anew."""
+    exchange = Exchange(completion_request(SETTINGS, "When?"))
+    assert texts(exchange.feed("noon STOP one")) == ["noon "]
+    assert exchange.cut
+    assert (exchange.end(), exchange.request) == ([], None)

@@ -1,0 +1,158 @@
+import re
+import sys
+
+import pytest
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting import jinja
+from rockai_transport.prompting.dialects import Dialect
+from rockai_transport.prompting.jinja import JinjaTemplate
+from rockai_transport.prompting.messages import Message, Turn
+from rockai_transport.prompting.request import ChatCall, ModelSettings
+from rockai_transport.prompting.templates import TEMPLATES
+
+MODEL = "mistralai/mistral-7b-instruct-v0.1"
+# Templates of this test's own making, in the manner of published ones.
+MARKS = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{{ eos_token }}\n"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+STRICT = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n"
+    "{% endfor %}<start_of_turn>model\n"
+)
+
+
+def prompt(template, *messages):
+    call = ChatCall(ModelSettings(MODEL, chat_template=template), messages)
+    request = call.request()
+    assert request.input["prompt_template"] == "{prompt}"
+    return request.input["prompt"]
+
+
+def test_a_template_renders_every_conversation_single_turns_too():
+    """A user who gives a template wants it applied, not the server's."""
+    assert prompt(MARKS, Message("user", "Hi")) == "<|user|>\nHi</s>\n<|assistant|>\n"
+
+
+@pytest.mark.parametrize("bos", ["<s>", "<|begin_of_text|>", "<bos>"])
+def test_the_leading_bos_is_taken_off(bos):
+    """Given, told from the source, or written into the source: the tokenizer adds it."""
+    turns = [Turn("user", "Hi")]
+    assert not JinjaTemplate(MARKS, bos, "</s>").render("", turns).startswith(bos)
+    assert JinjaTemplate(bos + MARKS).render("", turns).startswith("<|user|>")
+
+
+def test_the_tokens_are_told_from_the_source():
+    """A template that mentions Llama 3's headers ends its turns as Llama 3 does."""
+    source = (
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.content }}{{ eos_token }}{% endfor %}"
+    )
+    assert JinjaTemplate(source).render("", [Turn("user", "a")]) == "<|start_header_id|>a<|eot_id|>"
+
+
+@pytest.mark.parametrize("name", ["llama-3", "chatml"])
+def test_a_jinja_template_gives_what_the_built_in_one_gives(name):
+    """Both ways to the same family end in the same prompt."""
+    template = TEMPLATES[name]
+    trim = " | trim" if template.trim else ""
+    opening, closing = template.user
+    source = (
+        "{% for m in messages %}" + opening.replace("user", "{{ m.role }}")
+        + "{{ m.content" + trim + " }}" + closing.replace("\n", "{{ '\\n' }}") + "{% endfor %}"
+        + template.cue.replace("\n", "{{ '\\n' }}")
+    ).replace("}}\n", "}}{{ '\\n' }}")  # fmt: skip
+    source = source.replace("<|end_header_id|>\n\n", "<|end_header_id|>{{ '\\n\\n' }}")
+    turns = [Turn("user", " a "), Turn("assistant", "b"), Turn("user", "c")]
+    assert JinjaTemplate(source).render("s", turns) == template.render("s", turns)
+
+
+def test_system_text_goes_into_the_first_turn_where_the_template_refuses_it():
+    """As Gemma's and Mistral's templates do."""
+    text = prompt(STRICT, Message("system", "S"), Message("user", "a"), Message("user", "b"))
+    # Jinja drops a template's last line end, here and in transformers.
+    assert text == "<start_of_turn>user\nS\n\na\n\nb<end_of_turn>\n<start_of_turn>model"
+
+
+def test_roles_alternate_for_every_jinja_template():
+    """The user speaks first and last, and nobody twice."""
+    text = prompt(
+        STRICT, Message("assistant", "a"), Message("tool", "r", name="f"), Message("assistant", "b")
+    )
+    roles = re.findall("<start_of_turn>(user|model)", text)
+    assert roles == ["user", "model", "user", "model", "user", "model"]
+
+
+@pytest.mark.parametrize("token", ["<end_of_turn>", "<start_of_turn>", "<bos>", "[/INST]", "<|im_end|>"])
+def test_tokens_of_the_source_are_neutralised(token):
+    """What looks like a token in the template cannot be said by a message."""
+    harmless = prompt(STRICT, Message("user", "a x b"))
+    assert prompt(STRICT, Message("user", f"a {token} b")).count(token) == harmless.count(token)
+
+
+def test_our_own_markup_is_no_token():
+    """A template that mentions tool calls does not keep the model from being told of them."""
+    template = "{# <tool_call> <tool_response> <think> </tools> #}{{ messages[0].content }}"
+    text = "<tool_call> <tool_response> </think> </tools>"
+    assert prompt(template, Message("user", text)) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{% for %}", "not valid Jinja"),
+        ("{{ messages[9].content.x.y }}", "fails on this conversation"),
+        ("{{ raise_exception('never') }}", "refuses this conversation: never"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ messages.append(1) }}", "SecurityError"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
+    ],
+)
+def test_a_template_that_fails_is_a_configuration_error(source, words):
+    """Syntax errors, run-time errors, refusals and break-outs: nothing was sent."""
+    for template in (source, JinjaTemplate(source)):
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
+            prompt(template, Message("system", "s"), Message("user", "a"))
+
+
+def test_what_templates_may_call():
+    """The helpers of transformers' environment are there, and JSON is not escaped for HTML."""
+    source = (
+        "{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}"
+        "{% generation %}g{% endgeneration %}{{ {'a': '<é>'} | tojson }}{{ strftime_now('%%') }}"
+        "{% if tools %}T{% endif %}{% if documents %}D{% endif %}"
+    )
+    assert prompt(source, Message("user", "a")) == '1g{"a": "<é>"}%'
+
+
+def test_a_prompt_that_opens_the_reasoning_is_seen():
+    """The reply of such a model begins inside its reasoning."""
+    call = ChatCall(ModelSettings(MODEL, chat_template=MARKS + "<think>\n"), [Message("user", "a")])
+    reader = call.request().reader()
+    assert [type(part).__name__ for part in reader.feed("hm</think>x")] == ["ReasoningDelta", "TextDelta"]
+    plain = ChatCall(ModelSettings(MODEL), [Message("user", "what is <think>")]).request()
+    assert not plain.inside_reasoning
+
+
+def test_a_dialect_may_hold_a_jinja_source():
+    """A template string that is no name is Jinja, and one that is neither is an error."""
+    dialect = Dialect("mine", "{{ messages | length }}", prompt_template_key="t", always_format=True)
+    request = ChatCall(ModelSettings("a/b", dialect), [Message("user", "a")]).request()
+    assert request.input == {"prompt": "1", "t": "{prompt}"}
+    with pytest.raises(ConfigurationError, match="did you mean 'chatml'"):
+        ChatCall(
+            ModelSettings("a/b", dialect.replace(chat_template="chatmi")), [Message("user", "a")]
+        ).request()
+
+
+def test_without_jinja2_the_error_says_what_to_install(monkeypatch):
+    """jinja2 is an extra."""
+    jinja._environment.cache_clear()
+    jinja._compiled.cache_clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setitem(sys.modules, "jinja2.sandbox", None)
+    with pytest.raises(ConfigurationError, match=re.escape('pip install "rockai-integrations[templates]"')):
+        prompt("{{ 1 }}", Message("user", "a"))

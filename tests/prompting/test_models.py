@@ -1,0 +1,116 @@
+import copy
+import pickle
+import re
+
+import pytest
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.dialects import DIALECTS, Dialect
+from rockai_transport.prompting.jinja import JinjaTemplate
+from rockai_transport.prompting.models import MODELS, PATTERNS, resolve_dialect
+
+SEEN = {
+    "mistralai/mistral-7b-instruct-v0.1": "mistral",
+    "meta/llama-2-7b-chat": "llama-2",
+    "meta/meta-llama-3-70b-instruct": "llama-3",
+    "incomingflyingbrick/flux-1-schnell": "text-to-image",
+    "meta/musicgen": "text-to-music",
+}
+
+
+@pytest.mark.parametrize(("model", "dialect"), SEEN.items())
+def test_a_model_of_the_table_is_strict(model, dialect):
+    """Every key of a seen model was seen, in a source that is named."""
+    found = resolve_dialect(model)
+    assert (found.name, found.is_strict) == (dialect, True)
+    assert all(key.source for key in found.keys)
+
+
+def test_a_version_does_not_change_the_dialect():
+    """References match by name, in any case; the quick start's video model by its bare version too."""
+    version = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
+    assert resolve_dialect("Meta/Llama-2-7b-Chat:0a01ff") is MODELS["meta/llama-2-7b-chat"]
+    assert resolve_dialect(version).image_key == "image"
+    assert resolve_dialect(f"someone/animate:{version}").image_key == "image"
+
+
+@pytest.mark.parametrize(
+    ("model", "template"),
+    [
+        ("meta/llama-2-70b-chat", "llama-2"),
+        ("meta/codellama-34b-instruct", "llama-2"),
+        ("meta/meta-llama-3-8b-instruct", "llama-3"),
+        ("meta/meta-llama-3.1-405b-instruct", "llama-3.1"),
+        ("mistralai/mistral-7b-instruct-v0.2:abc", "mistral"),
+        ("mistralai/mixtral-8x7b-instruct-v0.1", "mistral"),
+        ("nousresearch/hermes-2-pro-mistral-7b-instruct", "chatml"),
+        ("Qwen/Qwen2.5-7B-Instruct", "chatml"),
+    ],
+)
+def test_a_relative_is_taken_to_be_like_the_model_that_was_seen(model, template):
+    """A name pattern gives the template; the keys are assumed, and nothing is refused."""
+    found = resolve_dialect(model)
+    assert (found.chat_template, found.is_strict) == (template, False)
+    assert all(key.evidence == "assumed" for key in found.keys)
+
+
+@pytest.mark.parametrize("model", ["who/knows", "a" * 64, "meta/llama-2-7b", "stability/sdxl"])
+def test_an_unknown_model_has_no_template(model):
+    """Nothing is guessed about a model that matches nothing."""
+    found = resolve_dialect(model)
+    assert (found.chat_template, found.prompt_template_key, found.is_strict) == (None, None, False)
+
+
+def test_the_users_dialect_is_taken_as_it_is():
+    """By name or whole, it beats what the model's name says."""
+    mine = Dialect("mine", "chatml", prompt_key="text")
+    assert resolve_dialect("meta/llama-2-7b-chat", mine) is mine
+    assert resolve_dialect("meta/llama-2-7b-chat", "chatml") is DIALECTS["chatml"]
+
+
+def test_a_wrong_dialect_names_the_nearest():
+    """A misspelt dialect is an error before anything is sent."""
+    with pytest.raises(ConfigurationError, match=re.escape("did you mean 'llama-2'?")):
+        resolve_dialect("a/b", "lama2")
+
+
+def test_a_chat_template_replaces_the_dialects():
+    """It is used for single turns too: who gives one does not want the server's."""
+    found = resolve_dialect("mistralai/mistral-7b-instruct-v0.1", chat_template="{{ messages }}")
+    assert (found.chat_template, found.always_format) == ("{{ messages }}", True)
+    assert found.prompt_template_key == "prompt_template"
+    assert resolve_dialect("who/knows", chat_template="{{ messages }}").prompt_template_key
+
+
+@pytest.mark.parametrize("model", ["meta/llama-2-7b-chat", "meta/llama-2-70b-chat", "meta/musicgen"])
+def test_a_chat_template_is_an_error_where_the_server_applies_its_own(model):
+    """Without a prompt_template input the server's template cannot be switched off."""
+    with pytest.raises(ConfigurationError, match="prompt_template"):
+        resolve_dialect(model, chat_template="{{ messages }}")
+
+
+def test_replacing_a_key_makes_it_one_the_model_takes():
+    """A user who names an image key of a strict model has seen it."""
+    found = resolve_dialect("meta/llama-2-7b-chat").replace(image_key="picture")
+    assert "picture" in {key.name for key in found.keys}
+    assert found.is_strict
+    with pytest.raises(TypeError):
+        found.replace(nonsense=1)
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        *DIALECTS.values(),
+        *MODELS.values(),
+        *(p.dialect for p in PATTERNS),
+        Dialect("j", JinjaTemplate("{{ 1 }}")),
+    ],
+    ids=lambda dialect: dialect.name,
+)
+def test_dialects_travel(dialect):
+    """A dialect can be pickled, copied, compared and hashed, as settings must."""
+    pickled = pickle.loads(pickle.dumps(dialect))  # noqa: S301 -- its own pickle
+    for other in (pickled, copy.deepcopy(dialect)):
+        assert other == dialect
+        assert hash(other) == hash(dialect)

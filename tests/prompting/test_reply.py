@@ -1,0 +1,112 @@
+import itertools
+
+import pytest
+
+from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
+from rockai_transport.prompting.reasoning import ReasoningDelta, TextDelta
+from rockai_transport.prompting.reply import Reply, ReplyReader, gather, read_reply
+from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
+
+TOOLS = [ToolSpec("now"), ToolSpec("weather")]
+CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+NOW = ToolCall("id", "now", {})
+
+
+def reader(choice=None, **settings):
+    return ReplyReader(tools=set_up_tools(TOOLS, choice), new_id=lambda: "id", **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        ("Hello", Reply("Hello")),
+        ("<think>hm</think>\nHello", Reply("Hello", "hm")),
+        (f"<think>{CALL}</think>{CALL}", Reply("", CALL, (NOW,))),
+        (f"<think>hm</think>\n{CALL}\n", Reply("", "hm", (NOW,))),
+        (f"So: {CALL} END {CALL}", Reply("So:  ", "", (NOW,))),
+        ("<think>hm END no</think>no", Reply("", "hm ")),
+        ("ab EN", Reply("ab EN")),
+        ("<tool_call>{oops}</tool_call>", Reply("", "", (), (InvalidToolCall("id", None, "{oops}", ""),))),
+    ],
+)
+def test_the_stages_work_together_at_every_split(text, reply):
+    """Stop sequences cut first, then reasoning is told apart, then calls are read, however it is split."""
+    for first, second in itertools.combinations_with_replacement(range(len(text) + 1), 2):
+        got = reader(stop=["END"])
+        parts = [p for piece in (text[:first], text[first:second], text[second:]) for p in got.feed(piece)]
+        whole = gather(parts + got.flush())
+        assert whole.text == reply.text
+        assert whole.reasoning == reply.reasoning
+        assert whole.tool_calls == reply.tool_calls
+        assert [c.arguments for c in whole.invalid_tool_calls] == [
+            c.arguments for c in reply.invalid_tool_calls
+        ]
+        assert got.cut == ("END" in text)
+
+
+def test_parts_come_as_soon_as_they_are_decided():
+    """Reasoning, text and calls stream; no part is empty."""
+    got = reader()
+    assert got.feed("<think>a") == [ReasoningDelta("a")]
+    assert got.feed("</think>b") == [TextDelta("b")]
+    assert got.feed("") == []
+    assert got.feed(CALL) == [NOW]
+    assert got.flush() == []
+
+
+def test_the_cut_ends_the_reply():
+    """Behind a stop sequence nothing comes, whatever is fed."""
+    got = reader(stop=["END"])
+    assert got.feed("a END b") == [TextDelta("a ")]
+    assert got.cut
+    assert got.feed(CALL) == []
+    assert got.flush() == []
+
+
+def test_flushing_twice_adds_nothing():
+    """A driver that ends a reply in two places ends it once."""
+    got = reader(stop=["END"])
+    got.feed("a EN")
+    assert got.flush() == [TextDelta("EN")]
+    assert got.flush() == []
+
+
+@pytest.mark.parametrize("choice", ["any", "now"])
+def test_with_a_forced_choice_nothing_comes_before_the_call(choice):
+    """What was held comes out right before the call; then everything streams."""
+    got = reader(choice)
+    assert got.feed("<think>hm</think>Well, ") == []
+    assert got.feed("<tool_call>{oops}</tool_call>") == []
+    assert got.waiting
+    parts = got.feed(CALL)
+    assert [type(part) for part in parts] == [ReasoningDelta, TextDelta, InvalidToolCall, ToolCall]
+    assert not got.waiting
+    assert got.feed("then") == [TextDelta("then")]
+
+
+def test_a_forced_choice_without_a_call_hands_nothing_on():
+    """The reply is not accepted, but it can be looked at to say why."""
+    got = reader("any")
+    assert got.feed("No. <tool_call>{oops}</tool_call>") == []
+    assert got.flush() == []
+    assert got.waiting
+    assert got.unaccepted().text == "No. "
+    assert len(got.unaccepted().invalid_tool_calls) == 1
+
+
+def test_another_tool_is_not_the_forced_one():
+    """A call of a tool that was not chosen does not fulfil the choice."""
+    got = reader("weather")
+    assert got.feed(CALL) + got.flush() == []
+    assert "'now'" in got.unaccepted().invalid_tool_calls[0].error
+
+
+def test_without_tools_a_call_is_text():
+    """Nobody asked for calls: with no tools, or with ``tool_choice="none"``, text is text."""
+    for got in (ReplyReader(), reader("none")):
+        assert read_reply(CALL, got) == Reply(CALL)
+
+
+def test_a_prompt_that_opened_the_reasoning():
+    """A template that ends with ``<think>`` makes a reply that begins inside it."""
+    assert read_reply("hm</think>Yes", ReplyReader(inside_reasoning=True)) == Reply("Yes", "hm")

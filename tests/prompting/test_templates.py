@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rockai_transport.prompting.chat import arrange
+from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.request import ChatCall, ModelSettings
+from rockai_transport.prompting.templates import TEMPLATES, ChatTemplate
+
+SAMPLES = Path(__file__).parents[1] / "samples" / "renderings"
+
+
+def samples():
+    for path in sorted(SAMPLES.glob("*.json")):
+        sample = json.loads(path.read_text("utf-8"))
+        for rendering in sample["renderings"]:
+            yield pytest.param(path.stem, sample["bos"], rendering, id=f"{path.stem}: {rendering['case']}")
+
+
+def seen_by(model, input):
+    """The text before the model, as its server makes it."""
+    prompt = input["prompt"]
+    if input.get("prompt_template") == "{prompt}":
+        return prompt
+    if "llama-2" in model and "system_prompt" in input:
+        return f"[INST] <<SYS>>\n{input['system_prompt']}\n<</SYS>>\n\n{prompt} [/INST]"
+    return prompt
+
+
+MODELS = {
+    "chatml": "someone/hermes-2-pro",
+    "llama-2": "meta/llama-2-7b-chat",
+    "llama-3": "meta/meta-llama-3-70b-instruct",
+    "mistral": "mistralai/mistral-7b-instruct-v0.1",
+    "plain": "someone/anything",
+}
+
+
+def call(name, rendering):
+    messages = [Message(role, text) for role, text in rendering["messages"]]
+    settings = ModelSettings(MODELS[name], dialect="plain" if name == "plain" else None)
+    return ChatCall(settings, messages)
+
+
+@pytest.mark.parametrize(("name", "bos", "rendering"), list(samples()))
+def test_reference_renderings_come_out_exactly_but_for_the_leading_bos(name, bos, rendering):
+    """A template renders what the family's published template renders, without the BOS."""
+    messages = [Message(role, text) for role, text in rendering["messages"]]
+    template = TEMPLATES[name]
+    conversation = arrange(messages, template)
+    assert template.render(conversation.system, conversation.turns) == rendering["rendering"].removeprefix(
+        bos
+    )
+
+
+@pytest.mark.parametrize(("name", "bos", "rendering"), list(samples()))
+def test_a_conversation_reaches_the_model_in_its_reference_rendering(name, bos, rendering):
+    """Whoever applies the template, with a system message or several turns the model sees the reference."""
+    request = call(name, rendering).request()
+    roles = [role for role, _ in rendering["messages"]]
+    if roles == ["user"]:
+        assert request.input == {"prompt": rendering["messages"][0][1]}
+        return
+    seen = seen_by(request.model, request.input)
+    if name == "llama-2" and "system" not in roles:
+        # The one documented difference: an empty system block, which the server cannot be told to leave out.
+        assert request.input["system_prompt"] == ""
+        seen = seen.replace("<<SYS>>\n\n<</SYS>>\n\n", "", 1)
+    assert seen == rendering["rendering"].removeprefix(bos)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template_is_a_chat_template(name):
+    """The built-in templates satisfy the protocol that a user's own must satisfy."""
+    assert isinstance(TEMPLATES[name], ChatTemplate)
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.json")), ids=lambda path: path.stem)
+def test_every_sample_names_its_source(path):
+    """A reference rendering without a source is no reference."""
+    assert json.loads(path.read_text("utf-8"))["source"]
+
+
+def test_bos_is_sent_between_turns_only():
+    """Llama 2 wants a BOS before each later turn; the first one is the tokenizer's."""
+    messages = [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
+    prompt = ChatCall(ModelSettings("meta/llama-2-7b-chat"), messages).request().input["prompt"]
+    assert prompt == "a [/INST] b </s><s>[INST] c"

@@ -1,0 +1,292 @@
+import json
+import random
+import time
+
+import pytest
+
+from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
+from rockai_transport.prompting.reasoning import TextDelta
+from rockai_transport.prompting.tool_reader import ToolCallReader, new_call_id
+
+NAMES = frozenset({"weather", "now"})
+CALL = '{"name": "weather", "arguments": {"city": "Köln"}}'
+W = ("weather", {"city": "Köln"})
+
+
+def read(pieces, names=NAMES, **settings):
+    """Text, calls and invalid calls of a reply."""
+    counter = iter(range(1_000_000))
+    reader = ToolCallReader(names, new_id=lambda: f"call_{next(counter)}", **settings)
+    parts = [part for piece in pieces for part in reader.feed(piece)] + reader.flush()
+    return (
+        "".join(part.text for part in parts if isinstance(part, TextDelta)),
+        [(part.name, part.arguments) for part in parts if isinstance(part, ToolCall)],
+        [(part.name, part.arguments) for part in parts if isinstance(part, InvalidToolCall)],
+    )
+
+
+CALLS = {
+    "bare": (CALL, "", [W]),
+    "bare with white space": (f" \n{CALL}\n ", "", [W]),
+    "bare at a line's beginning": (f"Let me see.\n  {CALL}\nDone.", "Let me see.\n  \nDone.", [W]),
+    "bare, after each other": (f"{CALL}\n{CALL}", "", [W, W]),
+    "bare, on one line": (f"{CALL}{CALL}", "", [W, W]),
+    "a list": (f"[{CALL}, {CALL}]", "", [W, W]),
+    "a list, spread": (f"[\n  {CALL}\n]", "", [W]),
+    "fenced": (f"```json\n{CALL}\n```", "", [W]),
+    "fenced without info": (f"```\n{CALL}\n```", "", [W]),
+    "fenced as tool_call": (f"```tool_call\n{CALL}\n```", "", [W]),
+    "fenced, several": (f"```json\n{CALL}\n{CALL}\n```", "", [W, W]),
+    "fenced within prose": (f"I ask:\n```json\n{CALL}\n```\nok", "I ask:\n\nok", [W]),
+    "fenced, never closed": (f"```json\n{CALL}", "", [W]),
+    "fenced, with a comment": (f"```json\n{CALL}\n# so\n```", "\n# so\n```", [W]),
+    "tagged": (f"<tool_call>{CALL}</tool_call>", "", [W]),
+    "tagged, spread": (f"<tool_call>\n{CALL}\n</tool_call>", "", [W]),
+    "tagged within a line": (f"So: <tool_call>{CALL}</tool_call>!", "So: !", [W]),
+    "tagged, several": (f"<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>", "", [W, W]),
+    "tagged, several in one": (f"<tool_call>{CALL}\n{CALL}</tool_call>x", "x", [W, W]),
+    "tagged, never closed": (f"<tool_call>{CALL} bye", " bye", [W]),
+    "tagged, a bracket forgotten": (f"<tool_call>{CALL[:-1]}</tool_call> x", " x", [W]),
+    "Mistral's": (f"[TOOL_CALLS] [{CALL}]", "", [W]),
+    "Mistral's, then text": (f"[TOOL_CALLS][{CALL}]\n\n[1] x", "\n\n[1] x", [W]),
+    "Llama's": (f"<|python_tag|>{CALL}; {CALL}", "", [W, W]),
+    "a Python literal": ("{'name': 'weather', 'arguments': {'city': 'Köln'}}", "", [W]),
+    "a Python literal with constants": (
+        "{'name': 'weather', 'arguments': {'a': True, 'b': None, 'c': false,}}",
+        "",
+        [("weather", {"a": True, "b": None, "c": False})],
+    ),
+    "parameters": ('{"name": "weather", "parameters": {"city": "Köln"}}', "", [W]),
+    "tool and args": ('{"tool": "weather", "args": {"city": "Köln"}}', "", [W]),
+    "function as a name": ('{"function": "weather", "arguments": {"city": "Köln"}}', "", [W]),
+    "arguments first": ('{"arguments": {"city": "Köln"}, "name": "weather"}', "", [W]),
+    "OpenAI's": (f'{{"id": "x", "type": "function", "function": {CALL}}}', "", [W]),
+    "OpenAI's list": (f'{{"tool_calls": [{{"type": "function", "function": {CALL}}}]}}', "", [W]),
+    "arguments as a string": (
+        json.dumps({"name": "weather", "arguments": '{"city": "Köln"}'}),
+        "",
+        [W],
+    ),
+    "arguments as an empty string": ('{"name": "now", "arguments": ""}', "", [("now", {})]),
+    "arguments null": ('{"name": "now", "arguments": null}', "", [("now", {})]),
+    "no arguments": ('{"name": "now"}', "", [("now", {})]),
+    "brackets and quotes in strings": (
+        '{"name": "weather", "arguments": {"city": "}]\\"{ </tool_call> ```"}}',
+        "",
+        [("weather", {"city": '}]"{ </tool_call> ```'})],
+    ),
+    "raw line breaks in strings": (
+        '{"name": "weather", "arguments": {"city": "a\nb"}}',
+        "",
+        [("weather", {"city": "a\nb"})],
+    ),
+    "after an object that is text": (f'{{"name": "Bob"}}\n{CALL}', '{"name": "Bob"}\n', [W]),
+    "after a fence that is text": (
+        f'```json\n{{"name": "Bob"}}\n```\n{CALL}',
+        '```json\n{"name": "Bob"}\n```\n',
+        [W],
+    ),
+    "after a code fence": (f"```python\nx = {{}}\n```\n{CALL}", "```python\nx = {}\n```\n", [W]),
+    "of an escaped surrogate": (
+        '{"name": "weather", "arguments": {"city": "\\ud83c\\udf38"}}',
+        "",
+        [("weather", {"city": "🌸"})],
+    ),
+}
+
+TEXTS = [
+    "",
+    "Plain text.",
+    "  \n",
+    "\n\nindented\n    code\n",
+    "a < b, [1], {x}, `code`, <b>, <tool",
+    '{"name": "Bob", "age": 3}',
+    '[{"name": "Bob"}]',
+    '{"name": "weather", "version": 2}',
+    '{"setup": "a", "punchline": "b"}',
+    f"Within a line: {CALL}",
+    '```json\n{"name": "Bob"}\n```',
+    '```json\n{"name": "Bob"}\n```\n{"name": "Ann"}\n```\n[]\n```',
+    "```python\nprint({'name': 1})\n```",
+    "```\n{not json}\n```",
+    "Write `<tool_call>` and `</tool_call>` around it.",
+    "<tool_call>see?",
+    "<|python_tag|>print(1)",
+    "[TOOL_CALLS] are markers",
+    "[link](x) and\n[{unquoted: 1}]",
+    "{",
+    "```",
+    "``",
+    "```js",
+    "<tool_cal",
+    '{"nam',
+    '{"name": "Bo',
+    "{'name': 'it's",
+    "{" + " " * 500 + '"name": 1}',
+    "春天\u2028在\u0085哪里\x0c<",
+    "{}\n[]\n{}",
+    f'{{"name": "Bob"}} {CALL}',
+]
+
+INVALID = {
+    "no JSON": ("<tool_call>{city: Köln}</tool_call>", "", [(None, "{city: Köln}")]),
+    "an unknown tool": (
+        '<tool_call>{"name": "wether", "arguments": {}}</tool_call>',
+        "",
+        [("wether", '{"name": "wether", "arguments": {}}')],
+    ),
+    "no name": ('<tool_call>{"arguments": {}}</tool_call>', "", [(None, '{"arguments": {}}')]),
+    "an empty list": ("[TOOL_CALLS][]", "", [(None, "[]")]),
+    "not complete": (
+        '{"name": "weather", "arguments": {"city": "K',
+        "",
+        [("weather", '{"name": "weather", "arguments": {"city": "K')],
+    ),
+    "arguments that are a list": ('{"name": "weather", "arguments": [1]}', "", [("weather", "[1]")]),
+    "arguments that are no JSON": (
+        '{"name": "weather", "arguments": "city=K"}',
+        "",
+        [("weather", "city=K")],
+    ),
+    "broken, but naming a tool": (
+        'Hm.\n{"name": "weather", "arguments": {"city": Köln}}.',
+        "Hm.\n.",
+        [("weather", '{"name": "weather", "arguments": {"city": Köln}}')],
+    ),
+    "a tag left open": (
+        '<tool_call>{"name": "weather", "arguments": {"a": "x',
+        "",
+        [("weather", '{"name": "weather", "arguments": {"a": "x')],
+    ),
+}
+
+
+def every_split(text):
+    for at in range(len(text) + 1):
+        yield [text[:at], text[at:]]
+    yield list(text)
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls_are_found_at_every_split(case):
+    """However a reply is split, the same calls are read and the same text is left."""
+    text, left, calls = CALLS[case]
+    for pieces in every_split(text):
+        assert read(pieces) == (left, calls, []), pieces
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:20])
+def test_what_is_no_call_comes_out_unaltered(text):
+    """Text is never lost, altered or taken for a call, however it is split."""
+    for pieces in every_split(text):
+        assert read(pieces) == (text, [], []), pieces
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_what_was_meant_as_a_call_is_an_invalid_one(case):
+    """A call that cannot be read keeps its text and is no exception."""
+    text, left, invalid = INVALID[case]
+    for pieces in every_split(text):
+        assert read(pieces) == (left, [], invalid), pieces
+
+
+def test_an_invalid_call_says_what_is_wrong():
+    """The error names the nearest tool, for the model to correct itself."""
+    reader = ToolCallReader(NAMES)
+    (part,) = reader.feed('<tool_call>{"name": "wether", "arguments": {}}</tool_call>')
+    assert isinstance(part, InvalidToolCall)
+    assert "did you mean 'weather'" in part.error
+
+
+# These go on in what follows by their own syntax: an open string or bracket, half a marker.
+OPEN_ENDED = ("```", "<tool_cal", '{"nam', '{"name": "Bo', "{'name': 'it's", "``", "{")
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if text and text not in OPEN_ENDED])
+@pytest.mark.parametrize("call", [CALL, f"<tool_call>{CALL}</tool_call>"], ids=["bare", "tagged"])
+def test_a_call_between_texts_leaves_both(text, call):
+    """Text before and behind a call stays exactly as it is."""
+    assert read([f"A.{text}\n{call}\nZ."]) == (f"A.{text}\n\nZ.", [W], [])
+
+
+def test_text_streams_while_tools_are_bound():
+    """Only what begins like a call is held back; other text goes on piece by piece."""
+    reader = ToolCallReader(NAMES)
+    assert reader.feed("Let ") == [TextDelta("Let ")]
+    assert reader.feed("me <b>see</b>: a[0]") == [TextDelta("me <b>see</b>: a[0]")]
+    assert reader.feed("\n{") == [TextDelta("\n")]
+    assert reader.feed('"na') == []
+    assert reader.feed('tion": 1}') == [TextDelta('{"nation": 1}')]
+    assert reader.feed(" <tool") == [TextDelta(" ")]
+    assert reader.feed("s>") == [TextDelta("<tools>")]
+    assert reader.feed("[TOOL") == []
+    assert reader.flush() == [TextDelta("[TOOL")]
+
+
+def test_a_call_comes_out_as_soon_as_it_is_complete():
+    """The last bracket of a bare call, or the closing tag, is enough."""
+    reader = ToolCallReader(NAMES, new_id=lambda: "x")
+    assert reader.feed(CALL[:-1]) == []
+    assert reader.feed("}") == [ToolCall("x", *W)]
+    assert reader.feed(f"<tool_call>{CALL}</tool_call>") == [ToolCall("x", *W)]
+
+
+def test_without_parallel_calls_the_first_one_counts():
+    """Further calls are dropped, text is not."""
+    text = f"a\n{CALL}\nb\n{CALL}\nc"
+    assert read([text], parallel=False) == ("a\n\nb\n\nc", [W], [])
+
+
+def test_a_call_of_a_tool_that_may_not_be_called_is_no_call():
+    """Bare it is text, tagged it is invalid."""
+    assert read([CALL], frozenset({"now"})) == (CALL, [], [])
+    assert read([f"<tool_call>{CALL}</tool_call>"], frozenset({"now"}))[2] == [("weather", CALL)]
+
+
+def test_ids_are_unique():
+    """Each call has an id of its own, by which its result refers to it."""
+    reader = ToolCallReader(NAMES)
+    ids = {part.id for part in reader.feed(CALL * 50)}
+    assert len(ids) == 50
+    assert all(identifier.startswith("call_") for identifier in ids)
+    assert new_call_id() != new_call_id()
+
+
+def test_random_replies_never_lose_text_or_raise():
+    """Shuffled pieces of calls, fences and prose: every split gives the same, and no text goes missing."""
+    dice = random.Random(11)  # noqa: S311 -- shuffles, hides nothing
+    pieces = [CALL, "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "```", "```json\n", "\n", "text", " "]
+    pieces += ["{", "}", "[", "]", '"', "'", ",", "<", "`", '{"name": "', '{"name": "Bob"}']
+    for _ in range(1500):
+        text = "".join(dice.choices(pieces, k=dice.randrange(9)))
+        whole = read([text])
+        assert read(list(text)) == whole, text
+        if not whole[1] and not whole[2]:
+            assert whole[0] == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        '{"name": "weather", "arguments": {"a": "',
+        "x" * 4,
+        "<tool_call>{",
+        "```json\n{",
+        "{ ",
+        "`",
+        "<",
+        "\n",
+        '[{"name',
+        CALL,
+    ],
+    ids=lambda piece: piece[:10],
+)
+def test_reading_is_linear(piece):
+    """A long reply in small pieces takes no noticeable time, whatever it is made of."""
+    reader = ToolCallReader(NAMES)
+    reader.feed('{"name": "weather", "arguments": {"a": "' if piece == "xxxx" else "")
+    start = time.perf_counter()
+    for _ in range(20_000):
+        reader.feed(piece)
+    reader.flush()
+    assert time.perf_counter() - start < 10
