@@ -1,0 +1,126 @@
+"""`RockAIToolkit`: the prediction lifecycle as LangChain tools."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import BaseTool, BaseToolkit
+from pydantic import PrivateAttr
+
+from langchain_rockai.tools import RockAITool, Scope
+from rockai_transport import AsyncClient, Client, HostedModel
+from rockai_transport.jobs.bookkeeping import Bookkeeping
+from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
+
+__all__ = ["RockAIToolkit"]
+
+
+class RockAIToolkit(Bookkeeping, BaseToolkit):
+    """Tools by which an agent runs hosted models: one for each model, and five for the lifecycle.
+
+    A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``artifact``
+    (after a checkpointer has saved it: a dict of the same fields, ``Prediction(**artifact)``). Whatever goes
+    wrong is an answer too: no call raises, so that nothing is tried again that may have been paid for.
+
+    Progress goes to ``on_custom_event`` and ``astream_events`` as ``rockai_progress``, and in LangGraph to
+    ``stream_mode="custom"`` as ``{"type": "rockai_progress", "prediction_id": …, "model": …, "status": …,
+    "progress": …, "elapsed": …}``.
+
+    In async runs, cancelling the agent cancels its predictions at the service within two seconds. In a sync
+    graph tools run in threads that Ctrl-C cannot reach: there a tool ends at ``max_wait``, and the
+    prediction's id remains. Prefer async.
+
+    Nothing is paid for twice: a start is written to the graph's store (``create_agent(…, store=…)``) before
+    it is sent, so a run that is resumed finds it. In a crash this holds only with ``durability="sync"``: by
+    default LangGraph may lose the model's turn, and the next one asks anew. A start of which the answer was
+    lost is told as "unknown" and is not sent again until you `resolve` it.
+
+    Args:
+        models: What the agent may run, and nothing else.
+        api_token: As in `Client`.
+        base_url: As in `Client`.
+        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files.
+        max_retries: As in `Client`. A start is never sent twice.
+        default_headers: As in `Client`.
+        client: A `Client` of your own, in place of the settings before; they then hold for async too.
+        async_client: An `AsyncClient` of your own.
+        max_wait: Seconds that a tool waits at most, whatever the agent asks for. The prediction goes on.
+        max_running: Predictions that one conversation may have under way at once.
+        max_starts: Predictions that one conversation may start in all.
+        on_cancel: What becomes of its predictions when an async run is canceled: ``"cancel"``, or ``"leave"``
+            to let them run; the log and a note on the exception then say their ids.
+        save_to: A folder where finished outputs are saved, by `Client.download`'s rules; the answer names the
+            file. None: nothing is saved.
+        scope: What one conversation is, for limits and ownership: a name, or a function of the
+            `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
+        allowed_ids: Ids of predictions that were not started here and may yet be looked at, waited for and
+            canceled; or a function that tells.
+        store: Where starts are remembered: a mapping of strings or a LangGraph ``BaseStore``. None: the
+            graph's own store, else this process.
+        rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
+
+    Raises:
+        ConfigurationError: A setting cannot be right, or there is no token.
+        ImportError: ``jsonschema`` is not installed.
+
+    Example:
+        ``create_agent(model, RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out").get_tools())``
+    """
+
+    _toolset: Toolset = PrivateAttr()
+    _tools: list[BaseTool] = PrivateAttr()
+
+    def __init__(
+        self,
+        models: Iterable[HostedModel],
+        api_token: str | None = None,
+        base_url: str | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        max_retries: int = 2,
+        default_headers: Mapping[str, str] | None = None,
+        client: Client | None = None,
+        async_client: AsyncClient | None = None,
+        max_wait: float = 60.0,
+        max_running: int = 2,
+        max_starts: int = 10,
+        on_cancel: OnCancel = "cancel",
+        save_to: str | Path | None = None,
+        scope: Scope = None,
+        allowed_ids: Collection[str] | Callable[[str], bool] = (),
+        store: Any = None,
+        rich_content: bool = False,
+    ) -> None:
+        super().__init__()
+        self._toolset = Toolset(
+            models,
+            api_token=api_token,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=default_headers,
+            client=client,
+            async_client=async_client,
+            max_wait=max_wait,
+            max_running=max_running,
+            max_starts=max_starts,
+            on_cancel=on_cancel,
+            save_to=save_to,
+            allowed_ids=allowed_ids,
+            store=store,
+        )
+        self._tools = [
+            RockAITool(
+                self._toolset,
+                name=name,
+                description=text,
+                args_schema=self._toolset.schemas[name],
+                rich_content=rich_content,
+                scope=scope,
+            )
+            for name, text in self._toolset.descriptions.items()
+        ]
+
+    def get_tools(self) -> list[BaseTool]:
+        """One tool for each model, named after it, and the five of the lifecycle."""
+        return list(self._tools)

@@ -1,0 +1,188 @@
+"""One LangChain tool of a `RockAIToolkit`: how it is called, what it knows of the graph around it.
+
+The tool works with langchain-core alone. LangGraph is never imported, only found where it is already running.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Literal, NamedTuple
+
+from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from langchain_core.tools import BaseTool, ToolException
+from pydantic import BaseModel, Field, PrivateAttr
+
+from rockai_transport import Prediction
+from rockai_transport.jobs.argument_classes import argument_class
+from rockai_transport.jobs.contents import media_files
+from rockai_transport.jobs.terms import Progress, Site
+from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.jobs.words import Answer
+
+__all__ = ["PROGRESS_EVENT", "RockAITool"]
+
+logger = logging.getLogger("rockai")
+
+PROGRESS_EVENT = "rockai_progress"
+"""The name of the custom event that tells of progress."""
+
+Scope = str | Callable[[RunnableConfig], str] | None
+
+_tool_call_id: ContextVar[str | None] = ContextVar("rockai_tool_call_id", default=None)
+
+
+class RockAITool(BaseTool):
+    """A tool that runs predictions; made by `RockAIToolkit.get_tools`."""
+
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    handle_tool_error: Any = True
+    rich_content: bool = False
+    scope: Any = Field(default=None, exclude=True)
+    _toolset: Toolset = PrivateAttr()
+    _arguments: type[BaseModel] = PrivateAttr()
+
+    def __init__(self, toolset: Toolset, **fields: Any) -> None:
+        super().__init__(**fields)
+        self._toolset = toolset
+        self._arguments = argument_class(f"{self.name}_arguments", toolset.schemas[self.name])
+
+    def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
+        """The arguments as a class with the tool's own JSON schema."""
+        return self._arguments
+
+    def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """As `BaseTool.run`; the id of the tool call is kept for the record of a start."""
+        token = _tool_call_id.set(tool_call_id)
+        try:
+            return super().run(*args, tool_call_id=tool_call_id, **kwargs)
+        finally:
+            _tool_call_id.reset(token)
+
+    async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """As `BaseTool.arun`; the id of the tool call is kept for the record of a start."""
+        token = _tool_call_id.set(tool_call_id)
+        try:
+            return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)
+        finally:
+            _tool_call_id.reset(token)
+
+    def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
+        around = _Surroundings.find()
+        site = self._site(around, _Reporter(around).tell)
+        return self._output(self._toolset.call(self.name, arguments, site, around.store))
+
+    async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
+        around = _Surroundings.find()
+        site = self._site(around, _Reporter(around).atell)
+        return self._output(await self._toolset.acall(self.name, arguments, site, around.store))
+
+    def _site(self, around: "_Surroundings", report: Callable[[Progress], Any]) -> Site:
+        given = self._given_scope(around.config)
+        scope = given or (f"thread:{around.thread_id}" if around.thread_id else self._toolset.own_scope)
+        call = (around.task_id, _tool_call_id.get() or "") if around.task_id else None
+        return Site(scope, call, report, is_one_run=bool(around.thread_id and not given))
+
+    def _given_scope(self, config: RunnableConfig) -> str | None:
+        if not callable(self.scope):
+            scope: str | None = self.scope
+            return scope
+        try:
+            return str(self.scope(config))
+        except Exception as error:
+            logger.exception("scope= could not name the scope of a call of %s.", self.name)
+            raise ToolException(
+                f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
+            ) from error
+
+    def _output(self, answer: Answer) -> tuple[Any, Any]:
+        tool_call_id = _tool_call_id.get()
+        content = _content(answer) if self.rich_content else answer.text
+        if not answer.is_error:
+            return content, answer.result
+        if tool_call_id is None:
+            raise ToolException(answer.text)
+        # A ToolException would lose the artifact: the prediction that failed.
+        message = ToolMessage(
+            content, artifact=answer.result, tool_call_id=tool_call_id, name=self.name, status="error"
+        )
+        return message, answer.result
+
+
+class _Surroundings(NamedTuple):
+    """What a tool call can know of the run around it."""
+
+    config: RunnableConfig
+    thread_id: str | None
+    task_id: str | None
+    store: Any
+    write: Callable[[Any], None] | None
+
+    @classmethod
+    def find(cls) -> "_Surroundings":
+        """Look around: LangGraph's runtime where a graph is running, else the config alone."""
+        config = ensure_config()
+        thread_id = config.get("configurable", {}).get("thread_id")
+        thread_id = None if thread_id is None else str(thread_id)
+        runtime = _runtime()
+        if runtime is None:
+            return cls(config, thread_id, None, None, None)
+        execution = getattr(runtime, "execution_info", None)
+        task_id = getattr(execution, "task_id", None)
+        return cls(config, thread_id, task_id, runtime.store, runtime.stream_writer)
+
+
+def _runtime() -> Any:
+    """The runtime of the LangGraph node that this runs in; None outside of one."""
+    if "langgraph" not in sys.modules:
+        return None
+    try:
+        from langgraph.runtime import get_runtime  # noqa: PLC0415 - loaded already, or there is no graph
+
+        return get_runtime()
+    except (ImportError, RuntimeError, KeyError):  # no LangGraph, no run, a run that is no graph's
+        return None
+
+
+class _Reporter:
+    """Tells of progress: by a custom event, and in LangGraph by the stream writer too. Never fails a tool."""
+
+    def __init__(self, around: _Surroundings) -> None:
+        self._around = around
+
+    def tell(self, progress: Progress) -> None:
+        self._write(progress)
+        try:
+            dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+        except Exception:
+            logger.debug("A progress event could not be dispatched.", exc_info=True)
+
+    async def atell(self, progress: Progress) -> None:
+        self._write(progress)
+        try:
+            await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+        except Exception:
+            logger.debug("A progress event could not be dispatched.", exc_info=True)
+
+    def _write(self, progress: Progress) -> None:
+        if self._around.write is None:
+            return
+        try:
+            self._around.write({"type": PROGRESS_EVENT, **progress._asdict()})
+        except Exception:
+            logger.debug("A progress event could not be written.", exc_info=True)
+
+
+def _content(answer: Answer) -> list[str | dict[Any, Any]]:
+    """Text, and a block for each file; a ``video`` block would be turned into a JSON string."""
+    blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": answer.text}]
+    if isinstance(answer.result, Prediction):
+        for kind, address, media_type in media_files(answer.result):
+            if kind == "image":
+                blocks.append({"type": "image", "url": address})
+            else:
+                blocks.append({"type": "file", "url": address, "mime_type": media_type})
+    return blocks

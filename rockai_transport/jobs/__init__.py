@@ -1,0 +1,1 @@
+"""Predictions in an agent's hands: framework-free, on the clients of `rockai_transport`."""

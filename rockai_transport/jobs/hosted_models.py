@@ -1,0 +1,148 @@
+"""Which models an agent may run: only those that the developer listed, each with its inputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.wire.references import ModelReference
+
+__all__ = ["ANIMATE_IMAGE", "GENERATE_IMAGE", "HostedModel", "Output"]
+
+Output = Literal["video", "image", "audio", "text"]
+
+_TOOL_NAME = r"[a-zA-Z0-9_-]{1,64}"  # what OpenAI and Anthropic accept as a tool's name
+_LONGEST_DESCRIPTION = 800  # OpenAI's and LlamaIndex's limit is 1024, with what the tool adds
+_PROMPT_ONLY = {
+    "type": "object",
+    "properties": {"prompt": {"type": "string", "description": "What to make."}},
+    "required": ["prompt"],
+}
+
+
+@dataclass(frozen=True)
+class HostedModel:
+    """A model that an agent may run. It becomes a tool of that name, with the model's inputs as arguments.
+
+    Args:
+        name: The tool's name: letters, digits, ``_`` and ``-``, 64 at most.
+        model: ``owner/name``, ``owner/name:version`` or a version of 64 hex digits.
+        description: What the model does, for the agent to read; 800 characters at most.
+        input_schema: The inputs that the agent may set: a JSON schema of an object, or a pydantic class.
+            None: a ``prompt`` and nothing else. Keys that it does not list are refused, unless it says
+            ``additionalProperties`` itself.
+        defaults: Inputs that are sent where the agent gives no others. One that ``input_schema`` does not
+            list is sent always, and the agent can neither see nor change it.
+        output: What comes out: ``"video"``, ``"image"``, ``"audio"`` or ``"text"``.
+        usual_cold_start: Seconds within which a cold model is usually ready; the agent is told while it
+            waits. The service says a few minutes to ten-odd, up to twenty (docs/http-api.md).
+
+    Raises:
+        ConfigurationError: One of these cannot be right.
+
+    Example:
+        >>> HostedModel("draw", "incomingflyingbrick/flux-1-schnell", "Draw a picture.", output="image").name
+        'draw'
+    """
+
+    name: str
+    model: str
+    description: str
+    input_schema: Any = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    output: Output = "video"
+    usual_cold_start: float = 1200.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(_TOOL_NAME, self.name):
+            raise ConfigurationError(
+                f"HostedModel name {self.name!r} names a tool: 1 to 64 letters, digits, '_' or '-'."
+            )
+        if not isinstance(self.description, str) or not self.description.strip():
+            raise ConfigurationError(
+                f"HostedModel {self.name} needs a description: by it an agent chooses tools."
+            )
+        if len(self.description) > _LONGEST_DESCRIPTION:
+            raise ConfigurationError(
+                f"HostedModel {self.name}: description is longer than {_LONGEST_DESCRIPTION} characters."
+            )
+        if self.output not in get_args(Output):
+            raise ConfigurationError(
+                f"HostedModel {self.name}: output={self.output!r} is none of {', '.join(get_args(Output))}."
+            )
+        if not isinstance(self.defaults, Mapping):
+            raise ConfigurationError(f"HostedModel {self.name}: defaults must be a dict of inputs.")
+        ModelReference.parse(self.model)
+        schema = self.json_schema
+        if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):
+            raise ConfigurationError(
+                f"HostedModel {self.name}: input_schema must be the JSON schema of an object."
+            )
+
+    @property
+    def json_schema(self) -> Mapping[str, Any]:
+        """The inputs as JSON schema, as the developer gave them."""
+        if self.input_schema is None:
+            return _PROMPT_ONLY
+        if isinstance(self.input_schema, Mapping):
+            return self.input_schema
+        if hasattr(self.input_schema, "model_json_schema"):
+            schema: Mapping[str, Any] = self.input_schema.model_json_schema()
+            return schema
+        raise ConfigurationError(
+            f"HostedModel {self.name}: input_schema must be a JSON schema or a pydantic class, "
+            f"not {type(self.input_schema).__name__}."
+        )
+
+
+GENERATE_IMAGE = HostedModel(
+    name="generate_image",
+    model="incomingflyingbrick/flux-1-schnell",
+    description="Make a still image from a description. Takes seconds when the model is warm.",
+    input_schema={
+        "type": "object",
+        "properties": {
+            "prompt": {"type": "string", "minLength": 1, "description": "What the image shows, in detail."}
+        },
+        "required": ["prompt"],
+    },
+    output="image",
+)
+"""Text to image (docs/http-api.md: flux-1-schnell, input ``prompt``)."""
+
+ANIMATE_IMAGE = HostedModel(
+    name="animate_image",
+    model="5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4",
+    description=(
+        "Make a short video from a still image and a description of the motion. Takes minutes and costs "
+        "money."
+    ),
+    input_schema={
+        "type": "object",
+        "properties": {
+            "image": {
+                "type": "string",
+                "pattern": "^(https?://|data:)",
+                "description": "URL of the still image, as generate_image gives it; not a file name.",
+            },
+            "prompt": {"type": "string", "minLength": 1, "description": "What moves in the video, and how."},
+            "max_frames": {"type": "integer", "minimum": 1, "description": "How many frames; 16 is usual."},
+            "guidance_scale": {
+                "type": "number",
+                "minimum": 0,
+                "description": "How closely to follow the prompt; 9 is usual.",
+            },
+            "num_inference_steps": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "More steps, more detail and more time; 50 is usual.",
+            },
+        },
+        "required": ["image", "prompt"],
+    },
+    output="video",
+)
+"""Image to video: the version of the quick start's first example, with that example's inputs."""

@@ -1,0 +1,193 @@
+"""What an agent may pass to a tool: its JSON schema, and what to correct where the arguments do not fit.
+
+Law of this module: arguments are checked here before anything is sent, in words by which an agent can correct
+itself. Neither framework does it: both hand a model's arguments on as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
+from typing import Any
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.jobs.hosted_models import HostedModel
+
+__all__ = ["PREDICTION_ID", "check_models", "input_schema", "lifecycle_schemas", "problems"]
+
+_MOST_PROBLEMS = 5
+_LONGEST_VALUE = 60
+_LONGEST_MESSAGE = 200
+PREDICTION_ID = {
+    "type": "string",
+    "minLength": 1,
+    "description": "The exact id that a tool has answered with. Never make one up.",
+}
+
+
+def input_schema(model: HostedModel) -> dict[str, Any]:
+    """The inputs that an agent may set, as JSON schema; what has a default need not be given."""
+    schema = deepcopy(dict(model.json_schema))
+    schema.setdefault("type", "object")
+    properties = schema.setdefault("properties", {})
+    for key, value in model.defaults.items():
+        if isinstance(properties.get(key), dict):
+            properties[key].setdefault("default", value)
+    schema["required"] = [key for key in schema.get("required", ()) if key not in model.defaults]
+    if not any(
+        key in schema for key in ("additionalProperties", "unevaluatedProperties", "patternProperties")
+    ):
+        # A key that the model does not know is a 422 (docs/http-api.md).
+        schema["additionalProperties"] = False
+    return schema
+
+
+def lifecycle_schemas(models: Sequence[HostedModel], max_wait: float) -> dict[str, dict[str, Any]]:
+    """The arguments of the five tools that every agent gets."""
+    one = {"prediction_id": PREDICTION_ID}
+    inputs = "; ".join(f"{model.name}: {_keys(model)}" for model in models)
+    start = {
+        "model": {"type": "string", "enum": [model.name for model in models], "description": "Which model."},
+        "input": {"type": "object", "description": f"That model's inputs. {inputs}"},
+    }
+    wait = {
+        **one,
+        "timeout": {
+            "type": "number",
+            "minimum": 0,
+            "description": f"Seconds to wait at most; {max_wait:g} if left out, and never more than that.",
+        },
+    }
+    return {
+        "start_prediction": _arguments(start, ["model", "input"]),
+        "get_prediction": _arguments(one, ["prediction_id"]),
+        "wait_for_prediction": _arguments(wait, ["prediction_id"]),
+        "cancel_prediction": _arguments(one, ["prediction_id"]),
+        "list_predictions": _arguments({}, []),
+    }
+
+
+def problems(schema: Mapping[str, Any], value: Any) -> str:
+    """Say what to correct in arguments that do not fit their schema; empty where they fit."""
+    found = sorted(
+        _validator_class(schema)(schema).iter_errors(value), key=lambda error: str(error.json_path)
+    )
+    told = [_told(error, schema) for error in found[:_MOST_PROBLEMS]]
+    if len(found) > _MOST_PROBLEMS:
+        told.append(f"and {len(found) - _MOST_PROBLEMS} more")
+    return "; ".join(told)
+
+
+def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tuple[HostedModel, ...]:
+    """Check the developer's list once, when the tools are made.
+
+    Raises:
+        ConfigurationError: A name is taken twice, a schema is none, or a default does not fit its schema.
+    """
+    checked = tuple(models)
+    taken = set(reserved)
+    for model in checked:
+        if not isinstance(model, HostedModel):
+            raise ConfigurationError(f"models must hold HostedModel objects, not {type(model).__name__}.")
+        if model.name in taken:
+            raise ConfigurationError(f"The tool name {model.name!r} is taken twice. Give one another name.")
+        taken.add(model.name)
+        _check_schema(model)
+    if not checked:
+        raise ConfigurationError("models is empty. List the models that the agent may run, as HostedModel.")
+    return checked
+
+
+def _check_schema(model: HostedModel) -> None:
+    schema = input_schema(model)
+    try:
+        _validator_class(schema).check_schema(schema)
+    except _jsonschema().exceptions.SchemaError as error:
+        raise ConfigurationError(
+            f"HostedModel {model.name}: input_schema is no JSON schema: {error.message}"
+        ) from error
+    for key, value in model.defaults.items():
+        rule = {**schema, "properties": {key: schema["properties"].get(key, True)}, "required": []}
+        if wrong := problems(rule, {key: value}):
+            raise ConfigurationError(
+                f"HostedModel {model.name}: a default does not fit input_schema: {wrong}"
+            )
+
+
+def _arguments(properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": deepcopy(dict(properties)),
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _keys(model: HostedModel) -> str:
+    schema = input_schema(model)
+    required = schema["required"]
+    return ", ".join(f"{key}{'' if key in required else '?'}" for key in schema["properties"]) or "none"
+
+
+@lru_cache(maxsize=1)
+def _jsonschema() -> Any:
+    try:
+        import jsonschema  # noqa: PLC0415 - in the extras that carry tools, and slow to import
+    except ImportError as error:
+        raise ImportError(
+            "RockAI's agent tools check inputs with jsonschema, which is not installed: "
+            'pip install "rockai-integrations[langchain]" or "rockai-integrations[llama-index]".'
+        ) from error
+    return jsonschema
+
+
+def _validator_class(schema: Mapping[str, Any]) -> Any:
+    validators = _jsonschema().validators
+    return validators.validator_for(schema, default=validators.Draft202012Validator)
+
+
+def _told(error: Any, schema: Mapping[str, Any]) -> str:
+    """One violation, in words for an agent."""
+    where = ".".join(str(part) for part in error.absolute_path) or "the arguments"
+    rule, given = error.validator_value, error.instance
+    match error.validator:
+        case "required":
+            missing = next(key for key in rule if key not in given)
+            text = f"{missing!r} is missing{_described(missing, error.schema)}"
+        case "additionalProperties" | "unevaluatedProperties":
+            text = _unknown_keys(given, error.schema.get("properties", {}))
+        case "type":
+            kinds = rule if isinstance(rule, str) else " or ".join(rule)
+            text = f"{where} must be of type {kinds}, not {_shown(given)}"
+        case "enum":
+            text = f"{where} must be one of {', '.join(map(str, rule))}, not {_shown(given)}"
+        case "pattern":
+            text = f"{where}={_shown(given)} is not accepted{_described(where, schema)}"
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            text = f"{where}={_shown(given)} is outside its limit ({error.validator} {rule})"
+        case "minLength":
+            text = f"{where} must not be empty" if rule == 1 else f"{where} needs {rule} characters or more"
+        case _:
+            text = f"{where}: {error.message[:_LONGEST_MESSAGE]}"
+    return text
+
+
+def _unknown_keys(given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    unknown = [key for key in given if key not in known]
+    close = difflib.get_close_matches(str(unknown[0]), known, 1) if unknown else []
+    hint = f" (do you mean {close[0]!r}?)" if close else ""
+    takes = ", ".join(known) or "none"
+    return f"{', '.join(map(repr, unknown))} is not an argument{hint}; there are: {takes}"
+
+
+def _described(key: str, schema: Mapping[str, Any]) -> str:
+    rule = schema.get("properties", {}).get(key, {})
+    text = str(rule.get("description", "")) if isinstance(rule, Mapping) else ""
+    return f" ({text.rstrip('.')})" if text else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -1,0 +1,123 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import BaseModel, Field
+
+from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, ConfigurationError, HostedModel
+from rockai_transport.jobs.schemas import check_models, input_schema, problems
+
+
+class VideoInput(BaseModel):
+    prompt: str = Field(description="What to show.")
+    frames: int = Field(16, ge=1, le=64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "two words"}, "names a tool"),
+        ({"name": ""}, "names a tool"),
+        ({"model": "no-owner"}, "not a model reference"),
+        ({"description": " "}, "needs a description"),
+        ({"description": "x" * 801}, "longer than 800"),
+        ({"output": "smell"}, "is none of"),
+        ({"input_schema": {"type": "array"}}, "JSON schema of an object"),
+        ({"input_schema": 7}, "a JSON schema or a pydantic class"),
+        ({"defaults": [1]}, "must be a dict"),
+    ],
+)
+def test_what_cannot_be_a_tool_is_refused(changes, words):
+    """At once, in words that say what to change."""
+    given = {"name": "draw", "model": "owner/name", "description": "Draws."}
+    with pytest.raises(ConfigurationError, match=words):
+        HostedModel(**{**given, **changes})
+
+
+def test_the_ready_made_ones_are_the_quick_start_s():
+    """Its image model by name, its image-to-video model by version, with that example's inputs."""
+    assert GENERATE_IMAGE.model == "incomingflyingbrick/flux-1-schnell"
+    assert ANIMATE_IMAGE.model == "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
+    example = {
+        "image": "https://replicate.delivery/1.jpeg",
+        "prompt": "Several statues",
+        "max_frames": 16,
+        "guidance_scale": 9,
+        "num_inference_steps": 50,
+    }
+    assert not problems(input_schema(ANIMATE_IMAGE), example)
+    assert [model.output for model in (GENERATE_IMAGE, ANIMATE_IMAGE)] == ["image", "video"]
+
+
+def test_a_pydantic_class_says_the_inputs():
+    """With its descriptions, limits and defaults."""
+    model = HostedModel("film", "owner/name", "Films.", VideoInput)
+    schema = input_schema(model)
+    assert schema["required"] == ["prompt"]
+    assert not problems(schema, {"prompt": "x"})
+    assert "outside its limit" in problems(schema, {"prompt": "x", "frames": 65})
+
+
+def test_without_a_schema_there_is_a_prompt_and_nothing_else():
+    """A key that the model may not know is a 422, so none is guessed."""
+    schema = input_schema(HostedModel("draw", "owner/name", "Draws."))
+    assert not problems(schema, {"prompt": "x"})
+    assert "'size' is not an argument" in problems(schema, {"prompt": "x", "size": 3})
+
+
+def test_a_default_makes_an_input_optional():
+    """The agent sees it and may give another; one outside the schema it can neither see nor set."""
+    model = HostedModel("film", "owner/name", "Films.", VideoInput, defaults={"prompt": "a cat", "seed": 7})
+    schema = input_schema(model)
+    assert schema["required"] == []
+    assert schema["properties"]["prompt"]["default"] == "a cat"
+    assert "'seed' is not an argument" in problems(schema, {"seed": 8})
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ([], "models is empty"),
+        (["draw"], "must hold HostedModel"),
+        ([GENERATE_IMAGE, GENERATE_IMAGE], "taken twice"),
+        ([HostedModel("get_prediction", "a/b", "x")], "taken twice"),
+        ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"type": "numbr"}}})], "is no JSON schema"),
+        ([HostedModel("film", "a/b", "x", VideoInput, defaults={"frames": 99})], "a default does not fit"),
+    ],
+)
+def test_a_list_that_cannot_be_right_is_refused(models, words):
+    """When the tools are made, not when an agent meets it."""
+    with pytest.raises(ConfigurationError, match=words):
+        check_models(models, ["get_prediction"])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "'image' is missing (URL of the still image"),
+        ({"image": "a.png", "prompt": "x"}, "image='a.png' is not accepted (URL of the still image"),
+        ({"image": "https://a/b", "prompt": ""}, "prompt must not be empty"),
+        ({"image": "https://a/b", "prompt": 3}, "prompt must be of type string, not 3"),
+        ({"image": "https://a/b", "prompt": "x", "max_frames": 0}, "max_frames=0 is outside its limit"),
+        ({"image": "https://a/b", "prompt": "x", "frames": 3}, "do you mean 'max_frames'?"),
+        ({"image": "https://a/b", "prompt": ["x" * 9999]}, "…"),
+    ],
+)
+def test_a_problem_is_told_in_words_by_which_an_agent_can_correct_itself(given, words):
+    """Which argument, what is wrong, and what it is for; never a wall of text."""
+    told = problems(input_schema(ANIMATE_IMAGE), given)
+    assert words in told
+    assert len(told) < 700
+
+
+def test_without_jsonschema_the_extra_is_named():
+    """Where only the transport is installed, the error says what to install."""
+    program = (
+        "import sys; sys.modules['jsonschema'] = None\n"
+        "from rockai_transport import GENERATE_IMAGE\n"
+        "from rockai_transport.jobs.schemas import check_models\n"
+        "check_models([GENERATE_IMAGE], [])"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert 'pip install "rockai-integrations[langchain]"' in done.stderr

@@ -1,0 +1,225 @@
+"""Whoever leaves early: nothing is left running, nothing is forgotten, nobody is kept for long."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from support.wire_server import WireServer, answer, silence
+
+from rockai_transport import HostedModel
+from rockai_transport.jobs.bookkeeping import Bookkeeping
+from rockai_transport.jobs.stores import MappingRecords
+from rockai_transport.jobs.terms import Site
+from rockai_transport.jobs.toolset import Toolset
+
+FILM = HostedModel("film", "owner/film", "Films.")
+PROMPT = {"prompt": "x"}
+STARTED = {"id": "p1", "status": "starting"}
+CANCELED = {"id": "p1", "status": "canceled"}
+CREATE, LOOK, CANCEL = "POST /v1/predictions", "GET /v1/predictions/p1", "POST /v1/predictions/p1/cancel"
+SITE = Site("here", ("task", "1"))
+
+
+class Books(Bookkeeping):
+    def __init__(self, toolset):
+        self._toolset = toolset
+
+
+@pytest.fixture
+def server():
+    with WireServer() as running:
+        running.route(CREATE, answer(201, STARTED))
+        running.route(LOOK, answer(200, STARTED))
+        running.route(CANCEL, answer(200, CANCELED))
+        yield running
+
+
+@pytest.fixture
+def toolset(server):
+    made = Toolset([FILM], api_token="t", base_url=server.base_url)  # noqa: S106
+    yield made
+    made.close()
+
+
+async def leave(task):
+    """Cancel a task; give the seconds it takes to leave."""
+    began = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return time.monotonic() - began
+
+
+async def test_leaving_while_waiting_cancels(server, toolset):
+    """At the service, at once, and the record knows."""
+    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    await asyncio.to_thread(server.wait_for, LOOK)
+    assert await leave(task) < 1
+    assert server.seen(CANCEL)
+    assert Books(toolset).receipt().started[0].status == "canceled"
+
+
+async def test_leaving_while_the_start_is_on_its_way(server, toolset):
+    """Its answer is waited for, and what it has started is canceled."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(201, STARTED)(exchange)
+
+    server.route(CREATE, slowly)
+    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    await asyncio.to_thread(server.wait_for, CREATE)
+    asyncio.get_running_loop().call_later(0.3, go_on.set)
+    assert await leave(task) < 2
+    assert server.lines == [CREATE, CANCEL]
+    assert Books(toolset).receipt().started[0].status == "canceled"
+
+
+@pytest.mark.parametrize("tool", ["film", "start_prediction"])
+async def test_leaving_a_start_that_is_never_answered(server, toolset, tool):
+    """After two seconds, and the record says "unknown"."""
+    server.route(CREATE, silence)
+    arguments = PROMPT if tool == "film" else {"model": "film", "input": PROMPT}
+    task = asyncio.create_task(toolset.acall(tool, arguments, SITE))
+    await asyncio.to_thread(server.wait_for, CREATE)
+    assert 1.5 < await leave(task) < 2.5
+    assert len(Books(toolset).receipt().unknown) == 1
+
+
+async def test_leaving_a_service_that_does_not_answer_the_cancel(server, toolset):
+    """Two seconds are given, not more."""
+    server.route(CANCEL, silence)
+    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    await asyncio.to_thread(server.wait_for, LOOK)
+    assert await leave(task) < 2.5
+    assert server.seen(CANCEL)
+
+
+def test_a_start_on_its_way_outlives_the_end_of_the_program(server, toolset):
+    """At Ctrl-C `asyncio.run` cancels every task, a workflow's too: what was started ends all the same."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(201, STARTED)(exchange)
+
+    server.route(CREATE, slowly)
+
+    async def program():
+        task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+        await asyncio.to_thread(server.wait_for, CREATE)
+        asyncio.get_running_loop().call_later(0.3, go_on.set)
+        return task  # that nobody awaits
+
+    assert asyncio.run(program()).cancelled()
+    assert server.lines == [CREATE, CANCEL]
+    assert Books(toolset).receipt().started[0].status == "canceled"
+
+
+def test_a_cancel_on_its_way_outlives_the_end_of_the_program(server, toolset):
+    """Its answer is waited for, and the record knows."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(200, CANCELED)(exchange)
+
+    server.route(CANCEL, slowly)
+
+    async def program():
+        task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+        await asyncio.to_thread(server.wait_for, LOOK)
+        task.cancel()
+        await asyncio.to_thread(server.wait_for, CANCEL)
+        asyncio.get_running_loop().call_later(0.3, go_on.set)
+        return task
+
+    assert asyncio.run(program()).cancelled()
+    assert Books(toolset).receipt().started[0].status == "canceled"
+
+
+async def test_leaving_twice(server, toolset):
+    """A second cancellation does not stop the first one's farewell."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(200, CANCELED)(exchange)
+
+    server.route(CANCEL, slowly)
+    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    await asyncio.to_thread(server.wait_for, LOOK)
+    task.cancel()
+    await asyncio.to_thread(server.wait_for, CANCEL)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert Books(toolset).receipt().started[0].status == "canceled"
+
+
+async def test_a_time_limit_around_a_tool(server, toolset):
+    """It is a cancellation like any other, and comes out as what it is."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await toolset.acall("film", PROMPT, SITE)
+    assert server.seen(CANCEL)
+
+
+async def test_a_store_that_fails_while_leaving(server):
+    """The prediction is canceled all the same, and the task is canceled, not answered."""
+
+    class Breaking(MappingRecords):
+        broken = False
+
+        def all(self, scope):
+            if self.broken:
+                raise OSError("the store is gone")
+            return super().all(scope)
+
+        def put(self, record):
+            if self.broken:
+                raise OSError("the store is gone")
+            super().put(record)
+
+    records = Breaking()
+    toolset = Toolset([FILM], api_token="t", base_url=server.base_url, store=records)  # noqa: S106
+    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE._replace(is_one_run=True)))
+    await asyncio.to_thread(server.wait_for, LOOK)
+    records.broken = True
+    await leave(task)
+    assert server.seen(CANCEL)
+    toolset.close()
+
+
+def test_ctrl_c_in_a_blocking_call(server, toolset):
+    """It cancels at the service and goes on its way."""
+
+    def interrupted(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        toolset.call("film", PROMPT, SITE._replace(report=interrupted))
+    assert server.seen(CANCEL)
+    assert Books(toolset).receipt().started[0].status == "canceled"
+
+
+async def test_leaving_between_two_tool_calls(server, toolset):
+    """`leaving_nothing_running` ends what was started before, when the agent's own model is interrupted."""
+    books = Books(toolset)
+
+    async def agent():
+        async with books.leaving_nothing_running(scope="here"):
+            await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, SITE)
+            thinking.set()
+            await asyncio.Event().wait()
+
+    thinking = asyncio.Event()
+    task = asyncio.create_task(agent())
+    await thinking.wait()
+    assert not server.seen(CANCEL)
+    assert await leave(task) < 2.5
+    assert server.seen(CANCEL)

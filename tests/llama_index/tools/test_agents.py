@@ -1,0 +1,129 @@
+"""What else an agent may meet with: people, limits, lost answers, a Context that is restored."""
+
+import pytest
+from llama_index.core.workflow import Context, HumanResponseEvent
+from llama_index_stage import WARNINGS, Stage, function_agent
+from scripted_llm import jobs, make_spec, prediction_id
+
+from llama_index_rockai.tools import ApprovalRequiredEvent
+from rockai_sandbox import NEVER_ENDS
+from rockai_transport import HostedModel, Prediction
+
+pytestmark = [pytest.mark.filterwarnings(one) for one in WARNINGS]
+
+ASK = "make a video of a talking porcelain statue"
+ENDLESS = HostedModel("endless", NEVER_ENDS, "Never ends.", output="text")
+
+
+async def test_parallel_calls_share_the_limits(sandbox):
+    """Of three videos asked for at once two start, and the third is refused in words."""
+
+    def script(said):
+        start = [("start_prediction", {"model": "endless", "input": {"prompt": str(n)}}) for n in range(3)]
+        return "done" if said else start
+
+    spec = make_spec(sandbox, ENDLESS)
+    stage = Stage(sandbox, "FunctionAgent", "scripted")
+    stage.cast(script, spec)
+    await stage.say(ASK)
+    assert len(jobs(sandbox)) == 2
+    (refused,) = [output for output in stage.came if output.is_error]
+    assert "2 are allowed at once" in refused.content
+    for output in stage.came:
+        if not output.is_error:
+            await spec._toolset.async_client.predictions.cancel(output.raw_output.id)
+    await spec.aclose()
+
+
+@pytest.mark.parametrize(("word", "started"), [("yes", 1), ("no", 0)])
+async def test_a_person_approves_before_the_start(sandbox, word, started):
+    """The tool is run again after the answer, and starts once, or not at all."""
+
+    def script(said):
+        return said[-1] if said else [("generate_image", {"prompt": "x"})]
+
+    handler = function_agent(script, make_spec(sandbox, approval=True).to_tool_list()).run(ASK)
+    async for event in handler.stream_events():
+        if isinstance(event, ApprovalRequiredEvent):
+            assert not jobs(sandbox)
+            assert (event.model, event.input) == ("generate_image", {"prompt": "x"})
+            handler.ctx.send_event(HumanResponseEvent(response=word, key=event.key))
+    text = str(await handler)
+    assert len(jobs(sandbox)) == started
+    assert ("succeeded" in text) == bool(started)
+
+
+def test_without_a_context_nobody_can_approve(sandbox):
+    """So nothing is started."""
+    (tool, *_) = make_spec(sandbox, approval=True).to_tool_list()
+    output = tool.call(prompt="x")
+    assert "could not be asked" in output.content
+    assert not sandbox.requests
+
+
+async def test_a_restored_context_starts_nothing_twice(sandbox):
+    """The same tool call in a Context that was saved and restored gets what it had started."""
+    spec = make_spec(sandbox)
+
+    def script(said):
+        return said[-1] if said else [("generate_image", {"prompt": "x"})]
+
+    agent = function_agent(script, spec.to_tool_list())
+    context = Context(agent)
+    first = str(await agent.run(ASK, ctx=context))
+    restored = Context.from_dict(agent, context.to_dict())
+    second = str(await agent.run(ASK, ctx=restored))
+    assert prediction_id(first) == prediction_id(second)
+    assert len(jobs(sandbox)) == 1
+    receipt = await spec.areceipt(store=restored)
+    assert [record.status for record in receipt.started] == ["succeeded"]
+
+
+async def test_an_unknown_start_is_cleared_by_the_developer(sandbox):
+    """A lost answer is told as unknown, is not started again, and `aresolve` gives it its id."""
+    spec = make_spec(sandbox)
+    sandbox.answer_next(502, "bad gateway", content_type="text/html", method="POST")
+
+    def script(said):
+        return said[-1] if said else [("generate_image", {"prompt": "x"})]
+
+    agent = function_agent(script, spec.to_tool_list())
+    context = Context(agent)
+    assert "unknown whether this started" in str(await agent.run(ASK, ctx=context))
+    (unknown,) = (await spec.areceipt(store=context)).unknown
+    assert not jobs(sandbox)
+    there = await spec._toolset.async_client.predictions.create(
+        model="incomingflyingbrick/flux-1-schnell", input={"prompt": "x"}
+    )
+    resolved = await spec.aresolve(unknown.key, prediction_id=there.id, store=context)
+    assert resolved.prediction_id == there.id
+    restored = Context.from_dict(agent, context.to_dict())
+    assert there.id in str(await agent.run(ASK, ctx=restored))
+    assert len(jobs(sandbox)) == 1
+    await spec.aclose()
+
+
+def test_blocking_calls_work_without_an_agent(sandbox, tmp_path):
+    """`tool.call` and `tool(...)` answer and save, outside of any Context."""
+    tools = {tool.metadata.name: tool for tool in make_spec(sandbox, save_to=tmp_path).to_tool_list()}
+    output = tools["generate_image"]("a statue")
+    assert isinstance(output.raw_output, Prediction)
+    assert "Saved as: " in output.content
+    listed = tools["list_predictions"].call()
+    assert output.raw_output.id in listed.content
+
+
+@pytest.mark.parametrize("name", ["generate_image", "start_prediction", "get_prediction", "list_predictions"])
+def test_what_an_llm_is_told_of_a_tool(sandbox, name):
+    """A description within LlamaIndex's limit, and the arguments without the Context."""
+    tools = {tool.metadata.name: tool for tool in make_spec(sandbox).to_tool_list()}
+    function = tools[name].metadata.to_openai_tool()["function"]
+    assert function["name"] == name
+    assert "rockai_context" not in function["parameters"]["properties"]
+
+
+async def test_rich_content_is_opt_in(sandbox):
+    """With rich_content=True an image block stands beside the text."""
+    tools = {tool.metadata.name: tool for tool in make_spec(sandbox, rich_content=True).to_tool_list()}
+    output = tools["generate_image"].call(prompt="x")
+    assert [block.block_type for block in output.blocks] == ["text", "image"]
