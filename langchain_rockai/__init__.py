@@ -1,0 +1,75 @@
+"""RockAI for LangChain: `ChatRockAI`, `RockAILLM`, and the tools of `RockAIToolkit`.
+
+Names are imported when they are first asked for, so that a program waits only for what it uses.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rockai_transport._version import __version__
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from langchain_rockai.chat_models import ChatRockAI
+    from langchain_rockai.errors import RETRYABLE, RetryableModelError
+    from langchain_rockai.llms import RockAILLM
+    from langchain_rockai.toolkit import RockAIToolkit
+    from rockai_transport.jobs.hosted_models import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
+    from rockai_transport.prompting.dialects import Dialect
+
+__all__ = [
+    "ANIMATE_IMAGE",
+    "GENERATE_IMAGE",
+    "RETRYABLE",
+    "ChatRockAI",
+    "Dialect",
+    "HostedModel",
+    "RetryableModelError",
+    "RockAILLM",
+    "RockAIToolkit",
+    "__version__",
+]
+
+_HOMES = {
+    "ANIMATE_IMAGE": "rockai_transport.jobs.hosted_models",
+    "ChatRockAI": "langchain_rockai.chat_models",
+    "Dialect": "rockai_transport.prompting.dialects",
+    "GENERATE_IMAGE": "rockai_transport.jobs.hosted_models",
+    "HostedModel": "rockai_transport.jobs.hosted_models",
+    "RETRYABLE": "langchain_rockai.errors",
+    "RetryableModelError": "langchain_rockai.errors",
+    "RockAILLM": "langchain_rockai.llms",
+    "RockAIToolkit": "langchain_rockai.toolkit",
+}
+
+
+_EXTRA = frozenset({"langchain_core", "jsonschema"})
+
+
+def _load(module: str) -> ModuleType:
+    """Import a module; say what to install, where it is the extra that is missing."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise ImportError(
+            f'langchain_rockai needs {error.name}: pip install "rockai-integrations[langchain]"'
+        ) from error
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_load(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+_load("langchain_core")  # at once: `import langchain_rockai` itself says what is missing

@@ -1,0 +1,96 @@
+"""What a model completed, as LangChain's generations."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.outputs import Generation, GenerationChunk
+
+from langchain_rockai.replies import run_metadata, usage_metadata
+from rockai_transport.prompting.conversation import Exchange
+from rockai_transport.prompting.reply import TextDelta, gather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rockai_transport import Prediction
+    from rockai_transport.prompting.reply import ReplyPart
+    from rockai_transport.prompting.request import ModelRequest
+
+__all__ = ["Completion", "joined"]
+
+
+class Completion:
+    """One completion, from its request to its last chunk: an `Answer` (see `.runs`).
+
+    Reasoning is no part of the text: it is in ``generation_info["reasoning"]``. A model that makes files
+    gives their addresses, each on a line of its own.
+    """
+
+    def __init__(self, request: ModelRequest) -> None:
+        self._exchange = Exchange(request)
+        self._model = request.model
+        self._parts: list[ReplyPart] = []
+        self._chunks: list[GenerationChunk] = []
+        self._behind_address = False
+
+    @property
+    def request(self) -> ModelRequest | None:
+        """What is to be run now; None once the completion is complete."""
+        return self._exchange.request
+
+    @property
+    def cut(self) -> bool:
+        """Whether a stop sequence was reached: the stream can be left."""
+        return self._exchange.cut
+
+    def feed(self, piece: str) -> list[GenerationChunk]:
+        """Take the next piece of the output, and give the chunks that may be handed on."""
+        is_address = piece.startswith(("https://", "http://")) and " " not in piece
+        line_break = "\n" if is_address and self._behind_address else ""
+        self._behind_address = is_address
+        return self._handed_on(self._exchange.feed(line_break + piece))
+
+    def end(self, prediction: Prediction | None) -> list[GenerationChunk]:
+        """End the run, and give the chunks that were held, then an empty one with the metadata."""
+        chunks = self._handed_on(self._exchange.end())
+        return [*chunks, GenerationChunk(text="", generation_info=self._info(prediction))]
+
+    def take(self, prediction: Prediction) -> None:
+        """Take a run that was not streamed."""
+        for piece in _pieces(prediction):
+            self._chunks += self.feed(piece)
+        self._chunks += self.end(prediction)
+
+    def result(self) -> Generation:
+        """The complete completion, for those who did not stream it."""
+        return joined(self._chunks)
+
+    def _handed_on(self, parts: Sequence[ReplyPart]) -> list[GenerationChunk]:
+        self._parts += parts
+        return [GenerationChunk(text=part.text) for part in parts if isinstance(part, TextDelta)]
+
+    def _info(self, prediction: Prediction | None) -> dict[str, Any]:
+        usage = usage_metadata([prediction])
+        reasoning = gather(self._parts).reasoning
+        known = {"usage_metadata": dict(usage) if usage else None, "reasoning": reasoning}
+        return {
+            **run_metadata(self._model, prediction),
+            **{key: value for key, value in known.items() if value},
+        }
+
+
+def joined(chunks: Iterable[GenerationChunk]) -> Generation:
+    """Put the chunks of a stream together."""
+    whole = reduce(add, chunks)
+    return Generation(text=whole.text, generation_info=whole.generation_info)
+
+
+def _pieces(prediction: Prediction) -> list[str]:
+    """The output, in the pieces in which it would have been streamed."""
+    output = prediction.output
+    if isinstance(output, list) and all(isinstance(piece, str) for piece in output):
+        return output
+    return [prediction.text]

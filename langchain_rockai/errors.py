@@ -1,0 +1,139 @@
+"""Errors that are both: the transport's own, and one of langchain-core's `ModelError`.
+
+Law of this module: a core class that is retryable by its type (`ModelConnectionError`, `ModelTimeoutError`,
+`ModelAPIError`, `ModelRateLimitError`) is given only to a failure after which nothing can have started, so
+that no ``with_retry`` on core's types pays for a run twice. Such a failure is a `RetryableModelError` too.
+
+Core's docstring asks for this: "Provider integrations raise subclasses that also inherit from the provider
+SDK's own exception type" (langchain_core/exceptions.py, `ModelError`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from langchain_core.exceptions import (
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
+
+from rockai_transport import errors as transport
+from rockai_transport.prompting.parameters import rejected_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rockai_transport.prompting.dialects import Dialect
+
+__all__ = ["RETRYABLE", "RetryableModelError", "both", "translated"]
+
+
+class RetryableModelError(ModelError):
+    """A transient failure after which nothing can have started: another try cannot pay twice."""
+
+    is_retryable = True
+
+
+RETRYABLE: tuple[type[RetryableModelError], ...] = (RetryableModelError,)
+"""For ``with_retry(retry_if_exception_type=RETRYABLE)``."""
+
+# What every failure of a kind is in core's words, whether or not something may have started.
+_CORE: dict[type[transport.RockAIError], type[ModelError]] = {
+    transport.RockAIError: ModelError,
+    transport.ConfigurationError: ModelInvalidRequestError,
+    transport.APIConnectionError: ModelError,
+    transport.APITimeoutError: ModelError,
+    transport.APIStatusError: ModelError,
+    transport.BadRequestError: ModelInvalidRequestError,
+    transport.AuthenticationError: ModelAuthenticationError,
+    transport.PermissionDeniedError: ModelPermissionDeniedError,
+    transport.PaymentRequiredError: ModelPermissionDeniedError,
+    transport.NotFoundError: ModelNotFoundError,
+    transport.ConflictError: ModelInvalidRequestError,
+    transport.RateLimitError: ModelError,
+    transport.InternalServerError: ModelError,
+    transport.PredictionError: ModelError,
+    transport.PredictionFailedError: ModelError,
+    transport.PredictionCanceledError: ModelError,
+    transport.PredictionTimeoutError: ModelError,
+    transport.StreamInterruptedError: ModelError,
+    transport.InvalidResponseError: ModelError,
+}
+
+# The transient ones, and what they are where nothing can have started.
+_TRANSIENT: dict[type[transport.RockAIError], type[ModelError]] = {
+    transport.APIConnectionError: ModelConnectionError,
+    transport.APITimeoutError: ModelTimeoutError,
+    transport.RateLimitError: ModelRateLimitError,
+    transport.InternalServerError: ModelAPIError,
+}
+
+
+def _class(name: str, *bases: type[Exception]) -> type[transport.RockAIError]:
+    """Make a class and put it into this module, where pickle finds it by its name.
+
+    It takes the transport's name for it, so that here the transport's own goes by ``transport.`` only.
+    """
+    # Core copies these two into the trace (langchain_core/language_models/chat_models.py,
+    # `_generate_response_from_error`); an error that has an answer behind it sets its own.
+    known = {"response": None, "request_id": None}
+    made = type(name, bases, {"__module__": __name__, "__doc__": bases[0].__doc__, **known})
+    globals()[name] = made
+    return made
+
+
+_FINAL_CLASSES = {kind: _class(kind.__name__, kind, core) for kind, core in _CORE.items()}
+_RETRYABLE_CLASSES = {
+    kind: _class(f"Retryable{kind.__name__}", kind, RetryableModelError, core)
+    for kind, core in _TRANSIENT.items()
+}
+
+
+def both(error: transport.RockAIError, dialect: Dialect | None = None) -> transport.RockAIError:
+    """Make the transport's error core's error too.
+
+    Args:
+        error: The transport's error.
+        dialect: The dialect of the request: it knows the right name of a key that the model rejected.
+
+    Returns:
+        The same error, of a class that is also a `ModelError`; itself, where it is one already.
+    """
+    if isinstance(error, ModelError):
+        return error
+    classes = _FINAL_CLASSES if error.may_have_started else {**_FINAL_CLASSES, **_RETRYABLE_CLASSES}
+    kind = next(classes[base] for base in type(error).__mro__ if base in classes)
+    rejected = error.body if isinstance(error, transport.BadRequestError) else None
+    hints = rejected_inputs(rejected, dialect) if dialect is not None else ()
+    message = " ".join([error.message, *map(str, hints)])
+    rebuild: Callable[..., transport.RockAIError] = kind.__new__
+    made = rebuild(kind, message)
+    made.args = (message,)
+    made.__dict__.update(error.__dict__)
+    return made.with_traceback(error.__traceback__)
+
+
+@contextlib.contextmanager
+def translated(dialect: Dialect | None = None) -> Iterator[None]:
+    """Let every transport error that leaves the block be core's error too.
+
+    Args:
+        dialect: As in `both`.
+
+    Raises:
+        transport.RockAIError: What the block raises, as `both` makes it.
+    """
+    try:
+        yield
+    except transport.RockAIError as error:
+        if isinstance(error, ModelError):
+            raise
+        raise both(error, dialect) from error.__cause__

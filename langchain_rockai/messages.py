@@ -1,0 +1,160 @@
+"""LangChain's messages to the conversation that `rockai_transport.prompting` writes prompts from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+from rockai_transport import ConfigurationError
+from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall, unsupported_content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rockai_transport.prompting.messages import Role
+
+__all__ = ["UNREADABLE", "to_conversation"]
+
+UNREADABLE: Final = "<tool_call>"
+"""Stands before the arguments of an invalid call where core would read them as valid; see `.replies`."""
+
+_ROLES: Final[dict[type[BaseMessage], Role]] = {
+    SystemMessage: "system",
+    HumanMessage: "user",
+    AIMessage: "assistant",
+    ToolMessage: "tool",
+    FunctionMessage: "tool",
+}
+_ROLE_NAMES: Final[dict[str, Role]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "ai": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+_IMAGE_BLOCKS: Final = frozenset({"image", "image_url"})  # the second with a plain string, which core leaves
+# Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
+# part of the answer it led to. The last ones are Anthropic's, in histories of their models.
+_SILENT_BLOCKS: Final = frozenset(
+    {
+        "reasoning",
+        "tool_call",
+        "tool_call_chunk",
+        "invalid_tool_call",
+        "tool_use",
+        "input_json_delta",
+        "thinking",
+        "redacted_thinking",
+    }
+)
+
+
+def to_conversation(messages: Sequence[BaseMessage], *, model: str) -> tuple[Message, ...]:
+    """Convert a conversation.
+
+    Args:
+        messages: LangChain's messages.
+        model: The model, for errors.
+
+    Returns:
+        The same conversation, in the order it came.
+
+    Raises:
+        ConfigurationError: A message holds what no prompt can carry.
+    """
+    return tuple(_convert(message, model) for message in messages)
+
+
+def _convert(message: BaseMessage, model: str) -> Message:
+    role = _role(message)
+    blocks = list(_blocks(message))
+    texts = [text for block in blocks if (text := _text(block, model)) is not None]
+    calls = _calls(message) if isinstance(message, AIMessage) else ()
+    return Message(
+        role=role,
+        # What a model said in several blocks is one text; what a user said in several are several.
+        text=("" if role == "assistant" else "\n").join(texts),
+        images=tuple(url for block in blocks if (url := _image(block, model)) is not None),
+        tool_calls=tuple(calls),
+        tool_call_id=message.tool_call_id if isinstance(message, ToolMessage) else None,
+        name=message.name,
+        is_error=isinstance(message, ToolMessage) and message.status == "error",
+    )
+
+
+def _role(message: BaseMessage) -> Role:
+    if isinstance(message, ChatMessage):
+        role = _ROLE_NAMES.get(message.role.lower())
+    else:
+        role = next((role for kind, role in _ROLES.items() if isinstance(message, kind)), None)
+    if role is None:
+        said = message.role if isinstance(message, ChatMessage) else message.type
+        raise ConfigurationError(
+            f"A message of the role {said!r} cannot be sent; there are: system, user, assistant and tool."
+        )
+    return role
+
+
+def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
+    """The message's content as standard blocks; core knows the forms that other providers write."""
+    if isinstance(message.content, str):
+        yield {"type": "text", "text": message.content}
+        return
+    for block in message.content_blocks:
+        plain: dict[str, Any] = dict(block)
+        yield dict(plain["value"]) if plain["type"] == "non_standard" else plain
+
+
+def _text(block: dict[str, Any], model: str) -> str | None:
+    kind = block.get("type")
+    if kind in {"text", "text-plain"}:
+        return str(block.get("text") or "")
+    if kind == "json":
+        return json.dumps(block.get("json", block), ensure_ascii=False, default=str)
+    if kind in _IMAGE_BLOCKS or kind in _SILENT_BLOCKS:
+        return None
+    raise ConfigurationError(unsupported_content(str(kind), model))
+
+
+def _image(block: dict[str, Any], model: str) -> str | None:
+    """An image's address: a URL, or a data URI."""
+    if block.get("type") not in _IMAGE_BLOCKS:
+        return None
+    source = block.get("source")
+    if isinstance(source, dict):  # Anthropic's form, where core left it as it was
+        block = {
+            "url": source.get("url"),
+            "base64": source.get("data"),
+            "mime_type": source.get("media_type"),
+        }
+    url = block.get("url") or block.get("image_url")
+    if isinstance(url, str):
+        return url
+    if block.get("base64"):
+        return f"data:{block.get('mime_type') or 'image/png'};base64,{block['base64']}"
+    raise ConfigurationError(unsupported_content("image (by file_id)", model))
+
+
+def _calls(message: AIMessage) -> Iterable[ToolCall | InvalidToolCall]:
+    for call in message.tool_calls:
+        yield ToolCall(call.get("id") or "", call["name"], call["args"])
+    for invalid in message.invalid_tool_calls:
+        yield InvalidToolCall(
+            invalid.get("id") or "",
+            invalid.get("name"),
+            (invalid.get("args") or "").removeprefix(UNREADABLE),
+            invalid.get("error") or "",
+        )

@@ -1,0 +1,98 @@
+"""LangChain's messages to the conversation a prompt is written from."""
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+from langchain_rockai.messages import to_conversation
+from rockai_transport import ConfigurationError
+from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall
+
+
+def converted(message):
+    (only,) = to_conversation([message], model="my/model")
+    return only
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (SystemMessage("a"), Message("system", "a")),
+        (HumanMessage("a", name="Ada"), Message("user", "a", name="Ada")),
+        (AIMessage("a"), Message("assistant", "a")),
+        (ToolMessage("a", tool_call_id="1"), Message("tool", "a", tool_call_id="1")),
+        (
+            ToolMessage("a", tool_call_id="1", name="f", status="error"),
+            Message("tool", "a", tool_call_id="1", name="f", is_error=True),
+        ),
+        (FunctionMessage("a", name="f"), Message("tool", "a", name="f")),
+        (ChatMessage("a", role="user"), Message("user", "a")),
+        (ChatMessage("a", role="Assistant"), Message("assistant", "a")),
+        (ChatMessage("a", role="developer"), Message("system", "a")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_role(message, expected):
+    """Its text, and what belongs to it."""
+    assert converted(message) == expected
+
+
+def test_roles_that_no_template_has_are_refused():
+    """Rather than told as somebody else's words."""
+    for message in (ChatMessage("a", role="critic"), RemoveMessage(id="1")):
+        with pytest.raises(ConfigurationError, match="there are: system, user, assistant and tool"):
+            converted(message)
+
+
+def test_text_in_blocks_is_joined():
+    """A user's blocks stand on lines of their own; a model's are one text, as it streamed them."""
+    blocks = ["a", {"type": "text", "text": "b"}]
+    assert converted(HumanMessage(blocks)).text == "a\nb"
+    assert converted(AIMessage(blocks)).text == "ab"
+    assert converted(ToolMessage(blocks, tool_call_id="1")).text == "a\nb"
+
+
+def test_calls_are_told_once():
+    """Also where another provider repeats them in the content."""
+    message = AIMessage(
+        [{"type": "text", "text": "Hm."}, {"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}],
+        tool_calls=[{"name": "f", "args": {"a": 1}, "id": "1"}],
+        invalid_tool_calls=[{"name": None, "args": "{", "id": "2", "error": "broken"}],
+    )
+    assert converted(message) == Message(
+        "assistant",
+        "Hm.",
+        tool_calls=(ToolCall("1", "f", {"a": 1}), InvalidToolCall("2", None, "{", "broken")),
+    )
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "reasoning", "reasoning": "hm"},
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "redacted_thinking", "data": "x"},
+    ],
+)
+def test_the_reasoning_of_any_provider_is_left_out(block):
+    """A conversation may have begun with another model."""
+    assert converted(AIMessage([block, {"type": "text", "text": "Yes."}])).text == "Yes."
+
+
+def test_json_in_a_tool_s_result_is_text():
+    """A block type of tools."""
+    message = ToolMessage([{"type": "json", "json": {"a": 1}}], tool_call_id="1")
+    assert converted(message).text == '{"a": 1}'
+
+
+def test_a_message_of_another_provider_is_read_by_its_text():
+    """Core would translate plain text by the provider that wrote it, which may not be installed."""
+    message = AIMessage("Yes.", response_metadata={"model_provider": "openai"})
+    assert converted(message) == Message("assistant", "Yes.")

@@ -1,0 +1,196 @@
+"""with_structured_output: three methods, three kinds of schema, one repair."""
+
+import json
+from typing import TypedDict
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.exceptions import ModelError
+from langchain_core.messages import AIMessage
+from pydantic import BaseModel, Field
+
+from langchain_rockai import ChatRockAI
+from rockai_transport import ConfigurationError, InvalidResponseError
+
+MODEL = "my/hermes"
+METHODS = ["function_calling", "json_mode", "json_schema"]
+
+
+class Joke(BaseModel):
+    """A joke to tell."""
+
+    setup: str
+    punchline: str = Field(min_length=3)
+
+
+class JokeDict(TypedDict):
+    """A joke to tell."""
+
+    setup: str
+    punchline: str
+
+
+JOKE_SCHEMA = {
+    "title": "Joke",
+    "description": "A joke to tell.",
+    "type": "object",
+    "properties": {"setup": {"type": "string"}, "punchline": {"type": "string"}},
+    "required": ["setup", "punchline"],
+}
+GOOD = {"setup": "Why?", "punchline": "Because."}
+BAD = {"setup": "Why?"}
+
+
+def written(method, value):
+    """What a model writes that answers with a value."""
+    text = json.dumps(value)
+    return f'{{"name": "Joke", "arguments": {text}}}' if method == "function_calling" else text
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schema", [Joke, JokeDict, JOKE_SCHEMA], ids=["pydantic", "typeddict", "schema"])
+async def test_every_method_serves_every_kind_of_schema(scripted, llm, method, schema):
+    """invoke, ainvoke, stream and astream give the same."""
+    answer = written(method, GOOD).replace('"Joke"', '"JokeDict"' if schema is JokeDict else '"Joke"')
+    scripted(*[answer] * 4)
+    chain = llm.with_structured_output(schema, method=method)
+    expected = Joke(**GOOD) if schema is Joke else GOOD
+    assert chain.invoke("Tell me a joke.") == expected
+    assert await chain.ainvoke("Tell me a joke.") == expected
+    assert list(chain.stream("Tell me a joke.")) == [expected]
+    assert [value async for value in chain.astream("Tell me a joke.")] == [expected]
+
+
+@pytest.mark.parametrize("around", ["```json\n{}\n```", "Here it is:\n{}\nEnjoy!", "<think>hm {{</think>{}"])
+def test_prose_around_the_json_does_no_harm(scripted, llm, around):
+    """Fences, words, reasoning."""
+    scripted(around.replace("{}", json.dumps(GOOD)).replace("{{", "{"))
+    assert llm.with_structured_output(Joke, method="json_schema").invoke("Joke!") == Joke(**GOOD)
+
+
+def test_what_the_model_is_told_depends_on_the_method(llm):
+    """As a tool that must be called, with the schema, or to answer in JSON at all."""
+
+    def prompt(method):
+        chain = llm.with_structured_output(Joke, method=method)
+        return llm.preview("Joke!", **chain.first.kwargs)["input"]["prompt"]
+
+    assert "You must call the function Joke now" in prompt("function_calling")
+    assert '"punchline": {"minLength": 3' in prompt("json_schema")
+    assert "Answer with one JSON object" in prompt("json_mode")
+    assert "punchline" not in prompt("json_mode")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schema", [Joke, JOKE_SCHEMA], ids=["pydantic", "schema"])
+async def test_a_wrong_answer_is_repaired_once(scripted, llm, method, schema):
+    """The second run is shown the answer and its error; streaming gives nothing of the first."""
+    asked = scripted(*[written(method, BAD), written(method, GOOD)] * 3)
+    chain = llm.with_structured_output(schema, method=method)
+    expected = Joke(**GOOD) if schema is Joke else GOOD
+    assert chain.invoke("Joke!") == expected
+    assert await chain.ainvoke("Joke!") == expected
+    assert list(chain.stream("Joke!")) == [expected]
+    again = asked.inputs[1]["prompt"]
+    assert "Your answer was not accepted" in again
+    assert "punchline" in again
+    assert '{"setup": "Why?"}' in again
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("wrong", ["no JSON at all", "[1]", '{"setup": 1}'])
+def test_two_wrong_answers_are_an_error(scripted, llm, method, wrong):
+    """Both the transport's and core's, with the last answer; after two runs, not more."""
+    asked = scripted(wrong, wrong, "one too many")
+    with pytest.raises(InvalidResponseError, match="asked twice") as caught:
+        llm.with_structured_output(Joke, method=method).invoke("Joke!")
+    assert isinstance(caught.value, ModelError)
+    assert caught.value.body == wrong
+    assert len(asked.inputs) == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_include_raw_returns_the_failure(scripted, llm, method):
+    """`raw` is the last answer, `parsing_error` what was wrong with it."""
+    asked = scripted(*["nonsense"] * 4, written(method, GOOD))
+    chain = llm.with_structured_output(Joke, method=method, include_raw=True)
+    for answer in (chain.invoke("Joke!"), await chain.ainvoke("Joke!")):
+        assert answer["raw"].content == "nonsense"
+        assert answer["parsed"] is None
+        assert isinstance(answer["parsing_error"], InvalidResponseError)
+    assert len(asked.inputs) == 4
+    good = chain.invoke("Joke!")
+    assert (good["parsed"], good["parsing_error"]) == (Joke(**GOOD), None)
+    assert isinstance(good["raw"], AIMessage)
+
+
+def test_the_raw_message_of_a_failure_is_read_as_far_as_it_can_be(scripted, llm):
+    """A call with wrong arguments is a call; the metadata are those of every message."""
+    scripted(*[written("function_calling", BAD)] * 2)
+    chain = llm.with_structured_output(Joke, include_raw=True)
+    raw = chain.invoke("Joke!")["raw"]
+    assert [(call["name"], call["args"]) for call in raw.tool_calls] == [("Joke", BAD)]
+    assert raw.response_metadata["model_name"] == MODEL
+
+
+def test_a_failure_of_the_service_is_no_parsing_error(sandbox, llm):
+    """A gateway's page is not the model's answer."""
+    sandbox.answer_next(200, "<h1>Sign in</h1>", content_type="text/html")
+    with pytest.raises(InvalidResponseError, match="not with JSON"):
+        llm.with_structured_output(Joke, include_raw=True).invoke("Joke!")
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+def test_the_chain_can_be_drawn_and_described(llm, include_raw):
+    """As every Runnable: its schemas and its graph."""
+    chain = llm.with_structured_output(Joke, include_raw=include_raw)
+    assert chain.get_input_jsonschema()
+    assert chain.get_output_jsonschema()
+    assert chain.get_graph().nodes
+
+
+def test_json_mode_needs_no_schema(scripted, llm):
+    """Then any object is right; the other methods need one."""
+    scripted('{"anything": [1]}')
+    assert llm.with_structured_output(method="json_mode").invoke("JSON!") == {"anything": [1]}
+    for method in ("function_calling", "json_schema"):
+        with pytest.raises(ConfigurationError, match="needs a schema"):
+            llm.with_structured_output(method=method)
+
+
+def test_an_unknown_method_names_the_nearest(llm):
+    """When it is bound, not when it is called."""
+    with pytest.raises(ConfigurationError, match="did you mean 'json_schema'"):
+        llm.with_structured_output(Joke, method="jsonschema")
+
+
+def test_an_invalid_schema_of_the_user_s_own_is_no_obstacle(scripted, llm):
+    """It cannot be held against the answer, which is handed on."""
+    scripted('{"a": 1}')
+    schema = {"title": "A", "description": "", "type": "object", "properties": {"a": {"type": "numbr"}}}
+    assert llm.with_structured_output(schema, method="json_schema").invoke("JSON!") == {"a": 1}
+
+
+def test_traces_say_which_form_was_asked_for(scripted, llm, tokens):
+    """Core reads it from `ls_structured_output_format`."""
+    scripted(written("json_schema", GOOD))
+    llm.with_structured_output(Joke, method="json_schema").invoke("Joke!", {"callbacks": [tokens]})
+    told = tokens.started[0]["options"]["ls_structured_output_format"]
+    assert told["kwargs"] == {"method": "json_schema"}
+    assert told["schema"]["title"] == "Joke"
+
+
+def test_a_cache_tells_schemas_apart(scripted, sandbox):
+    """The same schema hits, another one does not."""
+    scripted(written("json_schema", GOOD), '{"n": 1}')
+    llm = ChatRockAI(model=MODEL, cache=InMemoryCache())
+
+    class Number(BaseModel):
+        """A number."""
+
+        n: int
+
+    for _ in range(2):
+        assert llm.with_structured_output(Joke, method="json_schema").invoke("Go!") == Joke(**GOOD)
+        assert llm.with_structured_output(Number, method="json_schema").invoke("Go!") == Number(n=1)
+    assert len(sandbox.predictions) == 2

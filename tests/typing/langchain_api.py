@@ -1,0 +1,117 @@
+"""What a type checker sees of langchain_rockai in a user's code. Checked by mypy, never run.
+
+Without the pydantic plugin: the contract's argument names are the constructor's; aliases are run-time only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_type
+
+from langchain_core.exceptions import ModelError
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import Runnable
+from langchain_core.tools import tool
+from pydantic import BaseModel, SecretStr
+
+from langchain_rockai import RETRYABLE, ChatRockAI, Dialect, RetryableModelError, RockAILLM
+from rockai_transport import AsyncClient, Client, RateLimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+model = "mistralai/mistral-7b-instruct-v0.1"
+dialect = Dialect(name="mine", chat_template="chatml")
+
+chat = ChatRockAI(
+    model=model,
+    api_token="token",  # noqa: S106 - an example
+    base_url="https://api.rockai.online/v1",
+    temperature=0.5,
+    top_p=0.9,
+    top_k=40,
+    max_tokens=100,
+    stop=["END"],
+    timeout=60,
+    max_retries=2,
+    streaming=False,
+    model_kwargs={"repetition_penalty": 1.1},
+    dialect=dialect,
+    chat_template="{{ messages }}",
+    route="predictions",
+    default_headers={"X-Team": "blue"},
+    client=Client(),
+    async_client=AsyncClient(),
+)
+text = RockAILLM(model=model, api_token=SecretStr("token"), dialect="llama-2", stop="END", top_k=None)
+
+ChatRockAI(model=model, temprature=0.5)  # type: ignore[call-arg]
+ChatRockAI(model=model, temperature="hot")  # type: ignore[arg-type]
+ChatRockAI(model=model, route="fast")  # type: ignore[arg-type]
+ChatRockAI(temperature=0.5)  # type: ignore[call-arg]
+ChatRockAI(model_name=model)  # type: ignore[call-arg]
+RockAILLM(model=model, chat_template="x")  # type: ignore[call-arg]
+
+
+class Joke(BaseModel):
+    """A joke."""
+
+    setup: str
+
+
+@tool
+def now() -> str:
+    """Tell the time."""
+    return "noon"
+
+
+def calls() -> Iterator[str]:
+    """What comes out of a call."""
+    assert_type(chat.invoke("Hi"), AIMessage)
+    for chunk in chat.stream([("human", "Hi")]):
+        assert_type(chunk, AIMessageChunk)
+        yield chunk.text
+    assert_type(text.invoke("Hi"), str)
+    yield from text.stream("Hi")
+    assert_type(text.batch(["Hi"]), list[str])
+    assert_type(chat.preview("Hi", tools=[now]), dict[str, Any])
+
+
+async def async_calls() -> None:
+    """The same with await."""
+    assert_type(await chat.ainvoke("Hi"), AIMessage)
+    async for chunk in chat.astream("Hi"):
+        assert_type(chunk, AIMessageChunk)
+    assert_type(await text.ainvoke("Hi"), str)
+
+
+def bindings() -> None:
+    """Tools and structured output."""
+    bound = chat.bind_tools([now, Joke], tool_choice="any", parallel_tool_calls=False)
+    assert_type(bound, Runnable[LanguageModelInput, AIMessage])
+    assert_type(bound.invoke("Hi").tool_calls[0]["name"], str)
+    chat.bind_tools([now], tool_choice=True)
+    chat.bind_tools([now], tool_choice={"type": "function", "function": {"name": "now"}})
+    structured = chat.with_structured_output(Joke, method="json_schema", include_raw=True)
+    assert_type(structured.invoke("Hi"), dict[str, Any] | BaseModel)
+    chat.with_structured_output(Joke, method="xml")  # type: ignore[arg-type]
+
+
+def errors() -> None:
+    """Both classes can be caught, and lead to the same attributes."""
+    assert_type(RETRYABLE, tuple[type[RetryableModelError], ...])
+    patient = chat.with_retry(retry_if_exception_type=RETRYABLE)
+    try:
+        patient.invoke("Hi")
+    except RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+    except ModelError as error:
+        assert_type(error.is_retryable, bool)
+
+
+def settings() -> None:
+    """Fields can be read."""
+    assert_type(chat.model, str)
+    assert_type(chat.temperature, float | None)
+    assert_type(chat.max_retries, int)
+    assert_type(chat.model_kwargs, dict[str, Any])
