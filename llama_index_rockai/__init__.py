@@ -1,0 +1,64 @@
+"""RockAI for LlamaIndex: an LLM for chat, completion, agents and structured output, and tools for agents.
+
+```python
+from llama_index_rockai import RockAI
+
+llm = RockAI(model="mistralai/mistral-7b-instruct-v0.1")
+print(llm.complete("Hello"))
+```
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+try:
+    import llama_index.core  # noqa: F401 - asked for by name, so that its absence is told apart
+except ModuleNotFoundError as error:
+    if error.name not in {"llama_index", "llama_index.core"}:
+        raise
+    raise ImportError(
+        'llama_index_rockai needs LlamaIndex: pip install "rockai-integrations[llama-index]"'
+    ) from error
+
+from llama_index_rockai.llms import RockAI
+from rockai_transport import __version__
+from rockai_transport.prompting.dialects import Dialect
+
+if TYPE_CHECKING:
+    from llama_index_rockai.tools import ApprovalRequiredEvent, PredictionProgressEvent, RockAIToolSpec
+    from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
+
+__all__ = [
+    "ANIMATE_IMAGE",
+    "GENERATE_IMAGE",
+    "ApprovalRequiredEvent",
+    "Dialect",
+    "HostedModel",
+    "PredictionProgressEvent",
+    "RockAI",
+    "RockAIToolSpec",
+    "__version__",
+]
+
+# A program that only chats does not wait for what runs jobs.
+_LATER = {
+    "ANIMATE_IMAGE": "rockai_transport",
+    "ApprovalRequiredEvent": "llama_index_rockai.tools",
+    "GENERATE_IMAGE": "rockai_transport",
+    "HostedModel": "rockai_transport",
+    "PredictionProgressEvent": "llama_index_rockai.tools",
+    "RockAIToolSpec": "llama_index_rockai.tools",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

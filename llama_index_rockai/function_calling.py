@@ -1,0 +1,238 @@
+"""Function calling for an LLM whose tools are told in the prompt, and what core gets wrong for such."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
+from llama_index.core.chat_engine.types import AgentChatResponse
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictStartEvent,
+)
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.program.utils import get_program_for_llm
+from llama_index.core.tools.calling import acall_tool_with_selection, call_tool_with_selection
+from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
+from llama_index_instrumentation import get_dispatcher
+
+from llama_index_rockai.structured import StructuredProgram
+from llama_index_rockai.tool_calls import function_schema, selections_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Sequence
+
+    from llama_index.core.llms.llm import ToolSelection
+    from llama_index.core.prompts import BasePromptTemplate
+    from llama_index.core.tools import BaseTool, ToolOutput
+
+dispatcher = get_dispatcher(__name__)
+
+_OWN_PROGRAM = {PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM}
+
+
+class PromptedFunctionCallingLLM(FunctionCallingLLM):
+    """A `FunctionCallingLLM` whose ``chat`` takes ``tools``, ``tool_choice`` and ``parallel_tool_calls``.
+
+    ``is_function_calling_model=False`` only tells core's agents which of them to choose: tools and structured
+    output work in either case.
+    """
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: ARG002, FBT001, FBT002 - core's signature
+        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
+        tool_required: bool = False,  # noqa: FBT001, FBT002
+        tool_choice: str | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Make the arguments of ``chat``; the caller's history is copied, never changed.
+
+        An explicit ``tool_choice`` (``"auto"``, ``"required"``, ``"none"``, a tool's name) counts more than
+        ``tool_required``.
+        """
+        if isinstance(user_msg, str):
+            user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
+        asked = [] if user_msg is None else [user_msg]
+        default = "required" if tool_required and tools else None
+        return {
+            "messages": [*(chat_history or []), *asked],
+            "tools": [function_schema(tool) for tool in tools],
+            "tool_choice": default if tool_choice is None else tool_choice,
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
+
+    def get_tool_calls_from_response(
+        self,
+        response: ChatResponse,
+        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002 - core's signature
+        **_: Any,
+    ) -> list[ToolSelection]:
+        """Read the calls of a response; one that is still being streamed has its arguments as far as they go.
+
+        Args:
+            response: A response of this LLM, or of any other.
+            error_on_no_tool_call: Whether no call is an error.
+
+        Returns:
+            The calls, in order.
+
+        Raises:
+            ValueError: There is none, and that is an error.
+        """
+        calls = selections_of(response.message)
+        if error_on_no_tool_call and not calls:
+            raise ValueError(f"Expected at least one tool call, but got: {response.message.content!r}.")
+        return calls
+
+    def predict_and_call(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: FBT001, FBT002 - core's signature
+        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
+        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002
+        error_on_tool_error: bool = False,  # noqa: FBT001, FBT002
+        **kwargs: Any,
+    ) -> AgentChatResponse:
+        """Let the model choose a tool, and call it.
+
+        Overridden because core (function_calling.py:202) hands an LLM that is no function calling model to
+        `LLM.predict_and_call`, which cannot work: it makes a `ReActAgent` with ``formatter=None``
+        (llm.py:814).
+
+        Args:
+            tools: The tools.
+            user_msg: What is asked.
+            chat_history: What was said before.
+            verbose: Whether to print each call and its result.
+            allow_parallel_tool_calls: Whether the model may call several at once.
+            error_on_no_tool_call: Whether an answer without a call is an error.
+            error_on_tool_error: Whether a tool's failure is raised; else it is in the response.
+            kwargs: ``tool_required``, ``tool_choice``, and what ``chat`` takes.
+
+        Returns:
+            The tools' results; the model's words where it called none.
+
+        Raises:
+            ValueError: There was no call, or a tool failed, and that is an error.
+            RockAIError: The model could not be run, or did not make a call that was required.
+        """
+        response = self.chat_with_tools(
+            tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
+        )
+        calls = self.get_tool_calls_from_response(response, error_on_no_tool_call)
+        outputs = [call_tool_with_selection(call, tools, verbose) for call in calls]
+        return _results(response, outputs, raise_errors=error_on_tool_error)
+
+    async def apredict_and_call(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: FBT001, FBT002 - core's signature
+        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
+        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002
+        error_on_tool_error: bool = False,  # noqa: FBT001, FBT002
+        **kwargs: Any,
+    ) -> AgentChatResponse:
+        """As `predict_and_call`, with ``await``; several tools run at once."""
+        response = await self.achat_with_tools(
+            tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
+        )
+        calls = self.get_tool_calls_from_response(response, error_on_no_tool_call)
+        outputs = await asyncio.gather(*(acall_tool_with_selection(call, tools, verbose) for call in calls))
+        return _results(response, outputs, raise_errors=error_on_tool_error)
+
+    def structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """Ask for an object of a pydantic class.
+
+        Overridden for the reasons that `llama_index_rockai.structured` gives.
+
+        Args:
+            output_cls: The class.
+            prompt: What to ask.
+            llm_kwargs: Arguments for the LLM's call.
+            prompt_args: What the prompt is filled with.
+
+        Returns:
+            The object.
+
+        Raises:
+            InvalidResponseError: The model was asked twice, and its reply does not fit the class.
+        """
+        _announce(output_cls, prompt, prompt_args)
+        result = self._program(output_cls, prompt)(llm_kwargs=llm_kwargs, **prompt_args)
+        return _announced(result)
+
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """As `structured_predict`, with ``await``."""
+        _announce(output_cls, prompt, prompt_args)
+        result = await self._program(output_cls, prompt).acall(llm_kwargs=llm_kwargs, **prompt_args)
+        return _announced(result)
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        return self._program(output_cls, prompt).stream_call(llm_kwargs=llm_kwargs, **prompt_args)
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        return await self._program(output_cls, prompt).astream_call(llm_kwargs=llm_kwargs, **prompt_args)
+
+    def _program(self, output_cls: type[Model], prompt: BasePromptTemplate) -> BasePydanticProgram[Model]:
+        mode = self.pydantic_program_mode
+        if mode in _OWN_PROGRAM:
+            return StructuredProgram(self, output_cls, prompt, mode)
+        return get_program_for_llm(output_cls, prompt, self, mode)  # another package's
+
+
+def _results(
+    response: ChatResponse, outputs: Sequence[ToolOutput], *, raise_errors: bool
+) -> AgentChatResponse:
+    text = "\n\n".join(output.content for output in outputs)
+    if raise_errors and any(output.is_error for output in outputs):
+        raise ValueError(text)
+    return AgentChatResponse(
+        response=text if outputs else response.message.content or "", sources=list(outputs)
+    )
+
+
+def _announce(output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> None:
+    dispatcher.event(
+        LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
+    )
+
+
+def _announced(result: Model | list[Model]) -> Model:
+    if isinstance(result, list):  # a foreign program may return several
+        result = result[0]
+    dispatcher.event(LLMStructuredPredictEndEvent(output=result))
+    return result

@@ -1,0 +1,152 @@
+"""LlamaIndex's messages as those of `rockai_transport.prompting`, and back for a user's own formatter."""
+
+from __future__ import annotations
+
+from io import IOBase
+from typing import TYPE_CHECKING, Any, Final
+
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    CachePoint,
+    ChatMessage,
+    CitableBlock,
+    CitationBlock,
+    DocumentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+    VideoBlock,
+)
+
+from llama_index_rockai.tool_calls import arguments_of, calls_of
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.chat import written
+from rockai_transport.prompting.messages import (
+    Image,
+    InvalidToolCall,
+    Message,
+    Role,
+    ToolCall,
+    unsupported_content,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_ROLES: Final[dict[MessageRole, Role]] = {
+    MessageRole.SYSTEM: "system",
+    MessageRole.DEVELOPER: "system",
+    MessageRole.USER: "user",
+    MessageRole.ASSISTANT: "assistant",
+    MessageRole.CHATBOT: "assistant",
+    MessageRole.MODEL: "assistant",
+    MessageRole.TOOL: "tool",
+    MessageRole.FUNCTION: "tool",
+}
+_MEDIA: Final[dict[type[Any], str]] = {
+    ImageBlock: "image",
+    AudioBlock: "audio",
+    VideoBlock: "video",
+    DocumentBlock: "document",
+}
+# Read elsewhere (calls), meant for the model's eyes only (reasoning), or for other services (cache points).
+_WITHOUT_TEXT: Final = (ToolCallBlock, ThinkingBlock, CachePoint)
+
+
+def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]:
+    """Convert a conversation; the messages are not changed.
+
+    Args:
+        messages: LlamaIndex's messages.
+        model: The model they are meant for, for errors.
+
+    Returns:
+        The same in plain values. Media in a tool's result are told in words: there they are the agent's
+        result, which must not end its run, and not the model's input.
+
+    Raises:
+        ConfigurationError: A message holds audio, video or a document, which no prompt can carry.
+    """
+    return [_to_message(message, model) for message in messages]
+
+
+def _to_message(message: ChatMessage, model: str) -> Message:
+    role = _ROLES[message.role]
+    texts: list[str] = []
+    images: list[Image] = []
+    for block in _flat(message.blocks):
+        if isinstance(block, TextBlock):
+            texts.append(block.text)
+        elif role == "tool":
+            texts.append(_in_words(block))
+        elif isinstance(block, ImageBlock):
+            images.append(_image(block))
+        else:
+            raise ConfigurationError(unsupported_content(_kind(block), model))
+    named = message.additional_kwargs
+    return Message(
+        role=role,
+        text="\n".join(texts),  # as ChatMessage.content joins them (base/llms/types.py:1214)
+        images=tuple(images),
+        tool_calls=tuple(map(_to_call, calls_of(message))) if role == "assistant" else (),
+        tool_call_id=named.get("tool_call_id") if role == "tool" else None,
+        name=named.get("name") if role == "tool" else None,
+    )
+
+
+def _flat(blocks: Sequence[Any]) -> Iterator[Any]:
+    """The blocks that say something, those inside citable blocks and citations too."""
+    for block in blocks:
+        if isinstance(block, CitableBlock):
+            yield from _flat(block.content)
+        elif isinstance(block, CitationBlock):
+            yield from _flat([block.cited_content])
+        elif not isinstance(block, _WITHOUT_TEXT):
+            yield block
+
+
+def _kind(block: Any) -> str:
+    return _MEDIA.get(type(block), type(block).__name__)
+
+
+def _in_words(block: Any) -> str:
+    url = getattr(block, "url", None)
+    return f"[{_kind(block)}: {url}]" if url else f"[{_kind(block)}]"
+
+
+def _image(block: ImageBlock) -> Image:
+    """An address as it is; a file as a file, which the transport reads without blocking the event loop."""
+    if block.url is not None:
+        return str(block.url)
+    if block.path is not None:
+        return block.path
+    content: Any = block.image
+    if isinstance(content, IOBase):
+        content.seek(0)
+        return bytes(content.read())
+    if not content:
+        raise ConfigurationError("An ImageBlock holds no image: give it url=, path= or image=.")
+    # Core keeps bytes as base64 (base/llms/types.py:331).
+    return f"data:{block.image_mimetype or 'application/octet-stream'};base64,{content.decode('ascii')}"
+
+
+def _to_call(block: ToolCallBlock) -> ToolCall | InvalidToolCall:
+    call_id = block.tool_call_id or ""
+    arguments = arguments_of(block, partial=False)
+    if arguments is None:
+        return InvalidToolCall(call_id, block.tool_name, str(block.tool_kwargs), "not valid JSON")
+    return ToolCall(call_id, block.tool_name, arguments)
+
+
+def from_messages(messages: Sequence[Message]) -> list[ChatMessage]:
+    """Convert back, for a user's ``messages_to_prompt``, which knows texts only.
+
+    Args:
+        messages: A conversation, its instructions included.
+
+    Returns:
+        The same, calls and tools' results written as the instructions tell the model.
+    """
+    return [ChatMessage(role=MessageRole(message.role), content=text) for message, text in written(messages)]

@@ -1,0 +1,99 @@
+"""Core's events around a public method, and a guard around them that lets a stream be left.
+
+Core's wrapper of a stream does not close the generator that it wraps (llms/callbacks.py:84-128, 187-230):
+after ``close()`` that one is left to the garbage collector, and an event handler that keeps the
+`ExceptionEvent` keeps it alive, its connection open and its prediction running. The guard holds both and
+closes both, the wrapper first.
+
+What cannot be seen: a ``break`` out of a loop while somebody still holds the generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from llama_index_rockai.calls import refuse_settings
+
+if TYPE_CHECKING:
+    from llama_index.core.llms.llm import LLM
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Arguments that core's events must not hold: exporters write events as JSON, which knows no classes.
+_NOT_IN_EVENTS: Final = ("output_cls",)
+
+
+def observed(callback: Callable[[], Callable[..., Any]]) -> Callable[[F], F]:
+    """Put core's events around a public method: one start, one end, one token count, one rate limit.
+
+    What cannot be an argument of a call is refused before: core puts a call's arguments into its events as
+    they are.
+
+    Args:
+        callback: ``llm_chat_callback`` or ``llm_completion_callback``.
+
+    Returns:
+        The decorator. A public method so decorated must not call another one: everything would count twice.
+    """
+
+    def decorate(method: F) -> F:
+        make = _observed_async if inspect.iscoroutinefunction(method) else _observed
+        return cast("F", functools.wraps(method)(make(callback, method)))
+
+    return decorate
+
+
+def _observed(callback: Callable[[], Callable[..., Any]], method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
+        hidden = _prepare(llm, kwargs)
+        inner: Any = None
+
+        # No functools.wraps: what has a `__wrapped__`, core takes for decorated already (callbacks.py:258).
+        def work(*args: Any, **kwargs: Any) -> Any:
+            nonlocal inner
+            inner = method(*args, **kwargs, **hidden)
+            return inner
+
+        outer = callback()(work)(llm, *args, **kwargs)
+        return _guarded(outer, inner) if isinstance(outer, Generator) else outer
+
+    return call
+
+
+def _observed_async(
+    callback: Callable[[], Callable[..., Any]], method: Callable[..., Any]
+) -> Callable[..., Any]:
+    async def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
+        hidden = _prepare(llm, kwargs)
+        inner: Any = None
+
+        async def work(*args: Any, **kwargs: Any) -> Any:
+            nonlocal inner
+            inner = await method(*args, **kwargs, **hidden)
+            return inner
+
+        outer = await callback()(work)(llm, *args, **kwargs)
+        return _aguarded(outer, inner) if isinstance(outer, AsyncGenerator) else outer
+
+    return call
+
+
+def _prepare(llm: LLM, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is no argument of a call, and take out what is not for events."""
+    refuse_settings(type(llm), kwargs)
+    return {name: kwargs.pop(name) for name in _NOT_IN_EVENTS if name in kwargs}
+
+
+def _guarded(outer: Generator[Any, None, None], inner: Generator[Any, None, None]) -> Any:
+    with contextlib.closing(inner), contextlib.closing(outer):
+        yield from outer
+
+
+async def _aguarded(outer: AsyncGenerator[Any, None], inner: AsyncGenerator[Any, None]) -> Any:
+    async with contextlib.aclosing(inner), contextlib.aclosing(outer):
+        async for chunk in outer:
+            yield chunk

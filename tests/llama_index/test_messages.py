@@ -1,0 +1,165 @@
+"""LlamaIndex's messages in plain values."""
+
+import base64
+import io
+
+import pytest
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    CachePoint,
+    CitableBlock,
+    CitationBlock,
+    DocumentBlock,
+    ImageBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+    VideoBlock,
+)
+from llama_index.core.llms import ChatMessage, MessageRole
+from llama_index.core.llms.llm import ToolSelection
+
+from llama_index_rockai.messages import to_messages
+from rockai_transport import ConfigurationError
+from rockai_transport.prompting.dialects import CHATML
+from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+DATA_URI = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+URL = "https://example.com/heron.png"
+ARGUMENTS = {"city": "Paris"}
+
+
+def plain(**kwargs):
+    [message] = to_messages([ChatMessage(**kwargs)], model="a/b")
+    return message
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        ("system", "system"),
+        ("developer", "system"),
+        ("user", "user"),
+        ("assistant", "assistant"),
+        ("chatbot", "assistant"),
+        ("model", "assistant"),
+        ("tool", "tool"),
+        ("function", "tool"),
+    ],
+)
+def test_every_role_has_its_place(role, expected):
+    """All eight of core's, one added later would be seen."""
+    assert plain(role=role, content="x").role == expected
+    assert len(MessageRole) == 8
+
+
+def test_texts_are_joined_as_core_joins_them():
+    """With a line break, also those inside citations; reasoning and cache points are not for the model."""
+    blocks = [
+        ThinkingBlock(content="hm"),
+        TextBlock(text="one"),
+        CachePoint(cache_control={"type": "ephemeral"}),
+        CitableBlock(title="t", source="s", content=[TextBlock(text="two")]),
+        CitationBlock(
+            cited_content=TextBlock(text="three"), source="s", title="t", additional_location_info={}
+        ),
+    ]
+    assert plain(blocks=blocks).text == "one\ntwo\nthree"
+
+
+def test_calls_are_read_from_blocks():
+    """Arguments may be JSON, as other services give them."""
+    blocks = [
+        ToolCallBlock(tool_call_id="1", tool_name="weather", tool_kwargs=ARGUMENTS),
+        ToolCallBlock(tool_call_id="2", tool_name="weather", tool_kwargs='{"city": "Paris"}'),
+        ToolCallBlock(tool_call_id="3", tool_name="weather", tool_kwargs='{"city'),
+    ]
+    message = plain(role="assistant", blocks=blocks)
+    assert message.tool_calls[:2] == (
+        ToolCall("1", "weather", ARGUMENTS),
+        ToolCall("2", "weather", ARGUMENTS),
+    )
+    assert isinstance(message.tool_calls[2], InvalidToolCall)
+
+
+@pytest.mark.parametrize(
+    "legacy",
+    [
+        {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}},
+        ToolSelection(tool_id="1", tool_name="weather", tool_kwargs=ARGUMENTS),
+    ],
+)
+def test_calls_are_read_from_where_they_used_to_be(legacy):
+    """In ``additional_kwargs``, but not twice where there are blocks."""
+    message = ChatMessage(role="assistant", additional_kwargs={"tool_calls": [legacy]})
+    assert to_messages([message], model="a/b")[0].tool_calls == (ToolCall("1", "weather", ARGUMENTS),)
+    message.blocks.append(ToolCallBlock(tool_call_id="1", tool_name="weather", tool_kwargs=ARGUMENTS))
+    assert len(to_messages([message], model="a/b")[0].tool_calls) == 1
+
+
+def test_a_tool_s_result_knows_its_call():
+    """By id, as FunctionAgent writes it (agent/workflow/function_agent.py:157)."""
+    message = plain(role="tool", content="sunny", additional_kwargs={"tool_call_id": "1"})
+    assert message == Message("tool", "sunny", tool_call_id="1")
+
+
+def test_media_in_a_tool_s_result_are_told_in_words():
+    """An agent's result must not end its run, whatever the model takes."""
+    blocks = [TextBlock(text="done"), VideoBlock(url="https://example.com/a.mp4"), ImageBlock(image=PNG)]
+    assert plain(role="tool", blocks=blocks).text == "done\n[video: https://example.com/a.mp4]\n[image]"
+
+
+@pytest.mark.parametrize(
+    ("block", "kind"),
+    [
+        (AudioBlock(url="https://example.com/a.wav"), "audio"),
+        (VideoBlock(url="https://example.com/a.mp4"), "video"),
+        (DocumentBlock(url="https://example.com/a.pdf"), "document"),
+    ],
+)
+def test_what_no_prompt_can_carry_is_an_error(block, kind):
+    """It names the model and the kind."""
+    with pytest.raises(ConfigurationError, match=f"a/b cannot be sent {kind} content"):
+        plain(blocks=[block])
+
+
+def test_an_image_without_an_image_is_an_error():
+    """It says what to give."""
+    with pytest.raises(ConfigurationError, match="url=, path= or image="):
+        plain(blocks=[ImageBlock()])
+
+
+@pytest.fixture
+def images(tmp_path):
+    path = tmp_path / "heron.png"
+    path.write_bytes(PNG)
+    return {
+        "url": (ImageBlock(url=URL), URL),
+        "data uri": (ImageBlock(url=DATA_URI), DATA_URI),
+        "path": (ImageBlock(path=path), DATA_URI),
+        "bytes": (ImageBlock(image=PNG), DATA_URI),
+        "file": (ImageBlock(image=io.BytesIO(PNG)), DATA_URI),
+    }
+
+
+@pytest.mark.parametrize("kind", ["url", "data uri", "path", "bytes", "file"])
+async def test_an_image_goes_to_the_dialect_s_key(sandbox, backend, images, kind):
+    """As an address, or as a data URI, in blocking and async calls."""
+    backend.model = "someone/seeing"
+    backend.says("A heron.")
+    block, sent = images[kind]
+    llm = backend.llm(dialect=CHATML.replace(image_key="photo"), context_window=4096)
+    asked = [ChatMessage(blocks=[TextBlock(text="What is this?"), block])]
+    llm.chat(asked)
+    await llm.achat(asked)
+    assert [given["photo"] for given in backend.inputs] == [sent, sent]
+
+
+def test_a_model_that_takes_no_images_says_so(backend):
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match="takes no images"):
+        backend.llm().chat([ChatMessage(blocks=[TextBlock(text="x"), ImageBlock(url=URL)])])
+    assert backend.runs == 0

@@ -1,0 +1,94 @@
+"""Structured output on models that write text only."""
+
+import json
+
+import pytest
+from llama_index.conformance_kit import WHO, Person
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
+from llama_index.core.llms import ChatMessage
+from llama_index.core.program import FunctionCallingProgram
+from llama_index.core.types import PydanticProgramMode
+
+from rockai_transport import InvalidResponseError
+
+ADA = Person(name="Ada", age=36)
+RIGHT = '<tool_call>{"name": "Person", "arguments": {"name": "Ada", "age": 36}}</tool_call>'
+WRONG = '<tool_call>{"name": "Person", "arguments": {"name": "Ada"}}</tool_call>'
+
+
+@pytest.mark.parametrize("is_function_calling_model", [True, False])
+def test_it_works_whatever_agents_are_told(backend, is_function_calling_model):
+    """Core would choose a prompt with broken JSON for the latter (output_parsers/pydantic.py:65)."""
+    backend.says(RIGHT)
+    llm = backend.llm(is_function_calling_model=is_function_calling_model)
+    assert llm.structured_predict(Person, WHO, who="Ada") == ADA
+    assert "You must call the function Person now" in backend.inputs[0]["system_prompt"]
+
+
+class TestRepair:
+    async def test_an_object_that_does_not_fit_is_asked_for_once_more(self, backend):
+        """The model is told what is wrong with it."""
+        llm = backend.llm()
+        backend.says_in_turn(WRONG, RIGHT)
+        assert llm.structured_predict(Person, WHO, who="Ada") == ADA
+        assert "age: Field required" in backend.inputs[1]["prompt"]
+        backend.says_in_turn(WRONG, RIGHT)
+        assert await llm.astructured_predict(Person, WHO, who="Ada") == ADA
+
+    async def test_streams_do_so_too(self, backend):
+        """Nothing comes out of the reply that was refused."""
+        llm = backend.llm()
+        backend.says_in_turn(WRONG, RIGHT)
+        assert list(llm.stream_structured_predict(Person, WHO, who="Ada")) == [ADA]
+        backend.says_in_turn(WRONG, RIGHT)
+        stream = await llm.astream_structured_predict(Person, WHO, who="Ada")
+        assert [part async for part in stream] == [ADA]
+        assert backend.runs == 4
+
+    def test_then_it_is_an_error(self, backend):
+        """There are two runs at most, whatever was wrong with each."""
+        backend.says_in_turn("It is Ada.", WRONG)
+        with pytest.raises(InvalidResponseError, match="age: Field required") as caught:
+            backend.llm().structured_predict(Person, WHO, who="Ada")
+        assert (caught.value.body, backend.runs) == (WRONG, 2)
+
+
+class TestAsText:
+    def test_the_reply_is_the_json(self, backend):
+        """With the schema in the prompt, in braces as JSON has them."""
+        backend.says('Sure: {"name": "Ada", ', '"age": 36}')
+        llm = backend.llm(pydantic_program_mode=PydanticProgramMode.LLM)
+        assert llm.structured_predict(Person, WHO, who="Ada") == ADA
+        assert list(llm.stream_structured_predict(Person, WHO, who="Ada")) == [ADA]
+        system = backend.inputs[0]["system_prompt"]
+        assert json.dumps(Person.model_json_schema()) in system
+        assert "{{" not in system
+
+    def test_it_is_repaired_likewise(self, backend):
+        """No JSON at all, and then some."""
+        backend.says_in_turn("It is Ada.", '{"name": "Ada", "age": 36}')
+        llm = backend.llm(pydantic_program_mode=PydanticProgramMode.LLM)
+        assert llm.structured_predict(Person, WHO, who="Ada") == ADA
+
+    def test_chat_takes_a_class_itself(self, backend):
+        """The text of its answer then is JSON that fits."""
+        backend.says_in_turn("It is Ada.", '{"name": "Ada", "age": 36}')
+        response = backend.llm().chat([ChatMessage("Who is Ada?")], output_cls=Person)
+        assert Person.model_validate_json(response.message.content) == ADA
+
+
+def test_core_s_own_program_works(backend):
+    """For those who make it themselves; its streaming too."""
+    backend.says(RIGHT)
+    program = FunctionCallingProgram.from_defaults(Person, "Who is {who}?", llm=backend.llm())
+    assert program(who="Ada") == ADA
+    assert list(program.stream_call(who="Ada"))[-1] == ADA
+
+
+def test_events_can_be_written_as_json(backend, events):
+    """The class is not in them: a tracing exporter could not write it."""
+    backend.says(RIGHT)
+    backend.llm().structured_predict(Person, WHO, who="Ada")
+    start, end = events.of(LLMChatStartEvent, LLMChatEndEvent)
+    assert '"tool_choice":"Person"' in start.model_dump_json()
+    assert '"tool_name":"Person"' in end.model_dump_json()
