@@ -1,0 +1,21 @@
+"""``python -m rockai_transport``: what can be done from a shell."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rockai_transport.doctor import command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    parser = argparse.ArgumentParser("python -m rockai_transport", description="RockAI from a shell.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    command.add_to(commands)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""What an examination sends, what it costs, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import pytest
+
+from rockai_sandbox import NEVER_ENDS, STAYS_COLD, Sandbox
+from rockai_transport import ConfigurationError
+from rockai_transport.doctor import CHECKS, PROBES, run_doctor
+from rockai_transport.doctor.patient import Waiting
+
+on_unix = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself a Ctrl-C there")
+
+
+def test_everything_as_assumed(examine, sandbox, signs):
+    """On the default sandbox every check is made, and every one is as assumed."""
+    report = examine(sandbox)
+    assert signs(report) == {}
+    assert [finding.check for finding in report.findings] == [check.id for check in CHECKS]
+    assert (report.exit_code, report.client_code, report.left) == (0, "", ())
+
+
+def test_the_runs_are_those_that_were_announced(examine, sandbox):
+    """Four, by both routes and both forms of create; each is sent once."""
+    plans = []
+    report = examine(sandbox, confirm=lambda plan: plans.append(plan) or True)
+    assert [plan.runs for plan in plans] == [4]
+    assert report.announced == report.runs == len(sandbox.predictions) == 4
+    assert [prediction.started_by for prediction in sandbox.predictions] == [
+        "create",
+        "create",
+        "run",
+        "run_sse",
+    ]
+    assert plans[0].runs == sum(probe.runs for probe in PROBES)
+
+
+def test_a_wrong_key_that_is_taken_costs_no_further_run(examine, sandbox, signs):
+    """Its prediction is the one that is canceled: no more runs than were announced."""
+    plans = []
+    report = examine(sandbox, model="sandbox/echo", confirm=lambda plan: plans.append(plan) or True)
+    assert signs(report)["wrong-key"] == "✗"
+    assert len(sandbox.predictions) == plans[0].runs == report.runs == 4
+
+
+@pytest.mark.parametrize("confirm", [None, lambda plan: False])
+def test_without_a_yes(examine, sandbox, signs, confirm):
+    """Nothing that may start a run is sent, and the report says so."""
+    report = examine(sandbox, confirm=confirm)
+    assert sandbox.predictions == []
+    assert not any("no_such_key" in request.body.decode() for request in sandbox.requests)
+    assert (report.exit_code, report.announced, report.runs) == (2, 0, 0)
+    assert "not agreed" in report.obstacle
+    assert "unknown-id" not in signs(report)
+
+
+def test_without_a_model(examine, sandbox):
+    """Nobody is asked; what starts nothing is checked."""
+    report = examine(sandbox, model=None, confirm=lambda plan: pytest.fail("asked"))
+    assert sandbox.predictions == []
+    assert "--model" in report.obstacle
+    assert report.exit_code == 2
+
+
+def test_the_token_is_not_shown_before_somebody_answers(examine, sandbox):
+    """The first request carries none: whoever may be in the way does not get it."""
+    examine(sandbox, model=None)
+    assert "authorization" not in sandbox.requests[0].headers
+
+
+def test_a_wrong_token(examine, sandbox):
+    """Nothing further is sent; the report says where to get a right one."""
+    report = examine(sandbox, api_token="wrong-token-of-somebody")  # noqa: S106
+    assert "https://www.rockai.online/setting/token" in report.obstacle
+    assert (report.exit_code, sandbox.predictions) == (2, [])
+    assert {request.method for request in sandbox.requests} == {"GET"}
+
+
+def test_no_token():
+    """It is the clients' own error, before anything is sent."""
+    with pytest.raises(ConfigurationError, match="ROCKAI_API_TOKEN"):
+        run_doctor()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (402, '{"detail":"no wallet"}', "top it up"),
+        (404, '{"detail":"model not found"}', "model's name"),
+        (422, '{"detail":[{"loc":["body","input","prompt"],"msg":"Field required"}]}', "input's keys"),
+    ],
+)
+def test_a_refused_run_stops_the_others(examine, sandbox, status, body, words):
+    """What would be refused again is not sent again; the report teaches what to do."""
+
+    def confirm(plan):
+        sandbox.answer_next(status, body, times=None, method="POST", path="/predictions")
+        return True
+
+    report = examine(sandbox, confirm=confirm)
+    assert words in report.obstacle
+    assert report.runs == 0
+    assert sandbox.predictions == []
+
+
+def test_a_gateway_that_breaks_is_not_asked_again(examine, sandbox, signs):
+    """A 502 to a run may have started it: it counts, and is not repeated."""
+    sandbox.answer_next(502, "bad gateway", content_type="text/plain", method="POST", path="/run", times=2)
+    report = examine(sandbox, on_finding=lambda finding: None)
+    runs = [
+        request for request in sandbox.requests if request.path.endswith("/run") and b"prompt" in request.body
+    ]
+    assert len(runs) == 1
+    assert signs(report)["run"] == "?"
+    assert report.runs == 4
+
+
+def test_a_page_in_the_way(examine, sandbox):
+    """A page of HTML in place of JSON is known as one; the token is not shown to it."""
+    sandbox.answer_next(200, "<html>log in</html>", content_type="text/html", times=None)
+    report = examine(sandbox)
+    assert "proxy" in report.obstacle
+    assert report.exit_code == 2
+    assert len(sandbox.requests) == 1
+
+
+def test_nobody_answers(examine, sandbox):
+    """A closed port is said to be one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        report = examine(sandbox, base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+    assert report.obstacle.startswith("No answer from http://127.0.0.1")
+
+
+def test_a_proxy_that_refuses(monkeypatch):
+    """It is named as the way to look at, and neither its address nor its password is told."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def refuse():
+            connection, _ = proxy.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://ada:hunter2@127.0.0.1:{proxy.getsockname()[1]}")
+        report = run_doctor(api_token="a-long-token", base_url="https://api.rockai.example/v1")  # noqa: S106
+        thread.join()
+    assert "names a proxy (HTTPS_PROXY" in report.obstacle
+    assert "407" in report.obstacle
+    assert "hunter2" not in report.markdown()
+    assert report.exit_code == 2
+
+
+def test_a_base_url_without_its_path(examine, sandbox):
+    """The path it lacks is found."""
+    report = examine(sandbox, base_url=sandbox.base_url.removesuffix("/v1"))
+    assert "end base_url with it" in report.obstacle
+    assert "/v1" in report.obstacle
+
+
+def test_a_cold_model(examine, signs):
+    """It is waited for."""
+    with Sandbox(cold_start=0.2) as sandbox:
+        report = examine(sandbox)
+        assert signs(report) == {}
+        assert "then canceled" in {finding.check: finding.seen for finding in report.findings}["cancel"]
+
+
+def test_a_long_wait_says_why():
+    """After ten seconds it is said that a model may be starting, and how to leave; once each ten seconds."""
+    said = []
+    waiting = Waiting("POST /run", said.append)
+    start = time.monotonic()
+    for second in (9, 11, 12, 22):
+        waiting.tell(start + second)
+    assert len(said) == 2
+    assert said[0].startswith("POST /run: waiting for 11 s.")
+    assert "Ctrl-C" in said[0]
+
+
+def test_what_never_ends_is_canceled(examine, sandbox):
+    """A run that outlives its time is left, and canceled where its id is known."""
+    report = examine(sandbox, model=NEVER_ENDS, timeout=0.3, route="predictions")
+    assert {prediction.status for prediction in sandbox.predictions} == {"canceled"}
+    assert report.left == ()
+
+
+@on_unix
+def test_ctrl_c(examine, sandbox, signs):
+    """What was found is reported, what was started is canceled."""
+    seen = []
+
+    def interrupt():
+        sandbox.wait_for(
+            lambda here: any("/predictions/stream/" in request.path for request in here.requests)
+        )
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    report = examine(sandbox, model=STAYS_COLD, on_finding=seen.append)
+    assert report.obstacle == "It was interrupted."
+    assert "get" not in signs(report)
+    assert signs(report)["run"] == "?"
+    assert {prediction.status for prediction in sandbox.predictions} == {"canceled"}
+    assert len(report.findings) == len(CHECKS)
+
+
+@on_unix
+def test_ctrl_c_before_an_answer(examine, sandbox):
+    """Where no id is known yet, the report says that a run may go on."""
+
+    def interrupt():
+        sandbox.wait_for(lambda here: any(found.started_by == "run" for found in here.predictions))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    @sandbox.model("owner/waits")
+    async def waits(input):
+        if sandbox.predictions[-1].started_by == "run":
+            await asyncio.sleep(60)
+        yield "a\nb"
+
+    threading.Thread(target=interrupt).start()
+    report = examine(sandbox, model="owner/waits")
+    assert "while POST /run was under way" in report.obstacle
+    assert report.runs == 3
+
+
+def test_an_id_in_the_events(examine, sandbox, signs):
+    """An id that ``/run_sse`` tells is asked about; only one that is a prediction's is reported."""
+    known = examine(sandbox, route="predictions")
+    known_id = sandbox.predictions[0].id
+    assert signs(known) == {}
+    events = f"id: {known_id}\nevent: output\ndata: a\n\nid: 000001\nevent: done\ndata: {{}}\n\n"
+
+    def confirm(plan):
+        sandbox.answer_next(200, events, content_type="text/event-stream", path="/run_sse")
+        return True
+
+    report = examine(sandbox, confirm=confirm)
+    assert signs(report) == {"run-sse-id": "✗", "run-sse-newlines": "?"}
+    assert known_id in {finding.check: finding.seen for finding in report.findings}["run-sse-id"]
