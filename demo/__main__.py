@@ -1,0 +1,82 @@
+"""`make demo`: the main job on the local sandbox, or with LIVE=1 on the real service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.prompt import Confirm
+
+from demo.scenes import PAID_CALLS, Stage, play
+from rockai_sandbox import Sandbox
+from rockai_transport import RockAIError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_YES = frozenset({"1", "y", "yes", "true"})
+
+
+def main() -> int:
+    """Show the demo; the exit code is 0 when all of it worked."""
+    console = Console(highlight=False)
+    live = os.environ.get("LIVE", "").lower() in _YES
+    try:
+        if live and not _agreed(console):
+            return 2
+        with contextlib.nullcontext() if live else _sandbox():
+            asyncio.run(play(Stage(console, on_sandbox=not live)))
+    except RockAIError as error:
+        console.print(f"\n[red]{type(error).__name__}[/]: {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nStopped. What was running has been canceled, as far as its id was known.")
+        return 130
+    console.print(_farewell(live=live))
+    return 0
+
+
+@contextlib.contextmanager
+def _sandbox() -> Iterator[None]:
+    """Start a local service, and point the environment at it."""
+    with Sandbox(seconds_per_piece=0.03) as sandbox:
+        os.environ.update(sandbox.environ())
+        yield
+
+
+def _agreed(console: Console) -> bool:
+    """Name the paid calls, and ask; without a terminal nobody can be asked, so YES=1 has to say it."""
+    console.print(
+        Panel("\n".join(f"• {call}" for call in PAID_CALLS), title="This will be charged by RockAI")
+    )
+    if os.environ.get("YES", "").lower() in _YES:
+        return True
+    if not sys.stdin.isatty():
+        console.print(
+            "There is no terminal to ask at. Run it with YES=1 if you agree: make demo LIVE=1 YES=1"
+        )
+        return False
+    return Confirm.ask("Go on?", console=console, default=False)
+
+
+def _farewell(*, live: bool) -> Panel:
+    where = "the live service" if live else "the local sandbox: its words come from rules, not from a model"
+    return Panel(
+        f"All of this ran on {where}.\n"
+        "The video is in [bold]out/demo.mp4[/].\n\n"
+        "Try next:\n"
+        "  • README.md: ten lines each for LangChain, LlamaIndex and an agent\n"
+        "  • python -m rockai_sandbox --port 8100: the sandbox alone, for your own app\n"
+        "  • export ROCKAI_API_TOKEN=… && make demo LIVE=1: the same with real models, paid for",
+        title="Done",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The demo, as `make demo` runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def demo(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "demo"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environ}
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+
+def test_it_shows_the_main_job_and_ends_with_a_playable_video(tmp_path):
+    """A poem with its line breaks, an answer, an agent's image and video, a second one canceled."""
+    shown = demo(tmp_path)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "rules, not from a model" in shown.stdout
+    assert "Steamed hams,\na poem by rule and line:\n\nThe words" in shown.stdout
+    assert "Your name is Ada." in shown.stdout
+    assert "is canceled" in shown.stdout
+    with av.open(str(tmp_path / "out" / "demo.mp4")) as video:
+        assert video.streams.video[0].codec_context.name == "h264"
+        assert sum(1 for _ in video.decode(video=0)) > 1
+
+
+@pytest.mark.parametrize("token", ["", "r8_example"])
+def test_live_asks_first_and_without_a_terminal_needs_yes(tmp_path, token):
+    """Live it names the paid calls; without a terminal and without YES=1 it sends nothing and ends with 2."""
+    shown = demo(tmp_path, LIVE="1", ROCKAI_API_TOKEN=token, ROCKAI_BASE_URL="http://127.0.0.1:9")
+    assert shown.returncode == 2
+    assert "incomingflyingbrick/flux-1-schnell" in shown.stdout
+    assert "YES=1" in shown.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_live_with_yes_talks_to_the_service_of_the_environment(tmp_path):
+    """LIVE=1 YES=1 uses the environment's own service; its refusal is told in a line, without a trace."""
+    nobody = {"ROCKAI_API_TOKEN": "r8_example", "ROCKAI_BASE_URL": "http://127.0.0.1:9"}
+    shown = demo(tmp_path, LIVE="1", YES="1", **nobody)
+    assert shown.returncode == 1
+    assert "no connection" in shown.stdout
+    assert "Traceback" not in shown.stdout + shown.stderr

@@ -1,0 +1,53 @@
+"""The code in both READMEs, run as a newcomer would run it, on the sandbox."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def headings(name: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"^#+ ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_block_of_python_runs(name, rockai_sandbox, tmp_path, monkeypatch, capsys):
+    """Each block runs by itself, in an empty folder, with no more than the environment set."""
+    monkeypatch.chdir(tmp_path)
+    found = blocks(name, "python")
+    assert len(found) >= 5
+    for number, block in enumerate(found):
+        exec(compile(block, f"{name}, block {number}", "exec"), {"__name__": "readme"})  # noqa: S102
+    assert "steamed hams" in capsys.readouterr().out.lower()
+    assert list((tmp_path / "out").glob("*.png"))
+
+
+def test_the_two_readmes_say_the_same():
+    """The Chinese README has the same sections, and the same code but for words that a person reads."""
+    assert headings("README.md") == headings("README.zh-CN.md")
+
+    def bare(block: str) -> str:
+        return re.sub(r'#.*|"[^"]*"', "", block)
+
+    english, chinese = (["".join(map(bare, blocks(name, "python")))] for name in READMES)
+    assert english == chinese
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_links_lead_somewhere(name):
+    """Every relative link of a README names a file of the repository."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text):
+        assert (ROOT / target).exists(), target
