@@ -1,0 +1,57 @@
+"""A durable agent: kill it at any point, start it again, and it goes on without paying for anything twice.
+
+    pip install "rockai-integrations[langchain]" langchain langgraph-checkpoint-sqlite
+    python durable_video_agent.py        # and again, after a crash
+
+The checkpointer keeps the conversation, the store keeps what was started. `durability="sync"` is needed: by
+default LangGraph saves a step while the next one already runs, and a crash in between loses the model's turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.store.sqlite.aio import AsyncSqliteStore
+
+from langchain_rockai import ANIMATE_IMAGE, GENERATE_IMAGE, ChatRockAI, RockAIToolkit
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "statue"}}
+TASK = (
+    "Generate an image with the prompt 'a statue made of porcelain', "
+    "and then animate that image with the prompt 'the eyes of the statue blink'."
+)
+
+
+async def main() -> None:
+    """Begin the task, go on with it, or say that it is done: whichever the checkpoint calls for."""
+    toolkit = RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out")
+    async with (
+        AsyncSqliteSaver.from_conn_string("conversation.sqlite") as checkpointer,
+        AsyncSqliteStore.from_conn_string("started.sqlite") as store,
+    ):
+        await store.setup()
+        agent: Any = create_agent(
+            ChatRockAI(model="meta/meta-llama-3-70b-instruct"),
+            tools=toolkit.get_tools(),
+            checkpointer=checkpointer,
+            store=store,
+        )
+        state = await agent.aget_state(THREAD)
+        if state.values and not state.next:
+            print("This was done already:")
+        else:
+            question = None if state.next else {"messages": [("user", TASK)]}  # None: where it stopped
+            print("Going on." if state.next else "Beginning.", flush=True)
+            options: dict[str, Any] = {"stream_mode": "custom", "durability": "sync"}
+            async for event in agent.astream(question, THREAD, **options):
+                print(f"  {event['model']}: {event['status']}, {event['progress'] or 0:.0%}", flush=True)
+        print(await toolkit.areceipt(store=store, refresh=True))
+    await toolkit.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,79 @@
+"""Many prompts on many machines: an actor pool of Ray Data, one rate limit for all, files to go on from.
+
+    pip install "rockai-integrations[langchain,ray]"
+    python ray_batch.py prompts.txt answers      # a prompt a line; all machines see the folder
+
+Ray replaces a worker that dies, and all can be started again: what a file holds is not asked for again.
+Only calls under way in a dead worker may be paid for twice. Each machine has the token in its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import ray
+from langchain_core.rate_limiters import BaseRateLimiter, InMemoryRateLimiter
+
+from langchain_rockai import RETRYABLE, ChatRockAI
+
+AT_ONCE = 8  # calls of one actor
+
+
+class SharedLimit(BaseRateLimiter):
+    """What LangChain asks before each call of the model; one limiter answers, to all on all machines."""
+
+    def __init__(self, limiter: Any) -> None:
+        self.limiter = limiter
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        """Wait for this call's turn."""
+        return bool(ray.get(self.limiter.acquire.remote(blocking=blocking)))
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        """As `acquire`, with await."""
+        return bool(await self.limiter.acquire.remote(blocking=blocking))
+
+
+class Answerer:
+    """An actor: one model, and partition after partition."""
+
+    def __init__(self, limit: SharedLimit, folder: Path) -> None:
+        self.llm = ChatRockAI(model="meta/meta-llama-3-70b-instruct", max_tokens=200, rate_limiter=limit)
+        self.folder = folder
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Answer what the partition's file does not answer yet; each answer is written as it comes."""
+        path = self.folder / f"part-{row['part']:05}.jsonl"
+        text = path.read_bytes() if path.exists() else b""
+        whole = text[: text.rfind(b"\n") + 1]  # a worker may have died within a line
+        missing = sorted(set(row["prompts"]) - {json.loads(line)["prompt"] for line in whole.splitlines()})
+        options: Any = {"config": {"max_concurrency": AT_ONCE}, "return_exceptions": True}
+        with path.open("ab", buffering=0) as file:
+            file.truncate(len(whole))
+            for at, answer in self.llm.batch_as_completed(missing, **options):
+                if not isinstance(answer, RETRYABLE):  # such a call cost nothing: left to the next start
+                    said = str(answer) if isinstance(answer, Exception) else answer.text
+                    file.write(json.dumps({"prompt": missing[at], "answer": said}).encode() + b"\n")
+        return {"asked": len(missing)}
+
+
+def main(prompts: Path, folder: Path, actors: int = 2, per_second: float = 10.0, size: int = 50) -> None:
+    """Cut the prompts into partitions of a size, and let the actors answer them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = list(dict.fromkeys(prompts.read_text("utf-8").splitlines()))
+    rows = [{"part": at, "prompts": lines[at : at + size]} for at in range(0, len(lines), size)]
+    limiter = ray.remote(InMemoryRateLimiter).options(max_concurrency=AT_ONCE * actors)
+    limit = SharedLimit(limiter.remote(requests_per_second=per_second))
+    asked = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        Answerer,
+        fn_constructor_args=(limit, folder.resolve()),
+        compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
+    )
+    print(f"asked for {sum(row['asked'] for row in asked.iter_rows())} of {len(lines)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,104 @@
+"""The pages of the documentation: their code runs, their outputs are true, their tables can be typed in."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from langchain_rockai import ChatRockAI, RockAILLM
+from llama_index_rockai import RockAI
+from rockai_transport import Client
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = ["index.md", *(f"how-to/{path.name}" for path in sorted((DOCS / "how-to").glob("*.md")))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+pytest_plugins = ["pytester"]
+
+
+class Block(NamedTuple):
+    line: int
+    code: str
+    output: str | None
+    """What the page says it prints, where it says anything."""
+
+
+def blocks(page: str) -> list[Block]:
+    text = (DOCS / page).read_text("utf-8")
+    found = list(FENCE.finditer(text))
+    pairs = zip(found, [*found[1:], None], strict=False)
+    return [
+        Block(
+            text[: one.start()].count("\n") + 2,
+            one[2],
+            after[2] if after is not None and after[1] == "text" else None,
+        )
+        for one, after in pairs
+        if one[1] == "python"
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_runs(page, rockai_sandbox, tmp_path, monkeypatch):
+    """The blocks of a page run in turn, in an empty folder; a `text` block behind one is its exact output."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for block in blocks(page):
+        printed = io.StringIO()
+        code = compile("\n" * (block.line - 1) + block.code, str(DOCS / page), "exec")
+        with contextlib.redirect_stdout(printed):
+            exec(code, names)
+        if block.output is not None:
+            assert printed.getvalue().rstrip() == block.output.rstrip(), f"{page}, line {block.line}"
+    names.clear()
+    gc.collect()
+
+
+def test_the_test_on_the_page_of_testing_passes(pytester):
+    """The test that how-to/testing.md shows passes as a file of its own."""
+    pytester.makepyfile(blocks("how-to/testing.md")[0].code)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def rows(page: str) -> list[list[str]]:
+    """The rows of a page's only table, without its head."""
+    lines = [line for line in (DOCS / page).read_text("utf-8").splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_every_new_line_of_the_table_runs(rockai_sandbox):
+    """Each line in the last column of "coming from" runs as it stands."""
+    found = rows("how-to/coming-from.md")
+    assert len(found) >= 12
+    weather = {"title": "get_weather", "description": "Get the weather.", "type": "object", "properties": {}}
+    with Client() as client:
+        names = {
+            "client": client,
+            "MODEL": "meta/meta-llama-3-70b-instruct",
+            "messages": [{"role": "user", "content": "How is the weather in Paris?"}],
+            "tools": [weather],
+            "ChatRockAI": ChatRockAI,
+            "RockAILLM": RockAILLM,
+            "RockAI": RockAI,
+        }
+        names["VERSION"] = client.predictions.create(model="sandbox/echo", input={}).version
+        for _, old, new in found:
+            assert re.fullmatch(r"`[^`]+`", old)
+            names["input"] = {"prompt": "Hello"}
+            names["prediction"] = client.predictions.create(model="sandbox/echo", input=names["input"])
+            exec(new.strip("`"), names)
+    assert all(one.status != "failed" for one in rockai_sandbox.predictions)
+
+
+def test_links_lead_somewhere():
+    """Every relative link of a page names a file of the documentation, or of the repository."""
+    for path in DOCS.rglob("*.md"):
+        text = FENCE.sub("", path.read_text("utf-8"))
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -1,0 +1,136 @@
+"""The examples, run as a newcomer would run them, on the sandbox."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+from rockai_sandbox import Sandbox
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+# A chat engine's memory is an SQLite database that LlamaIndex never closes (core/storage/chat_store/sql.py).
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:<aiosqlite.core.Connection.*before being closed:ResourceWarning"
+)
+
+# File → what it prints on the sandbox, in this order.
+PRINTS = {
+    "cold_start.py": ["status: succeeded", "good morning"],
+    "durable_video_agent.py": ["Beginning.", "animate_image: succeeded, 100%", "2 started"],
+    "rag_llama_index.py": [
+        "1787",
+        "[porcelain.md]",
+        "[mending.md]",
+        "31 metres",
+        "[lighthouse.md]",
+        "Marta Lind",
+    ],
+    "several_turns.py": [
+        "Your name is Ada.",
+        "You said Turin.",
+        "[INST] Be brief.",
+        "</s> [INST] Where do I live?",
+    ],
+    "streaming_callbacks.py": [
+        "Steamed hams,\na poem",
+        "pieces, 11 lines",
+        "Sea,\na poem",
+        "pieces, 11 lines",
+    ],
+    "structured_output.py": [
+        "Order(dish='steamed hams', quantity=3, takeaway=True)",
+        "'parsing_error': None",
+    ],
+    "tool_calling.py": ["get_weather({'city': 'Paris'})", "answer: ", "sunny in Paris", "{'city': 'Turin'}"],
+    "video_agent.py": ["agent → generate_image", "agent → animate_image", "succeeded, 100%", "2 started"],
+}
+ELSEWHERE = {"ray_batch.py"}  # test_ray_batch.py
+
+
+def run(name: str) -> None:
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory, and a service that makes a video in half a second."""
+    monkeypatch.chdir(tmp_path)
+    with Sandbox(video_seconds=0.5) as sandbox:
+        for name, value in sandbox.environ().items():
+            monkeypatch.setenv(name, value)
+        yield tmp_path
+    gc.collect()  # what was left open is found here, not in another test
+
+
+def test_every_example_is_here():
+    """No example is left out of the tests, nor of the table in examples/README.md."""
+    files = {path.name for path in EXAMPLES.glob("*.py")}
+    assert files == PRINTS.keys() | ELSEWHERE
+    table = (EXAMPLES / "README.md").read_text("utf-8")
+    assert set(re.findall(r"^\| \[(\w+\.py)\]", table, re.MULTILINE)) == files
+
+
+@pytest.mark.parametrize("name", sorted(PRINTS.keys() | ELSEWHERE))
+def test_an_example_is_short(name):
+    """An example has one idea: its first line says it, and it has fewer than 80 lines."""
+    text = (EXAMPLES / name).read_text("utf-8")
+    assert len(text.splitlines()) < 80
+    assert re.match(r'"""[A-Z].{20,}[.\w]"?"?"?\n', text)
+
+
+@pytest.mark.parametrize("name", sorted(PRINTS))
+def test_an_example_runs(name, folder, capsys):
+    """Each example runs with no more than the environment set, and prints what it promises."""
+    run(name)
+    printed = capsys.readouterr().out
+    at = 0
+    for expected in PRINTS[name]:
+        assert expected in printed[at:], printed
+        at = printed.index(expected, at) + len(expected)
+
+
+def test_a_video_agent_leaves_a_video(folder):
+    """The agent's video is a file that can be played."""
+    run("video_agent.py")
+    [path] = (folder / "out").glob("*.mp4")
+    with av.open(str(path)) as video:
+        assert sum(1 for _ in video.decode(video=0)) > 1
+
+
+def test_a_cold_model_is_waited_for_in_steps(folder, monkeypatch, capsys):
+    """While the model is starting each wait ends at its limit, and the same prediction is waited for anew."""
+    with Sandbox(cold_start=0.7) as sandbox:
+        for name, value in sandbox.environ().items():
+            monkeypatch.setenv(name, value)
+        runpy.run_path(str(EXAMPLES / "cold_start.py"))["main"](seconds=0.3)
+        assert len(sandbox.predictions) == 1
+    printed = capsys.readouterr().out
+    assert "after 0.3 s it is not done" in printed
+    assert printed.endswith("good morning\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_a_durable_agent_that_was_killed_goes_on(tmp_path):
+    """Killed while its video is being made and started again, the agent ends with that same video."""
+    command = [sys.executable, str(EXAMPLES / "durable_video_agent.py")]
+    with Sandbox(video_seconds=1.5) as sandbox:
+        options = {"cwd": tmp_path, "env": {**os.environ, **sandbox.environ()}, "text": True}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
+            assert any("animate_image: processing" in line for line in first.stdout)
+            first.kill()
+        second = subprocess.run(command, capture_output=True, check=True, timeout=60, **options)
+        third = subprocess.run(command, capture_output=True, check=True, timeout=60, **options)
+        videos = [one for one in sandbox.predictions if "image" in one.input]
+    assert second.stdout.startswith("Going on.\n")
+    assert third.stdout.startswith("This was done already:\n")
+    assert "2 started" in third.stdout
+    assert [video.status for video in videos] == ["succeeded"]
+    assert len(list((tmp_path / "out").glob("*.mp4"))) == 1

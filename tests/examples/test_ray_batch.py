@@ -1,0 +1,113 @@
+"""examples/ray_batch.py on a local Ray of two workers, one of which is killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rockai_sandbox import Sandbox
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ray_batch.py"
+MODEL = "meta/meta-llama-3-70b-instruct"
+PROMPTS, SIZE, AT_ONCE, ANSWERED_BEFORE = 40, 10, 8, 12
+MAIN = (
+    "import ray, runpy, sys; from pathlib import Path\n"
+    "ray.init(num_cpus=3, include_dashboard=False)\n"
+    "main = runpy.run_path(sys.argv[1])['main']\n"
+    f"main(Path('prompts.txt'), Path('answers'), actors=2, per_second=40.0, size={SIZE})\n"
+)
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "rockai-integrations[ray]"'
+    ),
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc"),
+    pytest.mark.timeout(300),
+]
+
+
+def ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found
+
+
+def workers(driver: int) -> list[int]:
+    """The processes of the actor pool that a driver has started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            title, above = (entry / "cmdline").read_bytes(), ancestors(int(entry.name))
+        except (OSError, ValueError):  # it has ended meanwhile
+            continue
+        if title.startswith(b"ray::MapWorker") and driver in above:
+            found.append(int(entry.name))
+    return found
+
+
+def batch(folder: Path, sandbox: Sandbox) -> subprocess.Popen[str]:
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
+    environ = {**os.environ, **sandbox.environ(), **quiet, "HOME": str(folder)}
+    command = [sys.executable, "-c", MAIN, str(EXAMPLE)]
+    return subprocess.Popen(
+        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def answers(folder: Path) -> list[dict[str, str]]:
+    files = sorted((folder / "answers").glob("*.jsonl"))
+    return [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_killed_worker_and_a_second_start_lose_nothing(tmp_path):
+    """After a kill all prompts are answered once; a second start asks only for what the files lack."""
+    prompts = [f"Say: number {number}" for number in range(PROMPTS)]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
+    both_at_work, go_on = threading.Event(), threading.Event()
+    asked: list[str] = []
+    held: list[str] = []
+    with Sandbox() as sandbox:
+
+        @sandbox.model(MODEL)
+        def repeat(given):
+            asked.append(given["prompt"])
+            if len(asked) > ANSWERED_BEFORE:
+                held.append(given["prompt"])
+                if len(held) > AT_ONCE:  # more than one actor can have under way
+                    both_at_work.set()
+                go_on.wait(150)
+            return given["prompt"].partition(": ")[2]
+
+        driver = batch(tmp_path, sandbox)
+        try:
+            assert both_at_work.wait(140)
+            victim = workers(driver.pid)[0]
+            os.kill(victim, signal.SIGKILL)
+            go_on.set()
+            printed, _ = driver.communicate(timeout=150)
+        finally:
+            go_on.set()
+            driver.kill()
+        assert driver.returncode == 0, printed
+        assert sorted(line["prompt"] for line in answers(tmp_path)) == sorted(prompts)
+        assert all(line["answer"] == line["prompt"].partition(": ")[2] for line in answers(tmp_path))
+        again = len(asked) - len(set(asked))
+        assert 0 < again <= AT_ONCE  # what was under way in the victim, and nothing else
+
+        first = min((tmp_path / "answers").glob("*.jsonl"))
+        first.write_text(first.read_text("utf-8")[:-5], encoding="utf-8")  # as if it had died within a line
+        asked.clear()
+        printed, _ = batch(tmp_path, sandbox).communicate(timeout=150)
+    assert len(asked) == 1
+    assert f"asked for 1 of {PROMPTS}" in printed
+    assert len(answers(tmp_path)) == PROMPTS
