@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion", "joined"]
 
+_ADDRESS = r"https?://[^\s/]+/\S+"
+
 
 class Completion:
     """One completion, from its request to its last chunk: an `Answer` (see `.runs`).
@@ -34,7 +37,8 @@ class Completion:
         self._model = request.model
         self._parts: list[ReplyPart] = []
         self._chunks: list[GenerationChunk] = []
-        self._behind_address = False
+        self._pieces = 0
+        self._addresses = 0
 
     @property
     def request(self) -> ModelRequest | None:
@@ -48,9 +52,11 @@ class Completion:
 
     def feed(self, piece: str) -> list[GenerationChunk]:
         """Take the next piece of the output, and give the chunks that may be handed on."""
-        is_address = piece.startswith(("https://", "http://")) and " " not in piece
-        line_break = "\n" if is_address and self._behind_address else ""
-        self._behind_address = is_address
+        is_address = re.fullmatch(_ADDRESS, piece) is not None
+        # Only where nothing but whole addresses has come: text comes out exactly as the model said it.
+        line_break = "\n" if is_address and 0 < self._pieces == self._addresses else ""
+        self._pieces += 1
+        self._addresses += is_address
         return self._handed_on(self._exchange.feed(line_break + piece))
 
     def end(self, prediction: Prediction | None) -> list[GenerationChunk]:

@@ -81,7 +81,6 @@ class Exchange:
         timed_out: whether the failure is a time limit.
         first_byte: seconds until the body's first byte.
         seconds: seconds until its end.
-        reads: in how many reads the body came.
         redactor: makes `shown`.
     """
 
@@ -92,7 +91,6 @@ class Exchange:
     timed_out: bool = False
     first_byte: float = 0.0
     seconds: float = 0.0
-    reads: int = 0
     redactor: Redactor | None = field(default=None, repr=False)
 
     @property
@@ -276,7 +274,6 @@ class _Recorder:
             timed_out=failure is not None and failure.timed_out,
             first_byte=self._first_byte,
             seconds=self._ended - self._started,
-            reads=self._reads,
             redactor=redactor,
         )
 
