@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ for _name in _leaky_names():
 def clean_environment(monkeypatch):
     for name in _leaky_names():
         monkeypatch.delenv(name)
+
+
+# What a shell starts in the background is born deaf to Ctrl-C, which tests send; their children would be too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
