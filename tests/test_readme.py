@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.zh-CN.md")
 
@@ -32,6 +34,14 @@ def test_every_block_of_python_runs(name, rockai_sandbox, tmp_path, monkeypatch,
         exec(compile(block, f"{name}, block {number}", "exec"), {"__name__": "readme"})  # noqa: S102
     assert "steamed hams" in capsys.readouterr().out.lower()
     assert list((tmp_path / "out").glob("*.png"))
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_test_of_an_app_passes(name, pytester):
+    """The test that a README shows passes as a file of its own, in a folder that knows nothing of us."""
+    [code] = [block for block in blocks(name, "python") if "def test_" in block]
+    pytester.makepyfile(code)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_the_two_readmes_say_the_same():
