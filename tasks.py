@@ -263,7 +263,7 @@ def docs() -> None:
     """Build the documentation in site/; a warning is an error."""
     env()
     os.environ["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement of the theme's
-    must(module("mkdocs", "build", "--strict", "--quiet"), "building the documentation")
+    must(module("mkdocs", "build", "--strict"), "building the documentation")  # --quiet would hide warnings
     say("The documentation is in site/index.html.")
 
 

@@ -1,25 +1,60 @@
-"""griffe: what docstrings write for LangChain's own documentation, in the site's markdown."""
+"""griffe: what docstrings write for readers of the source and of LangChain's own documentation, as markdown.
+
+Names in single backticks that have an entry in the reference become links to it; mkdocs fails on one that
+leads nowhere.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import griffe
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _ROLE = re.compile(r":(?:class|meth|func|mod|attr|data):`~?([^`]+)`")
 _BLOCK = re.compile(r"^( *)\.\. code-block:: (\w+)\n\n((?:\1 +.*\n|[ ]*\n)+)", re.MULTILINE)
+_EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
+_NAME = re.compile(r"(?<!`)`([A-Za-z_]\w*(?:\.\w+)?)`(?!`)")
+_ENTRY = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
 
 
-def to_markdown(text: str) -> str:
-    """Turn code blocks and roles of reStructuredText into fences and code."""
+@cache
+def entries(package: str) -> dict[str, str]:
+    """The names of the reference's entries, and where they lead; of two of one name, the package's own."""
+    pages = (Path(__file__).parent / "reference").glob("*.md")
+    found = [entry for page in pages for entry in _ENTRY.findall(page.read_text(encoding="utf-8"))]
+    found.sort(key=lambda entry: (entry.startswith(package), entry.startswith("rockai_transport")))
+    return {entry.rpartition(".")[2]: entry for entry in found}
+
+
+def to_markdown(text: str, targets: Mapping[str, str], siblings: Mapping[str, str]) -> str:
+    """Turn blocks, roles and names into fences, code and links; an example becomes one that is highlighted.
+
+    Args:
+        text: A docstring.
+        targets: The entries of the reference, as `entries` gives them.
+        siblings: The members of its class, and where they lead.
+    """
 
     def fence(found: re.Match[str]) -> str:
         margin, language, code = found[1], found[2], found[3].strip("\n")
         shown = "\n".join(line.removeprefix("    ") for line in code.splitlines())
         return f"{margin}```{language}\n{shown}\n{margin}```\n\n"
 
-    return _ROLE.sub(r"`\1`", _BLOCK.sub(fence, text + "\n")).rstrip("\n")
+    def link(found: re.Match[str]) -> str:
+        first, dot, rest = found[1].partition(".")
+        if not dot and first in siblings:
+            return f"[`{first}`][{siblings[first]}]"
+        return f"[`{found[1]}`][{targets[first]}{dot}{rest}]" if first in targets else found[0]
+
+    text = _EXAMPLE.sub(r"\1Examples:", _ROLE.sub(r"`\1`", text))
+    return _BLOCK.sub(fence, _NAME.sub(link, text) + "\n").rstrip("\n")
 
 
 class Markdown(griffe.Extension):
@@ -27,5 +62,44 @@ class Markdown(griffe.Extension):
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Called by griffe for each module, class, function and attribute that it has read."""
-        if obj.docstring is not None:
-            obj.docstring.value = to_markdown(obj.docstring.value)
+        if obj.docstring is None:
+            return
+        targets = entries(obj.package.name)
+        owner = obj if obj.is_class or obj.parent is None else obj.parent
+        entry = targets.get(owner.name) if owner.is_class else None
+        members = [name for name in owner.members if not name.startswith("_")] if entry else []
+        siblings = {name: f"{entry}.{name}" for name in members}
+        obj.docstring.value = to_markdown(obj.docstring.value, targets, siblings)
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Give a pydantic class whose docstring tells of arguments the constructor that pydantic makes."""
+        has_args = cls.docstring is not None and "\nArgs:\n" in inspect.cleandoc(cls.docstring.value)
+        if not has_args or "__init__" in cls.members or "dataclass" in cls.labels:
+            return
+        fields = [
+            griffe.Parameter(
+                name,
+                annotation=_bare(field.annotation),
+                kind=griffe.ParameterKind.keyword_only,
+                default=_default(field.value),
+            )
+            for name, field in cls.members.items()
+            if field.is_attribute and field.annotation and not name.startswith("_")
+            if "property" not in field.labels
+        ]
+        itself = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
+        cls.set_member("__init__", griffe.Function("__init__", parameters=griffe.Parameters(itself, *fields)))
+
+
+def _bare(annotation: Any) -> Any:
+    """A field's type, without what ``Annotated[…]`` adds for pydantic."""
+    is_annotated = isinstance(annotation, griffe.ExprSubscript) and annotation.canonical_name == "Annotated"
+    return annotation.slice.elements[0] if is_annotated else annotation
+
+
+def _default(value: Any) -> Any:
+    """A field's default, also where it stands in ``Field(…)``."""
+    if not isinstance(value, griffe.ExprCall):
+        return value
+    given = {word.name: word.value for word in value.arguments if isinstance(word, griffe.ExprKeyword)}
+    return given.get("default", f"{given['default_factory']}()" if "default_factory" in given else None)

@@ -1,6 +1,12 @@
 """RockAI for LangChain: `ChatRockAI`, `RockAILLM`, and the tools of `RockAIToolkit`.
 
 Names are imported when they are first asked for, so that a program waits only for what it uses.
+
+Example:
+    >>> from langchain_rockai import ChatRockAI
+    >>> llm = ChatRockAI(model="mistralai/mistral-7b-instruct-v0.1")
+    >>> llm.invoke("Say: good morning").text
+    'good morning'
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 from langchain_core.load.serializable import Serializable
@@ -24,11 +23,9 @@ from rockai_transport.lazy_clients import LazyClients
 from rockai_transport.prompting.dialects import Dialect  # noqa: TC001 - likewise
 from rockai_transport.prompting.nearest import unknown_name
 from rockai_transport.prompting.request import ModelRequest, ModelSettings
+from rockai_transport.prompting.stop import stop_sequences
 from rockai_transport.prompting.templates import ChatTemplate  # noqa: TC001 - likewise
 from rockai_transport.prompting.tokens import approximate_token_count
-from rockai_transport.service import Service
-from rockai_transport.wire.calls import create_call, run_call
-from rockai_transport.wire.inputs import check_input, encode_input
 from rockai_transport.wire.references import ModelReference
 
 if TYPE_CHECKING:
@@ -37,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["RockAIModel"]
 
 USER_AGENT: Final = f"langchain-rockai/{__version__} rockai-integrations/{__version__}"
-
-_READ_LATER: Final = "read-at-the-first-call"
 
 _COMMON_PARAMETERS: Final = ("temperature", "top_p", "top_k", "max_tokens")
 # Per-call keywords that are settings, not parameters of the model. The last two are core's own: `stream` lets
@@ -131,8 +126,7 @@ class RockAIModel(Serializable):
             ModelReference.parse(self.model)
             self._model_settings(None, {}).resolved()
             if self.client is None and self.async_client is None:
-                token = _READ_LATER if self.api_token is None else self.api_token
-                Client(**{**self._client_settings(), "api_token": token})  # makes no connection
+                self._clients.unconnected(self._client_settings())
         return self
 
     @model_validator(mode="after")
@@ -153,14 +147,27 @@ class RockAIModel(Serializable):
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Where a trace or a saved copy names the secret instead of holding it."""
+        """Where a trace or a saved copy names the secret instead of holding it.
+
+        Example:
+            >>> llm.lc_secrets
+            {'api_token': 'ROCKAI_API_TOKEN'}
+        """
         return {"api_token": "ROCKAI_API_TOKEN"}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Traces and cache keys show the settings then.
+        """Whether LangChain may dump a model. It may: traces and cache keys show the settings then.
 
         To load: ``load(dumped, allowed_objects=[ChatRockAI], valid_namespaces=["langchain_rockai"])``.
+
+        Returns:
+            True.
+
+        Example:
+            >>> from langchain_core.load import dumpd
+            >>> llm.is_lc_serializable(), dumpd(llm)["kwargs"]["model"]
+            (True, 'meta/meta-llama-3-70b-instruct')
         """
         return True
 
@@ -175,6 +182,10 @@ class RockAIModel(Serializable):
 
         Returns:
             The estimate; a third off either way is usual.
+
+        Example:
+            >>> llm.get_num_tokens("How many tokens is this?")
+            6
         """
         exact = getattr(self, "custom_get_token_ids", None)
         return len(exact(text)) if exact is not None else approximate_token_count(text)
@@ -219,13 +230,12 @@ class RockAIModel(Serializable):
         parameters = {name: getattr(self, name) for name in _COMMON_PARAMETERS}
         settings = _CALL_SETTINGS | self._own_call_settings
         parameters.update({name: value for name, value in kwargs.items() if name not in settings})
-        chosen_stop = self.stop if stop is None else stop
         return ModelSettings(
             model=model,
             dialect=kwargs.get("dialect", None if other else self.dialect),
             chat_template=kwargs.get("chat_template", None if other else self._chat_template()),
             parameters=parameters,
-            stop=tuple(_sequence(chosen_stop) or ()),
+            stop=stop_sequences(self.stop if stop is None else stop),
             extra={**self.model_kwargs, **(kwargs.get("model_kwargs") or {})},
         )
 
@@ -238,12 +248,6 @@ class RockAIModel(Serializable):
             yield dialect
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
-        """The body that `Client.run` sends for a request."""
-        service, reference = Service(), ModelReference.parse(request.model)
-        model_input = encode_input(check_input(request.input))
-        if self.route == "predictions" or reference.name is None:
-            call = create_call(service, reference, model_input, {})
-        else:
-            call = run_call(service, reference, model_input, stream=False)
-        body: dict[str, Any] = json.loads(call.body or b"{}")
-        return body
+        """The body that is sent for a request."""
+        client = self.client or self.async_client or self._clients.unconnected(self._client_settings())
+        return client.preview(request.model, request.input)

@@ -166,6 +166,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):
 
         Raises:
             ConfigurationError: The model cannot be sent this.
+
+        Example:
+            >>> llm.preview("Say: hello", max_tokens=50)
+            {'model': 'meta/meta-llama-3-70b-instruct', 'input': {'prompt': 'Say: hello', 'max_tokens': 50}}
         """
         with translated():
             return self._body(self._call(self._convert_input(input).to_messages(), stop, kwargs).request())
@@ -192,6 +196,14 @@ class ChatRockAI(RockAIModel, BaseChatModel):
 
         Raises:
             ConfigurationError: ``tool_choice`` fits none of the tools.
+
+        Example:
+            >>> def get_weather(city: str) -> str:
+            ...     "Get the weather in a city."
+            ...     return f"It is sunny in {city}."
+            >>> [call] = llm.bind_tools([get_weather]).invoke("How is the weather in Paris?").tool_calls
+            >>> call["name"], call["args"]
+            ('get_weather', {'city': 'Paris'})
         """
         options: dict[str, Any] = {"tools": [convert_to_openai_tool(tool) for tool in tools]}
         if tool_choice is not None:
@@ -233,6 +245,15 @@ class ChatRockAI(RockAIModel, BaseChatModel):
 
         Raises:
             ConfigurationError: There is no such method, or it needs a schema.
+
+        Example:
+            >>> from pydantic import BaseModel, Field
+            >>> class Order(BaseModel):
+            ...     "An order in a restaurant."
+            ...     dish: str = Field(description="what is ordered")
+            ...     quantity: int = Field(description="how many")
+            >>> llm.with_structured_output(Order).invoke("An order for 3 'steamed hams'.")
+            Order(dish='steamed hams', quantity=3)
         """
         with translated():
             output = StructuredOutput.of(schema, method)

@@ -61,7 +61,7 @@ class Completion:
 
     def end(self, prediction: Prediction | None) -> list[GenerationChunk]:
         """End the run, and give the chunks that were held, then an empty one with the metadata."""
-        chunks = self._handed_on(self._exchange.end())
+        chunks = self._handed_on(self._exchange.end(prediction))
         return [*chunks, GenerationChunk(text="", generation_info=self._info(prediction))]
 
     def take(self, prediction: Prediction) -> None:

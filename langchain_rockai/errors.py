@@ -37,13 +37,28 @@ __all__ = ["RETRYABLE", "RetryableModelError", "both", "translated"]
 
 
 class RetryableModelError(ModelError):
-    """A transient failure after which nothing can have started: another try cannot pay twice."""
+    """A transient failure after which nothing can have started: another try cannot pay twice.
+
+    Raised by `ChatRockAI` and `RockAILLM`. It is the transport's error too, with all that one tells.
+
+    Example:
+        >>> try:
+        ...     llm.invoke("Say: hello")
+        ... except RetryableModelError as error:
+        ...     print(type(error).__name__, error.may_have_started, error.retry_after)
+        RetryableRateLimitError False 90.0
+    """
 
     is_retryable = True
 
 
 RETRYABLE: tuple[type[RetryableModelError], ...] = (RetryableModelError,)
-"""For ``with_retry(retry_if_exception_type=RETRYABLE)``."""
+"""For ``with_retry``: what may be tried again, since it cannot pay twice.
+
+Example:
+    >>> llm.with_retry(retry_if_exception_type=RETRYABLE, stop_after_attempt=5).invoke("Say: hello").text
+    'hello'
+"""
 
 # What every failure of a kind is in core's words, whether or not something may have started.
 _CORE: dict[type[transport.RockAIError], type[ModelError]] = {

@@ -114,6 +114,10 @@ class RockAILLM(RockAIModel, BaseLLM):
 
         Raises:
             ConfigurationError: The model cannot be sent this.
+
+        Example:
+            >>> llm.preview("Say: hello", max_tokens=50)
+            {'model': 'meta/meta-llama-3-70b-instruct', 'input': {'prompt': 'Say: hello', 'max_tokens': 50}}
         """
         with translated():
             return self._body(self._request(self._convert_input(input).to_string(), stop, kwargs))
@@ -126,7 +130,24 @@ class RockAILLM(RockAIModel, BaseLLM):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """Run several prompts at once, each a call of its own."""
+        """Run several prompts at once, each a call of its own.
+
+        Args:
+            inputs: The prompts, each as for `invoke`.
+            config: For all of them, or one for each; ``max_concurrency`` in it bounds how many run at once.
+            return_exceptions: Return a failure in its prompt's place instead of raising it.
+            kwargs: As for `invoke`, for every prompt.
+
+        Returns:
+            The texts, in the order of the prompts.
+
+        Raises:
+            RockAIError: A prompt failed, and ``return_exceptions`` is not set; the others' texts are lost.
+
+        Example:
+            >>> llm.batch(["Say: one", "Say: two"])
+            ['one', 'two']
+        """
         # `BaseLLM.batch` gives every input the first failure, and loses what the others paid for
         # (langchain_core/language_models/llms.py); a Runnable's does not.
         return Runnable.batch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
@@ -139,7 +160,12 @@ class RockAILLM(RockAIModel, BaseLLM):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """As `batch`."""
+        """As `batch`, with ``await``.
+
+        Example:
+            >>> await llm.abatch(["What is 2 + 3?", "Say: hello"])
+            ['2 + 3 = 5', 'hello']
+        """
         return await Runnable.abatch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     def _generate(

@@ -99,7 +99,7 @@ class ChatAnswer:
         """End a run, and give the chunks that were held; after the last run, one with the metadata too."""
         self._predictions.append(prediction)
         try:
-            chunks = self._chunks(self._exchange.end())
+            chunks = self._chunks(self._exchange.end(prediction))
         except InvalidResponseError as error:
             # What `include_raw` gives as `raw`; an error without it is not about the model's answer.
             vars(error)["answer"] = self._refused(str(error.body))

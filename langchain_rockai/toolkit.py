@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 from langchain_rockai.tools import RockAITool, Scope
 from rockai_transport import AsyncClient, Client, HostedModel
 from rockai_transport.jobs.bookkeeping import Bookkeeping
-from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
+from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset, check_scope
 
 __all__ = ["RockAIToolkit"]
 
@@ -39,7 +39,8 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
         models: What the agent may run, and nothing else.
         api_token: As in `Client`.
         base_url: As in `Client`.
-        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files.
+        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files. 120 by
+            default; None: no total.
         max_retries: As in `Client`. A start is never sent twice.
         default_headers: As in `Client`.
         client: A `Client` of your own, in place of the settings before; they then hold for async too.
@@ -64,7 +65,15 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
         ImportError: ``jsonschema`` is not installed.
 
     Example:
-        ``create_agent(model, RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out").get_tools())``
+        >>> from langchain.agents import create_agent
+        >>> toolkit = RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out")
+        >>> agent = create_agent(ChatRockAI(model="meta/meta-llama-3-70b-instruct"), toolkit.get_tools())
+        >>> task = "Generate an image with the prompt 'a porcelain statue'."
+        >>> answer = await agent.ainvoke({"messages": [("user", task)]})
+        >>> print(toolkit.receipt())
+        generate_image       succeeded   ... s  out/...png
+        1 started, ... s of prediction
+        >>> await toolkit.aclose()
     """
 
     _toolset: Toolset = PrivateAttr()
@@ -92,6 +101,7 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
         rich_content: bool = False,
     ) -> None:
         super().__init__()
+        check_scope(scope)
         self._toolset = Toolset(
             models,
             api_token=api_token,
@@ -122,5 +132,15 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
         ]
 
     def get_tools(self) -> list[BaseTool]:
-        """One tool for each model, named after it, and the five of the lifecycle."""
+        """One tool for each model, named after it, and the five of the lifecycle.
+
+        Returns:
+            The tools, for `create_agent`, `bind_tools`, or calls of your own.
+
+        Example:
+            >>> draw, animate, *lifecycle = toolkit.get_tools()
+            >>> print(draw.invoke({"prompt": "a lighthouse"}))
+            Prediction ... (generate_image) succeeded after ... s.
+            Output: http...png
+        """
         return list(self._tools)

@@ -1,11 +1,10 @@
 """RockAI for LlamaIndex: an LLM for chat, completion, agents and structured output, and tools for agents.
 
-```python
-from llama_index_rockai import RockAI
-
-llm = RockAI(model="mistralai/mistral-7b-instruct-v0.1")
-print(llm.complete("Hello"))
-```
+Example:
+    >>> from llama_index_rockai import RockAI
+    >>> llm = RockAI(model="mistralai/mistral-7b-instruct-v0.1")
+    >>> print(llm.complete("Say: good morning"))
+    good morning
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ from rockai_transport import __version__
 from rockai_transport.prompting.dialects import Dialect
 
 if TYPE_CHECKING:
-    from llama_index_rockai.tools import ApprovalRequiredEvent, PredictionProgressEvent, RockAIToolSpec
+    from llama_index_rockai.tool_spec import RockAIToolSpec
+    from llama_index_rockai.tools import ApprovalRequiredEvent, PredictionProgressEvent
     from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
 
 __all__ = [
@@ -49,7 +49,7 @@ _LATER = {
     "GENERATE_IMAGE": "rockai_transport",
     "HostedModel": "rockai_transport",
     "PredictionProgressEvent": "llama_index_rockai.tools",
-    "RockAIToolSpec": "llama_index_rockai.tools",
+    "RockAIToolSpec": "llama_index_rockai.tool_spec",
 }
 
 

@@ -13,6 +13,7 @@ from llama_index_rockai.structured import complain_of, response_format
 from llama_index_rockai.tool_calls import tool_spec
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request import ChatCall, ModelSettings, completion_request
+from rockai_transport.prompting.stop import stop_sequences
 from rockai_transport.prompting.tool_choice import set_up_tools
 
 if TYPE_CHECKING:
@@ -75,13 +76,12 @@ def model_settings(llm: RockAI, options: Mapping[str, Any] | None = None) -> Mod
     """
     rest = dict(options or {})
     given = {name: rest.pop(name, getattr(llm, name)) for name in sorted(_PER_CALL)}
-    stop = given["stop"] or ()
     return ModelSettings(
         model=given["model"],
         dialect=given["dialect"],
         chat_template=given["chat_template"],
         parameters={**{name: given[name] for name in _SAMPLING}, **rest},
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        stop=stop_sequences(given["stop"]),
         extra={**llm.additional_kwargs, **given["additional_kwargs"]},
         extra_name="additional_kwargs",
     )

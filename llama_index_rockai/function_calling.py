@@ -84,6 +84,14 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
 
         Raises:
             ValueError: There is none, and that is an error.
+
+        Example:
+            >>> from llama_index.core.tools import FunctionTool
+            >>> def add(a: int, b: int) -> int:
+            ...     return a + b
+            >>> response = llm.chat_with_tools([FunctionTool.from_defaults(add)], "Add 19 and 23.")
+            >>> [(call.tool_name, call.tool_kwargs) for call in llm.get_tool_calls_from_response(response)]
+            [('add', {'a': 19, 'b': 23})]
         """
         calls = selections_of(response.message)
         if error_on_no_tool_call and not calls:
@@ -123,6 +131,13 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         Raises:
             ValueError: There was no call, or a tool failed, and that is an error.
             RockAIError: The model could not be run, or did not make a call that was required.
+
+        Example:
+            >>> from llama_index.core.tools import FunctionTool
+            >>> def add(a: int, b: int) -> int:
+            ...     return a + b
+            >>> llm.predict_and_call([FunctionTool.from_defaults(add)], "Add 19 and 23.").response
+            '42'
         """
         response = self.chat_with_tools(
             tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
@@ -142,7 +157,16 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         error_on_tool_error: bool = False,  # noqa: FBT001, FBT002
         **kwargs: Any,
     ) -> AgentChatResponse:
-        """As `predict_and_call`, with ``await``; several tools run at once."""
+        """As `predict_and_call`, with ``await``; several tools run at once.
+
+        Example:
+            >>> from llama_index.core.tools import FunctionTool
+            >>> async def double(number: int) -> int:
+            ...     return 2 * number
+            >>> tools = [FunctionTool.from_defaults(async_fn=double)]
+            >>> print(await llm.apredict_and_call(tools, "Double the number 21."))
+            42
+        """
         response = await self.achat_with_tools(
             tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
         )
@@ -172,6 +196,16 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
 
         Raises:
             InvalidResponseError: The model was asked twice, and its reply does not fit the class.
+            RockAIError: As in ``chat``.
+
+        Example:
+            >>> from llama_index.core import PromptTemplate
+            >>> from pydantic import BaseModel
+            >>> class Order(BaseModel):
+            ...     dish: str
+            ...     quantity: int
+            >>> llm.structured_predict(Order, PromptTemplate("An order for {n} 'steamed hams'."), n=3)
+            Order(dish='steamed hams', quantity=3)
         """
         _announce(output_cls, prompt, prompt_args)
         result = self._program(output_cls, prompt)(llm_kwargs=llm_kwargs, **prompt_args)
@@ -184,7 +218,17 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Model:
-        """As `structured_predict`, with ``await``."""
+        """As `structured_predict`, with ``await``.
+
+        Example:
+            >>> from llama_index.core import PromptTemplate
+            >>> from pydantic import BaseModel
+            >>> class Order(BaseModel):
+            ...     dish: str
+            ...     quantity: int
+            >>> await llm.astructured_predict(Order, PromptTemplate("An order for {n} 'soups'."), n=2)
+            Order(dish='soups', quantity=2)
+        """
         _announce(output_cls, prompt, prompt_args)
         result = await self._program(output_cls, prompt).acall(llm_kwargs=llm_kwargs, **prompt_args)
         return _announced(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence  # noqa: TC003 - pydantic reads the annotations
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -30,7 +30,7 @@ from llama_index.core.bridge.pydantic import (
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 
-from llama_index_rockai.calls import ALIASES, chat_call, completion_call, model_settings
+from llama_index_rockai.calls import ALIASES, chat_call, completion_call, model_settings, refuse_settings
 from llama_index_rockai.function_calling import PromptedFunctionCallingLLM
 from llama_index_rockai.observed import observed
 from llama_index_rockai.responses import Answer
@@ -41,9 +41,7 @@ from rockai_transport.lazy_clients import LazyClients
 from rockai_transport.prompting.dialects import Dialect
 from rockai_transport.prompting.nearest import unknown_name
 from rockai_transport.prompting.templates import ChatTemplate  # noqa: TC001 - likewise
-
-if TYPE_CHECKING:
-    from rockai_transport.prompting.request import ModelRequest
+from rockai_transport.wire.references import ModelReference
 
 _TEXT = WithJsonSchema(
     {"type": "string"}
@@ -91,12 +89,8 @@ class RockAI(PromptedFunctionCallingLLM):
         ConfigurationError: An argument is unknown or cannot be right.
 
     Example:
-        >>> from rockai_sandbox import Sandbox
-        >>> with Sandbox() as sandbox:
-        ...     llm = RockAI(
-        ...         model="meta/llama-2-7b-chat", api_token=sandbox.api_token, base_url=sandbox.base_url
-        ...     )
-        ...     print(llm.complete("Say: good morning"))
+        >>> llm = RockAI(model="meta/llama-2-7b-chat", temperature=0.7, max_tokens=200, stop=["!"])
+        >>> print(llm.complete("Say: good morning!"))
         good morning
     """
 
@@ -128,7 +122,15 @@ class RockAI(PromptedFunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in serialized forms."""
+        """The name in serialized forms.
+
+        Returns:
+            The name; core's ``to_dict()`` writes it down.
+
+        Example:
+            >>> llm.to_dict()["class_name"] == RockAI.class_name()
+            True
+        """
         return "RockAI"
 
     @model_validator(mode="before")
@@ -156,7 +158,8 @@ class RockAI(PromptedFunctionCallingLLM):
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
         """Refuse at once what no call could use; a token may still come from the environment."""
-        Client(**{**self._client_settings(), "api_token": self.api_token or "to-be-read"})
+        ModelReference.parse(self.model)
+        self._clients.unconnected(self._client_settings())
         model_settings(self).resolved()
         return self
 
@@ -171,7 +174,14 @@ class RockAI(PromptedFunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What core wants to know of the model; nothing is asked over the network."""
+        """What core wants to know of the model; nothing is asked over the network.
+
+        A context window that is not known counts as 3900 tokens, with a warning.
+
+        Example:
+            >>> llm.metadata.model_name, llm.metadata.context_window
+            ('meta/meta-llama-3-70b-instruct', 8192)
+        """
         settings = model_settings(self)
         key = settings.resolved().max_tokens_key or ""
         return LLMMetadata(
@@ -200,6 +210,13 @@ class RockAI(PromptedFunctionCallingLLM):
             ConfigurationError: Nothing was sent.
             InvalidResponseError: The model was asked twice, and did not answer in the form it was told.
             RockAIError: Anything else; `may_have_started` says whether a prediction may be running.
+
+        Example:
+            >>> from llama_index.core.llms import ChatMessage
+            >>> history = [ChatMessage("My name is Ada."), ChatMessage("What is my name?")]
+            >>> response = llm.chat(history, max_tokens=50)
+            >>> response.message.content, response.raw["prediction"]["status"]
+            ('Your name is Ada.', 'succeeded')
         """
         return run(self._client(), chat_call(self, messages, kwargs)).chat()
 
@@ -217,6 +234,10 @@ class RockAI(PromptedFunctionCallingLLM):
 
         Raises:
             RockAIError: As in `chat`.
+
+        Example:
+            >>> llm.complete("What is 19 + 23?", temperature=0.1).text
+            '19 + 23 = 42'
         """
         return run(self._client(), completion_call(self, prompt, kwargs, formatted=formatted)).completion()
 
@@ -225,29 +246,66 @@ class RockAI(PromptedFunctionCallingLLM):
         """As `chat`, chunk by chunk: ``delta`` is new, ``message`` is all so far; the last chunk has ``raw``.
 
         A stream that must contain a call is silent until the call was found.
+
+        Example:
+            >>> from llama_index.core.llms import ChatMessage
+            >>> for chunk in llm.stream_chat([ChatMessage("Say: one two")]):
+            ...     print(repr(chunk.delta), repr(chunk.message.content))
+            'one' 'one'
+            ' two' 'one two'
+            '' 'one two'
         """
         return stream(self._client(), chat_call(self, messages, kwargs), Answer.chat)
 
     @observed(llm_completion_callback)
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:  # noqa: FBT001, FBT002 - core's signature
-        """As `complete`, chunk by chunk: ``delta`` is new, ``text`` is all so far; the last has ``raw``."""
+        """As `complete`, chunk by chunk: ``delta`` is new, ``text`` is all so far; the last has ``raw``.
+
+        Example:
+            >>> from contextlib import closing
+            >>> with closing(llm.stream_complete("Say: one two three")) as chunks:
+            ...     print(next(chunks).delta)  # and the stream is left
+            one
+        """
         call = completion_call(self, prompt, kwargs, formatted=formatted)
         return stream(self._client(), call, Answer.completion)
 
     @observed(llm_chat_callback)
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """As `chat`, with ``await``. Cancelling the task leaves the run."""
+        """As `chat`, with ``await``. Cancelling the task leaves the run.
+
+        Example:
+            >>> from llama_index.core.llms import ChatMessage
+            >>> print(await llm.achat([ChatMessage("Say: good morning")]))
+            assistant: good morning
+        """
         return (await arun(self._async_client(), chat_call(self, messages, kwargs))).chat()
 
     @observed(llm_completion_callback)
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: FBT001, FBT002 - core's signature
-        """As `complete`, with ``await``. Cancelling the task leaves the run."""
+        """As `complete`, with ``await``. Cancelling the task leaves the run.
+
+        Example:
+            >>> import asyncio
+            >>> questions = ["What is 1 + 1?", "What is 2 + 2?"]
+            >>> [answer.text for answer in await asyncio.gather(*map(llm.acomplete, questions))]
+            ['1 + 1 = 2', '2 + 2 = 4']
+        """
         call = completion_call(self, prompt, kwargs, formatted=formatted)
         return (await arun(self._async_client(), call)).completion()
 
     @observed(llm_chat_callback)
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """As `stream_chat`: ``async for chunk in await llm.astream_chat(messages)``."""
+        """As `stream_chat`, with ``await``, which gives an async generator.
+
+        Example:
+            >>> from llama_index.core.llms import ChatMessage
+            >>> async for chunk in await llm.astream_chat([ChatMessage("Say: one two")]):
+            ...     print(repr(chunk.delta))
+            'one'
+            ' two'
+            ''
+        """
         return AsyncChunks(self._async_client(), chat_call(self, messages, kwargs), Answer.chat)
 
     @observed(llm_completion_callback)
@@ -257,7 +315,15 @@ class RockAI(PromptedFunctionCallingLLM):
         formatted: bool = False,  # noqa: FBT001, FBT002 - core's signature
         **kwargs: Any,
     ) -> CompletionResponseAsyncGen:
-        """As `stream_complete`: ``async for chunk in await llm.astream_complete(prompt)``."""
+        """As `stream_complete`, with ``await``, which gives an async generator.
+
+        Example:
+            >>> async for chunk in await llm.astream_complete("Say: one two"):
+            ...     print(repr(chunk.text))
+            'one'
+            'one two'
+            'one two'
+        """
         call = completion_call(self, prompt, kwargs, formatted=formatted)
         return AsyncChunks(self._async_client(), call, Answer.completion)
 
@@ -273,13 +339,19 @@ class RockAI(PromptedFunctionCallingLLM):
 
         Raises:
             ConfigurationError: It could not be sent.
+
+        Example:
+            >>> llm.preview("Hello", max_tokens=200)
+            {'model': 'meta/meta-llama-3-70b-instruct', 'input': {'prompt': 'Hello', 'max_tokens': 200}}
         """
+        refuse_settings(type(self), kwargs)
         if isinstance(messages, str):
             call = completion_call(self, messages, kwargs, formatted=False)
         else:
             call = chat_call(self, messages, kwargs)
-        request: ModelRequest | None = call.exchange().request
-        return {"model": request.model, "input": request.input} if request else {}
+        request = call.exchange().running
+        client = self.client or self.async_client or self._clients.unconnected(self._client_settings())
+        return client.preview(request.model, request.input)
 
     def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         """Add nothing: the request builder adds the system prompt, to every call alike (core: llm.py:295)."""

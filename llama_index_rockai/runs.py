@@ -48,7 +48,7 @@ def run(client: Client, call: Call) -> Answer:
     while (request := exchange.request) is not None:
         prediction = client.run(request.model, request.input, timeout=call.timeout)
         answer.runs.append(prediction)
-        answer.add([*exchange.feed(prediction.text), *exchange.end()])
+        answer.add([*exchange.feed(prediction.text), *exchange.end(prediction)])
     return answer
 
 
@@ -58,7 +58,7 @@ async def arun(client: AsyncClient, call: Call) -> Answer:
     while (request := exchange.request) is not None:
         prediction = await client.run(request.model, request.input, timeout=call.timeout)
         answer.runs.append(prediction)
-        answer.add([*exchange.feed(prediction.text), *exchange.end()])
+        answer.add([*exchange.feed(prediction.text), *exchange.end(prediction)])
     return answer
 
 
@@ -89,7 +89,7 @@ def _stream(client: Client, call: Call, exchange: Exchange, shape: Shape[R]) -> 
                 if exchange.cut:
                     break
         answer.runs.append(pieces.prediction)
-        if delta := answer.add(exchange.end()):
+        if delta := answer.add(exchange.end(pieces.prediction)):
             yield shape(answer, delta)
     yield shape(answer, LAST)
 
@@ -136,7 +136,7 @@ class AsyncChunks(AsyncGenerator[R, None], Generic[R]):
         pieces, self._pieces = self._pieces, None
         await pieces.aclose()
         self._answer.runs.append(pieces.prediction)
-        return self._answer.add(exchange.end())
+        return self._answer.add(exchange.end(pieces.prediction))
 
     async def athrow(self, error: Any, /, *_: Any) -> NoReturn:
         """Leave the stream, and raise."""

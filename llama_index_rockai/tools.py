@@ -1,26 +1,22 @@
-"""`RockAIToolSpec`: the prediction lifecycle as LlamaIndex tools."""
+"""One LlamaIndex tool of a `RockAIToolSpec`: how it is called, what it knows of the run around it."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
 from llama_index.core.base.llms.types import AudioBlock, ContentBlock, ImageBlock, TextBlock, VideoBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
-from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
 from workflows.errors import WorkflowRuntimeError
 
-from rockai_transport import AsyncClient, Client, HostedModel, Prediction
-from rockai_transport.jobs.argument_classes import argument_class
-from rockai_transport.jobs.bookkeeping import Bookkeeping
+from rockai_transport import HostedModel, Prediction
 from rockai_transport.jobs.contents import media_files
 from rockai_transport.jobs.terms import Progress, Site
-from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
+from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.jobs.words import Answer
 
-__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAITool", "RockAIToolSpec"]
+__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAITool", "Scope"]
 
 logger = logging.getLogger("rockai")
 
@@ -31,7 +27,24 @@ _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
 
 
 class PredictionProgressEvent(Event):
-    """How far a prediction is; written to the stream of the agent's run."""
+    """How far a prediction is; written to the stream of the agent's run.
+
+    Attributes:
+        prediction_id: The prediction's id; None where the service gave none.
+        model: The name of the `HostedModel`; empty where it is not known.
+        status: The service's word: ``starting``, ``processing``, ``succeeded``, ``failed``, ``canceled``.
+        progress: 0 to 1; None where the model's logs do not tell.
+        elapsed: Seconds since the start.
+
+    Example:
+        >>> from llama_index.core.agent.workflow import FunctionAgent
+        >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+        >>> async for event in agent.run("Generate an image of a lighthouse.").stream_events():
+        ...     if isinstance(event, PredictionProgressEvent):
+        ...         print(f"{event.model}: {event.status}, {event.progress or 0:.0%}")
+        generate_image: starting, 0%
+        ...succeeded, 100%
+    """
 
     prediction_id: str | None
     model: str
@@ -41,7 +54,29 @@ class PredictionProgressEvent(Event):
 
 
 class ApprovalRequiredEvent(InputRequiredEvent):
-    """Asks a person before a start: answer with ``HumanResponseEvent(response="yes", key=event.key)``."""
+    """Asks a person before a start: answer with ``HumanResponseEvent(response="yes", key=event.key)``.
+
+    Any response but "y", "yes", "ok", "true", "approve" and "approved" is a no: nothing is started, and the
+    agent is told so.
+
+    Attributes:
+        prefix: The question, to be shown to the person.
+        key: What tells this question from others; the answer repeats it.
+        model: The name of the `HostedModel`.
+        input: What would be sent to it.
+
+    Example:
+        >>> from llama_index.core.agent.workflow import FunctionAgent
+        >>> from llama_index.core.workflow import Context, HumanResponseEvent
+        >>> tools = RockAIToolSpec([GENERATE_IMAGE], approval=True).to_tool_list()
+        >>> agent = FunctionAgent(tools=tools, llm=llm)
+        >>> context = Context(agent)
+        >>> async for event in agent.run("Generate an image of a lighthouse.", ctx=context).stream_events():
+        ...     if isinstance(event, ApprovalRequiredEvent):
+        ...         print(event.prefix, event.input)
+        ...         context.send_event(HumanResponseEvent(response="yes", key=event.key))
+        Start generate_image? It costs money. {'prompt': 'a lighthouse'}
+    """
 
     prefix: str
     key: str
@@ -91,6 +126,11 @@ class RockAITool(FunctionTool):
 
     def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         # Core hands a single argument over by its place: llama_index/core/tools/calling.py.
+        if len(args) > len(self._parameters):
+            names = ", ".join(self._parameters)
+            raise TypeError(
+                f"{self.metadata.name}({names}) was given {len(args)} arguments; nothing was sent."
+            )
         return {**dict(zip(self._parameters, args, strict=False)), **kwargs}
 
     def _alone(self, scope: str) -> Site:
@@ -124,112 +164,6 @@ class RockAITool(FunctionTool):
             raw_output=answer.result,
             is_error=answer.is_error,
         )
-
-
-class RockAIToolSpec(Bookkeeping, BaseToolSpec):
-    """Tools by which an agent runs hosted models: one for each model, and five for the lifecycle.
-
-    A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``raw_output``.
-    Whatever goes wrong is an answer too, with ``is_error`` set: no call raises.
-
-    Progress goes to the run's stream as `PredictionProgressEvent`. Cancelling the run (``cancel_run``, a
-    time-out, a task that awaits the handler, Ctrl-C) cancels its predictions at the service within two
-    seconds. A task that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without
-    it: there ``await handler.cancel_run()`` in a ``finally``.
-
-    A start is written to the ``Context``'s store before it is sent. That protects a Context that is saved and
-    restored, and steps that run again after ``wait_for_event``; not a crash before the Context was saved. The
-    same tool call, by the id that the model gave it and its input, gets what it had started; one of which the
-    answer was lost is told as "unknown" and is not sent again until you `aresolve` it.
-
-    Args:
-        models: What the agent may run, and nothing else.
-        api_token: As in `Client`.
-        base_url: As in `Client`.
-        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files.
-        max_retries: As in `Client`. A start is never sent twice.
-        default_headers: As in `Client`.
-        client: A `Client` of your own, in place of the settings before; they then hold for async too.
-        async_client: An `AsyncClient` of your own.
-        max_wait: Seconds that a tool waits at most, whatever the agent asks for. The prediction goes on.
-        max_running: Predictions that one conversation may have under way at once.
-        max_starts: Predictions that one conversation may start in all.
-        on_cancel: What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"`` to let
-            them run; the log and a note on the exception then say their ids.
-        save_to: A folder where finished outputs are saved, by `Client.download`'s rules; the answer names the
-            file. None: nothing is saved.
-        scope: What one conversation is, for limits and ownership: a name, or a function of the ``Context``
-            (None outside of a run). None: the Context, else these tools.
-        allowed_ids: Ids of predictions that were not started here and may yet be looked at, waited for and
-            canceled; or a function that tells.
-        store: Where starts are remembered: a mapping of strings, or another Context. None: the run's Context,
-            else this process.
-        approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
-            of a run nobody can be asked, and nothing is started.
-        rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.
-
-    Raises:
-        ConfigurationError: A setting cannot be right, or there is no token.
-        ImportError: ``jsonschema`` is not installed.
-
-    Example:
-        ``FunctionAgent(tools=RockAIToolSpec([GENERATE_IMAGE, ANIMATE_IMAGE]).to_tool_list(), llm=llm)``
-    """
-
-    def __init__(
-        self,
-        models: Iterable[HostedModel],
-        api_token: str | None = None,
-        base_url: str | None = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        max_retries: int = 2,
-        default_headers: Mapping[str, str] | None = None,
-        client: Client | None = None,
-        async_client: AsyncClient | None = None,
-        max_wait: float = 60.0,
-        max_running: int = 2,
-        max_starts: int = 10,
-        on_cancel: OnCancel = "cancel",
-        save_to: str | Path | None = None,
-        scope: Scope = None,
-        allowed_ids: Collection[str] | Callable[[str], bool] = (),
-        store: Any = None,
-        approval: bool = False,
-        rich_content: bool = False,
-    ) -> None:
-        self._toolset = Toolset(
-            models,
-            api_token=api_token,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            default_headers=default_headers,
-            client=client,
-            async_client=async_client,
-            max_wait=max_wait,
-            max_running=max_running,
-            max_starts=max_starts,
-            on_cancel=on_cancel,
-            save_to=save_to,
-            allowed_ids=allowed_ids,
-            store=store,
-        )
-        self.spec_functions = list(self._toolset.descriptions)
-        self._tools = [
-            RockAITool(
-                self._toolset,
-                ToolMetadata(text, name, argument_class(name, self._toolset.schemas[name])),
-                scope=scope,
-                approval=approval,
-                rich_content=rich_content,
-            )
-            for name, text in self._toolset.descriptions.items()
-        ]
-
-    def to_tool_list(self, *_: Any, **__: Any) -> list[FunctionTool]:
-        """One tool for each model, named after it, and the five of the lifecycle."""
-        return list(self._tools)
 
 
 class _Reporter:

@@ -1,19 +1,22 @@
 """What the service does with a request, without HTTP: find the model, check the input, lead a prediction."""
 
 import asyncio
-import threading
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rockai_sandbox.files import FileStore
+from rockai_sandbox.functions import run_model
 from rockai_sandbox.inputs import error, problems
-from rockai_sandbox.predictions import Job, Ledger, Prediction, StartedBy, new_id, now
+from rockai_sandbox.predictions import Changes, Job, Ledger, Prediction, StartedBy, new_id, now
 from rockai_sandbox.protocol import Protocol
 from rockai_sandbox.registry import Model, Registry, split
-from rockai_sandbox.runs import CanceledError, Hold, Run, run_model
+from rockai_sandbox.runs import CanceledError, Hold, Run
 from rockai_sandbox.tokens import count_tokens
+
+if TYPE_CHECKING:
+    import threading
 
 THREADS_END_WITHIN = 1.0
 """Seconds that stopping waits for models' threads. One that is stuck elsewhere is a daemon, and is left."""
@@ -41,7 +44,7 @@ class Engine:
         protocol: Protocol,
         registry: Registry,
         files: FileStore,
-        changed: threading.Condition,
+        changed: Changes,
         *,
         cold_start: float | Hold = 0.0,
         seconds_per_piece: float = 0.0,

@@ -22,6 +22,10 @@ class Fault:
     method: str | None = None
     path: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times is 1 or more, or None for always, not {self.times!r}")
+
     def concerns(self, method: str, path: str) -> bool:
         """Whether a request is one of those meant."""
         return self.method in (None, method) and (self.path is None or path.endswith(self.path))
@@ -56,3 +60,66 @@ class Faults:
                     self._faults[index] = replace(fault, times=fault.times - 1)
                 return fault
         return None
+
+
+class Gateway:
+    """What stands in front of a service, and answers in its place where a test wants it to."""
+
+    def __init__(self) -> None:
+        self._faults = Faults()
+
+    def answer_next(
+        self,
+        status: int,
+        body: str = "",
+        *,
+        headers: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        times: int | None = 1,
+        method: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        """Let the next requests be answered by something else than the service, as by a busy gateway.
+
+        Args:
+            status: the HTTP status.
+            body: the body, as it is.
+            headers: further headers.
+            content_type: the body's type.
+            times: how often; `None` for always.
+            method: only for requests of this method.
+            path: only for requests whose path ends so.
+
+        Raises:
+            ValueError: ``times`` is below 1.
+
+        Example:
+            >>> sandbox.answer_next(429, headers={"Retry-After": "0"})
+            >>> client.run(ECHO, {"prompt": "Hello"}).text  # the client tries again
+            'Hello'
+            >>> [request.status for request in sandbox.requests]
+            [429, 200]
+        """
+        answer = RawAnswer(status, body, content_type, headers or {})
+        self._faults.add(Fault(answer, times, method, path))
+
+    def drop_next(self, *, times: int | None = 1, method: str | None = None, path: str | None = None) -> None:
+        """Let the connections of the next requests be reset after the request was read, without an answer.
+
+        Args:
+            times: how often; `None` for always.
+            method: only for requests of this method.
+            path: only for requests whose path ends so.
+
+        Raises:
+            ValueError: ``times`` is below 1.
+
+        Example:
+            >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
+            >>> sandbox.drop_next(method="GET")
+            >>> client.predictions.wait(started).text  # the client looks again
+            'Hello'
+            >>> sandbox.requests[1].outcome
+            'aborted'
+        """
+        self._faults.add(Fault(None, times, method, path))

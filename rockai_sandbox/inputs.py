@@ -15,12 +15,39 @@ Problem = tuple[str, str]
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a model."""
+    """One input that a scripted model accepts; what does not fit is refused with 422, as by the service.
+
+    Attributes:
+        kind: ``"string"``, ``"integer"`` or ``"number"``. Numbers may come as text that reads as one.
+        required: whether a request without it is refused.
+        at_least: the smallest number accepted, for numbers only; `None` for no limit.
+        at_most: the largest number accepted, for numbers only; `None` for no limit.
+
+    Raises:
+        ValueError: there is no such kind, or a text has limits.
+
+    Example:
+        >>> from rockai_transport import APIStatusError
+        >>> @sandbox.model("you/painter", inputs={"steps": Input("integer", at_least=1, at_most=50)})
+        ... def paint(input):
+        ...     return f"painted in {input['steps']} steps"
+        >>> try:
+        ...     client.run("you/painter", {"steps": 99})
+        ... except APIStatusError as error:
+        ...     print(error.status_code)
+        422
+    """
 
     kind: Kind
     required: bool = False
     at_least: int | None = None
     at_most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in CHECKS:
+            raise ValueError(f"kind is one of {tuple(CHECKS)}, not {self.kind!r}")
+        if self.kind == "string" and (self.at_least, self.at_most) != (None, None):
+            raise ValueError("at_least and at_most are for numbers, not for text")
 
 
 Inputs = Mapping[str, Input]

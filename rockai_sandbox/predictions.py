@@ -31,9 +31,64 @@ def new_id() -> str:
     return f"{int(time.time()):08x}{secrets.token_hex(8)}"
 
 
+class Changes(threading.Condition):
+    """The sandbox's one condition, which counts what it was notified of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def notify_all(self) -> None:
+        """Wake all that wait; to be called with the condition held."""
+        self._count += 1
+        super().notify_all()
+
+    def wait_until(self, look: Callable[[], Any], timeout: float) -> Any:
+        """Look now and after every change, with the condition free, so that looking may change something.
+
+        Returns:
+            The first true value that looking gave; the last false one if the seconds are over.
+        """
+        give_up = time.monotonic() + timeout
+        while True:
+            seen = self._count
+            found = look()
+            left = give_up - time.monotonic()
+            if found or left <= 0:
+                return found
+            with self:
+                self.wait_for(lambda seen=seen: self._count != seen, left)  # type: ignore[misc]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the sandbox was asked to do and how it stands: a snapshot that never changes."""
+    """What the sandbox was asked to do and how it stands: a snapshot that never changes.
+
+    Attributes:
+        id: 24 hex digits.
+        model: ``owner/name``; ``sandbox/unnamed`` where a bare version was scripted.
+        version: 64 hex digits; made up from the name for a model that is scripted without one.
+        input: what the client gave the model.
+        started_by: the call that started it: ``"create"``, ``"run"`` or ``"run_sse"``.
+        status: ``"starting"``, ``"processing"``, ``"succeeded"``, ``"failed"`` or ``"canceled"``.
+        output: what the model gave; while it speaks, the list of the pieces so far; `None` before.
+        error: why it failed; empty while it did not.
+        logs: the whole log so far.
+        metrics: ``{"predict_time": seconds}`` at the end, and token counts where the sandbox reports them;
+            `None` before, and where the model never began.
+        created_at: when it was asked for: ISO 8601, UTC, without a zone.
+        started_at: when the model began, in the same form; `None` before.
+        completed_at: when it ended, in the same form; `None` before.
+        stream: whether the client said ``"stream": true``.
+        webhook: the address that the client gave, which the sandbox never calls; `None` without one.
+        webhook_events_filter: the events that the client wants there, as it gave them.
+
+    Example:
+        >>> reply = client.run(ECHO, {"prompt": "Hello"})
+        >>> asked = sandbox.predictions[-1]
+        >>> asked.model, asked.input, asked.started_by
+        ('sandbox/echo', {'prompt': 'Hello'}, 'run')
+    """
 
     id: str
     model: str
@@ -54,7 +109,16 @@ class Prediction:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether nothing will change any more: it succeeded, failed or was canceled.
+
+        Example:
+            >>> started = client.predictions.create(model=NEVER_ENDS, input={})
+            >>> sandbox.predictions[-1].is_terminal
+            False
+            >>> canceled = client.predictions.cancel(started)
+            >>> sandbox.predictions[-1].is_terminal
+            True
+        """
         return self.status in TERMINAL
 
 
@@ -67,7 +131,7 @@ class Job:
         began: when the model began, on the monotonic clock; `None` while it is cold.
     """
 
-    def __init__(self, changed: threading.Condition, prediction: Prediction) -> None:
+    def __init__(self, changed: Changes, prediction: Prediction) -> None:
         self.changed = changed
         self.pieces: list[str] = []
         self.began: float | None = None
@@ -170,7 +234,7 @@ class Watch:
 class Ledger:
     """All predictions of one sandbox, in the order they were asked for."""
 
-    def __init__(self, changed: threading.Condition, kept: int = KEPT) -> None:
+    def __init__(self, changed: Changes, kept: int = KEPT) -> None:
         self._changed = changed
         self._kept = kept
         self._jobs: OrderedDict[str, Job] = OrderedDict()

@@ -7,7 +7,7 @@ marked *assumed*.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Generation = Literal["both", "old", "new"]
 Shape = Literal["flat", "enveloped"]
@@ -51,20 +51,57 @@ def token_counts(seconds: float, input_tokens: int, output_tokens: int) -> Json:
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a stream. ``name=None`` leaves the ``event:`` line out."""
+    """One event of a stream.
+
+    Attributes:
+        name: what stands in its ``event:`` line; `None` leaves the line out.
+        data: what stands behind ``data:``.
+
+    Example:
+        >>> from rockai_transport import Client
+        >>> protocol = Protocol(output_event=None, done=Event(None, "[DONE]"))
+        >>> with Sandbox(protocol=protocol) as bent:
+        ...     with Client(bent.api_token, bent.base_url) as client:
+        ...         print(list(client.stream(ECHO, {"prompt": "Hello"})))
+        ['Hello']
+    """
 
     name: str | None
     data: str
 
     def frame(self) -> bytes:
-        """Write the event as the model server does: newlines in the data stay as they are."""
+        r"""Write the event as the model server does: newlines in the data stay as they are.
+
+        Returns:
+            The event's bytes, up to the blank line that ends it.
+
+        Example:
+            >>> Event("output", "Hello").frame()
+            b'event: output\ndata: Hello\n\n'
+        """
         name = "" if self.name is None else f"event: {self.name}\n"
         return f"{name}data: {self.data}\n\n".encode(errors="replace")
 
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """An HTTP answer given as it is: status, body, content type and further headers."""
+    """An HTTP answer given as it is.
+
+    Attributes:
+        status: the HTTP status.
+        body: the body, as it is.
+        content_type: the body's type.
+        headers: further headers.
+
+    Example:
+        >>> from rockai_transport import Client
+        >>> gone = Protocol(run_path=None, no_route=RawAnswer(410, "<h1>gone</h1>", "text/html"))
+        >>> with Sandbox(protocol=gone) as bent, Client(bent.api_token, bent.base_url) as client:
+        ...     print(client.run(ECHO, {"prompt": "Hello"}).text)
+        ...     print([(request.path, request.status) for request in bent.requests[:2]])
+        Hello
+        [('/v1/run', 410), ('/v1/predictions', 201)]
+    """
 
     status: int
     body: str = ""
@@ -77,23 +114,41 @@ class Protocol:
     """Every belief about the wire that a test may bend.
 
     Paths are below ``base_path``; a path of ``None`` is a route that the service does not have.
+
+    Example:
+        >>> from rockai_transport import Client
+        >>> protocol = Protocol(run_path=None)
+        >>> with Sandbox(protocol=protocol) as bent, Client(bent.api_token, bent.base_url) as client:
+        ...     print(client.run(ECHO, {"prompt": "Hello"}).text)  # it finds the other way
+        ...     print(bent.predictions[0].started_by)
+        Hello
+        create
     """
 
     base_path: str = "/v1"
+    """What the API's paths begin with."""
     create_path: str | None = "/predictions"
+    """POST: create a prediction."""
     get_path: str | None = "/predictions/{id}"
+    """GET: a prediction as it stands."""
     cancel_path: str | None = "/predictions/{id}/cancel"
+    """POST: cancel a prediction."""
     run_path: str | None = "/run"
+    """POST: run a model and wait for its output."""
     run_sse_path: str | None = "/run_sse"
+    """POST: run a model and stream its output."""
     stream_path: str | None = "/predictions/stream/{id}"
+    """GET: the event stream of a prediction that was created before."""
     no_route: RawAnswer = RawAnswer(404, '{"detail":"Not Found"}')
     """The answer where there is no route: FastAPI's own."""
 
     auth_header: str = "Authorization"
+    """The header that holds the token."""
     auth_scheme: str = "Bearer"
     """The word before the token; empty for a header that holds the token alone."""
 
-    create_status: int = 201  # assumed: as at the peers; the quick start shows no status
+    create_status: int = 201
+    """The HTTP status of an answer to create. *Assumed*: as at the peers; the quick start shows none."""
     prediction_json: Callable[[Json], Any] = flat
     """Makes the body of create, get and cancel from a flat prediction."""
     run_json: Callable[[Json], Any] = bare_output
@@ -106,7 +161,9 @@ class Protocol:
     """Makes ``metrics`` from the seconds taken, the input's tokens and the output's tokens."""
 
     stream_content_type: str = "text/event-stream"
+    """The content type of a stream."""
     output_event: str | None = "output"
+    """The name of events that carry a piece of output; ``None`` leaves their ``event:`` line out."""
     done: Event | None = Event("done", "{}")
     """The end of a stream; ``None`` for a service that only closes the body."""
     canceled: Event | None = None
@@ -117,7 +174,24 @@ class Protocol:
     """The name of events that carry new log text; ``None`` sends none, as recorded."""
 
     def replace(self, **changes: Any) -> "Protocol":
-        """Return a copy with some beliefs changed."""
+        """Change some beliefs.
+
+        Args:
+            **changes: fields of `Protocol`, by name.
+
+        Returns:
+            A copy with these; the protocol itself stays as it is.
+
+        Raises:
+            TypeError: a field that there is not.
+
+        Example:
+            >>> older = Protocol(stream_path=None)
+            >>> moved = older.replace(base_path="/api/v2")
+            >>> with Sandbox(protocol=moved) as bent:
+            ...     print(bent.base_url)
+            http://127.0.0.1:.../api/v2
+        """
         return replace(self, **changes)
 
 
@@ -139,3 +213,26 @@ SHAPES: Mapping[tuple[Shape, RunAnswer], Mapping[str, Any]] = {
     },
 }
 """What each JSON shape and each kind of answer to run changes."""
+
+
+def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Check an option.
+
+    Raises:
+        ValueError: it is none of its choices.
+    """
+    if value not in allowed:
+        raise ValueError(f"{option} is one of {allowed}, not {value!r}")
+
+
+def choices(generation: Generation, shape: Shape, run_answer: RunAnswer, *, reports_usage: bool) -> Json:
+    """Return the fields of `Protocol` that a sandbox's options change.
+
+    Raises:
+        ValueError: an option that is none of its choices.
+    """
+    check_choice("generation", generation, get_args(Generation))
+    check_choice("shape", shape, get_args(Shape))
+    check_choice("run_answer", run_answer, get_args(RunAnswer))
+    usage = {"metrics": token_counts} if reports_usage else {}
+    return {**GENERATIONS[generation], **SHAPES[shape, run_answer], **usage}

@@ -1,7 +1,6 @@
 """Every request that reached a server of the sandbox, and what became of it."""
 
 import json
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from itertools import count
 from typing import Any, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rockai_sandbox.predictions import Changes
 
 KEPT = 10_000
 KEPT_BYTES = 256 * 1024 * 1024
@@ -34,6 +35,12 @@ class SeenRequest:
         status: the answer's HTTP status, `None` before there is one.
         outcome: ``open``, then ``complete`` (answered to the end), ``disconnected`` (the client left before
             the end) or ``aborted`` (the sandbox broke the answer off).
+
+    Example:
+        >>> reply = client.run(ECHO, {"prompt": "Hello"})
+        >>> seen = sandbox.requests[-1]
+        >>> seen.method, seen.path, seen.status, seen.headers["authorization"]
+        ('POST', '/v1/run', 200, 'Bearer sandbox-...')
     """
 
     number: int
@@ -49,14 +56,29 @@ class SeenRequest:
 
     @property
     def disconnected(self) -> bool:
-        """Whether the client left before the answer's end."""
+        """Whether the client left before the answer's end.
+
+        Example:
+            >>> with client.stream(NEVER_ENDS, {}) as stream:
+            ...     line = next(iter(stream))
+            >>> sandbox.wait_for("disconnect").disconnected
+            True
+        """
         return self.outcome == "disconnected"
 
     def json(self) -> Any:
-        """Return the body, read as JSON.
+        """Read the body as JSON.
+
+        Returns:
+            What it holds.
 
         Raises:
             ValueError: it is no JSON.
+
+        Example:
+            >>> reply = client.run(ECHO, {"prompt": "Hello"})
+            >>> sandbox.requests[-1].json()
+            {'model': 'sandbox/echo', 'input': {'prompt': 'Hello'}}
         """
         return json.loads(self.body)
 
@@ -64,7 +86,7 @@ class SeenRequest:
 class RequestLog:
     """The requests of one server, thread-safe and bounded."""
 
-    def __init__(self, changed: threading.Condition) -> None:
+    def __init__(self, changed: Changes) -> None:
         self._changed = changed
         self._numbers = count()
         self._seen: deque[SeenRequest] = deque()

@@ -4,8 +4,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.inputs import Inputs
-from rockai_sandbox.runs import Hold, ModelFunction
+from rockai_sandbox.runs import Hold
 
 NAME = re.compile(r"[^/\s:]+/[^/\s:]+")
 VERSION = re.compile(r"[0-9a-f]{64}")

@@ -1,41 +1,66 @@
-"""How a model's function is run: in a thread of its own, or on the loop where it is a coroutine.
+"""What a model's function meets while it runs: its `Run`, the gates it waits at, and its cancellation.
 
-A model is any function of its input. It may yield text pieces, return an output, or raise; it may take a
-second parameter, its `Run`. A thread cannot be stopped from outside: a canceled model's thread ends at its
-next piece, log line or `Hold`.
+A thread cannot be stopped from outside: a canceled model's thread ends at its next piece, log line or `Hold`.
 """
 
-import asyncio
 import contextlib
 import contextvars
-import inspect
-import json
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, cast
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
 
 from rockai_sandbox.files import FileStore, media_type_of
-from rockai_sandbox.predictions import Job, Watch
+from rockai_sandbox.predictions import Changes, Job, Watch
 
-ModelFunction = Callable[..., Any]
 BAR_WIDTH = 10
 
 
 class CanceledError(Exception):
-    """Raised inside a model's function once its prediction is canceled."""
+    """Raised inside a model's function once its prediction is canceled, or the sandbox is stopping.
+
+    Let it pass, or clean up first.
+
+    Example:
+        >>> gate, cleaned = sandbox.hold(), sandbox.hold()
+        >>> @sandbox.model("you/slow")
+        ... def slow(input):
+        ...     try:
+        ...         gate.wait()
+        ...     except CanceledError:
+        ...         cleaned.set()
+        ...         raise
+        >>> started = client.predictions.create(model="you/slow", input={})
+        >>> gate.wait_until_reached()
+        >>> client.predictions.cancel(started).status
+        'canceled'
+        >>> sandbox.wait_for(lambda _: cleaned.is_set())
+        True
+    """
 
 
 class Run:
     """What a model's function may do beside answering: log, report progress, save files, notice a stop.
 
+    Made by `Sandbox` for each prediction; a function that takes a second parameter gets it there.
+
     Attributes:
         input: the prediction's input.
         seconds_per_piece: the pace that the sandbox was asked for.
+
+    Example:
+        >>> @sandbox.model("you/painter")
+        ... def paint(input, run):
+        ...     run.log("mixing the colours")
+        ...     return run.save(b"a picture", "image/png")
+        >>> client.run("you/painter", {}).output
+        'http://127.0.0.1:...png'
+        >>> sandbox.predictions[-1].logs
+        'mixing the colours'
     """
 
     def __init__(self, job: Job, files: FileStore, seconds_per_piece: float = 0.0) -> None:
-        self.input: dict[str, Any] = job.snapshot().input
+        self.input: dict[str, Any] = deepcopy(job.snapshot().input)
         self.seconds_per_piece = seconds_per_piece
         self._job = job
         self._files = files
@@ -43,40 +68,168 @@ class Run:
 
     @property
     def is_canceled(self) -> bool:
-        """Whether the prediction has been canceled, or the sandbox is stopping."""
+        """Whether the prediction has been canceled, or the sandbox is stopping.
+
+        Example:
+            >>> left = sandbox.hold()
+            >>> @sandbox.model("you/miner")
+            ... def mine(input, run):
+            ...     while not run.is_canceled:
+            ...         hash("the next block")
+            ...     left.set()
+            >>> started = client.predictions.create(model="you/miner", input={})
+            >>> begun = sandbox.wait_for("processing")
+            >>> canceled = client.predictions.cancel(started)
+            >>> sandbox.wait_for(lambda _: left.is_set())
+            True
+        """
         return self._job.is_terminal
 
     def check(self) -> None:
-        """Raise `CanceledError` if the prediction has been canceled."""
+        """Leave the model's function if the prediction has been canceled; for long work that says nothing.
+
+        Raises:
+            CanceledError: it has been.
+
+        Example:
+            >>> @sandbox.model("you/miner")
+            ... def mine(input, run):
+            ...     while True:
+            ...         hash("the next block")
+            ...         run.check()
+            >>> started = client.predictions.create(model="you/miner", input={})
+            >>> client.predictions.cancel(started).status
+            'canceled'
+        """
         if self.is_canceled:
             raise CanceledError
 
     def pause(self, seconds: float) -> None:
-        """Wait; a cancellation ends the wait by raising `CanceledError`."""
+        """Wait; a cancellation ends the wait.
+
+        Args:
+            seconds: how long.
+
+        Raises:
+            CanceledError: the prediction has been canceled.
+
+        Example:
+            >>> @sandbox.model("you/slow")
+            ... def slow(input, run):
+            ...     run.pause(3600)
+            >>> started = client.predictions.create(model="you/slow", input={})
+            >>> client.predictions.cancel(started).status  # and the function ends at once
+            'canceled'
+        """
         with self._job.changed:
             self._job.changed.wait_for(lambda: self.is_canceled, seconds)
         self.check()
 
     def log(self, text: str) -> None:
-        """Append text to the prediction's logs."""
+        r"""Append text to the prediction's logs.
+
+        Args:
+            text: what to append, with its line break where it has one.
+
+        Raises:
+            CanceledError: the prediction has been canceled.
+
+        Example:
+            >>> @sandbox.model("you/slow")
+            ... def slow(input, run):
+            ...     run.log("loading\n")
+            ...     return "done"
+            >>> started = client.predictions.create(model="you/slow", input={})
+            >>> client.predictions.wait(started).logs
+            'loading\n'
+        """
         self._job.add_log(text)
         self.check()
 
     def progress(self, done: int, total: int) -> None:
-        """Log a progress bar as tqdm writes it: a carriage return, then the bar."""
+        r"""Log a progress bar as tqdm writes it: a carriage return, then the bar.
+
+        Args:
+            done: how many steps are done.
+            total: how many there are.
+
+        Raises:
+            CanceledError: the prediction has been canceled.
+
+        Example:
+            >>> @sandbox.model("you/painter")
+            ... def paint(input, run):
+            ...     run.progress(9, 20)
+            ...     return "done"
+            >>> client.run("you/painter", {}).text
+            'done'
+            >>> sandbox.predictions[-1].logs
+            '\r 45%|████▌     | 9/20 [...it/s]'
+        """
         self.log("\r" + progress_bar(done, total, time.monotonic() - self._began))
 
     def save(self, content: bytes, media_type: str | None = None) -> str:
-        """Put a file on the file server and return its URL."""
+        """Put a file on the file server.
+
+        Args:
+            content: the file.
+            media_type: its type; by default what its first bytes tell, else ``application/octet-stream``.
+
+        Returns:
+            The file's URL.
+
+        Example:
+            >>> @sandbox.model("you/painter")
+            ... def paint(input, run):
+            ...     return {"image": run.save(b"<svg/>", "image/svg+xml")}
+            >>> client.run("you/painter", {}).output
+            {'image': 'http://127.0.0.1:...svg'}
+        """
         return self._files.add(content, media_type or media_type_of(content))
 
     def read(self, url: str) -> bytes | None:
-        """Return what a ``data:`` URI or one of the sandbox's own URLs holds, `None` for any other."""
+        """Read a file that the model was given. Nothing is ever fetched.
+
+        Args:
+            url: a ``data:`` URI, or the URL of a file of this sandbox.
+
+        Returns:
+            What it holds; `None` for any other URL.
+
+        Raises:
+            ValueError: a ``data:`` URI that cannot be read, or a URL of this sandbox without a file.
+
+        Example:
+            >>> @sandbox.model("you/reader")
+            ... def read(input, run):
+            ...     return run.read(input["file"]).decode().upper()
+            >>> client.run("you/reader", {"file": b"hello"}).text  # the client makes it a data URI
+            'HELLO'
+        """
         return self._files.read(url)
 
     async def opened(self, hold: "Hold") -> None:
-        """Wait for a `Hold` without blocking the loop: for models that are coroutines."""
-        with self._job.watched() as watch, hold.watched_by(watch):
+        """Wait at a `Hold` without blocking the event loop; for models that are asynchronous functions.
+
+        Args:
+            hold: the gate.
+
+        Raises:
+            CanceledError: the prediction has been canceled meanwhile.
+
+        Example:
+            >>> gate = sandbox.hold()
+            >>> @sandbox.model("you/slow")
+            ... async def slow(input, run):
+            ...     await run.opened(gate)
+            ...     return "at last"
+            >>> started = client.predictions.create(model="you/slow", input={})
+            >>> gate.wait_until_reached()
+            >>> gate.set()
+            >>> client.predictions.wait(started).text
+            'at last'
+        """
+        with self._job.watched() as watch, hold._watched_by(watch):  # noqa: SLF001 - one idea in two classes
             while not hold.is_set() and not self.is_canceled:
                 await watch.changed()
         self.check()
@@ -86,20 +239,63 @@ class Hold:
     """A gate in front of a model: the model waits at it, the test looks, then opens it.
 
     It is used like a `threading.Event`, but a cancellation and the sandbox's end also free the model.
+    Made by `Sandbox.hold`.
+
+    Example:
+        >>> gate = sandbox.hold()
+        >>> @sandbox.model("you/slow")
+        ... def slow(input):
+        ...     gate.wait()
+        ...     return "at last"
+        >>> started = client.predictions.create(model="you/slow", input={})
+        >>> gate.wait_until_reached()
+        >>> client.predictions.get(started.id).status
+        'processing'
+        >>> gate.set()
+        >>> client.predictions.wait(started).text
+        'at last'
     """
 
-    def __init__(self, changed: threading.Condition) -> None:
+    def __init__(self, changed: Changes) -> None:
         self._changed = changed
         self._open = False
         self._arrivals = 0
         self._watches: set[Watch] = set()
 
     def is_set(self) -> bool:
-        """Whether the gate is open."""
+        """Look whether the gate is open. A model can open one to tell the test something.
+
+        Returns:
+            Whether it is.
+
+        Example:
+            >>> told = sandbox.hold()
+            >>> @sandbox.model("you/teller")
+            ... def tell(input):
+            ...     told.set()
+            ...     return "told"
+            >>> client.run("you/teller", {}).text
+            'told'
+            >>> told.is_set()
+            True
+        """
         return self._open
 
     def set(self) -> None:
-        """Open the gate."""
+        """Open the gate, for good: whoever waits at it goes on, whoever comes later does not wait.
+
+        Example:
+            >>> gate = sandbox.hold()
+            >>> @sandbox.model("you/cold", cold_start=gate)
+            ... def answer(input):
+            ...     return "warm"
+            >>> started = client.predictions.create(model="you/cold", input={})
+            >>> client.predictions.get(started.id).status
+            'starting'
+            >>> gate.set()
+            >>> client.predictions.wait(started).text
+            'warm'
+        """
         with self._changed:
             self._open = True
             self._changed.notify_all()
@@ -107,7 +303,27 @@ class Hold:
                 watch.wake()
 
     def wait(self) -> None:
-        """Wait at the gate; inside a model, raise `CanceledError` if its prediction is canceled meanwhile."""
+        """Wait at the gate, without a limit of time.
+
+        For models that are plain functions or generators; an asynchronous one awaits `Run.opened`, since this
+        would stop the sandbox's event loop.
+
+        Raises:
+            CanceledError: inside a model, its prediction has been canceled meanwhile.
+
+        Example:
+            >>> gate = sandbox.hold()
+            >>> @sandbox.model("you/talker")
+            ... def talk(input):
+            ...     yield "Well"
+            ...     gate.wait()
+            ...     yield ", hello"
+            >>> for piece in client.stream("you/talker", {}):
+            ...     print(repr(piece))  # the first is here before the model goes on
+            ...     gate.set()
+            'Well'
+            ', hello'
+        """
         run = current_run.get()
         with self._changed:
             self._arrivals += 1
@@ -124,14 +340,26 @@ class Hold:
             timeout: seconds.
 
         Raises:
-            TimeoutError: nobody came.
+            TimeoutError: fewer came within that time.
+
+        Example:
+            >>> gate = sandbox.hold()
+            >>> @sandbox.model("you/slow")
+            ... def slow(input):
+            ...     gate.wait()
+            >>> for day in ("Monday", "Tuesday"):
+            ...     started = client.predictions.create(model="you/slow", input={"day": day})
+            >>> gate.wait_until_reached(2)
+            >>> [prediction.status for prediction in sandbox.predictions]
+            ['processing', 'processing']
+            >>> gate.set()
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._arrivals >= times, timeout):
                 raise TimeoutError(f"the gate was reached {self._arrivals} of {times} times in {timeout} s")
 
     @contextlib.contextmanager
-    def watched_by(self, watch: Watch) -> Iterator[None]:
+    def _watched_by(self, watch: Watch) -> Iterator[None]:
         """Wake a watch when the gate opens, inside a ``with`` block; entering counts as an arrival."""
         with self._changed:
             self._watches.add(watch)
@@ -145,110 +373,6 @@ class Hold:
 
 
 current_run: contextvars.ContextVar[Run | None] = contextvars.ContextVar("current_run", default=None)
-
-
-async def run_model(function: ModelFunction, run: Run, job: Job, threads: set[threading.Thread]) -> Any:
-    """Run a model's function to its end and return its output.
-
-    Text pieces go to the job as they come, and the output is then the list of them.
-
-    Raises:
-        Exception: whatever the function raised.
-    """
-    current_run.set(run)
-    arguments = (run.input, run) if _takes_run(function) else (run.input,)
-    if _is_async(function):
-        return await _finish_async(function(*arguments), run, job)
-    return await _in_thread(lambda: _finish(function(*arguments), run, job), threads)
-
-
-async def _finish_async(result: Any, run: Run, job: Job) -> Any:
-    if isinstance(result, AsyncIterator):
-        async for piece in result:
-            job.add_piece(as_text(piece, run))
-            await asyncio.sleep(run.seconds_per_piece)
-        return list(job.pieces)
-    return as_output(await cast("Awaitable[Any]", result), run)
-
-
-def _finish(result: Any, run: Run, job: Job) -> Any:
-    if not isinstance(result, Iterator):
-        return as_output(result, run)
-    try:
-        for piece in result:
-            if not job.add_piece(as_text(piece, run)):
-                raise CanceledError
-            if run.seconds_per_piece:
-                run.pause(run.seconds_per_piece)
-    finally:
-        if inspect.isgenerator(result):
-            result.close()
-    return list(job.pieces)
-
-
-async def _in_thread(work: Callable[[], Any], threads: set[threading.Thread]) -> Any:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def deliver(result: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    def target() -> None:
-        result: Any = None
-        error: BaseException | None = None
-        try:
-            result = context.run(work)
-        except BaseException as raised:  # noqa: BLE001 - it is delivered to the loop
-            # A StopIteration cannot pass through a future.
-            error = RuntimeError("the model raised StopIteration") if _is_stop(raised) else raised
-        try:
-            loop.call_soon_threadsafe(deliver, result, error)
-        except RuntimeError:
-            return  # the sandbox has stopped: nobody waits any more
-
-    threads.difference_update([thread for thread in threads if not thread.is_alive()])
-    thread = threading.Thread(target=target, name="rockai-sandbox-model", daemon=True)
-    thread.start()
-    threads.add(thread)
-    return await future
-
-
-def _is_stop(error: BaseException) -> bool:
-    return isinstance(error, StopIteration)
-
-
-def _takes_run(function: ModelFunction) -> bool:
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    return sum(parameter.kind in positional for parameter in parameters) > 1
-
-
-def _is_async(function: ModelFunction) -> bool:
-    return inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)
-
-
-def as_output(value: Any, run: Run) -> Any:
-    """Return an output as JSON: bytes in it, at any depth, become files and stand there as URLs."""
-    if isinstance(value, bytes | bytearray):
-        return run.save(bytes(value))
-    if isinstance(value, list | tuple):
-        return [as_output(item, run) for item in value]
-    if isinstance(value, dict):
-        return {str(key): as_output(item, run) for key, item in value.items()}
-    json.dumps(value)  # what is no JSON fails here, as the model's own error
-    return value
-
-
-def as_text(piece: Any, run: Run) -> str:
-    """Return a piece as text: bytes become a file's URL, what is neither becomes JSON."""
-    output = as_output(piece, run)
-    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
 
 
 def progress_bar(done: int, total: int, seconds: float) -> str:

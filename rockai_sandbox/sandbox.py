@@ -2,31 +2,22 @@
 
 import contextlib
 import secrets
-import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, get_args, overload
 
 from rockai_sandbox.engine import Engine
-from rockai_sandbox.faults import Fault, Faults
+from rockai_sandbox.faults import Gateway
 from rockai_sandbox.files import FileStore
+from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.hosting import HOST, Hosting, listen
 from rockai_sandbox.inputs import Inputs
 from rockai_sandbox.models import builtin_models
-from rockai_sandbox.predictions import Prediction
-from rockai_sandbox.protocol import (
-    GENERATIONS,
-    SHAPES,
-    Generation,
-    Protocol,
-    RawAnswer,
-    RunAnswer,
-    Shape,
-    token_counts,
-)
+from rockai_sandbox.predictions import Changes, Prediction
+from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, check_choice, choices
 from rockai_sandbox.recorder import RequestLog, SeenRequest
 from rockai_sandbox.registry import Model, Registry, made_up_version, split
-from rockai_sandbox.runs import Hold, ModelFunction
+from rockai_sandbox.runs import Hold
 from rockai_sandbox.server import OnDisconnect, Service, files_app
 
 Function = TypeVar("Function", bound=ModelFunction)
@@ -34,12 +25,7 @@ Found = TypeVar("Found")
 Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
 
 
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{option} is one of {choices}, not {value!r}")
-
-
-class Sandbox:
+class Sandbox(Gateway):
     """A local RockAI: a real HTTP server on 127.0.0.1 with the service's API, that never leaves the machine.
 
     Use it in a ``with`` block, or call `start` and `stop`. Several can run at once.
@@ -60,8 +46,18 @@ class Sandbox:
         video_seconds: how long a video of any length takes.
         reports_usage: whether ``metrics`` holds token counts; the live service is not known to report any.
 
+    Attributes:
+        api_token: the token it accepts.
+        protocol: every belief about the wire, as the options made it.
+
     Raises:
         ValueError: an option that is none of its choices.
+
+    Example:
+        >>> from rockai_transport import Client
+        >>> with Sandbox() as local, Client(local.api_token, local.base_url) as client:
+        ...     print(client.run(ECHO, {"prompt": "Hello"}).text)
+        Hello
     """
 
     def __init__(
@@ -79,19 +75,14 @@ class Sandbox:
         video_seconds: float = 3.0,
         reports_usage: bool = False,
     ) -> None:
-        _check_choice("generation", generation, get_args(Generation))
-        _check_choice("shape", shape, get_args(Shape))
-        _check_choice("run_answer", run_answer, get_args(RunAnswer))
-        _check_choice("on_disconnect", on_disconnect, get_args(OnDisconnect))
-        changes = {**GENERATIONS[generation], **SHAPES[shape, run_answer]}
-        if reports_usage:
-            changes["metrics"] = token_counts
+        super().__init__()
+        changes = choices(generation, shape, run_answer, reports_usage=reports_usage)
+        check_choice("on_disconnect", on_disconnect, get_args(OnDisconnect))
         self.api_token = api_token or f"sandbox-{secrets.token_hex(8)}"
         self.protocol = (protocol or Protocol()).replace(**changes)
         self._port = port
         self._on_disconnect = on_disconnect
-        self._changed = threading.Condition()
-        self._faults = Faults()
+        self._changed = Changes()
         self._files = FileStore()
         self._requests = RequestLog(self._changed)
         self._file_requests = RequestLog(self._changed)
@@ -107,11 +98,20 @@ class Sandbox:
         self._hosting: Hosting | None = None
 
     def start(self) -> Self:
-        """Start serving and return itself.
+        """Start serving.
+
+        Returns:
+            The sandbox itself, once it accepts connections.
 
         Raises:
-            RuntimeError: it is running already.
+            RuntimeError: it is running already, or the servers do not start.
             OSError: the port is taken.
+
+        Example:
+            >>> local = Sandbox().start()
+            >>> local.base_url
+            'http://127.0.0.1:.../v1'
+            >>> local.stop()
         """
         if self._hosting is not None:
             raise RuntimeError("the sandbox is running already")
@@ -132,7 +132,19 @@ class Sandbox:
         return self
 
     def stop(self) -> None:
-        """Cancel what is under way, close every connection, and end the threads. Twice does no harm."""
+        """Cancel what is under way, close every connection, and end the threads. Twice does no harm.
+
+        What it saw can still be looked at.
+
+        Example:
+            >>> from rockai_transport import Client
+            >>> local = Sandbox().start()
+            >>> with Client(local.api_token, local.base_url) as client:
+            ...     started = client.predictions.create(model=NEVER_ENDS, input={})
+            >>> local.stop()
+            >>> local.predictions[0].status
+            'canceled'
+        """
         if self._hosting is not None:
             self._hosting.stop()
             self._hosting = None
@@ -151,33 +163,80 @@ class Sandbox:
 
         Raises:
             RuntimeError: the sandbox has never been started.
+
+        Example:
+            >>> from rockai_transport import Client
+            >>> with Client(api_token=sandbox.api_token, base_url=sandbox.base_url) as client:
+            ...     print(client.run(ECHO, {"prompt": "Hello"}).text)
+            Hello
         """
-        if not self._engine.base_url:
-            raise RuntimeError("the sandbox has no address before it is started")
-        return self._engine.base_url
+        return self._started(self._engine.base_url)
 
     @property
     def files_url(self) -> str:
-        """The origin that files are served from: another one than the API's, as a CDN would be."""
-        return self._files.origin
+        """The origin that files are served from: another one than the API's, as a CDN would be.
+
+        Raises:
+            RuntimeError: the sandbox has never been started.
+
+        Example:
+            >>> made = client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})
+            >>> made.output[0].startswith(sandbox.files_url)
+            True
+        """
+        return self._started(self._files.origin)
 
     def environ(self) -> dict[str, str]:
-        """Return the environment variables that lead a client here."""
+        """Tell which environment variables lead a client here.
+
+        Returns:
+            ``ROCKAI_BASE_URL`` and ``ROCKAI_API_TOKEN`` with their values.
+
+        Raises:
+            RuntimeError: the sandbox has never been started.
+
+        Example:
+            An app that is a program of its own:
+
+            >>> import os, subprocess, sys
+            >>> app = [sys.executable, "-c", "import os; print('uses', os.environ['ROCKAI_BASE_URL'])"]
+            >>> subprocess.check_output(app, env=os.environ | sandbox.environ(), text=True).strip()
+            'uses http://127.0.0.1:.../v1'
+        """
         return {"ROCKAI_BASE_URL": self.base_url, "ROCKAI_API_TOKEN": self.api_token}
 
     @property
     def predictions(self) -> list[Prediction]:
-        """Everything it was asked to start, oldest first, as it stands now."""
+        """Everything it was asked to start, oldest first, as it stands now; the last 10,000.
+
+        Example:
+            >>> reply = client.run(ECHO, {"prompt": "Hello"})
+            >>> [(prediction.model, prediction.status) for prediction in sandbox.predictions]
+            [('sandbox/echo', 'succeeded')]
+        """
         return [job.snapshot() for job in self._engine.ledger.jobs()]
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """Every request that the API saw, oldest first, those it refused included."""
+        """Every request that the API saw, oldest first, those it refused included; the last 10,000.
+
+        Example:
+            >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
+            >>> [(request.method, request.path, request.status) for request in sandbox.requests]
+            [('POST', '/v1/predictions', 201)]
+        """
         return self._requests.snapshot()
 
     @property
     def file_requests(self) -> list[SeenRequest]:
-        """Every request that the file server saw, oldest first."""
+        """Every request that the file server saw, oldest first; the last 10,000.
+
+        Example:
+            >>> made = client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})
+            >>> paths = client.download(made, "out")
+            >>> ["authorization" in request.headers for request in sandbox.file_requests]  # no token
+            [False]
+        """
         return self._file_requests.snapshot()
 
     def model(
@@ -196,8 +255,19 @@ class Sandbox:
             inputs: the inputs it accepts; anything by default.
             cold_start: its own seconds in ``starting``, or a `Hold`; the sandbox's by default.
 
+        Returns:
+            A decorator, which returns the function as it is.
+
         Raises:
             ValueError: the reference has none of these forms.
+
+        Example:
+            >>> @sandbox.model("you/poet")
+            ... def poet(input):
+            ...     yield "Roses"
+            ...     yield f" are {input['colour']}"
+            >>> list(client.stream("you/poet", {"colour": "red"}))
+            ['Roses', ' are red']
         """
         name, version = split(reference)
 
@@ -217,47 +287,43 @@ class Sandbox:
         return add
 
     def hold(self) -> Hold:
-        """Return a new gate for a scripted model to wait at, or for a ``cold_start``."""
+        """Make a gate for a scripted model to wait at, or for a ``cold_start``.
+
+        Returns:
+            A new gate, which is closed.
+
+        Example:
+            >>> gate = sandbox.hold()
+            >>> @sandbox.model("you/cold", cold_start=gate)
+            ... def answer(input):
+            ...     return "warm"
+            >>> started = client.predictions.create(model="you/cold", input={})
+            >>> gate.wait_until_reached()
+            >>> gate.set()
+            >>> client.predictions.wait(started).text
+            'warm'
+        """
         return Hold(self._changed)
 
     def add_file(self, content: bytes, media_type: str = "application/octet-stream") -> str:
-        """Put a file on the file server and return its URL."""
+        """Put a file on the file server.
+
+        Args:
+            content: the file.
+            media_type: its type.
+
+        Returns:
+            The file's URL.
+
+        Example:
+            >>> report = sandbox.add_file(b"all is well", "text/plain")
+            >>> @sandbox.model("you/reporter")
+            ... def tell(input):
+            ...     return report
+            >>> [path.read_text() for path in client.download(client.run("you/reporter", {}), "out")]
+            ['all is well']
+        """
         return self._files.add(content, media_type)
-
-    def answer_next(
-        self,
-        status: int,
-        body: str = "",
-        *,
-        headers: dict[str, str] | None = None,
-        content_type: str = "application/json",
-        times: int | None = 1,
-        method: str | None = None,
-        path: str | None = None,
-    ) -> None:
-        """Let the next requests be answered by something else than the service, as by a busy gateway.
-
-        Args:
-            status: the HTTP status.
-            body: the body, as it is.
-            headers: further headers.
-            content_type: the body's type.
-            times: how often; `None` for always.
-            method: only for requests of this method.
-            path: only for requests whose path ends so.
-        """
-        answer = RawAnswer(status, body, content_type, headers or {})
-        self._faults.add(Fault(answer, times, method, path))
-
-    def drop_next(self, *, times: int | None = 1, method: str | None = None, path: str | None = None) -> None:
-        """Let the connections of the next requests be reset after the request was read, without an answer.
-
-        Args:
-            times: how often; `None` for always.
-            method: only for requests of this method.
-            path: only for requests whose path ends so.
-        """
-        self._faults.add(Fault(None, times, method, path))
 
     @overload
     def wait_for(self, what: Literal["disconnect"], timeout: float = 10.0) -> SeenRequest: ...
@@ -278,15 +344,29 @@ class Sandbox:
 
         Raises:
             TimeoutError: it did not become so; the message says how things stand.
+            ValueError: there is no such status.
+
+        Example:
+            >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
+            >>> sandbox.wait_for("succeeded").output
+            ['Hello']
+            >>> sandbox.wait_for(lambda local: local.requests[0].outcome == "complete")
+            True
         """
         look = self._look_for(what) if isinstance(what, str) else lambda: what(self)
-        with self._changed:
-            found = self._changed.wait_for(look, timeout)
+        found = self._changed.wait_until(look, timeout)
         if not found:
             raise TimeoutError(f"waited {timeout} s for {what!r}; {self._describe()}")
         return found
 
+    def _started(self, address: str) -> str:
+        if not address:
+            raise RuntimeError("the sandbox has no address before it is started")
+        return address
+
     def _look_for(self, what: str) -> Callable[[], Any]:
+        check_choice("what", what, ("disconnect", *get_args(Status)))
+
         def left() -> SeenRequest | None:
             return next((request for request in self.requests if request.disconnected), None)
 

@@ -47,8 +47,10 @@ class AsyncClient(BaseClient):
         ConfigurationError: A setting cannot be right, or there is no token.
 
     Example:
-        >>> AsyncClient(api_token="r8_example")
-        AsyncClient(base_url='https://api.rockai.online/v1', route='auto')
+        >>> async with AsyncClient(timeout=60) as client:
+        ...     prediction = await client.run("meta/llama-2-7b-chat", {"prompt": "Say: good morning"})
+        ...     print(prediction.text)
+        good morning
     """
 
     def __init__(
@@ -81,7 +83,13 @@ class AsyncClient(BaseClient):
 
     @property
     def predictions(self) -> AsyncPredictions:
-        """As `Client.predictions`."""
+        """As `Client.predictions`.
+
+        Example:
+            >>> started = await client.predictions.create(model="meta/musicgen", input={"prompt": "rain"})
+            >>> started.status
+            'starting'
+        """
         return AsyncPredictions(self)
 
     async def run(
@@ -92,7 +100,14 @@ class AsyncClient(BaseClient):
         on_text: Callable[[str], Any] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
     ) -> Prediction:
-        """As `Client.run`; ``on_text`` may be a coroutine function. Cancelling the task cancels the run."""
+        """As `Client.run`; ``on_text`` may be a coroutine function. Cancelling the task cancels the run.
+
+        Example:
+            >>> prediction = await client.run("meta/llama-2-7b-chat", {"prompt": "Say: hello"}, on_text=print)
+            hello
+            >>> prediction.text
+            'hello'
+        """
         self._check_callback(on_text, "on_text", may_await=True)
         order = self._flows.order(ModelReference.parse(model), input)
         if on_text is None:
@@ -106,7 +121,15 @@ class AsyncClient(BaseClient):
         *,
         timeout: float | None = None,
     ) -> AsyncStream:
-        """As `Client.stream`, with ``async with`` and ``async for``. Needs no ``await`` itself."""
+        """As `Client.stream`, with ``async with`` and ``async for``. Needs no ``await`` itself.
+
+        Example:
+            >>> async with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     async for piece in stream:
+            ...         print(repr(piece))
+            'one'
+            ' two'
+        """
         order = self._flows.order(ModelReference.parse(model), input)
         transcript = Transcript()
         return AsyncStream(self, transcript, self._flows.stream(order, timeout, transcript))
@@ -120,14 +143,24 @@ class AsyncClient(BaseClient):
         allow_private: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
     ) -> list[Path]:
-        """As `Client.download`; what is written to the disk is written in a thread."""
+        """As `Client.download`; what is written to the disk is written in a thread.
+
+        Example:
+            >>> made = await client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})
+            >>> [path.suffix for path in await client.download(made, "out")]
+            ['.png']
+        """
         flow = self._flows.download(
             prediction, folder, timeout, max_bytes=max_bytes, allow_private=allow_private
         )
         return await self._drive(flow)
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop. The client can be used again."""
+        """Close the connections of the running event loop. The client can be used again.
+
+        Example:
+            >>> await client.aclose()
+        """
         await self._connections.aclose()
 
     async def __aenter__(self) -> Self:
@@ -149,7 +182,15 @@ class AsyncClient(BaseClient):
 
 
 class AsyncPredictions:
-    """The prediction lifecycle of an `AsyncClient`: create, get, cancel, wait, stream."""
+    """The prediction lifecycle of an `AsyncClient`: create, get, cancel, wait, stream.
+
+    Made by `AsyncClient.predictions`.
+
+    Example:
+        >>> started = await client.predictions.create(model="meta/musicgen", input={"prompt": "rain"})
+        >>> (await client.predictions.wait(started)).status
+        'succeeded'
+    """
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -165,7 +206,15 @@ class AsyncPredictions:
         webhook: str | None = None,
         webhook_events_filter: Sequence[str] | None = None,
     ) -> Prediction:
-        """As `Predictions.create`."""
+        """As `Predictions.create`.
+
+        Example:
+            >>> started = await client.predictions.create(
+            ...     model="meta/llama-2-7b-chat", input={"prompt": "Say: hello"}
+            ... )
+            >>> started.status
+            'starting'
+        """
         reference = ModelReference.combine(model, version)
         events = list(webhook_events_filter) if webhook_events_filter is not None else None
         order = self._flows.order(
@@ -174,11 +223,23 @@ class AsyncPredictions:
         return await self._client._drive(self._flows.create(order))  # noqa: SLF001
 
     async def get(self, prediction_id: str) -> Prediction:
-        """As `Predictions.get`."""
+        """As `Predictions.get`.
+
+        Example:
+            >>> started = await client.predictions.create(model="sandbox/stays-cold", input={})
+            >>> (await client.predictions.get(started.id)).status
+            'starting'
+        """
         return await self._client._drive(self._flows.get(prediction_id))  # noqa: SLF001
 
     async def cancel(self, prediction_id: str | Prediction) -> Prediction:
-        """As `Predictions.cancel`."""
+        """As `Predictions.cancel`.
+
+        Example:
+            >>> started = await client.predictions.create(model="sandbox/never-ends", input={})
+            >>> (await client.predictions.cancel(started)).status
+            'canceled'
+        """
         return await self._client._drive(self._flows.cancel(prediction_id))  # noqa: SLF001
 
     async def wait(
@@ -188,12 +249,28 @@ class AsyncPredictions:
         timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
         on_update: Callable[[Update], Any] | None = None,
     ) -> Prediction:
-        """As `Predictions.wait`; ``on_update`` may be a coroutine function."""
+        """As `Predictions.wait`; ``on_update`` may be a coroutine function.
+
+        Example:
+            >>> started = await client.predictions.create(
+            ...     model="incomingflyingbrick/flux-1-schnell", input={"prompt": "a lighthouse"}
+            ... )
+            >>> (await client.predictions.wait(started, timeout=600)).output
+            ['http...png']
+        """
         self._client._check_callback(on_update, "on_update", may_await=True)  # noqa: SLF001
         return await self._client._drive(self._flows.wait(prediction_or_id, timeout, on_update))  # noqa: SLF001
 
     def stream(self, prediction: Prediction | str) -> AsyncStream:
-        """As `Predictions.stream`. Needs no ``await`` itself."""
+        """As `Predictions.stream`. Needs no ``await`` itself.
+
+        Example:
+            >>> started = await client.predictions.create(
+            ...     model="meta/llama-2-7b-chat", input={"prompt": "Say: one two"}, stream=True
+            ... )
+            >>> [piece async for piece in client.predictions.stream(started)]
+            ['one', ' two']
+        """
         self._flows.known(prediction)
         transcript = Transcript()
         return AsyncStream(self._client, transcript, self._flows.stream_prediction(prediction, transcript))

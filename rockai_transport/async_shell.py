@@ -48,11 +48,18 @@ async def drive(client: AsyncClient, flow: Flow[T]) -> T:
 class AsyncStream:
     """The text of one run, piece by piece. An async iterator, and a context manager that leaves properly.
 
-    Any task of its loop may close it: one that waits for its next piece is told with a
-    `StreamInterruptedError`.
+    Made by `AsyncClient.stream` and `AsyncPredictions.stream`. Any task of its loop may close it: one that
+    waits for its next piece is told with a `StreamInterruptedError`.
 
     An object with ``__anext__``, not an async generator: when `asyncio.run` ends it closes all open
     generators at once, and a nested one would raise.
+
+    Example:
+        >>> async with client.stream("sandbox/never-ends", {"prompt": "Count."}) as stream:
+        ...     async for piece in stream:
+        ...         print(piece)
+        ...         break  # leaving closes the connection at once
+        line 1
     """
 
     def __init__(self, client: AsyncClient, transcript: Transcript, flow: Flow[None]) -> None:
@@ -61,12 +68,27 @@ class AsyncStream:
 
     @property
     def prediction(self) -> Prediction | None:
-        """What is known of the prediction so far; at the stream's good end, the whole."""
+        """What is known of the prediction so far; at the stream's good end, the whole.
+
+        Example:
+            >>> async with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     text = "".join([piece async for piece in stream])
+            >>> stream.prediction.status, stream.prediction.output
+            ('succeeded', ['one', ' two'])
+        """
         return self._transcript.prediction
 
     @property
     def text(self) -> str:
-        """Exactly what has been handed on so far."""
+        """Exactly what has been handed on so far.
+
+        Example:
+            >>> async with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     async for piece in stream:
+            ...         print(stream.text)
+            one
+            one two
+        """
         return self._transcript.text
 
     def __aiter__(self) -> AsyncIterator[str]:
@@ -82,7 +104,16 @@ class AsyncStream:
         return piece
 
     async def aclose(self) -> None:
-        """Leave: close the connection at once; cancel the prediction where its id is known."""
+        """Leave: close the connection at once; cancel the prediction where its id is known.
+
+        Example:
+            >>> stream = client.stream("sandbox/never-ends", {"prompt": "Count."})
+            >>> await anext(stream)
+            'line 1'
+            >>> await stream.aclose()
+            >>> [piece async for piece in stream]
+            []
+        """
         await self._driver.leave()
 
     async def __aenter__(self) -> Self:

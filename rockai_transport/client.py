@@ -52,9 +52,10 @@ class Client(BaseClient):
         ConfigurationError: A setting cannot be right, or there is no token.
 
     Example:
-        >>> client = Client(api_token="r8_example")
-        >>> client
-        Client(base_url='https://api.rockai.online/v1', route='auto')
+        >>> with Client(timeout=60, route="predictions") as client:
+        ...     prediction = client.run("meta/meta-llama-3-70b-instruct", {"prompt": "Say: good morning"})
+        ...     print(prediction.text, prediction.metrics)
+        good morning {'predict_time': ...}
     """
 
     def __init__(
@@ -87,7 +88,12 @@ class Client(BaseClient):
 
     @property
     def predictions(self) -> Predictions:
-        """The prediction lifecycle: create, get, cancel, wait, stream."""
+        """The prediction lifecycle: create, get, cancel, wait, stream.
+
+        Example:
+            >>> client.predictions.create(model="meta/musicgen", input={"prompt": "rain"}).status
+            'starting'
+        """
         return Predictions(self)  # made anew, so that a client that is dropped is gone at once
 
     def run(
@@ -118,7 +124,8 @@ class Client(BaseClient):
             RockAIError: Anything else; `may_have_started` says whether a prediction may be running.
 
         Example:
-            ``client.run("mistralai/mistral-7b-instruct-v0.1", {"prompt": "Hello"}).text``
+            >>> client.run("mistralai/mistral-7b-instruct-v0.1", {"prompt": "Say: hello"}).text
+            'hello'
         """
         self._check_callback(on_text, "on_text", may_await=False)
         order = self._flows.order(ModelReference.parse(model), input)
@@ -148,7 +155,11 @@ class Client(BaseClient):
             ConfigurationError: Nothing was sent. What else can go wrong is raised while iterating.
 
         Example:
-            ``with client.stream(model, {"prompt": "Hello"}) as stream: print(*stream, sep="")``
+            >>> with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     for piece in stream:
+            ...         print(repr(piece))
+            'one'
+            ' two'
         """
         order = self._flows.order(ModelReference.parse(model), input)
         transcript = Transcript()
@@ -180,6 +191,11 @@ class Client(BaseClient):
             ConfigurationError: The prediction has not succeeded, or the folder cannot be written.
             InvalidResponseError: An address or a file that is not accepted.
             RockAIError: A file could not be fetched.
+
+        Example:
+            >>> made = client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})
+            >>> [path.suffix for path in client.download(made, "out")]
+            ['.png']
         """
         return self._drive(
             self._flows.download(
@@ -188,7 +204,11 @@ class Client(BaseClient):
         )
 
     def close(self) -> None:
-        """Close the connections. The client can be used again; it then makes new ones."""
+        """Close the connections. The client can be used again; it then makes new ones.
+
+        Example:
+            >>> client.close()
+        """
         self._connections.close()
 
     def __enter__(self) -> Self:
@@ -210,7 +230,15 @@ class Client(BaseClient):
 
 
 class Predictions:
-    """The prediction lifecycle of a `Client`: create, get, cancel, wait, stream."""
+    """The prediction lifecycle of a `Client`: create, get, cancel, wait, stream.
+
+    Made by `Client.predictions`.
+
+    Example:
+        >>> started = client.predictions.create(model="meta/musicgen", input={"prompt": "rain on a roof"})
+        >>> client.predictions.wait(started).status
+        'succeeded'
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -242,6 +270,13 @@ class Predictions:
         Raises:
             ConfigurationError: Nothing was sent.
             RockAIError: `may_have_started` says whether a prediction may be running all the same.
+
+        Example:
+            >>> started = client.predictions.create(
+            ...     model="meta/llama-2-7b-chat", input={"prompt": "Say: hello"}
+            ... )
+            >>> started.status
+            'starting'
         """
         reference = ModelReference.combine(model, version)
         events = list(webhook_events_filter) if webhook_events_filter is not None else None
@@ -253,20 +288,39 @@ class Predictions:
     def get(self, prediction_id: str) -> Prediction:
         """Look at a prediction once.
 
+        Args:
+            prediction_id: Its id.
+
+        Returns:
+            The prediction as it is now.
+
         Raises:
             NotFoundError: There is none with this id.
             RockAIError: It could not be looked at.
+
+        Example:
+            >>> started = client.predictions.create(model="sandbox/stays-cold", input={})
+            >>> client.predictions.get(started.id).status
+            'starting'
         """
         return self._client._drive(self._flows.get(prediction_id))  # noqa: SLF001
 
     def cancel(self, prediction_id: str | Prediction) -> Prediction:
-        """Cancel a prediction.
+        """Cancel a prediction. One that has come to its end stays as it is.
+
+        Args:
+            prediction_id: Its id, or the prediction.
 
         Returns:
             The prediction as the service answers; as last known, where it answers with something else.
 
         Raises:
             RockAIError: It could not be canceled, as far as is known.
+
+        Example:
+            >>> started = client.predictions.create(model="sandbox/never-ends", input={})
+            >>> client.predictions.cancel(started).status
+            'canceled'
         """
         return self._client._drive(self._flows.cancel(prediction_id))  # noqa: SLF001
 
@@ -293,6 +347,13 @@ class Predictions:
             PredictionCanceledError: It was canceled.
             PredictionTimeoutError: Time ran out; the prediction goes on and can be waited for again.
             RockAIError: It could not be looked at.
+
+        Example:
+            >>> started = client.predictions.create(
+            ...     model="incomingflyingbrick/flux-1-schnell", input={"prompt": "a lighthouse"}
+            ... )
+            >>> client.predictions.wait(started, timeout=600).output
+            ['http...png']
         """
         self._client._check_callback(on_update, "on_update", may_await=False)  # noqa: SLF001
         return self._client._drive(self._flows.wait(prediction_or_id, timeout, on_update))  # noqa: SLF001
@@ -300,8 +361,22 @@ class Predictions:
     def stream(self, prediction: Prediction | str) -> Stream:
         """Iterate over the text of a prediction that was created before. Leaving early cancels it.
 
+        Args:
+            prediction: What to follow, best created with ``stream=True``; one that has no event stream is
+                waited for, and its output comes as one piece.
+
+        Returns:
+            A stream, as of `Client.stream`.
+
         Raises:
             ConfigurationError: It has no id. What else can go wrong is raised while iterating.
+
+        Example:
+            >>> started = client.predictions.create(
+            ...     model="meta/llama-2-7b-chat", input={"prompt": "Say: one two"}, stream=True
+            ... )
+            >>> list(client.predictions.stream(started))
+            ['one', ' two']
         """
         self._flows.known(prediction)
         transcript = Transcript()

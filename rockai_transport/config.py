@@ -37,6 +37,11 @@ class Timeouts:
 
     They are about the service, not about the caller: a cold start takes minutes, up to twenty and more for
     large models (docs/http-api.md, «A prediction»).
+
+    Example:
+        >>> client = Client(timeouts=Timeouts(first_byte=120, idle=30))
+        >>> client.run("sandbox/echo", {"prompt": "Hello"}).text
+        'Hello'
     """
 
     connect: float = 10.0

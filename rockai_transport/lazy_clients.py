@@ -15,6 +15,8 @@ __all__ = ["LazyClients"]
 
 C = TypeVar("C")
 
+_READ_LATER = "read-at-the-first-call"
+
 
 class LazyClients:
     """Builds each kind of client at its first use, and anew once the settings have changed.
@@ -47,6 +49,19 @@ class LazyClients:
                 self._built.append(self._current[kind][1])
             client: C = self._current[kind][1]
             return client
+
+    @staticmethod
+    def unconnected(settings: Mapping[str, Any]) -> Client:
+        """A client for checks and previews: it makes no connection, and a token may still be missing.
+
+        Args:
+            settings: Its arguments.
+
+        Raises:
+            ConfigurationError: A setting cannot be right.
+        """
+        token = settings.get("api_token")
+        return Client(**{**settings, "api_token": _READ_LATER if token is None else token})
 
     def __reduce__(self) -> tuple[type[LazyClients], tuple[()]]:
         return LazyClients, ()

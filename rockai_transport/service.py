@@ -22,9 +22,13 @@ class Service:
     """What is believed of the service, and cannot be known before somebody asks it.
 
     Example:
-        A gateway that says ``aborted`` and keeps its routes below ``/api``::
+        A gateway that says ``aborted``, and whose streams end without an end event:
 
-            Service(run_path="/api/run", statuses={**Service().statuses, "aborted": "canceled"})
+        >>> service = Service(
+        ...     statuses={**Service().statuses, "aborted": "canceled"}, requires_end_event=False
+        ... )
+        >>> Client(service=service).run("sandbox/echo", {"prompt": "Hello"}).text
+        'Hello'
     """
 
     create_path: str = "/predictions"

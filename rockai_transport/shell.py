@@ -19,9 +19,10 @@ from rockai_transport.service import Service
 from rockai_transport.wire.calls import Call, Head, Reply
 from rockai_transport.wire.flows import Flows
 from rockai_transport.wire.prediction import Prediction
+from rockai_transport.wire.references import ModelReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rockai_transport.wire.effects import Open
 
@@ -58,8 +59,32 @@ class BaseClient:
 
     @property
     def base_url(self) -> str:
-        """Where this client's calls go."""
+        """Where this client's calls go.
+
+        Example:
+            >>> client.base_url
+            'http...'
+        """
         return self._settings.base_url
+
+    def preview(self, model: str, input: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A002 - the service's own word
+        """Show what ``run`` would send, and send nothing. Files in the input are read, in this thread.
+
+        Args:
+            model: As in `Client.run`.
+            input: As in `Client.run`.
+
+        Returns:
+            The JSON body.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+
+        Example:
+            >>> client.preview("meta/llama-2-7b-chat", {"prompt": "Hello"})
+            {'model': 'meta/llama-2-7b-chat', 'input': {'prompt': 'Hello'}}
+        """
+        return self._flows.preview(self._flows.order(ModelReference.parse(model), input))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r}, route={self._settings.route!r})"

@@ -58,7 +58,15 @@ def drive(client: Client, flow: Flow[T]) -> T:
 class Stream:
     """The text of one run, piece by piece. An iterator, and a context manager that leaves properly.
 
-    Any thread may close it: one that waits for its next piece is told with a `StreamInterruptedError`.
+    Made by `Client.stream` and `Predictions.stream`. Any thread may close it: one that waits for its next
+    piece is told with a `StreamInterruptedError`.
+
+    Example:
+        >>> with client.stream("sandbox/never-ends", {"prompt": "Count."}) as stream:
+        ...     for piece in stream:
+        ...         print(piece)
+        ...         break  # leaving closes the connection at once
+        line 1
     """
 
     def __init__(self, client: Client, transcript: Transcript, flow: Flow[None]) -> None:
@@ -67,12 +75,27 @@ class Stream:
 
     @property
     def prediction(self) -> Prediction | None:
-        """What is known of the prediction so far; at the stream's good end, the whole."""
+        """What is known of the prediction so far; at the stream's good end, the whole.
+
+        Example:
+            >>> with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     text = "".join(stream)
+            >>> stream.prediction.status, stream.prediction.output
+            ('succeeded', ['one', ' two'])
+        """
         return self._transcript.prediction
 
     @property
     def text(self) -> str:
-        """Exactly what has been handed on so far."""
+        """Exactly what has been handed on so far.
+
+        Example:
+            >>> with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     for piece in stream:
+            ...         print(stream.text)
+            one
+            one two
+        """
         return self._transcript.text
 
     def __iter__(self) -> Iterator[str]:
@@ -87,7 +110,16 @@ class Stream:
             raise closed_elsewhere(self._transcript) from None
 
     def close(self) -> None:
-        """Leave: close the connection at once; cancel the prediction where its id is known."""
+        """Leave: close the connection at once; cancel the prediction where its id is known.
+
+        Example:
+            >>> stream = client.stream("sandbox/never-ends", {"prompt": "Count."})
+            >>> next(stream)
+            'line 1'
+            >>> stream.close()
+            >>> list(stream)
+            []
+        """
         self._driver.leave()
 
     def __enter__(self) -> Self:

@@ -7,9 +7,13 @@ from rockai_sandbox.registry import Model, made_up_version
 from rockai_sandbox.runs import Run
 
 FAILS_HALF_WAY = "sandbox/fails-half-way"
+"""A model that says a line and a half and then fails."""
 STAYS_COLD = "sandbox/stays-cold"
+"""A model that stays ``starting`` until its prediction is canceled."""
 NEVER_ENDS = "sandbox/never-ends"
+"""A model that says numbered lines, some twenty a second, until its prediction is canceled."""
 ECHO = "sandbox/echo"
+"""A model that says its ``prompt`` back, in one piece."""
 
 FOREVER = 10 * 365 * 24 * 3600.0
 SECONDS_PER_LINE = 0.05

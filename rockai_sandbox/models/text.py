@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.inputs import Inputs, integer, number, text
 from rockai_sandbox.models.answers import answer
 from rockai_sandbox.models.templates import CHATML, LLAMA_2, LLAMA_3, MISTRAL, Template
 from rockai_sandbox.registry import Model, made_up_version
-from rockai_sandbox.runs import ModelFunction
 from rockai_sandbox.tokens import split_tokens
 
 DEFAULT_TOKENS = 512

@@ -39,16 +39,35 @@ class Bookkeeping:
         """What was started: id, status, predict seconds and files of each, and what is unknown.
 
         Args:
-            scope: One conversation's only.
-            store: See the class.
-            refresh: Ask the service about what was still running when it was last looked at.
+            scope: One conversation's only: ``"thread:"`` and LangGraph's thread id, what ``scope=`` named, or
+                a record's ``scope``. None: all.
+            store: A store to look into besides this process and the toolkit's own ``store=``: a mapping, a
+                LangGraph store, or with ``await`` a LlamaIndex Context.
+            refresh: Ask the service about what was still running when it was last looked at. What it cannot
+                be asked about stays as it was.
+
+        Returns:
+            The receipt; ``print`` shows it as a table.
+
+        Raises:
+            ConfigurationError: ``store`` is none of these, or needs ``await``.
+
+        Example:
+            >>> print(toolkit.receipt())  # before an agent has used the tools
+            0 started, 0.0 s of prediction
         """
         return receipt(self._each(store, lambda flows: flows.survey(scope, refresh=refresh)))
 
     async def areceipt(
         self, *, scope: str | None = None, store: Any = None, refresh: bool = False
     ) -> Receipt:
-        """As `receipt`, with ``await``."""
+        """As `receipt`, with ``await``.
+
+        Example:
+            >>> receipt = await toolkit.areceipt(refresh=True)
+            >>> [record.prediction_id for record in receipt.started if record.is_running]
+            []
+        """
         return receipt(await self._aeach(store, lambda flows: flows.survey(scope, refresh=refresh)))
 
     def resolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
@@ -57,13 +76,18 @@ class Bookkeeping:
         Args:
             key: The record's key, as the tool's answer and the receipt show it.
             prediction_id: The prediction's id, as rockai.online shows it; None: nothing was started there.
-            store: See the class.
+            store: The store that holds the record, where this process has not used it yet; as in `receipt`.
 
         Returns:
             The record as it is now.
 
         Raises:
-            ConfigurationError: There is no such record, or it is not unknown.
+            ConfigurationError: There is no such record, or it is not unknown; or the store needs ``await``.
+
+        Example:
+            >>> lost = toolkit.receipt().unknown  # rockai.online shows none of these: they may start again
+            >>> [toolkit.resolve(record.key, prediction_id=None).state for record in lost]
+            []
         """
         for records in self._toolset.unresolved(store):
             hands = Hands(None, records, _NOWHERE)
@@ -72,7 +96,13 @@ class Bookkeeping:
         raise _no_record(key)
 
     async def aresolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
-        """As `resolve`, with ``await``."""
+        """As `resolve`, with ``await``.
+
+        Example:
+            >>> found = {}  # the ids that rockai.online shows, by the records' keys
+            >>> for record in (await toolkit.areceipt()).unknown:
+            ...     await toolkit.aresolve(record.key, prediction_id=found.get(record.key))
+        """
         for records in self._toolset.unresolved(store):
             hands = Hands(None, records, _NOWHERE)
             if found := await drive_async(self._toolset.lifecycle.resolve(key, prediction_id), hands):
@@ -82,17 +112,32 @@ class Bookkeeping:
     def cancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
         """Cancel all that is still running, for when an agent was left between two tool calls.
 
+        A start of which no answer is known has no id, and cannot be canceled.
+
         Args:
-            scope: One conversation's only.
-            store: See the class.
+            scope: As in `receipt`.
+            store: As in `receipt`.
 
         Returns:
-            The records of what was canceled.
+            The records of what was running, as they are now; without what could not be canceled, of which the
+            log tells.
+
+        Raises:
+            ConfigurationError: As in `receipt`.
+
+        Example:
+            >>> [record.prediction_id for record in toolkit.cancel_running(scope="thread:7")]
+            []
         """
         return self._each(store, lambda flows: flows.cancel_running(scope))
 
     async def acancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
-        """As `cancel_running`, with ``await``."""
+        """As `cancel_running`, with ``await``.
+
+        Example:
+            >>> await toolkit.acancel_running()
+            []
+        """
         return await self._aeach(store, lambda flows: flows.cancel_running(scope))
 
     @asynccontextmanager
@@ -103,10 +148,17 @@ class Bookkeeping:
         agent that has started a video is left while its model is thinking.
 
         Args:
-            scope: One conversation's only: ``"thread:"`` and LangGraph's thread id, or what ``scope=`` names.
+            scope: As in `receipt`.
+
+        Returns:
+            What ``async with`` takes; it gives nothing.
 
         Example:
-            ``async with toolkit.leaving_nothing_running(): await agent.ainvoke(…)``
+            >>> async def run_agent(task):  # yours, with the toolkit's tools
+            ...     return f"Done: {task}"
+            >>> async with toolkit.leaving_nothing_running():
+            ...     print(await run_agent("animate the statue"))
+            Done: animate the statue
         """
         try:
             yield
@@ -115,11 +167,19 @@ class Bookkeeping:
             await asyncio.shield(asyncio.ensure_future(self.acancel_running(scope=scope)))
 
     def close(self) -> None:
-        """Close the connections of blocking calls."""
+        """Close the connections of blocking calls. The toolkit can be used again; it then makes new ones.
+
+        Example:
+            >>> toolkit.close()
+        """
         self._toolset.close()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, and those of blocking calls."""
+        """Close the connections of the running event loop, and those of blocking calls.
+
+        Example:
+            >>> await toolkit.aclose()
+        """
         await self._toolset.aclose()
 
     def _each(self, store: Any, flow: Callable[[Lifecycle], Flow[list[Record]]]) -> list[Record]:

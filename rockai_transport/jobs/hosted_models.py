@@ -84,7 +84,12 @@ class HostedModel:
 
     @property
     def json_schema(self) -> Mapping[str, Any]:
-        """The inputs as JSON schema, as the developer gave them."""
+        """The inputs as JSON schema, as the developer gave them.
+
+        Example:
+            >>> GENERATE_IMAGE.json_schema["required"]
+            ['prompt']
+        """
         if self.input_schema is None:
             return _PROMPT_ONLY
         if isinstance(self.input_schema, Mapping):

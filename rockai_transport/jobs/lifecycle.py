@@ -220,10 +220,8 @@ class Lifecycle:
     ) -> Flow[Prediction]:
         if seconds < _AT_ONCE:
             return (yield from ask("get", known.id))
-        # What a record tells of a status is old: then it is looked at first.
-        target = known if known.raw is not None else known.id
         on_update = partial(self._report, site, record)
-        return (yield from ask("wait", target, timeout=seconds, on_update=on_update))
+        return (yield from ask("wait", known, timeout=seconds, on_update=on_update))
 
     def _report(self, site: Site, record: Record | None, update: Update) -> Any:
         prediction = update.prediction
@@ -324,15 +322,18 @@ class Lifecycle:
 
     def resolve(self, key: str, prediction_id: str | None) -> Flow[Record | None]:
         """Clear an unknown record; None where there is none with this key."""
-        for record in (yield from recall_all(None)):
-            if record.key != key:
-                continue
-            if record.state != UNANSWERED:
-                raise ConfigurationError(f"Record {key} is not unknown: it is {record.state}.")
-            if prediction_id is None:
-                return (yield from keep(record._replace(state=CLEARED)))
-            return (yield from keep(record._replace(state=STARTED, prediction_id=prediction_id)))
-        return None
+        records = yield from recall_all(None)
+        record = next((record for record in records if record.key == key), None)
+        if record is None:
+            return None
+        if record.state != UNANSWERED:
+            raise ConfigurationError(f"Record {key} is not unknown: it is {record.state}.")
+        if prediction_id is None:
+            return (yield from keep(record._replace(state=CLEARED)))
+        owner = next((other for other in records if other.prediction_id == prediction_id), None)
+        if owner is not None:
+            raise ConfigurationError(f"Prediction {prediction_id} is that of record {owner.key} already.")
+        return (yield from keep(record._replace(state=STARTED, prediction_id=prediction_id, note="")))
 
     # Leaving.
 

@@ -15,8 +15,13 @@ __all__ = ["Receipt", "receipt"]
 class Receipt(NamedTuple):
     """What was started, oldest first. ``str()`` gives it as a table.
 
+    Made by `RockAIToolkit.receipt` and `RockAIToolSpec.receipt`.
+
     Example:
-        ``print(toolkit.receipt())``
+        >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+        >>> print(toolkit.receipt())
+        generate_image       succeeded   ... s
+        1 started, ... s of prediction
     """
 
     started: tuple[Record, ...]
@@ -26,8 +31,14 @@ class Receipt(NamedTuple):
 
     @property
     def predict_seconds(self) -> float:
-        """The seconds that the service has measured, in all."""
-        return sum(record.predict_seconds or 0.0 for record in self.started)
+        """The seconds that the service has measured, in all.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> 0 < toolkit.receipt().predict_seconds < 60
+            True
+        """
+        return sum((record.predict_seconds or 0.0 for record in self.started), 0.0)
 
     def __str__(self) -> str:
         rows = [_row(record) for record in self.started]

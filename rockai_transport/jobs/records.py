@@ -29,10 +29,21 @@ CLEARED = "cleared"
 
 
 class Record(NamedTuple):
-    """One start, as far as it is known. JSON can hold every field."""
+    """One start, as far as it is known. JSON can hold every field.
+
+    Made by `RockAIToolkit`'s and `RockAIToolSpec`'s tools; a `Receipt` and the stores hold them.
+
+    Example:
+        >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+        >>> [record] = toolkit.receipt().started
+        >>> record.model, record.state, record.status
+        ('generate_image', 'started', 'succeeded')
+    """
 
     key: str
+    """What tells it from every other; ``resolve`` takes it."""
     scope: str
+    """The conversation it belongs to: ``"thread:"`` and LangGraph's thread id, or what ``scope=`` named."""
     model: str
     """The name of the `HostedModel`."""
     digest: str
@@ -40,11 +51,13 @@ class Record(NamedTuple):
     created: float
     """Seconds since 1970, by this machine's clock."""
     state: str = UNANSWERED
+    """``unknown``: no answer came; ``started``; ``refused`` by the service; ``cleared`` by a developer."""
     prediction_id: str | None = None
+    """The service's name for the prediction, once it has given one."""
     status: str = UNKNOWN
     """The prediction's, when it was last looked at."""
     predict_seconds: float | None = None
-    """What the service measured, once it has ended."""
+    """Seconds, as the service measured them, once it has ended."""
     files: tuple[str, ...] = ()
     """Where the output was saved."""
     note: str = ""
@@ -52,23 +65,57 @@ class Record(NamedTuple):
 
     @property
     def is_running(self) -> bool:
-        """Whether a prediction of it may be under way, and be paid for."""
+        """Whether a prediction of it may be under way, and be paid for.
+
+        Example:
+            >>> tools = {tool.name: tool for tool in toolkit.get_tools()}
+            >>> wish = {"model": "generate_image", "input": {"prompt": "a lighthouse"}}
+            >>> answer = tools["start_prediction"].invoke(wish)
+            >>> toolkit.receipt().started[0].is_running
+            True
+        """
         if self.state == STARTED:
             return self.status not in TERMINAL_STATUSES
         return self.state == UNANSWERED
 
     @property
     def counts(self) -> bool:
-        """Whether it used up one of the scope's starts."""
+        """Whether it used up one of the scope's starts.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> sum(record.counts for record in toolkit.receipt().started)
+            1
+        """
         return self.state in (STARTED, UNANSWERED)
 
     @property
     def known(self) -> Prediction:
-        """The prediction, as far as the record tells."""
+        """The prediction, as far as the record tells: its id and status.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> [record] = toolkit.receipt().started
+            >>> client.predictions.get(record.known.id).output
+            ['http...png']
+        """
         return Prediction(id=self.prediction_id, status=self.status)
 
     def seen(self, prediction: Prediction) -> Record:
-        """The record after a look at its prediction."""
+        """The record after a look at its prediction.
+
+        Args:
+            prediction: Its prediction, as the service has just told of it.
+
+        Returns:
+            A new record; this one stays as it is.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> [record] = toolkit.receipt().started
+            >>> record.seen(client.predictions.get(record.prediction_id)).status
+            'succeeded'
+        """
         measured = (prediction.metrics or {}).get("predict_time")
         return self._replace(
             state=STARTED,
@@ -78,12 +125,35 @@ class Record(NamedTuple):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a dict for any store."""
+        """The record as a dict for any store.
+
+        Returns:
+            The fields by their names, in JSON's own types.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().started[0].to_json()
+            {'key': '...', 'scope': '...', 'model': 'generate_image', ...}
+        """
         return {**self._asdict(), "files": list(self.files)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """Read one; fields of a later version are left out."""
+        """Read one; fields of a later version are left out.
+
+        Args:
+            data: What `to_json` gave.
+
+        Returns:
+            The record.
+
+        Example:
+            >>> from rockai_transport.jobs.records import Record
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> [record] = toolkit.receipt().started
+            >>> Record.from_json(record.to_json()) == record
+            True
+        """
         known = {name: data[name] for name in cls._fields if name in data}
         return cls(**{**known, "files": tuple(data.get("files", ()))})
 

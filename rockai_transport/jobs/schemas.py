@@ -86,6 +86,8 @@ def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tupl
     Raises:
         ConfigurationError: A name is taken twice, a schema is none, or a default does not fit its schema.
     """
+    if isinstance(models, HostedModel) or not isinstance(models, Iterable):
+        raise ConfigurationError(f"models must be a list of HostedModel, not {type(models).__name__}.")
     checked = tuple(models)
     taken = set(reserved)
     for model in checked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from uuid import uuid4
@@ -23,13 +24,13 @@ from rockai_transport.jobs.stores import MappingRecords, MirroredRecords, Record
 from rockai_transport.jobs.terms import Policy, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from rockai_transport.async_client import AsyncClient
     from rockai_transport.jobs.hosted_models import HostedModel
     from rockai_transport.jobs.words import Answer
 
-__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Hands", "OnCancel", "Toolset"]
+__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Hands", "OnCancel", "Toolset", "check_scope"]
 
 logger = logging.getLogger("rockai")
 
@@ -97,7 +98,7 @@ class Toolset:
             max_starts=_count(max_starts, "max_starts"),
             on_cancel=_one_of(on_cancel, "on_cancel", ("cancel", "leave")),
             save_to=None if save_to is None else Path(save_to),
-            is_allowed=allowed_ids if callable(allowed_ids) else frozenset(allowed_ids).__contains__,
+            is_allowed=allowed_ids if callable(allowed_ids) else _ids(allowed_ids).__contains__,
         )
         self.lifecycle = Lifecycle(self.models, policy, lambda created: time.time() - created)
         settings: dict[str, Any] = {
@@ -242,6 +243,22 @@ def _count(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{name}={value!r} must be a whole number, 1 or more.")
     return value
+
+
+def _ids(value: Any) -> frozenset[str]:
+    if isinstance(value, str) or not isinstance(value, Collection):  # a string would be a list of letters
+        raise ConfigurationError(f"allowed_ids={value!r} must be a list of prediction ids, or a function.")
+    return frozenset(value)
+
+
+def check_scope(value: Any) -> None:
+    """Check what names the scope of a toolkit's calls.
+
+    Raises:
+        ConfigurationError: It is neither a name nor a function.
+    """
+    if not (value is None or callable(value) or (isinstance(value, str) and value)):
+        raise ConfigurationError(f"scope={value!r} must be a name, or a function that gives one.")
 
 
 def _one_of(value: Any, name: str, choices: tuple[Any, ...]) -> Any:

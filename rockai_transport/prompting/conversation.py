@@ -1,66 +1,19 @@
-"""Ask a model, and once more where its answer cannot be accepted: one flow for sync and async.
-
-A flow is a generator that does nothing itself: it yields the request to run, is sent what the model wrote,
-and returns the reply. Its driver runs it in whichever way it likes::
-
-    flow = ask(call)
-    request = next(flow)
-    while True:
-        text = client.run(request.model, request.input).text
-        try:
-            request = flow.send(text)
-        except StopIteration as stop:
-            return stop.value
-"""
+"""Ask a model, and once more where its answer cannot be accepted: decided once, for sync and async."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rockai_transport.errors import InvalidResponseError
-from rockai_transport.prompting.reply import Reply, ReplyPart, ReplyReader, gather, read_reply
+from rockai_transport.prompting.reply import ReplyPart, ReplyReader, gather, read_reply
 from rockai_transport.prompting.request import ModelRequest
 from rockai_transport.prompting.tool_reader import new_call_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
+    from rockai_transport.prompting.reply import Reply
     from rockai_transport.prompting.request import ChatCall
-
-
-def ask(
-    call: ChatCall,
-    check: Callable[[Reply], str | None] | None = None,
-    *,
-    new_id: Callable[[], str] = new_call_id,
-) -> Generator[ModelRequest, str, Reply]:
-    """Ask; where the answer cannot be accepted, show the model why and ask once more.
-
-    Not accepted is a reply without the call that a forced choice requires, and one that ``check`` complains
-    of. There are two runs at most, whatever the reasons.
-
-    Args:
-        call: The call.
-        check: Says what is wrong with a reply, in words a model can act on, or returns None.
-        new_id: Makes a tool call's id.
-
-    Yields:
-        The request to run; the driver sends what the model wrote, as one text.
-
-    Returns:
-        The reply that was accepted.
-
-    Raises:
-        ConfigurationError: The model cannot be sent this; nothing was run.
-        InvalidResponseError: The second answer was not accepted either; ``body`` is its text.
-    """
-    exchange = Exchange(call, check, new_id=new_id)
-    parts: list[ReplyPart] = []
-    while exchange.request is not None:
-        text = yield exchange.request
-        parts += exchange.feed(text)
-        parts += exchange.end()
-    return gather(parts)
 
 
 class Exchange:
@@ -75,13 +28,15 @@ class Exchange:
                     hand_on(exchange.feed(piece))
                     if exchange.cut:
                         break
-            hand_on(exchange.end())
+            hand_on(exchange.end(stream.prediction))
 
     Nothing is handed on of a reply that may still be refused: with a forced choice until a call was found,
-    with a ``check`` until the reply has ended.
+    with a ``check`` until the reply has ended. Not accepted is a reply without the call that a forced choice
+    requires, and one that ``check`` complains of. There are two runs at most, whatever the reasons.
 
     Attributes:
         request: The run to make now; None once the reply was accepted.
+        running: The same, and after that the last one.
     """
 
     def __init__(
@@ -95,8 +50,8 @@ class Exchange:
 
         Args:
             first: The call; or a request alone, which is run once and whose reply is always accepted.
-            check: As in :func:`ask`.
-            new_id: As in :func:`ask`.
+            check: Says what is wrong with a reply, in words a model can act on, or returns None.
+            new_id: Makes a tool call's id.
 
         Raises:
             ConfigurationError: The model cannot be sent this.
@@ -125,8 +80,11 @@ class Exchange:
         self._pieces.append(piece)
         return self._released(self._reader.feed(piece))
 
-    def end(self) -> list[ReplyPart]:
+    def end(self, prediction: Any = None) -> list[ReplyPart]:
         """End the run; afterwards :attr:`request` is the next one, or None.
+
+        Args:
+            prediction: What is known of the run, for the error.
 
         Returns:
             What was held back, where the reply is accepted.
@@ -139,19 +97,20 @@ class Exchange:
         if complaint is None:
             self.request = None
             return [*self._held, *parts]
-        request, text = self._running, "".join(self._pieces)
+        request, text = self.running, "".join(self._pieces)
         if self._asked_again or self._call is None:
             raise InvalidResponseError(
                 f"{request.model} was asked twice and did not answer in the form it was told: {complaint}",
                 body=text,
                 may_have_started=True,
+                prediction=prediction,
             )
         self._asked_again = True
         self._begin(self._call.asking_again(_own_words(text, request), complaint).request())
         return []
 
     def _begin(self, request: ModelRequest) -> None:
-        self.request = self._running = request
+        self.request = self.running = request
         self._reader = request.reader(self._new_id)
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
@@ -166,7 +125,7 @@ class Exchange:
         """What is wrong with the reply that has ended, if anything is."""
         if not self._reader.waiting:
             return self._check(gather(self._held)) if self._check else None
-        tools = self._running.tools
+        tools = self.running.tools
         wanted = f"the function {tools.name}" if tools.name else "a function"
         errors = "; ".join(call.error for call in self._reader.unaccepted().invalid_tool_calls)
         return f"{wanted} must be called, in a <tool_call> line{f' ({errors})' if errors else ''}."

@@ -77,6 +77,12 @@ class Dialect:
         always_format: Format single turns here too, instead of leaving them to the server's template.
         keys: The keys the model takes, each with its evidence. When there are some and all of them are seen,
             other parameters are refused before anything is sent.
+
+    Example:
+        >>> dialect = Dialect("mine", chat_template="chatml", max_tokens_key="max_new_tokens")
+        >>> from langchain_rockai import ChatRockAI
+        >>> ChatRockAI(model="me/mine", dialect=dialect, max_tokens=9).preview("Hello")["input"]
+        {'prompt': 'Hello', 'max_new_tokens': 9}
     """
 
     name: str
@@ -100,7 +106,12 @@ class Dialect:
 
     @property
     def is_strict(self) -> bool:
-        """Whether every key the model takes was seen, so that any other is an error."""
+        """Whether every key the model takes was seen, so that any other is an error.
+
+        Example:
+            >>> Dialect("mine").is_strict
+            False
+        """
         return bool(self.keys) and all(key.evidence == "seen" for key in self.keys)
 
     def replace(self, **changes: Any) -> Dialect:
@@ -116,6 +127,10 @@ class Dialect:
 
         Raises:
             TypeError: An attribute does not exist.
+
+        Example:
+            >>> Dialect("mine", chat_template="chatml").replace(image_key="image").image_key
+            'image'
         """
         changed = replace(self, **changes)
         if not self.is_strict or "keys" in changes:

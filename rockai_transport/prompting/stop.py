@@ -8,10 +8,30 @@ the same place, the longest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rockai_transport.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def stop_sequences(given: Any) -> tuple[str, ...]:
+    """Read what a user gives as ``stop``.
+
+    Args:
+        given: A text, a list of texts, or None.
+
+    Returns:
+        The stop sequences.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    sequences = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(sequences, list | tuple) or not all(isinstance(one, str) for one in sequences):
+        raise ConfigurationError(f"stop={given!r} must be a text or a list of texts.")
+    return tuple(sequences)
 
 
 class StopCutter:

@@ -119,7 +119,8 @@ def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError
     else:
         advice = ""
     sent = not isinstance(failure, NotSentError)
-    return kind(f"{call}: {failure}. {advice}".strip(), may_have_started=call.starts and sent)
+    words = str(failure).rstrip(".")
+    return kind(f"{call}: {words}. {advice}".strip(), may_have_started=call.starts and sent)
 
 
 def persist(

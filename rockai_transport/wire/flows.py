@@ -11,6 +11,7 @@ Laws of this module:
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -85,7 +86,7 @@ class Flows:
         path = self.settings.service.run_path
         transcript = Transcript()
         if self._goes_direct(order, path):
-            call = calls.run_call(self.settings.service, order.reference, order.input, stream=False)
+            call = self._run_call(order)
             try:
                 reply = yield from exchange(self.settings, call, until)
             except APIStatusError as error:
@@ -194,6 +195,18 @@ class Flows:
             {key: value for key, value in options.items() if value not in (None, False)},
         )
 
+    def preview(self, order: Order) -> dict[str, Any]:
+        """The body that `run` sends first, decoded again; files are read here.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        order = replace(order, input=encode_input(order.input))
+        direct = self._goes_direct(order, self.settings.service.run_path)
+        call = self._run_call(order) if direct else self._create_call(order)
+        body: dict[str, Any] = json.loads(call.body or b"{}")
+        return body
+
     def known(self, target: Any) -> Prediction:
         """A prediction, or what is known of one by its id alone.
 
@@ -245,11 +258,16 @@ class Flows:
         encoded = yield Work(partial(encode_input, order.input))
         return replace(order, input=encoded)
 
+    def _run_call(self, order: Order, *, stream: bool = False) -> calls.Call:
+        return calls.run_call(self.settings.service, order.reference, order.input, stream=stream)
+
+    def _create_call(self, order: Order) -> calls.Call:
+        return calls.create_call(self.settings.service, order.reference, order.input, order.options)
+
     def _create(self, order: Order, until: float) -> Flow[Prediction]:
-        service = self.settings.service
-        call = calls.create_call(service, order.reference, order.input, order.options)
+        call = self._create_call(order)
         reply = yield from exchange(self.settings, call, until)
-        return answers.read_created(service, call, reply, order.known)
+        return answers.read_created(self.settings.service, call, reply, order.known)
 
     def _cancel(self, known: Prediction, until: float) -> Flow[Prediction]:
         call = calls.cancel_call(self.settings.service, known.id)
@@ -276,7 +294,7 @@ class Flows:
         order = yield from self._encoded(order)
         path = self.settings.service.run_stream_path
         if self._goes_direct(order, path):
-            call = calls.run_call(self.settings.service, order.reference, order.input, stream=True)
+            call = self._run_call(order, stream=True)
             try:
                 opened = yield from open_answer(self.settings, call, reading.until)
             except APIStatusError as error:

@@ -57,7 +57,9 @@ class Prediction:
     created_at: str | None = None
     """ISO 8601 without a zone, as the service writes it."""
     started_at: str | None = None
+    """When the model began, in the same form."""
     completed_at: str | None = None
+    """When it came to its end, in the same form."""
     urls: Mapping[str, str] = field(default_factory=dict)
     """``get`` and ``stream``, as the service names them. Never asked with the token at another origin."""
     raw: Any = field(default=None, repr=False, compare=False)
@@ -65,12 +67,22 @@ class Prediction:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it has come to its end: succeeded, failed or canceled."""
+        """Whether it has come to its end: succeeded, failed or canceled.
+
+        Example:
+            >>> Prediction(status="processing").is_terminal, Prediction(status="failed").is_terminal
+            (False, True)
+        """
         return self.status in TERMINAL_STATUSES
 
     @property
     def text(self) -> str:
-        """The output as one string: a list of strings is concatenated, an object becomes JSON."""
+        r"""The output as one string: a list of strings is concatenated, an object becomes JSON.
+
+        Example:
+            >>> Prediction(output=["One\n", "two"]).text
+            'One\ntwo'
+        """
         if self.output is None:
             return ""
         if isinstance(self.output, str):
@@ -81,21 +93,51 @@ class Prediction:
 
     @property
     def progress(self) -> float | None:
-        """How far it is, 0 to 1, by the last tqdm-style bar in its logs; None where there is none."""
+        r"""How far it is, 0 to 1, by the last tqdm-style bar in its logs; None where there is none.
+
+        Example:
+            >>> Prediction(logs="\r 45%|████▌     | 9/20 [00:01<00:01,  9.80it/s]").progress
+            0.45
+        """
         bars = re.findall(_PERCENT, self.logs)
         return min(float(bars[-1]) / 100, 1.0) if bars else None
 
 
 class Update(NamedTuple):
-    """What ``on_update`` is given: a change of status, or new log lines."""
+    """What ``on_update`` is given: a change of status, or new log lines.
+
+    Example:
+        >>> started = client.predictions.create(model="sandbox/echo", input={"prompt": "Hello"})
+        >>> updates = []
+        >>> ended = client.predictions.wait(started, on_update=updates.append)
+        >>> updates[-1].prediction.status, updates[-1].progress
+        ('succeeded', None)
+    """
 
     prediction: Prediction
+    """How it stands now."""
     new_logs: str
+    """What was logged since the last update."""
     progress: float | None
+    """As `Prediction.progress`: 0 to 1; None where the logs do not tell."""
 
     @classmethod
     def between(cls, before: Prediction | None, after: Prediction) -> Update | None:
-        """What changed from one look to the next; None where nothing did."""
+        r"""What changed from one look to the next.
+
+        Args:
+            before: The prediction as it was; None at the first look.
+            after: The prediction as it is.
+
+        Returns:
+            The update; None where nothing changed that would be told.
+
+        Example:
+            >>> before = Prediction(status="processing", logs="loaded\n")
+            >>> after = Prediction(status="processing", logs="loaded\n 50%|█████     | 1/2")
+            >>> Update.between(before, after).progress
+            0.5
+        """
         old = before.logs if before else ""
         new_logs = after.logs.removeprefix(old)
         if before is not None and before.status == after.status and not new_logs:

@@ -61,7 +61,8 @@ def wait(
     notices = Notices(started, f"Prediction {known.id}")
     seen: Prediction | None = None
     prediction = known
-    if known.status == UNKNOWN:
+    if known.status == UNKNOWN or (known.raw is None and known.output is None):
+        # Known by its id alone, or by a record, which tells of no output.
         prediction = yield from _look_while_waiting(settings, known, until)
     while True:
         moment = yield from now()

@@ -79,6 +79,8 @@ def test_a_default_makes_an_input_optional():
     [
         ([], "models is empty"),
         (["draw"], "must hold HostedModel"),
+        (GENERATE_IMAGE, "must be a list of HostedModel"),
+        (7, "must be a list of HostedModel"),
         ([GENERATE_IMAGE, GENERATE_IMAGE], "taken twice"),
         ([HostedModel("get_prediction", "a/b", "x")], "taken twice"),
         ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"type": "numbr"}}})], "is no JSON schema"),

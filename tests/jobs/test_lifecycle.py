@@ -187,8 +187,28 @@ def test_a_resolved_id_is_what_the_call_had_started(caller):
     with Client(caller.sandbox.api_token, caller.sandbox.base_url) as client:
         there = client.predictions.create(model=ECHO, input=PROMPT)
     books = Books(toolset)
-    books.resolve(books.receipt().unknown[0].key, prediction_id=there.id)
+    resolved = books.resolve(books.receipt().unknown[0].key, prediction_id=there.id)
+    assert resolved.note == ""
     assert there.id in caller.call(toolset, "say", PROMPT, **same).text
+
+
+def test_an_id_is_one_records_own(caller):
+    """A prediction that one start is known to have made is not another's: it would be counted twice."""
+    toolset = caller.toolset(SAY)
+    ours = started_id(caller.call(toolset, "start_prediction", {"model": "say", "input": PROMPT}))
+    caller.sandbox.drop_next(method="POST")
+    lost = caller.call(toolset, "say", PROMPT, call=("task", "call-1"))
+    assert "response. A prediction may be running" in lost.text
+    books = Books(toolset)
+    with pytest.raises(ConfigurationError, match="that of record"):
+        books.resolve(books.receipt().unknown[0].key, prediction_id=ours)
+
+
+@pytest.mark.parametrize("ids", ["abc", 5])
+def test_allowed_ids_are_a_list_or_a_function(caller, ids):
+    """A string would be taken for a list of its letters."""
+    with pytest.raises(ConfigurationError, match="must be a list of prediction ids"):
+        caller.toolset(allowed_ids=ids)
 
 
 def test_a_refused_start_may_be_tried_again(caller):

@@ -7,7 +7,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
 from langchain_rockai import ChatRockAI, Dialect, RockAILLM
-from rockai_transport import BadRequestError, ConfigurationError
+from rockai_transport import BadRequestError, Client, ConfigurationError
 from rockai_transport.prompting.models import resolve_dialect
 from rockai_transport.prompting.templates import TEMPLATES
 
@@ -86,6 +86,24 @@ def test_a_preview_names_the_model_as_its_route_does(sandbox, settings, body):
     assert llm.preview("Hi") == {**body, "input": {"prompt": "Hi"}}
     llm.invoke("Hi")
     assert sandbox.requests[0].json() == llm.preview("Hi")
+
+
+def test_a_preview_goes_the_way_of_the_client_that_was_handed_in(sandbox):
+    """Its route and its `Service` hold, not the model's own settings."""
+    with Client(route="predictions") as client:
+        llm = ChatRockAI(model=f"{MISTRAL}:{VERSION}", client=client)
+        assert llm.preview("Hi") == {"model": MISTRAL, "version": VERSION, "input": {"prompt": "Hi"}}
+        llm.invoke("Hi")
+    assert sandbox.requests[0].json() == llm.preview("Hi")
+
+
+@pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
+@pytest.mark.parametrize("stop", [5, [5], {"a": 1}])
+def test_a_stop_that_is_no_text_is_refused(sandbox, cls, stop):
+    """Before anything is sent, whoever gives it."""
+    with pytest.raises(ConfigurationError, match="must be a text or a list of texts"):
+        cls(model=MISTRAL).invoke("Hi", stop=stop)
+    assert not sandbox.requests
 
 
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])

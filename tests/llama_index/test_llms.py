@@ -220,6 +220,34 @@ class TestCalls:
         assert [show["input"] for show in shown] == backend.inputs
         assert shown[0]["model"] == LLAMA_2
 
+    def test_preview_is_the_body(self, sandbox, tmp_path):
+        """Byte for byte what the route sends: names and versions its way, files as data URIs."""
+        picture = tmp_path / "a.png"
+        picture.write_bytes(b"\x89PNG\r\n\x1a\n")
+        settings = {"api_token": sandbox.api_token, "base_url": sandbox.base_url, "context_window": 4096}
+        for route in ("auto", "predictions"):
+            llm = RockAI(model=f"sandbox/echo:{'5f' * 32}", route=route, **settings)
+            shown = llm.preview("Hi", image=picture)
+            llm.complete("Hi", image=picture)
+            assert [request.json() for request in sandbox.requests if request.method == "POST"][-1] == shown
+
+    @pytest.mark.parametrize(
+        "wrong", [{"api_token": "secret"}, {"output_cls": dict}, {"stop": 5}, {"image": object()}]
+    )
+    def test_preview_refuses_what_a_call_refuses(self, backend, wrong):
+        """It is no way around a check, and shows no token."""
+        llm = backend.llm(dialect="plain", context_window=4096)
+        for call in (llm.preview, llm.complete):
+            with pytest.raises(ConfigurationError):
+                call("Hi", **wrong)
+        assert backend.runs == 0
+
+    @pytest.mark.parametrize("model", ["", "nope", "a/b/c"])
+    def test_a_model_that_cannot_be_is_refused_at_once(self, model):
+        """Not by the first call only."""
+        with pytest.raises(ConfigurationError, match="is not a model reference"):
+            RockAI(model=model)
+
     async def test_errors_are_the_transports(self, sandbox, backend):
         """Unchanged, whichever method; a stream's come with its first chunk."""
 

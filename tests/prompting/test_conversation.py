@@ -3,7 +3,7 @@ import json
 import pytest
 
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.prompting.conversation import Exchange, ask
+from rockai_transport.prompting.conversation import Exchange
 from rockai_transport.prompting.json_values import extract_json
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply import gather
@@ -13,6 +13,15 @@ from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
 
 CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 CHATML = "someone/hermes-2-pro"
+
+
+def ask(call, check=None):
+    """Drive an exchange: yield its requests, be sent what the model wrote, return the reply."""
+    exchange, parts = Exchange(call, check), []
+    while exchange.request is not None:
+        parts += exchange.feed((yield exchange.request))
+        parts += exchange.end()
+    return gather(parts)
 
 
 def run(flow, *answers):

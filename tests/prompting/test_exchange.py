@@ -2,7 +2,7 @@
 
 import pytest
 
-from rockai_transport.errors import InvalidResponseError
+from rockai_transport import InvalidResponseError, Prediction
 from rockai_transport.prompting.conversation import Exchange
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply import gather
@@ -48,8 +48,10 @@ def test_the_second_reply_is_the_last():
     exchange.end()
     exchange.feed("At one.")
     with pytest.raises(InvalidResponseError) as caught:
-        exchange.end()
+        exchange.end(Prediction(status="succeeded", output="At one."))
     assert caught.value.body == "At one."
+    assert caught.value.prediction.output == "At one."
+    assert "a second time" not in str(caught.value)  # it was asked twice, and both runs are paid for
 
 
 def test_a_check_holds_everything_until_the_end():

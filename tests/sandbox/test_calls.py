@@ -218,3 +218,20 @@ def test_options_that_do_not_exist_are_refused_at_once(option):
     """A misspelt option must not look like a default."""
     with pytest.raises(ValueError, match=f"{option} is one of .*, not 'newest'"):
         Sandbox(**{option: "newest"})
+
+
+def test_an_address_comes_with_the_start():
+    """Before, asking for one is an error, not an empty answer."""
+    sandbox = Sandbox()
+    for name in ("base_url", "files_url"):
+        with pytest.raises(RuntimeError, match="before it is started"):
+            getattr(sandbox, name)
+
+
+@pytest.mark.parametrize("times", [0, -1])
+def test_a_fault_happens_at_least_once(sandbox, times):
+    """None is for always; no number is taken for it."""
+    with pytest.raises(ValueError, match="1 or more"):
+        sandbox.answer_next(503, times=times)
+    with pytest.raises(ValueError, match="1 or more"):
+        sandbox.drop_next(times=times)

@@ -112,3 +112,29 @@ def test_connections_can_be_dropped(sandbox, api):
         api.post("/run", json={})
     assert sandbox.wait_for(lambda it: it.requests[0].outcome == "aborted")
     assert api.post("/run", json={}).status_code == 422
+
+
+def test_what_is_waited_for_may_call_the_api(sandbox, api):
+    """The service goes on answering while a function looks."""
+    started = api.post("/predictions", json={"model": "sandbox/echo", "input": {"prompt": "x"}}).json()
+    ended = sandbox.wait_for(
+        lambda _: api.get(f"/predictions/{started['id']}").json()["status"] == "succeeded", timeout=5
+    )
+    assert ended
+
+
+def test_a_status_that_there_is_not_is_refused(sandbox):
+    """At once, not by waiting in vain."""
+    with pytest.raises(ValueError, match="'cancelled'"):
+        sandbox.wait_for("cancelled")
+
+
+def test_a_model_cannot_change_what_was_asked(sandbox, api):
+    """What a model does to its input is not seen in the prediction's."""
+
+    @sandbox.model("my/model")
+    def take(given):
+        return given.pop("prompt")
+
+    api.post("/run", json={"model": "my/model", "input": {"prompt": "x"}})
+    assert sandbox.predictions[-1].input == {"prompt": "x"}

@@ -246,3 +246,40 @@ def test_a_reference_of_no_known_form_cannot_be_scripted(sandbox):
     """It could never be asked for."""
     with pytest.raises(ValueError, match="neither owner/name"):
         sandbox.model("model")
+
+
+def test_what_hides_that_it_is_asynchronous_works_too(sandbox, api):
+    """A lambda around a coroutine function, or around an asynchronous generator."""
+
+    async def answer(prompt):
+        return prompt
+
+    async def talk(prompt):
+        yield prompt
+
+    sandbox.model("my/answer")(lambda given: answer(given["prompt"]))
+    sandbox.model("my/talk")(lambda given: talk(given["prompt"]))
+    assert run(api, "my/answer", {"prompt": "x"}).json() == "x"
+    assert run(api, "my/talk", {"prompt": "x"}).json() == ["x"]
+
+
+def test_a_parameter_with_a_default_is_the_models_own(sandbox, api):
+    """The run is given to a second parameter without one, or to one of that name."""
+
+    @sandbox.model("my/own")
+    def own(given, greeting="hi"):
+        return greeting
+
+    @sandbox.model("my/run")
+    def named(given, run=None):
+        return type(run).__name__
+
+    assert run(api, "my/own").json() == "hi"
+    assert run(api, "my/run").json() == "Run"
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "string", "at_least": 1}, {"kind": "bool"}])
+def test_an_input_that_cannot_be_checked_is_refused(wrong):
+    """When it is described, not by a request."""
+    with pytest.raises(ValueError, match=r"for numbers|kind is one of"):
+        Input(**wrong)

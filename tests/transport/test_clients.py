@@ -81,7 +81,7 @@ def test_parity(sync, other):
             for f in (ours[name], theirs[name])
         ]
         assert returned[0] == returned[1], name
-        if name not in {"stream", "__init__", "__iter__"}:
+        if name not in {"preview", "stream", "__init__", "__iter__"}:
             assert inspect.iscoroutinefunction(theirs[name]), name
         else:
             assert not inspect.iscoroutinefunction(theirs[name]), name
@@ -651,3 +651,23 @@ def test_errors_carry_what_a_handler_needs():
     assert (error.partial_text, error.prediction, error.may_have_started) == ("abc", None, True)
     error = PredictionFailedError("boom", Prediction(id="p1", status="failed"), "abc")
     assert (str(error), error.partial_text, error.prediction.id) == ("boom", "abc", "p1")
+
+
+# Previews.
+
+
+def test_a_preview_is_the_body_that_is_sent(connect, server, tmp_path):
+    """As the route spells it, files as data URIs; nothing is sent for it."""
+    (tmp_path / "a.txt").write_text("hi")
+    given = {"prompt": "Hello", "file": tmp_path / "a.txt"}
+    direct, created = connect(), connect(route="predictions")
+    shown = [one.client.preview(f"{MODEL}:{'5f' * 32}", given) for one in (direct, created)]
+    assert server.requests == []
+    server.route(RUN, answer(200, prediction("succeeded")))
+    server.route("POST /v1/predictions", answer(201, prediction("succeeded")))
+    for one in (direct, created):
+        one.run(f"{MODEL}:{'5f' * 32}", given)
+    assert [request.json for request in server.requests] == shown
+    assert shown[0]["input"]["file"] == "data:text/plain;base64,aGk="
+    with pytest.raises(ConfigurationError, match="cannot be written as JSON"):
+        direct.client.preview(MODEL, {"prompt": object()})

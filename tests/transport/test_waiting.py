@@ -61,6 +61,13 @@ def test_the_first_look_comes_at_once():
     assert shell.calls == []
 
 
+def test_what_ended_elsewhere_is_looked_at():
+    """Of a prediction that a record knows only by id and status, the output is fetched."""
+    shell = VirtualShell(reply(200, prediction("succeeded", output="x")))
+    assert wait(shell, target=Prediction(id="p1", status="succeeded")).output == "x"
+    assert [str(call) for call in shell.calls] == ["GET /predictions/p1"]
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [("failed", PredictionFailedError), ("canceled", PredictionCanceledError)]
 )

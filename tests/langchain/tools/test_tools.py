@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -11,7 +12,7 @@ from langgraph.store.memory import InMemoryStore
 from scripted import make_toolkit
 
 from langchain_rockai.tools import PROGRESS_EVENT
-from rockai_transport import Prediction
+from rockai_transport import ConfigurationError, Prediction
 
 
 def by_name(toolkit):
@@ -157,3 +158,10 @@ def test_langchain_core_alone_is_enough(sandbox):
     command = [sys.executable, "-c", program, sandbox.api_token, sandbox.base_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "succeeded" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("scope", [5, ""])
+def test_a_scope_is_a_name_or_a_function(sandbox, scope):
+    """Anything else is refused when the tools are made."""
+    with pytest.raises(ConfigurationError, match="scope="):
+        make_toolkit(sandbox, scope=scope)

@@ -10,8 +10,7 @@ from llama_index.core.tools import BaseTool, ToolOutput
 from llama_index.core.workflow import Context
 from scripted_llm import RULES_MODEL, Reasoning, Script, calling, hosted
 
-from llama_index_rockai import RockAI
-from llama_index_rockai.tools import PredictionProgressEvent, RockAIToolSpec
+from llama_index_rockai import PredictionProgressEvent, RockAI, RockAIToolSpec
 from rockai_sandbox import Sandbox
 
 WARNINGS = [

@@ -7,7 +7,7 @@ from scripted_llm import jobs, make_spec, prediction_id
 
 from llama_index_rockai.tools import ApprovalRequiredEvent
 from rockai_sandbox import NEVER_ENDS
-from rockai_transport import HostedModel, Prediction
+from rockai_transport import ConfigurationError, HostedModel, Prediction
 
 pytestmark = [pytest.mark.filterwarnings(one) for one in WARNINGS]
 
@@ -127,3 +127,29 @@ async def test_rich_content_is_opt_in(sandbox):
     tools = {tool.metadata.name: tool for tool in make_spec(sandbox, rich_content=True).to_tool_list()}
     output = tools["generate_image"].call(prompt="x")
     assert [block.block_type for block in output.blocks] == ["text", "image"]
+
+
+def test_a_narrower_list_of_tools(sandbox):
+    """Core's arguments are followed or refused, so that nobody hands an agent more than was meant."""
+    spec = make_spec(sandbox)
+    some = spec.to_tool_list(["list_predictions", ("generate_image", "ignored")])
+    assert [tool.metadata.name for tool in some] == ["list_predictions", "generate_image"]
+    with pytest.raises(ConfigurationError, match="did you mean 'list_predictions'"):
+        spec.to_tool_list(["list_prediction"])
+    with pytest.raises(ConfigurationError, match="HostedModel"):
+        spec.to_tool_list(None, {"generate_image": some[0].metadata})
+
+
+def test_surplus_arguments_start_nothing(sandbox):
+    """What has no place in a tool's arguments is an error, not left out."""
+    (tool, *_) = make_spec(sandbox).to_tool_list()
+    with pytest.raises(TypeError, match=r"generate_image\(prompt\) was given 2"):
+        tool.call("a lighthouse", "in oil")
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("scope", [5, ""])
+def test_a_scope_is_a_name_or_a_function(sandbox, scope):
+    """Anything else is refused when the tools are made."""
+    with pytest.raises(ConfigurationError, match="scope="):
+        make_spec(sandbox, scope=scope)

@@ -1,0 +1,166 @@
+"""`RockAIToolSpec`: the prediction lifecycle as LlamaIndex tools."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.tools import FunctionTool, ToolMetadata
+from llama_index.core.tools.tool_spec.base import BaseToolSpec
+
+from llama_index_rockai.tools import RockAITool, Scope
+from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel
+from rockai_transport.jobs.argument_classes import argument_class
+from rockai_transport.jobs.bookkeeping import Bookkeeping
+from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset, check_scope
+from rockai_transport.prompting.nearest import unknown_name
+
+__all__ = ["RockAIToolSpec"]
+
+
+class RockAIToolSpec(Bookkeeping, BaseToolSpec):
+    """Tools by which an agent runs hosted models: one for each model, and five for the lifecycle.
+
+    A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``raw_output``.
+    Whatever goes wrong is an answer too, with ``is_error`` set: no call raises.
+
+    Progress goes to the run's stream as `PredictionProgressEvent`. Cancelling the run (``cancel_run``, a
+    time-out, a task that awaits the handler, Ctrl-C) cancels its predictions at the service within two
+    seconds. A task that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without
+    it: there ``await handler.cancel_run()`` in a ``finally``.
+
+    A start is written to the ``Context``'s store before it is sent. That protects a Context that is saved and
+    restored, and steps that run again after ``wait_for_event``; not a crash before the Context was saved. The
+    same tool call, by the id that the model gave it and its input, gets what it had started; one of which the
+    answer was lost is told as "unknown" and is not sent again until you `aresolve` it.
+
+    Args:
+        models: What the agent may run, and nothing else.
+        api_token: As in `Client`.
+        base_url: As in `Client`.
+        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files.
+        max_retries: As in `Client`. A start is never sent twice.
+        default_headers: As in `Client`.
+        client: A `Client` of your own, in place of the settings before; they then hold for async too.
+        async_client: An `AsyncClient` of your own.
+        max_wait: Seconds that a tool waits at most, whatever the agent asks for. The prediction goes on.
+        max_running: Predictions that one conversation may have under way at once.
+        max_starts: Predictions that one conversation may start in all.
+        on_cancel: What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"`` to let
+            them run; the log and a note on the exception then say their ids.
+        save_to: A folder where finished outputs are saved, by `Client.download`'s rules; the answer names the
+            file. None: nothing is saved.
+        scope: What one conversation is, for limits and ownership: a name, or a function of the ``Context``
+            (None outside of a run). None: the Context, else these tools.
+        allowed_ids: Ids of predictions that were not started here and may yet be looked at, waited for and
+            canceled; or a function that tells.
+        store: Where starts are remembered: a mapping of strings, or another Context. None: the run's Context,
+            else this process.
+        approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
+            of a run nobody can be asked, and nothing is started.
+        rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.
+
+    Raises:
+        ConfigurationError: A setting cannot be right, or there is no token.
+        ImportError: ``jsonschema`` is not installed.
+
+    Example:
+        >>> from llama_index.core.agent.workflow import FunctionAgent
+        >>> toolkit = RockAIToolSpec([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out", max_starts=4)
+        >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+        >>> print(await agent.run("Generate an image of a lighthouse."))
+        Here is what the tools say:
+        Prediction ... (generate_image) succeeded after ... s.
+        Output: http...output.png
+        Saved as: ...png
+        >>> await toolkit.aclose()
+    """
+
+    def __init__(
+        self,
+        models: Iterable[HostedModel],
+        api_token: str | None = None,
+        base_url: str | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        max_retries: int = 2,
+        default_headers: Mapping[str, str] | None = None,
+        client: Client | None = None,
+        async_client: AsyncClient | None = None,
+        max_wait: float = 60.0,
+        max_running: int = 2,
+        max_starts: int = 10,
+        on_cancel: OnCancel = "cancel",
+        save_to: str | Path | None = None,
+        scope: Scope = None,
+        allowed_ids: Collection[str] | Callable[[str], bool] = (),
+        store: Any = None,
+        approval: bool = False,
+        rich_content: bool = False,
+    ) -> None:
+        check_scope(scope)
+        self._toolset = Toolset(
+            models,
+            api_token=api_token,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=default_headers,
+            client=client,
+            async_client=async_client,
+            max_wait=max_wait,
+            max_running=max_running,
+            max_starts=max_starts,
+            on_cancel=on_cancel,
+            save_to=save_to,
+            allowed_ids=allowed_ids,
+            store=store,
+        )
+        self.spec_functions = list(self._toolset.descriptions)
+        self._tools = {
+            name: RockAITool(
+                self._toolset,
+                ToolMetadata(text, name, argument_class(name, self._toolset.schemas[name])),
+                scope=scope,
+                approval=approval,
+                rich_content=rich_content,
+            )
+            for name, text in self._toolset.descriptions.items()
+        }
+
+    def to_tool_list(
+        self,
+        spec_functions: Sequence[str | tuple[str, str]] | None = None,
+        func_to_metadata_mapping: Mapping[str, ToolMetadata] | None = None,
+    ) -> list[FunctionTool]:
+        """Give the tools, for an agent or to be called by hand.
+
+        Args:
+            spec_functions: The names of those to give; None: all.
+            func_to_metadata_mapping: None. What an agent reads of a tool is its `HostedModel`'s to say.
+
+        Returns:
+            One tool for each model, named after it, then the five of the lifecycle: ``start_prediction``,
+            ``get_prediction``, ``wait_for_prediction``, ``cancel_prediction`` and ``list_predictions``. The
+            same tools each time.
+
+        Raises:
+            ConfigurationError: There is no tool of such a name, or other metadata is given.
+
+        Example:
+            >>> draw, *others = toolkit.to_tool_list()
+            >>> draw.metadata.name, len(others)
+            ('generate_image', 6)
+            >>> draw.call(prompt="a lighthouse").raw_output.status
+            'succeeded'
+        """
+        if func_to_metadata_mapping:
+            raise ConfigurationError(
+                "func_to_metadata_mapping: a tool's name and description are its HostedModel's."
+            )
+        if spec_functions is None:
+            return list(self._tools.values())
+        # Core's form of a name may be a pair, of a function and its async twin; here both are one tool.
+        names = [name if isinstance(name, str) else name[0] for name in spec_functions]
+        if wrong := next((name for name in names if name not in self._tools), None):
+            raise ConfigurationError(unknown_name("one of these tools", wrong, self._tools))
+        return [self._tools[name] for name in names]

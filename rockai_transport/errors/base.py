@@ -1,0 +1,129 @@
+"""The root of the tree, and the errors before there is an answer: the caller's, and the network's."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rockai_transport.wire.prediction import Prediction
+
+__all__ = [
+    "APIConnectionError",
+    "APITimeoutError",
+    "ConfigurationError",
+    "RockAIError",
+]
+
+
+class RockAIError(Exception):
+    """The root of every exception that this package raises.
+
+    Args:
+        message: What went wrong, and what to do about it.
+        may_have_started: True where a paid prediction may be running or done although the call failed.
+        prediction: The prediction that the failed call was about, as last seen; None where none is known.
+        partial_text: What a stream had handed on before it failed.
+
+    Example:
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except RockAIError as error:
+        ...     print(error.may_have_started)
+        True
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        may_have_started: bool = False,
+        prediction: Prediction | None = None,
+        partial_text: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.may_have_started = may_have_started
+        self.prediction = prediction
+        self.partial_text = partial_text
+
+    @property
+    def message(self) -> str:
+        """What went wrong, without the advice that ``str()`` adds."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        return f"{self.message} {self._advice()}".strip()
+
+    def _advice(self) -> str:
+        if self.prediction is not None and self.prediction.is_terminal:
+            return ""
+        if self.prediction is not None and self.prediction.id:
+            known = self.prediction.id
+            return f"Prediction {known} may go on: predictions.wait({known!r}) waits for it, cancel ends it."
+        if self.may_have_started:
+            return (
+                "The prediction may have started, and may be charged: it was not sent a second time. "
+                "Look at your predictions on rockai.online before you send it again."
+            )
+        return ""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _rebuild, (type(self), self.args, _picklable(self.__dict__))
+
+
+def _rebuild(cls: type[RockAIError], args: tuple[Any, ...], state: dict[str, Any]) -> RockAIError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def _picklable(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what can be pickled; what cannot (a live response) becomes None."""
+    kept: dict[str, Any] = {}
+    for name, value in state.items():
+        try:
+            pickle.dumps(value)
+        except Exception:  # noqa: BLE001 - a foreign object's __reduce__ may raise anything
+            kept[name] = None
+        else:
+            kept[name] = value
+    return kept
+
+
+class ConfigurationError(RockAIError):
+    """The caller's own settings or arguments are wrong. Nothing was sent, nothing was paid for.
+
+    Example:
+        >>> try:
+        ...     client.run("llama", {"prompt": "Hello"})
+        ... except ConfigurationError as error:
+        ...     print(error.message)
+        'llama' is not a model reference. ...
+    """
+
+
+class APIConnectionError(RockAIError):
+    """The service could not be reached, or the connection broke before the answer was whole.
+
+    Example:
+        >>> client = Client(base_url="http://127.0.0.1:9/v1", max_retries=0)  # nobody listens there
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except APIConnectionError as error:
+        ...     print(error.may_have_started)
+        False
+    """
+
+
+class APITimeoutError(APIConnectionError):
+    """A time limit of a single call or of a stream ran out.
+
+    Example:
+        >>> try:
+        ...     client.run("sandbox/never-ends", {"prompt": "Count."}, timeout=0.1)
+        ... except APITimeoutError as error:
+        ...     print(error.may_have_started)
+        True
+    """

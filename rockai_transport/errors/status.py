@@ -1,0 +1,164 @@
+"""The errors of an answer that says no, by its HTTP status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rockai_transport.errors.base import RockAIError
+
+if TYPE_CHECKING:
+    from rockai_transport.wire.calls import Reply
+    from rockai_transport.wire.prediction import Prediction
+
+__all__ = [
+    "APIStatusError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConflictError",
+    "InternalServerError",
+    "NotFoundError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "RateLimitError",
+]
+
+
+class APIStatusError(RockAIError):
+    """The service answered with an error.
+
+    Args:
+        message: What went wrong, and what to do about it.
+        status_code: The HTTP status, or the ``code`` of an envelope that came under HTTP 200.
+        body: The decoded JSON of the answer, else its text.
+        request_id: The answer's ``x-request-id``, where it had one.
+        retry_after: Seconds the service asked to wait, where it said so.
+        response: Status, headers and bytes of the answer.
+        may_have_started: As in `RockAIError`.
+        prediction: As in `RockAIError`.
+        partial_text: As in `RockAIError`.
+
+    Example:
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except APIStatusError as error:
+        ...     print(error.status_code, error.request_id)
+        400 req-7
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int = 0,
+        body: Any = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        response: Reply | None = None,
+        may_have_started: bool = False,
+        prediction: Prediction | None = None,
+        partial_text: str = "",
+    ) -> None:
+        super().__init__(
+            message, may_have_started=may_have_started, prediction=prediction, partial_text=partial_text
+        )
+        self.status_code = status_code
+        self.body = body
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.response = response
+
+
+class BadRequestError(APIStatusError):
+    """400 or 422: the service or the model does not accept this input.
+
+    Example:
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello", "max_length": 9})
+        ... except BadRequestError as error:
+        ...     print([problem["loc"] for problem in error.body["detail"]])
+        [['body', 'input', 'max_length']]
+    """
+
+
+class AuthenticationError(APIStatusError):
+    """401: no token, or a wrong one.
+
+    Example:
+        >>> try:
+        ...     Client(api_token="r8_of_last_year").run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except AuthenticationError as error:
+        ...     print(error.status_code)
+        401
+    """
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the token is right, but not allowed to do this.
+
+    Example:
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except PermissionDeniedError as error:
+        ...     print(error.status_code)
+        403
+    """
+
+
+class PaymentRequiredError(PermissionDeniedError):
+    """402: the account cannot pay.
+
+    Example:
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except PaymentRequiredError as error:
+        ...     print(error.status_code)
+        402
+    """
+
+
+class NotFoundError(APIStatusError):
+    """404: no such model, version, prediction or route.
+
+    Example:
+        >>> try:
+        ...     client.predictions.get("no-such-id")
+        ... except NotFoundError as error:
+        ...     print(error.body)
+        {'detail': 'id not found'}
+    """
+
+
+class ConflictError(APIStatusError):
+    """409: the request contradicts the state of what it is about.
+
+    Example:
+        >>> try:
+        ...     client.predictions.cancel("a-prediction")
+        ... except ConflictError as error:
+        ...     print(error.status_code)
+        409
+    """
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests; ``retry_after`` says how many seconds to wait, where the service did.
+
+    Example:
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except RateLimitError as error:
+        ...     print(f"Again in {error.retry_after:.0f} s")
+        Again in 90 s
+    """
+
+
+class InternalServerError(APIStatusError):
+    """5xx: the service, its gateway or the model server broke.
+
+    Example:
+        >>> try:
+        ...     client.run("meta/llama-2-7b-chat", {"prompt": "Hello"})
+        ... except InternalServerError as error:
+        ...     print(error.status_code, error.may_have_started)
+        502 True
+    """
