@@ -114,6 +114,7 @@ class Trail:
         self._public_only = public_only
         self._was_connecting = False
         self._was_sent = False
+        self._stream: Any = None
 
     @property
     def never_sent(self) -> bool:
@@ -122,24 +123,36 @@ class Trail:
 
     def follow(self, event: str, info: Mapping[str, Any]) -> None:
         """Take note; the sync form of the extension."""
-        if self._refuses(event, info):
-            info["return_value"].close()
+        refused = self._note(event, info)
+        if refused or self._is_left(event, info):
+            self._stream.close()
+        if refused:
             raise _refusal()
 
     async def afollow(self, event: str, info: Mapping[str, Any]) -> None:
         """Take note; the async form of the extension."""
-        if self._refuses(event, info):
-            await info["return_value"].aclose()
+        refused = self._note(event, info)
+        if refused or self._is_left(event, info):
+            await self._stream.aclose()
+        if refused:
             raise _refusal()
 
-    def _refuses(self, event: str, info: Mapping[str, Any]) -> bool:
+    def _note(self, event: str, info: Mapping[str, Any]) -> bool:
+        """Whether the address that was connected to is refused."""
         if event.endswith("connect_tcp.started"):
             self._was_connecting = True
         elif event.endswith("send_request_headers.started"):
             self._was_sent = True
-        elif event.endswith("connect_tcp.complete") and self._public_only:
-            return is_private(info["return_value"].get_extra_info("server_addr")[0])
+        elif event.endswith("connect_tcp.complete"):
+            self._stream = info["return_value"]
+            return self._public_only and is_private(self._stream.get_extra_info("server_addr")[0])
         return False
+
+    def _is_left(self, event: str, info: Mapping[str, Any]) -> bool:
+        """Whether a TLS handshake was canceled: httpcore 1.0 closes the socket only where one fails."""
+        if not event.endswith("start_tls.failed") or self._stream is None:
+            return False
+        return not isinstance(info["exception"], Exception)
 
 
 def _refusal() -> InvalidResponseError:

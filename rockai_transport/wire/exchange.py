@@ -51,6 +51,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's word for it, in the text of Python's error
+
 
 class Opened(NamedTuple):
     """The head of a good answer, and until when its first byte or event has to come."""
@@ -110,7 +112,9 @@ def read_rest(settings: Settings, call: Call, opened: Opened, until: float) -> F
 def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError:
     """The exception for a connection that failed."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
-    if isinstance(failure, NotSentError):
+    if _UNTRUSTED in str(failure):
+        advice = "If a proxy of your network signs connections itself, name its authority in SSL_CERT_FILE."
+    elif isinstance(failure, NotSentError):
         advice = "Check the network, base_url, and the proxies in the environment."
     elif failure.timed_out:
         advice = (

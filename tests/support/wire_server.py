@@ -13,7 +13,10 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = [
     "Exchange",
@@ -116,11 +119,15 @@ Script = Callable[[Exchange], None]
 class WireServer:
     """Serves scripts by route. Use it in a ``with`` block.
 
+    Args:
+        tls: What to encrypt with; None: plain http.
+
     Example:
         ``server.route("POST /v1/run", answer(200, {"output": "hi"}))``
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._lock = threading.Condition()
         self._routes: dict[str, list[Script]] = {}
         self._stopping = threading.Event()
@@ -136,7 +143,7 @@ class WireServer:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -191,7 +198,15 @@ class WireServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             self._sockets.append(sock)
-            self._start(self._serve, sock, self.connections)
+            self._start(self._greet, sock, self.connections)
+
+    def _greet(self, sock: socket.socket, number: int) -> None:
+        if self._tls is None:
+            self._serve(sock, number)
+            return
+        with contextlib.suppress(OSError):  # the client does not trust us, or left
+            self._serve(self._tls.wrap_socket(sock, server_side=True), number)
+        sock.close()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         with sock, sock.makefile("rb") as file:

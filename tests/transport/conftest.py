@@ -1,9 +1,13 @@
 import gc
+import ssl
 import threading
 
 import pytest
+import trustme
 from support.drivers import KINDS, Driven
 from support.wire_server import WireServer
+
+from rockai_transport.network import ssl_context
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,10 +19,35 @@ def _quick_collections():
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session")
+def authority():
+    """Whom nobody trusts but who is told to."""
+    return trustme.CA()
+
+
 @pytest.fixture
-def server():
+def certificate(authority, tmp_path_factory, monkeypatch):
+    """What a server on this machine shows, to clients that trust its authority."""
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))  # httpx reads it
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    ssl_context.cache_clear()  # the clients' one context for the whole process
+    yield context
+    ssl_context.cache_clear()
+
+
+@pytest.fixture
+def scheme():
+    """What most tests speak. A module whose facts must hold over TLS too has a fixture of its own."""
+    return "http"
+
+
+@pytest.fixture
+def server(request, scheme):
     """A server whose every byte is scripted."""
-    with WireServer() as running:
+    with WireServer(request.getfixturevalue("certificate") if scheme == "https" else None) as running:
         yield running
 
 

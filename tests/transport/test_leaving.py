@@ -30,6 +30,12 @@ CANCEL = "POST /v1/predictions/p1/cancel"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 
+@pytest.fixture(params=["http", "https"])
+def scheme(request):
+    """Over TLS it is other sockets that keep time and are closed."""
+    return request.param
+
+
 @pytest.fixture
 def endless(server):
     """A service whose models say one piece and then nothing more, on every route."""

@@ -18,6 +18,12 @@ SSE, CREATE, GET = "POST /v1/run_sse", "POST /v1/predictions", "GET /v1/predicti
 WIRE = Path(__file__).parent.parent / "samples" / "wire"
 
 
+@pytest.fixture(params=["http", "https"])
+def scheme(request):
+    """Over TLS it is other sockets that keep time and are closed."""
+    return request.param
+
+
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_recordings_over_a_socket(client, server, samples, newline, framing):

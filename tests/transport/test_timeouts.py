@@ -20,6 +20,12 @@ SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 GRACE = 1.0
 
 
+@pytest.fixture(params=["http", "https"])
+def scheme(request):
+    """Over TLS it is other sockets that keep time and are closed."""
+    return request.param
+
+
 @pytest.fixture
 def at_most():
     """Assert that a block raises APITimeoutError after so many seconds, and within a second more."""
