@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 from langchain_core.load.serializable import Serializable
@@ -29,7 +28,7 @@ from rockai_transport.prompting.tokens import approximate_token_count
 from rockai_transport.wire.references import ModelReference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["RockAIModel"]
 
@@ -239,13 +238,10 @@ class RockAIModel(Serializable):
             extra={**self.model_kwargs, **(kwargs.get("model_kwargs") or {})},
         )
 
-    @contextlib.contextmanager
-    def _translated(self, kwargs: Mapping[str, Any]) -> Iterator[Dialect]:
+    def _translated(self, kwargs: Mapping[str, Any]) -> translated:
         """As `translated`, with the call's dialect, in whose words a rejected key is explained."""
         with translated():
-            dialect = self._model_settings(None, kwargs).resolved()
-        with translated(dialect):
-            yield dialect
+            return translated(self._model_settings(None, kwargs).resolved())
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         """The body that is sent for a request."""

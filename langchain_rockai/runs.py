@@ -67,7 +67,12 @@ class Chunks(Generic[C]):
     """The chunks of an answer, as they come."""
 
     def __init__(
-        self, client: Client, answer: Answer[C], dialect: Dialect, timeout: float | None, run_manager: Any
+        self,
+        client: Client,
+        answer: Answer[C],
+        dialect: Dialect | None,
+        timeout: float | None,
+        run_manager: Any,
     ) -> None:
         self._client = client
         self._answer = answer
@@ -123,7 +128,7 @@ class AsyncChunks(Generic[C]):
         self,
         client: AsyncClient,
         answer: Answer[C],
-        dialect: Dialect,
+        dialect: Dialect | None,
         timeout: float | None,
         run_manager: Any,
     ) -> None:

@@ -225,7 +225,7 @@ class Driver:
         except BaseException as error:
             self.finished = True
             await self._close()
-            self._client._hide_token(error)  # noqa: SLF001 - one object in two parts, here and below
+            self._client._tidy(error)  # noqa: SLF001 - one object in two parts, here and below
             raise
         return effect.piece
 

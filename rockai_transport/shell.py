@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from rockai_transport.wire.effects import Open
 
 __all__ = ["DEFAULT_SERVICE", "DEFAULT_TIMEOUTS", "BaseClient", "head_of"]
+
+logger = logging.getLogger("rockai")
 
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
@@ -50,7 +53,11 @@ class BaseClient:
             )
         self._given = given
         self._http_client = http_client
-        self._settings = Settings.resolve(**given)
+        try:
+            self._settings = Settings.resolve(**given)
+        except ConfigurationError as error:
+            _forget_frames(error)
+            raise
         try:
             self._base = httpx.URL(self._settings.base_url)
         except httpx.InvalidURL as error:
@@ -141,6 +148,16 @@ class BaseClient:
             "write": _finite(between_reads),
         }
 
+    def _tidy(self, error: BaseException) -> None:
+        """Make an error fit for its reader: without the token, and without our machinery in its traceback.
+
+        What it says and holds tells more than twenty frames of generators. At log level DEBUG they stay.
+        """
+        if isinstance(error, RockAIError):
+            self._hide_token(error)
+            if not logger.isEnabledFor(logging.DEBUG):
+                _forget_frames(error)
+
     def _hide_token(self, error: BaseException) -> None:
         """Take the token out of an exception, should the service have sent it back."""
         token = self._settings.api_token
@@ -170,6 +187,12 @@ def head_of(response: httpx.Response) -> Head:
     return Head(
         response.status_code, {name.lower(): value for name, value in response.headers.items()}, time.time()
     )
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__
 
 
 def _finite(seconds: float) -> float | None:

@@ -199,7 +199,7 @@ class Driver:
         except BaseException as error:
             self.finished = True
             self._close()
-            self._client._hide_token(error)  # noqa: SLF001 - one object in two parts, here and below
+            self._client._tidy(error)  # noqa: SLF001 - one object in two parts, here and below
             raise
         return effect.piece
 

@@ -110,7 +110,7 @@ def read_rest(settings: Settings, call: Call, opened: Opened, until: float) -> F
 
 
 def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError:
-    """The exception for a connection that failed."""
+    """The exception for a connection that failed; its cause is what failed below, not our word for it."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     if _UNTRUSTED in str(failure):
         advice = "If a proxy of your network signs connections itself, name its authority in SSL_CERT_FILE."
@@ -124,7 +124,9 @@ def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError
         advice = ""
     sent = not isinstance(failure, NotSentError)
     words = str(failure).rstrip(".")
-    return kind(f"{call}: {words}. {advice}".strip(), may_have_started=call.starts and sent)
+    error = kind(f"{call}: {words}. {advice}".strip(), may_have_started=call.starts and sent)
+    error.__cause__ = failure.__cause__ or failure
+    return error
 
 
 def persist(
@@ -161,9 +163,7 @@ def _judge(call: Call, failure: TransportFailure | APIStatusError) -> tuple[Rock
     if isinstance(failure, APIStatusError):
         return failure, Failure.of_answer(failure.status_code, failure.retry_after)
     kind = Failure.NOT_SENT if isinstance(failure, NotSentError) else Failure.UNCERTAIN
-    error = transport_error(call, failure)
-    error.__cause__ = failure
-    return error, kind
+    return transport_error(call, failure), kind
 
 
 def read_whole(settings: Settings, head: Head, until: float) -> Flow[Reply]:

@@ -99,7 +99,7 @@ def follow(settings: Settings, call: Call, opened: Opened, reading: Reading, kno
     try:
         reply = yield from read_rest(settings, call, opened, reading.until)
     except TransportFailure as failure:
-        raise transport_error(call, failure) from failure
+        raise transport_error(call, failure)  # noqa: B904 - it names its cause itself
     reading.transcript.prediction = prediction = answers.read_output(settings.service, call, reply, known)
     if not prediction.is_terminal:
         return False
@@ -119,7 +119,7 @@ def _follow_events(settings: Settings, call: Call, opened: Opened, reading: Read
         try:
             chunk = yield from _next_bytes(settings, opened, reading.until, started=reader.seen_event)
         except TransportFailure as failure:
-            raise _stream_error(call, failure, reading.transcript) from failure
+            raise _stream_error(call, failure, reading.transcript)  # noqa: B904 - likewise
         if not chunk:
             if reader.is_whole(framed=opened.head.is_framed):
                 break
@@ -153,9 +153,11 @@ def _drain() -> Flow[None]:
 
 def _stream_error(call: Call, failure: TransportFailure, transcript: Transcript) -> RockAIError:
     """A limit that ran out is a time-out; anything else cut the stream."""
-    if not failure.timed_out:
-        return _interrupted(str(failure), transcript)
     error = transport_error(call, failure)
+    if not failure.timed_out:
+        interrupted = _interrupted(str(failure), transcript)
+        interrupted.__cause__ = error.__cause__
+        return interrupted
     error.partial_text, error.prediction, error.may_have_started = (
         transcript.text,
         transcript.prediction,
