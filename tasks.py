@@ -268,7 +268,7 @@ def docs() -> None:
 
 
 def lock() -> None:
-    """Resolve all of [dev] and [ray] with plain pip in an empty environment and write down the versions."""
+    """Resolve all of [dev] with plain pip in an empty environment and write down the versions."""
     oldest = find_python(exactly=OLDEST)
     if not oldest:
         raise no_python("3.11 exactly, so that the locked versions suit every Python from there on")
@@ -276,12 +276,12 @@ def lock() -> None:
         fresh, report = Path(temporary) / "venv", Path(temporary) / "report.json"
         must([oldest, "-m", "venv", str(fresh)], "making a fresh environment")
         resolve = [python(fresh), "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed"]
-        must([*resolve, "--report", str(report), f"{ROOT}[dev,ray]"], "resolving the dependencies")
+        must([*resolve, "--report", str(report), f"{ROOT}[dev]"], "resolving the dependencies")
         found = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
     versions = {re.sub(r"[-_.]+", "-", item["name"]).lower(): item["version"] for item in found}
     del versions["rockai-integrations"]
     lines = [
-        "# The versions this project is developed and tested with: all of [dev,ray], resolved by plain pip.",
+        "# The versions this project is developed and tested with: all of [dev], resolved by plain pip.",
         f"# Written by `python3 tasks.py lock` with Python {OLDEST[0]}.{OLDEST[1]} on {sys.platform}.",
         *(f"{name}=={version}" for name, version in sorted(versions.items())),
     ]

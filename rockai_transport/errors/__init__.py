@@ -76,3 +76,6 @@ __all__ = [
     "RockAIError",
     "StreamInterruptedError",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = "rockai_transport"  # a traceback then names what can be imported

@@ -17,7 +17,8 @@ from rockai_sandbox import Sandbox
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ray_batch.py"
 MODEL = "meta/meta-llama-3-70b-instruct"
-PROMPTS, SIZE, AT_ONCE, ANSWERED_BEFORE = 40, 10, 8, 12
+PROMPTS, SIZE, AT_ONCE = 40, 10, 8
+ANSWERED_BEFORE = 3  # so few that two actors still have more under way than one alone can have
 MAIN = (
     "import ray, runpy, sys; from pathlib import Path\n"
     "ray.init(num_cpus=3, include_dashboard=False)\n"

@@ -142,6 +142,13 @@ KINDS_OF_ERROR = [
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_ERROR)
+def test_a_traceback_names_what_can_be_imported(kind):
+    """Its last line begins with ``rockai_transport.RateLimitError:``, wherever the class is defined."""
+    assert getattr(sys.modules[kind.__module__], kind.__name__) is kind
+    assert kind.__module__ == "rockai_transport"
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_ERROR)
 @pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy])  # noqa: S301
 def test_every_exception_can_be_pickled(kind, copied):
     """A copy says the same and carries the same; what cannot be pickled is dropped."""
