@@ -253,6 +253,14 @@ def soak() -> None:
         raise SystemExit(code)
 
 
+def bench() -> None:
+    """Compare with other clients, on the sandbox."""
+    env()
+    code = run(module("benchmarks"))
+    if code:
+        raise SystemExit(code)
+
+
 def notebooks() -> None:
     """Run the notebooks on the sandbox, and store their outputs in them."""
     env()
@@ -306,6 +314,7 @@ VERBS = {
     "notebooks": Verb(notebooks, "run the notebooks on the sandbox and store their outputs"),
     "docs": Verb(docs, "build the documentation in site/, warnings are errors"),
     "env": Verb(env, "make or bring up to date the environment, .venv (each verb does so by itself)"),
+    "bench": Verb(bench, "compare with other clients, side by side on the sandbox"),
     "soak": Verb(soak, "kill durable agents fifty times, resume them, and count what was started"),
     "lock": Verb(lock, "write constraints.txt anew from pyproject.toml"),
 }
