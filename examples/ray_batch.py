@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 from langchain_core.rate_limiters import BaseRateLimiter, InMemoryRateLimiter
@@ -68,7 +68,7 @@ def main(prompts: Path, folder: Path, actors: int = 2, per_second: float = 10.0,
     limiter = ray.remote(InMemoryRateLimiter).options(max_concurrency=AT_ONCE * actors)
     limit = SharedLimit(limiter.remote(requests_per_second=per_second))
     asked = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        Answerer,  # type: ignore[arg-type] # Ray's annotation knows functions only
+        cast("Any", Answerer),  # Ray's annotation knows functions only
         fn_constructor_args=(limit, folder.resolve()),
         compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
     )

@@ -125,7 +125,7 @@ class RockAIModel(Serializable):
             ModelReference.parse(self.model)
             self._model_settings(None, {}).resolved()
             if self.client is None and self.async_client is None:
-                self._clients.unconnected(self._client_settings())
+                self._clients.checked(self._client_settings())
         return self
 
     @model_validator(mode="after")
@@ -245,5 +245,4 @@ class RockAIModel(Serializable):
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         """The body that is sent for a request."""
-        client = self.client or self.async_client or self._clients.unconnected(self._client_settings())
-        return client.preview(request.model, request.input)
+        return self._clients.preview(self.client or self.async_client, self._client_settings(), request)

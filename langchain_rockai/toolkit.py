@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 from langchain_rockai.tools import RockAITool, Scope
 from rockai_transport import AsyncClient, Client, HostedModel
 from rockai_transport.jobs.bookkeeping import Bookkeeping
-from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset, check_scope
+from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
 
 __all__ = ["RockAIToolkit"]
 
@@ -101,7 +101,6 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
         rich_content: bool = False,
     ) -> None:
         super().__init__()
-        check_scope(scope)
         self._toolset = Toolset(
             models,
             api_token=api_token,
@@ -116,6 +115,7 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
             max_starts=max_starts,
             on_cancel=on_cancel,
             save_to=save_to,
+            scope=scope,
             allowed_ids=allowed_ids,
             store=store,
         )
@@ -126,7 +126,6 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
                 description=text,
                 args_schema=self._toolset.schemas[name],
                 rich_content=rich_content,
-                scope=scope,
             )
             for name, text in self._toolset.descriptions.items()
         ]

@@ -14,7 +14,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, ToolException
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
 from rockai_transport import Prediction
 from rockai_transport.jobs.argument_classes import argument_class
@@ -41,7 +41,6 @@ class RockAITool(BaseTool):
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
     rich_content: bool = False
-    scope: Any = Field(default=None, exclude=True)
     _toolset: Toolset = PrivateAttr()
     _arguments: type[BaseModel] = PrivateAttr()
 
@@ -87,11 +86,12 @@ class RockAITool(BaseTool):
         return Site(scope, call, report, is_one_run=bool(around.thread_id and not given))
 
     def _given_scope(self, config: RunnableConfig) -> str | None:
-        if not callable(self.scope):
-            scope: str | None = self.scope
+        given = self._toolset.scope
+        if not callable(given):
+            scope: str | None = given
             return scope
         try:
-            return str(self.scope(config))
+            return str(given(config))
         except Exception as error:
             logger.exception("scope= could not name the scope of a call of %s.", self.name)
             raise ToolException(

@@ -159,7 +159,7 @@ class RockAI(PromptedFunctionCallingLLM):
     def _check_settings(self) -> Self:
         """Refuse at once what no call could use; a token may still come from the environment."""
         ModelReference.parse(self.model)
-        self._clients.unconnected(self._client_settings())
+        self._clients.checked(self._client_settings())
         model_settings(self).resolved()
         return self
 
@@ -350,8 +350,7 @@ class RockAI(PromptedFunctionCallingLLM):
         else:
             call = chat_call(self, messages, kwargs)
         request = call.exchange().running
-        client = self.client or self.async_client or self._clients.unconnected(self._client_settings())
-        return client.preview(request.model, request.input)
+        return self._clients.preview(self.client or self.async_client, self._client_settings(), request)
 
     def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         """Add nothing: the request builder adds the system prompt, to every call alike (core: llm.py:295)."""

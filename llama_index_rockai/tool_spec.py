@@ -11,7 +11,7 @@ from llama_index_rockai.tools import RockAITool, Scope
 from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel
 from rockai_transport.jobs.argument_classes import argument_class
 from rockai_transport.jobs.bookkeeping import Bookkeeping
-from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset, check_scope
+from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
 from rockai_transport.prompting.nearest import unknown_name
 
 __all__ = ["RockAIToolSpec"]
@@ -37,7 +37,8 @@ class RockAIToolSpec(Bookkeeping, BaseToolSpec):
         models: What the agent may run, and nothing else.
         api_token: As in `Client`.
         base_url: As in `Client`.
-        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files.
+        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files. 120 by
+            default; None: no total.
         max_retries: As in `Client`. A start is never sent twice.
         default_headers: As in `Client`.
         client: A `Client` of your own, in place of the settings before; they then hold for async too.
@@ -97,7 +98,6 @@ class RockAIToolSpec(Bookkeeping, BaseToolSpec):
         approval: bool = False,
         rich_content: bool = False,
     ) -> None:
-        check_scope(scope)
         self._toolset = Toolset(
             models,
             api_token=api_token,
@@ -112,6 +112,7 @@ class RockAIToolSpec(Bookkeeping, BaseToolSpec):
             max_starts=max_starts,
             on_cancel=on_cancel,
             save_to=save_to,
+            scope=scope,
             allowed_ids=allowed_ids,
             store=store,
         )
@@ -120,7 +121,6 @@ class RockAIToolSpec(Bookkeeping, BaseToolSpec):
             name: RockAITool(
                 self._toolset,
                 ToolMetadata(text, name, argument_class(name, self._toolset.schemas[name])),
-                scope=scope,
                 approval=approval,
                 rich_content=rich_content,
             )

@@ -11,6 +11,7 @@ from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputR
 from workflows.errors import WorkflowRuntimeError
 
 from rockai_transport import HostedModel, Prediction
+from rockai_transport.jobs import words
 from rockai_transport.jobs.contents import media_files
 from rockai_transport.jobs.terms import Progress, Site
 from rockai_transport.jobs.toolset import Toolset
@@ -88,14 +89,13 @@ class RockAITool(FunctionTool):
     """A tool that runs predictions; made by `RockAIToolSpec.to_tool_list`."""
 
     def __init__(
-        self, toolset: Toolset, metadata: ToolMetadata, *, scope: Scope, approval: bool, rich_content: bool
+        self, toolset: Toolset, metadata: ToolMetadata, *, approval: bool, rich_content: bool
     ) -> None:
         super().__init__(fn=self._text, async_fn=self._atext, metadata=metadata)
         # An agent hands its Context to a tool that says so; a tool without one works too.
         self.requires_context = True
         self.ctx_param_name = _CONTEXT
         self._toolset = toolset
-        self._scope = scope
         self._approval = approval
         self._rich_content = rich_content
         self._parameters = list(toolset.schemas[metadata.get_name()]["properties"])
@@ -104,7 +104,9 @@ class RockAITool(FunctionTool):
         """Carry out a call and block; a Context is of no use here, since it can only be awaited."""
         arguments = self._arguments(args, kwargs)
         arguments.pop(_CONTEXT, None)
-        scope = self._scope if isinstance(self._scope, str) else self._toolset.own_scope
+        if refused := self._too_many(args, kwargs):
+            return self._output(refused, arguments)
+        scope = self._toolset.scope if isinstance(self._toolset.scope, str) else self._toolset.own_scope
         answer = self._toolset.call(self.metadata.get_name(), arguments, self._alone(scope))
         return self._output(answer, arguments)
 
@@ -112,6 +114,8 @@ class RockAITool(FunctionTool):
         """Carry out a call. Cancelling it ends the prediction, unless ``on_cancel`` is ``"leave"``."""
         arguments = self._arguments(args, kwargs)
         context = arguments.pop(_CONTEXT, None) or _running_context()
+        if refused := self._too_many(args, kwargs):
+            return self._output(refused, arguments)
         site, store = await self._site(context)
         answer = await self._toolset.acall(
             self.metadata.get_name(), arguments, site, store, lets_through=_interruptions()
@@ -126,12 +130,16 @@ class RockAITool(FunctionTool):
 
     def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         # Core hands a single argument over by its place: llama_index/core/tools/calling.py.
-        if len(args) > len(self._parameters):
-            names = ", ".join(self._parameters)
-            raise TypeError(
-                f"{self.metadata.name}({names}) was given {len(args)} arguments; nothing was sent."
-            )
         return {**dict(zip(self._parameters, args, strict=False)), **kwargs}
+
+    def _too_many(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Answer | None:
+        """Why a call by places cannot be carried out; nothing that was given is left out in silence."""
+        twice = [name for name in self._parameters[: len(args)] if name in kwargs]
+        if not twice and len(args) <= len(self._parameters):
+            return None
+        wrong = f"{twice[0]!r} was given twice" if twice else f"{len(args)} arguments were given"
+        name = self.metadata.get_name()
+        return words.refusal(f"{name}: {wrong}; it takes {', '.join(self._parameters)}. Nothing was sent.")
 
     def _alone(self, scope: str) -> Site:
         """Outside of any Context, where nobody can be asked."""
@@ -139,7 +147,8 @@ class RockAITool(FunctionTool):
 
     async def _site(self, context: Context | None) -> tuple[Site, Context | None]:
         """Where this call happens, and the Context whose store keeps its record."""
-        given = self._scope(context) if callable(self._scope) else self._scope
+        given = self._toolset.scope
+        given = given(context) if callable(given) else given
         if context is None:
             return self._alone(given or self._toolset.own_scope), None
         own = await _scope_of(context)

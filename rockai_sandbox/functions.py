@@ -1,7 +1,7 @@
 """How a model's function is run: in a thread of its own, or on the loop where it is a coroutine.
 
-A model is any function of its input. It may yield text pieces, return an output, or raise; it may take a
-second parameter, its `Run`.
+A model is any function of its input. It may yield text pieces, return an output, or raise; it may take its
+`Run` too: as a second parameter without a default, or as one named ``run``.
 """
 
 import asyncio
@@ -66,6 +66,8 @@ async def _in_thread(work: Callable[[], Any], threads: set[threading.Thread]) ->
 
     def deliver(result: Any, error: BaseException | None) -> None:
         if future.done():
+            if inspect.iscoroutine(result):
+                result.close()  # nobody awaits it any more
             return
         if error is None:
             future.set_result(result)

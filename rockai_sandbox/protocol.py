@@ -183,7 +183,7 @@ class Protocol:
             A copy with these; the protocol itself stays as it is.
 
         Raises:
-            TypeError: a field that there is not.
+            TypeError: there is no such field.
 
         Example:
             >>> older = Protocol(stream_path=None)

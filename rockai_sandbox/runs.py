@@ -42,7 +42,8 @@ class CanceledError(Exception):
 class Run:
     """What a model's function may do beside answering: log, report progress, save files, notice a stop.
 
-    Made by `Sandbox` for each prediction; a function that takes a second parameter gets it there.
+    Made by `Sandbox` for each prediction; a function gets it as a second parameter without a default, or as
+    one named ``run``.
 
     Attributes:
         input: the prediction's input.

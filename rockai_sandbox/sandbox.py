@@ -218,7 +218,9 @@ class Sandbox(Gateway):
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """Every request that the API saw, oldest first, those it refused included; the last 10,000.
+        """Every request that the API saw, oldest first, those it refused included.
+
+        The last 10,000 are kept, and of their bodies 256 MiB.
 
         Example:
             >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
@@ -229,7 +231,7 @@ class Sandbox(Gateway):
 
     @property
     def file_requests(self) -> list[SeenRequest]:
-        """Every request that the file server saw, oldest first; the last 10,000.
+        """Every request that the file server saw, oldest first: as many as of the API.
 
         Example:
             >>> made = client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})
@@ -244,10 +246,10 @@ class Sandbox(Gateway):
     ) -> Callable[[Function], Function]:
         """Script a model; to be used as a decorator.
 
-        The function gets the prediction's input, and its `Run` if it takes a second parameter. It yields text
-        pieces, or returns an output, in which bytes become files, or raises, which is the prediction's
-        failure. It may be a plain function or generator, which gets a thread of its own, or a coroutine
-        function or an asynchronous generator.
+        The function gets the prediction's input, and its `Run` if it takes a second parameter without a
+        default, or one named ``run``. It yields text pieces, or returns an output, in which bytes become
+        files, or raises, which is the prediction's failure. It may be a plain function or generator, which
+        gets a thread of its own, or a coroutine function or an asynchronous generator.
 
         Args:
             reference: ``owner/name``, which answers under every version, or one with a version, or a bare

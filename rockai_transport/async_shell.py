@@ -305,10 +305,10 @@ class Driver:
             async with limit:
                 self._limit = limit
                 return await awaited
-        except TimeoutError as error:
+        except TimeoutError:
             if not limit.expired():
                 raise
-            raise ExpiredError("the time limit ran out") from error
+            raise ExpiredError("the time limit ran out") from None  # by our own clock: there is no cause
         finally:
             self._limit = None
             if timer is not None:

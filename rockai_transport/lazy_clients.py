@@ -11,6 +11,9 @@ from rockai_transport.client import Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rockai_transport.async_client import AsyncClient
+    from rockai_transport.prompting.request import ModelRequest
+
 __all__ = ["LazyClients"]
 
 C = TypeVar("C")
@@ -50,12 +53,28 @@ class LazyClients:
             client: C = self._current[kind][1]
             return client
 
-    @staticmethod
-    def unconnected(settings: Mapping[str, Any]) -> Client:
-        """A client for checks and previews: it makes no connection, and a token may still be missing.
+    def preview(
+        self, own: Client | AsyncClient | None, settings: Mapping[str, Any], request: ModelRequest
+    ) -> dict[str, Any]:
+        """The body that is sent for a request; no connection is made, and a token may still be missing.
 
         Args:
-            settings: Its arguments.
+            own: The client that the model's user has handed in.
+            settings: The arguments of the others.
+            request: What to show.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        # One that has made calls knows which routes are missing.
+        made = (client for given, client in self._current.values() if given == settings)
+        client = own or next(made, None) or self.checked(settings)
+        body: dict[str, Any] = client.preview(request.model, request.input)
+        return body
+
+    @staticmethod
+    def checked(settings: Mapping[str, Any]) -> Client:
+        """A client for once, whose settings are checked with its making; a token may still be missing.
 
         Raises:
             ConfigurationError: A setting cannot be right.

@@ -123,10 +123,8 @@ class Trail:
 
     def follow(self, event: str, info: Mapping[str, Any]) -> None:
         """Take note; the sync form of the extension."""
-        refused = self._note(event, info)
-        if refused or self._is_left(event, info):
+        if self._note(event, info):
             self._stream.close()
-        if refused:
             raise _refusal()
 
     async def afollow(self, event: str, info: Mapping[str, Any]) -> None:
@@ -149,7 +147,10 @@ class Trail:
         return False
 
     def _is_left(self, event: str, info: Mapping[str, Any]) -> bool:
-        """Whether a TLS handshake was canceled: httpcore 1.0 closes the socket only where one fails."""
+        """Whether a TLS handshake was canceled: httpcore 1.0 closes the socket only where one fails.
+
+        With blocking calls the socket is not ours any more by then, and goes with the exception.
+        """
         if not event.endswith("start_tls.failed") or self._stream is None:
             return False
         return not isinstance(info["exception"], Exception)

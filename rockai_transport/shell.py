@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import logging
 import time
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -36,6 +37,11 @@ DEFAULT_TIMEOUTS = Timeouts()
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at some 9e9
 _LEAST_SECRET = 8  # a shorter token is a placeholder, and hiding it would garble messages
 _HIDDEN = "[token]"
+_MACHINERY = frozenset(
+    {"rockai_transport", "httpx", "httpcore", "httpx2", "httpcore2", "httpx_sse", "h11", "anyio", "socksio"}
+    | {"asyncio", "contextlib", "json", "socket", "ssl", "threading"}
+)
+"""The modules whose frames tell a reader nothing."""
 _USER_AGENT = f"rockai-integrations/{__version__}"
 
 
@@ -155,8 +161,7 @@ class BaseClient:
         """
         if isinstance(error, RockAIError):
             self._hide_token(error)
-            if not logger.isEnabledFor(logging.DEBUG):
-                _forget_frames(error)
+            _forget_frames(error)
 
     def _hide_token(self, error: BaseException) -> None:
         """Take the token out of an exception, should the service have sent it back."""
@@ -171,6 +176,8 @@ class BaseClient:
                 error.response = _hidden(error.response, token)
             if isinstance(error.__cause__, RockAIError):
                 self._hide_token(error.__cause__)
+            elif token in str(error.__cause__):
+                error.__cause__ = None
 
     def _check_callback(self, callback: Any, name: str, *, may_await: bool) -> None:
         if callback is None:
@@ -190,8 +197,13 @@ def head_of(response: httpx.Response) -> Head:
 
 
 def _forget_frames(error: BaseException | None) -> None:
+    """Take our machinery's frames off an error and its causes, but nothing that holds a frame of a user's."""
+    if logger.isEnabledFor(logging.DEBUG):
+        return
     while error is not None:
-        error.__traceback__ = None
+        modules = {frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)}
+        if {module.partition(".")[0] for module in modules} <= _MACHINERY:
+            error.__traceback__ = None
         error = error.__cause__
 
 

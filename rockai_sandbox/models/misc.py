@@ -7,13 +7,38 @@ from rockai_sandbox.registry import Model, made_up_version
 from rockai_sandbox.runs import Run
 
 FAILS_HALF_WAY = "sandbox/fails-half-way"
-"""A model that says a line and a half and then fails."""
+"""A model that says a line and a half and then fails.
+
+Example:
+    >>> try:
+    ...     "".join(client.stream(FAILS_HALF_WAY, {}))
+    ... except Exception as error:
+    ...     print(repr(error.partial_text))
+    'This answer breaks off,\\nhalf'
+"""
 STAYS_COLD = "sandbox/stays-cold"
-"""A model that stays ``starting`` until its prediction is canceled."""
+"""A model that stays ``starting`` until its prediction is canceled.
+
+Example:
+    >>> started = client.predictions.create(model=STAYS_COLD, input={})
+    >>> client.predictions.get(started.id).status
+    'starting'
+"""
 NEVER_ENDS = "sandbox/never-ends"
-"""A model that says numbered lines, some twenty a second, until its prediction is canceled."""
+"""A model that says numbered lines, some twenty a second, until its prediction is canceled.
+
+Example:
+    >>> with client.stream(NEVER_ENDS, {}) as stream:
+    ...     next(stream)
+    'line 1'
+"""
 ECHO = "sandbox/echo"
-"""A model that says its ``prompt`` back, in one piece."""
+"""A model that says its ``prompt`` back, in one piece.
+
+Example:
+    >>> client.run(ECHO, {"prompt": "Hello"}).text
+    'Hello'
+"""
 
 FOREVER = 10 * 365 * 24 * 3600.0
 SECONDS_PER_LINE = 0.05

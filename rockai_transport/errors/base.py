@@ -50,7 +50,12 @@ class RockAIError(Exception):
 
     @property
     def message(self) -> str:
-        """What went wrong, without the advice that ``str()`` adds."""
+        """What went wrong, without the advice that ``str()`` adds.
+
+        Example:
+            >>> RockAIError("No connection.", may_have_started=True).message
+            'No connection.'
+        """
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:

@@ -130,6 +130,7 @@ class InvalidResponseError(RockAIError):
     Args:
         message: What was expected and what came.
         body: The answer, decoded where it was JSON, else as text.
+        by_model: Whether it is the model's answer, not in the form it was told; the service's is in order.
         may_have_started: As in `RockAIError`.
         prediction: As in `RockAIError`.
         partial_text: As in `RockAIError`.
@@ -147,6 +148,7 @@ class InvalidResponseError(RockAIError):
         message: str = "",
         *,
         body: Any = None,
+        by_model: bool = False,
         may_have_started: bool = False,
         prediction: Prediction | None = None,
         partial_text: str = "",
@@ -155,3 +157,8 @@ class InvalidResponseError(RockAIError):
             message, may_have_started=may_have_started, prediction=prediction, partial_text=partial_text
         )
         self.body = body
+        self.by_model = by_model
+
+    def _advice(self) -> str:
+        # The model has answered: there is nothing left to look after.
+        return "" if self.by_model else super()._advice()

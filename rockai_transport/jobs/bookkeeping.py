@@ -64,9 +64,10 @@ class Bookkeeping:
         """As `receipt`, with ``await``.
 
         Example:
+            >>> start("animate_image", image="https://example.com/a.png", prompt="it blinks")
             >>> receipt = await toolkit.areceipt(refresh=True)
-            >>> [record.prediction_id for record in receipt.started if record.is_running]
-            []
+            >>> [(record.model, record.is_running) for record in receipt.started]
+            [('animate_image', True)]
         """
         return receipt(await self._aeach(store, lambda flows: flows.survey(scope, refresh=refresh)))
 
@@ -85,9 +86,11 @@ class Bookkeeping:
             ConfigurationError: There is no such record, or it is not unknown; or the store needs ``await``.
 
         Example:
-            >>> lost = toolkit.receipt().unknown  # rockai.online shows none of these: they may start again
-            >>> [toolkit.resolve(record.key, prediction_id=None).state for record in lost]
-            []
+            >>> sandbox.drop_next(path="/predictions")  # the answer to the next start is lost
+            >>> start("generate_image", prompt="a lighthouse")
+            >>> [lost] = toolkit.receipt().unknown
+            >>> toolkit.resolve(lost.key, prediction_id=None).state  # rockai.online shows no such prediction
+            'cleared'
         """
         for records in self._toolset.unresolved(store):
             hands = Hands(None, records, _NOWHERE)
@@ -99,9 +102,12 @@ class Bookkeeping:
         """As `resolve`, with ``await``.
 
         Example:
-            >>> found = {}  # the ids that rockai.online shows, by the records' keys
-            >>> for record in (await toolkit.areceipt()).unknown:
-            ...     await toolkit.aresolve(record.key, prediction_id=found.get(record.key))
+            >>> sandbox.drop_next(path="/predictions")  # the answer to the next start is lost
+            >>> start("generate_image", prompt="a lighthouse")
+            >>> [lost] = (await toolkit.areceipt()).unknown
+            >>> seen = "6b0894038115a4afbce681ce"  # the id that rockai.online shows for it
+            >>> (await toolkit.aresolve(lost.key, prediction_id=seen)).state
+            'started'
         """
         for records in self._toolset.unresolved(store):
             hands = Hands(None, records, _NOWHERE)
@@ -126,8 +132,9 @@ class Bookkeeping:
             ConfigurationError: As in `receipt`.
 
         Example:
-            >>> [record.prediction_id for record in toolkit.cancel_running(scope="thread:7")]
-            []
+            >>> start("animate_image", image="https://example.com/a.png", prompt="it blinks")
+            >>> [record.status for record in toolkit.cancel_running()]
+            ['canceled']
         """
         return self._each(store, lambda flows: flows.cancel_running(scope))
 
@@ -135,8 +142,9 @@ class Bookkeeping:
         """As `cancel_running`, with ``await``.
 
         Example:
-            >>> await toolkit.acancel_running()
-            []
+            >>> start("animate_image", image="https://example.com/a.png", prompt="it blinks")
+            >>> [record.status for record in await toolkit.acancel_running()]
+            ['canceled']
         """
         return await self._aeach(store, lambda flows: flows.cancel_running(scope))
 
@@ -154,11 +162,10 @@ class Bookkeeping:
             What ``async with`` takes; it gives nothing.
 
         Example:
-            >>> async def run_agent(task):  # yours, with the toolkit's tools
-            ...     return f"Done: {task}"
-            >>> async with toolkit.leaving_nothing_running():
-            ...     print(await run_agent("animate the statue"))
-            Done: animate the statue
+            >>> async with toolkit.leaving_nothing_running():  # run your agent here
+            ...     start("animate_image", image="https://example.com/a.png", prompt="it blinks")
+            >>> [record.status for record in toolkit.receipt().started]
+            ['canceled']
         """
         try:
             yield

@@ -116,7 +116,12 @@ GENERATE_IMAGE = HostedModel(
     },
     output="image",
 )
-"""Text to image (docs/http-api.md: flux-1-schnell, input ``prompt``)."""
+"""Text to image (docs/http-api.md: flux-1-schnell, input ``prompt``).
+
+Example:
+    >>> client.run(GENERATE_IMAGE.model, {"prompt": "a lighthouse"}).output
+    ['http...png']
+"""
 
 ANIMATE_IMAGE = HostedModel(
     name="animate_image",
@@ -150,4 +155,9 @@ ANIMATE_IMAGE = HostedModel(
     },
     output="video",
 )
-"""Image to video: the version of the quick start's first example, with that example's inputs."""
+"""Image to video: the version of the quick start's first example, with that example's inputs.
+
+Example:
+    >>> list(ANIMATE_IMAGE.json_schema["properties"])
+    ['image', 'prompt', 'max_frames', 'guidance_scale', 'num_inference_steps']
+"""

@@ -37,7 +37,7 @@ from rockai_transport.jobs.records import CLEARED, REFUSED, STARTED, UNANSWERED,
 from rockai_transport.jobs.schemas import input_schema, lifecycle_schemas, problems
 from rockai_transport.jobs.terms import Progress
 from rockai_transport.jobs.words import Answer, Seen
-from rockai_transport.wire.prediction import Prediction, Update
+from rockai_transport.wire.prediction import Prediction, Update, is_hearsay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ class Lifecycle:
         except BaseException as error:
             yield from self._leave(site, started.record, error)
             raise
-        if started.prediction.raw is None:  # found, not started: a record tells nothing of an output
+        if is_hearsay(started.prediction):  # found, not started
             return (yield from self._wait(site, started.record, started.prediction, 0.0))
         return (yield from self._told(started.record, started.prediction, just_started=True))
 
@@ -197,7 +197,7 @@ class Lifecycle:
 
     def _wait(self, site: Site, record: Record | None, known: Prediction, seconds: float) -> Flow[Answer]:
         """Wait for the end, or for the time to be up; leaving ends the prediction."""
-        if known.id is None or (known.is_terminal and known.raw is not None):
+        if known.id is None or (known.is_terminal and not is_hearsay(known)):
             return (yield from self._told(record, known))
         self._watched.append(known.id)
         try:

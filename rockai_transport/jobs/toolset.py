@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rockai_transport.jobs.hosted_models import HostedModel
     from rockai_transport.jobs.words import Answer
 
-__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Hands", "OnCancel", "Toolset", "check_scope"]
+__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Hands", "OnCancel", "Toolset"]
 
 logger = logging.getLogger("rockai")
 
@@ -88,6 +88,7 @@ class Toolset:
         max_starts: int = 10,
         on_cancel: OnCancel = "cancel",
         save_to: str | Path | None = None,
+        scope: Any = None,
         allowed_ids: Collection[str] | Callable[[str], bool] = (),
         store: Any = None,
     ) -> None:
@@ -112,6 +113,8 @@ class Toolset:
         self._async_client = async_client
         if client is None and async_client is None:
             self._client = Client(**settings)
+        self.scope = _scope(scope)
+        """What the developer calls one conversation: a name, a function that gives one, or None."""
         self.own_scope = f"toolkit:{uuid4().hex}"
         """The scope of calls that belong to no conversation."""
         self._store = None if store is None else as_records(store)
@@ -251,14 +254,10 @@ def _ids(value: Any) -> frozenset[str]:
     return frozenset(value)
 
 
-def check_scope(value: Any) -> None:
-    """Check what names the scope of a toolkit's calls.
-
-    Raises:
-        ConfigurationError: It is neither a name nor a function.
-    """
+def _scope(value: Any) -> Any:
     if not (value is None or callable(value) or (isinstance(value, str) and value)):
         raise ConfigurationError(f"scope={value!r} must be a name, or a function that gives one.")
+    return value
 
 
 def _one_of(value: Any, name: str, choices: tuple[Any, ...]) -> Any:

@@ -102,6 +102,7 @@ class Exchange:
             raise InvalidResponseError(
                 f"{request.model} was asked twice and did not answer in the form it was told: {complaint}",
                 body=text,
+                by_model=True,
                 may_have_started=True,
                 prediction=prediction,
             )

@@ -51,7 +51,14 @@ __all__ = [
 
 T = TypeVar("T")
 
-_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's word for it, in the text of Python's error
+# What OpenSSL finds wrong with a certificate, in its own words, and what can be done about it.
+_CERTIFICATES = {
+    "certificate has expired": "Check this machine's clock.",
+    "mismatch": "The certificate is another host's: check base_url.",
+    "certificate verify failed": (
+        "If a proxy of your network signs connections itself, name its authority in SSL_CERT_FILE."
+    ),
+}
 
 
 class Opened(NamedTuple):
@@ -112,10 +119,9 @@ def read_rest(settings: Settings, call: Call, opened: Opened, until: float) -> F
 def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError:
     """The exception for a connection that failed; its cause is what failed below, not our word for it."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
-    if _UNTRUSTED in str(failure):
-        advice = "If a proxy of your network signs connections itself, name its authority in SSL_CERT_FILE."
-    elif isinstance(failure, NotSentError):
-        advice = "Check the network, base_url, and the proxies in the environment."
+    if isinstance(failure, NotSentError):
+        known = (advice for words, advice in _CERTIFICATES.items() if words in str(failure))
+        advice = next(known, "Check the network, base_url, and the proxies in the environment.")
     elif failure.timed_out:
         advice = (
             "A cold model takes minutes to start: raise timeout=, or wait by id with route='predictions'."
@@ -125,8 +131,15 @@ def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError
     sent = not isinstance(failure, NotSentError)
     words = str(failure).rstrip(".")
     error = kind(f"{call}: {words}. {advice}".strip(), may_have_started=call.starts and sent)
-    error.__cause__ = failure.__cause__ or failure
+    error.__cause__ = _below(failure)
     return error
+
+
+def _below(failure: BaseException | None) -> BaseException | None:
+    """What has failed below the transport; None where nothing has, and only time ran out."""
+    while isinstance(failure, TransportFailure):
+        failure = failure.__cause__
+    return failure
 
 
 def persist(

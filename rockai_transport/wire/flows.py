@@ -37,7 +37,7 @@ from rockai_transport.wire.effects import (
 )
 from rockai_transport.wire.exchange import exchange, open_answer
 from rockai_transport.wire.inputs import check_input, encode_input, has_files
-from rockai_transport.wire.prediction import UNKNOWN, Prediction
+from rockai_transport.wire.prediction import Prediction, is_hearsay
 from rockai_transport.wire.references import ModelReference, path_segment
 from rockai_transport.wire.streams import Reading, Transcript, follow
 from rockai_transport.wire.waiting import look, wait
@@ -311,7 +311,7 @@ class Flows:
     def _stream_created(self, reading: Reading) -> Flow[None]:
         """Follow a prediction that has an id, piece by piece, or as one piece where it has no stream."""
         transcript = reading.transcript
-        if transcript.known.status == UNKNOWN:
+        if is_hearsay(transcript.known):
             transcript.prediction = yield from look(self.settings, transcript.known, reading.until)
         prediction = transcript.known
         call = None if prediction.is_terminal else calls.stream_call(self.settings.service, prediction)

@@ -120,6 +120,15 @@ def _encode(value: Any, where: str) -> Any:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
+def _read_from_here(file: Any) -> Any:
+    """What a file still holds; it is put back where it stood, so that a second call sends the same."""
+    here = file.tell() if callable(getattr(file, "seekable", None)) and file.seekable() else None
+    content = file.read(MAX_FILE_BYTES + 1)
+    if here is not None:
+        file.seek(here)
+    return content
+
+
 def _read(value: Any, where: str) -> tuple[bytes, str]:
     """The bytes of a file, one more than allowed at most, and its name where it has one."""
     if isinstance(value, bytes | bytearray | memoryview):
@@ -128,7 +137,7 @@ def _read(value: Any, where: str) -> tuple[bytes, str]:
         if isinstance(value, Path):
             with value.open("rb") as file:
                 return file.read(MAX_FILE_BYTES + 1), value.name
-        content = value.read(MAX_FILE_BYTES + 1)
+        content = _read_from_here(value)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{where} cannot be read: {error}") from error
     if not isinstance(content, bytes):

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from rockai_transport.service import Service
 
-__all__ = ["TERMINAL_STATUSES", "UNKNOWN", "Prediction", "Update", "is_prediction", "read_prediction"]
+__all__ = [
+    "TERMINAL_STATUSES",
+    "UNKNOWN",
+    "Prediction",
+    "Update",
+    "is_hearsay",
+    "is_prediction",
+    "read_prediction",
+]
 
 TERMINAL_STATUSES = frozenset({"succeeded", "failed", "canceled"})
 UNKNOWN = "unknown"
@@ -143,6 +151,11 @@ class Update(NamedTuple):
         if before is not None and before.status == after.status and not new_logs:
             return None
         return cls(after, new_logs, after.progress)
+
+
+def is_hearsay(prediction: Prediction) -> bool:
+    """Whether the service has not told of it: known by its id, or by a record, which tells of no output."""
+    return prediction.status == UNKNOWN or (prediction.raw is None and prediction.output is None)
 
 
 def is_prediction(data: Any, *, asked_by_id: bool = False) -> bool:

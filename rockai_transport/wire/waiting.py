@@ -5,6 +5,7 @@ Law of this module: waiting never cancels, and whatever ends it carries what was
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rockai_transport.errors import APITimeoutError, PredictionTimeoutError, RockAIError
@@ -12,7 +13,7 @@ from rockai_transport.wire.answers import finished, read_seen
 from rockai_transport.wire.calls import get_call
 from rockai_transport.wire.effects import Flow, Notices, Sleep, Tell, chance, now
 from rockai_transport.wire.exchange import exchange
-from rockai_transport.wire.prediction import UNKNOWN, Prediction, Update
+from rockai_transport.wire.prediction import UNKNOWN, Prediction, Update, is_hearsay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +62,9 @@ def wait(
     notices = Notices(started, f"Prediction {known.id}")
     seen: Prediction | None = None
     prediction = known
-    if known.status == UNKNOWN or (known.raw is None and known.output is None):
-        # Known by its id alone, or by a record, which tells of no output.
-        prediction = yield from _look_while_waiting(settings, known, until)
+    if is_hearsay(known):
+        # Should this look fail, nothing is known: least of all that it has ended well.
+        prediction = yield from _look_while_waiting(settings, replace(known, status=UNKNOWN), until)
     while True:
         moment = yield from now()
         update = Update.between(seen, prediction)

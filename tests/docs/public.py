@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 from functools import cached_property
+from pathlib import Path
 
 PACKAGES = ("rockai_transport", "langchain_rockai", "llama_index_rockai", "rockai_sandbox")
 # Types that a user meets and need not import; docs/reference/rockai_transport.md lists them too.
@@ -34,7 +37,7 @@ def public() -> dict[str, object]:
             if any(value is other for other in found.values()):
                 continue  # of another package
             found[f"{package}.{name}"] = value
-            if inspect.isclass(value) and not issubclass(value, Exception):
+            if inspect.isclass(value):
                 found.update(methods(f"{package}.{name}", value))
     return found
 
@@ -43,7 +46,7 @@ def methods(prefix: str, owner: type) -> dict[str, object]:
     """The public methods and properties that our packages define for a class, in it or in its bases."""
     fields = {field.name for field in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else set()
     found = {}
-    for name in dir(owner):
+    for name in vars(owner) if issubclass(owner, Exception) else dir(owner):  # an exception's own alone
         if name.startswith("_") or name in HOOKS | fields:
             continue
         member = inspect.getattr_static(owner, name)
@@ -56,15 +59,32 @@ def methods(prefix: str, owner: type) -> dict[str, object]:
     return found
 
 
+def constants() -> dict[str, str]:
+    """The docstrings that stand below public constants."""
+    found = {}
+    for package in PACKAGES:
+        wanted = set(importlib.import_module(package).__all__)
+        folder = Path(importlib.import_module(package).__file__).parent
+        for path in folder.rglob("*.py"):
+            body = ast.parse(path.read_text("utf-8")).body
+            for one, below in itertools.pairwise(body):
+                target = one.targets[0] if isinstance(one, ast.Assign) else getattr(one, "target", None)
+                told = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+                if isinstance(target, ast.Name) and target.id in wanted and told:
+                    found[f"{package}.{target.id}"] = inspect.cleandoc(below.value.value)
+    return found
+
+
 PUBLIC = public()
+CONSTANTS = constants()
 
 
 def text_of(name: str) -> str:
-    """The docstring of a public name; "" for a constant, whose docstring is its type's."""
+    """The docstring of a public name."""
     value = PUBLIC[name]
-    if not (inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value)):
-        return ""
-    return inspect.cleandoc(value.__doc__ or "")
+    if inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value):
+        return inspect.cleandoc(value.__doc__ or "")
+    return CONSTANTS.get(name, "")
 
 
 def is_property(name: str) -> bool:
@@ -73,9 +93,3 @@ def is_property(name: str) -> bool:
     return inspect.isclass(owner) and isinstance(
         inspect.getattr_static(owner, name.rpartition(".")[2]), property
     )
-
-
-def is_exception(name: str) -> bool:
-    """Whether a public name is an exception's."""
-    value = PUBLIC[name]
-    return inspect.isclass(value) and issubclass(value, Exception)

@@ -16,6 +16,7 @@ import re
 import sys
 import textwrap
 import types
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rockai_transport
@@ -72,8 +73,20 @@ def props(name: str, text: str, sandbox: Sandbox) -> dict[str, Any]:
     }
     own = {own: getattr(package, own) for own in package.__all__}
     used = {prop: make() for prop, make in makers.items() if re.search(rf"\b{prop}\b", text)}
+    if "toolkit" in used:
+        used["start"] = partial(_start, used["toolkit"])
     TROUBLE.get(name.rpartition(".")[2], lambda _: None)(sandbox)
     return {"__name__": "docstring", **own, **used}
+
+
+def _start(toolkit: RockAIToolkit | RockAIToolSpec, model: str, **model_input: Any) -> None:
+    """Call the toolkit's tool start_prediction, as an agent would."""
+    arguments = {"model": model, "input": model_input}
+    if isinstance(toolkit, RockAIToolkit):
+        [tool] = [one for one in toolkit.get_tools() if one.name == "start_prediction"]
+        tool.invoke(arguments)
+    else:
+        toolkit.to_tool_list(["start_prediction"])[0].call(**arguments)
 
 
 def steps(text: str) -> list[Step]:

@@ -16,6 +16,7 @@ from docs.stage import perform, props, steps
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:inspect")
 
 REFERENCE = re.compile(r"As (?:`([\w.]+)`|calling it)")
+NAMES = [name for name, value in PUBLIC.items() if not inspect.ismodule(value)]
 CALLABLE = [name for name, value in PUBLIC.items() if callable(value)]
 NOT_TOLD = {"self", "cls", "_", "__"}
 
@@ -78,14 +79,14 @@ def test_an_example_is_true(name, stage):
 
 
 def test_every_public_name_has_an_example():
-    """Each class, function, method, property and exception shows how it is used."""
-    bare = [name for name in CALLABLE if not steps(text_of(name))]
+    """Each class, function, method, property, exception and constant shows how it is used."""
+    bare = [name for name in NAMES if not steps(text_of(name))]
     assert not bare, shown(bare)
 
 
 def test_every_public_name_says_what_it_is():
-    """Each class, function, method and property that a user can reach has a docstring."""
-    silent = [name for name in CALLABLE if not text_of(name)]
+    """Whatever a user can reach has a docstring, the packages too."""
+    silent = [name for name in PUBLIC if not text_of(name)]
     assert not silent, shown(silent)
 
 

@@ -7,6 +7,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
 from langchain_rockai import ChatRockAI, Dialect, RockAILLM
+from rockai_sandbox import Sandbox
 from rockai_transport import BadRequestError, Client, ConfigurationError
 from rockai_transport.prompting.models import resolve_dialect
 from rockai_transport.prompting.templates import TEMPLATES
@@ -89,12 +90,23 @@ def test_a_preview_names_the_model_as_its_route_does(sandbox, settings, body):
 
 
 def test_a_preview_goes_the_way_of_the_client_that_was_handed_in(sandbox):
-    """Its route and its `Service` hold, not the model's own settings."""
+    """Its route holds, not the model's own settings."""
     with Client(route="predictions") as client:
         llm = ChatRockAI(model=f"{MISTRAL}:{VERSION}", client=client)
         assert llm.preview("Hi") == {"model": MISTRAL, "version": VERSION, "input": {"prompt": "Hi"}}
         llm.invoke("Hi")
     assert sandbox.requests[0].json() == llm.preview("Hi")
+
+
+@pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
+def test_a_preview_knows_which_route_was_missing(monkeypatch, cls):
+    """After a call that had to go the other way, it shows what the next one sends."""
+    with Sandbox(generation="new") as sandbox:
+        for name, value in sandbox.environ().items():
+            monkeypatch.setenv(name, value)
+        llm = cls(model=f"{MISTRAL}:{VERSION}")
+        llm.invoke("Hi")
+        assert llm.preview("Hi") == {"model": MISTRAL, "version": VERSION, "input": {"prompt": "Hi"}}
 
 
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])

@@ -221,7 +221,7 @@ class TestCalls:
         assert shown[0]["model"] == LLAMA_2
 
     def test_preview_is_the_body(self, sandbox, tmp_path):
-        """Byte for byte what the route sends: names and versions its way, files as data URIs."""
+        """All that the route sends: names and versions its way, files as data URIs."""
         picture = tmp_path / "a.png"
         picture.write_bytes(b"\x89PNG\r\n\x1a\n")
         settings = {"api_token": sandbox.api_token, "base_url": sandbox.base_url, "context_window": 4096}

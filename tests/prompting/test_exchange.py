@@ -41,17 +41,22 @@ def test_a_forced_call_is_asked_for_once_more():
     assert (called.name, exchange.request) == ("now", None)
 
 
-def test_the_second_reply_is_the_last():
+@pytest.mark.parametrize(
+    "known", [None, Prediction(id="p1", status="starting"), Prediction(status="succeeded")]
+)
+def test_the_second_reply_is_the_last(known):
     """Whatever was wrong with it."""
     exchange = Exchange(call("any"))
     exchange.feed("At noon.")
     exchange.end()
     exchange.feed("At one.")
     with pytest.raises(InvalidResponseError) as caught:
-        exchange.end(Prediction(status="succeeded", output="At one."))
+        exchange.end(known)
     assert caught.value.body == "At one."
-    assert caught.value.prediction.output == "At one."
-    assert "a second time" not in str(caught.value)  # it was asked twice, and both runs are paid for
+    assert caught.value.prediction is known
+    assert caught.value.by_model
+    # It was asked twice, both runs are paid for, and nothing is left to wait for.
+    assert str(caught.value).endswith("must be called, in a <tool_call> line.")
 
 
 def test_a_check_holds_everything_until_the_end():

@@ -5,6 +5,7 @@ import contextlib
 import copy
 import gc
 import inspect
+import io
 import logging
 import multiprocessing
 import os
@@ -678,3 +679,15 @@ def test_a_preview_is_the_body_that_is_sent(connect, server, tmp_path):
     assert shown[0]["input"]["file"] == "data:text/plain;base64,aGk="
     with pytest.raises(ConfigurationError, match="cannot be written as JSON"):
         direct.client.preview(MODEL, {"prompt": object()})
+
+
+def test_an_open_file_is_sent_as_often_as_it_is_given(connect, server):
+    """A preview, or a first run, does not leave an empty file to the next one."""
+    server.route(RUN, answer(200, "x"))
+    client, file = connect(), io.BytesIO(b"__hello")
+    file.seek(2)
+    shown = client.client.preview(MODEL, {"file": file})["input"]["file"]
+    for _ in range(2):
+        client.run(MODEL, {"file": file})
+    assert {request.json["input"]["file"] for request in server.requests} == {shown}
+    assert file.tell() == 2

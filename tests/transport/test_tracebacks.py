@@ -5,10 +5,21 @@ import traceback
 from pathlib import Path
 
 import pytest
+from support.drivers import TOKEN
 from support.replies import MODEL
-from support.wire_server import answer, frames, reset, stream
+from support.wire_server import answer, frames, reset, silence, stream
 
-from rockai_transport import APIConnectionError, AuthenticationError, RockAIError, StreamInterruptedError
+from rockai_transport import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
+    Client,
+    ConfigurationError,
+    InvalidResponseError,
+    RockAIError,
+    Service,
+    StreamInterruptedError,
+)
 
 RUN, SSE = "POST /v1/run", "POST /v1/run_sse"
 
@@ -23,21 +34,34 @@ def places(error):
     return found
 
 
-def test_none_of_the_machinery_is_shown(client, server):
-    """The flows and the sockets are left out; the method that was called is there."""
+def test_the_machinery_is_not_shown(client, server):
+    """Flows and sockets are left out; the method that was called is there, and little below it."""
     server.route(RUN, answer(401, {"detail": "no"}))
     with pytest.raises(AuthenticationError) as caught:
         client.run(MODEL, {})
-    assert not [place for place in places(caught.value) if place.startswith("wire/")]
-    assert {place.partition("/")[2] for place in places(caught.value)} & {"client.py", "async_client.py"}
+    shown = places(caught.value)
+    assert not [place for place in shown if place.startswith("wire/")]
+    assert {place.partition("/")[2] for place in shown} & {"client.py", "async_client.py"}
+    assert len(shown) <= 2
+
+
+def test_settings_are_checked_out_of_sight():
+    """The constructor that was called is the last frame."""
+    with pytest.raises(ConfigurationError) as caught:
+        Client()
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "__init__"
 
 
 def test_who_looks_for_a_fault_sees_it_all(client, server, caplog):
     """With the logger at DEBUG every frame stays."""
     server.route(RUN, answer(401, {"detail": "no"}))
-    with caplog.at_level(logging.DEBUG, logger="rockai"), pytest.raises(AuthenticationError) as caught:
-        client.run(MODEL, {})
-    assert "wire/exchange.py" in places(caught.value)
+    with caplog.at_level(logging.DEBUG, logger="rockai"):
+        with pytest.raises(AuthenticationError) as caught:
+            client.run(MODEL, {})
+        assert "wire/exchange.py" in places(caught.value)
+        with pytest.raises(ConfigurationError) as caught:
+            Client()
+        assert "rockai_transport/config.py" in places(caught.value)
 
 
 def test_the_cause_is_what_failed_below(client, server):
@@ -72,3 +96,48 @@ def test_a_fault_in_a_callback_keeps_its_frames(client, server):
         client.run(MODEL, {}, on_text=fails)
     assert not isinstance(caught.value, RockAIError)
     assert any(frame.name == "fails" for frame in traceback.extract_tb(caught.value.__traceback__))
+
+
+def test_an_error_of_ours_in_a_callback_keeps_them_too(client, server):
+    """A user's frame is never taken away, whatever it raises."""
+    server.route(SSE, stream(frames("a")))
+
+    def fails(piece):
+        raise StreamInterruptedError(piece) from KeyError(piece)
+
+    with pytest.raises(StreamInterruptedError) as caught:
+        client.run(MODEL, {}, on_text=fails)
+    assert any(frame.name == "fails" for frame in traceback.extract_tb(caught.value.__traceback__))
+
+
+def test_a_hook_that_fails_shows_where(connect, server):
+    """The line of `Service.read_prediction` that is wrong stands in the cause."""
+    server.route(RUN, answer(200, ["x"]))
+
+    def hook(data):
+        return data["id"]
+
+    with pytest.raises(InvalidResponseError) as caught:
+        connect(service=Service(read_prediction=hook)).run(MODEL, {})
+    assert traceback.extract_tb(caught.value.__cause__.__traceback__)[-1].name == "hook"
+
+
+def test_time_that_runs_out_has_no_cause(connect, server):
+    """By our own clock nothing has failed below; where a socket's ended it, that is the cause."""
+    server.route(RUN, silence())
+    with pytest.raises(APITimeoutError) as caught:
+        connect().run(MODEL, {}, timeout=0.2)
+    assert "rockai" not in type(caught.value.__cause__).__module__
+    assert "CancelledError" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_cause_does_not_tell_the_token(client, server):
+    """A server that says it back in a broken answer has it printed nowhere."""
+
+    def echo(exchange):
+        exchange.send(b"HTTP/1.1 oops " + exchange.request.headers["authorization"].encode() + b"\r\n\r\n")
+
+    server.route(RUN, echo)
+    with pytest.raises(APIConnectionError) as caught:
+        client.run(MODEL, {})
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))

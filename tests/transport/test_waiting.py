@@ -68,6 +68,14 @@ def test_what_ended_elsewhere_is_looked_at():
     assert [str(call) for call in shell.calls] == ["GET /predictions/p1"]
 
 
+def test_a_look_that_fails_tells_nothing(connect, server):
+    """What a record says of a status is not told as the outcome where the service could not be asked."""
+    server.route(GET, silence())
+    with pytest.raises(PredictionTimeoutError) as caught:
+        connect().wait(Prediction(id="p1", status="succeeded"), timeout=0.2)
+    assert (caught.value.prediction.id, caught.value.prediction.is_terminal) == ("p1", False)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [("failed", PredictionFailedError), ("canceled", PredictionCanceledError)]
 )
