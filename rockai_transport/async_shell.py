@@ -17,7 +17,7 @@ from rockai_transport.shell import head_of
 from rockai_transport.wire import effects
 from rockai_transport.wire.effects import Effect, Emit, ExpiredError, Flow, LeftError, Notices, NotSentError
 from rockai_transport.wire.flows import FAREWELL_SECONDS
-from rockai_transport.wire.streams import closed_elsewhere
+from rockai_transport.wire.streams import closed_elsewhere, read_already
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -92,6 +92,8 @@ class AsyncStream:
         return self._transcript.text
 
     def __aiter__(self) -> AsyncIterator[str]:
+        if self._driver.finished:
+            raise read_already(self._transcript)
         return self
 
     async def __anext__(self) -> str:
@@ -111,8 +113,8 @@ class AsyncStream:
             >>> await anext(stream)
             'line 1'
             >>> await stream.aclose()
-            >>> [piece async for piece in stream]
-            []
+            >>> stream.text
+            'line 1'
         """
         await self._driver.leave()
 
@@ -336,7 +338,7 @@ class Driver:
             with contextlib.suppress(Exception):
                 await response.aclose()
 
-    async def _bid_farewell(self, begin: Callable[[], Flow[Any]]) -> None:
+    async def _bid_farewell(self, begin: Callable[[], Flow[Any]]) -> Any:
         """Run it in a task of its own, which neither this cancellation nor a second one reaches.
 
         A loop that ends cancels all its tasks once, that one too: then it is begun again.
@@ -357,6 +359,8 @@ class Driver:
             logger.debug("The cancel that was sent on leaving failed: %s", failure)
         if canceled is not None:
             raise canceled
+        done = task.done() and not task.cancelled() and task.exception() is None
+        return task.result() if done else None
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

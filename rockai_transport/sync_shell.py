@@ -27,7 +27,7 @@ from rockai_transport.network import (
 from rockai_transport.shell import head_of
 from rockai_transport.wire import effects
 from rockai_transport.wire.effects import Effect, Emit, Flow, LeftError
-from rockai_transport.wire.streams import closed_elsewhere
+from rockai_transport.wire.streams import closed_elsewhere, read_already
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +99,8 @@ class Stream:
         return self._transcript.text
 
     def __iter__(self) -> Iterator[str]:
+        if self._driver.finished:
+            raise read_already(self._transcript)
         return self
 
     def __next__(self) -> str:
@@ -117,8 +119,8 @@ class Stream:
             >>> next(stream)
             'line 1'
             >>> stream.close()
-            >>> list(stream)
-            []
+            >>> stream.text
+            'line 1'
         """
         self._driver.leave()
 
@@ -278,11 +280,12 @@ class Driver:
             with contextlib.suppress(Exception):
                 response.close()
 
-    def _bid_farewell(self, flow: Flow[Any]) -> None:
+    def _bid_farewell(self, flow: Flow[Any]) -> Any:
         try:
-            drive(self._client, flow)
+            return drive(self._client, flow)
         except Exception as error:  # noqa: BLE001 - best effort: what is raised is why we leave
             logger.debug("The cancel that was sent on leaving failed: %s", error)
+            return None
 
 
 class Connections:

@@ -53,7 +53,7 @@ class Dialect:
     """How a model spells its inputs.
 
     A key that is None is one the model does not have. Change one with :meth:`replace`:
-    ``resolve_dialect(model).replace(image_key="image")``.
+    ``Dialect.of(model).replace(image_key="image")``.
 
     Attributes:
         name: What errors and ``dialect=`` call it.
@@ -103,6 +103,24 @@ class Dialect:
     server_template: ServerTemplate | None = None
     always_format: bool = False
     keys: tuple[InputKey, ...] = ()
+
+    @classmethod
+    def of(cls, model: str) -> Dialect:
+        """Find the dialect of a model, by its name.
+
+        Args:
+            model: ``owner/name``, ``owner/name:version`` or a version.
+
+        Returns:
+            What is known of it, else what is assumed: a model that nobody knows is sent a ``prompt``.
+
+        Example:
+            >>> Dialect.of("meta/llama-2-7b-chat").max_tokens_key
+            'max_new_tokens'
+        """
+        from rockai_transport.prompting.models import resolve_dialect  # noqa: PLC0415 -- it imports this
+
+        return resolve_dialect(model)
 
     @property
     def is_strict(self) -> bool:

@@ -109,7 +109,7 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
     if dialect.image_key is None:
         raise ConfigurationError(
             f"{model} takes no images, as far as is known. If it does, name the input: "
-            f'dialect=resolve_dialect({model!r}).replace(image_key="image").'
+            f'dialect=Dialect.of({model!r}).replace(image_key="image").'
         )
     if len(images) > dialect.max_images:
         raise ConfigurationError(

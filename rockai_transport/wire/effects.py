@@ -121,7 +121,7 @@ class Work(NamedTuple):
 
 
 class Farewell(NamedTuple):
-    """Run a flow of its own before leaving: shielded, for two seconds at most, its failure of no account."""
+    """Run a flow of its own before leaving: shielded, for two seconds at most → its value, or None."""
 
     begin: Callable[[], Flow[Any]]
     """Makes the flow; called again where a loop that ends has canceled the first."""

@@ -123,9 +123,8 @@ def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError
         known = (advice for words, advice in _CERTIFICATES.items() if words in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
     elif failure.timed_out:
-        advice = (
-            "A cold model takes minutes to start: raise timeout=, or wait by id with route='predictions'."
-        )
+        advice = "A cold model takes minutes to start: raise timeout="
+        advice += ", or wait by id with route='predictions'." if call.starts else "."
     else:
         advice = ""
     sent = not isinstance(failure, NotSentError)

@@ -361,12 +361,18 @@ class Flows:
                 except BaseException:  # a second cancellation, before the first one was dealt with
                     yield from self._bid_farewell(prediction)
                     raise
-                yield from self._bid_farewell(prediction)
+                ended = yield from self._bid_farewell(prediction)
+                if ended is not None and not left and isinstance(error, RockAIError):
+                    error.prediction = ended
+                    error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
             raise
 
-    def _bid_farewell(self, prediction: Prediction | None) -> Flow[None]:
-        if prediction is not None and prediction.id and not prediction.is_terminal:
-            yield Farewell(partial(self._farewell, prediction))
+    def _bid_farewell(self, prediction: Prediction | None) -> Flow[Prediction | None]:
+        """Cancel what may still be running; what came of it, as far as there was time to hear."""
+        if prediction is None or not prediction.id or prediction.is_terminal:
+            return None
+        ended: Prediction | None = yield Farewell(partial(self._farewell, prediction))
+        return ended
 
     def _farewell(self, prediction: Prediction) -> Flow[Prediction]:
         until = (yield from now()) + FAREWELL_SECONDS

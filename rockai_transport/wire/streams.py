@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rockai_transport.errors import RockAIError, StreamInterruptedError
+from rockai_transport.errors import ConfigurationError, RockAIError, StreamInterruptedError
 from rockai_transport.wire import answers
 from rockai_transport.wire.calls import EVENT_STREAM
 from rockai_transport.wire.effects import Close, Effect, Flow, TransportFailure, now, read
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rockai_transport.wire.calls import Call
     from rockai_transport.wire.prediction import Prediction
 
-__all__ = ["Reading", "Transcript", "closed_elsewhere", "follow"]
+__all__ = ["Reading", "Transcript", "closed_elsewhere", "follow", "read_already"]
 
 _DRAIN_SECONDS = 0.1
 
@@ -112,6 +112,14 @@ def closed_elsewhere(transcript: Transcript) -> StreamInterruptedError:
     return _interrupted("it was closed while its next piece was waited for", transcript)
 
 
+def read_already(transcript: Transcript) -> ConfigurationError:
+    """The exception for who iterates over a stream that was read, or left: another go would give nothing."""
+    return ConfigurationError(
+        f"This stream was read to its end, or closed: the {len(transcript.text)} characters that came "
+        "are in its `text`. For another answer, make another stream."
+    )
+
+
 def _follow_events(settings: Settings, call: Call, opened: Opened, reading: Reading) -> Flow[End]:
     reader = EventReader(settings.service)
     end = End()
@@ -158,18 +166,20 @@ def _stream_error(call: Call, failure: TransportFailure, transcript: Transcript)
         interrupted = _interrupted(str(failure), transcript)
         interrupted.__cause__ = error.__cause__
         return interrupted
-    error.partial_text, error.prediction, error.may_have_started = (
-        transcript.text,
-        transcript.prediction,
-        True,
-    )
+    if transcript.text:
+        error.args = (f"The time limit ran out in the middle of the stream. {_kept(transcript)}",)
+    error.partial_text, error.prediction = transcript.text, transcript.prediction
+    error.may_have_started = True
     return error
 
 
 def _interrupted(why: str, transcript: Transcript) -> StreamInterruptedError:
-    kept = len(transcript.text)
     return StreamInterruptedError(
-        f"The stream broke off: {why}. The {kept} characters that had arrived are in `partial_text`.",
+        f"The stream broke off: {why}. {_kept(transcript)}",
         partial_text=transcript.text,
         prediction=transcript.prediction,
     )
+
+
+def _kept(transcript: Transcript) -> str:
+    return f"The {len(transcript.text)} characters that had arrived are in `partial_text`."

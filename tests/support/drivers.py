@@ -88,6 +88,11 @@ class DrivenStream:
         return text
 
     def __iter__(self) -> DrivenStream:
+        # What the stream itself says to being iterated over, it says here.
+        if self.driven.kind == "async":
+            aiter(self.stream)
+        else:
+            iter(self.stream)
         return self
 
     def __next__(self) -> str:

@@ -9,6 +9,7 @@ from support.wire_server import answer, frames, hang_up, reset, stream
 
 from rockai_transport import (
     APIConnectionError,
+    ConfigurationError,
     InternalServerError,
     NotFoundError,
     StreamInterruptedError,
@@ -88,7 +89,7 @@ def test_a_stream_that_ends_before_its_end_is_interrupted(client, server, case, 
     assert caught.value.partial_text == "a" == reading.text
     assert caught.value.may_have_started
     assert "1 characters" in str(caught.value)
-    assert list(reading) == []  # and it is over
+    assert next(reading, None) is None  # and it is over
     assert len(server.requests) == 1
 
 
@@ -157,7 +158,7 @@ def test_nothing_is_sent_before_the_first_piece_is_asked_for(client, server):
     reading = client.stream(MODEL, {})
     reading.close()
     reading.close()
-    assert list(reading) == []
+    assert next(reading, None) is None
     assert not server.requests
 
 
@@ -238,3 +239,17 @@ def test_logs_and_unknown_events_are_passed_over(client, server):
     noise = b"event: logs\ndata: 10%|\n\nevent: metric\ndata: {}\n\n: ping\n\n"
     server.route(SSE, stream(noise + frames("a", end=False) + noise + frames("b")))
     assert list(client.stream(MODEL, {})) == ["a", "b"]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_stream_is_read_once(client, server, left):
+    """Iterating again, or after it was closed, is an error: it would look like an empty answer."""
+    server.route(SSE, stream(frames("a", "b")))
+    reading = client.stream(MODEL, {})
+    if left:
+        next(reading)
+        reading.close()
+    else:
+        assert "".join(reading) == "ab"
+    with pytest.raises(ConfigurationError, match=f"the {1 if left else 2} characters that came are in its"):
+        iter(reading)

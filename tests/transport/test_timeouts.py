@@ -299,3 +299,17 @@ def test_a_client_of_ones_own_keeps_deadlines_by_its_sockets(kind, connect, serv
     client.close()
     assert not mine.is_closed
     client.do(mine.aclose()) if kind == "async" else mine.close()
+
+
+def test_a_stream_that_times_out_says_what_became_of_its_prediction(connect, server):
+    """It was canceled, since nobody reads on; what had come is named, and nothing is to be waited for."""
+    server.route("POST /v1/predictions", answer(201, prediction("processing", urls={"stream": "/s"})))
+    server.route("GET /s", silence(SSE_HEAD + frames("half", end=False)))
+    server.route("POST /v1/predictions/p1/cancel", answer(200, prediction("canceled")))
+    with pytest.raises(APITimeoutError) as caught:
+        list(connect(route="predictions").stream(MODEL, {}, timeout=0.3))
+    assert str(caught.value) == (
+        "The time limit ran out in the middle of the stream. The 4 characters that had arrived are in "
+        "`partial_text`. Prediction p1 is canceled now."
+    )
+    assert caught.value.prediction.status == "canceled"
