@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,7 +18,7 @@ from rich.prompt import Confirm
 
 from demo.scenes import PAID_CALLS, Stage, play
 from rockai_sandbox import Sandbox
-from rockai_transport import RockAIError
+from rockai_transport import Client, ConfigurationError, RockAIError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +31,18 @@ def main() -> int:
     console = Console(highlight=False)
     live = os.environ.get("LIVE", "").lower() in _YES
     try:
-        if live and not _agreed(console):
-            return 2
+        if live:
+            Client().close()  # without a token it raises: then there is nothing to agree to
+            if not _agreed(console):
+                return 2
         with contextlib.nullcontext() if live else _sandbox():
             asyncio.run(play(Stage(console, on_sandbox=not live)))
     except RockAIError as error:
         console.print(f"\n[red]{type(error).__name__}[/]: {escape(str(error))}")
+        if live and isinstance(error, ConfigurationError):
+            console.print(
+                "Then run it again: make demo LIVE=1. Without LIVE=1 it needs no token and costs nothing."
+            )
         return 1
     except KeyboardInterrupt:
         console.print("\nStopped. What was running has been canceled, as far as its id was known.")
@@ -65,15 +74,26 @@ def _agreed(console: Console) -> bool:
     return Confirm.ask("Go on?", console=console, default=False)
 
 
+def interpreter(executable: str, folder: Path) -> str:
+    """Name a Python as one types it in a folder: relative to it where it is below it."""
+    path = Path(executable)
+    if path.is_relative_to(folder) and path.parent != folder:  # a bare name would be looked for on the PATH
+        path = path.relative_to(folder)
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+
+
 def _farewell(*, live: bool) -> Panel:
     where = "the live service" if live else "the local sandbox: its words come from rules, not from a model"
+    python = interpreter(sys.executable, Path.cwd())
     return Panel(
         f"All of this ran on {where}.\n"
         "The video is in [bold]out/demo.mp4[/].\n\n"
         "Try next:\n"
         "  • README.md: ten lines each for LangChain, LlamaIndex and an agent\n"
-        "  • python -m rockai_sandbox --port 8100: the sandbox alone, for your own app\n"
-        "  • export ROCKAI_API_TOKEN=… && make demo LIVE=1: the same with real models, paid for",
+        "  • the sandbox alone, for your own app:\n"
+        f"    {escape(python)} -m rockai_sandbox --port 8100\n"
+        "  • the same with real models, paid for:\n"
+        "    export ROCKAI_API_TOKEN=… && make demo LIVE=1",
         title="Done",
     )
 

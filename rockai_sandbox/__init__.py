@@ -59,6 +59,11 @@ _HOMES = {
     "SeenRequest": "recorder",
 }
 
+
+class MissingExtraError(ImportError):
+    """The sandbox extra is not installed; the message says how to get it."""
+
+
 _EXTRA = frozenset({"starlette", "uvicorn", "av", "PIL"})
 
 
@@ -70,7 +75,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
-        raise ImportError(
+        raise MissingExtraError(
             f'rockai_sandbox.{name} needs the sandbox extra: pip install "rockai-integrations[sandbox]"'
         ) from error
 

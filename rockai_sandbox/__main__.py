@@ -4,12 +4,12 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import get_args
+from typing import Any, get_args
 
-from rockai_sandbox import Sandbox
-from rockai_sandbox.hosting import HOST
+import rockai_sandbox
+from rockai_sandbox.options import HOST, PORT, SECONDS, Wanted
 from rockai_sandbox.protocol import Generation, Shape
 
 HINT = """\
@@ -23,13 +23,31 @@ Its models follow rules and cost nothing. Ctrl-C ends it.\
 """
 
 
+def reader(number: Callable[[str], Any], wanted: Wanted) -> Callable[[str], Any]:
+    """Make the ``type`` of an option that is a number."""
+
+    def read(text: str) -> Any:
+        try:
+            value = number(text)
+        except ValueError:
+            value = text
+        if not wanted.fits(value):
+            raise argparse.ArgumentTypeError(f"{wanted.what} is expected, not {text!r}")
+        return value
+
+    return read
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         "python -m rockai_sandbox", description="A local RockAI to develop against."
     )
     parser.add_argument(
-        "--port", type=int, default=8100, help="the API's port, 0 for any free one (%(default)s)"
+        "--port",
+        type=reader(int, PORT),
+        default=8100,
+        help="the API's port, 0 for any free one (%(default)s)",
     )
     parser.add_argument(
         "--host", choices=(HOST, "localhost"), default=HOST, help="it serves this machine only"
@@ -40,7 +58,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--shape", choices=get_args(Shape), default="flat", help="the shape of predictions")
     parser.add_argument(
-        "--cold-start", type=float, default=0.0, metavar="SECONDS", help="time spent in `starting`"
+        "--cold-start",
+        type=reader(float, SECONDS),
+        default=0.0,
+        metavar="SECONDS",
+        help="time spent in `starting`",
     )
     parser.add_argument(
         "--on-disconnect",
@@ -50,7 +72,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--seconds-per-piece",
-        type=float,
+        type=reader(float, SECONDS),
         default=0.03,
         metavar="SECONDS",
         help="the pace of text (%(default)s)",
@@ -68,17 +90,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    sandbox = Sandbox(
-        options.token,
-        generation=options.generation,
-        shape=options.shape,
-        cold_start=options.cold_start,
-        on_disconnect=options.on_disconnect,
-        port=options.port,
-        seconds_per_piece=options.seconds_per_piece,
-    )
     try:
-        sandbox.start()
+        sandbox = rockai_sandbox.Sandbox(
+            options.token,
+            generation=options.generation,
+            shape=options.shape,
+            cold_start=options.cold_start,
+            on_disconnect=options.on_disconnect,
+            port=options.port,
+            seconds_per_piece=options.seconds_per_piece,
+        ).start()
+    except rockai_sandbox.MissingExtraError as error:
+        print(error, file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"Port {options.port} cannot be used: {error}. Another one: --port 8101", file=sys.stderr)
         return 1

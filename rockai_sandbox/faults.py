@@ -1,7 +1,9 @@
 """What a test puts in front of the service: a busy gateway, a broken one, a page of HTML, a reset."""
 
+import json
 import threading
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rockai_sandbox.protocol import RawAnswer
 
@@ -71,7 +73,7 @@ class Gateway:
     def answer_next(
         self,
         status: int,
-        body: str = "",
+        body: str | dict[str, Any] | list[Any] = "",
         *,
         headers: dict[str, str] | None = None,
         content_type: str = "application/json",
@@ -82,8 +84,8 @@ class Gateway:
         """Let the next requests be answered by something else than the service, as by a busy gateway.
 
         Args:
-            status: the HTTP status.
-            body: the body, as it is.
+            status: the HTTP status, from 200 to 599.
+            body: the body: text as it is, a dict or a list as JSON.
             headers: further headers.
             content_type: the body's type.
             times: how often; `None` for always.
@@ -91,7 +93,8 @@ class Gateway:
             path: only for requests whose path ends so.
 
         Raises:
-            ValueError: ``times`` is below 1.
+            ValueError: ``times`` is below 1, or the status, the body or a header cannot be sent.
+            TypeError: the body holds what JSON cannot say.
 
         Example:
             >>> sandbox.answer_next(429, headers={"Retry-After": "0"})
@@ -100,7 +103,10 @@ class Gateway:
             >>> [request.status for request in sandbox.requests]
             [429, 200]
         """
-        answer = RawAnswer(status, body, content_type, headers or {})
+        text = (
+            json.dumps(body, ensure_ascii=False, allow_nan=False) if isinstance(body, dict | list) else body
+        )
+        answer = RawAnswer(status, text, content_type, headers or {})
         self._faults.add(Fault(answer, times, method, path))
 
     def drop_next(self, *, times: int | None = 1, method: str | None = None, path: str | None = None) -> None:

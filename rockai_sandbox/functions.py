@@ -18,6 +18,24 @@ from rockai_sandbox.runs import CanceledError, Run, current_run
 ModelFunction = Callable[..., Any]
 
 
+def check_function(function: Any) -> None:
+    """Check that a function can be called as a model.
+
+    Raises:
+        TypeError: it cannot, whatever the input.
+    """
+    name = getattr(function, "__name__", None) or repr(function)
+    try:
+        arguments = ("the input", "the run") if _takes_run(function) else ("the input",)
+        # The wrapper that a decorator made is what is called; it may take what the function in it does not.
+        inspect.signature(function, follow_wrapped=False).bind(*arguments)
+    except (TypeError, ValueError) as error:  # a ValueError where Python cannot tell the parameters
+        raise TypeError(
+            f"{name} cannot be a model ({error}): it has to take the prediction's input, as in "
+            "def talk(input), and gets the Run too if it takes a second parameter, as def talk(input, run)"
+        ) from None
+
+
 async def run_model(function: ModelFunction, run: Run, job: Job, threads: set[threading.Thread]) -> Any:
     """Run a model's function to its end and return its output.
 

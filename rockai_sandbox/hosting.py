@@ -11,9 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rockai_sandbox.options import HOST
 from rockai_sandbox.server import TRANSPORT
 
-HOST = "127.0.0.1"
 STARTS_WITHIN = 30.0
 STREAMS_END_WITHIN = 0.5
 """Seconds that stopping waits for answers under way before it breaks them off."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from rockai_sandbox.options import BODY, HEADERS, STATUS, check_choice
+
 Generation = Literal["both", "old", "new"]
 Shape = Literal["flat", "enveloped"]
 RunAnswer = Literal["output", "prediction"]
@@ -88,10 +90,13 @@ class RawAnswer:
     """An HTTP answer given as it is.
 
     Attributes:
-        status: the HTTP status.
+        status: the HTTP status, from 200 to 599.
         body: the body, as it is.
         content_type: the body's type.
         headers: further headers.
+
+    Raises:
+        ValueError: the status, the body or a header cannot be sent.
 
     Example:
         >>> from rockai_transport import Client
@@ -107,6 +112,11 @@ class RawAnswer:
     body: str = ""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        STATUS.check("status", self.status)
+        BODY.check("body", self.body)
+        HEADERS.check("headers", self.headers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,16 +223,6 @@ SHAPES: Mapping[tuple[Shape, RunAnswer], Mapping[str, Any]] = {
     },
 }
 """What each JSON shape and each kind of answer to run changes."""
-
-
-def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Check an option.
-
-    Raises:
-        ValueError: it is none of its choices.
-    """
-    if value not in allowed:
-        raise ValueError(f"{option} is one of {allowed}, not {value!r}")
 
 
 def choices(generation: Generation, shape: Shape, run_answer: RunAnswer, *, reports_usage: bool) -> Json:

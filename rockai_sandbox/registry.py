@@ -2,14 +2,20 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from rockai_sandbox.functions import ModelFunction
+from rockai_sandbox.functions import ModelFunction, check_function
 from rockai_sandbox.inputs import Inputs
+from rockai_sandbox.options import SECONDS, Wanted
 from rockai_sandbox.runs import Hold
 
 NAME = re.compile(r"[^/\s:]+/[^/\s:]+")
 VERSION = re.compile(r"[0-9a-f]{64}")
+COLD_START = Wanted(
+    f"{SECONDS.what}, or a Hold", lambda value: isinstance(value, Hold) or SECONDS.fits(value)
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,38 @@ def split(reference: str) -> tuple[str, str]:
 def made_up_version(name: str) -> str:
     """Return a version for a model that has none: 64 hex digits that depend on its name alone."""
     return hashlib.sha256(name.encode()).hexdigest()
+
+
+def scripted(
+    reference: Any, inputs: Inputs | None, cold_start: float | Hold | None
+) -> Callable[[ModelFunction], Model]:
+    """Check what a model is scripted with, and return what makes a `Model` of its function.
+
+    Raises:
+        TypeError: the reference is no text; or later, the function cannot be called with an input.
+        ValueError: the reference has no known form, or ``cold_start`` cannot be waited for.
+    """
+    if not isinstance(reference, str):
+        raise TypeError(
+            'write @sandbox.model("owner/name"), with the model\'s name in the parentheses: '
+            f"it is text, not {reference!r}"
+        )
+    name, version = split(reference)
+    if cold_start is not None:
+        COLD_START.check("cold_start", cold_start)
+
+    def make(function: ModelFunction) -> Model:
+        check_function(function)
+        return Model(
+            name=name or "sandbox/unnamed",
+            version=version or made_up_version(name),
+            function=function,
+            inputs=inputs,
+            any_version=not version,
+            cold_start=cold_start,
+        )
+
+    return make
 
 
 class Registry:

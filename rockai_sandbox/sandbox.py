@@ -10,13 +10,14 @@ from rockai_sandbox.engine import Engine
 from rockai_sandbox.faults import Gateway
 from rockai_sandbox.files import FileStore
 from rockai_sandbox.functions import ModelFunction
-from rockai_sandbox.hosting import HOST, Hosting, listen
+from rockai_sandbox.hosting import Hosting, listen
 from rockai_sandbox.inputs import Inputs
 from rockai_sandbox.models import builtin_models
+from rockai_sandbox.options import HOST, PORT, SECONDS, check_choice
 from rockai_sandbox.predictions import Changes, Prediction
-from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, check_choice, choices
+from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, choices
 from rockai_sandbox.recorder import RequestLog, SeenRequest
-from rockai_sandbox.registry import Model, Registry, made_up_version, split
+from rockai_sandbox.registry import COLD_START, Registry, scripted
 from rockai_sandbox.runs import Hold
 from rockai_sandbox.server import OnDisconnect, Service, files_app
 
@@ -51,7 +52,7 @@ class Sandbox(Gateway):
         protocol: every belief about the wire, as the options made it.
 
     Raises:
-        ValueError: an option that is none of its choices.
+        ValueError: an option that is none of its choices, or a number that it cannot be.
 
     Example:
         >>> from rockai_transport import Client
@@ -78,6 +79,10 @@ class Sandbox(Gateway):
         super().__init__()
         changes = choices(generation, shape, run_answer, reports_usage=reports_usage)
         check_choice("on_disconnect", on_disconnect, get_args(OnDisconnect))
+        COLD_START.check("cold_start", cold_start)
+        PORT.check("port", port)
+        SECONDS.check("seconds_per_piece", seconds_per_piece)
+        SECONDS.check("video_seconds", video_seconds)
         self.api_token = api_token or f"sandbox-{secrets.token_hex(8)}"
         self.protocol = (protocol or Protocol()).replace(**changes)
         self._port = port
@@ -261,7 +266,8 @@ class Sandbox(Gateway):
             A decorator, which returns the function as it is.
 
         Raises:
-            ValueError: the reference has none of these forms.
+            ValueError: the reference has none of these forms, or ``cold_start`` is negative or no number.
+            TypeError: the parentheses are missing; or, from the decorator, the function takes no input.
 
         Example:
             >>> @sandbox.model("you/poet")
@@ -271,19 +277,10 @@ class Sandbox(Gateway):
             >>> list(client.stream("you/poet", {"colour": "red"}))
             ['Roses', ' are red']
         """
-        name, version = split(reference)
+        make = scripted(reference, inputs, cold_start)
 
         def add(function: Function) -> Function:
-            self._registry.add(
-                Model(
-                    name=name or "sandbox/unnamed",
-                    version=version or made_up_version(name),
-                    function=function,
-                    inputs=inputs,
-                    any_version=not version,
-                    cold_start=cold_start,
-                )
-            )
+            self._registry.add(make(function))
             return function
 
         return add

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import av
-import pytest
+
+from demo.__main__ import interpreter
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,21 +31,43 @@ def demo(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_shows_the_main_job_and_ends_with_a_playable_video(tmp_path):
     """A poem with its line breaks, an answer, an agent's image and video, a second one canceled."""
-    shown = demo(tmp_path)
+    shown = demo(tmp_path, COLUMNS="300")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "rules, not from a model" in shown.stdout
     assert "Steamed hams,\na poem by rule and line:\n\nThe words" in shown.stdout
     assert "Your name is Ada." in shown.stdout
     assert "is canceled" in shown.stdout
+    assert f"{interpreter(sys.executable, tmp_path)} -m rockai_sandbox --port 8100 " in shown.stdout
     with av.open(str(tmp_path / "out" / "demo.mp4")) as video:
         assert video.streams.video[0].codec_context.name == "h264"
         assert sum(1 for _ in video.decode(video=0)) > 1
 
 
-@pytest.mark.parametrize("token", ["", "r8_example"])
-def test_live_asks_first_and_without_a_terminal_needs_yes(tmp_path, token):
+def test_the_interpreter_is_named_as_it_is_typed():
+    """Below the current folder by its relative path, elsewhere by its whole one; never by a bare name."""
+    folder = Path.cwd()
+    local = folder / ".venv" / "bin" / "python"
+    assert interpreter(str(local), folder) == str(Path(".venv", "bin", "python"))
+    assert interpreter(str(local), folder / "docs") == str(local)
+    assert interpreter(str(local), local.parent) == str(local)
+    assert interpreter(str(folder / "my env" / "python"), folder)[1:-1] == str(Path("my env", "python"))
+
+
+def test_live_without_a_token_says_what_to_do_and_asks_nothing(tmp_path):
+    """Where nothing can be charged, there is nothing to agree to; YES=1 makes no difference."""
+    for agreed in ({}, {"YES": "1"}):
+        shown = demo(tmp_path, LIVE="1", ROCKAI_API_TOKEN="", **agreed)
+        said = " ".join(shown.stdout.split())
+        assert (shown.returncode, shown.stderr) == (1, "")
+        assert "No API token" in said
+        assert "Then run it again: make demo LIVE=1" in said
+        assert "charged" not in said
+
+
+def test_live_asks_first_and_without_a_terminal_needs_yes(tmp_path):
     """Live it names the paid calls; without a terminal and without YES=1 it sends nothing and ends with 2."""
-    shown = demo(tmp_path, LIVE="1", ROCKAI_API_TOKEN=token, ROCKAI_BASE_URL="http://127.0.0.1:9")
+    nobody = {"ROCKAI_API_TOKEN": "r8_example", "ROCKAI_BASE_URL": "http://127.0.0.1:9"}
+    shown = demo(tmp_path, LIVE="1", **nobody)
     assert shown.returncode == 2
     assert "incomingflyingbrick/flux-1-schnell" in shown.stdout
     assert "YES=1" in shown.stdout

@@ -228,6 +228,34 @@ def test_an_address_comes_with_the_start():
             getattr(sandbox, name)
 
 
+NO_SECONDS = ["1", -1, -0.5, True, float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize("option", ["cold_start", "seconds_per_piece", "video_seconds"])
+@pytest.mark.parametrize("value", [*NO_SECONDS, None])
+def test_seconds_that_cannot_be_waited_for_are_refused_at_once(option, value):
+    """Not by a 500 on every request; the message names the option and what it may be."""
+    allowed = "a finite number of seconds, 0 or more" + (", or a Hold" if option == "cold_start" else "")
+    with pytest.raises(ValueError, match=f"^{option} is {allowed}, not {value!r}$"):
+        Sandbox(**{option: value})
+
+
+@pytest.mark.parametrize("value", NO_SECONDS)
+def test_a_scripted_model_s_cold_start_is_checked_when_it_is_scripted(sandbox, value):
+    """As the sandbox's own is."""
+    with pytest.raises(
+        ValueError, match=r"^cold_start is a finite number of seconds, 0 or more, or a Hold, not"
+    ):
+        sandbox.model("my/model", cold_start=value)
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "8100", 80.5, True, None])
+def test_a_port_that_there_cannot_be_is_refused_at_once(port):
+    """Where it is given, not when the sandbox starts."""
+    with pytest.raises(ValueError, match=f"^port is a whole number from 0 to 65535, not {port!r}$"):
+        Sandbox(port=port)
+
+
 @pytest.mark.parametrize("times", [0, -1])
 def test_a_fault_happens_at_least_once(sandbox, times):
     """None is for always; no number is taken for it."""

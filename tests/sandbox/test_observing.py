@@ -6,6 +6,8 @@ import time
 import httpx
 import pytest
 
+from rockai_sandbox import RawAnswer
+
 
 def test_every_request_is_seen(sandbox, api):
     """Method, path, query, headers, body, time, status and outcome, refused ones included."""
@@ -96,6 +98,36 @@ def test_the_gateway_can_be_made_to_fail(sandbox, api):
         "text/html; charset=utf-8",
     )
     assert api.post("/run", json={}).status_code == 422
+
+
+@pytest.mark.parametrize("body", [{"detail": "nö"}, [{"loc": ["body"]}, None], {}, []])
+def test_the_gateway_s_answer_can_be_given_as_a_dict_or_a_list(sandbox, api, body):
+    """It is sent as JSON."""
+    sandbox.answer_next(403, body)
+    answer = api.post("/run", json={})
+    assert (answer.status_code, answer.json()) == (403, body)
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("status", [999, 600, 199, 100, 99, 0, -1, "403", 403.0, True, None])
+def test_a_status_that_cannot_be_sent_is_refused_where_it_is_given(sandbox, status):
+    """One below 200 too: it announces an answer, and no server can end with it."""
+    for give in (sandbox.answer_next, RawAnswer):
+        with pytest.raises(ValueError, match=r"^status is a whole number from 200 to 599, not "):
+            give(status)
+
+
+def test_a_body_or_header_that_cannot_be_sent_is_refused_where_it_is_given(sandbox, api):
+    """Nothing of it reaches the app: the service still answers itself."""
+    with pytest.raises(ValueError, match=r"^body is text, .* dict .* list .*, not 7$"):
+        sandbox.answer_next(403, 7)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        sandbox.answer_next(403, {"detail": object()})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        sandbox.answer_next(403, {"detail": float("nan")})
+    with pytest.raises(ValueError, match=r"^headers is a mapping of text to text, not "):
+        sandbox.answer_next(429, headers={"Retry-After": 1})
+    assert api.get("/predictions/x").json() == {"detail": "id not found"}
 
 
 def test_the_gateway_fails_on_missing_routes_too(sandbox, api):

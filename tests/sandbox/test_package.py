@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 import rockai_sandbox as package
+from rockai_sandbox.__main__ import main
 
 ROOT = Path(package.__file__).parent
 OTHERS = {"rockai_transport", "langchain_rockai", "llama_index_rockai"}
@@ -66,6 +67,45 @@ def test_without_the_extra_the_import_says_how_to_get_it():
         "except ImportError as error: print(error)"
     )
     assert 'pip install "rockai-integrations[sandbox]"' in " ".join(run_python(code))
+
+
+@pytest.mark.parametrize("missing", ["uvicorn", "starlette", "av", "PIL"])
+def test_without_the_extra_the_command_says_how_to_get_it(missing):
+    """In one line and without a traceback; its help needs nothing."""
+    code = (
+        f"import runpy, sys; sys.modules[{missing!r}] = None\n"
+        "runpy.run_module('rockai_sandbox', run_name='__main__', alter_sys=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    sentence = 'rockai_sandbox.Sandbox needs the sandbox extra: pip install "rockai-integrations[sandbox]"\n'
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence)
+    helped = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (helped.returncode, helped.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--port", "99999", "a whole number from 0 to 65535"),
+        ("--port", "-1", "a whole number from 0 to 65535"),
+        ("--port", "8100.5", "a whole number from 0 to 65535"),
+        ("--cold-start", "-1", "a finite number of seconds, 0 or more"),
+        ("--cold-start", "nan", "a finite number of seconds, 0 or more"),
+        ("--seconds-per-piece", "-0.1", "a finite number of seconds, 0 or more"),
+        ("--seconds-per-piece", "slow", "a finite number of seconds, 0 or more"),
+    ],
+)
+def test_the_command_refuses_numbers_that_cannot_be(capsys, option, value, allowed):
+    """With the usual error of a command line, which names the option and what it may be."""
+    with pytest.raises(SystemExit) as ended:
+        main([option, value])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.endswith(f"error: argument {option}: {allowed} is expected, not {value!r}\n")
 
 
 def test_the_fixture_starts_a_sandbox_and_leads_clients_there(rockai_sandbox):

@@ -1,6 +1,7 @@
 """Scripting a model: every way in which a function can answer."""
 
 import base64
+import functools
 import re
 
 import httpx
@@ -246,6 +247,55 @@ def test_a_reference_of_no_known_form_cannot_be_scripted(sandbox):
     """It could never be asked for."""
     with pytest.raises(ValueError, match="neither owner/name"):
         sandbox.model("model")
+
+
+def test_a_forgotten_reference_is_told(sandbox):
+    """`@sandbox.model` without parentheses says how to write it."""
+    with pytest.raises(TypeError, match=r'^write @sandbox\.model\("owner/name"\)'):
+
+        @sandbox.model
+        def talk(given):
+            return "hi"
+
+
+def test_a_function_that_does_not_take_the_input_cannot_be_scripted(sandbox, api):
+    """It is refused when it is scripted, by its name, and not by a 500 on each run."""
+
+    def none():
+        return "hi"
+
+    def three(given, run, more):
+        return "hi"
+
+    async def named(*, given):
+        yield "hi"
+
+    for function in (none, three, named):
+        message = rf"^{function.__name__} cannot be a model \(.*\): it has to take the prediction's input"
+        with pytest.raises(TypeError, match=message):
+            sandbox.model("my/model")(function)
+    with pytest.raises(TypeError, match=r"^'hi' cannot be a model \(.*not a callable"):
+        sandbox.model("my/model")("hi")
+    assert run(api, "my/model").status_code == 404
+
+
+def test_what_takes_the_input_can_be_scripted_whatever_it_wraps(sandbox, api):
+    """What is called is looked at: a decorator's wrapper, not the function in it; a method, an object."""
+
+    def hello():
+        return "hi"
+
+    class Talker:
+        def __call__(self, given):
+            return "hi"
+
+    @functools.wraps(hello)
+    def wrapper(given):
+        return hello()
+
+    for function in (wrapper, Talker(), Talker().__call__, lambda *given: "hi"):
+        sandbox.model("my/model")(function)
+        assert run(api, "my/model").json() == "hi"
 
 
 def test_what_hides_that_it_is_asynchronous_works_too(sandbox, api):

@@ -1,0 +1,71 @@
+"""What the options of a sandbox may be.
+
+Law of this module: an option that cannot be right is refused where it is given, in words that name it and say
+what it may be. Left to the first request, it would look like a failure of the service.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+HOST = "127.0.0.1"
+"""The only address that is served: this machine itself."""
+
+
+class Wanted(NamedTuple):
+    """What an option may be.
+
+    Attributes:
+        what: the same in words, to stand behind "is".
+        fits: whether a value is so.
+    """
+
+    what: str
+    fits: Callable[[Any], bool]
+
+    def check(self, option: str, value: Any) -> None:
+        """Check an option.
+
+        Raises:
+            ValueError: the value is not so.
+        """
+        if not self.fits(value):
+            raise ValueError(f"{option} is {self.what}, not {value!r}")
+
+
+def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Check an option that is one of several words.
+
+    Raises:
+        ValueError: it is none of its choices.
+    """
+    if value not in allowed:
+        raise ValueError(f"{option} is one of {allowed}, not {value!r}")
+
+
+def _is_number(value: Any, kind: type[int | float]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _whole(first: int, last: int) -> Wanted:
+    return Wanted(
+        f"a whole number from {first} to {last}",
+        lambda value: _is_number(value, int) and first <= value <= last,
+    )
+
+
+def _is_seconds(value: Any) -> bool:
+    return (_is_number(value, int) or _is_number(value, float)) and 0 <= value < math.inf
+
+
+def _are_headers(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(part, str) for pair in value.items() for part in pair
+    )
+
+
+PORT = _whole(0, 65535)
+STATUS = _whole(200, 599)  # one below 200 announces an answer, and is none
+SECONDS = Wanted("a finite number of seconds, 0 or more", _is_seconds)
+BODY = Wanted("text, or in answer_next a dict or a list too", lambda value: isinstance(value, str | bytes))
+HEADERS = Wanted("a mapping of text to text", _are_headers)
