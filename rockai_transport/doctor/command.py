@@ -47,6 +47,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--input", metavar="JSON", help=f"its input (default: {json.dumps(DEFAULT_INPUT)})")
     parser.add_argument("--yes", action="store_true", help="agree to the paid runs without being asked")
     parser.add_argument("--base-url", metavar="URL", help="where the service is, else ROCKAI_BASE_URL")
+    parser.add_argument(
+        "--allow-http", action="store_true", help="send the token over plain http to another host too"
+    )
     parser.add_argument("--route", choices=get_args(Route), default="auto", help="what clients will be told")
     parser.add_argument(
         "--timeout", type=float, default=1800.0, metavar="SECONDS", help="for one run (default: %(default)s)"
@@ -68,9 +71,12 @@ def main(options: argparse.Namespace) -> int:
             on_finding=show.finding,
             say=lambda text: _tell(f"… {text}"),
             timeout=options.timeout,
+            allow_http=options.allow_http,
         )
     except ConfigurationError as error:
-        _tell(str(error))
+        # Its words are those of the clients.
+        here = " Here that is --allow-http." if "allow_http" in str(error) else ""
+        _tell(f"{error}{here}")
         return COULD_NOT_CHECK
     if options.json:
         print(json.dumps(report.to_json(), ensure_ascii=False, indent=2))  # noqa: T201 - it is a command
@@ -88,7 +94,7 @@ class _Printer:
 
     def finding(self, finding: Finding) -> None:
         """Print a finding, below what was done for it."""
-        if self._quiet:
+        if self._quiet or finding.unmade is not None:  # the summary says it of all of them
             return
         if finding.title != self._title:
             self._title = finding.title

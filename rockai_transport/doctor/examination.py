@@ -4,11 +4,14 @@ Laws of this module:
 
 * Nothing that may start a run is sent before `confirm` has said yes to the plan that names it.
 * Whatever ends an examination, Ctrl-C too, what it left running is canceled, and what was found is reported.
+* What a probe, a check and the versions are called is never redacted, all else that leaves is (redaction.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import platform
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ import httpx
 
 from rockai_transport._version import __version__
 from rockai_transport.config import check_timeout
-from rockai_transport.doctor.findings import Finding, unknown
+from rockai_transport.doctor.findings import Finding, Unmade, unknown
 from rockai_transport.doctor.patient import Patient
 from rockai_transport.doctor.probes import ObstacleError, UnavailableError
 from rockai_transport.doctor.recording import Wire
@@ -28,7 +31,7 @@ from rockai_transport.wire.inputs import check_input, encode_input
 from rockai_transport.wire.references import ModelReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from rockai_transport.config import Route
     from rockai_transport.doctor.findings import Judgement
@@ -40,10 +43,6 @@ __all__ = ["DEFAULT_INPUT", "Plan", "run_doctor"]
 
 DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
 """Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
-
-_NOT_REACHED = "not reached"
-_NO_MODEL = "it runs a model: give one with --model owner/name"
-_NOT_AGREED = "it starts a run, which was not agreed to"
 
 
 @dataclass(frozen=True)
@@ -121,14 +120,17 @@ def run_doctor(
             "allow_http": allow_http,
         }
     )
-    patient = Patient(
-        wire,
-        route=route,
-        model=ModelReference.parse(model) if model is not None else None,
-        model_input=encode_input(check_input(DEFAULT_INPUT if input is None else input)),
-        seconds=check_timeout(timeout, "timeout"),
-        say=lambda text: say(wire.redactor.text(text)) if say else None,
-    )
+    try:
+        patient = Patient(
+            wire,
+            route=route,
+            model=ModelReference.parse(model) if model is not None else None,
+            model_input=encode_input(check_input(DEFAULT_INPUT if input is None else input)),
+            seconds=check_timeout(timeout, "timeout"),
+            say=lambda text: say(wire.redactor.leaving(text)) if say else None,
+        )
+    except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
+        raise ConfigurationError(wire.redactor.text(error.message)) from None
     return _Examination(patient, service, confirm, on_finding).run()
 
 
@@ -160,7 +162,7 @@ class _Examination:
                 self._examine(probe)
         except KeyboardInterrupt:
             call = self._patient.under_way
-            self._obstacle = (
+            self._stop(
                 f"It was interrupted while {call} was under way, and what that started may run on."
                 if call
                 else "It was interrupted."
@@ -169,50 +171,53 @@ class _Examination:
             self._clean_up()
         done = {finding.check for finding in self._findings}
         for probe in probes:
-            for check in self._checks(probe):
-                if check.id not in done:
-                    self._record(probe, check, unknown(_NOT_REACHED), None)
+            self._skip(probe, Unmade.NOT_REACHED, done)
         return self._report()
 
     def _examine(self, probe: Probe[Any]) -> None:
         patient = self._patient
-        reason = _NOT_REACHED if self._obstacle else self._reason_against(probe)
-        if reason:
+        if reason := self._reason_against(probe):
             self._skip(probe, reason)
             return
         try:
             evidence = probe.send(patient)
-        except (ObstacleError, ConfigurationError) as obstacle:
-            self._obstacle = str(obstacle)
-            self._skip(probe, str(obstacle))
-        except (UnavailableError, RockAIError) as error:
+        except ObstacleError as obstacle:
+            self._skip(probe, self._stop(str(obstacle)))
+        except ConfigurationError as error:
+            self._skip(probe, self._stop(patient.told(str(error))))
+        except UnavailableError as error:
             self._skip(probe, str(error))
+        except RockAIError as error:
+            self._skip(probe, patient.told(str(error)))
         else:
             for check in self._checks(probe):
                 self._judge(probe, check, evidence)
+
+    def _stop(self, obstacle: str) -> str:
+        self._obstacle = obstacle
+        return obstacle
 
     def _judge(self, probe: Probe[Any], check: Check[Any], evidence: Any) -> None:
         try:
             judgement = check.judge(evidence, self._patient)
         except RockAIError as error:  # a read_prediction hook of the user's may fail on what came
-            judgement = unknown(str(error))
+            judgement = unknown(self._patient.told(str(error)))
         self._patient.adopt(judgement.mends)
         self._record(probe, check, judgement, judgement.exchange or _exchange_in(evidence))
 
-    def _reason_against(self, probe: Probe[Any]) -> str:
+    def _reason_against(self, probe: Probe[Any]) -> str | Unmade:
         """Why a probe is not sent; empty where it is. Asks, before the first that may cost."""
-        if probe.consent and self._patient.model is None:
-            self._obstacle = f"What takes a run was not checked: {_NO_MODEL}."
-            return _NO_MODEL
+        if self._obstacle:
+            return Unmade.NOT_REACHED
         if reason := probe.obstacle(self._patient):
             return reason
         if not probe.consent:
             return ""
+        if self._patient.model is None:
+            return Unmade.NO_MODEL
         if self._agreed is None:
             self._agreed = self._ask()
-        if not self._agreed:
-            self._obstacle = "What takes a run was not checked: the runs were not agreed to."
-        return "" if self._agreed else _NOT_AGREED
+        return "" if self._agreed else Unmade.NOT_AGREED
 
     def _ask(self) -> bool:
         patient = self._patient
@@ -221,33 +226,49 @@ class _Examination:
             for probe in PROBES
             if probe.consent and patient.route in probe.routes and not probe.obstacle(patient)
         )
-        written = patient.model.written if patient.model else ""
-        plan = Plan(patient.wire.base_url, written, patient.input, steps)
-        agreed = self._confirm is not None and self._confirm(plan)
-        self._announced = plan.runs if agreed else 0
-        return agreed
+        if self._confirm is None:
+            return False
+        plan = Plan(patient.address, self._model(), patient.told(dict(patient.input)), steps)
+        self._announced = plan.runs
+        return self._confirm(plan)
+
+    def _model(self) -> str:
+        model = self._patient.model
+        return self._patient.told(model.written) if model else ""
 
     def _checks(self, probe: Probe[Any]) -> list[Check[Any]]:
         return [check for check in probe.checks if self._patient.route in check.routes]
 
-    def _skip(self, probe: Probe[Any], reason: str) -> None:
+    def _skip(self, probe: Probe[Any], reason: str | Unmade, done: Container[str] = ()) -> None:
+        words, unmade = (reason.value, reason) if isinstance(reason, Unmade) else (reason, None)
         for check in self._checks(probe):
-            self._record(probe, check, unknown(reason), None)
+            if check.id not in done:
+                self._record(probe, check, unknown(words), unmade=unmade)
 
     def _record(
-        self, probe: Probe[Any], check: Check[Any], judgement: Judgement, exchange: Exchange | None
+        self,
+        probe: Probe[Any],
+        check: Check[Any],
+        judgement: Judgement,
+        exchange: Exchange | None = None,
+        unmade: Unmade | None = None,
     ) -> None:
+        leaving = self._patient.wire.redactor.leaving
+        mends = [
+            mend if mend.ours else dataclasses.replace(mend, value=self._patient.told(mend.value))
+            for mend in judgement.mends
+        ]
         finding = Finding(
             check.id,
             probe.title,
             check.assumption,
             check.source,
             judgement.verdict,
-            judgement.seen,
-            judgement.mends,
-            exchange.frame() if exchange else "",
+            leaving(judgement.seen),
+            leaving(tuple(mends)),
+            leaving(exchange.frame() if exchange else ""),
+            unmade,
         )
-        finding = self._patient.wire.redactor.value(finding)
         self._findings.append(finding)
         if self._on_finding is not None:
             self._on_finding(finding)
@@ -261,22 +282,25 @@ class _Examination:
 
     def _report(self) -> Report:
         patient = self._patient
-        report = Report(
+        leaving = patient.wire.redactor.leaving
+        counts = Counter(finding.unmade for finding in self._findings)
+        unmade = [reason.of(counts[reason]) for reason in Unmade if counts[reason]]
+        return Report(
             versions=f"rockai-integrations {__version__}, Python {platform.python_version()}, "
             f"httpx {httpx.__version__}",
-            base_url=patient.wire.base_url,
-            model=patient.model.written if patient.model else "",
-            input_keys=tuple(patient.input),
+            base_url=patient.address,
+            model=self._model(),
+            input_keys=patient.told(tuple(patient.input)),
             route=patient.route,
-            believed=self._service,
+            believed=leaving(self._service),
             findings=tuple(self._findings),
             announced=self._announced,
+            agreed=self._announced if self._agreed else 0,
             runs=patient.runs,
-            left=tuple(self._left),
-            headers=tuple(sorted(patient.headers)),
-            obstacle=self._obstacle,
+            left=patient.told(tuple(self._left)),
+            headers=patient.told(tuple(sorted(patient.headers))),
+            obstacle=" ".join([leaving(self._obstacle), *unmade]).strip(),
         )
-        return patient.wire.redactor.value(report)
 
 
 def _exchange_in(evidence: Any) -> Exchange | None:

@@ -24,6 +24,7 @@ __all__ = [
     "Mend",
     "Nested",
     "OutputUnder",
+    "Unmade",
     "Verdict",
     "as_assumed",
     "bent",
@@ -41,6 +42,27 @@ class Verdict(enum.Enum):
     AS_ASSUMED = "✓"
     DIFFERS = "✗"
     UNKNOWN = "?"
+
+
+class Unmade(enum.Enum):
+    """Why checks were not made, where one sentence says it of them all; the value says it of one."""
+
+    NO_MODEL = "it needs a paid run: give a model with --model owner/name"
+    NOT_AGREED = "it needs a paid run, which was not agreed to"
+    NOT_REACHED = "not reached"
+
+    def of(self, count: int) -> str:
+        """The sentence, for a number of checks."""
+        checks, need, were = ("check", "needs", "was") if count == 1 else ("checks", "need", "were")
+        match self:
+            case Unmade.NO_MODEL:
+                return f"{count} {checks} {need} a paid run: make them with --model owner/name."
+            case Unmade.NOT_AGREED:
+                return (
+                    f"{count} {checks} {need} a paid run, which was not agreed to: answer y, or give --yes."
+                )
+            case Unmade.NOT_REACHED:
+                return f"{count} further {checks} {were} not reached."
 
 
 @dataclass(frozen=True)
@@ -84,10 +106,12 @@ class Mend:
     Attributes:
         field: a field of `Service`; ``route`` and ``base_url`` are arguments of the clients.
         value: what to set it to; `UNSET` where only a person can know.
+        ours: whether we believed or tried it, so that it need not be redacted: the service did not name it.
     """
 
     field: str
     value: Any = UNSET
+    ours: bool = dataclasses.field(default=False, compare=False)
 
     @property
     def of_service(self) -> bool:
@@ -147,6 +171,8 @@ class Finding:
     mends: tuple[Mend, ...] = ()
     frame: str = ""
     """The exchange that shows it: request line, headers of note, the first bytes of the body."""
+    unmade: Unmade | None = None
+    """Why the check was not made, where a report says that of all such checks together."""
 
 
 def bent(service: Service, mends: Sequence[Mend]) -> Service:

@@ -122,7 +122,7 @@ def send_anonymous(patient: Patient) -> Exchange:
     """Look at an unknown id without a token: whoever may be in the way has not seen it yet."""
     exchange = patient.ask(calls.get_call(patient.service, UNKNOWN_ID), anonymous=True)
     if exchange.reply is None:
-        raise ObstacleError(f"No answer from {patient.wire.base_url}: {exchange.failure}. {_way(patient)}")
+        raise ObstacleError(f"No answer from {patient.address}: {exchange.failure}. {_way(patient)}")
     kind, status = exchange.reply.media_type, exchange.status
     if status in _IN_THE_WAY:
         raise ObstacleError(f"Something is in the way: {exchange.answer or status}. {_way(patient)}")
@@ -156,7 +156,7 @@ def _way(patient: Patient) -> str:
             "or name the service's host in NO_PROXY."
         )
     return (
-        f"Check base_url ({patient.wire.base_url}), and the network you are in. "
+        f"Check base_url ({patient.address}), and the network you are in. "
         "Your environment names no proxy for it."
     )
 
@@ -189,8 +189,9 @@ def judge_token(shown: Shown, patient: Patient) -> Judgement:
     found = shown.found
     if found is None:
         return as_assumed(_spelt(header, scheme))
-    mends = [Mend("auth_header", found.header)] if found.header.lower() != header.lower() else []
-    mends += [Mend("auth_scheme", found.scheme)] if found.scheme != scheme else []
+    other = found.header.lower() != header.lower()
+    mends = [Mend("auth_header", found.header, ours=True)] if other else []
+    mends += [Mend("auth_scheme", found.scheme, ours=True)] if found.scheme != scheme else []
     told = f"refused ({shown.exchange.answer}), but taken as {_spelt(found.header, found.scheme)}"
     return differs(told, *mends, exchange=shown.exchange)
 
@@ -232,7 +233,7 @@ def _open_door(patient: Patient) -> tuple[Call, Exchange]:
                 f"No route exists below base_url, but one does below {base}: end base_url with it."
             )
     raise ObstacleError(
-        f"None of the API's routes exists below {patient.wire.base_url} ({exchange.answer}). Check base_url. "
+        f"None of the API's routes exists below {patient.address} ({exchange.answer}). Check base_url. "
         "If it is right, the paths have changed: Service(create_path=…, get_path=…, run_path=…)."
     )
 
@@ -307,7 +308,9 @@ def judge_route(field: str) -> Callable[[Routes, Patient], Judgement]:
         if exchange.reply is None:
             return unknown(exchange.failure, exchange)
         if found := routes.found.get(field):
-            return differs(f"no such route, but there is {found}", Mend(field, found), exchange=exchange)
+            return differs(
+                f"no such route, but there is {found}", Mend(field, found, ours=True), exchange=exchange
+            )
         if field not in patient.missing:
             return as_assumed(f"{exchange.call}: {exchange.answer}", exchange)
         told = f"no such route: {exchange.answer}"
@@ -317,7 +320,7 @@ def judge_route(field: str) -> Callable[[Routes, Patient], Judgement]:
                 ". route='auto' creates and waits instead, and route='predictions' saves it the question; "
                 f"if it has only moved, {field} says where to"
             )
-            return differs(told, Mend("route", "predictions"), Mend(field), exchange=exchange)
+            return differs(told, Mend("route", "predictions", ours=True), Mend(field), exchange=exchange)
         return differs(told, Mend(field), exchange=exchange)
 
     return judge

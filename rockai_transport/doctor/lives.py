@@ -96,7 +96,7 @@ def judge_shape(canceled: Canceled, patient: Patient) -> Judgement:
     """In which shape a prediction comes."""
     exchange = canceled.created.exchange
     if patient.hook is not None:
-        seen = f"the prediction stands under {patient.hook.key!r}"
+        seen = f"the prediction stands under {patient.told(patient.hook.key)!r}"
         return differs(seen, Mend("read_prediction", patient.hook), exchange=exchange)
     if canceled.created.prediction.id is None:
         return differs(
@@ -108,12 +108,12 @@ def judge_shape(canceled: Canceled, patient: Patient) -> Judgement:
     return as_assumed("flat" if is_prediction(data) else "enveloped", exchange)
 
 
-def judge_fields(canceled: Canceled, _patient: Patient) -> Judgement:
+def judge_fields(canceled: Canceled, patient: Patient) -> Judgement:
     """Which fields a prediction has."""
     raw = canceled.created.prediction.raw
     if not isinstance(raw, dict):
         return unknown(_NO_ID)
-    missing, new = _FIELDS - raw.keys(), sorted(raw.keys() - _FIELDS)
+    missing, new = _FIELDS - raw.keys(), patient.told(sorted(raw.keys() - _FIELDS))
     told = "; ".join(
         f"{word}: {', '.join(sorted(names))}" for word, names in (("without", missing), ("new", new)) if names
     )
@@ -149,7 +149,7 @@ def judge_cancel(canceled: Canceled, patient: Patient) -> Judgement:
     if not patient.is_accepted(answer):
         return differs(answer.answer, exchange=answer)
     meaning = patient.meaning(last.prediction)
-    told = f"{answer.status}, then {last.prediction.status}"
+    told = f"{answer.status}, then {patient.told(last.prediction.status)}"
     if meaning == "canceled":
         return as_assumed(told, answer)
     if meaning in TERMINAL_STATUSES:
@@ -169,7 +169,7 @@ def judge_other_form(followed: Followed, _patient: Patient) -> Judgement:
 def judge_statuses(followed: Followed, patient: Patient) -> Judgement:
     """Which words the service has for a status."""
     seen = patient.words_seen
-    told = ", ".join(seen)
+    told = ", ".join(map(patient.told, seen))
     strange = {word: patient.meaning(prediction) for word, prediction in seen.items()}
     strange = {word: ours for word, ours in strange.items() if word not in patient.service.statuses}
     if not strange:
@@ -180,7 +180,7 @@ def judge_statuses(followed: Followed, patient: Patient) -> Judgement:
     return differs(told, Mend("statuses", mended), exchange=followed.last.exchange)
 
 
-def judge_times(followed: Followed, _patient: Patient) -> Judgement:
+def judge_times(followed: Followed, patient: Patient) -> Judgement:
     """How times are written."""
     last = followed.last.prediction
     times = [time for time in (last.created_at, last.started_at, last.completed_at) if time]
@@ -188,42 +188,44 @@ def judge_times(followed: Followed, _patient: Patient) -> Judgement:
         return unknown("no time came")
     if all(re.fullmatch(_TIME, time) for time in times):
         return as_assumed(times[-1])
-    return differs(f"{times[-1]}; nothing in this package reads times, they are handed on as they are")
+    seen = patient.told(times[-1])
+    return differs(f"{seen}; nothing in this package reads times, they are handed on as they are")
 
 
 def judge_output(followed: Followed, patient: Patient) -> Judgement:
     """What an output is."""
     last = followed.last.prediction
     if patient.meaning(last) != "succeeded":
-        why = f": {last.error[:200]}" if last.error else ""
-        return unknown(f"last seen {last.status}{why}", followed.last.exchange)
-    return as_assumed(
-        f"{_kind(last.output)}; metrics: {', '.join(last.metrics or ()) or 'none'}", followed.last.exchange
-    )
+        why = f": {patient.told(last.error)[:200]}" if last.error else ""
+        return unknown(f"last seen {patient.told(last.status)}{why}", followed.last.exchange)
+    metrics = ", ".join(patient.told(list(last.metrics or ()))) or "none"
+    return as_assumed(f"{_kind(patient.told(last.output))}; metrics: {metrics}", followed.last.exchange)
 
 
 def judge_stream_address(followed: Followed, patient: Patient) -> Judgement:
     """Where the stream of a prediction that was created is."""
     url = followed.created.prediction.urls.get("stream", "")
     if followed.stream_path is not None:
-        return differs("urls names none, but it is there", Mend("stream_path", followed.stream_path))
+        found = Mend("stream_path", followed.stream_path, ours=True)
+        return differs("urls names none, but it is there", found)
     if followed.stream is None:
         told = "urls names none, so it comes as one piece"
         direct = patient.route == "auto" and "run_stream_path" not in patient.missing
-        return differs(told, *([Mend("route", "run")] if direct else []), exchange=followed.created.exchange)
+        mends = [Mend("route", "run", ours=True)] if direct else []
+        return differs(told, *mends, exchange=followed.created.exchange)
     if not followed.stream.is_success:
-        return differs(f"{url}: {followed.stream.answer}", Mend("stream_path"), exchange=followed.stream)
+        told = f"{patient.told(url)}: {followed.stream.answer}"
+        return differs(told, Mend("stream_path"), exchange=followed.stream)
     if patient.service.stream_path is not None:
         return as_assumed(f"by Service.stream_path: {followed.stream.status}", followed.stream)
     origin = "://".join(urlsplit(url)[:2])
     if origin and origin != patient.wire.settings.origin:
         told = (
-            f"at {origin}; asked at the base URL's origin, the only one that gets the token, it is there too"
+            f"at {patient.told(origin)}; asked at the base URL's origin, the only one that gets the token, "
         )
-        return differs(told, exchange=followed.stream)
-    return as_assumed(
-        f"at the base URL's origin: {_template(patient, followed.created.prediction, 'stream')}"
-    )
+        return differs(f"{told}it is there too", exchange=followed.stream)
+    path = _template(patient, followed.created.prediction, "stream")
+    return as_assumed(f"at the base URL's origin: {patient.told(path)}")
 
 
 def on_stream(judge: Callable[[Exchange, Service], Judgement]) -> Callable[[Followed, Patient], Judgement]:
@@ -251,9 +253,9 @@ def judge_run(ran: Ran, patient: Patient) -> Judgement:
     try:
         prediction = answers.read_output(patient.service, exchange.call, exchange.reply, Prediction())
     except RockAIError as error:
-        return differs(error.message)
-    data = exchange.reply.decoded
-    told = f"{_kind(data)}, after {exchange.seconds:.1f} s{'; it tells the id' if ran.ids else ''}"
+        return differs(patient.told(error.message))
+    kind = _kind(patient.told(exchange.reply.decoded))
+    told = f"{kind}, after {exchange.seconds:.1f} s{'; it tells the id' if ran.ids else ''}"
     output = prediction.output
     if isinstance(output, dict) and isinstance(patient.created_output, str | list):
         kind = _kind(patient.created_output)
@@ -264,11 +266,13 @@ def judge_run(ran: Ran, patient: Patient) -> Judgement:
     return as_assumed(told)
 
 
-def judge_ids(ran: Ran, _patient: Patient) -> Judgement:
+def judge_ids(ran: Ran, patient: Patient) -> Judgement:
     """Whether a run tells its prediction's id."""
     if not ran.ids:
         return as_assumed("none in headers or events")
-    return differs(f"it does: {ran.ids[0]}. Please tell the authors: leaving early could then cancel")
+    return differs(
+        f"it does: {patient.told(ran.ids[0])}. Please tell the authors: leaving early could then cancel"
+    )
 
 
 def _template(patient: Patient, prediction: Prediction, kind: str) -> str | None:

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections import Counter
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from rockai_transport.doctor.findings import Mend, Nested, bent
 from rockai_transport.doctor.probes import RefusedError, UnavailableError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from rockai_transport.wire.calls import Call
 
 __all__ = ["STATUS_WORDS", "Created", "Patient", "Waiting", "stream_ends"]
+
+T = TypeVar("T")
 
 _FREE_SECONDS = 60.0
 _CANCEL_SECONDS = 2.0
@@ -119,6 +121,15 @@ class Patient:
         """What it is asked through."""
         return self._wire
 
+    @property
+    def address(self) -> str:
+        """Where it is, as others may see it."""
+        return self.told(self._wire.base_url)
+
+    def told(self, value: T) -> T:
+        """What it said, as others may see it: for every text that enters a sentence of ours, before a cut."""
+        return self._wire.redactor.value(value)
+
     def adopt(self, mends: Sequence[Mend]) -> None:
         """Believe what was found, so that the next probe gets further."""
         self._wire.bend(bent(self.service, mends))
@@ -129,7 +140,7 @@ class Patient:
 
     def follow(self, call: Call) -> Exchange:
         """Read the event stream of a prediction that was created; cold models keep it waiting."""
-        notices = Waiting(str(call), self.say)
+        notices = Waiting(self.told(str(call)), self.say)
         is_over = stream_ends(self.service)
         return self._noted(self._wire.send(call, within=self.seconds, is_over=is_over, notices=notices))
 
@@ -208,7 +219,7 @@ class Patient:
         started = changed = time.monotonic()
         looks = [self.look(prediction)]
         pause = _FIRST_POLL
-        notices = Waiting(f"prediction {prediction.id}", self.say)
+        notices = Waiting(f"prediction {self.told(prediction.id)}", self.say)
         while not self._ends(looks[-1].prediction) and looks[-1].exchange.status:
             moment = time.monotonic()
             known = looks[-1].prediction.status in self.service.statuses

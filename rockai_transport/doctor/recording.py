@@ -76,12 +76,12 @@ class Exchange:
     Attributes:
         call: what was sent.
         reply: what came back, as far as it came; `None` if not even its head did.
-        failure: why it is not whole; empty where it is.
+        failure: why it is not whole, as others may see it; empty where it is.
         sent: whether the service may have seen the call.
         timed_out: whether the failure is a time limit.
         first_byte: seconds until the body's first byte.
         seconds: seconds until its end.
-        redactor: makes `shown`.
+        redactor: makes `shown`, and what is `told`.
     """
 
     call: Call
@@ -124,6 +124,10 @@ class Exchange:
             body=self.redactor.text(self.reply.text).encode(),
         )
 
+    def told(self, text: str) -> str:
+        """A text that came with it, as others may see it. Before it is cut, for the same reason."""
+        return self.redactor.text(text) if self.redactor else text
+
     @property
     def answer(self) -> str:
         """The answer in one line: its status and the beginning of what it says."""
@@ -135,7 +139,7 @@ class Exchange:
 
     def frame(self) -> str:
         """The exchange as it went over the wire: the start of the body with its line ends made visible."""
-        lines = [f"> {self.call.method} {self.call.target}"]
+        lines = [f"> {self.call.method} {self.told(self.call.target)}"]
         if self.shown is not None:
             headers = self.shown.headers
             others = ", ".join(sorted(name for name in headers if not _is_shown(name)))
@@ -269,7 +273,7 @@ class _Recorder:
         return Exchange(
             self._call,
             reply,
-            failure=str(failure) if failure else "",
+            failure=redactor.text(str(failure)) if failure else "",
             sent=not isinstance(failure, NotSentError),
             timed_out=failure is not None and failure.timed_out,
             first_byte=self._first_byte,

@@ -1,6 +1,9 @@
 """The report: as text for a terminal, as Markdown for an issue, as JSON for machines.
 
-Law of this module: it only writes what it was given, which has been redacted before.
+Laws of this module:
+
+* It only writes what it was given, which has been redacted before.
+* Checks that were not made for one and the same reason are one sentence in texts. In JSON each is there.
 """
 
 from __future__ import annotations
@@ -44,11 +47,12 @@ class Report:
         route: what the clients would be told.
         believed: the `Service` it began with.
         findings: one for each check, in the order of the table.
-        announced: how many runs were agreed to.
+        announced: how many runs were asked for.
+        agreed: how many of them were agreed to.
         runs: how many were started, as far as is known.
         left: ids of predictions that may still run.
         headers: the names of all headers that came.
-        obstacle: why it did not get to the end; empty where it did.
+        obstacle: why it did not get to the end, and how many checks that left out; empty where it did.
     """
 
     versions: str
@@ -59,6 +63,7 @@ class Report:
     believed: Service
     findings: tuple[Finding, ...]
     announced: int = 0
+    agreed: int = 0
     runs: int = 0
     left: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
@@ -70,6 +75,11 @@ class Report:
         if any(finding.verdict is Verdict.DIFFERS for finding in self.findings):
             return 1
         return 2 if self.obstacle else 0
+
+    @property
+    def made(self) -> tuple[Finding, ...]:
+        """The findings of checks that were made; `obstacle` says how many were not, and why."""
+        return tuple(finding for finding in self.findings if finding.unmade is None)
 
     @property
     def mends(self) -> tuple[Mend, ...]:
@@ -106,7 +116,7 @@ class Report:
         """The counts, what runs were started, and what to set."""
         lines = [f"{self._counts()}. {self._runs()}"]
         if self.obstacle:
-            lines += ["", *_wrapped(f"Not everything could be checked. {self.obstacle}")]
+            lines += ["", *_wrapped(f"Not everything was checked. {self.obstacle}")]
         if self.client_code:
             lines += ["", "Settings that would mend it:", "", f"    {self.client_code}"]
         if "…" in self.client_code:
@@ -119,7 +129,7 @@ class Report:
         """The whole report for a terminal, without the section for an issue."""
         parts = [self.heading(), ""]
         title = ""
-        for finding in self.findings:
+        for finding in self.made:
             if finding.title != title:
                 title = finding.title
                 parts.append(title)
@@ -144,7 +154,12 @@ class Report:
             "route": self.route,
             "exit_code": self.exit_code,
             "obstacle": self.obstacle,
-            "runs": {"announced": self.announced, "started": self.runs, "left": list(self.left)},
+            "runs": {
+                "announced": self.announced,
+                "agreed": self.agreed,
+                "started": self.runs,
+                "left": list(self.left),
+            },
             "client": self.client_code,
             "headers": list(self.headers),
             "checks": [_finding_json(finding) for finding in self.findings],
@@ -162,16 +177,18 @@ class Report:
         return [field for field in fields if field not in alternatives]
 
     def _counts(self) -> str:
-        counts = Counter(finding.verdict for finding in self.findings)
+        counts = Counter(finding.verdict for finding in self.made)
         words = {
             Verdict.AS_ASSUMED: "as assumed",
             Verdict.DIFFERS: "different",
             Verdict.UNKNOWN: "could not be told",
         }
-        return ", ".join(f"{verdict.value} {counts[verdict]} {words[verdict]}" for verdict in Verdict)
+        told = [f"{verdict.value} {counts[verdict]} {words[verdict]}" for verdict in Verdict]
+        left_out = len(self.findings) - len(self.made)
+        return ", ".join([*told, *([f"{left_out} not made"] if left_out else [])])
 
     def _runs(self) -> str:
-        return f"Runs: {self.announced} announced, {self.runs} started."
+        return f"Runs: {self.announced} announced, {self.agreed} agreed to, {self.runs} made."
 
     def _markdown(self) -> Iterator[str]:
         yield "### `python -m rockai_transport doctor`"
@@ -186,7 +203,7 @@ class Report:
         yield ""
         yield f"| | check | assumed ({_DOC}) | seen | setting |"
         yield "| --- | --- | --- | --- | --- |"
-        for finding in self.findings:
+        for finding in self.made:
             mends = ", ".join(_code(str(mend)) for mend in finding.mends)
             assumed = f"{finding.assumption} ({finding.source})"
             cells = (finding.verdict.value, finding.check, _cell(assumed), _cell(finding.seen), mends)
@@ -242,7 +259,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
 
 def _cell(text: str) -> str:
     """A text in a cell of a table: one line, no markup, nobody mentioned."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("@", "@\u200b")
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "<\u200b").replace("@", "@\u200b")
 
 
 def _code(text: str) -> str:

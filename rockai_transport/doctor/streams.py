@@ -76,15 +76,17 @@ def judge_content_type(exchange: Exchange, _service: Service) -> Judgement:
     """Whether it is an event stream at all."""
     kind = exchange.reply.media_type if exchange.reply else ""
     if kind == EVENT_STREAM:
-        return as_assumed(exchange.reply.headers["content-type"] if exchange.reply else "")
-    return differs(f"{kind or 'no Content-Type'}; such an answer is read as one piece, like /run's")
+        return as_assumed(exchange.told(exchange.reply.headers["content-type"]) if exchange.reply else "")
+    return differs(
+        f"{exchange.told(kind) or 'no Content-Type'}; such an answer is read as one piece, like /run's"
+    )
 
 
 def judge_pieces(exchange: Exchange, service: Service) -> Judgement:
     """Whether the pieces come in events of the name that is believed."""
     seen = frames(exchange.body)
     counts = Counter(frame.name for frame in seen)
-    told = ", ".join(f"{name or '(unnamed)'} ×{count}" for name, count in counts.items())
+    told = ", ".join(f"{exchange.told(name) or '(unnamed)'} ×{count}" for name, count in counts.items())
     if not seen:
         return unknown("not a single event came")
     pace = f"{told}; first byte after {exchange.first_byte:.1f} s, last after {exchange.seconds:.1f} s"
@@ -103,7 +105,8 @@ def judge_end(exchange: Exchange, service: Service) -> Judgement:
     seen = frames(exchange.body)
     if not seen:
         return unknown("not a single event came")
-    told = f"the last event: {seen[-1].name or '(unnamed)'} {''.join(seen[-1].data)[:40]}".rstrip()
+    name, data = exchange.told(seen[-1].name), exchange.told("".join(seen[-1].data))
+    told = f"the last event: {name or '(unnamed)'} {data[:40]}".rstrip()
     reader = EventReader(service)
     if any(not isinstance(event, Piece) for event in reader.feed(exchange.body)):
         return as_assumed(told)
@@ -134,10 +137,11 @@ def judge_newlines(exchange: Exchange, service: Service) -> Judgement:
     seen = [frame for frame in frames(exchange.body) if frame.name in (service.output_event, *_UNNAMED)]
     text = "".join(pieces)
     if len(pieces) > 1 and all(isinstance(_decoded(piece), str | dict) for piece in pieces):
-        return differs(f"the pieces are JSON ({pieces[0][:60]}), and nothing here takes the text out of them")
+        first = exchange.told(pieces[0])[:60]
+        return differs(f"the pieces are JSON ({first}), and nothing here takes the text out of them")
     if broken := next((frame.raw for frame in seen if frame.bare), None):
         told = f"as they are: {text.count(chr(10))} line breaks in {len(text)} characters; the first: "
-        return as_assumed(told + broken[:80])
+        return as_assumed(told + exchange.told(broken)[:80])
     if any(len(frame.data) > 1 for frame in seen):
         return as_assumed("escaped as the standard wants it, one data: line each; that is read too")
     if r"\n" in text:
@@ -149,7 +153,7 @@ def judge_framing(exchange: Exchange, _service: Service) -> Judgement:
     """Whether the body says itself where it ends."""
     headers = exchange.reply.headers if exchange.reply else {}
     names = ("transfer-encoding", "content-length", "connection")
-    told = ", ".join(f"{name}: {headers[name]}" for name in names if name in headers)
+    told = ", ".join(f"{name}: {exchange.told(headers[name])}" for name in names if name in headers)
     if exchange.reply is not None and exchange.reply.is_framed:
         return as_assumed(told)
     return differs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -17,8 +18,8 @@ from rockai_transport.service import Service
 MODEL = "meta/llama-2-7b-chat"
 
 
-def doctor(sandbox, *arguments, stdin=""):
-    environment = {**os.environ, **(sandbox.environ() if sandbox else {}), "PYTHONUTF8": "1"}
+def doctor(sandbox, *arguments, stdin="", **variables):
+    environment = {**os.environ, **(sandbox.environ() if sandbox else {}), "PYTHONUTF8": "1", **variables}
     return subprocess.run(
         [sys.executable, "-m", "rockai_transport", "doctor", *arguments],
         input=stdin,
@@ -39,6 +40,31 @@ def test_without_a_terminal(sandbox):
     assert "--yes" in done.stderr
 
 
+def test_without_a_model(sandbox):
+    """The checks that need one are one sentence in what it says, and one in the section for an issue."""
+    done = doctor(sandbox)
+    assert done.returncode == 2
+    progress, section = done.stdout.split("copy from here to the end")
+    told = "23 checks need a paid run: make them with --model owner/name."
+    for part in (" ".join(progress.split()), section):
+        assert part.count(told) == 1
+        assert "not reached" not in part
+        assert "stream-end" not in part
+
+
+def test_plain_http_to_another_host():
+    """The error names the option that allows it; with the option it is tried."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # This machine, by an address that is not known to be its own.
+        port = taken.getsockname()[1]
+        given = {"ROCKAI_API_TOKEN": "rockai-sandbox", "ROCKAI_BASE_URL": f"http://0.0.0.0:{port}/v1"}
+        refused, tried = (doctor(None, *options, **given) for options in ((), ("--allow-http",)))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "Here that is --allow-http." in refused.stderr
+    assert "No answer from http://0.0.0.0" in tried.stdout
+
+
 def test_with_yes(sandbox):
     """Everything is checked; standard output holds the lines and the section for an issue, and no token."""
     done = doctor(sandbox, "--model", MODEL, "--yes")
@@ -54,7 +80,7 @@ def test_json():
         done = doctor(sandbox, "--model", MODEL, "--yes", "--json")
     report = json.loads(done.stdout)
     assert (done.returncode, report["exit_code"]) == (1, 1)
-    assert report["runs"] == {"announced": 2, "started": 2, "left": []}
+    assert report["runs"] == {"announced": 2, "agreed": 2, "started": 2, "left": []}
     different = [check for check in report["checks"] if check["verdict"] == "differs"]
     assert {"of": "Client", "field": "route", "code": "Client(route='predictions')"} in different[0][
         "settings"
@@ -96,6 +122,7 @@ def test_at_a_terminal(sandbox, answer, runs):
     os.close(theirs)
     assert b"Send them? [y/N]" in printed[1]
     assert len(sandbox.predictions) == runs
+    assert f"Runs: 4 announced, {runs} agreed to, {runs} made.".encode() in printed[0]
 
 
 def test_the_package_does_not_wait_for_it():

@@ -33,7 +33,7 @@ def test_the_runs_are_those_that_were_announced(examine, sandbox):
     plans = []
     report = examine(sandbox, confirm=lambda plan: plans.append(plan) or True)
     assert [plan.runs for plan in plans] == [4]
-    assert report.announced == report.runs == len(sandbox.predictions) == 4
+    assert report.announced == report.agreed == report.runs == len(sandbox.predictions) == 4
     assert [prediction.started_by for prediction in sandbox.predictions] == [
         "create",
         "create",
@@ -57,7 +57,7 @@ def test_without_a_yes(examine, sandbox, signs, confirm):
     report = examine(sandbox, confirm=confirm)
     assert sandbox.predictions == []
     assert not any("no_such_key" in request.body.decode() for request in sandbox.requests)
-    assert (report.exit_code, report.announced, report.runs) == (2, 0, 0)
+    assert (report.exit_code, report.agreed, report.runs) == (2, 0, 0)
     assert "not agreed" in report.obstacle
     assert "unknown-id" not in signs(report)
 
@@ -66,8 +66,39 @@ def test_without_a_model(examine, sandbox):
     """Nobody is asked; what starts nothing is checked."""
     report = examine(sandbox, model=None, confirm=lambda plan: pytest.fail("asked"))
     assert sandbox.predictions == []
-    assert "--model" in report.obstacle
+    assert report.obstacle == "23 checks need a paid run: make them with --model owner/name."
     assert report.exit_code == 2
+    assert "Runs: 0 announced, 0 agreed to, 0 made." in report.summary()
+
+
+def test_what_is_not_made_is_one_sentence(examine, sandbox):
+    """Texts say how many checks were not made, and why; JSON holds a finding for each."""
+    report = examine(sandbox, model=None)
+    for text in (report.text(), report.markdown()):
+        assert text.count("23 checks need a paid run") == 1
+        assert "stream-end" not in text
+        assert "not reached" not in text
+    checks = {check["check"]: check for check in report.to_json()["checks"]}
+    assert list(checks) == [check.id for check in CHECKS]
+    assert checks["stream-end"]["verdict"] == "unknown"
+    assert "--model" in checks["stream-end"]["seen"]
+
+
+def test_only_what_a_run_would_show_is_said_to_need_one(examine):
+    """What cannot be checked in any case, for want of a route, says so itself, and is not counted."""
+    with Sandbox(generation="new") as sandbox:
+        report = examine(sandbox, model=None)
+    assert report.obstacle.startswith("16 checks need a paid run")
+    assert {finding.check: finding.seen for finding in report.findings}["run"] == "there is no such route"
+
+
+def test_runs_that_are_declined(examine, sandbox):
+    """The report says what was announced, what was agreed to, and what was made."""
+    report = examine(sandbox, confirm=lambda plan: False)
+    assert (report.announced, report.agreed, report.runs) == (4, 0, 0)
+    assert "Runs: 4 announced, 0 agreed to, 0 made." in report.summary()
+    assert "Runs: 4 announced, 0 agreed to, 0 made." in report.markdown()
+    assert report.to_json()["runs"] == {"announced": 4, "agreed": 0, "started": 0, "left": []}
 
 
 def test_the_token_is_not_shown_before_somebody_answers(examine, sandbox):
@@ -81,6 +112,7 @@ def test_a_wrong_token(examine, sandbox):
     report = examine(sandbox, api_token="wrong-token-of-somebody")  # noqa: S106
     assert "https://www.rockai.online/setting/token" in report.obstacle
     assert (report.exit_code, sandbox.predictions) == (2, [])
+    assert report.obstacle.endswith(" 32 further checks were not reached.")
     assert {request.method for request in sandbox.requests} == {"GET"}
 
 
@@ -208,7 +240,7 @@ def test_ctrl_c(examine, sandbox, signs):
 
     threading.Thread(target=interrupt).start()
     report = examine(sandbox, model=STAYS_COLD, on_finding=seen.append)
-    assert report.obstacle == "It was interrupted."
+    assert report.obstacle.startswith("It was interrupted. ")
     assert "get" not in signs(report)
     assert signs(report)["run"] == "?"
     assert {prediction.status for prediction in sandbox.predictions} == {"canceled"}
