@@ -76,4 +76,4 @@ def main(prompts: Path, folder: Path, actors: int = 2, per_second: float = 10.0,
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2])) if sys.argv[2:] else sys.exit(__doc__)

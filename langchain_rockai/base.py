@@ -18,9 +18,8 @@ from pydantic import (
 from langchain_rockai.errors import translated
 from rockai_transport import AsyncClient, Client, ConfigurationError, __version__
 from rockai_transport.config import Route  # noqa: TC001 - pydantic reads the annotations
-from rockai_transport.lazy_clients import LazyClients
+from rockai_transport.lazy_clients import LazyClients, wrong_argument
 from rockai_transport.prompting.dialects import Dialect  # noqa: TC001 - likewise
-from rockai_transport.prompting.nearest import unknown_name
 from rockai_transport.prompting.request import ModelRequest, ModelSettings
 from rockai_transport.prompting.stop import stop_sequences
 from rockai_transport.prompting.templates import ChatTemplate  # noqa: TC001 - likewise
@@ -44,6 +43,10 @@ _CALL_SETTINGS: Final = frozenset(
 
 
 def _secret(value: Any) -> Any:
+    if value is not None and not isinstance(value, str | SecretStr):
+        # No ValueError: pydantic's own error would hold the value.
+        with translated():
+            raise ConfigurationError(f"api_token must be a text, not {type(value).__name__}.")
     return SecretStr(value) if isinstance(value, str) else value
 
 
@@ -95,14 +98,19 @@ class RockAIModel(Serializable):
 
     _clients: LazyClients = PrivateAttr(default_factory=LazyClients)
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # the input may hold the token
+    )
 
     _own_call_settings: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_arguments(cls, values: Any) -> Any:
-        """Name the nearest right argument for a wrong one; pydantic's own message would not."""
+    def _refuse_wrong_arguments(cls, values: Any) -> Any:
+        """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
         given = values if isinstance(values, dict) else {}
         fields = cls.model_fields
         choices = [field.validation_alias for field in fields.values()]
@@ -112,10 +120,11 @@ class RockAIModel(Serializable):
         unknown = next((name for name in given if name not in fields and name not in aliases), None)
         if unknown is not None:
             with translated():
-                raise ConfigurationError(
-                    f"{unknown_name(f'an argument of {cls.__name__}', unknown, fields)} "
-                    "Inputs of the model itself go into model_kwargs."
-                )
+                raise ConfigurationError(wrong_argument(cls.__name__, unknown, fields, "model_kwargs"))
+        if isinstance(values, dict) and values.get("model", values.get("model_name")) is None:
+            # Pydantic's own error would hold all that was given, the token too.
+            with translated():
+                raise ConfigurationError(f'model is missing: {cls.__name__}(model="owner/name").')
         return values
 
     @model_validator(mode="after")

@@ -50,7 +50,7 @@ class StructuredOutput:
         """Read the arguments of ``with_structured_output``.
 
         Raises:
-            ConfigurationError: There is no such method, or it needs a schema and got none.
+            ConfigurationError: There is no such method, or it needs a schema and got none or no schema.
         """
         way = structured_method(method)
         if schema is None:
@@ -60,7 +60,14 @@ class StructuredOutput:
         function = convert_to_openai_tool(schema)["function"]
         about = {"title": function["name"], "description": function.get("description", "")}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
-        return cls(way, function["name"], {**about, **function.get("parameters", {})}, model)
+        form = {**about, **function.get("parameters", {})}
+        try:
+            validator_for(form).check_schema(form)
+        except SchemaError as error:
+            raise ConfigurationError(
+                f"with_structured_output: this is no JSON schema: {error.message}"
+            ) from error
+        return cls(way, function["name"], form, model)
 
     def __repr__(self) -> str:
         # Core makes cache keys of it: the same for the same schema, another for another.
@@ -171,12 +178,7 @@ def _instance(model: type[Any], value: dict[str, Any]) -> Any:
 def _check_fit(value: dict[str, Any], schema: dict[str, Any] | None) -> None:
     if schema is None:
         return
-    validator = validator_for(schema)
-    try:
-        validator.check_schema(schema)
-    except SchemaError:
-        return  # a schema that is none itself cannot be held against an answer
-    found = validator(schema).iter_errors(value)
+    found = validator_for(schema)(schema).iter_errors(value)
     errors = [f"{_path(tuple(error.absolute_path))}{error.message}" for error in found]
     if errors:
         raise ValueError(_told(errors))

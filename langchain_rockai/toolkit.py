@@ -8,7 +8,7 @@ from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import PrivateAttr
 
 from langchain_rockai.tools import RockAITool, Scope
-from rockai_transport import AsyncClient, Client, HostedModel
+from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel
 from rockai_transport.jobs.bookkeeping import Bookkeeping
 from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
 
@@ -129,6 +129,10 @@ class RockAIToolkit(Bookkeeping, BaseToolkit):
             )
             for name, text in self._toolset.descriptions.items()
         ]
+
+    def __iter__(self) -> Any:
+        # Pydantic would iterate over fields, of which there are none: an agent would run without any tool.
+        raise ConfigurationError("A toolkit is no list of tools: give tools=toolkit.get_tools().")
 
     def get_tools(self) -> list[BaseTool]:
         """One tool for each model, named after it, and the five of the lifecycle.

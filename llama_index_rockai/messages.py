@@ -69,6 +69,12 @@ def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]
     Raises:
         ConfigurationError: A message holds audio, video or a document, which no prompt can carry.
     """
+    wrong = next((message for message in messages if not isinstance(message, ChatMessage)), None)
+    if wrong is not None:
+        raise ConfigurationError(
+            f"Messages must be ChatMessage objects, not {type(wrong).__name__}: "
+            'ChatMessage(role="user", content="Hello").'
+        )
     return [_to_message(message, model) for message in messages]
 
 

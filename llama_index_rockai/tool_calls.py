@@ -25,7 +25,12 @@ def function_schema(tool: BaseTool) -> dict[str, Any]:
 
     Unlike core's ``to_openai_tool`` (tools/types.py:89) it keeps the name: core looks the tool up by it.
     """
-    metadata = tool.metadata
+    metadata = getattr(tool, "metadata", None)
+    if metadata is None:
+        raise ConfigurationError(
+            f"A tool must be one of LlamaIndex's, not {type(tool).__name__}: "
+            "make one with FunctionTool.from_defaults(function)."
+        )
     return {
         "type": "function",
         "function": {

@@ -127,6 +127,9 @@ class RockAIToolSpec(Bookkeeping, BaseToolSpec):
             for name, text in self._toolset.descriptions.items()
         }
 
+    def __iter__(self) -> Any:
+        raise ConfigurationError("A tool spec is no list of tools: give tools=toolkit.to_tool_list().")
+
     def to_tool_list(
         self,
         spec_functions: Sequence[str | tuple[str, str]] | None = None,

@@ -279,9 +279,12 @@ class Predictions:
             'starting'
         """
         reference = ModelReference.combine(model, version)
-        events = list(webhook_events_filter) if webhook_events_filter is not None else None
         order = self._flows.order(
-            reference, input, stream=stream, webhook=webhook, webhook_events_filter=events
+            reference,
+            input,
+            stream=stream,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
         )
         return self._client._drive(self._flows.create(order))  # noqa: SLF001
 

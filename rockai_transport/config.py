@@ -7,15 +7,13 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.service import Service
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Route", "Settings", "Timeouts", "check_timeout", "is_loopback", "is_private"]
 
@@ -27,6 +25,7 @@ _TOKEN_VARIABLES = ("ROCKAI_API_TOKEN", "ROCKAI_API_KEY", "ROCK_API_TOKEN")
 _BASE_URL_VARIABLE = "ROCKAI_BASE_URL"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _HEADER_SAFE = r"[\x21-\x7e]+"
+_QUOTES = "\"'`"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _HEADER_VALUE = r"[\x20-\x7e\t]*"
 
@@ -179,24 +178,24 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def _token(given: Any) -> str:
     if given is not None:
         given = given.get_secret_value() if hasattr(given, "get_secret_value") else given
-        if not isinstance(given, str) or not re.fullmatch(_HEADER_SAFE, given):
-            raise ConfigurationError(
-                "api_token is empty, or holds white space or characters that no HTTP header can hold. "
-                f"Copy it again from {TOKEN_PAGE}."
-            )
-        return given
+        return _checked_token(given, "api_token")
     for variable in _TOKEN_VARIABLES:
-        token = os.environ.get(variable, "").strip()
-        if token:
-            if not re.fullmatch(_HEADER_SAFE, token):
-                raise ConfigurationError(
-                    f"{variable} holds characters that no header can hold. Copy it again from {TOKEN_PAGE}."
-                )
-            return token
+        if token := os.environ.get(variable, "").strip():
+            return _checked_token(token, variable)
     raise ConfigurationError(
         f"No API token. Get one at {TOKEN_PAGE}, then set the environment variable ROCKAI_API_TOKEN "
         '(export ROCKAI_API_TOKEN="…") or pass api_token="…". '
         "To try without one, start the local sandbox: python -m rockai_sandbox."
+    )
+
+
+def _checked_token(token: Any, name: str) -> str:
+    """A token that a header can hold, and that was not copied with more than itself."""
+    if isinstance(token, str) and re.fullmatch(_HEADER_SAFE, token) and token[0] not in _QUOTES:
+        return token
+    raise ConfigurationError(
+        f"{name} is empty, begins with a quotation mark, or holds white space, a line break or another "
+        f"character that no HTTP header can hold. Copy it again from {TOKEN_PAGE}."
     )
 
 
@@ -220,12 +219,15 @@ def _base_url(given: Any, *, allow_http: bool) -> str:
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigurationError(
             f"base_url is plain http, which would send the token readable to everybody on the way to {host}. "
-            "Use https, or pass allow_http=True to the client if you really mean it."
+            "Use https; if you really mean it, give Client and AsyncClient allow_http=True, and those to a "
+            "model class or toolkit as client= and async_client=."
         )
     return url.rstrip("/")
 
 
 def _headers(given: Any) -> dict[str, str]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigurationError(f"default_headers must be a dict of texts, not {type(given).__name__}.")
     headers = dict(given or {})
     for name, value in headers.items():
         if (

@@ -7,7 +7,7 @@ itself. Neither framework does it: both hand a model's arguments on as they are.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from rockai_transport.jobs.hosted_models import HostedModel
 
 __all__ = ["PREDICTION_ID", "check_models", "input_schema", "lifecycle_schemas", "problems"]
 
+_KEYWORDS = frozenset({"type", "properties", "$ref", "allOf", "anyOf", "oneOf", "patternProperties"})
 _MOST_PROBLEMS = 5
 _LONGEST_VALUE = 60
 _LONGEST_MESSAGE = 200
@@ -104,6 +105,16 @@ def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tupl
 
 def _check_schema(model: HostedModel) -> None:
     schema = input_schema(model)
+    if schema["properties"] == {} and not _KEYWORDS & model.json_schema.keys():
+        raise ConfigurationError(
+            f'HostedModel {model.name}: input_schema has no "properties"; it is a JSON schema, as in '
+            '{"type": "object", "properties": {"prompt": {"type": "string"}}, "required": ["prompt"]}.'
+        )
+    if far := next((ref for ref in _references(schema) if not ref.startswith("#")), None):
+        raise ConfigurationError(
+            f"HostedModel {model.name}: input_schema refers to {far}, which is not looked up. "
+            "Put it in $defs."
+        )
     try:
         _validator_class(schema).check_schema(schema)
     except _jsonschema().exceptions.SchemaError as error:
@@ -116,6 +127,17 @@ def _check_schema(model: HostedModel) -> None:
             raise ConfigurationError(
                 f"HostedModel {model.name}: a default does not fit input_schema: {wrong}"
             )
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """What every ``$ref`` of a schema names, at any depth."""
+    if isinstance(schema, Mapping):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _references(part)
 
 
 def _arguments(properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ An adapter adds how its framework calls a tool, and what it is told.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Collection
@@ -98,7 +99,7 @@ class Toolset:
             max_running=_count(max_running, "max_running"),
             max_starts=_count(max_starts, "max_starts"),
             on_cancel=_one_of(on_cancel, "on_cancel", ("cancel", "leave")),
-            save_to=None if save_to is None else Path(save_to),
+            save_to=None if save_to is None else _folder(save_to),
             is_allowed=allowed_ids if callable(allowed_ids) else _ids(allowed_ids).__contains__,
         )
         self.lifecycle = Lifecycle(self.models, policy, lambda created: time.time() - created)
@@ -246,6 +247,18 @@ def _count(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{name}={value!r} must be a whole number, 1 or more.")
     return value
+
+
+def _folder(value: Any) -> Path:
+    """Where outputs go; looked at now, since an agent would meet it after it has paid."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ConfigurationError(f"save_to={value!r} must be the path of a folder.")
+    folder = Path(value).expanduser()
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        why = "is no folder" if not existing.is_dir() else "cannot be written to"
+        raise ConfigurationError(f"save_to={str(value)!r}: {existing} {why}.")
+    return folder
 
 
 def _ids(value: Any) -> frozenset[str]:

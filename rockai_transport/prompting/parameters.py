@@ -8,6 +8,7 @@ user passes through ``model_kwargs`` (``additional_kwargs`` in LlamaIndex) is ne
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,15 @@ _COMMON: Final = {
     "max_tokens": "max_tokens_key",
     "min_tokens": "min_tokens_key",
 }
+
+
+_NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
+    "temperature": (float, 0, math.inf),
+    "top_p": (float, 0, 1),
+    "max_tokens": (int, 1, math.inf),
+    "max_new_tokens": (int, 1, math.inf),
+}
+"""What kind of number, the least and the most. ``top_k`` has a value for "off" that differs by model."""
 
 
 def accepted_names(dialect: Dialect) -> tuple[str, ...]:
@@ -65,11 +75,24 @@ def map_parameters(
             continue
         attribute = _COMMON.get(name)
         key = (getattr(dialect, attribute) if attribute else None) or name
+        _check_number(name, value)
         if seen is not None and key not in seen:
             raise ConfigurationError(_refusal(name, dialect, model, extra_name))
         if key not in inputs or key == name:  # the model's own word for it is the more exact one
             inputs[key] = value
     return inputs
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Refuse what no model can take for one of the common parameters: a run would be paid for to learn it."""
+    if (limits := _NUMBERS.get(name)) is None:
+        return
+    kind, least, most = limits
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (kind is int and value % 1) or not least <= value <= most:
+        what = "a whole number" if kind is int else "a number"
+        upper = "" if most == math.inf else f", {most} at most"
+        raise ConfigurationError(f"{name}={value!r} must be {what}, {least} or more{upper}.")
 
 
 def _refusal(name: str, dialect: Dialect, model: str, extra_name: str) -> str:

@@ -102,6 +102,8 @@ def status_error(call: Call, reply: Reply, status: int) -> APIStatusError:
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
+    if _speaks_of_the_route(reply) and not call.download:
+        advice = "There is no such route: base_url should be as https://api.rockai.online/v1, and end there."
     said = _words(reply)
     asked = retry_after(reply)
     return kind(
@@ -132,6 +134,13 @@ def is_missing_route(service: Service, error: APIStatusError) -> bool:
     if reply is None:
         return False
     if reply.status_code in service.missing_route_statuses:
+        return True
+    return _speaks_of_the_route(reply)
+
+
+def _speaks_of_the_route(reply: Reply) -> bool:
+    """Whether a 404 or 405 is one of frameworks and gateways, not the service's own about a model."""
+    if reply.status_code == 405:  # noqa: PLR2004
         return True
     return reply.status_code == 404 and (not reply.is_json or reply.decoded == {"detail": "Not Found"})  # noqa: PLR2004
 

@@ -28,13 +28,13 @@ from rockai_transport.wire.calls import download_call
 from rockai_transport.wire.effects import Close, Flow, Work, open_call, read
 from rockai_transport.wire.exchange import Try, persist, read_whole
 from rockai_transport.wire.inputs import sniff_media_type
+from rockai_transport.wire.prediction import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rockai_transport.config import Settings
     from rockai_transport.wire.calls import Call, Head
-    from rockai_transport.wire.prediction import Prediction
 
 __all__ = ["download_files", "file_addresses"]
 
@@ -71,6 +71,10 @@ def download_files(
         InvalidResponseError: An address or a file that is not accepted.
         RockAIError: A file could not be fetched.
     """
+    if not isinstance(prediction, Prediction):
+        raise ConfigurationError(
+            f"download needs a Prediction, not {type(prediction).__name__}: predictions.get(id) gives it."
+        )
     if prediction.status != "succeeded":
         raise ConfigurationError(
             f"Prediction {prediction.id} is {prediction.status}: wait for it with predictions.wait first."

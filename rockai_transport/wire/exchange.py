@@ -51,8 +51,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What OpenSSL finds wrong with a certificate, in its own words, and what can be done about it.
-_CERTIFICATES = {
+# What OpenSSL finds wrong, in its own words, and what can be done about it.
+_TLS_ADVICE = {
+    "WRONG_VERSION_NUMBER": "It speaks no TLS there: write base_url with http:// if it is this machine.",
     "certificate has expired": "Check this machine's clock.",
     "mismatch": "The certificate is another host's: check base_url.",
     "certificate verify failed": (
@@ -120,7 +121,7 @@ def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError
     """The exception for a connection that failed; its cause is what failed below, not our word for it."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     if isinstance(failure, NotSentError):
-        known = (advice for words, advice in _CERTIFICATES.items() if words in str(failure))
+        known = (advice for words, advice in _TLS_ADVICE.items() if words in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
     elif failure.timed_out:
         advice = "A cold model takes minutes to start: raise timeout="

@@ -36,7 +36,7 @@ from rockai_transport.wire.effects import (
     now,
 )
 from rockai_transport.wire.exchange import exchange, open_answer
-from rockai_transport.wire.inputs import check_input, encode_input, has_files
+from rockai_transport.wire.inputs import check_input, check_webhook, encode_input, has_files
 from rockai_transport.wire.prediction import Prediction, is_hearsay
 from rockai_transport.wire.references import ModelReference, path_segment
 from rockai_transport.wire.streams import Reading, Transcript, follow
@@ -189,6 +189,7 @@ class Flows:
         Raises:
             ConfigurationError: It cannot be sent.
         """
+        check_webhook(options.get("webhook"), options.get("webhook_events_filter"))
         return Order(
             reference,
             check_input(model_input),

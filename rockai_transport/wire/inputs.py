@@ -9,13 +9,22 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["MAX_FILE_BYTES", "check_input", "encode_body", "encode_input", "has_files", "sniff_media_type"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "check_input",
+    "check_webhook",
+    "encode_body",
+    "encode_input",
+    "has_files",
+    "sniff_media_type",
+]
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The largest file that is put into a request, each."""
@@ -57,6 +66,17 @@ def check_input(value: Any) -> Mapping[str, Any]:
     except RecursionError:
         raise ConfigurationError("The input is nested too deeply, or holds itself.") from None
     return value
+
+
+def check_webhook(address: Any, events: Any) -> None:
+    """Refuse what cannot be a webhook: a run would be paid for, and nobody told of it."""
+    if address is not None and not (isinstance(address, str) and re.match("https?://[^/]", address)):
+        raise ConfigurationError(f"webhook={address!r} must be an https:// address.")
+    is_list = isinstance(events, list | tuple) and all(isinstance(event, str) for event in events)
+    if events is not None and not is_list:
+        raise ConfigurationError(
+            f"webhook_events_filter={events!r} must be a list of events: start, output, logs, completed."
+        )
 
 
 def has_files(value: Any) -> bool:

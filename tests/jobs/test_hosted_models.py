@@ -84,6 +84,9 @@ def test_a_default_makes_an_input_optional():
         ([GENERATE_IMAGE, GENERATE_IMAGE], "taken twice"),
         ([HostedModel("get_prediction", "a/b", "x")], "taken twice"),
         ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"type": "numbr"}}})], "is no JSON schema"),
+        ([HostedModel("draw", "a/b", "x", {"prompt": {"type": "string"}})], 'has no "properties"'),
+        ([HostedModel("draw", "a/b", "x", {"$ref": "https://x.example/a.json"})], "is not looked up"),
+        ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"anyOf": [{"$ref": "b.json"}]}}})], "b.json"),
         ([HostedModel("film", "a/b", "x", VideoInput, defaults={"frames": 99})], "a default does not fit"),
     ],
 )

@@ -50,8 +50,9 @@ def test_a_file_is_saved_once(caller, tmp_path):
 
 def test_a_file_that_cannot_be_saved_is_told(caller, tmp_path):
     """The answer still has the address."""
-    (tmp_path / "file").touch()
-    answer = caller.call(caller.toolset(save_to=tmp_path / "file"), "generate_image", PROMPT)
+    toolset = caller.toolset(save_to=tmp_path / "file")
+    (tmp_path / "file").touch()  # what could be found before is found when the tools are made
+    answer = caller.call(toolset, "generate_image", PROMPT)
     assert "Output: http" in answer.text
     assert "could not be saved" in answer.text
 

@@ -16,6 +16,8 @@ from langchain_core.exceptions import (
     ModelRateLimitError,
     ModelTimeoutError,
 )
+from pydantic import ValidationError
+from support.drivers import TOKEN
 
 import rockai_transport
 from langchain_rockai import RETRYABLE, ChatRockAI, RetryableModelError, RockAILLM
@@ -251,6 +253,9 @@ def test_a_failed_prediction_is_a_model_error(sandbox):
         {"temprature": 0.5},
         {"default_headers": {"X": "a\nb"}},
         {"api_token": ""},
+        {"api_token": 5},
+        {"allow_http": True},
+        {"timeouts": None},
     ],
     ids=lambda given: next(iter(given)),
 )
@@ -261,6 +266,24 @@ def test_the_constructor_raises_errors_that_are_both(cls, given):
         cls(**{"model": MODEL, **given})
     assert isinstance(caught.value, ModelInvalidRequestError)
     assert isinstance(pickled(caught.value), ConfigurationError)
+
+
+@pytest.mark.parametrize("given", [{}, {"model": MODEL, "timeout": {}}, {"model": MODEL, "timeuot": 1}])
+@pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
+def test_no_error_of_the_constructor_tells_the_token(cls, given):
+    """Pydantic's own errors would print all that was given."""
+    with pytest.raises((ConfigurationError, ValidationError)) as caught:
+        cls(api_token=TOKEN, **given)
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
+def test_what_only_a_client_takes_is_said_to_be_its(cls):
+    """The error shows how to hand one in."""
+    with pytest.raises(ConfigurationError, match=r"client=Client\(allow_http=…\)"):
+        cls(model=MODEL, allow_http=True)
+    with pytest.raises(ConfigurationError, match="model is missing"):
+        cls()
 
 
 def test_without_a_token_the_first_call_says_how_to_get_one():

@@ -119,6 +119,11 @@ class TestArguments:
             message = backend.llm().chat([ChatMessage("What is 2 + 3?")], tools=[tool]).message
             assert message.blocks[-1].tool_name == "add"
 
+    def test_a_function_is_no_tool_yet(self, backend):
+        """The error says how to make one of it."""
+        with pytest.raises(ConfigurationError, match=r"FunctionTool\.from_defaults"):
+            backend.llm().chat_with_tools([print], "Hello")
+
     def test_a_tool_without_a_name_is_an_error(self, backend):
         """It says what a tool looks like."""
         with pytest.raises(ConfigurationError, match='"type": "function"'):

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import traceback
 import warnings
 
 import pytest
@@ -82,6 +83,8 @@ class TestConstructor:
             {"timeout": -1},
             {"max_retries": -1},
             {"api_token": "two words"},
+            {"api_token": 5},
+            {"model": None},
             {"dialect": "lama-2"},
             {"chat_template": "{{ messages }}"},
             {"default_headers": {"X": "a\nb"}},
@@ -94,9 +97,15 @@ class TestConstructor:
 
     def test_an_error_does_not_tell_the_token(self):
         """Pydantic would print what it was given."""
-        with pytest.raises(ValidationError) as caught:
-            RockAI(api_token=TOKEN)
-        assert TOKEN not in str(caught.value)
+        for given in ({}, {"model": LLAMA_2, "timeout": {}}, {"model": LLAMA_2, "timeuot": 1}):
+            with pytest.raises((ConfigurationError, ValidationError)) as caught:
+                RockAI(api_token=TOKEN, **given)
+            assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+    def test_what_only_a_client_takes_is_said_to_be_its(self):
+        """The error shows how to hand one in."""
+        with pytest.raises(ConfigurationError, match=r"client=Client\(service=…\)"):
+            RockAI(model=LLAMA_2, service=None)
 
     def test_a_missing_token_is_told_at_the_first_call(self, sandbox):
         """Until then it may still come into the environment."""

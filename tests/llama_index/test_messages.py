@@ -163,3 +163,10 @@ def test_a_model_that_takes_no_images_says_so(backend):
     with pytest.raises(ConfigurationError, match="takes no images"):
         backend.llm().chat([ChatMessage(blocks=[TextBlock(text="x"), ImageBlock(url=URL)])])
     assert backend.runs == 0
+
+
+@pytest.mark.parametrize("wrong", [{"role": "user", "content": "Hi"}, "Hi"])
+def test_a_message_must_be_one(wrong):
+    """What other libraries take is no message here; the error shows one."""
+    with pytest.raises(ConfigurationError, match=r"ChatMessage\(role="):
+        to_messages([wrong], model="a/b")

@@ -37,6 +37,27 @@ def test_only_what_was_set_is_sent():
 
 
 @pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("temperature", -1),
+        ("temperature", "hot"),
+        ("temperature", float("nan")),
+        ("top_p", 1.1),
+        ("top_p", True),
+        ("max_tokens", 0),
+        ("max_tokens", 2.5),
+        ("max_tokens", float("inf")),
+        ("max_new_tokens", -1),
+    ],
+)
+@pytest.mark.parametrize("model", [MISTRAL, "some/unknown"])
+def test_a_number_that_no_model_can_take_is_refused(model, name, bad):
+    """A run would be paid for to learn it."""
+    with pytest.raises(ConfigurationError, match=f"{name}="):
+        mapped(model, **{name: bad})
+
+
+@pytest.mark.parametrize(
     ("model", "name", "right"),
     [
         (LLAMA_3, "top_k", "top_p"),

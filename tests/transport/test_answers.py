@@ -196,6 +196,22 @@ def test_statuses_become_exceptions(connect, server, status, way):
 
 
 @pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (answer(404, b"<html>no such page</html>"), "base_url should be as"),
+        (answer(404, {"detail": "Not Found"}), "base_url should be as"),
+        (answer(405, {"detail": "Method Not Allowed"}), "base_url should be as"),
+        (answer(404, {"detail": "no such prediction"}), "model's name and version"),
+    ],
+)
+def test_a_wrong_address_is_told_from_a_wrong_name(connect, server, reply, words):
+    """What a framework or gateway says of a route it has not got is about base_url."""
+    server.script = reply
+    with pytest.raises(APIStatusError, match=words):
+        connect(max_retries=0).get("p1")
+
+
+@pytest.mark.parametrize(
     "status", [400, 401, 402, 403, 404, 409, 422, 429, 500, 502, 503, 504, 408, 303, 307]
 )
 def test_may_have_started_by_status(connect, server, status):
@@ -417,7 +433,7 @@ def test_a_failed_stream_is_no_short_answer(client, server):
         next(reading)
     assert caught.value.partial_text == "a"
     assert caught.value.prediction.status == "failed"
-    assert list(reading) == []
+    assert next(reading, None) is None
 
 
 def test_a_canceled_stream_raises(client, server):

@@ -212,7 +212,9 @@ def test_the_token_comes_from_the_first_variable_that_is_set(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "bad", ["", " ", "a b", "a\n", "a\r\nX: y", "ü", "\x00", 5, b"x", "a\u2028", "\ud800"], ids=ascii
+    "bad",
+    ["", " ", "a b", "a\n", "a\r\nX: y", "ü", "\x00", 5, b"x", "a\u2028", "\ud800", '"quoted"', "'t"],
+    ids=ascii,
 )
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_token_that_no_header_can_hold(kind, bad, monkeypatch):
@@ -266,7 +268,8 @@ def test_bad_base_urls(bad):
     [
         {"route": "fast"}, {"max_retries": -1}, {"max_retries": True}, {"max_retries": 1.5}, {"service": {}},
         {"timeouts": 5}, {"default_headers": {"a b": "c"}}, {"default_headers": {"a": "b\r\nc: d"}},
-        {"default_headers": {"a": 5}}, {"http_client": object()}, {"http_client": httpx.AsyncClient},
+        {"default_headers": {"a": 5}}, {"default_headers": "a: b"}, {"http_client": object()},
+        {"http_client": httpx.AsyncClient},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", CLASSES)

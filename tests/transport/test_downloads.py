@@ -88,6 +88,12 @@ def test_only_what_succeeded_is_saved(client, files, tmp_path, status):
     assert not files.requests
 
 
+def test_an_id_is_no_prediction(client, tmp_path):
+    """The error says how to come from the one to the other."""
+    with pytest.raises(ConfigurationError, match=r"predictions\.get"):
+        client.download("p1", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("uri", "name", "content"),
     [

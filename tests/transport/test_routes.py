@@ -158,6 +158,23 @@ def test_create_names_version_and_model_where_they_are_known(client, server, giv
     assert server.requests[0].json == {**sent, "input": {"a": 1}}
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"webhook": "example.com/hook"},
+        {"webhook": 5},
+        {"webhook": "https://example.com", "webhook_events_filter": "completed"},
+        {"webhook": "https://example.com", "webhook_events_filter": {"completed"}},
+        {"webhook": "https://example.com", "webhook_events_filter": [1]},
+    ],
+)
+def test_what_is_no_webhook_is_refused(client, server, bad):
+    """A run would be paid for, and nobody told of it."""
+    with pytest.raises(ConfigurationError, match="webhook"):
+        client.create(model=MODEL, input={}, **bad)
+    assert not server.requests
+
+
 BAD_REFERENCES = [
     "", "name", "owner/", "/name", "owner/name/x", "owner/name:", "owner/name:a:b", "owner /name", "https://x/y",
     "owner/name?x", "../name#", VERSION[:-1], VERSION + "0", None, 5, b"owner/name", ["owner/name"], "owner/name\n",  # noqa: E501

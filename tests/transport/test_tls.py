@@ -10,6 +10,7 @@ from support.drivers import TOKEN
 from support.replies import MODEL
 from support.wire_server import WireServer, answer, frames, stream
 
+from rockai_sandbox import Sandbox
 from rockai_transport import (
     APIConnectionError,
     APITimeoutError,
@@ -63,6 +64,12 @@ def test_a_certificate_for_another_name(connect, authority, certificate):
         connect(stranger.base_url, max_retries=0).run(MODEL, {})
     assert "IP address mismatch" in str(caught.value)
     assert "SSL_CERT_FILE" not in str(caught.value)
+
+
+def test_a_service_that_speaks_no_tls(connect):
+    """A local service's address with https:// is told apart from a network that fails."""
+    with Sandbox() as plain, pytest.raises(APIConnectionError, match="write base_url with http://"):
+        connect(plain.base_url.replace("http:", "https:"), max_retries=0).run(MODEL, {})
 
 
 @pytest.fixture
