@@ -57,6 +57,17 @@ def test_a_file_that_cannot_be_saved_is_told(caller, tmp_path):
     assert "could not be saved" in answer.text
 
 
+def test_outputs_need_a_folder(caller, tmp_path, monkeypatch):
+    """Found when the tools are made: an agent would find it when the video is paid for."""
+    (tmp_path / "file").touch()
+    for bad in (5, "", tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(ConfigurationError, match="save_to="):
+            caller.toolset(save_to=bad)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    answer = caller.call(caller.toolset(save_to="~/new/deeper"), "generate_image", PROMPT)
+    assert answer.files[0].is_relative_to(tmp_path / "new" / "deeper")
+
+
 def test_the_five_tools(caller):
     """Start, get, wait up to the bound, cancel, list."""
     toolset = caller.toolset(ENDLESS, max_wait=0.3)

@@ -171,14 +171,3 @@ def test_it_is_no_list_of_tools(sandbox):
     """Given as one, an agent would run without any; the error names the method that makes it."""
     with pytest.raises(ConfigurationError, match="get_tools"):
         list(make_toolkit(sandbox))
-
-
-def test_outputs_need_a_folder(sandbox, tmp_path, monkeypatch):
-    """Found when the tools are made: an agent would find it when the video is paid for."""
-    (tmp_path / "file").touch()
-    for bad in (5, "", tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(ConfigurationError, match="save_to="):
-            make_toolkit(sandbox, save_to=bad)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    make_toolkit(sandbox, save_to="~/new/deeper")
-    assert not (tmp_path / "new").exists()
