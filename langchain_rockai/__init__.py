@@ -52,15 +52,12 @@ _HOMES = {
 }
 
 
-_EXTRA = frozenset({"langchain_core", "jsonschema"})
-
-
 def _load(module: str) -> ModuleType:
     """Import a module; say what to install, where it is the extra that is missing."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        if (error.name or "").partition(".")[0] != "langchain_core":
             raise
         raise ImportError(
             f'langchain_rockai needs {error.name}: pip install "rockai-integrations[langchain]"'

@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from jsonschema.exceptions import SchemaError
-from jsonschema.validators import validator_for
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from rockai_transport import ConfigurationError, InvalidResponseError
+from rockai_transport.jobs.json_schema import check_schema, violations
 from rockai_transport.prompting.json_values import extract_json
 from rockai_transport.prompting.structured import ResponseFormat, StructuredMethod, structured_method
 
@@ -58,15 +57,11 @@ class StructuredOutput:
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
             return cls(way)
         function = convert_to_openai_tool(schema)["function"]
-        about = {"title": function["name"], "description": function.get("description", "")}
+        about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
         form = {**about, **function.get("parameters", {})}
-        try:
-            validator_for(form).check_schema(form)
-        except SchemaError as error:
-            raise ConfigurationError(
-                f"with_structured_output: this is no JSON schema: {error.message}"
-            ) from error
+        if model is None:  # a class reads its answers itself, by its own rules
+            check_schema(form, "with_structured_output: schema")
         return cls(way, function["name"], form, model)
 
     def __repr__(self) -> str:
@@ -178,8 +173,7 @@ def _instance(model: type[Any], value: dict[str, Any]) -> Any:
 def _check_fit(value: dict[str, Any], schema: dict[str, Any] | None) -> None:
     if schema is None:
         return
-    found = validator_for(schema)(schema).iter_errors(value)
-    errors = [f"{_path(tuple(error.absolute_path))}{error.message}" for error in found]
+    errors = [f"{_path(tuple(error.absolute_path))}{error.message}" for error in violations(schema, value)]
     if errors:
         raise ValueError(_told(errors))
 

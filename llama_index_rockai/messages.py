@@ -69,6 +69,7 @@ def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]
     Raises:
         ConfigurationError: A message holds audio, video or a document, which no prompt can carry.
     """
+    messages = list(messages)
     wrong = next((message for message in messages if not isinstance(message, ChatMessage)), None)
     if wrong is not None:
         raise ConfigurationError(

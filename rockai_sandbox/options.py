@@ -58,14 +58,24 @@ def _is_seconds(value: Any) -> bool:
     return (_is_number(value, int) or _is_number(value, float)) and 0 <= value < math.inf
 
 
+def _is_text(value: Any, encoding: str) -> bool:
+    try:
+        return isinstance(value, str) and value.encode(encoding) is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def _are_headers(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(part, str) for pair in value.items() for part in pair
+        _is_text(part, "latin-1") for pair in value.items() for part in pair
     )
 
 
 PORT = _whole(0, 65535)
 STATUS = _whole(200, 599)  # one below 200 announces an answer, and is none
 SECONDS = Wanted("a finite number of seconds, 0 or more", _is_seconds)
-BODY = Wanted("text, or in answer_next a dict or a list too", lambda value: isinstance(value, str | bytes))
-HEADERS = Wanted("a mapping of text to text", _are_headers)
+BODY = Wanted(
+    "text, or in answer_next a dict or a list too",
+    lambda value: isinstance(value, bytes) or _is_text(value, "utf-8"),
+)
+HEADERS = Wanted("a mapping of Latin-1 text to Latin-1 text", _are_headers)

@@ -100,6 +100,8 @@ def _picklable(state: Mapping[str, Any]) -> dict[str, Any]:
 class ConfigurationError(RockAIError):
     """The caller's own settings or arguments are wrong. Nothing was sent, nothing was paid for.
 
+    But for a stream that is iterated over again when it is over: then ``partial_text`` is what it gave.
+
     Example:
         >>> try:
         ...     client.run("llama", {"prompt": "Hello"})

@@ -7,17 +7,18 @@ itself. Neither framework does it: both hand a model's arguments on as they are.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from functools import lru_cache
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel
+from rockai_transport.jobs.json_schema import check_schema, keywords, violations
 
 __all__ = ["PREDICTION_ID", "check_models", "input_schema", "lifecycle_schemas", "problems"]
 
-_KEYWORDS = frozenset({"type", "properties", "$ref", "allOf", "anyOf", "oneOf", "patternProperties"})
+_SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
+_SAYS_IT_ELSEWHERE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
 _MOST_PROBLEMS = 5
 _LONGEST_VALUE = 60
 _LONGEST_MESSAGE = 200
@@ -37,11 +38,10 @@ def input_schema(model: HostedModel) -> dict[str, Any]:
         if isinstance(properties.get(key), dict):
             properties[key].setdefault("default", value)
     schema["required"] = [key for key in schema.get("required", ()) if key not in model.defaults]
-    if not any(
-        key in schema for key in ("additionalProperties", "unevaluatedProperties", "patternProperties")
-    ):
+    if not _SAYS_WHAT_ELSE & schema.keys():
         # A key that the model does not know is a 422 (docs/http-api.md).
-        schema["additionalProperties"] = False
+        rule = "unevaluatedProperties" if _SAYS_IT_ELSEWHERE & schema.keys() else "additionalProperties"
+        schema[rule] = False
     return schema
 
 
@@ -72,9 +72,7 @@ def lifecycle_schemas(models: Sequence[HostedModel], max_wait: float) -> dict[st
 
 def problems(schema: Mapping[str, Any], value: Any) -> str:
     """Say what to correct in arguments that do not fit their schema; empty where they fit."""
-    found = sorted(
-        _validator_class(schema)(schema).iter_errors(value), key=lambda error: str(error.json_path)
-    )
+    found = sorted(violations(schema, value), key=lambda error: str(error.json_path))
     told = [_told(error, schema) for error in found[:_MOST_PROBLEMS]]
     if len(found) > _MOST_PROBLEMS:
         told.append(f"and {len(found) - _MOST_PROBLEMS} more")
@@ -105,39 +103,18 @@ def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tupl
 
 def _check_schema(model: HostedModel) -> None:
     schema = input_schema(model)
-    if schema["properties"] == {} and not _KEYWORDS & model.json_schema.keys():
+    if not keywords(model.json_schema):
         raise ConfigurationError(
             f'HostedModel {model.name}: input_schema has no "properties"; it is a JSON schema, as in '
             '{"type": "object", "properties": {"prompt": {"type": "string"}}, "required": ["prompt"]}.'
         )
-    if far := next((ref for ref in _references(schema) if not ref.startswith("#")), None):
-        raise ConfigurationError(
-            f"HostedModel {model.name}: input_schema refers to {far}, which is not looked up. "
-            "Put it in $defs."
-        )
-    try:
-        _validator_class(schema).check_schema(schema)
-    except _jsonschema().exceptions.SchemaError as error:
-        raise ConfigurationError(
-            f"HostedModel {model.name}: input_schema is no JSON schema: {error.message}"
-        ) from error
+    check_schema(schema, f"HostedModel {model.name}: input_schema")
     for key, value in model.defaults.items():
         rule = {**schema, "properties": {key: schema["properties"].get(key, True)}, "required": []}
         if wrong := problems(rule, {key: value}):
             raise ConfigurationError(
                 f"HostedModel {model.name}: a default does not fit input_schema: {wrong}"
             )
-
-
-def _references(schema: Any) -> Iterator[str]:
-    """What every ``$ref`` of a schema names, at any depth."""
-    if isinstance(schema, Mapping):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for part in schema:
-            yield from _references(part)
 
 
 def _arguments(properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
@@ -153,23 +130,6 @@ def _keys(model: HostedModel) -> str:
     schema = input_schema(model)
     required = schema["required"]
     return ", ".join(f"{key}{'' if key in required else '?'}" for key in schema["properties"]) or "none"
-
-
-@lru_cache(maxsize=1)
-def _jsonschema() -> Any:
-    try:
-        import jsonschema  # noqa: PLC0415 - in the extras that carry tools, and slow to import
-    except ImportError as error:
-        raise ImportError(
-            "RockAI's agent tools check inputs with jsonschema, which is not installed: "
-            'pip install "rockai-integrations[langchain]" or "rockai-integrations[llama-index]".'
-        ) from error
-    return jsonschema
-
-
-def _validator_class(schema: Mapping[str, Any]) -> Any:
-    validators = _jsonschema().validators
-    return validators.validator_for(schema, default=validators.Draft202012Validator)
 
 
 def _told(error: Any, schema: Mapping[str, Any]) -> str:

@@ -251,14 +251,17 @@ def _count(value: Any, name: str) -> int:
 
 def _folder(value: Any) -> Path:
     """Where outputs go; looked at now, since an agent would meet it after it has paid."""
-    if not isinstance(value, str | Path) or not str(value):
+    if not isinstance(value, str | os.PathLike) or not str(value):
         raise ConfigurationError(f"save_to={value!r} must be the path of a folder.")
-    folder = Path(value).expanduser()
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        why = "is no folder" if not existing.is_dir() else "cannot be written to"
-        raise ConfigurationError(f"save_to={str(value)!r}: {existing} {why}.")
-    return folder
+    try:
+        folder = Path(value).expanduser()
+        existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    except (OSError, RuntimeError, ValueError) as error:  # not to be searched, nobody's home, no path at all
+        raise ConfigurationError(f"save_to={str(value)!r}: {error}") from error
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return folder
+    why = "cannot be written to" if existing.is_dir() else "is no folder"
+    raise ConfigurationError(f"save_to={str(value)!r}: {existing} {why}.")
 
 
 def _ids(value: Any) -> frozenset[str]:

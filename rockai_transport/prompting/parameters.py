@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 from rockai_transport.errors import ConfigurationError
@@ -75,24 +76,27 @@ def map_parameters(
             continue
         attribute = _COMMON.get(name)
         key = (getattr(dialect, attribute) if attribute else None) or name
-        _check_number(name, value)
+        sent = _number(name, value, extra_name)
         if seen is not None and key not in seen:
             raise ConfigurationError(_refusal(name, dialect, model, extra_name))
         if key not in inputs or key == name:  # the model's own word for it is the more exact one
-            inputs[key] = value
+            inputs[key] = sent
     return inputs
 
 
-def _check_number(name: str, value: Any) -> None:
+def _number(name: str, value: Any, extra_name: str) -> Any:
     """Refuse what no model can take for one of the common parameters: a run would be paid for to learn it."""
     if (limits := _NUMBERS.get(name)) is None:
-        return
+        return value
     kind, least, most = limits
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (kind is int and value % 1) or not least <= value <= most:
-        what = "a whole number" if kind is int else "a number"
-        upper = "" if most == math.inf else f", {most} at most"
-        raise ConfigurationError(f"{name}={value!r} must be {what}, {least} or more{upper}.")
+    is_number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    if is_number and least <= value <= most and kind(value) == value:
+        return kind(value) if kind is int or not isinstance(value, int) else value
+    what = "a whole number" if kind is int else "a number"
+    upper = "" if most == math.inf else f", {most} at most"
+    raise ConfigurationError(
+        f"{name}={value!r} must be {what}, {least} or more{upper}. What is in {extra_name} goes unchecked."
+    )
 
 
 def _refusal(name: str, dialect: Dialect, model: str, extra_name: str) -> str:

@@ -102,8 +102,8 @@ def status_error(call: Call, reply: Reply, status: int) -> APIStatusError:
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
-    if _speaks_of_the_route(reply) and not call.download:
-        advice = "There is no such route: base_url should be as https://api.rockai.online/v1, and end there."
+    if _speaks_of_the_route(reply) and call.below_base and not call.download:
+        advice += " Or there is no such route: check base_url (https://api.rockai.online/v1) and route=."
     said = _words(reply)
     asked = retry_after(reply)
     return kind(

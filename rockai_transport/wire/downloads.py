@@ -86,7 +86,7 @@ def download_files(
     paths = []
     for number, address in enumerate(addresses, 1):
         stem = _stem(prediction, address, number if len(addresses) > 1 else None)
-        sink = _Sink(Path(folder), stem, max_bytes)
+        sink = _Sink(Path(folder).expanduser(), stem, max_bytes)
         if address.startswith("data:"):
             paths.append((yield Work(partial(_save_data_uri, sink, address))))
         else:

@@ -123,9 +123,10 @@ def transport_error(call: Call, failure: TransportFailure) -> APIConnectionError
     if isinstance(failure, NotSentError):
         known = (advice for words, advice in _TLS_ADVICE.items() if words in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
-    elif failure.timed_out:
-        advice = "A cold model takes minutes to start: raise timeout="
-        advice += ", or wait by id with route='predictions'." if call.starts else "."
+    elif failure.timed_out and call.starts:
+        advice = (
+            "A cold model takes minutes to start: raise timeout=, or wait by id with route='predictions'."
+        )
     else:
         advice = ""
     sent = not isinstance(failure, NotSentError)

@@ -363,7 +363,8 @@ class Flows:
                     yield from self._bid_farewell(prediction)
                     raise
                 ended = yield from self._bid_farewell(prediction)
-                if ended is not None and not left and isinstance(error, RockAIError):
+                # An answer without a prediction tells no end: then nothing is known but that it was asked.
+                if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
                     error.prediction = ended
                     error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
             raise

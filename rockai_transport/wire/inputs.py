@@ -70,8 +70,9 @@ def check_input(value: Any) -> Mapping[str, Any]:
 
 def check_webhook(address: Any, events: Any) -> None:
     """Refuse what cannot be a webhook: a run would be paid for, and nobody told of it."""
-    if address is not None and not (isinstance(address, str) and re.match("https?://[^/]", address)):
-        raise ConfigurationError(f"webhook={address!r} must be an https:// address.")
+    is_address = isinstance(address, str) and re.fullmatch(r"(?i)https?://[^\s/?#]\S*", address)
+    if address is not None and not is_address:
+        raise ConfigurationError("webhook must be a text that is an https:// address, without spaces.")
     is_list = isinstance(events, list | tuple) and all(isinstance(event, str) for event in events)
     if events is not None and not is_list:
         raise ConfigurationError(

@@ -115,8 +115,11 @@ def closed_elsewhere(transcript: Transcript) -> StreamInterruptedError:
 def read_already(transcript: Transcript) -> ConfigurationError:
     """The exception for who iterates over a stream that was read, or left: another go would give nothing."""
     return ConfigurationError(
-        f"This stream was read to its end, or closed: the {len(transcript.text)} characters that came "
-        "are in its `text`. For another answer, make another stream."
+        f"This stream is over, and is read once: the {len(transcript.text)} characters that came "
+        "are in its `text`. For another answer, make another stream.",
+        prediction=transcript.prediction,
+        partial_text=transcript.text,
+        may_have_started=transcript.prediction is not None or bool(transcript.text),
     )
 
 

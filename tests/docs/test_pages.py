@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import logging
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,17 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
+@pytest.fixture
+def own_logging():
+    """What a page sets up for the log ends with it."""
+    logger = logging.getLogger("rockai")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.usefixtures("own_logging")
 def test_every_block_of_a_page_runs(page, rockai_sandbox, tmp_path, monkeypatch):
     """The blocks of a page run in turn, in an empty folder; a `text` block behind one is its exact output."""
     monkeypatch.chdir(tmp_path)

@@ -85,7 +85,8 @@ def test_a_default_makes_an_input_optional():
         ([HostedModel("get_prediction", "a/b", "x")], "taken twice"),
         ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"type": "numbr"}}})], "is no JSON schema"),
         ([HostedModel("draw", "a/b", "x", {"prompt": {"type": "string"}})], 'has no "properties"'),
-        ([HostedModel("draw", "a/b", "x", {"$ref": "https://x.example/a.json"})], "is not looked up"),
+        ([HostedModel("draw", "a/b", "x", {"$ref": "https://x.example/a.json"})], "nothing is fetched"),
+        ([HostedModel("draw", "a/b", "x", {"$ref": "#/$defs/Missing"})], "refers to #/[$]defs/Missing"),
         ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"anyOf": [{"$ref": "b.json"}]}}})], "b.json"),
         ([HostedModel("film", "a/b", "x", VideoInput, defaults={"frames": 99})], "a default does not fit"),
     ],
@@ -126,3 +127,35 @@ def test_without_jsonschema_the_extra_is_named():
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert 'pip install "rockai-integrations[langchain]"' in done.stderr
+
+
+NODE = {
+    "$defs": {
+        "Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}, "n": {"type": "integer"}}}
+    },
+    "$ref": "#/$defs/Node",
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "fits", "wrong"),
+    [
+        (NODE, {"n": 1, "next": {"n": 2}}, {"n": "a"}),
+        (NODE, {}, {"m": 1}),
+        ({"allOf": [{"properties": {"n": {"type": "integer"}}}]}, {"n": 1}, {"m": 1}),
+        ({"additionalProperties": {"type": "string"}}, {"anything": "x"}, {"anything": 1}),
+        ({"required": ["n"], "additionalProperties": True}, {"n": 1}, {}),
+        ({"properties": {"n": {"default": {"$ref": "data"}}}}, {"n": 1}, {"m": 1}),
+        (
+            {"$id": "https://x.example/a", "$defs": {"N": {"$id": "n", "type": "integer"}},
+             "properties": {"n": {"$ref": "n"}, "m": {"$ref": "https://x.example/a#/$defs/N"}}},
+            {"n": 1, "m": 2},
+            {"n": "a"},
+        ),
+    ],
+)  # fmt: skip
+def test_every_way_of_writing_a_schema_is_understood(schema, fits, wrong):
+    """What is in it is followed, and what it does not name is no input."""
+    (model,) = check_models([HostedModel("draw", "a/b", "x", schema)], [])
+    assert problems(input_schema(model), fits) == ""
+    assert problems(input_schema(model), wrong)

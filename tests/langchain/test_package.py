@@ -119,11 +119,14 @@ def test_importing_it_imports_nothing_of_the_other_framework():
     ("missing", "statement"),
     [
         ("langchain_core", "import langchain_rockai"),
-        ("jsonschema", "from langchain_rockai import ChatRockAI"),
+        (
+            "jsonschema",
+            "import langchain_rockai as p; p.ChatRockAI(model='a/b').with_structured_output({'title': 'A'})",
+        ),
     ],
 )
-def test_without_the_extra_the_import_says_what_to_install(missing, statement):
-    """An ImportError that names it."""
+def test_without_the_extra_an_error_says_what_to_install(missing, statement):
+    """An ImportError that names it, before anything is sent."""
     printed = run(
         f"""
         import sys

@@ -195,3 +195,31 @@ def test_a_cache_tells_schemas_apart(scripted, sandbox):
         assert llm.with_structured_output(Joke, method="json_schema").invoke("Go!") == Joke(**GOOD)
         assert llm.with_structured_output(Number, method="json_schema").invoke("Go!") == Number(n=1)
     assert len(sandbox.predictions) == 2
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/Missing", "http://127.0.0.1:9/schema.json"])
+def test_a_reference_that_leads_nowhere_is_refused(llm, reference):
+    """Found before anything is paid for; nothing is fetched."""
+    schema = {**JOKE_SCHEMA, "properties": {"setup": {"$ref": reference}}}
+    with pytest.raises(ConfigurationError, match="which is not in it"):
+        llm.with_structured_output(schema)
+
+
+def test_a_class_is_held_to_its_own_rules_only(scripted, llm):
+    """Pydantic's patterns are Rust's, which Python's `re` and a check of JSON schemas may not know."""
+
+    class Name(BaseModel):
+        letters: str = Field(pattern=r"^\p{L}+$")
+
+    scripted('{"letters": "Ada"}')
+    assert llm.with_structured_output(Name, method="json_schema").invoke("Go!") == Name(letters="Ada")
+
+
+def test_a_description_may_be_missing(scripted, llm):
+    """As in the form of OpenAI's functions, where it may be null."""
+    parameters = {key: JOKE_SCHEMA[key] for key in ("type", "properties", "required")}
+    scripted(json.dumps(GOOD))
+    chain = llm.with_structured_output(
+        {"name": "Joke", "description": None, "parameters": parameters}, method="json_schema"
+    )
+    assert chain.invoke("Joke!") == GOOD

@@ -165,6 +165,12 @@ def test_a_model_that_takes_no_images_says_so(backend):
     assert backend.runs == 0
 
 
+def test_messages_may_come_one_by_one():
+    """They are looked at once."""
+    given = (ChatMessage(text) for text in ("a", "b"))
+    assert [message.text for message in to_messages(given, model="a/b")] == ["a", "b"]
+
+
 @pytest.mark.parametrize("wrong", [{"role": "user", "content": "Hi"}, "Hi"])
 def test_a_message_must_be_one(wrong):
     """What other libraries take is no message here; the error shows one."""

@@ -1,6 +1,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from rockai_transport.errors import ConfigurationError
@@ -37,11 +38,25 @@ def test_only_what_was_set_is_sent():
 
 
 @pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"temperature": 0, "top_p": 1}, '{"temperature": 0, "top_p": 1}'),
+        ({"top_p": np.float32(0.5), "max_tokens": np.int64(5)}, '{"top_p": 0.5, "max_new_tokens": 5}'),
+        ({"max_tokens": 5.0}, '{"max_new_tokens": 5}'),
+    ],
+)  # fmt: skip
+def test_numbers_are_sent_as_json_numbers(given, sent):
+    """As they were written, numpy's too, and a count is whole."""
+    assert json.dumps(mapped(LLAMA_2, **given)) == sent
+
+
+@pytest.mark.parametrize(
     ("name", "bad"),
     [
         ("temperature", -1),
         ("temperature", "hot"),
         ("temperature", float("nan")),
+        ("temperature", float("inf")),
         ("top_p", 1.1),
         ("top_p", True),
         ("max_tokens", 0),

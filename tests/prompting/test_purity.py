@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.glob("*.py"))
 ALLOWED = ("rockai_transport.prompting", "rockai_transport.errors")
 STANDARD = frozenset(
     {"__future__", "ast", "collections.abc", "dataclasses", "datetime", "difflib", "fnmatch"}
-    | {"functools", "itertools", "json", "math", "re", "typing", "uuid"}
+    | {"functools", "itertools", "json", "math", "numbers", "re", "typing", "uuid"}
 )
 
 

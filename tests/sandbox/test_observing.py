@@ -125,8 +125,11 @@ def test_a_body_or_header_that_cannot_be_sent_is_refused_where_it_is_given(sandb
         sandbox.answer_next(403, {"detail": object()})
     with pytest.raises(ValueError, match="not JSON compliant"):
         sandbox.answer_next(403, {"detail": float("nan")})
-    with pytest.raises(ValueError, match=r"^headers is a mapping of text to text, not "):
-        sandbox.answer_next(429, headers={"Retry-After": 1})
+    with pytest.raises(ValueError, match=r"^body is text"):
+        sandbox.answer_next(403, "\ud800")
+    for bad in ({"Retry-After": 1}, {"X": "漢"}):
+        with pytest.raises(ValueError, match=r"^headers is a mapping of Latin-1 text to Latin-1 text, not "):
+            sandbox.answer_next(429, headers=bad)
     assert api.get("/predictions/x").json() == {"detail": "id not found"}
 
 

@@ -198,9 +198,9 @@ def test_statuses_become_exceptions(connect, server, status, way):
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (answer(404, b"<html>no such page</html>"), "base_url should be as"),
-        (answer(404, {"detail": "Not Found"}), "base_url should be as"),
-        (answer(405, {"detail": "Method Not Allowed"}), "base_url should be as"),
+        (answer(404, b"<html>no such page</html>"), "check base_url"),
+        (answer(404, {"detail": "Not Found"}), "check base_url"),
+        (answer(405, {"detail": "Method Not Allowed"}), "check base_url"),
         (answer(404, {"detail": "no such prediction"}), "model's name and version"),
     ],
 )

@@ -147,6 +147,10 @@ def test_model_goes_to_run_as_written(client, server):
             {"model": MODEL, "webhook": "https://example.com", "webhook_events_filter": ["completed"]},
             {"model": MODEL, "webhook": "https://example.com", "webhook_events_filter": ["completed"]},
         ),
+        (
+            {"model": MODEL, "webhook": "HTTPS://Example.com:8443/a?b=c"},
+            {"model": MODEL, "webhook": "HTTPS://Example.com:8443/a?b=c"},
+        ),
         ({"model": MODEL, "webhook_events_filter": []}, {"model": MODEL, "webhook_events_filter": []}),
     ],
 )
@@ -163,6 +167,9 @@ def test_create_names_version_and_model_where_they_are_known(client, server, giv
     [
         {"webhook": "example.com/hook"},
         {"webhook": 5},
+        {"webhook": "https:// a b"},
+        {"webhook": "https://?a=1"},
+        {"webhook": "https://example.com/\n"},
         {"webhook": "https://example.com", "webhook_events_filter": "completed"},
         {"webhook": "https://example.com", "webhook_events_filter": {"completed"}},
         {"webhook": "https://example.com", "webhook_events_filter": [1]},

@@ -313,3 +313,22 @@ def test_a_stream_that_times_out_says_what_became_of_its_prediction(connect, ser
         "`partial_text`. Prediction p1 is canceled now."
     )
     assert caught.value.prediction.status == "canceled"
+
+
+@pytest.mark.parametrize("told", [answer(204), answer(200, {})])
+def test_a_cancel_that_tells_no_end_is_none(connect, server, told):
+    """The error says what is known, never that a prediction which was streaming is starting now."""
+    server.route("POST /v1/predictions", answer(201, prediction("starting", urls={"stream": "/s"})))
+    server.route("GET /s", silence(SSE_HEAD + frames("half", end=False)))
+    server.route("POST /v1/predictions/p1/cancel", told)
+    with pytest.raises(APITimeoutError) as caught:
+        list(connect(route="predictions").stream(MODEL, {}, timeout=0.3))
+    assert "starting now" not in str(caught.value)
+
+
+def test_only_what_may_start_a_model_is_told_of_cold_ones(connect, server):
+    """A look that takes too long has another reason."""
+    server.route("GET /v1/predictions/p1", silence())
+    with pytest.raises(APITimeoutError) as caught:
+        connect(max_retries=0, timeouts=Timeouts(poll=0.2)).get("p1")
+    assert "cold" not in str(caught.value)

@@ -1,0 +1,86 @@
+"""JSON schemas that others wrote: whether one is one, and what of a value does not fit it.
+
+Law of this module: nothing is fetched. What a schema refers to stands in it, or is a draft of JSON Schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from rockai_transport.errors import ConfigurationError
+
+__all__ = ["check_schema", "keywords", "violations"]
+
+
+def check_schema(schema: Mapping[str, Any], whose: str) -> None:
+    """Check a schema before anything is held against it.
+
+    Args:
+        schema: The schema.
+        whose: What to call it in the error.
+
+    Raises:
+        ConfigurationError: It is none, or refers to what is not in it.
+        ImportError: ``jsonschema`` is not installed.
+    """
+    try:
+        _validator_class(schema).check_schema(schema)
+    except _jsonschema().exceptions.SchemaError as error:
+        raise ConfigurationError(f"{whose} is no JSON schema: {error.message}") from error
+    if (missing := _leads_nowhere(schema)) is not None:
+        raise ConfigurationError(
+            f"{whose} refers to {missing}, which is not in it, and nothing is fetched. Put it into $defs."
+        )
+
+
+def violations(schema: Mapping[str, Any], value: Any) -> Iterator[Any]:
+    """What does not fit, as jsonschema tells it."""
+    from jsonschema_specifications import REGISTRY  # noqa: PLC0415 - comes with jsonschema
+
+    # jsonschema's default registry would fetch a reference over the network.
+    found: Iterator[Any] = _validator_class(schema)(schema, registry=REGISTRY).iter_errors(value)
+    return found
+
+
+def keywords(schema: Mapping[str, Any]) -> frozenset[str]:
+    """Those keys of a schema by which it says what fits."""
+    return frozenset(schema) & frozenset(_validator_class(schema).VALIDATORS)
+
+
+def _leads_nowhere(schema: Mapping[str, Any]) -> str | None:
+    """The first reference that cannot be followed."""
+    from jsonschema_specifications import REGISTRY  # noqa: PLC0415 - likewise
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415 - likewise
+    from referencing.jsonschema import DRAFT202012, specification_with  # noqa: PLC0415 - likewise
+
+    root: Any = specification_with(schema.get("$schema", ""), default=DRAFT202012).create_resource(schema)
+    left: list[tuple[Any, Any]] = [(root, REGISTRY.resolver_with_root(root))]
+    while left:
+        resource, resolver = left.pop()
+        reference = resource.contents.get("$ref") if isinstance(resource.contents, Mapping) else None
+        try:
+            if isinstance(reference, str):
+                resolver.lookup(reference)
+        except (Unresolvable, ValueError):  # a ValueError where a list is asked for a name
+            return reference
+        left.extend((part, resolver.in_subresource(part)) for part in resource.subresources())
+    return None
+
+
+@lru_cache(maxsize=1)
+def _jsonschema() -> Any:
+    try:
+        import jsonschema  # noqa: PLC0415 - in the extras that carry tools, and slow to import
+    except ImportError as error:
+        raise ImportError(
+            "JSON schemas are checked with jsonschema, which is not installed: "
+            'pip install "rockai-integrations[langchain]" or "rockai-integrations[llama-index]".'
+        ) from error
+    return jsonschema
+
+
+def _validator_class(schema: Mapping[str, Any]) -> Any:
+    validators = _jsonschema().validators
+    return validators.validator_for(schema, default=validators.Draft202012Validator)
