@@ -56,7 +56,10 @@ class StructuredOutput:
             if way.forces_tool or way.shows_schema:
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
             return cls(way)
-        function = convert_to_openai_tool(schema)["function"]
+        try:
+            function = convert_to_openai_tool(schema)["function"]
+        except ValueError as error:
+            raise ConfigurationError(f"with_structured_output: schema cannot be one. {error}") from error
         about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
         form = {**about, **function.get("parameters", {})}

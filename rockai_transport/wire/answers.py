@@ -103,7 +103,8 @@ def status_error(call: Call, reply: Reply, status: int) -> APIStatusError:
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
     if _speaks_of_the_route(reply) and call.below_base and not call.download:
-        advice += " Or there is no such route: check base_url (https://api.rockai.online/v1) and route=."
+        route = "There may be no such route: check base_url (https://api.rockai.online/v1) and route=."
+        advice = f"{advice} {route}".strip()
     said = _words(reply)
     asked = retry_after(reply)
     return kind(

@@ -197,6 +197,13 @@ def test_a_cache_tells_schemas_apart(scripted, sandbox):
     assert len(sandbox.predictions) == 2
 
 
+@pytest.mark.parametrize("wrong", [5, "a joke", [Joke]])
+def test_what_core_makes_no_schema_of_is_refused(llm, wrong):
+    """In core's words, by our error."""
+    with pytest.raises(ConfigurationError, match="must be passed in as"):
+        llm.with_structured_output(wrong)
+
+
 @pytest.mark.parametrize("reference", ["#/$defs/Missing", "http://127.0.0.1:9/schema.json"])
 def test_a_reference_that_leads_nowhere_is_refused(llm, reference):
     """Found before anything is paid for; nothing is fetched."""
