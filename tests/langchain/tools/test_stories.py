@@ -183,12 +183,18 @@ def both_run(sandbox):
     return statuses(sandbox) == ["processing"] * 2
 
 
+def both_are_known(sandbox):
+    """Whether the second one was looked at too: its answer was read, and what started it waits for it."""
+    looks = [request.path for request in sandbox.requests if request.method == "GET"]
+    return both_run(sandbox) and any(path.endswith(jobs(sandbox)[1].id) for path in looks)
+
+
 @pytest.fixture
 def interrupt(sandbox):
-    """Press Ctrl-C, once both predictions are under way."""
+    """Press Ctrl-C, once both predictions are under way, and the client knows it."""
 
     def press():
-        sandbox.wait_for(both_run)
+        sandbox.wait_for(both_are_known)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     presses = threading.Thread(target=press)
