@@ -274,7 +274,7 @@ def judge_nowhere(exchange: Exchange, patient: Patient) -> Judgement:
     """How a missing route is told from other refusals."""
     if exchange.reply is None:
         return unknown(exchange.failure)
-    error = status_error(exchange.call, exchange.reply, exchange.status)
+    error = status_error(patient.service, exchange.call, exchange.reply, exchange.status)
     if is_missing_route(patient.service, error):
         return as_assumed(exchange.answer)
     if exchange.status in _REFUSALS or exchange.status < HTTPStatus.BAD_REQUEST:

@@ -268,7 +268,7 @@ class Patient:
             return False
         if self.nowhere is not None and exchange.status == HTTPStatus.NOT_FOUND and exchange.reply.is_json:
             return _unaddressed(exchange) == _unaddressed(self.nowhere)
-        error = answers.status_error(exchange.call, exchange.reply, exchange.status)
+        error = answers.status_error(self.service, exchange.call, exchange.reply, exchange.status)
         return answers.is_missing_route(self.service, error)
 
     def meaning(self, prediction: Prediction) -> str | None:
@@ -286,7 +286,8 @@ class Patient:
         """What a refusal means, and what to do: the words of the exception that a client would raise."""
         if exchange.shown is None:
             return exchange.failure
-        return str(answers.status_error(exchange.call, exchange.shown, self.status(exchange)))
+        error = answers.status_error(self.service, exchange.call, exchange.shown, self.status(exchange))
+        return str(error)
 
     def _ends(self, prediction: Prediction) -> bool:
         return prediction.is_terminal or self.meaning(prediction) in TERMINAL_STATUSES

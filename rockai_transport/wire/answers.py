@@ -95,14 +95,14 @@ def effective_status(service: Service, reply: Reply) -> int:
     return reply.status_code if envelope is None or _is_ok(envelope.code) else envelope.code
 
 
-def status_error(call: Call, reply: Reply, status: int) -> APIStatusError:
+def status_error(service: Service, call: Call, reply: Reply, status: int) -> APIStatusError:
     """The exception for an answer that says no.
 
     ``may_have_started`` is true where the call starts a prediction and the answer does not rule out that it
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
-    if _speaks_of_the_route(reply) and call.below_base and not call.download:
+    if _says_no_route(service, reply) and call.below_base and not call.download:
         route = "There may be no such route: check base_url (https://api.rockai.online/v1) and route=."
         advice = f"{advice} {route}".strip()
     said = _words(reply)
@@ -131,17 +131,11 @@ def is_missing_route(service: Service, error: APIStatusError) -> bool:
     405, 410, or a 404 that is not JSON or is exactly ``{"detail": "Not Found"}``: what frameworks and
     gateways answer for a path that nobody serves. A 404 with other words is about the model.
     """
-    reply = error.response
-    if reply is None:
-        return False
+    return error.response is not None and _says_no_route(service, error.response)
+
+
+def _says_no_route(service: Service, reply: Reply) -> bool:
     if reply.status_code in service.missing_route_statuses:
-        return True
-    return _speaks_of_the_route(reply)
-
-
-def _speaks_of_the_route(reply: Reply) -> bool:
-    """Whether a 404 or 405 is one of frameworks and gateways, not the service's own about a model."""
-    if reply.status_code == 405:  # noqa: PLR2004
         return True
     return reply.status_code == 404 and (not reply.is_json or reply.decoded == {"detail": "Not Found"})  # noqa: PLR2004
 

@@ -116,7 +116,7 @@ def _try(settings: Settings, call: Call, sink: _Sink, limits: Try) -> Flow[Path 
         return urljoin(call.target, head.headers["location"])
     if not head.is_success:
         reply = yield from read_whole(settings, head, limits.until)
-        raise status_error(call, reply, reply.status_code)
+        raise status_error(settings.service, call, reply, reply.status_code)
     try:
         return (yield from _save(settings, head, sink, limits.until))
     except GeneratorExit:

@@ -105,7 +105,7 @@ def open_answer(settings: Settings, call: Call, until: float) -> Flow[Opened]:
         head = yield from open_call(call, min(limits.until, limits.first_by), limits.notices)
         if not head.is_success:
             reply = yield from read_whole(settings, head, limits.until)
-            raise status_error(call, reply, reply.status_code)
+            raise status_error(settings.service, call, reply, reply.status_code)
         return Opened(head, limits.first_by, limits.notices)
 
     return (yield from persist(settings, call, until, math.inf, once))
@@ -197,4 +197,4 @@ def _accepted(settings: Settings, call: Call, reply: Reply) -> Reply:
         raise
     if 200 <= status < 300:  # noqa: PLR2004
         return reply
-    raise status_error(call, reply, status)
+    raise status_error(settings.service, call, reply, status)

@@ -14,6 +14,7 @@ from rockai_transport import (
     InternalServerError,
     NotFoundError,
     PaymentRequiredError,
+    Service,
 )
 
 RUN, SSE, CREATE = "POST /v1/run", "POST /v1/run_sse", "POST /v1/predictions"
@@ -160,6 +161,15 @@ def test_create_names_version_and_model_where_they_are_known(client, server, giv
     made = client.create(input={"a": 1}, **given)
     assert made.id == "p1"
     assert server.requests[0].json == {**sent, "input": {"a": 1}}
+
+
+def test_which_statuses_miss_a_route_is_a_setting(connect, server):
+    """A 405 that is not listed is the service's own answer: nothing else is tried, and no route is blamed."""
+    server.route("POST /v1/run", answer(405, {"detail": "not now"}))
+    with pytest.raises(APIStatusError) as caught:
+        connect(service=Service(missing_route_statuses=(410,))).run(MODEL, {})
+    assert "route" not in str(caught.value)
+    assert [request.path for request in server.requests] == ["/v1/run"]
 
 
 @pytest.mark.parametrize(
