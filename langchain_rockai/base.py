@@ -16,9 +16,10 @@ from pydantic import (
 )
 
 from langchain_rockai.errors import translated
-from rockai_transport import AsyncClient, Client, ConfigurationError, __version__
+from rockai_transport import AsyncClient, Client, __version__
+from rockai_transport.arguments import check_model, check_token, wrong_argument
 from rockai_transport.config import Route  # noqa: TC001 - pydantic reads the annotations
-from rockai_transport.lazy_clients import LazyClients, wrong_argument
+from rockai_transport.lazy_clients import LazyClients
 from rockai_transport.prompting.dialects import Dialect  # noqa: TC001 - likewise
 from rockai_transport.prompting.request import ModelRequest, ModelSettings
 from rockai_transport.prompting.stop import stop_sequences
@@ -43,10 +44,8 @@ _CALL_SETTINGS: Final = frozenset(
 
 
 def _secret(value: Any) -> Any:
-    if value is not None and not isinstance(value, str | SecretStr):
-        # No ValueError: pydantic's own error would hold the value.
-        with translated():
-            raise ConfigurationError(f"api_token must be a text, not {type(value).__name__}.")
+    with translated():
+        check_token(value)
     return SecretStr(value) if isinstance(value, str) else value
 
 
@@ -111,20 +110,18 @@ class RockAIModel(Serializable):
     @classmethod
     def _refuse_wrong_arguments(cls, values: Any) -> Any:
         """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
-        given = values if isinstance(values, dict) else {}
+        if not isinstance(values, dict):
+            return values
         fields = cls.model_fields
         choices = [field.validation_alias for field in fields.values()]
         aliases = {
             str(name) for choice in choices if isinstance(choice, AliasChoices) for name in choice.choices
         }
-        unknown = next((name for name in given if name not in fields and name not in aliases), None)
-        if unknown is not None:
-            with translated():
-                raise ConfigurationError(wrong_argument(cls.__name__, unknown, fields, "model_kwargs"))
-        if isinstance(values, dict) and values.get("model", values.get("model_name")) is None:
-            # Pydantic's own error would hold all that was given, the token too.
-            with translated():
-                raise ConfigurationError(f'model is missing: {cls.__name__}(model="owner/name").')
+        unknown = next((name for name in values if name not in fields and name not in aliases), None)
+        with translated():
+            if unknown is not None:
+                raise wrong_argument(cls.__name__, unknown, fields, "model_kwargs")
+            check_model(cls.__name__, values.get("model", values.get("model_name")))
         return values
 
     @model_validator(mode="after")

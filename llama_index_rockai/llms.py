@@ -36,8 +36,9 @@ from llama_index_rockai.observed import observed
 from llama_index_rockai.responses import Answer
 from llama_index_rockai.runs import AsyncChunks, arun, run, stream
 from rockai_transport import AsyncClient, Client, ConfigurationError
+from rockai_transport.arguments import check_model, check_token, wrong_argument
 from rockai_transport.config import Route  # noqa: TC001 - likewise
-from rockai_transport.lazy_clients import LazyClients, wrong_argument
+from rockai_transport.lazy_clients import LazyClients
 from rockai_transport.prompting.dialects import Dialect
 from rockai_transport.prompting.templates import ChatTemplate  # noqa: TC001 - likewise
 from rockai_transport.wire.references import ModelReference
@@ -143,16 +144,13 @@ class RockAI(PromptedFunctionCallingLLM):
             own = ALIASES.get(name, name)
             if own not in cls.model_fields:
                 names = [field for field in cls.model_fields if field != "class_name"]
-                raise ConfigurationError(wrong_argument(cls.__name__, name, names, "additional_kwargs"))
+                raise wrong_argument(cls.__name__, name, names, "additional_kwargs")
             if own in named:
                 other = next(one for one in given if one != own and ALIASES.get(one) == own)
                 raise ConfigurationError(f"{other!r} is another name for {own!r}: give one of the two.")
             named[own] = value
-        if named.get("model") is None:  # pydantic's own error would hold all that was given, the token too
-            raise ConfigurationError(f'model is missing: {cls.__name__}(model="owner/name").')
-        token = named.get("api_token")
-        if token is not None and not isinstance(token, str | SecretStr):
-            raise ConfigurationError(f"api_token must be a text, not {type(token).__name__}.")
+        check_model(cls.__name__, named.get("model"))
+        check_token(named.get("api_token"))
         return named
 
     @field_validator("api_token")

@@ -57,7 +57,7 @@ class Changes(threading.Condition):
             if found or left <= 0:
                 return found
             with self:
-                self.wait_for(lambda seen=seen: self._count != seen, left)  # type: ignore[misc]
+                self.wait_for(lambda seen=seen: self._count != seen, left)  # type: ignore[misc] # mypy knows no type of `seen`
 
 
 @dataclass(frozen=True, kw_only=True)

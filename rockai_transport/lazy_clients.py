@@ -7,20 +7,16 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rockai_transport.client import Client
-from rockai_transport.prompting.nearest import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rockai_transport.async_client import AsyncClient
     from rockai_transport.prompting.request import ModelRequest
 
-__all__ = ["CLIENT_ONLY", "LazyClients", "wrong_argument"]
+__all__ = ["LazyClients"]
 
 C = TypeVar("C")
-
-CLIENT_ONLY = frozenset({"allow_http", "http_client", "service", "timeouts"})
-"""Settings that a model class does not take itself, but through a client that is handed in."""
 
 _READ_LATER = "read-at-the-first-call"
 
@@ -88,24 +84,6 @@ class LazyClients:
 
     def __reduce__(self) -> tuple[type[LazyClients], tuple[()]]:
         return LazyClients, ()
-
-
-def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str) -> str:
-    """Word the error for an argument that a model class does not have.
-
-    Args:
-        owner: The class.
-        name: The argument.
-        names: Those that it has.
-        extra: The one that takes the model's own inputs.
-    """
-    if name in CLIENT_ONLY:
-        return (
-            f"{name!r} is a setting of Client and AsyncClient: {owner}(client=Client({name}=…), "
-            f"async_client=AsyncClient({name}=…))."
-        )
-    wrong = unknown_name(f"an argument of {owner}", name, names)
-    return f"{wrong} Inputs of the model itself go into {extra}."
 
 
 def _close(clients: Sequence[Any]) -> None:

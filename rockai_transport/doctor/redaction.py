@@ -76,11 +76,13 @@ class Redactor:
 
     def value(self, value: T) -> T:
         """The same for every text in a value: dataclasses, tuples, lists, dicts."""
-        return _each(self.text, value)  # type: ignore[no-any-return]
+        shown: T = _each(self.text, value)
+        return shown
 
     def leaving(self, value: T) -> T:
         """A value whose texts hold our own words too, without what no words of ours can be."""
-        return _each(lambda text: self._rest(self._secret.sub(HIDDEN, text)), value)  # type: ignore[no-any-return]
+        shown: T = _each(lambda text: self._rest(self._secret.sub(HIDDEN, text)), value)
+        return shown
 
     def _rest(self, text: str) -> str:
         """A text without parts of the token, addresses and paths."""
