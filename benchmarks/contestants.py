@@ -93,11 +93,12 @@ def replicate_client(place: Place, model: str) -> Generator[str, None, None]:
     version = httpx.post(
         f"{place.base_url}/predictions", headers=place.headers, json={"model": model, "input": {}}
     ).json()["version"]
-    # Its paths begin with /v1 themselves.
-    client = ReplicateClient(api_token=place.api_token, base_url=place.base_url.removesuffix("/v1"))
-    prediction = client.predictions.create(version=version, input={"prompt": ""}, stream=True)
-    for event in prediction.stream():
-        yield str(event)
+    origin = place.base_url.removesuffix("/v1")  # its paths begin with /v1 themselves
+    with httpx.HTTPTransport() as transport:  # it has no close of its own
+        client = ReplicateClient(api_token=place.api_token, base_url=origin, transport=transport)
+        prediction = client.predictions.create(version=version, input={"prompt": ""}, stream=True)
+        for event in prediction.stream():
+            yield str(event)
 
 
 CONTESTANTS = [
