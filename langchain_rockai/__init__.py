@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_rockai.llms import RockAILLM
     from langchain_rockai.toolkit import RockAIToolkit
     from rockai_transport.jobs.hosted_models import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
-    from rockai_transport.prompting.dialects import Dialect
+    from rockai_transport.prompting.request.dialects import Dialect
 
 __all__ = [
     "ANIMATE_IMAGE",
@@ -42,7 +42,7 @@ __all__ = [
 _HOMES = {
     "ANIMATE_IMAGE": "rockai_transport.jobs.hosted_models",
     "ChatRockAI": "langchain_rockai.chat_models",
-    "Dialect": "rockai_transport.prompting.dialects",
+    "Dialect": "rockai_transport.prompting.request.dialects",
     "GENERATE_IMAGE": "rockai_transport.jobs.hosted_models",
     "HostedModel": "rockai_transport.jobs.hosted_models",
     "RETRYABLE": "langchain_rockai.errors",

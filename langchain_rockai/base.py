@@ -18,14 +18,14 @@ from pydantic import (
 from langchain_rockai.errors import translated
 from rockai_transport import AsyncClient, Client, __version__
 from rockai_transport.arguments import check_model, check_token, wrong_argument
-from rockai_transport.config import Route  # noqa: TC001 - pydantic reads the annotations
+from rockai_transport.config import Route
 from rockai_transport.lazy_clients import LazyClients
-from rockai_transport.prompting.dialects import Dialect  # noqa: TC001 - likewise
-from rockai_transport.prompting.request import ModelRequest, ModelSettings
-from rockai_transport.prompting.stop import stop_sequences
-from rockai_transport.prompting.templates import ChatTemplate  # noqa: TC001 - likewise
+from rockai_transport.prompting.reply.stop import stop_sequences
+from rockai_transport.prompting.request.build import ModelRequest, ModelSettings
+from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.templates import ChatTemplate
 from rockai_transport.prompting.tokens import approximate_token_count
-from rockai_transport.wire.references import ModelReference
+from rockai_transport.protocol.references import ModelReference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,9 +16,9 @@ from langchain_rockai.replies import PROVIDER, ChatAnswer
 from langchain_rockai.runs import AsyncChunks, Chunks, arun, run
 from langchain_rockai.structured import StructuredOutput, structured_chain
 from rockai_transport import ConfigurationError, __version__
-from rockai_transport.prompting.request import ChatCall
-from rockai_transport.prompting.templates import ChatTemplate  # noqa: TC001 - pydantic reads the annotations
-from rockai_transport.prompting.tool_choice import ToolSetup, ToolSpec, set_up_tools
+from rockai_transport.prompting.request.build import ChatCall
+from rockai_transport.prompting.request.templates import ChatTemplate
+from rockai_transport.prompting.request.tool_choice import ToolSetup, ToolSpec, set_up_tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.outputs import Generation, GenerationChunk
 
 from langchain_rockai.replies import run_metadata, usage_metadata
-from rockai_transport.prompting.conversation import Exchange
-from rockai_transport.prompting.reply import TextDelta, gather
+from rockai_transport.prompting.dialogue import Dialogue
+from rockai_transport.prompting.reply.reader import TextDelta, gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rockai_transport import Prediction
-    from rockai_transport.prompting.reply import ReplyPart
-    from rockai_transport.prompting.request import ModelRequest
+    from rockai_transport.prompting.reply.reader import ReplyPart
+    from rockai_transport.prompting.request.build import ModelRequest
 
 __all__ = ["Completion", "joined"]
 
@@ -33,7 +33,7 @@ class Completion:
     """
 
     def __init__(self, request: ModelRequest) -> None:
-        self._exchange = Exchange(request)
+        self._exchange = Dialogue(request)
         self._model = request.model
         self._parts: list[ReplyPart] = []
         self._chunks: list[GenerationChunk] = []

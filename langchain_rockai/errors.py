@@ -26,13 +26,13 @@ from langchain_core.exceptions import (
 )
 
 from rockai_transport import errors as transport
-from rockai_transport.prompting.parameters import rejected_inputs
+from rockai_transport.prompting.request.parameters import rejected_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from rockai_transport.prompting.dialects import Dialect
+    from rockai_transport.prompting.request.dialects import Dialect
 
 __all__ = ["RETRYABLE", "RetryableModelError", "both", "translated"]
 

@@ -17,7 +17,7 @@ from langchain_rockai.errors import translated
 from langchain_rockai.replies import PROVIDER
 from langchain_rockai.runs import AsyncChunks, Chunks, arun, run
 from rockai_transport import __version__
-from rockai_transport.prompting.request import completion_request
+from rockai_transport.prompting.request.build import completion_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, LanguageModelInput
     from langchain_core.runnables import RunnableConfig
 
-    from rockai_transport.prompting.request import ModelRequest
+    from rockai_transport.prompting.request.build import ModelRequest
 
 __all__ = ["RockAILLM"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from langchain_core.language_models import ModelProfile
 
 if TYPE_CHECKING:
-    from rockai_transport.prompting.dialects import Dialect
+    from rockai_transport.prompting.request.dialects import Dialect
 
 __all__ = ["profile_of"]
 

@@ -14,17 +14,17 @@ from langchain_core.utils.json import parse_partial_json
 
 from langchain_rockai.messages import UNREADABLE
 from rockai_transport import InvalidResponseError
-from rockai_transport.prompting.conversation import Exchange
+from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply import ReasoningDelta, ReplyPart, TextDelta, gather, read_reply
+from rockai_transport.prompting.reply.reader import ReasoningDelta, ReplyPart, TextDelta, gather, read_reply
 from rockai_transport.prompting.usage import reported_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rockai_transport import Prediction
-    from rockai_transport.prompting.reply import Reply
-    from rockai_transport.prompting.request import ChatCall, ModelRequest
+    from rockai_transport.prompting.reply.reader import ModelReply
+    from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 
 __all__ = ["PROVIDER", "ChatAnswer", "run_metadata", "usage_metadata"]
 
@@ -74,8 +74,8 @@ def usage_metadata(predictions: Sequence[Prediction | None]) -> UsageMetadata | 
 class ChatAnswer:
     """One answer of a chat model, from its first request to its last chunk: an `Answer` (see `.runs`)."""
 
-    def __init__(self, call: ChatCall, check: Callable[[Reply], str | None] | None = None) -> None:
-        self._exchange = Exchange(call, check)
+    def __init__(self, call: ChatCall, check: Callable[[ModelReply], str | None] | None = None) -> None:
+        self._exchange = Dialogue(call, check)
         self._model = call.settings.model
         self._predictions: list[Prediction | None] = []
         self._parts: list[ReplyPart] = []
@@ -117,7 +117,7 @@ class ChatAnswer:
         """The complete answer, for those who did not stream it."""
         return ChatResult(generations=[ChatGeneration(message=self._message(gather(self._parts)))])
 
-    def _message(self, reply: Reply) -> AIMessage:
+    def _message(self, reply: ModelReply) -> AIMessage:
         return AIMessage(
             content=reply.text,
             additional_kwargs={_REASONING_KEY: reply.reasoning} if reply.reasoning else {},

@@ -15,8 +15,8 @@ from langchain_rockai.errors import translated
 
 if TYPE_CHECKING:
     from rockai_transport import AsyncClient, AsyncStream, Client, Prediction, Stream
-    from rockai_transport.prompting.dialects import Dialect
-    from rockai_transport.prompting.request import ModelRequest
+    from rockai_transport.prompting.request.build import ModelRequest
+    from rockai_transport.prompting.request.dialects import Dialect
 
 __all__ = ["Answer", "AsyncChunks", "Chunks", "arun", "run"]
 

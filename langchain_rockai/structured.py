@@ -15,13 +15,13 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from rockai_transport import ConfigurationError, InvalidResponseError
 from rockai_transport.jobs.json_schema import check_schema, violations
-from rockai_transport.prompting.json_values import extract_json
-from rockai_transport.prompting.structured import ResponseFormat, StructuredMethod, structured_method
+from rockai_transport.prompting.reply.json_values import extract_json
+from rockai_transport.prompting.reply.structured import ResponseFormat, StructuredMethod, structured_method
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
-    from rockai_transport.prompting.reply import Reply
+    from rockai_transport.prompting.reply.reader import ModelReply
 
 __all__ = ["StructuredOutput", "structured_chain"]
 
@@ -84,7 +84,7 @@ class StructuredOutput:
         shown = {"ls_structured_output_format": traced} if schema is not None else {}
         return {**forced, **shown, "structured_output": self}
 
-    def complaint(self, reply: Reply) -> str | None:
+    def complaint(self, reply: ModelReply) -> str | None:
         """Say what is wrong with a reply, in words that its model can act on; None where it is right."""
         arguments = [call.arguments for call in reply.tool_calls]
         try:

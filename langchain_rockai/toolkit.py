@@ -9,13 +9,13 @@ from pydantic import PrivateAttr
 
 from langchain_rockai.tools import RockAITool, Scope
 from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel
-from rockai_transport.jobs.bookkeeping import Bookkeeping
+from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
 
 __all__ = ["RockAIToolkit"]
 
 
-class RockAIToolkit(Bookkeeping, BaseToolkit):
+class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     """Tools by which an agent runs hosted models: one for each model, and five for the lifecycle.
 
     A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``artifact``

@@ -17,11 +17,11 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, PrivateAttr
 
 from rockai_transport import Prediction
+from rockai_transport.jobs.agent_messages import ToolAnswer
 from rockai_transport.jobs.argument_classes import argument_class
-from rockai_transport.jobs.contents import media_files
-from rockai_transport.jobs.terms import Progress, Site
+from rockai_transport.jobs.media import media_files
+from rockai_transport.jobs.policy import CallContext, Progress
 from rockai_transport.jobs.toolset import Toolset
-from rockai_transport.jobs.words import Answer
 
 __all__ = ["PROGRESS_EVENT", "RockAITool"]
 
@@ -79,11 +79,11 @@ class RockAITool(BaseTool):
         site = self._site(around, _Reporter(around).atell)
         return self._output(await self._toolset.acall(self.name, arguments, site, around.store))
 
-    def _site(self, around: "_Surroundings", report: Callable[[Progress], Any]) -> Site:
+    def _site(self, around: "_Surroundings", report: Callable[[Progress], Any]) -> CallContext:
         given = self._given_scope(around.config)
         scope = given or (f"thread:{around.thread_id}" if around.thread_id else self._toolset.own_scope)
         call = (around.task_id, _tool_call_id.get() or "") if around.task_id else None
-        return Site(scope, call, report, is_one_run=bool(around.thread_id and not given))
+        return CallContext(scope, call, report, is_one_run=bool(around.thread_id and not given))
 
     def _given_scope(self, config: RunnableConfig) -> str | None:
         given = self._toolset.scope
@@ -98,7 +98,7 @@ class RockAITool(BaseTool):
                 f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
             ) from error
 
-    def _output(self, answer: Answer) -> tuple[Any, Any]:
+    def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
         tool_call_id = _tool_call_id.get()
         content = _content(answer) if self.rich_content else answer.text
         if not answer.is_error:
@@ -176,7 +176,7 @@ class _Reporter:
             logger.debug("A progress event could not be written.", exc_info=True)
 
 
-def _content(answer: Answer) -> list[str | dict[Any, Any]]:
+def _content(answer: ToolAnswer) -> list[str | dict[Any, Any]]:
     """Text, and a block for each file; a ``video`` block would be turned into a JSON string."""
     blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": answer.text}]
     if isinstance(answer.result, Prediction):

@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
 
 from llama_index_rockai.llms import RockAI
 from rockai_transport import __version__
-from rockai_transport.prompting.dialects import Dialect
+from rockai_transport.prompting.request.dialects import Dialect
 
 if TYPE_CHECKING:
     from llama_index_rockai.tool_spec import RockAIToolSpec

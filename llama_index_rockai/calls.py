@@ -12,9 +12,9 @@ from llama_index_rockai.runs import Call
 from llama_index_rockai.structured import complain_of, response_format
 from llama_index_rockai.tool_calls import tool_spec
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.request import ChatCall, ModelSettings, completion_request
-from rockai_transport.prompting.stop import stop_sequences
-from rockai_transport.prompting.tool_choice import set_up_tools
+from rockai_transport.prompting.reply.stop import stop_sequences
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
+from rockai_transport.prompting.request.tool_choice import set_up_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

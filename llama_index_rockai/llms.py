@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence  # noqa: TC003 - pydantic reads the annotations
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Self
 
@@ -37,11 +37,11 @@ from llama_index_rockai.responses import Answer
 from llama_index_rockai.runs import AsyncChunks, arun, run, stream
 from rockai_transport import AsyncClient, Client, ConfigurationError
 from rockai_transport.arguments import check_model, check_token, wrong_argument
-from rockai_transport.config import Route  # noqa: TC001 - likewise
+from rockai_transport.config import Route
 from rockai_transport.lazy_clients import LazyClients
-from rockai_transport.prompting.dialects import Dialect
-from rockai_transport.prompting.templates import ChatTemplate  # noqa: TC001 - likewise
-from rockai_transport.wire.references import ModelReference
+from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.templates import ChatTemplate
+from rockai_transport.protocol.references import ModelReference
 
 _TEXT = WithJsonSchema(
     {"type": "string"}

@@ -22,7 +22,6 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_rockai.tool_calls import arguments_of, calls_of
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.chat import written
 from rockai_transport.prompting.messages import (
     Image,
     InvalidToolCall,
@@ -31,6 +30,7 @@ from rockai_transport.prompting.messages import (
     ToolCall,
     unsupported_content,
 )
+from rockai_transport.prompting.request.chat import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,14 +16,14 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_rockai.tool_calls import call_block, legacy_call
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reasoning import ReasoningDelta
+from rockai_transport.prompting.reply.reasoning import ReasoningDelta
 from rockai_transport.prompting.usage import reported_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rockai_transport.prompting.reply import ReplyPart
-    from rockai_transport.wire.prediction import Prediction
+    from rockai_transport.prompting.reply.reader import ReplyPart
+    from rockai_transport.protocol.prediction import Prediction
 
 # What was sent is in the start event already, and may hold whole files; `raw` holds all of it once more.
 _NOT_IN_RAW: Final = {"input", "raw"}

@@ -1,6 +1,6 @@
-"""The two shells: run or stream what an `Exchange` asks for, with blocking calls and with ``await``.
+"""The two shells: run or stream what an `Dialogue` asks for, with blocking calls and with ``await``.
 
-What is decided, is decided in `rockai_transport.prompting.conversation`; here is what cannot be shared.
+What is decided, is decided in `rockai_transport.prompting.dialogue`; here is what cannot be shared.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from llama_index_rockai.responses import LAST, Answer, Delta
-from rockai_transport.prompting.conversation import Exchange
+from rockai_transport.prompting.dialogue import Dialogue
 
 if TYPE_CHECKING:
     from rockai_transport import AsyncClient, AsyncStream, Client
-    from rockai_transport.prompting.reply import Reply
-    from rockai_transport.prompting.request import ChatCall, ModelRequest
+    from rockai_transport.prompting.reply.reader import ModelReply
+    from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 
 R = TypeVar("R")
 Shape = Callable[[Answer, Delta], R]
@@ -30,16 +30,16 @@ class Call(NamedTuple):
     """
 
     first: ChatCall | ModelRequest
-    check: Callable[[Reply], str | None] | None = None
+    check: Callable[[ModelReply], str | None] | None = None
     timeout: float | None = None
 
-    def exchange(self) -> Exchange:
+    def exchange(self) -> Dialogue:
         """Begin.
 
         Raises:
             ConfigurationError: The model cannot be sent this.
         """
-        return Exchange(self.first, self.check)
+        return Dialogue(self.first, self.check)
 
 
 def run(client: Client, call: Call) -> Answer:
@@ -79,7 +79,7 @@ def stream(client: Client, call: Call, shape: Shape[R]) -> Generator[R, None, No
     return _stream(client, call, call.exchange(), shape)
 
 
-def _stream(client: Client, call: Call, exchange: Exchange, shape: Shape[R]) -> Generator[R, None, None]:
+def _stream(client: Client, call: Call, exchange: Dialogue, shape: Shape[R]) -> Generator[R, None, None]:
     answer = Answer()
     while (request := exchange.request) is not None:
         with client.stream(request.model, request.input, timeout=call.timeout) as pieces:

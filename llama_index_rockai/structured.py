@@ -14,8 +14,8 @@ from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
 
 from llama_index_rockai.tool_calls import function_schema, selections_of
-from rockai_transport.prompting.json_values import extract_json
-from rockai_transport.prompting.structured import ResponseFormat
+from rockai_transport.prompting.reply.json_values import extract_json
+from rockai_transport.prompting.reply.structured import ResponseFormat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llama_index.core.llms.function_calling import FunctionCallingLLM
     from llama_index.core.prompts import BasePromptTemplate
 
-    from rockai_transport.prompting.reply import Reply
+    from rockai_transport.prompting.reply.reader import ModelReply
 
 
 def response_format(output_cls: type[BaseModel]) -> ResponseFormat:
@@ -32,7 +32,7 @@ def response_format(output_cls: type[BaseModel]) -> ResponseFormat:
     return ResponseFormat(output_cls.model_json_schema())
 
 
-def complain_of(output_cls: type[BaseModel]) -> Callable[[Reply], str | None]:
+def complain_of(output_cls: type[BaseModel]) -> Callable[[ModelReply], str | None]:
     """Make a check of replies: the arguments of the call, or the text, must fit a class.
 
     Args:
@@ -42,7 +42,7 @@ def complain_of(output_cls: type[BaseModel]) -> Callable[[Reply], str | None]:
         A function that says what is wrong with a reply, in words a model can act on.
     """
 
-    def check(reply: Reply) -> str | None:
+    def check(reply: ModelReply) -> str | None:
         try:
             output_cls.model_validate(
                 reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text)

@@ -11,8 +11,8 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.json_values import read_value
-from rockai_transport.prompting.tool_choice import ToolSpec
+from rockai_transport.prompting.reply.json_values import read_value
+from rockai_transport.prompting.request.tool_choice import ToolSpec
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool

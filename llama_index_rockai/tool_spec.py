@@ -9,15 +9,15 @@ from llama_index.core.tools.tool_spec.base import BaseToolSpec
 
 from llama_index_rockai.tools import RockAITool, Scope
 from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel
+from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.argument_classes import argument_class
-from rockai_transport.jobs.bookkeeping import Bookkeeping
 from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
-from rockai_transport.prompting.nearest import unknown_name
+from rockai_transport.prompting.request.nearest import unknown_name
 
 __all__ = ["RockAIToolSpec"]
 
 
-class RockAIToolSpec(Bookkeeping, BaseToolSpec):
+class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     """Tools by which an agent runs hosted models: one for each model, and five for the lifecycle.
 
     A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``raw_output``.

@@ -11,11 +11,11 @@ from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputR
 from workflows.errors import WorkflowRuntimeError
 
 from rockai_transport import HostedModel, Prediction
-from rockai_transport.jobs import words
-from rockai_transport.jobs.contents import media_files
-from rockai_transport.jobs.terms import Progress, Site
+from rockai_transport.jobs import agent_messages
+from rockai_transport.jobs.agent_messages import ToolAnswer
+from rockai_transport.jobs.media import media_files
+from rockai_transport.jobs.policy import CallContext, Progress
 from rockai_transport.jobs.toolset import Toolset
-from rockai_transport.jobs.words import Answer
 
 __all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAITool", "Scope"]
 
@@ -132,27 +132,29 @@ class RockAITool(FunctionTool):
         # Core hands a single argument over by its place: llama_index/core/tools/calling.py.
         return {**dict(zip(self._parameters, args, strict=False)), **kwargs}
 
-    def _too_many(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Answer | None:
+    def _too_many(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ToolAnswer | None:
         """Why a call by places cannot be carried out; nothing that was given is left out in silence."""
         twice = [name for name in self._parameters[: len(args)] if name in kwargs]
         if not twice and len(args) <= len(self._parameters):
             return None
         wrong = f"{twice[0]!r} was given twice" if twice else f"{len(args)} arguments were given"
         name = self.metadata.get_name()
-        return words.refusal(f"{name}: {wrong}; it takes {', '.join(self._parameters)}. Nothing was sent.")
+        return agent_messages.refusal(
+            f"{name}: {wrong}; it takes {', '.join(self._parameters)}. Nothing was sent."
+        )
 
-    def _alone(self, scope: str) -> Site:
+    def _alone(self, scope: str) -> CallContext:
         """Outside of any Context, where nobody can be asked."""
-        return Site(scope, approve=lambda *_: not self._approval)
+        return CallContext(scope, approve=lambda *_: not self._approval)
 
-    async def _site(self, context: Context | None) -> tuple[Site, Context | None]:
+    async def _site(self, context: Context | None) -> tuple[CallContext, Context | None]:
         """Where this call happens, and the Context whose store keeps its record."""
         given = self._toolset.scope
         given = given(context) if callable(given) else given
         if context is None:
             return self._alone(given or self._toolset.own_scope), None
         own = await _scope_of(context)
-        site = Site(
+        site = CallContext(
             given or own or self._toolset.own_scope,
             _call_id(),
             _Reporter(context).tell,
@@ -162,7 +164,7 @@ class RockAITool(FunctionTool):
             site = site._replace(approve=_Approval(context).ask)
         return site, context if own else None
 
-    def _output(self, answer: Answer, arguments: Mapping[str, Any]) -> ToolOutput:
+    def _output(self, answer: ToolAnswer, arguments: Mapping[str, Any]) -> ToolOutput:
         blocks: list[ContentBlock] = [TextBlock(text=answer.text)]
         if self._rich_content:
             blocks += _media_blocks(answer)
@@ -258,7 +260,7 @@ def _call_id() -> tuple[str, ...]:
     return (str(getattr(step.event, "tool_id", "")),)
 
 
-def _media_blocks(answer: Answer) -> list[ContentBlock]:
+def _media_blocks(answer: ToolAnswer) -> list[ContentBlock]:
     """A block for each file."""
     blocks: list[ContentBlock] = []
     if isinstance(answer.result, Prediction):

@@ -33,15 +33,15 @@ from rockai_transport.errors import (
     RockAIError,
     StreamInterruptedError,
 )
+from rockai_transport.io.blocking import Stream
+from rockai_transport.protocol.prediction import Prediction, Update
 from rockai_transport.service import Service
-from rockai_transport.sync_shell import Stream
-from rockai_transport.wire.prediction import Prediction, Update
 
 if TYPE_CHECKING:
     from rockai_transport.async_client import AsyncClient
-    from rockai_transport.async_shell import AsyncStream
+    from rockai_transport.io.asynchronous import AsyncStream
     from rockai_transport.jobs.hosted_models import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
-    from rockai_transport.prompting.dialects import Dialect
+    from rockai_transport.prompting.request.dialects import Dialect
 
 __all__ = [
     "ANIMATE_IMAGE",
@@ -81,8 +81,8 @@ __all__ = [
 _LATER = {
     "ANIMATE_IMAGE": "rockai_transport.jobs.hosted_models",
     "AsyncClient": "rockai_transport.async_client",
-    "AsyncStream": "rockai_transport.async_shell",
-    "Dialect": "rockai_transport.prompting.dialects",
+    "AsyncStream": "rockai_transport.io.asynchronous",
+    "Dialect": "rockai_transport.prompting.request.dialects",
     "GENERATE_IMAGE": "rockai_transport.jobs.hosted_models",
     "HostedModel": "rockai_transport.jobs.hosted_models",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.nearest import unknown_name
+from rockai_transport.prompting.request.nearest import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
-from rockai_transport.async_connections import LoopConnections
-from rockai_transport.async_shell import AsyncStream, drive
-from rockai_transport.shell import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
-from rockai_transport.wire.references import ModelReference
-from rockai_transport.wire.streams import Transcript
+from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
+from rockai_transport.io.asynchronous import AsyncStream, drive
+from rockai_transport.io.connections import LoopConnections
+from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.streams import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rockai_transport.config import Route, Timeouts
+    from rockai_transport.protocol.effects import Flow
+    from rockai_transport.protocol.prediction import Prediction, Update
+    from rockai_transport.protocol.requests import Request
     from rockai_transport.service import Service
-    from rockai_transport.wire.calls import Call
-    from rockai_transport.wire.effects import Flow
-    from rockai_transport.wire.prediction import Prediction, Update
 
 __all__ = ["AsyncClient", "AsyncPredictions", "AsyncStream"]
 
@@ -174,7 +174,7 @@ class AsyncClient(BaseClient):
     async def _drive(self, flow: Flow[T]) -> T:
         return await drive(self, flow)
 
-    async def _http(self, url: httpx.URL, call: Call) -> httpx.AsyncClient:
+    async def _http(self, url: httpx.URL, call: Request) -> httpx.AsyncClient:
         if self._http_client is not None and not call.download:
             client: httpx.AsyncClient = self._http_client
             return client

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
-from rockai_transport.shell import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
-from rockai_transport.sync_shell import Connections, Stream, drive
-from rockai_transport.wire.references import ModelReference
-from rockai_transport.wire.streams import Transcript
+from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
+from rockai_transport.io.blocking import Connections, Stream, drive
+from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.streams import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rockai_transport.config import Route, Timeouts
+    from rockai_transport.protocol.effects import Flow
+    from rockai_transport.protocol.prediction import Prediction, Update
+    from rockai_transport.protocol.requests import Request
     from rockai_transport.service import Service
-    from rockai_transport.wire.calls import Call
-    from rockai_transport.wire.effects import Flow
-    from rockai_transport.wire.prediction import Prediction, Update
 
 __all__ = ["Client", "Predictions", "Stream"]
 
@@ -222,7 +222,7 @@ class Client(BaseClient):
     def _drive(self, flow: Flow[T]) -> T:
         return drive(self, flow)
 
-    def _http(self, url: httpx.URL, call: Call) -> httpx.Client:
+    def _http(self, url: httpx.URL, call: Request) -> httpx.Client:
         if self._http_client is not None and not call.download:
             client: httpx.Client = self._http_client
             return client

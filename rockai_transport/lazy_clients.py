@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rockai_transport.async_client import AsyncClient
-    from rockai_transport.prompting.request import ModelRequest
+    from rockai_transport.prompting.request.build import ModelRequest
 
 __all__ = ["LazyClients"]
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from rockai_transport._version import __version__
+from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
 from rockai_transport.config import check_timeout
 from rockai_transport.doctor.findings import Finding, Unmade, unknown
 from rockai_transport.doctor.patient import Patient
@@ -26,9 +27,8 @@ from rockai_transport.doctor.recording import Wire
 from rockai_transport.doctor.report import Report
 from rockai_transport.doctor.table import PROBES
 from rockai_transport.errors import ConfigurationError, RockAIError
-from rockai_transport.shell import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
-from rockai_transport.wire.inputs import check_input, encode_input
-from rockai_transport.wire.references import ModelReference
+from rockai_transport.protocol.inputs import check_input, encode_input
+from rockai_transport.protocol.references import ModelReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from rockai_transport.doctor.findings import Mend, as_assumed, differs, unknown
 from rockai_transport.doctor.probes import ObstacleError
 from rockai_transport.doctor.recording import Credentials
-from rockai_transport.network import environment_proxy
-from rockai_transport.wire import calls
-from rockai_transport.wire.answers import is_missing_route, status_error
-from rockai_transport.wire.calls import EVENT_STREAM, JSON, Call
-from rockai_transport.wire.references import ModelReference
+from rockai_transport.io.network import environment_proxy
+from rockai_transport.protocol import requests as calls
+from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.requests import EVENT_STREAM, JSON, Request
+from rockai_transport.protocol.responses import is_missing_route, status_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,7 +203,7 @@ def send_wrong_token(patient: Patient) -> Exchange:
     exchange = patient.ask(calls.get_call(service, UNKNOWN_ID), credentials=wrong)
     if _is_refused(exchange):
         return exchange
-    return patient.ask(Call("POST", service.create_path, body=b"{}"), credentials=wrong)
+    return patient.ask(Request("POST", service.create_path, body=b"{}"), credentials=wrong)
 
 
 def judge_wrong_token(exchange: Exchange, patient: Patient) -> Judgement:
@@ -213,21 +213,21 @@ def judge_wrong_token(exchange: Exchange, patient: Patient) -> Judgement:
     return _judge_refusal(exchange)
 
 
-def _open_door(patient: Patient) -> tuple[Call, Exchange]:
+def _open_door(patient: Patient) -> tuple[Request, Exchange]:
     """A call whose route exists, and its answer."""
     service = patient.service
     doors = (
         calls.get_call(service, UNKNOWN_ID),
-        Call("POST", service.create_path, body=b"{}"),
-        Call("POST", service.run_path, body=b"{}"),
-        Call("POST", service.run_stream_path, body=b"{}"),
+        Request("POST", service.create_path, body=b"{}"),
+        Request("POST", service.run_path, body=b"{}"),
+        Request("POST", service.run_stream_path, body=b"{}"),
     )
     for door in doors:
         exchange = patient.ask(door)
         if not patient.is_missing(exchange):
             return door, exchange
     for base in _BASES:
-        door = Call("GET", base + doors[0].target, below_base=False)
+        door = Request("GET", base + doors[0].target, below_base=False)
         if not patient.is_missing(patient.ask(door, anonymous=True)):
             raise ObstacleError(
                 f"No route exists below base_url, but one does below {base}: end base_url with it."
@@ -264,7 +264,7 @@ def _spelt(header: str, scheme: str) -> str:
 
 def send_nowhere(patient: Patient) -> Exchange:
     """Ask for a route that nobody has."""
-    exchange = patient.ask(Call("POST", f"/{_NOWHERE}", body=b"{}"))
+    exchange = patient.ask(Request("POST", f"/{_NOWHERE}", body=b"{}"))
     if exchange.status >= HTTPStatus.NOT_FOUND and exchange.status not in _REFUSALS:
         patient.nowhere = exchange
     return exchange
@@ -366,8 +366,8 @@ def _find(patient: Patient, place: Place) -> str | None:
     return None
 
 
-def _knock(place: Place, path: str) -> Call:
+def _knock(place: Place, path: str) -> Request:
     """A call that starts nothing, whatever the route does."""
     has_id = "{id}" in path
     body = None if has_id else b"{}"
-    return Call(place.method, path.format(id=UNKNOWN_ID), body=body, accept=place.accept)
+    return Request(place.method, path.format(id=UNKNOWN_ID), body=body, accept=place.accept)

@@ -17,8 +17,8 @@ from rockai_transport.doctor.findings import (
 )
 from rockai_transport.doctor.paid_probes import WRONG_KEY
 from rockai_transport.errors import RockAIError
-from rockai_transport.wire import answers
-from rockai_transport.wire.prediction import TERMINAL_STATUSES, Prediction, is_prediction
+from rockai_transport.protocol import responses as answers
+from rockai_transport.protocol.prediction import TERMINAL_STATUSES, Prediction, is_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

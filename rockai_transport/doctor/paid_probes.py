@@ -14,16 +14,17 @@ from rockai_transport.doctor.patient import Created, stream_ends
 from rockai_transport.doctor.probes import RefusedError, UnavailableError
 from rockai_transport.doctor.streams import ids_told
 from rockai_transport.errors import RockAIError
-from rockai_transport.wire import answers, calls
-from rockai_transport.wire.calls import EVENT_STREAM, Call
-from rockai_transport.wire.prediction import Prediction
+from rockai_transport.protocol import requests as calls
+from rockai_transport.protocol import responses as answers
+from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.requests import EVENT_STREAM, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rockai_transport.doctor.patient import Patient
     from rockai_transport.doctor.recording import Exchange
-    from rockai_transport.wire.references import ModelReference
+    from rockai_transport.protocol.references import ModelReference
 
 __all__ = [
     "WRONG_KEY",
@@ -185,7 +186,7 @@ def _follow(patient: Patient, prediction: Prediction) -> tuple[Exchange | None, 
     if call is not None:
         return patient.follow(call), None
     for path in _STREAMS:
-        exchange = patient.follow(Call("GET", path.format(id=prediction.id), accept=EVENT_STREAM))
+        exchange = patient.follow(Request("GET", path.format(id=prediction.id), accept=EVENT_STREAM))
         if exchange.reply is not None and exchange.reply.media_type == EVENT_STREAM:
             return exchange, path
     return None, None

@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from rockai_transport.doctor.findings import Mend, Nested, bent
 from rockai_transport.doctor.probes import RefusedError, UnavailableError
 from rockai_transport.errors import ConfigurationError, InvalidResponseError, RockAIError
+from rockai_transport.protocol import requests as calls
+from rockai_transport.protocol import responses as answers
+from rockai_transport.protocol.effects import Notices
+from rockai_transport.protocol.events import EventReader
+from rockai_transport.protocol.prediction import TERMINAL_STATUSES, Prediction, is_prediction
+from rockai_transport.protocol.references import ModelReference
 from rockai_transport.service import Service
-from rockai_transport.wire import answers, calls
-from rockai_transport.wire.effects import Notices
-from rockai_transport.wire.events import EventReader
-from rockai_transport.wire.prediction import TERMINAL_STATUSES, Prediction, is_prediction
-from rockai_transport.wire.references import ModelReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rockai_transport.config import Route
     from rockai_transport.doctor.recording import Exchange, Wire
-    from rockai_transport.wire.calls import Call
+    from rockai_transport.protocol.requests import Request
 
 __all__ = ["STATUS_WORDS", "Created", "Patient", "Waiting", "stream_ends"]
 
@@ -134,17 +135,17 @@ class Patient:
         """Believe what was found, so that the next probe gets further."""
         self._wire.bend(bent(self.service, mends))
 
-    def ask(self, call: Call, **options: Any) -> Exchange:
+    def ask(self, call: Request, **options: Any) -> Exchange:
         """Send a call that starts nothing."""
         return self._noted(self._wire.send(call, within=_FREE_SECONDS, **options))
 
-    def follow(self, call: Call) -> Exchange:
+    def follow(self, call: Request) -> Exchange:
         """Read the event stream of a prediction that was created; cold models keep it waiting."""
         notices = Waiting(self.told(str(call)), self.say)
         is_over = stream_ends(self.service)
         return self._noted(self._wire.send(call, within=self.seconds, is_over=is_over, notices=notices))
 
-    def run(self, call: Call, is_over: Callable[[bytes], bool] | None = None) -> Exchange:
+    def run(self, call: Request, is_over: Callable[[bytes], bool] | None = None) -> Exchange:
         """Send a call that starts a paid run.
 
         Raises:
@@ -173,7 +174,7 @@ class Patient:
             raise RefusedError(self.explain(exchange), exchange)
         raise UnavailableError(self.explain(exchange))
 
-    def create(self, call: Call) -> Created:
+    def create(self, call: Request) -> Created:
         """Create a prediction, and know of it until its end.
 
         Raises:
@@ -182,7 +183,7 @@ class Patient:
         exchange = self.run(call)
         return Created(exchange, self.own(call, exchange))
 
-    def own(self, call: Call, exchange: Exchange) -> Prediction:
+    def own(self, call: Request, exchange: Exchange) -> Prediction:
         """Know of the prediction in the answer to create; one without an id where it cannot be read."""
         if exchange.reply is None:
             return Prediction()

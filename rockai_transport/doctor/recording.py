@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
+from rockai_transport.base_client import BaseClient, head_of
 from rockai_transport.doctor.redaction import Redactor
-from rockai_transport.network import Lever, Watch, translate, watching
-from rockai_transport.shell import BaseClient, head_of
-from rockai_transport.sync_shell import Connections
-from rockai_transport.wire.calls import Call, Reply
-from rockai_transport.wire.effects import NotSentError
+from rockai_transport.io.blocking import Connections
+from rockai_transport.io.network import Lever, Watch, translate, watching
+from rockai_transport.protocol.effects import NotSentError
+from rockai_transport.protocol.requests import Request, Response
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable
 
     from rockai_transport.config import Settings
+    from rockai_transport.protocol.effects import Notices, TransportFailure
+    from rockai_transport.protocol.requests import ResponseHead
     from rockai_transport.service import Service
-    from rockai_transport.wire.calls import Head
-    from rockai_transport.wire.effects import Notices, TransportFailure
 
 __all__ = ["Credentials", "Exchange", "Wire"]
 
@@ -84,8 +84,8 @@ class Exchange:
         redactor: makes `shown`, and what is `told`.
     """
 
-    call: Call
-    reply: Reply | None
+    call: Request
+    reply: Response | None
     failure: str = ""
     sent: bool = True
     timed_out: bool = False
@@ -114,7 +114,7 @@ class Exchange:
         return self.reply is not None and not self.failure
 
     @cached_property
-    def shown(self) -> Reply | None:
+    def shown(self) -> Response | None:
         """The reply as others may see it. Made before anything is cut: half a token is not known as one."""
         if self.reply is None or self.redactor is None:
             return self.reply
@@ -169,7 +169,7 @@ class Wire(BaseClient):
         """What the calls go by."""
         return self._settings
 
-    def url_of(self, call: Call) -> httpx.URL:
+    def url_of(self, call: Request) -> httpx.URL:
         """Where a call goes."""
         return self._url(call)
 
@@ -179,7 +179,7 @@ class Wire(BaseClient):
 
     def send(
         self,
-        call: Call,
+        call: Request,
         *,
         within: float,
         credentials: Credentials | None = None,
@@ -231,12 +231,12 @@ class _Recorder:
     """Writes down one exchange while it happens."""
 
     def __init__(
-        self, call: Call, started: float, within: float, is_over: Callable[[bytes], bool] | None
+        self, call: Request, started: float, within: float, is_over: Callable[[bytes], bool] | None
     ) -> None:
         self._call = call
         self._started = started
         self._is_over = is_over
-        self._head: Head | None = None
+        self._head: ResponseHead | None = None
         self._body = bytearray()
         self._first_byte = 0.0
         self._reads = 0
@@ -269,7 +269,7 @@ class _Recorder:
     def exchange(self, redactor: Redactor) -> Exchange:
         """What was written down."""
         failure = self._failure
-        reply = Reply(**vars(self._head), body=bytes(self._body)) if self._head else None
+        reply = Response(**vars(self._head), body=bytes(self._body)) if self._head else None
         return Exchange(
             self._call,
             reply,

@@ -11,8 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rockai_transport.doctor.findings import Judgement, Mend, as_assumed, differs, unknown
-from rockai_transport.wire.calls import EVENT_STREAM
-from rockai_transport.wire.events import EventReader, Piece
+from rockai_transport.protocol.events import EventReader, Piece
+from rockai_transport.protocol.requests import EVENT_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

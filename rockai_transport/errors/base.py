@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rockai_transport.wire.prediction import Prediction
+    from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "APIConnectionError",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rockai_transport.errors.base import RockAIError
 
 if TYPE_CHECKING:
-    from rockai_transport.wire.prediction import Prediction
+    from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "InvalidResponseError",

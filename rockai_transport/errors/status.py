@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rockai_transport.errors.base import RockAIError
 
 if TYPE_CHECKING:
-    from rockai_transport.wire.calls import Reply
-    from rockai_transport.wire.prediction import Prediction
+    from rockai_transport.protocol.prediction import Prediction
+    from rockai_transport.protocol.requests import Response
 
 __all__ = [
     "APIStatusError",
@@ -53,7 +53,7 @@ class APIStatusError(RockAIError):
         body: Any = None,
         request_id: str | None = None,
         retry_after: float | None = None,
-        response: Reply | None = None,
+        response: Response | None = None,
         may_have_started: bool = False,
         prediction: Prediction | None = None,
         partial_text: str = "",

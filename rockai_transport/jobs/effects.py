@@ -1,6 +1,6 @@
 """What a lifecycle flow asks its shell to do: call the client, or the records.
 
-A flow is a generator that decides everything and does nothing, as in `rockai_transport.wire.effects`. The two
+A flow is a generator that decides everything and does nothing, as in the transport. The two
 shells (`rockai_transport.jobs.shells`) call what it names, one with ``await``, and pass failures in with
 ``throw``, Ctrl-C and task cancellation too.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rockai_transport.jobs.records import Record
-    from rockai_transport.wire.prediction import Prediction
+    from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "Do",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.wire.references import ModelReference
+from rockai_transport.protocol.references import ModelReference
 
 __all__ = ["ANIMATE_IMAGE", "GENERATE_IMAGE", "HostedModel", "Output"]
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rockai_transport.errors import ConfigurationError, PredictionError, RockAIError
-from rockai_transport.jobs import words
+from rockai_transport.jobs import agent_messages
+from rockai_transport.jobs.agent_messages import PredictionView, ToolAnswer
 from rockai_transport.jobs.effects import (
     Do,
     Flow,
@@ -33,17 +34,16 @@ from rockai_transport.jobs.effects import (
     recall,
     recall_all,
 )
+from rockai_transport.jobs.policy import Progress
 from rockai_transport.jobs.records import CLEARED, REFUSED, STARTED, UNANSWERED, Record, digest, record_key
 from rockai_transport.jobs.schemas import input_schema, lifecycle_schemas, problems
-from rockai_transport.jobs.terms import Progress
-from rockai_transport.jobs.words import Answer, Seen
-from rockai_transport.wire.prediction import Prediction, Update, is_hearsay
+from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rockai_transport.jobs.hosted_models import HostedModel
-    from rockai_transport.jobs.terms import Policy, Site
+    from rockai_transport.jobs.policy import CallContext, Policy
 
 __all__ = ["Lifecycle"]
 
@@ -68,30 +68,32 @@ class Lifecycle:
         self._pending: dict[str, list[str]] = {}
         self._watched: list[str] = []
 
-    def answer(self, tool: str, arguments: Mapping[str, Any], site: Site) -> Flow[Answer]:
+    def answer(self, tool: str, arguments: Mapping[str, Any], site: CallContext) -> Flow[ToolAnswer]:
         """Carry out one tool call."""
         if wrong := problems(self.schemas[tool], arguments):
-            return words.refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
+            return agent_messages.refusal(
+                f"{tool}: {wrong}. Nothing was sent. Correct this and call it again."
+            )
         if tool in self._models:
             return (yield from self._run(site, self._models[tool], arguments))
-        flow: Flow[Answer] = getattr(self, f"_{tool}")(site, **arguments)
+        flow: Flow[ToolAnswer] = getattr(self, f"_{tool}")(site, **arguments)
         return (yield from flow)
 
     # Starting.
 
-    def _run(self, site: Site, model: HostedModel, given: Mapping[str, Any]) -> Flow[Answer]:
+    def _run(self, site: CallContext, model: HostedModel, given: Mapping[str, Any]) -> Flow[ToolAnswer]:
         started = yield from self._start(site, model, given)
-        if isinstance(started, Answer):
+        if isinstance(started, ToolAnswer):
             return started
         return (yield from self._wait(site, started.record, started.prediction, self.policy.max_wait))
 
-    def _start_prediction(self, site: Site, model: str, input: Mapping[str, Any]) -> Flow[Answer]:  # noqa: A002
+    def _start_prediction(self, site: CallContext, model: str, input: Mapping[str, Any]) -> Flow[ToolAnswer]:  # noqa: A002
         if wrong := problems(self._inputs[model], input):
-            return words.refusal(
+            return agent_messages.refusal(
                 f"input of {model}: {wrong}. Nothing was sent. Correct this and call it again."
             )
         started = yield from self._start(site, self._models[model], input)
-        if isinstance(started, Answer):
+        if isinstance(started, ToolAnswer):
             return started
         try:
             yield Pause()
@@ -100,56 +102,58 @@ class Lifecycle:
         except BaseException as error:
             yield from self._leave(site, started.record, error)
             raise
-        if is_hearsay(started.prediction):  # found, not started
+        if is_unfetched(started.prediction):  # found, not started
             return (yield from self._wait(site, started.record, started.prediction, 0.0))
         return (yield from self._told(started.record, started.prediction, just_started=True))
 
-    def _start(self, site: Site, model: HostedModel, given: Mapping[str, Any]) -> Flow[_Started | Answer]:
+    def _start(
+        self, site: CallContext, model: HostedModel, given: Mapping[str, Any]
+    ) -> Flow[_Started | ToolAnswer]:
         """Start a prediction, or find the one that this same call had started."""
         sent = {**model.defaults, **given}
         fingerprint = digest(model.model, sent)
         key = record_key(site.scope, site.call, fingerprint)
         with self._queue(site.scope, key) as ahead:
             if key in ahead:
-                return words.refusal(f"{model.name}: this same call is being carried out already.")
+                return agent_messages.refusal(f"{model.name}: this same call is being carried out already.")
             record = yield from recall(site.scope, key)
             if record is not None and record.state == STARTED:
                 return _Started(record, record.known)
             if record is not None and record.state == UNANSWERED:
-                return words.not_started(model, key, None)
+                return agent_messages.not_started(model, key, None)
             if refused := (yield from self._over_limits(site, set(ahead))):
                 return refused
             if not (yield from approved(model, sent, key)):
-                return words.refusal(
+                return agent_messages.refusal(
                     f"{model.name}: a person declined this, or could not be asked. Nothing was started."
                 )
             moment = yield from now()
             return (yield from self._send(Record(key, site.scope, model.name, fingerprint, moment), sent))
 
-    def _send(self, record: Record, sent: Mapping[str, Any]) -> Flow[_Started | Answer]:
+    def _send(self, record: Record, sent: Mapping[str, Any]) -> Flow[_Started | ToolAnswer]:
         """Remember, then send, then remember what came of it."""
         model = self._models[record.model]
         try:
             yield from keep(record)
         except Exception:
             logger.exception("The record of a start could not be written; nothing was sent.")
-            return words.refusal(
+            return agent_messages.refusal(
                 f"{model.name}: the start could not be remembered, so nothing was sent. Tell the user."
             )
         try:
             prediction = yield from ask("create", model=model.model, input=sent, shielded=True)
         except RockAIError as error:
             state = UNANSWERED if error.may_have_started else REFUSED
-            yield from _note(record._replace(state=state, note=words.reason(error)))
-            return words.not_started(model, record.key, error)
+            yield from _note(record._replace(state=state, note=agent_messages.reason(error)))
+            return agent_messages.not_started(model, record.key, error)
         return _Started((yield from _note(record.seen(prediction))), prediction)
 
-    def _over_limits(self, site: Site, ahead: set[str]) -> Flow[Answer | None]:
+    def _over_limits(self, site: CallContext, ahead: set[str]) -> Flow[ToolAnswer | None]:
         """Why nothing more may be started now; ``ahead`` are the calls that are being started before this."""
         records = [record for record in (yield from recall_all(site.scope)) if record.counts]
         ahead -= {record.key for record in records}
         if len(records) + len(ahead) >= self.policy.max_starts:
-            return words.refusal(
+            return agent_messages.refusal(
                 f"Not started: this conversation has used all its {self.policy.max_starts} starts. "
                 "Tell the user."
             )
@@ -160,7 +164,7 @@ class Lifecycle:
         running += ["one that is being started"] * len(ahead)
         if len(running) < self.policy.max_running:
             return None
-        return words.refusal(
+        return agent_messages.refusal(
             f"Not started: {len(running)} predictions are running ({', '.join(running)}), and "
             f"{self.policy.max_running} are allowed at once. Wait for one or cancel one, then try again."
         )
@@ -185,19 +189,23 @@ class Lifecycle:
 
     # Waiting.
 
-    def _get_prediction(self, site: Site, prediction_id: str) -> Flow[Answer]:
+    def _get_prediction(self, site: CallContext, prediction_id: str) -> Flow[ToolAnswer]:
         return (yield from self._wait_for_prediction(site, prediction_id, 0.0))
 
-    def _wait_for_prediction(self, site: Site, prediction_id: str, timeout: float = math.inf) -> Flow[Answer]:
+    def _wait_for_prediction(
+        self, site: CallContext, prediction_id: str, timeout: float = math.inf
+    ) -> Flow[ToolAnswer]:
         found = yield from self._find(site, prediction_id)
-        if isinstance(found, Answer):
+        if isinstance(found, ToolAnswer):
             return found
         known = found.known if found else Prediction(id=prediction_id)
         return (yield from self._wait(site, found, known, min(timeout, self.policy.max_wait)))
 
-    def _wait(self, site: Site, record: Record | None, known: Prediction, seconds: float) -> Flow[Answer]:
+    def _wait(
+        self, site: CallContext, record: Record | None, known: Prediction, seconds: float
+    ) -> Flow[ToolAnswer]:
         """Wait for the end, or for the time to be up; leaving ends the prediction."""
-        if known.id is None or (known.is_terminal and not is_hearsay(known)):
+        if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return (yield from self._told(record, known))
         self._watched.append(known.id)
         try:
@@ -205,7 +213,7 @@ class Lifecycle:
         except PredictionError as error:
             prediction = error.prediction or known
         except RockAIError as error:
-            return words.unseen(self._seen(record, known), error)
+            return agent_messages.unseen(self._seen(record, known), error)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -216,14 +224,14 @@ class Lifecycle:
         return (yield from self._told(record, prediction))
 
     def _watch(
-        self, site: Site, record: Record | None, known: Prediction, seconds: float
+        self, site: CallContext, record: Record | None, known: Prediction, seconds: float
     ) -> Flow[Prediction]:
         if seconds < _AT_ONCE:
             return (yield from ask("get", known.id))
         on_update = partial(self._report, site, record)
         return (yield from ask("wait", known, timeout=seconds, on_update=on_update))
 
-    def _report(self, site: Site, record: Record | None, update: Update) -> Any:
+    def _report(self, site: CallContext, record: Record | None, update: Update) -> Any:
         prediction = update.prediction
         return site.report(
             Progress(
@@ -237,7 +245,7 @@ class Lifecycle:
 
     def _told(
         self, record: Record | None, prediction: Prediction, *, just_started: bool = False
-    ) -> Flow[Answer]:
+    ) -> Flow[ToolAnswer]:
         """Save what there is to save, remember, and tell."""
         seen = self._seen(record, prediction)
         saves = self.policy.save_to is not None and not (seen.model and seen.model.output == "text")
@@ -245,46 +253,46 @@ class Lifecycle:
             seen = yield from self._saved(seen, record)
         if record is not None:
             yield from _note(record.seen(prediction)._replace(files=tuple(map(str, seen.files))))
-        return words.looked(seen, just_started=just_started)
+        return agent_messages.looked(seen, just_started=just_started)
 
-    def _saved(self, seen: Seen, record: Record | None) -> Flow[Seen]:
+    def _saved(self, seen: PredictionView, record: Record | None) -> Flow[PredictionView]:
         had = tuple(map(Path, record.files if record else ()))
         if had and all(path.exists() for path in had):
             return seen._replace(files=had)
         try:
             files = yield from download(seen.prediction, self.policy.save_to or Path())
         except RockAIError as error:
-            return seen._replace(trouble=f"The file could not be saved: {words.reason(error)}")
+            return seen._replace(trouble=f"The file could not be saved: {agent_messages.reason(error)}")
         return seen._replace(files=tuple(files))
 
-    def _seen(self, record: Record | None, prediction: Prediction) -> Seen:
+    def _seen(self, record: Record | None, prediction: Prediction) -> PredictionView:
         model = self._models.get(record.model) if record else None
         elapsed = self._elapsed(record.created) if record and not prediction.is_terminal else None
-        return Seen(prediction, model, elapsed, tuple(map(Path, record.files)) if record else ())
+        return PredictionView(prediction, model, elapsed, tuple(map(Path, record.files)) if record else ())
 
     # The others.
 
-    def _cancel_prediction(self, site: Site, prediction_id: str) -> Flow[Answer]:
+    def _cancel_prediction(self, site: CallContext, prediction_id: str) -> Flow[ToolAnswer]:
         found = yield from self._find(site, prediction_id)
-        if isinstance(found, Answer):
+        if isinstance(found, ToolAnswer):
             return found
         known = found.known if found else Prediction(id=prediction_id)
         try:
             prediction = yield from ask("cancel", known)
         except RockAIError as error:
-            return words.unseen(self._seen(found, known), error)
+            return agent_messages.unseen(self._seen(found, known), error)
         if found is not None:
             yield from _note(found.seen(prediction))
-        return words.canceled(self._seen(found, prediction))
+        return agent_messages.canceled(self._seen(found, prediction))
 
-    def _list_predictions(self, site: Site) -> Flow[Answer]:
+    def _list_predictions(self, site: CallContext) -> Flow[ToolAnswer]:
         records = yield from self._refresh(
             [record for record in (yield from recall_all(site.scope)) if record.counts]
         )
         seen = [self._seen(record, record.known) for record in records if record.state == STARTED]
-        return words.listing(seen, [record for record in records if record.state == UNANSWERED])
+        return agent_messages.listing(seen, [record for record in records if record.state == UNANSWERED])
 
-    def _find(self, site: Site, prediction_id: str) -> Flow[Record | Answer | None]:
+    def _find(self, site: CallContext, prediction_id: str) -> Flow[Record | ToolAnswer | None]:
         """The record of a prediction; None where it has none but is allowed; else why it is refused."""
         records = yield from recall_all(site.scope)
         ids = [record.prediction_id for record in records if record.prediction_id]
@@ -294,7 +302,7 @@ class Lifecycle:
         if self.policy.is_allowed(prediction_id):
             return None
         there = f"There are: {', '.join(ids)}." if ids else "None was started yet."
-        return words.refusal(f"{prediction_id!r} is not a prediction of this conversation. {there}")
+        return agent_messages.refusal(f"{prediction_id!r} is not a prediction of this conversation. {there}")
 
     def _refresh(self, records: Sequence[Record]) -> Flow[list[Record]]:
         """Look at all those that were running; one that cannot be looked at stays as it was."""
@@ -337,7 +345,7 @@ class Lifecycle:
 
     # Leaving.
 
-    def _leave(self, site: Site, record: Record | None, error: BaseException) -> Flow[None]:
+    def _leave(self, site: CallContext, record: Record | None, error: BaseException) -> Flow[None]:
         """End what this call, and the conversation it belongs to, has under way; or say that it goes on."""
         if record is None:
             return  # an id that the developer allowed: not started here, not ended here

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from rockai_transport.wire.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
+from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rockai_transport.jobs.effects import Do, Effect, Flow, Now, Pause, Together
-from rockai_transport.wire.flows import FAREWELL_SECONDS
+from rockai_transport.protocol.operations import FAREWELL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

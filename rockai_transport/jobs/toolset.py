@@ -17,21 +17,21 @@ from uuid import uuid4
 from rockai_transport.client import Client
 from rockai_transport.config import check_timeout
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs import words
+from rockai_transport.jobs import agent_messages
 from rockai_transport.jobs.lifecycle import Lifecycle
+from rockai_transport.jobs.policy import CallContext, Policy
 from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.shells import drive, drive_async
 from rockai_transport.jobs.stores import MappingRecords, MirroredRecords, Records, as_records
-from rockai_transport.jobs.terms import Policy, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from rockai_transport.async_client import AsyncClient
+    from rockai_transport.jobs.agent_messages import ToolAnswer
     from rockai_transport.jobs.hosted_models import HostedModel
-    from rockai_transport.jobs.words import Answer
 
-__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Hands", "OnCancel", "Toolset"]
+__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Backends", "OnCancel", "Toolset"]
 
 logger = logging.getLogger("rockai")
 
@@ -59,12 +59,12 @@ DESCRIPTIONS = {
 """What an agent reads of the five tools, each below LlamaIndex's limit of 1024 characters."""
 
 
-class Hands(NamedTuple):
+class Backends(NamedTuple):
     """What a flow may ask for."""
 
     client: Any
     records: Records
-    site: Site
+    site: CallContext
 
 
 class Toolset:
@@ -140,7 +140,9 @@ class Toolset:
 
     # One tool call. Whatever happens, there is an answer.
 
-    def call(self, tool: str, arguments: Mapping[str, Any], site: Site, store: Any = None) -> Answer:
+    def call(
+        self, tool: str, arguments: Mapping[str, Any], site: CallContext, store: Any = None
+    ) -> ToolAnswer:
         """Carry out a tool call."""
         try:
             hands = self._hands(self.client, site, store)
@@ -152,11 +154,11 @@ class Toolset:
         self,
         tool: str,
         arguments: Mapping[str, Any],
-        site: Site,
+        site: CallContext,
         store: Any = None,
         *,
         lets_through: tuple[type[Exception], ...] = (),
-    ) -> Answer:
+    ) -> ToolAnswer:
         """As `call`, with ``await``. Cancelling it ends the prediction, unless ``on_cancel`` is ``"leave"``.
 
         Args:
@@ -172,26 +174,26 @@ class Toolset:
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
             return self._excuse(tool, error, lets_through)
 
-    def _excuse(self, tool: str, error: Exception, lets_through: tuple[type[Exception], ...]) -> Answer:
+    def _excuse(self, tool: str, error: Exception, lets_through: tuple[type[Exception], ...]) -> ToolAnswer:
         if isinstance(error, lets_through):
             raise error
         logger.error("The tool %s failed.", tool, exc_info=error)
-        return words.refusal(
+        return agent_messages.refusal(
             f"{tool} failed inside ({type(error).__name__}). Do not repeat it blindly: list_predictions "
             "shows what was started. Tell the user."
         )
 
-    def _hands(self, client: Any, site: Site, store: Any) -> Hands:
+    def _hands(self, client: Any, site: CallContext, store: Any) -> Backends:
         """A call's records go to the developer's store, else the conversation's own, else the process."""
         if self._store is not None:
-            return Hands(client, self._store, site)
+            return Backends(client, self._store, site)
         if store is None:
-            return Hands(client, self._memory, site)
+            return Backends(client, self._memory, site)
         records = as_records(store)
         with self._lock:
             # The newest few, so that a record can be resolved without naming its store.
             self._seen = [*self._seen[1 - _KEPT_STORES :], records]
-        return Hands(client, MirroredRecords(records, self._memory), site)
+        return Backends(client, MirroredRecords(records, self._memory), site)
 
     # The clients.
 
@@ -222,7 +224,7 @@ class Toolset:
             await self._async_client.aclose()
         self.close()
 
-    # For the developer, by `rockai_transport.jobs.bookkeeping`.
+    # For the developer, by `rockai_transport.jobs.admin`.
 
     def kept(self, store: Any) -> list[Records]:
         """Where all that this process has started is told of, and one more store that the developer names."""

@@ -4,7 +4,7 @@ import pytest
 
 from rockai_sandbox import Sandbox
 from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE
-from rockai_transport.jobs.terms import Site
+from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.toolset import Toolset
 
 
@@ -30,7 +30,7 @@ class Caller:
 
     def call(self, toolset, tool, arguments=None, *, call=None, scope="here", store=None, **more):
         """One tool call; the same ``call`` is the same call again."""
-        site = Site(scope, call, **more)
+        site = CallContext(scope, call, **more)
         if self.asynchronous:
             return asyncio.run(toolset.acall(tool, arguments or {}, site, store))
         return toolset.call(tool, arguments or {}, site, store)

@@ -8,9 +8,9 @@ import pytest
 from support.wire_server import WireServer, answer, silence
 
 from rockai_transport import HostedModel
-from rockai_transport.jobs.bookkeeping import Bookkeeping
+from rockai_transport.jobs.admin import ToolkitAdmin
+from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.stores import MappingRecords
-from rockai_transport.jobs.terms import Site
 from rockai_transport.jobs.toolset import Toolset
 
 FILM = HostedModel("film", "owner/film", "Films.")
@@ -18,10 +18,10 @@ PROMPT = {"prompt": "x"}
 STARTED = {"id": "p1", "status": "starting"}
 CANCELED = {"id": "p1", "status": "canceled"}
 CREATE, LOOK, CANCEL = "POST /v1/predictions", "GET /v1/predictions/p1", "POST /v1/predictions/p1/cancel"
-SITE = Site("here", ("task", "1"))
+SITE = CallContext("here", ("task", "1"))
 
 
-class Books(Bookkeeping):
+class Books(ToolkitAdmin):
     def __init__(self, toolset):
         self._toolset = toolset
 

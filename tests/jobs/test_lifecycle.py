@@ -11,8 +11,8 @@ import pytest
 
 from rockai_sandbox import ECHO, FAILS_HALF_WAY, NEVER_ENDS, Sandbox
 from rockai_transport import Client, ConfigurationError, HostedModel, Prediction
-from rockai_transport.jobs.bookkeeping import Bookkeeping
-from rockai_transport.jobs.terms import Site
+from rockai_transport.jobs.admin import ToolkitAdmin
+from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.toolset import Toolset
 
 ENDLESS = HostedModel("endless", NEVER_ENDS, "Never ends.", output="text")
@@ -20,7 +20,7 @@ SAY = HostedModel("say", ECHO, "Says it.", output="text")
 PROMPT = {"prompt": "x"}
 
 
-class Books(Bookkeeping):
+class Books(ToolkitAdmin):
     def __init__(self, toolset):
         self._toolset = toolset
 
@@ -336,11 +336,11 @@ def test_a_receipt_that_asks_the_service(caller):
 
 def test_every_method_for_the_developer_has_an_async_twin():
     """With the same parameters."""
-    names = [name for name in vars(Bookkeeping) if not name.startswith("_")]
+    names = [name for name in vars(ToolkitAdmin) if not name.startswith("_")]
     blocking = [name for name in names if f"a{name}" in names]
     assert blocking == ["receipt", "resolve", "cancel_running", "close"]
     for name in blocking:
-        one, other = (inspect.signature(getattr(Bookkeeping, each)) for each in (name, f"a{name}"))
+        one, other = (inspect.signature(getattr(ToolkitAdmin, each)) for each in (name, f"a{name}"))
         assert list(one.parameters.values()) == list(other.parameters.values())
 
 
@@ -355,7 +355,7 @@ def test_calls_side_by_side_stay_below_the_limit(sandbox, caller):
     """However they come, no more run than may run."""
     toolset = caller.toolset(ENDLESS, max_wait=0.1, max_running=3)
     answers = []
-    sites = [Site("here", ("task", str(number))) for number in range(8)]
+    sites = [CallContext("here", ("task", str(number))) for number in range(8)]
 
     async def together():
         answers.extend(await asyncio.gather(*(toolset.acall("endless", PROMPT, site) for site in sites)))
@@ -379,7 +379,7 @@ def test_the_same_call_twice_at_once_starts_once(sandbox):
     """The second is told that the first is on its way."""
     with Client(sandbox.api_token, sandbox.base_url) as client:
         toolset = Toolset([SAY], client=client)
-        site = Site("here", ("task", "1"))
+        site = CallContext("here", ("task", "1"))
 
         async def both():
             return await asyncio.gather(*(toolset.acall("say", PROMPT, site) for _ in range(2)))

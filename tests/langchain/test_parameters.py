@@ -9,8 +9,8 @@ from langchain_core.tools import tool
 from langchain_rockai import ChatRockAI, Dialect, RockAILLM
 from rockai_sandbox import Sandbox
 from rockai_transport import BadRequestError, Client, ConfigurationError
-from rockai_transport.prompting.models import resolve_dialect
-from rockai_transport.prompting.templates import TEMPLATES
+from rockai_transport.prompting.request.models import resolve_dialect
+from rockai_transport.prompting.request.templates import TEMPLATES
 
 MISTRAL = "mistralai/mistral-7b-instruct-v0.1"
 LLAMA_2 = "meta/llama-2-7b-chat"

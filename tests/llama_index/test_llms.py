@@ -27,7 +27,7 @@ from rockai_transport import (
     PredictionFailedError,
     StreamInterruptedError,
 )
-from rockai_transport.prompting.jinja import JinjaTemplate
+from rockai_transport.prompting.request.jinja import JinjaTemplate
 
 LLAMA_2 = "meta/llama-2-7b-chat"
 LLAMA_3 = "meta/meta-llama-3-70b-instruct"

@@ -21,8 +21,8 @@ from llama_index.core.llms.llm import ToolSelection
 
 from llama_index_rockai.messages import to_messages
 from rockai_transport import ConfigurationError
-from rockai_transport.prompting.dialects import CHATML
 from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall
+from rockai_transport.prompting.request.dialects import CHATML
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

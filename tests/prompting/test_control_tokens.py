@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from rockai_transport.prompting.control_tokens import NEUTRAL_BREAK, neutralise
 from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall
-from rockai_transport.prompting.request import ChatCall, ModelSettings
-from rockai_transport.prompting.templates import ALL_CONTROL_TOKENS, TEMPLATES
-from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings
+from rockai_transport.prompting.request.control_tokens import NEUTRAL_BREAK, neutralise
+from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES
+from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
 SETTINGS = {
     "llama-2": ModelSettings("meta/llama-2-7b-chat"),

@@ -3,13 +3,13 @@ import json
 import pytest
 
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.prompting.conversation import Exchange
-from rockai_transport.prompting.json_values import extract_json
+from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import Message
-from rockai_transport.prompting.reply import gather
-from rockai_transport.prompting.request import ChatCall, ModelSettings, completion_request
-from rockai_transport.prompting.structured import ResponseFormat, structured_method
-from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
+from rockai_transport.prompting.reply.json_values import extract_json
+from rockai_transport.prompting.reply.reader import gather
+from rockai_transport.prompting.reply.structured import ResponseFormat, structured_method
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
+from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
 CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 CHATML = "someone/hermes-2-pro"
@@ -17,7 +17,7 @@ CHATML = "someone/hermes-2-pro"
 
 def ask(call, check=None):
     """Drive an exchange: yield its requests, be sent what the model wrote, return the reply."""
-    exchange, parts = Exchange(call, check), []
+    exchange, parts = Dialogue(call, check), []
     while exchange.request is not None:
         parts += exchange.feed((yield exchange.request))
         parts += exchange.end()
@@ -167,7 +167,7 @@ def driven(exchange, *answers):
 
 def test_an_exchange_streams_what_cannot_be_refused():
     """Without a forced choice or a check every part goes on as it comes."""
-    exchange = Exchange(call(None))
+    exchange = Dialogue(call(None))
     ((streamed, last),) = driven(exchange, "At noon.")
     assert "".join(part.text for part in streamed) == "At noon."
     assert last == []
@@ -176,7 +176,7 @@ def test_an_exchange_streams_what_cannot_be_refused():
 
 def test_an_exchange_hands_nothing_on_of_a_refused_reply():
     """With a forced choice the first reply's text never comes out; the second's call does, at once."""
-    exchange = Exchange(call("any"))
+    exchange = Dialogue(call("any"))
     (first, second) = driven(exchange, "No. I will not.", f"{CALL}!")
     assert first == ([], [])
     assert [type(part).__name__ for part in second[0]] == ["ToolCall", "TextDelta"]
@@ -185,7 +185,7 @@ def test_an_exchange_hands_nothing_on_of_a_refused_reply():
 
 def test_an_exchange_holds_a_reply_that_is_to_be_checked():
     """Whether it is accepted is known at its end only."""
-    exchange = Exchange(call(None), is_json)
+    exchange = Dialogue(call(None), is_json)
     (first, second) = driven(exchange, "no", '{"a": 1}')
     assert first == ([], [])
     assert second[0] == []
@@ -194,7 +194,7 @@ def test_an_exchange_holds_a_reply_that_is_to_be_checked():
 
 def test_an_exchange_says_when_the_stream_can_be_left():
     """At a stop sequence nothing more is needed of the run."""
-    exchange = Exchange(call(None, stop=["END"]))
+    exchange = Dialogue(call(None, stop=["END"]))
     assert gather(exchange.feed("a END")).text == "a "
     assert exchange.cut
     assert exchange.end() == []
@@ -202,7 +202,7 @@ def test_an_exchange_says_when_the_stream_can_be_left():
 
 def test_an_exchange_gives_up_after_two_runs():
     """The error carries the last answer, like that of the flow."""
-    exchange = Exchange(call("any"))
+    exchange = Dialogue(call("any"))
     with pytest.raises(InvalidResponseError, match="asked twice") as caught:
         driven(exchange, "No.", "Never.")
     assert caught.value.body == "Never."
@@ -210,7 +210,7 @@ def test_an_exchange_gives_up_after_two_runs():
 
 def test_a_request_alone_is_run_once():
     """A completion has no tools and no form: whatever comes is the answer."""
-    exchange = Exchange(completion_request(ModelSettings("who/knows"), "Hi"))
+    exchange = Dialogue(completion_request(ModelSettings("who/knows"), "Hi"))
     ((streamed, _),) = driven(exchange, "Hello")
     assert gather(streamed).text == "Hello"
     assert exchange.request is None

@@ -3,11 +3,11 @@
 import pytest
 
 from rockai_transport import InvalidResponseError, Prediction
-from rockai_transport.prompting.conversation import Exchange
+from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import Message
-from rockai_transport.prompting.reply import gather
-from rockai_transport.prompting.request import ChatCall, ModelSettings, completion_request
-from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
+from rockai_transport.prompting.reply.reader import gather
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
+from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
 CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 SETTINGS = ModelSettings("someone/hermes-2-pro", stop=("STOP",))
@@ -23,7 +23,7 @@ def texts(parts):
 
 def test_pieces_are_handed_on_as_they_come():
     """And the exchange has ended with the first run that was accepted."""
-    exchange = Exchange(call())
+    exchange = Dialogue(call())
     assert texts(exchange.feed("At ")) == ["At "]
     assert texts(exchange.feed("noon.")) == ["noon."]
     assert (exchange.end(), exchange.request) == ([], None)
@@ -31,7 +31,7 @@ def test_pieces_are_handed_on_as_they_come():
 
 def test_a_forced_call_is_asked_for_once_more():
     """Nothing of the first reply comes out."""
-    exchange = Exchange(call("any"))
+    exchange = Dialogue(call("any"))
     first = exchange.request
     assert exchange.feed("At noon.") == []
     assert exchange.end() == []
@@ -46,7 +46,7 @@ def test_a_forced_call_is_asked_for_once_more():
 )
 def test_the_second_reply_is_the_last(known):
     """Whatever was wrong with it."""
-    exchange = Exchange(call("any"))
+    exchange = Dialogue(call("any"))
     exchange.feed("At noon.")
     exchange.end()
     exchange.feed("At one.")
@@ -61,7 +61,7 @@ def test_the_second_reply_is_the_last(known):
 
 def test_a_check_holds_everything_until_the_end():
     """What it complains of never comes out."""
-    exchange = Exchange(call(), lambda reply: None if reply.text == "noon" else "say noon")
+    exchange = Dialogue(call(), lambda reply: None if reply.text == "noon" else "say noon")
     assert exchange.feed("At one.") == exchange.end() == []
     assert "say noon" in exchange.request.input["prompt"]
     assert exchange.feed("noon") == []
@@ -70,7 +70,7 @@ def test_a_check_holds_everything_until_the_end():
 
 def test_it_says_when_to_leave():
     """At a stop sequence, in each run anew."""
-    exchange = Exchange(completion_request(SETTINGS, "When?"))
+    exchange = Dialogue(completion_request(SETTINGS, "When?"))
     assert texts(exchange.feed("noon STOP one")) == ["noon "]
     assert exchange.cut
     assert (exchange.end(), exchange.request) == ([], None)

@@ -4,12 +4,12 @@ import sys
 import pytest
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting import jinja
-from rockai_transport.prompting.dialects import Dialect
-from rockai_transport.prompting.jinja import JinjaTemplate
 from rockai_transport.prompting.messages import Message, Turn
-from rockai_transport.prompting.request import ChatCall, ModelSettings
-from rockai_transport.prompting.templates import TEMPLATES
+from rockai_transport.prompting.request import jinja
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings
+from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.jinja import JinjaTemplate
+from rockai_transport.prompting.request.templates import TEMPLATES
 
 MODEL = "mistralai/mistral-7b-instruct-v0.1"
 # Templates of this test's own making, in the manner of published ones.

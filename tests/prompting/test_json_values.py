@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rockai_transport.prompting.json_values import ValueScanner, extract_json, read_value
+from rockai_transport.prompting.reply.json_values import ValueScanner, extract_json, read_value
 
 VALUES = [
     '{"a": 1}',

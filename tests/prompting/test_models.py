@@ -5,9 +5,9 @@ import re
 import pytest
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.dialects import DIALECTS, Dialect
-from rockai_transport.prompting.jinja import JinjaTemplate
-from rockai_transport.prompting.models import MODELS, PATTERNS, resolve_dialect
+from rockai_transport.prompting.request.dialects import DIALECTS, Dialect
+from rockai_transport.prompting.request.jinja import JinjaTemplate
+from rockai_transport.prompting.request.models import MODELS, PATTERNS, resolve_dialect
 
 SEEN = {
     "mistralai/mistral-7b-instruct-v0.1": "mistral",

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.models import MODELS, resolve_dialect
-from rockai_transport.prompting.nearest import nearest, unknown_name
-from rockai_transport.prompting.parameters import accepted_names, map_parameters, rejected_inputs
+from rockai_transport.prompting.request.models import MODELS, resolve_dialect
+from rockai_transport.prompting.request.nearest import nearest, unknown_name
+from rockai_transport.prompting.request.parameters import accepted_names, map_parameters, rejected_inputs
 
 MISTRAL = "mistralai/mistral-7b-instruct-v0.1"
 LLAMA_2 = "meta/llama-2-7b-chat"

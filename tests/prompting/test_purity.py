@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(importlib.util.find_spec("rockai_transport.prompting").origin).parent
-MODULES = sorted(PACKAGE.glob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = ("rockai_transport.prompting", "rockai_transport.errors")
 STANDARD = frozenset(
     {"__future__", "ast", "collections.abc", "dataclasses", "datetime", "difflib", "fnmatch"}
@@ -38,7 +38,7 @@ def test_the_package_is_pure(path):
 def test_importing_it_is_light():
     """Neither jinja2 nor anything else that only some need is imported with the dialects."""
     script = (
-        "import sys; before = set(sys.modules); import rockai_transport.prompting.request as r; "
+        "import sys; before = set(sys.modules); import rockai_transport.prompting.request.build as r; "
         "print(*[name for name in ('jinja2', 'jsonschema', 'difflib', 'langchain_core', 'llama_index') "
         "if name in sys.modules and name not in before])"
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from rockai_transport.prompting.reasoning import ReasoningDelta, ReasoningSplitter, TextDelta
+from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningSplitter, TextDelta
 
 
 def split(pieces, *, inside=False):

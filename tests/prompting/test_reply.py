@@ -3,9 +3,9 @@ import itertools
 import pytest
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reasoning import ReasoningDelta, TextDelta
-from rockai_transport.prompting.reply import Reply, ReplyReader, gather, read_reply
-from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyReader, gather, read_reply
+from rockai_transport.prompting.reply.reasoning import ReasoningDelta, TextDelta
+from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
 TOOLS = [ToolSpec("now"), ToolSpec("weather")]
 CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
@@ -19,14 +19,17 @@ def reader(choice=None, **settings):
 @pytest.mark.parametrize(
     ("text", "reply"),
     [
-        ("Hello", Reply("Hello")),
-        ("<think>hm</think>\nHello", Reply("Hello", "hm")),
-        (f"<think>{CALL}</think>{CALL}", Reply("", CALL, (NOW,))),
-        (f"<think>hm</think>\n{CALL}\n", Reply("", "hm", (NOW,))),
-        (f"So: {CALL} END {CALL}", Reply("So:  ", "", (NOW,))),
-        ("<think>hm END no</think>no", Reply("", "hm ")),
-        ("ab EN", Reply("ab EN")),
-        ("<tool_call>{oops}</tool_call>", Reply("", "", (), (InvalidToolCall("id", None, "{oops}", ""),))),
+        ("Hello", ModelReply("Hello")),
+        ("<think>hm</think>\nHello", ModelReply("Hello", "hm")),
+        (f"<think>{CALL}</think>{CALL}", ModelReply("", CALL, (NOW,))),
+        (f"<think>hm</think>\n{CALL}\n", ModelReply("", "hm", (NOW,))),
+        (f"So: {CALL} END {CALL}", ModelReply("So:  ", "", (NOW,))),
+        ("<think>hm END no</think>no", ModelReply("", "hm ")),
+        ("ab EN", ModelReply("ab EN")),
+        (
+            "<tool_call>{oops}</tool_call>",
+            ModelReply("", "", (), (InvalidToolCall("id", None, "{oops}", ""),)),
+        ),
     ],
 )
 def test_the_stages_work_together_at_every_split(text, reply):
@@ -104,9 +107,9 @@ def test_another_tool_is_not_the_forced_one():
 def test_without_tools_a_call_is_text():
     """Nobody asked for calls: with no tools, or with ``tool_choice="none"``, text is text."""
     for got in (ReplyReader(), reader("none")):
-        assert read_reply(CALL, got) == Reply(CALL)
+        assert read_reply(CALL, got) == ModelReply(CALL)
 
 
 def test_a_prompt_that_opened_the_reasoning():
     """A template that ends with ``<think>`` makes a reply that begins inside it."""
-    assert read_reply("hm</think>Yes", ReplyReader(inside_reasoning=True)) == Reply("Yes", "hm")
+    assert read_reply("hm</think>Yes", ReplyReader(inside_reasoning=True)) == ModelReply("Yes", "hm")

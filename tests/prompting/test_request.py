@@ -3,12 +3,12 @@ import re
 import pytest
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.dialects import Dialect
 from rockai_transport.prompting.messages import Message, ToolCall, unsupported_content
-from rockai_transport.prompting.models import resolve_dialect
-from rockai_transport.prompting.request import ChatCall, ModelSettings, completion_request
-from rockai_transport.prompting.structured import ResponseFormat
-from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
+from rockai_transport.prompting.reply.structured import ResponseFormat
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
+from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.models import resolve_dialect
+from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
 MISTRAL = "mistralai/mistral-7b-instruct-v0.1"
 LLAMA_2 = "meta/llama-2-7b-chat"

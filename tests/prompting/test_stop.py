@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rockai_transport.prompting.stop import StopCutter
+from rockai_transport.prompting.reply.stop import StopCutter
 
 
 def cut(pieces, stop):

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from rockai_transport.prompting.chat import arrange
 from rockai_transport.prompting.messages import Message
-from rockai_transport.prompting.request import ChatCall, ModelSettings
-from rockai_transport.prompting.templates import TEMPLATES, ChatTemplate
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings
+from rockai_transport.prompting.request.chat import arrange
+from rockai_transport.prompting.request.templates import TEMPLATES, ChatTemplate
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "renderings"
 

@@ -5,8 +5,8 @@ import pytest
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.tool_choice import ToolSpec, set_up_tools
-from rockai_transport.prompting.tool_prompt import call_text, result_text, tool_instructions
+from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
+from rockai_transport.prompting.request.tool_prompt import call_text, result_text, tool_instructions
 
 ONE = [ToolSpec("now", "The time", {"type": "object", "properties": {}})]
 TWO = [*ONE, ToolSpec("weather", "The weather in a city")]

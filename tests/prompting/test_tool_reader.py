@@ -5,8 +5,8 @@ import time
 import pytest
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reasoning import TextDelta
-from rockai_transport.prompting.tool_reader import ToolCallReader, new_call_id
+from rockai_transport.prompting.reply.reasoning import TextDelta
+from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
 
 NAMES = frozenset({"weather", "now"})
 CALL = '{"name": "weather", "arguments": {"city": "Köln"}}'

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rockai_transport import Service, Timeouts
 from rockai_transport.config import Settings
-from rockai_transport.wire import effects
-from rockai_transport.wire.calls import Call, Head
-from rockai_transport.wire.flows import Flows
+from rockai_transport.protocol import effects
+from rockai_transport.protocol.operations import Flows
+from rockai_transport.protocol.requests import Request, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class VirtualShell:
         self._chance = chance
         self.moment = 1000.0
         self.sleeps: list[float] = []
-        self.calls: list[Call] = []
+        self.calls: list[Request] = []
         self.told: list[Any] = []
         self.farewells = 0
 
@@ -88,7 +88,7 @@ class VirtualShell:
                 self.farewells += 1
         return None
 
-    def _open(self, effect: effects.Open) -> Head:
+    def _open(self, effect: effects.Open) -> ResponseHead:
         self.calls.append(effect.call)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, BaseException):
@@ -98,7 +98,7 @@ class VirtualShell:
             raise effects.ExpiredError("no answer in time")
         self.moment += answer.after
         self._body = answer.body
-        return Head(answer.status, answer.headers, 1_700_000_000.0)
+        return ResponseHead(answer.status, answer.headers, 1_700_000_000.0)
 
 
 def flows(**changes: Any) -> Flows:

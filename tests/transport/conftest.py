@@ -7,7 +7,7 @@ import trustme
 from support.drivers import KINDS, Driven
 from support.wire_server import WireServer
 
-from rockai_transport.network import ssl_context
+from rockai_transport.io.network import ssl_context
 
 
 @pytest.fixture(scope="session", autouse=True)

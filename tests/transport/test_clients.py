@@ -39,9 +39,9 @@ from rockai_transport import (
 )
 from rockai_transport import errors as errors_module
 from rockai_transport.async_client import AsyncPredictions
-from rockai_transport.async_shell import AsyncStream
 from rockai_transport.client import Predictions
-from rockai_transport.sync_shell import Stream
+from rockai_transport.io.asynchronous import AsyncStream
+from rockai_transport.io.blocking import Stream
 
 RUN, SSE, GET = "POST /v1/run", "POST /v1/run_sse", "GET /v1/predictions/p1"
 CLASSES = {"sync": Client, "async": AsyncClient}
@@ -618,9 +618,9 @@ def test_a_half_run_flow_is_dropped_in_silence(endless_flow):
 def endless_flow():
     from support.virtual_shell import flows  # noqa: PLC0415
 
-    from rockai_transport.wire.effects import Emit  # noqa: PLC0415, F401
-    from rockai_transport.wire.references import ModelReference  # noqa: PLC0415
-    from rockai_transport.wire.streams import Transcript  # noqa: PLC0415
+    from rockai_transport.protocol.effects import Emit  # noqa: PLC0415, F401
+    from rockai_transport.protocol.references import ModelReference  # noqa: PLC0415
+    from rockai_transport.protocol.streams import Transcript  # noqa: PLC0415
 
     def make():
         all_ = flows(route="predictions")
@@ -632,8 +632,8 @@ def endless_flow():
 def drive_some(flow, steps):
     import json  # noqa: PLC0415
 
-    from rockai_transport.wire import effects  # noqa: PLC0415
-    from rockai_transport.wire.calls import Head  # noqa: PLC0415
+    from rockai_transport.protocol import effects  # noqa: PLC0415
+    from rockai_transport.protocol.requests import ResponseHead  # noqa: PLC0415
 
     body = [
         json.dumps(prediction(urls={"stream": "/s"})).encode(),
@@ -649,7 +649,7 @@ def drive_some(flow, steps):
             case effects.Now() | effects.Chance():
                 result = float(step)
             case effects.Open():
-                result = Head(200, {"content-type": next(kinds)}, 0.0)
+                result = ResponseHead(200, {"content-type": next(kinds)}, 0.0)
             case effects.Read():
                 result = body.pop(0)
             case _:

@@ -180,7 +180,7 @@ def test_redirects_are_followed_and_looked_at(connect, files, tmp_path):
 def test_a_redirect_to_a_private_address_is_refused(connect, files, tmp_path, monkeypatch):
     """A public address that redirects to a private one is refused there; nothing is sent to it."""
     from rockai_transport import network  # noqa: PLC0415
-    from rockai_transport.wire import downloads  # noqa: PLC0415
+    from rockai_transport.protocol import downloads  # noqa: PLC0415
 
     # One loopback address stands for a public one: a test machine has no other.
     real = downloads.is_private

@@ -1,4 +1,4 @@
-"""The event stream, byte by byte: rockai_transport.wire.events against the recordings and the line table."""
+"""The event stream, byte by byte: `protocol.events` against the recordings and the line table."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rockai_transport import Service
-from rockai_transport.wire.events import End, EventReader, Piece
+from rockai_transport.protocol.events import End, EventReader, Piece
 
 WIRE = Path(__file__).parent.parent / "samples" / "wire"
 EXPECTED = json.loads((WIRE / "expected.json").read_text("utf-8"))

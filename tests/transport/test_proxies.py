@@ -45,7 +45,7 @@ def test_no_proxy_is_heeded(connect, server, monkeypatch):
     """NO_PROXY takes a host out."""
     import httpx  # noqa: PLC0415
 
-    from rockai_transport.network import environment_proxy  # noqa: PLC0415
+    from rockai_transport.io.network import environment_proxy  # noqa: PLC0415
 
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
     assert environment_proxy(httpx.URL("https://api.rockai.online/v1")) == "http://proxy.example:1"

@@ -18,10 +18,10 @@ from rockai_transport import (
     RateLimitError,
     Timeouts,
 )
-from rockai_transport.wire.calls import Head
-from rockai_transport.wire.effects import BrokenError, ExpiredError, NotSentError
-from rockai_transport.wire.references import ModelReference
-from rockai_transport.wire.retry import retry_after, retry_delay
+from rockai_transport.protocol.effects import BrokenError, ExpiredError, NotSentError
+from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.requests import ResponseHead
+from rockai_transport.protocol.retry import retry_after, retry_delay
 
 GOOD = reply(200, prediction("succeeded", output="x"))
 
@@ -122,7 +122,7 @@ def test_backoff():
 )  # fmt: skip
 def test_retry_after_is_read(value, seconds):
     """Retry-After in seconds or as a date; what cannot be read is as if it were not there."""
-    assert retry_after(Head(429, {"retry-after": value}, 1_700_000_000.0)) == seconds
+    assert retry_after(ResponseHead(429, {"retry-after": value}, 1_700_000_000.0)) == seconds
 
 
 def test_retry_after_is_waited_for_exactly():

@@ -12,7 +12,7 @@ from support.virtual_shell import VirtualShell, flows, reply
 from support.wire_server import answer, frames, silence, stream, trickle
 
 from rockai_transport import APITimeoutError, ConfigurationError, PredictionTimeoutError, Timeouts
-from rockai_transport.wire.effects import Notices
+from rockai_transport.protocol.effects import Notices
 
 RUN, SSE, CREATE, GET = "POST /v1/run", "POST /v1/run_sse", "POST /v1/predictions", "GET /v1/predictions/p1"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
@@ -266,7 +266,7 @@ def test_the_notice_while_a_call_is_silent(caplog):
 @pytest.mark.parametrize("route", [RUN, SSE])
 def test_the_notice_comes_while_the_socket_is_silent(connect, server, caplog, monkeypatch, route):
     """The shells say it while they wait for a socket, and heartbeats do not keep them from it."""
-    from rockai_transport.wire import effects  # noqa: PLC0415
+    from rockai_transport.protocol import effects  # noqa: PLC0415
 
     monkeypatch.setattr(effects, "_FIRST_NOTICE", 0.2)
     monkeypatch.setattr(effects, "_NOTICE_EVERY", 0.3)
@@ -281,7 +281,7 @@ def test_the_notice_comes_while_the_socket_is_silent(connect, server, caplog, mo
 def test_one_try_of_a_stream_has_no_limit_of_its_own():
     """A cold start may use up the whole first-byte limit in one try."""
     all_ = flows()
-    from rockai_transport.wire.references import ModelReference  # noqa: PLC0415
+    from rockai_transport.protocol.references import ModelReference  # noqa: PLC0415
 
     shell = VirtualShell(reply(200, "x", after=1799))
     order = all_.order(ModelReference.parse(MODEL), {})

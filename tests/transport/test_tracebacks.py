@@ -40,7 +40,7 @@ def test_the_machinery_is_not_shown(client, server):
     with pytest.raises(AuthenticationError) as caught:
         client.run(MODEL, {})
     shown = places(caught.value)
-    assert not [place for place in shown if place.startswith("wire/")]
+    assert not [place for place in shown if place.startswith("protocol/")]
     assert {place.partition("/")[2] for place in shown} & {"client.py", "async_client.py"}
     assert len(shown) <= 2
 
@@ -58,7 +58,7 @@ def test_who_looks_for_a_fault_sees_it_all(client, server, caplog):
     with caplog.at_level(logging.DEBUG, logger="rockai"):
         with pytest.raises(AuthenticationError) as caught:
             client.run(MODEL, {})
-        assert "wire/exchange.py" in places(caught.value)
+        assert "protocol/exchange.py" in places(caught.value)
         with pytest.raises(ConfigurationError) as caught:
             Client()
         assert "rockai_transport/config.py" in places(caught.value)

@@ -20,7 +20,7 @@ from rockai_transport import (
     PredictionTimeoutError,
     Timeouts,
 )
-from rockai_transport.wire.references import ModelReference
+from rockai_transport.protocol.references import ModelReference
 
 GET = "GET /v1/predictions/p1"
 BUSY = reply(200, prediction("processing"))

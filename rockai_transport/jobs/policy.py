@@ -1,0 +1,51 @@
+"""The terms of an agent's tools: what it may do, where a call of its happens, and how progress is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from rockai_transport.jobs.hosted_models import HostedModel
+
+__all__ = ["CallContext", "Policy", "Progress"]
+
+
+class Policy(NamedTuple):
+    """What an agent may do, and for how long. Times are in seconds."""
+
+    max_wait: float = 60.0
+    max_running: int = 2
+    max_starts: int = 10
+    on_cancel: Literal["cancel", "leave"] = "cancel"
+    save_to: Path | None = None
+    is_allowed: Callable[[str], bool] = lambda _: False
+
+
+class Progress(NamedTuple):
+    """How far a prediction is, for the program to show."""
+
+    prediction_id: str | None
+    model: str
+    """The name of the `HostedModel`; empty where it is not known."""
+    status: str
+    progress: float | None
+    """0 to 1; None where the model's logs do not tell."""
+    elapsed: float
+    """Seconds since the start."""
+
+
+class CallContext(NamedTuple):
+    """Where one tool call happens."""
+
+    scope: str
+    call: tuple[str, ...] | None = None
+    """What tells this call from every other; see `record_key`."""
+    report: Callable[[Progress], Any] = lambda _: None
+    """Told of progress; with await it may be a coroutine function."""
+    approve: Callable[[HostedModel, Mapping[str, Any], str], Any] = lambda *_: True
+    """Asked before a start."""
+    is_one_run: bool = False
+    """Whether the scope belongs to one conversation, so that leaving it ends all that runs in it."""

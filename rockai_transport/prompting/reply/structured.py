@@ -1,0 +1,88 @@
+"""Answers in JSON: what the model is told, and which way each ``method`` of the frameworks goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.nearest import unknown_name
+
+_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
+_SCHEMA: Final = "Answer with one JSON object that fits this JSON schema:"
+_NOTHING_ELSE: Final = "Write the JSON object and nothing else: no prose, no code fence."
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """The form a reply must have.
+
+    Attributes:
+        schema: The JSON schema it must fit; None for any JSON object.
+    """
+
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @property
+    def instructions(self) -> str:
+        """Text for the system part of the prompt."""
+        if self.schema is None:
+            return _OBJECT
+        return "\n".join([_SCHEMA, json.dumps(self.schema, ensure_ascii=False), _NOTHING_ELSE])
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredMethod:
+    """One way to a structured reply.
+
+    Attributes:
+        name: What the frameworks call it.
+        forces_tool: Whether the schema is a tool that must be called; else the reply's text is the JSON.
+        shows_schema: Whether the model is shown the schema in the prompt (as a tool it always is).
+    """
+
+    name: str
+    forces_tool: bool
+    shows_schema: bool
+
+    def response_format(self, schema: Mapping[str, Any]) -> ResponseFormat | None:
+        """The form to ask for.
+
+        Args:
+            schema: The JSON schema.
+
+        Returns:
+            The form; None where a tool carries it.
+        """
+        if self.forces_tool:
+            return None
+        return ResponseFormat(schema if self.shows_schema else None)
+
+
+_METHODS: Final = {
+    method.name: method
+    for method in (
+        StructuredMethod("function_calling", forces_tool=True, shows_schema=True),
+        StructuredMethod("json_schema", forces_tool=False, shows_schema=True),
+        StructuredMethod("json_mode", forces_tool=False, shows_schema=False),
+    )
+}
+
+
+def structured_method(name: str) -> StructuredMethod:
+    """Find a method by the frameworks' name for it.
+
+    Args:
+        name: ``"function_calling"``, ``"json_schema"`` or ``"json_mode"``.
+
+    Returns:
+        The method.
+
+    Raises:
+        ConfigurationError: There is no such method.
+    """
+    if name not in _METHODS:
+        raise ConfigurationError(unknown_name("a method of structured output", name, _METHODS))
+    return _METHODS[name]

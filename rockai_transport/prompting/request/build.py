@@ -1,0 +1,265 @@
+"""From a call in the frameworks' words to the exact ``input`` of one run.
+
+This is the one place that adds to what the user wrote: the system prompt, the tool instructions and the
+response format stand at the beginning of the conversation, in this order, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.reply.reader import ReplyReader
+from rockai_transport.prompting.reply.reasoning import OPEN_TAG
+from rockai_transport.prompting.reply.tool_reader import new_call_id
+from rockai_transport.prompting.request.chat import JOINT, template_of
+from rockai_transport.prompting.request.models import resolve_dialect
+from rockai_transport.prompting.request.parameters import map_parameters
+from rockai_transport.prompting.request.prompts import AS_IT_IS, chat_inputs, formatted_inputs, image_inputs
+from rockai_transport.prompting.request.tool_choice import ToolSetup
+from rockai_transport.prompting.request.tool_prompt import tool_instructions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rockai_transport.prompting.messages import Image
+    from rockai_transport.prompting.reply.structured import ResponseFormat
+    from rockai_transport.prompting.request.dialects import Dialect
+    from rockai_transport.prompting.request.templates import ChatTemplate
+
+_AGAIN: Final = (
+    "Your answer was not accepted: {complaint}\n"
+    "Answer once more, exactly in the form you were told, and write nothing else."
+)
+_QUOTED: Final = "You answered before:\n{answer}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What is sent for one run, and what is needed to read its answer.
+
+    Attributes:
+        model: The model to run.
+        input: Its exact input.
+        dialect: The dialect it was written in.
+        stop: The stop sequences, to be cut here.
+        tools: The tools, to be read from the answer.
+        inside_reasoning: Whether the prompt ends with an open ``<think>``.
+    """
+
+    model: str
+    input: dict[str, Any]
+    dialect: Dialect
+    stop: tuple[str, ...] = ()
+    tools: ToolSetup = field(default_factory=ToolSetup)
+    inside_reasoning: bool = False
+
+    def reader(self, new_id: Callable[[], str] = new_call_id) -> ReplyReader:
+        """Make a reader for the answer.
+
+        Args:
+            new_id: Makes a tool call's id.
+
+        Returns:
+            A fresh reader.
+        """
+        return ReplyReader(
+            stop=self.stop, tools=self.tools, inside_reasoning=self.inside_reasoning, new_id=new_id
+        )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a call needs to know beside what is said.
+
+    Attributes:
+        model: The model to run.
+        dialect: The user's own choice, by name or whole.
+        chat_template: The user's own chat template.
+        parameters: In the common words (``max_tokens``) or the model's own; None means not set.
+        stop: The stop sequences.
+        extra: Inputs sent unchecked, over all others.
+        extra_name: What the framework calls ``extra``, for errors.
+    """
+
+    model: str
+    dialect: str | Dialect | None = None
+    chat_template: str | ChatTemplate | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    stop: Sequence[str] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    extra_name: str = "model_kwargs"
+
+    def resolved(self) -> Dialect:
+        """Find the dialect.
+
+        Returns:
+            The dialect, the user's choices included.
+
+        Raises:
+            ConfigurationError: They cannot be followed.
+        """
+        return resolve_dialect(self.model, self.dialect, self.chat_template)
+
+
+@dataclass(frozen=True)
+class ChatCall:
+    """A chat model's call.
+
+    Attributes:
+        settings: The model and its parameters.
+        messages: The conversation.
+        tools: The tools, brought to one form by :func:`.tool_choice.set_up_tools`.
+        system_prompt: System text to go before the conversation's own; one that it begins with already is
+            not said twice.
+        response_format: The form the reply must have.
+        format_messages: The user's own ``messages_to_prompt``: gets the conversation with all instructions in
+            a first system message, and its result is the whole prompt.
+    """
+
+    settings: ModelSettings
+    messages: Sequence[Message]
+    tools: ToolSetup = field(default_factory=ToolSetup)
+    system_prompt: str | None = None
+    response_format: ResponseFormat | None = None
+    format_messages: Callable[[Sequence[Message]], str] | None = None
+
+    def replace(self, **changes: Any) -> ChatCall:
+        """Return a copy with the given attributes changed."""
+        return replace(self, **changes)
+
+    def instructed_messages(self) -> tuple[Message, ...]:
+        """Put all instructions into the conversation.
+
+        Returns:
+            The conversation; where there is any system text, in one first system message.
+        """
+        messages = list(self.messages)
+        own: list[Message] = []
+        while messages and messages[0].role == "system":
+            own.append(messages.pop(0))
+        texts = [message.text for message in own]
+        if self.system_prompt and self.system_prompt not in texts[:1]:
+            texts.insert(0, self.system_prompt)
+        texts.append(tool_instructions(self.tools))
+        texts.append(self.response_format.instructions if self.response_format else "")
+        system = JOINT.join(text for text in texts if text)
+        images = tuple(image for message in own for image in message.images)
+        first = [Message("system", system, images)] if system or images else []
+        return (*first, *messages)
+
+    def request(self) -> ModelRequest:
+        """Write the request.
+
+        Returns:
+            The exact input and what is needed to read the answer.
+
+        Raises:
+            ConfigurationError: The model cannot be sent this.
+        """
+        dialect = self.settings.resolved()
+        messages = self.instructed_messages()
+        model = self.settings.model
+        if self.format_messages is not None:
+            prompt = formatted_inputs(dialect, self.format_messages(messages), model=model)
+        else:
+            prompt = chat_inputs(dialect, messages, model=model)
+        images = [image for message in messages for image in message.images]
+        return _request(self.settings, dialect, prompt, images, self.tools)
+
+    def asking_again(self, answer: str, complaint: str) -> ChatCall:
+        """Show the model an answer that was not accepted, and ask once more.
+
+        Args:
+            answer: What it answered.
+            complaint: What is wrong with it.
+
+        Returns:
+            The call to make; on a model that takes single turns only, all is said in that turn.
+        """
+        again = _AGAIN.format(complaint=complaint)
+        messages = list(self.messages)
+        if self.format_messages is None and template_of(self.settings.resolved()) is None:
+            last = messages[-1]
+            quoted = _QUOTED.format(answer=answer)
+            messages[-1] = last.replace(text=JOINT.join((last.text, quoted, again)))
+        else:
+            messages += [Message("assistant", answer)] if answer else []
+            messages.append(Message("user", again))
+        return self.replace(messages=tuple(messages))
+
+
+def completion_request(
+    settings: ModelSettings,
+    prompt: str,
+    *,
+    system_prompt: str | None = None,
+    formatted: bool = False,
+    images: Sequence[Image] = (),
+) -> ModelRequest:
+    """Write the request of a completion: text in, text out.
+
+    The prompt is the caller's own and sent as it is; the model's server applies its template to it. Only
+    where something must be put around it here (a system prompt for a model without a key for it, a chat
+    template given by the user) it becomes the one user turn of a conversation.
+
+    Args:
+        settings: The model and its parameters.
+        prompt: The prompt.
+        system_prompt: System text.
+        formatted: Whether the prompt is the result of the user's own ``completion_to_prompt``, to which no
+            template must be applied any more.
+        images: URLs, data URIs, or files.
+
+    Returns:
+        The exact input and what is needed to read the answer.
+
+    Raises:
+        ConfigurationError: The model cannot be sent this.
+    """
+    dialect = settings.resolved()
+    if formatted:
+        inputs = formatted_inputs(dialect, prompt, model=settings.model, system_prompt=system_prompt)
+    elif dialect.always_format or (system_prompt and not dialect.system_prompt_key):
+        user = Message("user", prompt, tuple(images))
+        return ChatCall(settings, (user,), system_prompt=system_prompt).request()
+    else:
+        inputs = {dialect.prompt_key: prompt}
+        if system_prompt and dialect.system_prompt_key:
+            inputs[dialect.system_prompt_key] = system_prompt
+    return _request(settings, dialect, inputs, images, ToolSetup())
+
+
+def _request(
+    settings: ModelSettings,
+    dialect: Dialect,
+    prompt: Mapping[str, Any],
+    images: Sequence[Image],
+    tools: ToolSetup,
+) -> ModelRequest:
+    parameters = map_parameters(
+        dialect, settings.parameters, model=settings.model, extra_name=settings.extra_name
+    )
+    stop = {dialect.stop_key: list(settings.stop)} if dialect.stop_key and settings.stop else {}
+    return ModelRequest(
+        model=settings.model,
+        input={
+            **dialect.fixed_inputs,
+            **prompt,
+            **image_inputs(dialect, images, model=settings.model),
+            **parameters,
+            **stop,
+            **settings.extra,
+        },
+        dialect=dialect,
+        stop=tuple(settings.stop),
+        tools=tools,
+        inside_reasoning=_opens_reasoning(dialect, prompt),
+    )
+
+
+def _opens_reasoning(dialect: Dialect, prompt: Mapping[str, Any]) -> bool:
+    """Whether a template, not a user's words, ended the prompt with an open ``<think>``."""
+    rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
+    return rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)

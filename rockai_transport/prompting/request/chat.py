@@ -1,0 +1,145 @@
+"""Messages to turns, and turns to a prompt in the model's own template.
+
+What the templates demand and a conversation may not have is made up for here, once for all of them:
+
+* System messages at the beginning are the conversation's system text, joined by a blank line. A later one
+  stays where it is: a system turn where the template has such turns, else a part of the user's.
+* Where the template demands that roles alternate, consecutive texts of one role are joined by a blank line,
+  and a conversation that the model opens gets an empty user turn before it.
+* A conversation that ends with the model's own turn, or has no turn at all, gets an empty user turn.
+* A tool's result is told in the template's tool turn, or in the user's where it has none.
+* Control tokens in what is said are neutralised last, see :mod:`.control_tokens`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.messages import Turn
+from rockai_transport.prompting.request.control_tokens import neutralise
+from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
+from rockai_transport.prompting.request.tool_prompt import call_text, result_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rockai_transport.prompting.messages import Message, Role
+    from rockai_transport.prompting.request.dialects import Dialect
+
+JOINT: Final = "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation in the shape that templates demand.
+
+    Attributes:
+        system: The leading system text; empty for none.
+        turns: The turns behind it; at least one, the last not the model's.
+    """
+
+    system: str
+    turns: tuple[Turn, ...]
+
+    @property
+    def single(self) -> str | None:
+        """The text of the only user turn, where there is no other turn."""
+        only = self.turns[0]
+        return only.text if len(self.turns) == 1 and only.role == "user" else None
+
+
+def template_of(dialect: Dialect) -> ChatTemplate | None:
+    """Find a dialect's chat template.
+
+    Args:
+        dialect: The dialect.
+
+    Returns:
+        The template, or None where nobody knows it.
+
+    Raises:
+        ConfigurationError: Its name is no built-in template and it is no Jinja source either.
+    """
+    template = dialect.chat_template
+    if template is None or not isinstance(template, str):
+        return template
+    if template in TEMPLATES:
+        return TEMPLATES[template]
+    if "{{" in template or "{%" in template:
+        from rockai_transport.prompting.request.jinja import JinjaTemplate  # noqa: PLC0415 -- few need it
+
+        return JinjaTemplate(template)
+    from rockai_transport.prompting.request.nearest import unknown_name  # noqa: PLC0415 -- for the error only
+
+    raise ConfigurationError(unknown_name("a chat template, nor Jinja", template, TEMPLATES))
+
+
+def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conversation:
+    """Bring messages into the shape a template demands, their control tokens neutralised.
+
+    Args:
+        messages: The conversation.
+        template: The template; None for a model whose template nobody knows.
+
+    Returns:
+        The conversation in turns.
+
+    Raises:
+        ConfigurationError: There are no messages.
+    """
+    if not messages:
+        raise ConfigurationError("There are no messages to send: at least one is needed.")
+    leading = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+    system = JOINT.join(message.text for message in messages[:leading] if message.text)
+    turns = [Turn(_role(m, template), text) for m, text in written(messages[leading:])]
+    alternating = template is None or template.alternating
+    if alternating:
+        turns = list(_merged(turns))
+    if alternating and turns and turns[0].role == "assistant":
+        turns.insert(0, Turn("user", ""))
+    if not turns or turns[-1].role in ("assistant", "system"):
+        turns.append(Turn("user", ""))
+    tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
+    labels = template.turn_labels if template else ()
+    return Conversation(
+        neutralise(system, tokens, labels),
+        tuple(Turn(turn.role, neutralise(turn.text, tokens, labels)) for turn in turns),
+    )
+
+
+def _role(message: Message, template: ChatTemplate | None) -> Role:
+    if message.role == "tool":
+        return template.tool_role if template else "user"
+    if message.role == "system" and (template is None or template.alternating):
+        return "user"
+    return message.role
+
+
+def written(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
+    """Write each message as text: its calls and a tool's result in the form that the model is told.
+
+    Args:
+        messages: The conversation.
+
+    Yields:
+        Each message with its text.
+    """
+    names: dict[str, str] = {}
+    for message in messages:
+        text = message.text
+        if message.role == "tool":
+            name = message.name or names.get(message.tool_call_id or "", "")
+            text = result_text(name, message.text, is_error=message.is_error)
+        elif message.tool_calls:
+            names.update((call.id, call.name or "") for call in message.tool_calls)
+            calls = [call_text(call) for call in message.tool_calls]
+            text = "\n".join([message.text, *calls] if message.text else calls)
+        yield message, text
+
+
+def _merged(turns: Sequence[Turn]) -> Iterator[Turn]:
+    for role, same in groupby(turns, key=lambda turn: turn.role):
+        yield Turn(role, JOINT.join(turn.text for turn in same))

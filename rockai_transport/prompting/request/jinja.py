@@ -1,0 +1,200 @@
+"""A model's own ``chat_template``, rendered as transformers would, in jinja2's sandbox.
+
+The environment is the one of transformers' ``chat_template_utils``: ``ImmutableSandboxedEnvironment`` with
+``trim_blocks`` and ``lstrip_blocks``, loop controls, ``{% generation %}`` blocks, ``tojson`` without HTML
+escaping, ``raise_exception`` and ``strftime_now``. jinja2 is an optional extra and imported at the first
+rendering.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from rockai_transport.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import jinja2
+
+    from rockai_transport.prompting.messages import Turn
+
+# Which tokens begin and end a text, told from what the template mentions. Only for templates that are given
+# without them; the first row that fits counts.
+_MARKED_TOKENS: Final = (
+    ("<|start_header_id|>", "<|begin_of_text|>", "<|eot_id|>"),
+    ("<|im_start|>", "", "<|im_end|>"),
+    ("<start_of_turn>", "<bos>", "<eos>"),
+    ("[INST]", "<s>", "</s>"),
+    ("", "", "</s>"),
+)
+# A token names itself in angle or square brackets. These, though, are not turns but our own markup.
+_SHAPES: Final = r"<[^<>{}'\"\s]{1,40}>|\[/?[A-Z_]{2,40}\]"
+_OWN_MARKUP: Final = ("tool_call", "tool_response", "think", "tools")
+_KNOWN_BOS: Final = ("<s>", "<|begin_of_text|>", "<bos>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>")
+
+
+class _RaisedByTemplate(Exception):  # noqa: N818 -- a signal between two functions here, not an error
+    """The template called ``raise_exception``."""
+
+
+@dataclass(frozen=True, slots=True)
+class JinjaTemplate:
+    """A chat template in Jinja, as it stands in a model's ``tokenizer_config.json``.
+
+    Attributes:
+        source: The template's text.
+        bos_token: What the template calls ``bos_token``; told from the source where not given.
+        eos_token: Likewise.
+    """
+
+    source: str
+    bos_token: str | None = None
+    eos_token: str | None = None
+
+    @property
+    def alternating(self) -> bool:
+        """Many published templates raise unless the roles alternate; none minds if they do."""
+        return True
+
+    @property
+    def tool_role(self) -> Literal["user", "tool"]:
+        """Which form a template wants a tool's result in cannot be known; every one takes a user's turn."""
+        return "user"
+
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """Whatever looks like a token in the source."""
+        return _control_tokens(self.source, self.eos_token)
+
+    @property
+    def turn_labels(self) -> tuple[str, ...]:
+        """None can be told from a template's source."""
+        return ()
+
+    def render(self, system: str, turns: Sequence[Turn]) -> str:
+        """Render a conversation up to where the model speaks, without the leading BOS.
+
+        A template that refuses a system message is given the system text inside the first user turn.
+
+        Args:
+            system: The leading system text; empty for none.
+            turns: The turns behind it.
+
+        Returns:
+            The prompt.
+
+        Raises:
+            ConfigurationError: jinja2 is not installed, or the template does not compile, raises, or refuses
+                the conversation.
+        """
+        messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        if not system:
+            return self._render(messages)
+        try:
+            return self._render([{"role": "system", "content": system}, *messages], may_refuse=True)
+        except _RaisedByTemplate:
+            first = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
+            return self._render([first, *messages[1:]])
+
+    def _render(self, messages: list[dict[str, str]], *, may_refuse: bool = False) -> str:
+        bos, eos = self._bos_and_eos()
+        template = _compiled(self.source)
+        try:
+            rendered = template.render(
+                messages=messages,
+                tools=None,
+                documents=None,
+                add_generation_prompt=True,
+                bos_token=bos,
+                eos_token=eos,
+            )
+        except _RaisedByTemplate as refusal:
+            if may_refuse:
+                raise
+            raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
+        except Exception as error:
+            # A template is a program: it can fail with any exception, and all of them are its author's.
+            raise ConfigurationError(
+                f"The chat template fails on this conversation: {type(error).__name__}: {error}"
+            ) from error
+        return _without_bos(rendered, bos)
+
+    def _bos_and_eos(self) -> tuple[str, str]:
+        _, bos, eos = next(row for row in _MARKED_TOKENS if row[0] in self.source)
+        return (
+            bos if self.bos_token is None else self.bos_token,
+            eos if self.eos_token is None else self.eos_token,
+        )
+
+
+def _without_bos(rendered: str, bos: str) -> str:
+    begin = next((token for token in (bos, *_KNOWN_BOS) if token and rendered.startswith(token)), "")
+    return rendered.removeprefix(begin)
+
+
+@lru_cache(maxsize=32)
+def _control_tokens(source: str, eos_token: str | None) -> tuple[str, ...]:
+    import re  # noqa: PLC0415 -- at first use only
+
+    shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in _OWN_MARKUP)
+    given = (eos_token,) if eos_token else ()
+    return tuple(dict.fromkeys((*_KNOWN_BOS, *given, *shaped)))
+
+
+@lru_cache(maxsize=32)
+def _compiled(source: str) -> jinja2.Template:
+    environment = _environment()
+    import jinja2  # noqa: PLC0415 -- optional; _environment() has told what to do where it is missing
+
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigurationError(
+            f"The chat template is not valid Jinja: {error.message} (line {error.lineno})"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    try:
+        from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 -- an optional extra
+    except ImportError as error:
+        raise ConfigurationError(
+            'A Jinja chat template needs jinja2: pip install "rockai-integrations[templates]"'
+        ) from error
+    from rockai_transport.prompting.request.jinja_blocks import GenerationBlock  # noqa: PLC0415 -- needs jinja2
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationBlock]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,  # noqa: FBT001, FBT002 -- the signature that templates call
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,  # noqa: FBT001, FBT002
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise_exception(message: str) -> None:
+    raise _RaisedByTemplate(message)
+
+
+def _strftime_now(form: str) -> str:
+    """Today, for templates that tell the model the date: the one look at the clock in this package."""
+    from datetime import datetime  # noqa: PLC0415 -- few templates ask
+
+    return datetime.now().astimezone().strftime(form)

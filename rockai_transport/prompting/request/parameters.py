@@ -1,0 +1,162 @@
+"""Parameters in everyone's words to the keys of one model.
+
+Only what was set is sent. A model whose keys were all seen refuses any other, with the nearest right name,
+before anything is sent: a strict model server answers them 422, and a run is not started for that. What the
+user passes through ``model_kwargs`` (``additional_kwargs`` in LlamaIndex) is never checked and wins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Final
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.nearest import nearest
+
+if TYPE_CHECKING:
+    from rockai_transport.prompting.request.dialects import Dialect
+
+# The words of the frameworks, and the attribute of a dialect that says how its models spell them.
+_COMMON: Final = {
+    "temperature": "temperature_key",
+    "top_p": "top_p_key",
+    "top_k": "top_k_key",
+    "max_tokens": "max_tokens_key",
+    "min_tokens": "min_tokens_key",
+}
+
+
+_NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
+    "temperature": (float, 0, math.inf),
+    "top_p": (float, 0, 1),
+    "max_tokens": (int, 1, math.inf),
+    "max_new_tokens": (int, 1, math.inf),
+}
+"""What kind of number, the least and the most. ``top_k`` has a value for "off" that differs by model."""
+
+
+def accepted_names(dialect: Dialect) -> tuple[str, ...]:
+    """Name every parameter that a model takes, in the common words and in its own.
+
+    Args:
+        dialect: The model's dialect.
+
+    Returns:
+        The names, sorted; ``stop`` is always among them, since it is cut here.
+    """
+    common = [word for word, attribute in _COMMON.items() if getattr(dialect, attribute)]
+    return tuple(sorted({*common, "stop", *(key.name for key in dialect.keys)}))
+
+
+def map_parameters(
+    dialect: Dialect, parameters: Mapping[str, Any], *, model: str, extra_name: str = "model_kwargs"
+) -> dict[str, Any]:
+    """Map parameters to a model's keys.
+
+    Args:
+        dialect: The model's dialect.
+        parameters: Parameters in the common words or in the model's own; None means not set.
+        model: The model, for errors.
+        extra_name: What the framework calls the argument that carries anything else, for errors.
+
+    Returns:
+        The inputs to send.
+
+    Raises:
+        ConfigurationError: The model's keys are known and a parameter is none of them.
+    """
+    inputs: dict[str, Any] = {}
+    seen = {key.name for key in dialect.keys} if dialect.is_strict else None
+    for name, value in parameters.items():
+        if value is None:
+            continue
+        attribute = _COMMON.get(name)
+        key = (getattr(dialect, attribute) if attribute else None) or name
+        sent = _number(name, value, extra_name)
+        if seen is not None and key not in seen:
+            raise ConfigurationError(_refusal(name, dialect, model, extra_name))
+        if key not in inputs or key == name:  # the model's own word for it is the more exact one
+            inputs[key] = sent
+    return inputs
+
+
+def _number(name: str, value: Any, extra_name: str) -> Any:
+    """Refuse what no model can take for one of the common parameters: a run would be paid for to learn it."""
+    if (limits := _NUMBERS.get(name)) is None:
+        return value
+    kind, least, most = limits
+    is_number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    if is_number and least <= value <= most and kind(value) == value:
+        return kind(value) if kind is int or not isinstance(value, int) else value
+    what = "a whole number" if kind is int else "a number"
+    upper = "" if most == math.inf else f", {most} at most"
+    raise ConfigurationError(
+        f"{name}={value!r} must be {what}, {least} or more{upper}. What is in {extra_name} goes unchecked."
+    )
+
+
+def _refusal(name: str, dialect: Dialect, model: str, extra_name: str) -> str:
+    names = accepted_names(dialect)
+    match = nearest(name, names)
+    hint = f"; did you mean {match!r}?" if match else "."
+    return (
+        f"{model} takes no {name!r}{hint} It takes: {', '.join(names)}. "
+        f"What is passed in {extra_name} is sent unchecked."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedInput:
+    """One key that the service rejected.
+
+    Attributes:
+        key: The key, as it was sent.
+        reason: The service's own words.
+        nearest: The right name it most likely meant, where the key is not one itself.
+    """
+
+    key: str
+    reason: str
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
+        return f"The model rejected the input {self.key!r}: {self.reason}.{hint}"
+
+
+def rejected_inputs(body: object, dialect: Dialect) -> tuple[RejectedInput, ...]:
+    """Read which inputs a 422 is about (``{"detail": [{"loc": ["body", "input", "foo"], "msg": …}]}``).
+
+    Args:
+        body: The answer's body: decoded JSON, or its text.
+        dialect: The model's dialect, for the nearest right names.
+
+    Returns:
+        The rejected inputs; none where the body has another shape.
+    """
+    if isinstance(body, (str, bytes)):
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError):
+            return ()
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    if not isinstance(detail, Sequence) or isinstance(detail, (str, bytes)):
+        return ()
+    names = [key.name for key in dialect.keys]
+    return tuple(
+        RejectedInput(key, str(item.get("msg", "invalid")), None if key in names else nearest(key, names))
+        for item in detail
+        if isinstance(item, Mapping) and (key := _input_key(item.get("loc")))
+    )
+
+
+def _input_key(loc: object) -> str | None:
+    if not isinstance(loc, Sequence) or isinstance(loc, (str, bytes)) or "input" not in loc:
+        return None
+    behind = loc[list(loc).index("input") + 1 :]
+    return next((part for part in behind if isinstance(part, str)), None)

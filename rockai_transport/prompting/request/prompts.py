@@ -1,0 +1,145 @@
+"""A conversation in the inputs of one model: who applies the chat template, and how the other is told not to.
+
+* One user turn, and a system text only where the model has a key for it: the model's server applies its own
+  template, and the text is sent as it is.
+* Anything else is formatted here, whole, and sent with ``prompt_template: "{prompt}"``.
+* A model without that key, whose server adds known pieces, is sent the rendering without them.
+* A model without either gets the rendering: there is nothing to switch off.
+* A model whose template nobody knows takes single user turns only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.chat import Conversation, arrange, template_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rockai_transport.prompting.messages import Image, Message
+    from rockai_transport.prompting.request.dialects import Dialect, ServerTemplate
+
+AS_IT_IS: Final = "{prompt}"
+
+
+def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) -> dict[str, Any]:
+    """Say a conversation in a model's inputs.
+
+    Args:
+        dialect: The model's dialect.
+        messages: The conversation, instructions included.
+        model: The model, for errors.
+
+    Returns:
+        The inputs that carry the prompt.
+
+    Raises:
+        ConfigurationError: The model's template is not known and the conversation is more than one user turn.
+    """
+    template = template_of(dialect)
+    conversation = arrange(messages, template)
+    single, system = conversation.single, conversation.system
+    if template is None and (single is None or system):
+        raise ConfigurationError(_needs_dialect(model, conversation))
+    server_formats = not dialect.always_format and (not system or dialect.system_prompt_key is not None)
+    if template is None or (single is not None and server_formats):
+        return {dialect.prompt_key: single, **_system(dialect, system)}
+    rendering = template.render(system, conversation.turns)
+    if dialect.prompt_template_key:
+        return {dialect.prompt_key: rendering, dialect.prompt_template_key: AS_IT_IS}
+    if dialect.server_template is None:
+        return {dialect.prompt_key: rendering}
+    prompt = _without_servers_pieces(rendering, system, dialect.server_template, dialect.name)
+    # Left out, the server would put its own default system prompt in.
+    own = {dialect.system_prompt_key: system} if dialect.system_prompt_key else {}
+    return {dialect.prompt_key: prompt, **own}
+
+
+def formatted_inputs(
+    dialect: Dialect, prompt: str, *, model: str, system_prompt: str | None = None
+) -> dict[str, Any]:
+    """Send a prompt that the caller formatted.
+
+    Args:
+        dialect: The model's dialect.
+        prompt: The whole prompt, as the model shall see it.
+        model: The model, for errors.
+        system_prompt: System text that is not in the prompt: it goes to the model's key for it, else before
+            the prompt.
+
+    Returns:
+        The inputs that carry the prompt.
+
+    Raises:
+        ConfigurationError: The model has no key that switches its server's template off.
+    """
+    if not dialect.prompt_template_key:
+        raise ConfigurationError(
+            f"A prompt formatted by messages_to_prompt or completion_to_prompt cannot be sent to {model}: "
+            f"the dialect {dialect.name!r} has no prompt_template input that would keep its server from "
+            f"applying its own template. Leave the formatting to the dialect, or choose another dialect=."
+        )
+    if system_prompt and not dialect.system_prompt_key:
+        prompt = f"{system_prompt}\n\n{prompt}"
+    return {
+        dialect.prompt_key: prompt,
+        dialect.prompt_template_key: AS_IT_IS,
+        **_system(dialect, system_prompt or ""),
+    }
+
+
+def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> dict[str, Any]:
+    """Put images where the model takes them.
+
+    Args:
+        dialect: The model's dialect.
+        images: URLs, data URIs, or files.
+        model: The model, for errors.
+
+    Returns:
+        The inputs; none without images.
+
+    Raises:
+        ConfigurationError: The model takes none, or fewer.
+    """
+    if not images:
+        return {}
+    if dialect.image_key is None:
+        raise ConfigurationError(
+            f"{model} takes no images, as far as is known. If it does, name the input: "
+            f'dialect=Dialect.of({model!r}).replace(image_key="image").'
+        )
+    if len(images) > dialect.max_images:
+        raise ConfigurationError(
+            f"{model} takes {dialect.max_images} image(s) in {dialect.image_key!r}, but the messages hold "
+            f"{len(images)}."
+        )
+    return {dialect.image_key: list(images) if dialect.max_images > 1 else images[0]}
+
+
+def _system(dialect: Dialect, system: str) -> dict[str, Any]:
+    return {dialect.system_prompt_key: system} if system and dialect.system_prompt_key else {}
+
+
+def _needs_dialect(model: str, conversation: Conversation) -> str:
+    what = "a system message or tools" if conversation.system else "a conversation of several turns"
+    return (
+        f"How {model} wants {what} written is not known: no chat template is known for it, so it takes "
+        f"single user messages only. Choose one with dialect= ('llama-2', 'llama-3', 'mistral', 'chatml', "
+        f"'plain' or a Dialect of your own), or give the model's own as chat_template=."
+    )
+
+
+def _without_servers_pieces(rendering: str, system: str, server: ServerTemplate, name: str) -> str:
+    """Take off what the server puts on, so that the model sees the rendering."""
+    prefix = server.prefix + (server.system[0] + system + server.system[1] if system else "")
+    if not rendering.startswith(prefix):
+        prefix = prefix.rstrip()  # a template that trims leaves this where the first user turn is empty
+    if not (rendering.startswith(prefix) and rendering.endswith(server.suffix)):
+        raise ConfigurationError(
+            f"The chat template of the dialect {name!r} does not begin and end with what its server_template "
+            f"says the server adds, so a conversation cannot be sent without doubling it."
+        )
+    return rendering[len(prefix) : len(rendering) - len(server.suffix)]

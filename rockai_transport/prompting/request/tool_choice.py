@@ -1,0 +1,120 @@
+"""Which tools a model may or must call: every spelling of ``tool_choice``, brought to one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.nearest import unknown_name
+
+Choice = Literal["auto", "required", "none"]
+
+_WORDS: Final[dict[str, Choice]] = {
+    "auto": "auto",
+    "any": "required",
+    "required": "required",
+    "none": "none",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model is told of it.
+
+    Attributes:
+        name: Its name.
+        description: What it does.
+        parameters: The JSON schema of its arguments.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSetup:
+    """The tools of one request.
+
+    Attributes:
+        tools: The tools the model is told of.
+        choice: ``"auto"``, ``"required"`` (a call must come) or ``"none"``.
+        name: The tool that must be called, where it is a certain one.
+        parallel: Whether one reply may hold several calls.
+    """
+
+    tools: tuple[ToolSpec, ...] = ()
+    choice: Choice = "auto"
+    name: str | None = None
+    parallel: bool = True
+
+    @property
+    def active(self) -> bool:
+        """Whether the model is told of tools, and its reply read for calls."""
+        return bool(self.tools) and self.choice != "none"
+
+    @property
+    def forced(self) -> bool:
+        """Whether a reply without a call is not accepted."""
+        return self.active and self.choice == "required"
+
+    @property
+    def callable_names(self) -> frozenset[str]:
+        """The names that a call in the reply may have."""
+        return frozenset([self.name] if self.name else [tool.name for tool in self.tools])
+
+
+def set_up_tools(
+    tools: Sequence[ToolSpec] = (),
+    tool_choice: str | bool | Mapping[str, Any] | None = None,  # noqa: FBT001 -- the frameworks' own spelling
+    *,
+    parallel: bool = True,
+) -> ToolSetup:
+    """Bring tools and ``tool_choice`` to one form.
+
+    Args:
+        tools: The bound tools.
+        tool_choice: None, False or ``"auto"``: as the model likes; ``"any"`` or ``"required"``: some tool;
+            ``"none"``: no tool; a name: that tool; True: the only tool; or OpenAI's form,
+            ``{"type": "function", "function": {"name": …}}``.
+        parallel: Whether one reply may hold several calls.
+
+    Returns:
+        The setup.
+
+    Raises:
+        ConfigurationError: No tool has that name, two have the same, True was given with several tools, or a
+            call is required and there are no tools.
+    """
+    names = [tool.name for tool in tools]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigurationError(f"Two tools are named {twice!r}; the model could not tell them apart.")
+    choice, name = _read_choice(tool_choice, names)
+    if name is not None and name not in names:
+        raise ConfigurationError(f"tool_choice: {unknown_name('a bound tool', name, names)}")
+    if choice == "required" and not tools:
+        raise ConfigurationError(f"tool_choice={tool_choice!r} requires a call, but no tools are bound.")
+    return ToolSetup(tuple(tools), choice, name, parallel)
+
+
+def _read_choice(tool_choice: object, names: list[str]) -> tuple[Choice, str | None]:
+    if tool_choice is None or tool_choice is False:
+        return "auto", None
+    if tool_choice is True:
+        if len(names) > 1:
+            raise ConfigurationError(
+                f"tool_choice=True means the only tool, but there are several: {', '.join(names)}. Name one."
+            )
+        return "required", names[0] if names else None
+    if isinstance(tool_choice, Mapping):
+        function = tool_choice.get("function")
+        named = function if isinstance(function, Mapping) else tool_choice
+        tool_choice = named.get("name") or tool_choice.get("type")
+    if not isinstance(tool_choice, str):
+        raise ConfigurationError(f"tool_choice={tool_choice!r} is none of the forms that are understood.")
+    if tool_choice in _WORDS:
+        return _WORDS[tool_choice], None
+    return "required", tool_choice

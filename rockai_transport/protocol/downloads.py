@@ -1,0 +1,250 @@
+"""Saving the files of an output, from addresses that a model has written.
+
+Laws of this module: an address gets no credentials; it is http, https or data; a private one is refused,
+before anything is sent there, unless the service itself is on one or the user allows it; a file is streamed
+beside its place and then moved there; its name is made of the prediction's id and the file's type.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import mimetypes
+import os
+import re
+import tempfile
+from base64 import b64decode
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+
+from rockai_transport.config import is_private
+from rockai_transport.errors import ConfigurationError, InvalidResponseError
+from rockai_transport.protocol.effects import Close, Flow, Work, open_call, read
+from rockai_transport.protocol.exchange import Try, persist, read_whole
+from rockai_transport.protocol.inputs import sniff_media_type
+from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.requests import download_call
+from rockai_transport.protocol.responses import status_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rockai_transport.config import Settings
+    from rockai_transport.protocol.requests import Request, ResponseHead
+
+__all__ = ["download_files", "file_addresses"]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+_PART = 1024 * 1024
+_SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/binary"})
+
+
+def file_addresses(output: Any) -> list[str]:
+    """The strings of an output that are addresses of files, in order."""
+    if isinstance(output, str):
+        return [output] if output.startswith(("https://", "http://", "data:")) else []
+    if isinstance(output, dict):
+        output = list(output.values())
+    if isinstance(output, list):
+        return [address for item in output for address in file_addresses(item)]
+    return []
+
+
+def download_files(
+    settings: Settings,
+    prediction: Prediction,
+    folder: str | Path,
+    until: float,
+    *,
+    max_bytes: int,
+    allow_private: bool,
+) -> Flow[list[Path]]:
+    """Save every file of an output in a folder.
+
+    Raises:
+        ConfigurationError: The prediction has not succeeded, or the folder cannot be written.
+        InvalidResponseError: An address or a file that is not accepted.
+        RockAIError: A file could not be fetched.
+    """
+    if not isinstance(prediction, Prediction):
+        raise ConfigurationError(
+            f"download needs a Prediction, not {type(prediction).__name__}: predictions.get(id) gives it."
+        )
+    if prediction.status != "succeeded":
+        raise ConfigurationError(
+            f"Prediction {prediction.id} is {prediction.status}: wait for it with predictions.wait first."
+        )
+    if not isinstance(max_bytes, int) or max_bytes <= 0:
+        raise ConfigurationError(f"max_bytes={max_bytes!r} must be a positive number of bytes.")
+    public_only = not allow_private and not is_private(urlsplit(settings.base_url).hostname)
+    addresses = file_addresses(prediction.output)
+    paths = []
+    for number, address in enumerate(addresses, 1):
+        stem = _stem(prediction, address, number if len(addresses) > 1 else None)
+        sink = _Sink(Path(folder).expanduser(), stem, max_bytes)
+        if address.startswith("data:"):
+            paths.append((yield Work(partial(_save_data_uri, sink, address))))
+        else:
+            paths.append((yield from _fetch(settings, address, sink, until, public_only=public_only)))
+    return paths
+
+
+def _fetch(settings: Settings, address: str, sink: _Sink, until: float, *, public_only: bool) -> Flow[Path]:
+    """Fetch one file, following redirects, each to an address that is looked at anew."""
+    for _ in range(_MAX_REDIRECTS + 1):
+        _check_address(address, public_only=public_only)
+        call = download_call(address, public_only=public_only)
+        fetched = yield from persist(settings, call, until, math.inf, partial(_try, settings, call, sink))
+        if isinstance(fetched, Path):
+            return fetched
+        address = fetched
+    raise InvalidResponseError(
+        f"{_MAX_REDIRECTS} redirects and no file, the last to {_shown(address)}.", body=address
+    )
+
+
+def _try(settings: Settings, call: Request, sink: _Sink, limits: Try) -> Flow[Path | str]:
+    """One try: the saved file's path, or the address it has moved to."""
+    head = yield from open_call(call, min(limits.until, limits.first_by), None)
+    if head.status_code in _REDIRECTS and "location" in head.headers:
+        yield Close()
+        return urljoin(call.target, head.headers["location"])
+    if not head.is_success:
+        reply = yield from read_whole(settings, head, limits.until)
+        raise status_error(settings.service, call, reply, reply.status_code)
+    try:
+        return (yield from _save(settings, head, sink, limits.until))
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield Work(sink.discard)
+        raise
+
+
+def _save(settings: Settings, head: ResponseHead, sink: _Sink, until: float) -> Flow[Path]:
+    """Stream a body into a file, a part at a time."""
+    part = bytearray()
+    while chunk := (yield from read(settings.timeouts.idle, until)):
+        part += chunk
+        if len(part) >= _PART:
+            yield Work(partial(sink.write, bytes(part)))
+            part.clear()
+    yield Work(partial(sink.write, bytes(part)))
+    yield Close()
+    path: Path = yield Work(partial(sink.finish, head.media_type))
+    return path
+
+
+def _save_data_uri(sink: _Sink, address: str) -> Path:
+    """Save a file that the output holds itself: ``data:[type][;base64],…``."""
+    header, comma, body = address.removeprefix("data:").partition(",")
+    media_type = header.partition(";")[0].strip().lower()
+    try:
+        content = b64decode(unquote_to_bytes(body)) if header.endswith(";base64") else unquote_to_bytes(body)
+    except ValueError:
+        comma = ""
+        content = b""
+    if not comma:
+        raise InvalidResponseError("The output holds a data: URI that cannot be read.", body=address[:100])
+    with sink.discarding():
+        sink.write(content)
+        return sink.finish(media_type)
+
+
+@dataclass
+class _Sink:
+    """A file on its way to its place: written beside it, and moved there when it is whole."""
+
+    folder: Path
+    stem: str
+    max_bytes: int
+    _temporary: Path | None = None
+    _start: bytes = b""
+    _size: int = 0
+
+    def write(self, part: bytes) -> None:
+        """Append to the temporary file, which the first part makes."""
+        self._size += len(part)
+        if self._size > self.max_bytes:
+            raise InvalidResponseError(
+                f"A file is larger than {self.max_bytes} bytes. Pass a larger max_bytes to accept it."
+            )
+        try:
+            if self._temporary is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{self.stem}-", suffix=".part")
+                os.close(handle)
+                self._temporary = Path(name)
+                self._start = part[:16]
+            with self._temporary.open("ab") as file:
+                file.write(part)
+        except OSError as error:
+            raise ConfigurationError(f"{self.folder} cannot be written: {error}") from error
+
+    def finish(self, media_type: str) -> Path:
+        """Move the file to its place and give that."""
+        if self._temporary is None:
+            raise AssertionError("nothing was written, not even an empty part")
+        path = self.folder / f"{self.stem}{_suffix(media_type, self._start)}"
+        self._temporary.chmod(0o644)
+        self._temporary.replace(path)
+        self._temporary = None
+        return path
+
+    def discard(self) -> None:
+        """Remove what was written; a next try begins anew."""
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+        self._temporary, self._size = None, 0
+
+    @contextlib.contextmanager
+    def discarding(self) -> Iterator[None]:
+        """Discard if anything fails."""
+        try:
+            yield
+        except BaseException:
+            self.discard()
+            raise
+
+
+def _stem(prediction: Prediction, address: str, number: int | None) -> str:
+    """The name without its ending. Where there is no id, the address's hash keeps outputs apart."""
+    name = re.sub(r"[^0-9A-Za-z_-]", "_", prediction.id or "")[:100]
+    name = name or f"output-{hashlib.sha256(address.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    return name if number is None else f"{name}-{number}"
+
+
+def _suffix(media_type: str, start: bytes) -> str:
+    """The ending of a file's name: by its type, by its first bytes where the type says nothing."""
+    if media_type in _SAYS_NOTHING:
+        media_type = sniff_media_type(start) or ""
+    return mimetypes.guess_extension(media_type) or ".bin"
+
+
+def _check_address(address: str, *, public_only: bool) -> None:
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidResponseError(
+            f"The output names a file at {_shown(address)}, which is no web address.", body=address
+        )
+    if public_only and is_private(host):
+        raise InvalidResponseError(
+            f"The output names a file at the private address {host}, which is not fetched. "
+            "Pass allow_private=True to download if you trust it.",
+            body=address,
+        )
+
+
+def _shown(address: str) -> str:
+    """An address as far as a message shows it: its query may hold a signature."""
+    return repr(address.partition("?")[0][:200])

@@ -1,0 +1,254 @@
+"""Status, headers and body → a value or an exception: the one place where an answer is judged.
+
+Law of this module: whatever the service answers, it is read here, and comes out as a `Prediction` or as one
+of the exceptions of `rockai_transport.errors`, which says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rockai_transport.errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    InternalServerError,
+    InvalidResponseError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    PredictionCanceledError,
+    PredictionFailedError,
+    RateLimitError,
+)
+from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
+from rockai_transport.protocol.retry import Failure, retry_after
+
+if TYPE_CHECKING:
+    from rockai_transport.protocol.requests import Request, Response
+    from rockai_transport.service import Service
+
+__all__ = [
+    "effective_status",
+    "finished",
+    "is_missing_route",
+    "read_canceled",
+    "read_created",
+    "read_output",
+    "read_seen",
+    "status_error",
+]
+
+_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
+    400: (BadRequestError, "Check the input against the model's page on rockai.online."),
+    401: (
+        AuthenticationError,
+        "Check ROCKAI_API_TOKEN or api_token=; https://www.rockai.online/setting/token shows your token.",
+    ),
+    402: (PaymentRequiredError, "The account has no wallet or no balance: top it up on rockai.online."),
+    403: (PermissionDeniedError, "The token is not allowed to do this."),
+    404: (NotFoundError, "Check the model's name and version, or the prediction's id."),
+    409: (ConflictError, "Look at the prediction's state with predictions.get, then decide."),
+    422: (BadRequestError, "Check the input's keys against the model's page on rockai.online."),
+    429: (RateLimitError, "Send fewer at once, or wait as long as retry_after says."),
+}
+_CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
+    3: (
+        APIStatusError,
+        "Redirects are not followed, the token goes to one origin only: set base_url to the new address.",
+    ),
+    4: (APIStatusError, ""),
+    5: (
+        InternalServerError,
+        "The service, its gateway, or the model itself broke.",
+    ),
+}
+_SEE_OTHER = 303
+_REQUEST_TIMEOUT = 408
+_BODY_IN_MESSAGE = 300
+
+
+class _Envelope(NamedTuple):
+    """``{"code": 200, "msg": "success", "data": …}``, the older shape."""
+
+    code: int
+    data: Any
+
+    @classmethod
+    def of(cls, data: Any) -> _Envelope | None:
+        if not isinstance(data, dict) or not ("data" in data or "msg" in data):
+            return None
+        code = data.get("code")
+        return cls(code, data.get("data")) if isinstance(code, int) and not isinstance(code, bool) else None
+
+
+def effective_status(service: Service, reply: Response) -> int:
+    """The HTTP status, or an envelope's ``code`` that contradicts a 2xx.
+
+    Raises:
+        InvalidResponseError: The service's own `read_prediction` hook failed on the answer.
+    """
+    if not reply.is_success or not reply.is_json:
+        return reply.status_code
+    envelope = _Envelope.of(_hooked(service, reply))
+    return reply.status_code if envelope is None or _is_ok(envelope.code) else envelope.code
+
+
+def status_error(service: Service, call: Request, reply: Response, status: int) -> APIStatusError:
+    """The exception for an answer that says no.
+
+    ``may_have_started`` is true where the call starts a prediction and the answer does not rule out that it
+    did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
+    """
+    kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
+    if _says_no_route(service, reply) and call.below_base and not call.download:
+        route = "There may be no such route: check base_url (https://api.rockai.online/v1) and route=."
+        advice = f"{advice} {route}".strip()
+    said = _words(reply)
+    asked = retry_after(reply)
+    return kind(
+        f"{call} was answered {status}{f': {said}' if said else ''}. {advice}".strip(),
+        status_code=status,
+        body=reply.content,
+        request_id=reply.headers.get("x-request-id"),
+        retry_after=asked,
+        response=reply,
+        may_have_started=call.starts and _may_have_been_done(status, asked),
+    )
+
+
+def _may_have_been_done(status: int, asked: float | None) -> bool:
+    """Whether an answer leaves open that the call was carried out; one that refuses it does not."""
+    if Failure.of_answer(status, asked) is Failure.REFUSED:
+        return False
+    return status >= 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
+
+
+def is_missing_route(service: Service, error: APIStatusError) -> bool:
+    """Whether a refusal says that the service has no such route, by its HTTP status.
+
+    405, 410, or a 404 that is not JSON or is exactly ``{"detail": "Not Found"}``: what frameworks and
+    gateways answer for a path that nobody serves. A 404 with other words is about the model.
+    """
+    return error.response is not None and _says_no_route(service, error.response)
+
+
+def _says_no_route(service: Service, reply: Response) -> bool:
+    if reply.status_code in service.missing_route_statuses:
+        return True
+    return reply.status_code == 404 and (not reply.is_json or reply.decoded == {"detail": "Not Found"})  # noqa: PLR2004
+
+
+def read_created(service: Service, call: Request, reply: Response, known: Prediction) -> Prediction:
+    """Read the answer to create: a prediction with an id, or one that is done already."""
+    prediction = _read(service, reply, known)
+    if prediction is None or not (prediction.id or prediction.is_terminal):
+        raise _invalid(call, reply, "a prediction with an id")
+    return prediction
+
+
+def read_seen(service: Service, call: Request, reply: Response, known: Prediction) -> Prediction:
+    """Read the answer to get: a prediction, which may lack the id it was asked with."""
+    prediction = _read(service, reply, known, asked_by_id=True)
+    if prediction is None:
+        raise _invalid(call, reply, "a prediction")
+    return prediction
+
+
+def read_canceled(service: Service, reply: Response, known: Prediction) -> Prediction:
+    """Read the answer to cancel: any 2xx that is no prediction leaves it as last known."""
+    return (_read(service, reply, known, asked_by_id=True) if reply.is_json else None) or known
+
+
+def read_output(service: Service, call: Request, reply: Response, known: Prediction) -> Prediction:
+    """Read the answer to run: a prediction, or any other JSON, which is the output itself.
+
+    "The model's result, directly" is all that the quick start says of it, so every shape is taken.
+    """
+    prediction = _read(service, reply, known)
+    if prediction is not None:
+        if not (prediction.is_terminal or prediction.id):
+            raise _invalid(call, reply, "a prediction that has ended or has an id to wait for")
+        return prediction
+    if not reply.is_json:
+        raise _invalid(call, reply, "JSON")
+    data = _hooked(service, reply)
+    envelope = _Envelope.of(data)
+    output = envelope.data if envelope else data
+    return read_prediction(service, {"status": "succeeded", "output": output}, known)
+
+
+def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
+    """Hand on a prediction that succeeded; raise what a failed or canceled one means."""
+    if prediction.status == "failed":
+        raise PredictionFailedError(
+            prediction.error or "The model failed, without a word why.", prediction, partial_text
+        )
+    if prediction.status == "canceled":
+        raise PredictionCanceledError(
+            f"Prediction {prediction.id or '(without id)'} was canceled.", prediction, partial_text
+        )
+    return prediction
+
+
+def _read(
+    service: Service, reply: Response, known: Prediction, *, asked_by_id: bool = False
+) -> Prediction | None:
+    """The prediction in an answer, flat or enveloped; None where there is none."""
+    data = _hooked(service, reply)
+    envelope = _Envelope.of(data)
+    if envelope is not None and not is_prediction(data):
+        data = envelope.data
+    if not is_prediction(data, asked_by_id=asked_by_id):
+        return None
+    return read_prediction(service, data, known)
+
+
+def _hooked(service: Service, reply: Response) -> Any:
+    if service.read_prediction is None or not reply.is_json:
+        return reply.decoded
+    try:
+        return service.read_prediction(reply.json())  # decoded anew: a hook may take it to pieces
+    except Exception as error:
+        raise InvalidResponseError(
+            f"Service.read_prediction failed on an answer: {type(error).__name__}: {error}",
+            body=reply.decoded,
+        ) from error
+
+
+def _is_ok(code: int) -> bool:
+    return 200 <= code < 300  # noqa: PLR2004 - an envelope's code is read like an HTTP status
+
+
+def _invalid(call: Request, reply: Response, expected: str) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"{call} was answered {reply.status_code}, but not with {expected}: {_excerpt(reply.text)!r}. "
+        "Is base_url the API's own address, and no proxy or login page in the way?",
+        body=reply.content,
+        may_have_started=call.starts,
+    )
+
+
+def _words(reply: Response) -> str:
+    """What the service says of its refusal, in one line."""
+    data = reply.decoded
+    if isinstance(data, dict):
+        said = next((data[key] for key in ("detail", "msg", "message", "error") if data.get(key)), "")
+        if isinstance(said, list):
+            return "; ".join(_validation_words(item) for item in said)
+        return _excerpt(str(said))
+    return "" if reply.media_type == "text/html" else _excerpt(reply.text)
+
+
+def _validation_words(item: Any) -> str:
+    """One of pydantic's complaints: ``{"type": …, "loc": […], "msg": …, "input": …}``."""
+    if not isinstance(item, dict):
+        return _excerpt(str(item))
+    where = ".".join(str(part) for part in item.get("loc") or ())
+    return _excerpt(f"{where}: {item.get('msg', item.get('type', 'invalid'))}")
+
+
+def _excerpt(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _BODY_IN_MESSAGE else f"{text[:_BODY_IN_MESSAGE]}…"
