@@ -248,7 +248,7 @@ def soak() -> None:
     """Kill agents at fifty points and resume them; `make test` does it at fifteen."""
     env()
     os.environ["SOAK_ROUNDS"] = "10"
-    code = run(module("pytest", str(Path("tests") / "langchain" / "tools" / "test_crash.py")))
+    code = run(module("pytest", str(Path("tests") / "with_langchain" / "tools" / "test_crash.py")))
     if code:
         raise SystemExit(code)
 

@@ -8,13 +8,13 @@ from rockai_transport import Service
 from rockai_transport.doctor import streams
 from rockai_transport.doctor.findings import Mend, Verdict
 from rockai_transport.doctor.recording import Exchange
-from rockai_transport.protocol.requests import Call, Response
+from rockai_transport.protocol.requests import Request, Response
 
 FRAMED = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
 
 
 def recorded(body, headers=FRAMED, **more):
-    return Exchange(Call("POST", "/run_sse"), Response(200, headers, 0.0, body), **more)
+    return Exchange(Request("POST", "/run_sse"), Response(200, headers, 0.0, body), **more)
 
 
 @pytest.mark.parametrize("name", ["poem", "code", "multi", "cjk"])

@@ -9,8 +9,8 @@ import re
 import textwrap
 
 import pytest
-from docs.public import PACKAGES, PUBLIC, is_property, text_of
-from docs.stage import perform, props, steps
+from documentation.public import PACKAGES, PUBLIC, is_property, text_of
+from documentation.stage import perform, props, steps
 
 # LlamaIndex looks at all members of its pydantic classes, deprecated ones too (workflows/utils.py).
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:inspect")

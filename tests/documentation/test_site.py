@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from docs.public import PACKAGES, PUBLIC
+from documentation.public import PACKAGES, PUBLIC
 
 ROOT = Path(__file__).resolve().parents[2]
 

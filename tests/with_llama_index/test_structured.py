@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from llama_index.conformance_kit import WHO, Person
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.types import PydanticProgramMode
+from with_llama_index.conformance_kit import WHO, Person
 
 from rockai_transport import InvalidResponseError
 

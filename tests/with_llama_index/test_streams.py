@@ -5,9 +5,9 @@ import logging
 import time
 
 import pytest
-from llama_index.conformance_kit import STREAMED, collect, start, text_of
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
+from with_llama_index.conformance_kit import STREAMED, collect, start, text_of
 
 from rockai_transport import StreamInterruptedError
 

@@ -3,8 +3,11 @@
 from typing import ClassVar
 
 import pytest
-from llama_index.backends import TOKEN, MockBackend, RockAIBackend
-from llama_index.conformance import (
+from llama_index.core.llms import ChatMessage, ChatResponse
+from llama_index.core.llms.callbacks import llm_chat_callback
+from llama_index.core.llms.mock import MockFunctionCallingLLM
+from with_llama_index.backends import TOKEN, MockBackend, RockAIBackend
+from with_llama_index.conformance import (
     CallConformance,
     CancellationConformance,
     Conformance,
@@ -13,10 +16,7 @@ from llama_index.conformance import (
     SerializationConformance,
     ToolConformance,
 )
-from llama_index.conformance_kit import STREAMED
-from llama_index.core.llms import ChatMessage, ChatResponse
-from llama_index.core.llms.callbacks import llm_chat_callback
-from llama_index.core.llms.mock import MockFunctionCallingLLM
+from with_llama_index.conformance_kit import STREAMED
 
 from llama_index_rockai import RockAI
 from llama_index_rockai.calls import chat_call

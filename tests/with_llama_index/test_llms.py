@@ -9,11 +9,11 @@ import traceback
 import warnings
 
 import pytest
-from llama_index.backends import TOKEN, RockAIBackend
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import ChatMessage
 from pydantic import ValidationError
+from with_llama_index.backends import TOKEN, RockAIBackend
 
 import llama_index_rockai
 from llama_index_rockai import Dialect, RockAI

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from llama_index.conformance_kit import Backend
 from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.mock import MockFunctionCallingLLM
+from with_llama_index.conformance_kit import Backend
 
 from llama_index_rockai import RockAI
 

@@ -3,7 +3,6 @@
 import inspect
 
 import pytest
-from llama_index.conformance_kit import WAYS, collect
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.llms import ChatMessage
@@ -11,6 +10,7 @@ from llama_index.core.llms.chatml_utils import completion_to_prompt
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
+from with_llama_index.conformance_kit import WAYS, collect
 
 from rockai_transport import ConfigurationError
 

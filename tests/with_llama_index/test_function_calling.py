@@ -4,10 +4,10 @@ import inspect
 import json
 
 import pytest
-from llama_index.conformance_kit import TOOLS, add
 from llama_index.core.base.llms.types import ThinkingBlock, ToolCallBlock
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
+from with_llama_index.conformance_kit import TOOLS, add
 
 from rockai_transport import ConfigurationError, InvalidResponseError
 

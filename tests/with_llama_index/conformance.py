@@ -25,7 +25,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from llama_index.conformance_kit import (
+from llama_index.core.base.llms.types import ToolCallBlock
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent,
+    LLMChatInProgressEvent,
+    LLMChatStartEvent,
+    LLMCompletionEndEvent,
+    LLMCompletionInProgressEvent,
+    LLMCompletionStartEvent,
+)
+from llama_index.core.llms import ChatMessage, ChatResponse
+from with_llama_index.conformance_kit import (
     STREAMED,
     TOOLS,
     WHO,
@@ -38,17 +49,6 @@ from llama_index.conformance_kit import (
     start,
     text_of,
 )
-from llama_index.core.base.llms.types import ToolCallBlock
-from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.instrumentation.events.llm import (
-    LLMChatEndEvent,
-    LLMChatInProgressEvent,
-    LLMChatStartEvent,
-    LLMCompletionEndEvent,
-    LLMCompletionInProgressEvent,
-    LLMCompletionStartEvent,
-)
-from llama_index.core.llms import ChatMessage, ChatResponse
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM

@@ -1,8 +1,8 @@
 from collections.abc import Iterator
 
 import pytest
-from llama_index.backends import TOKEN, RockAIBackend
-from llama_index.conformance_kit import EventKeeper, keeping_events
+from with_llama_index.backends import TOKEN, RockAIBackend
+from with_llama_index.conformance_kit import EventKeeper, keeping_events
 
 from rockai_sandbox import Sandbox
 
