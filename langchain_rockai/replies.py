@@ -140,7 +140,7 @@ class ChatAnswer:
             return AIMessage(text)
         reader = self.request.reader()
         reply = read_reply(text, reader)
-        return self._message(reader.unaccepted() if reader.waiting else reply)
+        return self._message(reader.rejected() if reader.waiting else reply)
 
     def _metadata(self) -> dict[str, Any]:
         return run_metadata(self._model, self._predictions[-1])

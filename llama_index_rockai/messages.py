@@ -30,7 +30,7 @@ from rockai_transport.prompting.messages import (
     ToolCall,
     unsupported_content,
 )
-from rockai_transport.prompting.request.chat import written
+from rockai_transport.prompting.request.chat import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -156,4 +156,4 @@ def from_messages(messages: Sequence[Message]) -> list[ChatMessage]:
     Returns:
         The same, calls and tools' results written as the instructions tell the model.
     """
-    return [ChatMessage(role=MessageRole(message.role), content=text) for message, text in written(messages)]
+    return [ChatMessage(role=MessageRole(message.role), content=text) for message, text in as_text(messages)]

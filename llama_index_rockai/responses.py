@@ -75,7 +75,7 @@ class Answer:
                 thinking += part.text
             elif isinstance(part, InvalidToolCall):
                 self.invalid.append(part)
-                text += part.arguments
+                text += part.text
             else:
                 text += part.text
         self.text += text

@@ -33,14 +33,16 @@ class InvalidToolCall:
     Attributes:
         id: As in :class:`ToolCall`.
         name: The tool's name, where it could be made out.
-        arguments: The text as the model wrote it.
+        arguments: What the model wrote as its arguments; all it wrote where these cannot be told apart.
         error: What is wrong with it, in words a model can act on.
+        text: The whole call as the model wrote it, with what marked it as one.
     """
 
     id: str
     name: str | None
     arguments: str
     error: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

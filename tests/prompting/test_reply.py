@@ -93,15 +93,15 @@ def test_a_forced_choice_without_a_call_hands_nothing_on():
     assert got.feed("No. <tool_call>{oops}</tool_call>") == []
     assert got.flush() == []
     assert got.waiting
-    assert got.unaccepted().text == "No. "
-    assert len(got.unaccepted().invalid_tool_calls) == 1
+    assert got.rejected().text == "No. "
+    assert len(got.rejected().invalid_tool_calls) == 1
 
 
 def test_another_tool_is_not_the_forced_one():
     """A call of a tool that was not chosen does not fulfil the choice."""
     got = reader("weather")
     assert got.feed(CALL) + got.flush() == []
-    assert "'now'" in got.unaccepted().invalid_tool_calls[0].error
+    assert "'now'" in got.rejected().invalid_tool_calls[0].error
 
 
 def test_without_tools_a_call_is_text():

@@ -8,7 +8,7 @@ from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
 
-NAMES = frozenset({"weather", "now"})
+NAMES = {"weather": {}, "now": {}}
 CALL = '{"name": "weather", "arguments": {"city": "Köln"}}'
 W = ("weather", {"city": "Köln"})
 
@@ -130,17 +130,12 @@ TEXTS = [
 
 INVALID = {
     "no JSON": ("<tool_call>{city: Köln}</tool_call>", "", [(None, "{city: Köln}")]),
-    "an unknown tool": (
-        '<tool_call>{"name": "wether", "arguments": {}}</tool_call>',
-        "",
-        [("wether", '{"name": "wether", "arguments": {}}')],
-    ),
     "no name": ('<tool_call>{"arguments": {}}</tool_call>', "", [(None, '{"arguments": {}}')]),
     "an empty list": ("[TOOL_CALLS][]", "", [(None, "[]")]),
     "not complete": (
         '{"name": "weather", "arguments": {"city": "K',
         "",
-        [("weather", '{"name": "weather", "arguments": {"city": "K')],
+        [("weather", '{"city": "K')],
     ),
     "arguments that are a list": ('{"name": "weather", "arguments": [1]}', "", [("weather", "[1]")]),
     "arguments that are no JSON": (
@@ -151,12 +146,12 @@ INVALID = {
     "broken, but naming a tool": (
         'Hm.\n{"name": "weather", "arguments": {"city": Köln}}.',
         "Hm.\n.",
-        [("weather", '{"name": "weather", "arguments": {"city": Köln}}')],
+        [("weather", '{"city": Köln}')],
     ),
     "a tag left open": (
         '<tool_call>{"name": "weather", "arguments": {"a": "x',
         "",
-        [("weather", '{"name": "weather", "arguments": {"a": "x')],
+        [("weather", '{"a": "x')],
     ),
 }
 
@@ -191,8 +186,8 @@ def test_what_was_meant_as_a_call_is_an_invalid_one(case):
 
 
 def test_an_invalid_call_says_what_is_wrong():
-    """The error names the nearest tool, for the model to correct itself."""
-    reader = ToolCallReader(NAMES)
+    """Where a call is demanded, the error names the nearest tool, for the model to correct itself."""
+    reader = ToolCallReader(NAMES, demanded=True)
     (part,) = reader.feed('<tool_call>{"name": "wether", "arguments": {}}</tool_call>')
     assert isinstance(part, InvalidToolCall)
     assert "did you mean 'weather'" in part.error
@@ -237,10 +232,12 @@ def test_without_parallel_calls_the_first_one_counts():
     assert read([text], parallel=False) == ("a\n\nb\n\nc", [W], [])
 
 
-def test_a_call_of_a_tool_that_may_not_be_called_is_no_call():
-    """Bare it is text, tagged it is invalid."""
-    assert read([CALL], frozenset({"now"})) == (CALL, [], [])
-    assert read([f"<tool_call>{CALL}</tool_call>"], frozenset({"now"}))[2] == [("weather", CALL)]
+def test_a_call_of_a_tool_that_may_not_be_called():
+    """Bare it is text; marked it is a call, which the frameworks answer, unless another is demanded."""
+    tagged = f"<tool_call>{CALL}</tool_call>"
+    assert read([CALL], {"now": {}}) == (CALL, [], [])
+    assert read([tagged], {"now": {}}) == ("", [W], [])
+    assert read([tagged], {"now": {}}, demanded=True)[1:] == ([], [("weather", '{"city": "Köln"}')])
 
 
 def test_ids_are_unique():

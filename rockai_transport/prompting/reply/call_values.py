@@ -1,34 +1,54 @@
-"""What a value says that a model wrote where a call is expected.
+"""What a call's body says: a JSON value, a Python call, or tagged arguments, read as names and arguments.
 
-Understood, alone or in a list: ``{"name": …, "arguments": {…}}`` with ``tool``, ``function`` or ``tool_name``
-for the name and ``parameters``, ``args`` or ``input`` for the arguments; OpenAI's nested form ``{"type":
-"function", "function": {…}}`` and ``{"tool_calls": […]}``; arguments given as a string that holds JSON; no
-arguments at all for a tool that is named alone.
+Of an object every key must be read: its name, its arguments (which may be JSON in a string, twice over), and
+what does not matter to a call, as an id. Keys beside these are arguments where the tool has such ones, else
+the call is none. A call whose arguments are not found is a call only of a tool that needs none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from rockai_transport.prompting.reply.json_values import read_value
-from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.prompting.reply import call_formats as formats
+from rockai_transport.prompting.reply.call_heads import Opener
+from rockai_transport.prompting.reply.json_values import as_python, read_value
+from rockai_transport.prompting.reply.schema_values import (
+    adapted,
+    fits,
+    known_properties,
+    required_properties,
+    structured_value,
+)
+from rockai_transport.prompting.reply.tools import Tools
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-_NAME_KEYS: Final = ("name", "tool", "tool_name", "function", "function_name")
-_ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "tool_input", "kwargs")
-_EXTRA_KEYS: Final = ("id", "type", "tool_calls", "index", "tool_call_id")
-CALL_KEYS: Final = frozenset((*_NAME_KEYS, *_ARGUMENT_KEYS, *_EXTRA_KEYS))
+_ARGUMENTS_KEY: Final = re.compile(
+    rf"""["']?\b(?:{"|".join(formats.ARGUMENT_KEYS)})["']?\s{{0,99}}:\s{{0,99}}"""
+)
+_NAMED: Final = re.compile(
+    rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
+)
+# One argument, or the beginning of what is none; a closing tag that was forgotten ends at the next one.
+_TAGGED: Final = re.compile(
+    r"""<(?:parameter=|parameter\s+name=|arg_key>)["']?(?P<key>[^"'<>]{1,200})["']?(?:>|</arg_key>\s*<arg_value>)"""
+    r"""(?P<value>.*?)(?:</parameter>|</arg_value>|(?=<parameter[= ]|<arg_key>)|\Z)""",
+    re.DOTALL,
+)
+_EMPTY: Final[tuple[Any, ...]] = (None, "", {}, [])
+# Text under these keys is the one argument of a tool that has one (LangChain's structured chat writes so).
+_PLAIN_INPUT: Final = ("action_input", "tool_input", "input")
 
 
 @dataclass(frozen=True, slots=True)
 class ReadCall:
-    """A value read as a call.
+    """A body read as a call.
 
     Attributes:
-        name: The tool's name; None where the value names none.
+        name: The tool's name; None where none was found.
         arguments: Its arguments; None where they cannot be read.
         raw: The arguments as the model wrote them, for a call that cannot be read.
         error: What is wrong; empty for a call that is right.
@@ -40,90 +60,241 @@ class ReadCall:
     error: str = ""
 
 
-def read_calls(raw: str, names: Collection[str], *, meant: bool) -> list[ReadCall] | None:
-    """Read a value as calls.
+def read_calls(opener: Opener, body: str, tools: Tools, *, open_end: bool = False) -> list[ReadCall] | None:
+    """Read a body as calls.
 
     Args:
-        raw: The value's text.
-        names: The names of the tools that may be called.
-        meant: Whether the text was marked as a call (tagged), so that whatever it is, it was meant as one.
+        opener: What opened it.
+        body: Its text.
+        tools: The tools that may be called.
+        open_end: Whether a tagged argument in it does not end.
 
     Returns:
-        The calls, unreadable ones with their error; None where the text is no call, but text.
+        The calls, unreadable ones with their error; None where it is no call, but text.
+    """
+    if opener.kind == "python":
+        calls = _python_calls(body, tools, meant=opener.meant)
+    elif opener.kind == "json" and not opener.name:
+        calls = _json_calls(body, tools, meant=opener.meant)
+    elif open_end:
+        calls = [_wrong(opener.name, body, "the call does not end")]
+    else:
+        calls = _named_call(opener, body, tools)
+    return None if calls is None else [_settled(call, tools) for call in calls]
+
+
+def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read an object as the arguments of the one function that must be called.
+
+    Args:
+        value: Any JSON value.
+        name: The function.
+        schema: The schema of its arguments.
+
+    Returns:
+        The arguments, bare or under the function's name; None where it is something else.
     """
     try:
-        value = read_value(raw)
-    except ValueError as error:
-        name = named_tool(raw, names)
-        return [ReadCall(name, None, raw, str(error))] if meant or name else None
-    calls = [_read_call(item, raw) for item in _items(value)]
-    if meant:
-        return [_checked(call, names, raw) for call in calls] or [ReadCall(None, None, raw, "holds no call")]
-    if not calls or any(call.name not in names or _is_data(call) for call in calls):
+        arguments = structured_value(value, schema, name)
+    except ValueError:
         return None
-    return calls
+    quoted = _is_schema(arguments, schema) or not known_properties(schema)
+    return arguments if isinstance(arguments, dict) and not quoted and fits(arguments, schema) else None
 
 
-def named_tool(raw: str, names: Collection[str]) -> str | None:
-    """Tell from broken text which tool was meant: the first that stands behind a name's key.
+def _settled(call: ReadCall, tools: Tools) -> ReadCall:
+    """Give a call its tool's own name, and its arguments the form that the tool declares."""
+    name = tools.resolve(call.name) if call.name else None
+    if name is None or call.arguments is None:
+        return replace(call, name=name or call.name)
+    schema = tools.schemas[name]
+    if _is_schema(call.arguments, schema):
+        return _wrong(name, call.arguments, "the arguments are the function's schema, where values belong")
+    try:
+        return ReadCall(name, structured_value(call.arguments, schema, name))
+    except ValueError:  # whoever validates says it in more detail
+        return ReadCall(name, adapted(call.arguments, schema))
 
-    Args:
-        raw: Text that cannot be read as a value.
-        names: The names of the tools that may be called.
 
-    Returns:
-        The tool's name, or None when the text names none.
-    """
-    import re  # noqa: PLC0415 -- only broken calls need it
+def _wrong(name: str | None, given: Any, error: str) -> ReadCall:
+    return ReadCall(
+        name, None, given if isinstance(given, str) else json.dumps(given, ensure_ascii=False), error
+    )
 
-    keys = "|".join(_NAME_KEYS)
-    found = re.findall(rf"""["'](?:{keys})["']\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']""", raw)
-    return next((name for name in found if name in names), None)
+
+def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | None:
+    try:
+        value = read_value(body)
+    except ValueError as error:
+        named = next((name for name in _NAMED.findall(body) if tools.resolve(name)), None)
+        if not (meant or named):
+            return None
+        return [ReadCall(named, None, _written_arguments(body), str(error))]
+    calls = [_read_object(item, tools) for item in _items(value)]
+    if meant:
+        return calls or [_wrong(None, body, "it holds no call")]
+    return None if not calls or any(_is_data(call, tools) for call in calls) else calls
+
+
+def _written_arguments(body: str) -> str:
+    """The text behind the key of the arguments; all of it where there is no such key."""
+    found = _ARGUMENTS_KEY.search(body)
+    if found is None:
+        return body
+    text = body[found.end() :].rstrip()
+    return text[:-1].rstrip() if text.endswith("}") and text.count("}") > text.count("{") else text
 
 
 def _items(value: Any) -> list[Any]:
-    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
-        value = value["tool_calls"]
+    if isinstance(value, dict):
+        value = next((value[key] for key in formats.LIST_KEYS if isinstance(value.get(key), list)), value)
     return value if isinstance(value, list) else [value]
 
 
-def _read_call(value: Any, raw: str) -> ReadCall:
+def _is_data(call: ReadCall, tools: Tools) -> bool:
+    """Whether what no token marked as a call is none: it names no tool, or is a tool's description."""
+    name = tools.resolve(call.name) if call.name else None
+    return name is None or call.error == _NO_CALL or _is_schema(call.arguments, tools.schemas[name])
+
+
+_NO_CALL: Final = "it has a function's name, but no arguments"
+
+
+def _read_object(value: Any, tools: Tools) -> ReadCall:
     if not isinstance(value, dict):
-        return ReadCall(None, None, raw, "a call must be a JSON object with a name and arguments")
-    if isinstance(value.get("function"), dict):
-        value = value["function"]
-    name = next((value[key].strip() for key in _NAME_KEYS if isinstance(value.get(key), str)), None)
-    if name is None:
-        return ReadCall(None, None, raw, "the call names no function")
-    key = next((key for key in _ARGUMENT_KEYS if key in value), None)
-    if key is None:
-        others = value.keys() - {*_NAME_KEYS, *_EXTRA_KEYS}
-        if others:
-            return ReadCall(name, None, raw, 'the call has no "arguments"')
-        return ReadCall(name, {})
-    return _with_arguments(name, value[key])
+        return _wrong(None, value, "a call must be a JSON object with a name and arguments")
+    pairs = _pairs(value)
+    names = [given for key, given in pairs if key in formats.NAME_KEYS and isinstance(given, str)]
+    name = next((one for one in names if tools.resolve(one)), names[0] if names else None)
+    if name is None or (len(tools.schemas) == 1 and tools.resolve(name) is None):
+        call = _unnamed(value, tools)
+        if call.arguments is not None or name is None:
+            return call
+    known = tools.schemas.get(tools.resolve(name) or "", {})
+    found = [(key, given) for key, given in pairs if key in formats.ARGUMENT_KEYS]
+    filled = [(key, given) for key, given in found if given not in _EMPTY]
+    beside = {
+        key: given
+        for key, given in pairs
+        if not (key in formats.ARGUMENT_KEYS or key in formats.MARGINAL_KEYS or given == name)
+    }
+    if any(given != filled[0][1] for _, given in filled):
+        return _wrong(name, value, "the call has different arguments under several keys")
+    described = any(key == "description" for key, _ in pairs)
+    if not filled and (described or all(given in (None, "") for _, given in found)):
+        return _without_arguments(name, beside, known, described=described)
+    call = _with_arguments(name, *(filled or found)[0], known)
+    strange = [key for key in beside if key not in known_properties(known)]
+    if strange:
+        return _wrong(name, value, f"the key {strange[0]!r} is no part of a call")
+    if call.arguments is not None:
+        call.arguments.update({key: given for key, given in beside.items() if key not in call.arguments})
+    return call
 
 
-def _with_arguments(name: str, given: Any) -> ReadCall:
+def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The keys of a call, with those of its inner object, as OpenAI writes it."""
+    inner = next((key for key in formats.INNER_KEYS if isinstance(value.get(key), dict)), None)
+    within = list(value[inner].items()) if inner else []
+    return within + [(key, given) for key, given in value.items() if key != inner]
+
+
+def _unnamed(value: dict[str, Any], tools: Tools) -> ReadCall:
+    """An object without a name: the arguments under a tool's name, or those of the only tool there is."""
+    for name, schema in tools.schemas.items():
+        if value.keys() == {name} or len(tools.schemas) == 1:
+            arguments = as_arguments(value, name, schema)
+            if arguments is not None:
+                return ReadCall(name, arguments)
+    return _wrong(None, value, "the call names no function")
+
+
+def _without_arguments(
+    name: str, beside: dict[str, Any], schema: Mapping[str, Any], *, described: bool = False
+) -> ReadCall:
+    known = known_properties(schema)
+    if beside and beside.keys() <= known and known.isdisjoint(formats.NAME_KEYS):
+        return ReadCall(name, beside)
+    if beside or described:
+        return _wrong(name, beside, _NO_CALL)
+    missing = required_properties(schema)
+    if missing:
+        return _wrong(name, "", f"the call has no arguments, where {', '.join(missing)} must be given")
+    return ReadCall(name, {})
+
+
+def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) -> ReadCall:
     arguments = given
-    if isinstance(given, str) and given.strip():
+    for _ in range(3):  # JSON in a string, in a string again
+        if not isinstance(arguments, str):
+            break
+        only = known_properties(schema)
         try:
-            arguments = read_value(given)
+            arguments = read_value(arguments)
         except ValueError as error:
-            return ReadCall(name, None, given, f"the arguments are {error}")
-    elif given is None or isinstance(given, str):
-        arguments = {}
+            if key in _PLAIN_INPUT and len(only) == 1:
+                return ReadCall(name, dict.fromkeys(only, given))
+            return _wrong(name, given, f"the arguments are {error}")
+    arguments = {} if arguments in _EMPTY else arguments
     if isinstance(arguments, dict):
-        return ReadCall(name, arguments)
-    return ReadCall(name, None, str(given), "the arguments must be a JSON object")
+        return ReadCall(name, dict(arguments))
+    return _wrong(name, given, "the arguments must be a JSON object")
 
 
-def _checked(call: ReadCall, names: Collection[str], raw: str) -> ReadCall:
-    if call.name is None or call.name in names:
-        return call
-    return ReadCall(call.name, None, raw, unknown_name("a function that can be called", call.name, names))
+def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether arguments are a description of arguments, as the model was shown it."""
+    if not isinstance(arguments, dict) or known_properties(schema) & {"properties", "type"}:
+        return False
+    described = arguments.get("properties")
+    if isinstance(described, dict):
+        return all(isinstance(one, dict) for one in described.values())
+    return bool(arguments) and arguments == schema
 
 
-def _is_data(call: ReadCall) -> bool:
-    """An object that has a tool's name and other fields but no arguments is data, not a call."""
-    return call.arguments is None and call.error.startswith("the call has no")
+def _named_call(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | None:
+    name = opener.name
+    known = tools.resolve(name)
+    if opener.kind == "tagged":
+        pairs = {found["key"].strip(): _tagged_value(found["value"]) for found in _TAGGED.finditer(body)}
+        return [ReadCall(name, pairs)]
+    if opener.kind == "none":
+        return [_without_arguments(name, {}, tools.schemas[known] if known else {})]
+    call = _with_arguments(name, "", body, {})
+    return None if call.arguments is None and not known else [call]
+
+
+def _tagged_value(text: str) -> str:
+    """A value without the line breaks that the templates put around it."""
+    return text.removeprefix("\n").removesuffix("\n")
+
+
+def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | None:
+    """Read Python calls; nothing is executed. Other Python is text, as is a call of what is no tool."""
+    try:
+        expression = ast.parse(as_python(body).strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        name = body.strip("[ \n").partition("(")[0]
+        return [_wrong(name, body, f"it is no Python call: {error}")] if tools.resolve(name) else None
+    nodes = expression.elts if isinstance(expression, ast.List | ast.Tuple) else [expression]
+    calls = [_python_call(node, tools) for node in nodes]
+    known = [call for call in calls if call and (meant or tools.resolve(call.name or ""))]
+    return [call for call in calls if call] if calls and len(known) == len(calls) else None
+
+
+def _python_call(node: ast.expr, tools: Tools) -> ReadCall | None:
+    if not isinstance(node, ast.Call):
+        return None
+    name = ast.unparse(node.func).removesuffix(".call")
+    if name == "print" and len(node.args) == 1:  # print(default_api.get_weather(…)), Gemini's form
+        return _python_call(node.args[0], tools)
+    known = tools.resolve(name)
+    names = sorted(known_properties(tools.schemas[known])) if known else []
+    if node.args and (known is None or len(names) != 1 or len(node.args) > 1):
+        return _wrong(name, ast.unparse(node), "its arguments have no names") if known else None
+    try:
+        given = {names[0]: ast.literal_eval(node.args[0])} if node.args else {}
+        given |= {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in node.keywords}
+        arguments = read_value(json.dumps(given))
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        return _wrong(name, ast.unparse(node), "its arguments are no literals") if known else None
+    return ReadCall(name, arguments)

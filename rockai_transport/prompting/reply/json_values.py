@@ -1,29 +1,47 @@
 """JSON as models write it: where a value ends in a stream, and what it says.
 
-Beside JSON proper this reads Python literals (single quotes, ``True``, ``None``, trailing commas), the two
-mixed, and strings with raw line breaks. Reading never raises anything but ``ValueError``.
+Beside JSON proper this reads Python literals (single quotes, ``True``, ``None``, trailing commas), comments
+and unquoted keys as in JSON5, all of them mixed, and strings with raw line breaks. Reading never raises
+anything but ``ValueError``, and gives no text that could not be sent again.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-from typing import TYPE_CHECKING, Any, Final
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    import re
-    from collections.abc import Iterator
-
-_BRACKETS: Final = {"{": "}", "[": "]"}
-_CLOSING: Final = frozenset("}]")
-_QUOTES: Final = frozenset("\"'")
-_NEVER_IN_JSON: Final = frozenset("<`")
-_MOST_ATTEMPTS: Final = 100  # brackets of prose to look behind; keeps a reply full of them linear
+_BRACKETS: Final = {"{": "}", "[": "]", "(": ")"}
+# Where the scanner stops, by what it is in. A `<` or a backtick outside of strings is in no JSON.
+_STOPS: Final = {
+    "": re.compile(r"""[{}\[\]"'<`/]"""),
+    "(": re.compile(r"""[{}\[\]()"'<`/]"""),
+    '"': re.compile(r'["\\]'),
+    "'": re.compile(r"['\\]"),
+    "//": re.compile(r"\n"),
+    "/*": re.compile(r"\*/"),
+}
+_MOST_PASSES: Final = 10  # how often a text is read, at most, to look behind brackets of prose
+_MOST_NESTED: Final = 100
 _CONSTANTS: Final = {"true": "True", "false": "False", "null": "None"}
-# A string, or one of JSON's words outside of any.
-_WORDS: Final = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\b(?:true|false|null)\b"""
+# A string, a comment, a key without quotes, or one of JSON's words outside of any.
+_TOKENS: Final = re.compile(
+    r""""(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
+    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b""",
+    re.DOTALL,
+)
 # What may stand behind a backslash in a Python string; anything else would be a SyntaxWarning.
 _PYTHON_ESCAPES: Final = frozenset("\\'\"abfnrtvxuU/")
+_HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+# What begins like JSON: nothing inside of it is looked at by itself.
+_LIKE_JSON: Final = re.compile(
+    r"""\{\s*(?:["'}]|//|/\*|[A-Za-z_$][\w$-]*\s*:)|\[\s*(?:[{\["'\]\d-]|true|false|null)"""
+)
+_BEFORE: Final = re.compile(r"```\w*\s*\Z")
+_BEHIND: Final = re.compile(r"\A\s*```[^\S\n]*\n?")
+BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class ValueScanner:
@@ -33,38 +51,53 @@ class ValueScanner:
     the closing tag or fence stands there when a model forgets a bracket.
     """
 
-    def __init__(self) -> None:
+    kept = 0
+    inside = False
+
+    def __init__(self, *, python: bool = False) -> None:
+        """Make a scanner.
+
+        Args:
+            python: Whether round brackets count: the value is a Python call, or a list of them.
+        """
+        self._outside = "(" if python else ""
+        self._mode = self._outside
         self._open: list[str] = []
-        self._quote = ""
-        self._escaped = False
+        self._before = ""  # the last character of the piece before, where it decides what the next one means
         self._last = ""
 
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.
 
         Args:
-            text: The next piece; in the first one the opening bracket stands at ``start``.
+            text: The next piece; in the first one the opening bracket stands at ``start``, or behind a name.
             start: Where to begin in it.
 
         Returns:
             The index behind the value, or None when it does not end in this piece.
         """
-        for at in range(start, len(text)):
-            character = text[at]
-            if self._quote:
-                self._in_string(character)
-            elif character in _NEVER_IN_JSON:
-                return at
-            elif character in _BRACKETS:
-                self._open.append(_BRACKETS[character])
-            elif character in _CLOSING:
-                self._open.pop()
-                if not self._open:
-                    return at + 1
-            elif character in _QUOTES:
-                self._quote = character
-            if not character.isspace():
-                self._last = character
+        at = self._resume(text, start)
+        while at < len(text):
+            found = _STOPS[self._mode].search(text, at)
+            if self._mode == self._outside:
+                self._last = text[at : found.start() if found else len(text)].rstrip()[-1:] or self._last
+            if found is None:
+                break
+            at = found.end()
+            if self._mode == self._outside:
+                if found[0] in "<`":
+                    return found.start()
+                self._last = self._last if found[0] == "/" else found[0]
+                if self._enter(found[0], text, at):
+                    return at
+            elif found[0] != "\\":
+                self._mode = self._outside
+            elif at < len(text):
+                at += 1
+            else:
+                self._before = "\\"
+        if self._mode == "/*":
+            self._before = text[-1:]
         return None
 
     @property
@@ -73,16 +106,41 @@ class ValueScanner:
 
         Anything else that is missing could hold arguments and is not made up.
         """
-        forgotten = len(self._open) == 1 and not self._quote and self._last in _CLOSING
+        forgotten = len(self._open) == 1 and self._mode == self._outside and self._last in ("}", "]", ")")
         return self._open[0] if forgotten else ""
 
-    def _in_string(self, character: str) -> None:
-        if self._escaped:
-            self._escaped = False
-        elif character == "\\":
-            self._escaped = True
-        elif character == self._quote:
-            self._quote = ""
+    def _resume(self, text: str, at: int) -> int:
+        """Settle what the end of the piece before has left open."""
+        before, self._before = self._before, ""
+        if not before or at >= len(text):
+            self._before = before
+        elif before == "\\":
+            return at + 1
+        elif before == "/":
+            self._comment(text[at])
+        elif before == "*" and text[at] == "/":
+            self._mode = self._outside
+        return at
+
+    def _enter(self, character: str, text: str, at: int) -> bool:
+        """Take a character outside of strings; whether it ends the value."""
+        if character in _BRACKETS:
+            self._open.append(_BRACKETS[character])
+        elif character in "\"'":
+            self._mode = character
+        elif character != "/":
+            if self._open:
+                self._open.pop()
+            return not self._open
+        elif at < len(text):
+            self._comment(text[at])
+        else:
+            self._before = "/"
+        return False
+
+    def _comment(self, second: str) -> None:
+        if second in "/*":
+            self._mode = "/" + second
 
 
 def read_value(text: str) -> Any:
@@ -92,35 +150,76 @@ def read_value(text: str) -> Any:
         text: JSON, or a Python literal.
 
     Returns:
-        What it says.
+        What it says; half a surrogate pair in it is U+FFFD.
 
     Raises:
         ValueError: It is neither.
     """
+    text = text.strip().removeprefix(BYTE_ORDER_MARK)
     try:
-        return json.loads(text, strict=False)
+        value = json.loads(text, strict=False)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except ValueError as error:
         try:
-            return _read_literal(text)
+            value = _literal(as_python(text))
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             # The JSON error is the one to show: JSON is what the model was told to write.
             raise ValueError(f"not valid JSON: {error}") from error
+    if text.count("{") + text.count("[") > _MOST_NESTED or _HALVES.search(text):
+        return _well_formed_value(value, _MOST_NESTED)
+    return value
 
 
-def _read_literal(text: str) -> Any:
-    import re  # noqa: PLC0415 -- only for what is not JSON
+def well_formed(text: str) -> str:
+    """Replace half surrogate pairs by U+FFFD and join whole ones: what is left can be sent as UTF-8.
 
-    value = ast.literal_eval(re.sub(_WORDS, _as_python, text, flags=re.DOTALL).strip())
+    Args:
+        text: Any text.
+
+    Returns:
+        The text; the same where it holds none.
+    """
+    if text.isascii() or not _HALVES.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _well_formed_value(value: Any, levels: int) -> Any:
+    if levels == 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_well_formed_value(item, levels - 1) for item in value]
+    if isinstance(value, dict):
+        return {well_formed(key): _well_formed_value(item, levels - 1) for key, item in value.items()}
+    return value
+
+
+def as_python(text: str) -> str:
+    """Write what is JSON in a text as Python does: its words, its keys, its strings' escapes; comments go.
+
+    Args:
+        text: A value, or a call.
+
+    Returns:
+        Python, where it was one of the two.
+    """
+    return _TOKENS.sub(_python_token, text)
+
+
+def _literal(text: str) -> Any:
     # A literal can hold what JSON cannot: sets, bytes, numbers as keys. Arguments must be JSON.
-    return json.loads(json.dumps(value))
+    return json.loads(json.dumps(ast.literal_eval(text.strip())))
 
 
-def _as_python(match: re.Match[str]) -> str:
-    import re  # noqa: PLC0415
-
+def _python_token(match: re.Match[str]) -> str:
     token = match[0]
+    if match["key"]:
+        return f'"{token}"'
+    if token[0] == "/":
+        return " "
     if token in _CONSTANTS:
         return _CONSTANTS[token]
     token = token.replace("\r\n", "\\n").replace("\n", "\\n").replace("\r", "\\n")
@@ -134,48 +233,71 @@ def _known_escape(match: re.Match[str]) -> str:
     return match[0] if character in _PYTHON_ESCAPES else "\\" + match[0]
 
 
-def extract_json(text: str) -> Any:
+def extract_json(text: str, accepts: Callable[[Any], bool] | None = None) -> Any:
     """Find the JSON value in a reply: bare, fenced, or with prose around it.
 
     Args:
         text: The reply's text.
+        accepts: Whether a value is one that is looked for.
 
     Returns:
-        The whole reply where it is JSON; else the first object in it that can be read; else the first array.
+        The whole reply where it is JSON; else the value in it that is accepted; else the first object in it
+        that can be read; else the first array. What stands inside of another value is never taken for it.
 
     Raises:
-        ValueError: There is none; the message says what is wrong, in words a model can act on.
+        ValueError: There is none, one does not end, or several different ones are accepted; the message says
+            what is wrong, in words a model can act on.
+    """
+    return find_json(text, accepts)[0]
+
+
+def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[Any, str, str]:
+    """Find the JSON value in a reply, and what stands around it: see :func:`extract_json`.
+
+    Args:
+        text: The reply's text.
+        accepts: Whether a value is one that is looked for.
+
+    Returns:
+        The value, and the text before and behind it, without a code fence around the value.
+
+    Raises:
+        ValueError: As there.
     """
     try:
-        return read_value(text)
+        return read_value(text), "", ""
     except ValueError as error:
-        complaint = str(error)
-    arrays: list[Any] = []
-    for candidate in _bracketed(text):
+        problem = str(error)
+    found: list[tuple[Any, str, str]] = []
+    for candidate, start, end in _bracketed(text):
         try:
             value = read_value(candidate)
         except ValueError as error:
-            complaint = str(error)
+            problem = str(error)
             continue
-        if isinstance(value, dict):
-            return value
-        arrays.append(value)
-    if arrays:
-        return arrays[0]
-    raise ValueError(complaint)
+        found.append((value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])))
+    accepted = [one for one in found if accepts is not None and accepts(one[0])]
+    if any(one[0] != accepted[0][0] for one in accepted):
+        raise ValueError("several different JSON values fit, where one was asked for")
+    best = accepted or [one for one in found if isinstance(one[0], dict)] or found
+    if not best:
+        raise ValueError(problem)
+    return best[0]
 
 
-def _bracketed(text: str) -> Iterator[str]:
-    """Every bracketed part of a text that could be a value, the outer ones first."""
-    end = 0
-    attempts = 0
-    for start, character in enumerate(text):
-        if character not in _BRACKETS or (start < end and character == "["):
+def _bracketed(text: str) -> Iterator[tuple[str, int, int]]:
+    """Every bracketed part of a text that could be a value by itself, closed, and where it stands."""
+    behind = read = 0
+    for found in re.finditer(r"[{\[]", text):
+        start = found.start()
+        if start < behind:
             continue
-        attempts += 1
-        if attempts > _MOST_ATTEMPTS:
+        scanner = ValueScanner()
+        end = scanner.scan(text, start)
+        stop = len(text) if end is None else end
+        read += stop - start
+        if read > _MOST_PASSES * len(text):
             return
-        found = ValueScanner().scan(text, start)
-        if found is not None:
-            end = found
-            yield text[start:found]
+        yield text[start:stop] + scanner.missing, start, stop
+        if _LIKE_JSON.match(text, start) or (end is not None and found[0] == "["):
+            behind = stop

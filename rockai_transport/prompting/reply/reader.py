@@ -1,31 +1,45 @@
-"""What a model writes, read while it streams: one object for text, reasoning, calls and stop sequences.
+"""What a model writes, read while it streams: one object for text, reasoning, calls, and where it stops.
 
-The order is the order in which a service would do it: stop sequences cut the text the model writes, whatever
-it is (a stop sequence inside reasoning or a call cuts there); then reasoning is told from the answer; then
-calls are read out of the answer.
+The order is the order in which a service would do it: stop sequences, then the tokens that end a turn, cut
+the text the model writes, whatever it is (a stop sequence inside reasoning or a call cuts there); then
+reasoning is told from the answer; then calls are read out of the answer.
 
 With a forced choice nothing comes out before a call was found: a reply without one is not accepted, and what
 was shown of it could not be taken back. What was held comes out right before the call.
+
+Most pieces are plain text in which nothing has to be looked for. Each stage says whether it is *settled*, and
+which characters are *notable* to it: where all are settled, a piece without a notable character is handed on
+as it is and changes nothing.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from functools import lru_cache
+from typing import TypeVar
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningSplitter, TextDelta
+from rockai_transport.prompting.reply.call_values import as_arguments
+from rockai_transport.prompting.reply.json_values import find_json, well_formed
+from rockai_transport.prompting.reply.reasoning import (
+    CLOSE_TAG,
+    ReasoningDelta,
+    ReasoningEnd,
+    ReasoningSplitter,
+    TextDelta,
+)
 from rockai_transport.prompting.reply.stop import StopCutter
-from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
+from rockai_transport.prompting.reply.tool_reader import NOTABLE, ToolCallReader, new_call_id
+from rockai_transport.prompting.reply.turn_end import TurnEnd
 from rockai_transport.prompting.request.tool_choice import ToolSetup
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "InvalidToolCall",
     "ModelReply",
     "ReasoningDelta",
+    "ReasoningEnd",
     "ReplyPart",
     "ReplyReader",
     "TextDelta",
@@ -47,12 +61,14 @@ class ModelReply:
         reasoning: The reasoning that preceded it.
         tool_calls: The calls, in order.
         invalid_tool_calls: What was meant as a call and cannot be read.
+        end_token: The token of the chat template that ended the answer, where one did.
     """
 
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     invalid_tool_calls: tuple[InvalidToolCall, ...] = ()
+    end_token: str | None = None
 
 
 class ReplyReader:
@@ -64,6 +80,9 @@ class ReplyReader:
         stop: Iterable[str] = (),
         tools: ToolSetup | None = None,
         inside_reasoning: bool = False,
+        turn_ends: tuple[str, ...] = (),
+        cues: tuple[str, ...] = (),
+        exact: bool = False,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
         """Make a reader for one reply.
@@ -72,37 +91,60 @@ class ReplyReader:
             stop: The stop sequences.
             tools: The tools of the request.
             inside_reasoning: Whether the prompt ended with an open ``<think>``.
+            turn_ends: What ends the answer although the model goes on.
+            cues: What the model may open its own turn with once more; it is passed over.
+            exact: Whether a ``</think>`` that nothing opened is text: the reply is a completion's.
             new_id: Makes a call's id.
         """
-        setup = tools or ToolSetup()
+        self._setup = tools or ToolSetup()
+        self._new_id = new_id
         self._cutter = StopCutter(stop)
-        self._splitter = ReasoningSplitter(inside=inside_reasoning)
+        self._turn = TurnEnd(turn_ends, cues)
+        self._splitter = ReasoningSplitter(inside=inside_reasoning, unannounced=not exact)
         self._calls = (
-            ToolCallReader(setup.callable_names, parallel=setup.parallel, new_id=new_id)
-            if setup.active
+            ToolCallReader(
+                self._setup.callable_tools,
+                parallel=self._setup.parallel,
+                demanded=self._setup.forced,
+                new_id=new_id,
+            )
+            if self._setup.active
             else None
         )
-        self._waiting = setup.forced
+        self._waiting = self._setup.forced
         self._held: list[ReplyPart] = []
+        self._half = ""  # half a surrogate pair
         self._flushed = False
+        self._settled = False
+        self._notable = _search("")
 
     @property
     def cut(self) -> bool:
-        """Whether a stop sequence was reached: the stream can be left, :meth:`flush` ends the reply."""
-        return self._cutter.cut
+        """Whether the answer has ended: the stream can be left, :meth:`flush` ends the reply."""
+        return self._cutter.cut or self._turn.token is not None
+
+    @property
+    def stop(self) -> str | None:
+        """The stop sequence that was reached, or None."""
+        return self._cutter.stop
+
+    @property
+    def end_token(self) -> str | None:
+        """The token of the chat template that ended the answer, or None."""
+        return self._turn.token
 
     @property
     def waiting(self) -> bool:
         """Whether a call is required and none was found yet."""
         return self._waiting
 
-    def unaccepted(self) -> ModelReply:
-        """What came although a call was required: the reply to complain of, once it has ended.
+    def rejected(self) -> ModelReply:
+        """What came although a call was required, once the reply has ended.
 
         Returns:
             The parts that were held and never handed on.
         """
-        return gather(self._held)
+        return gather(self._held, self.end_token)
 
     def feed(self, piece: str) -> list[ReplyPart]:
         """Take the next piece.
@@ -113,7 +155,22 @@ class ReplyReader:
         Returns:
             The parts that may be handed on, in order; none of them is empty.
         """
-        return self._released(self._read(self._cutter.feed(piece)))
+        if self._settled and piece and not self._notable(piece):
+            return [TextDelta(piece)]
+        return self._feed(piece)
+
+    def feed_batch(self, pieces: Sequence[str]) -> list[ReplyPart]:
+        """Take the next pieces: as :meth:`feed` for each, in one call.
+
+        Args:
+            pieces: Any parts of what the model wrote.
+
+        Returns:
+            The parts that may be handed on, in order; those of different pieces are not put together.
+        """
+        if self._settled and not self._notable("".join(pieces)):
+            return [TextDelta(piece) for piece in pieces if piece]
+        return [part for piece in pieces for part in self.feed(piece)]
 
     def flush(self) -> list[ReplyPart]:
         """End the reply; doing it twice adds nothing.
@@ -124,13 +181,35 @@ class ReplyReader:
         """
         if self._flushed:
             return []
-        self._flushed = True
-        parts = self._read(self._cutter.flush())
+        self._flushed, self._settled = True, False
+        text = self._turn.feed(self._cutter.feed(well_formed(self._half)) + self._cutter.flush())
+        parts = self._read(text + self._turn.flush())
         for part in self._splitter.flush():
             parts += self._read_calls(part)
         if self._calls is not None:
             parts += self._calls.flush()
-        return self._released(parts)
+        return self._released(parts) or self._bare_arguments()
+
+    def _feed(self, piece: str) -> list[ReplyPart]:
+        text = self._turn.feed(self._cutter.feed(self._whole(piece)))
+        parts = self._released(self._read(text))
+        stages = (self._cutter, self._turn, self._splitter)
+        self._settled = (
+            all(stage.settled for stage in stages)
+            and not (self._waiting or self._half)
+            and (self._calls is None or self._calls.in_text)
+        )
+        if self._settled:
+            notable = "".join(stage.notable for stage in stages) + (NOTABLE if self._calls else "")
+            self._notable = _search(notable)
+        return parts
+
+    def _whole(self, piece: str) -> str:
+        """The piece, as text that can be sent again: pairs of surrogates joined, halves replaced."""
+        text, self._half = self._half + piece, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return well_formed(text)
 
     def _read(self, text: str) -> list[ReplyPart]:
         parts: list[ReplyPart] = []
@@ -141,7 +220,10 @@ class ReplyReader:
     def _read_calls(self, part: TextDelta | ReasoningDelta) -> Sequence[ReplyPart]:
         if self._calls is None or isinstance(part, ReasoningDelta):
             return [part]
-        return self._calls.feed(part.text)
+        parts = self._calls.feed(part.text)
+        if isinstance(part, ReasoningEnd) and parts and isinstance(parts[-1], TextDelta):
+            parts[-1] = ReasoningEnd(parts[-1].text)
+        return parts
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
         if not self._waiting:
@@ -153,22 +235,47 @@ class ReplyReader:
         held, self._held = self._held, []
         return held
 
+    def _bare_arguments(self) -> list[ReplyPart]:
+        """The arguments of the one function that must be called, where they came without a call."""
+        sole = self._setup.sole
+        reply = gather(self._held)
+        if not self._waiting or sole is None or reply.invalid_tool_calls:
+            return []
+        try:
+            value, before, behind = find_json(
+                reply.text, lambda one: as_arguments(one, sole.name, sole.parameters) is not None
+            )
+        except ValueError:
+            return []
+        arguments = as_arguments(value, sole.name, sole.parameters)
+        if arguments is None:
+            return []
+        call = ToolCall(self._new_id(), sole.name, arguments)
+        reasoning: list[ReplyPart] = [ReasoningDelta(reply.reasoning)] if reply.reasoning else []
+        texts = [TextDelta(text) for text in (before, behind) if text and not text.isspace()]
+        self._waiting, self._held = False, []
+        return [*reasoning, *texts, call]
 
-def gather(parts: Iterable[ReplyPart]) -> ModelReply:
+
+def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelReply:
     """Put the parts of a reply together.
 
     Args:
         parts: The parts, in order.
+        end_token: The token that ended the answer.
 
     Returns:
         The reply.
     """
     gathered = list(parts)
+    end = next((at for at, part in enumerate(gathered, 1) if isinstance(part, ReasoningEnd)), 0)
+    told = "".join(part.text for part in _only(TextDelta, gathered[:end])).removesuffix(CLOSE_TAG)
     return ModelReply(
-        text="".join(part.text for part in _only(TextDelta, gathered)),
-        reasoning="".join(part.text for part in _only(ReasoningDelta, gathered)),
+        text="".join(part.text for part in _only(TextDelta, gathered[end:])),
+        reasoning=told + "".join(part.text for part in _only(ReasoningDelta, gathered)),
         tool_calls=tuple(_only(ToolCall, gathered)),
         invalid_tool_calls=tuple(_only(InvalidToolCall, gathered)),
+        end_token=end_token,
     )
 
 
@@ -182,8 +289,14 @@ def read_reply(text: str, reader: ReplyReader) -> ModelReply:
     Returns:
         The reply.
     """
-    return gather([*reader.feed(text), *reader.flush()])
+    parts = [*reader.feed(text), *reader.flush()]
+    return gather(parts, reader.end_token)
 
 
 def _only(kind: type[_P], parts: Sequence[ReplyPart]) -> list[_P]:
     return [part for part in parts if isinstance(part, kind)]
+
+
+@lru_cache(maxsize=64)
+def _search(characters: str) -> Callable[[str], object]:
+    return re.compile(f"[\ud800-\udfff{re.escape(characters)}]").search

@@ -6,6 +6,10 @@ everything behind it is the answer. White space around the tags (before ``<think
 belongs to them; all other text comes out exactly. A ``<think>`` anywhere later is text: models write about
 such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt already; a reader made with
 ``inside=True`` begins inside it.
+
+Where nobody knew that the template opened it, the first ``</think>`` of a reply without ``<think>`` ends
+reasoning as well. What stands before it came out as text by then: :class:`ReasoningEnd` says that it was
+reasoning, and whoever puts a whole reply together takes it for that.
 """
 
 from __future__ import annotations
@@ -13,10 +17,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from rockai_transport.prompting.reply.token_set import TokenSet
+
 OPEN_TAG: Final = "<think>"
 CLOSE_TAG: Final = "</think>"
+_CLOSING: Final = {OPEN_TAG: CLOSE_TAG, "<|channel|>analysis<|message|>": "<|end|>"}
+"""What opens reasoning, and what closes it; the second pair is Harmony's (gpt-oss)."""
+# What Harmony writes before the answer itself.
+_PREFACES: Final = ("<|start|>assistant<|channel|>final<|message|>", "<|channel|>final<|message|>")
+_TICK: Final = "`"
 
-_State = Literal["start", "inside", "after", "answer"]
+_OPENINGS: Final = TokenSet(*_CLOSING, *_PREFACES)
+_OPEN: Final = TokenSet(OPEN_TAG)
+_BEHIND: Final = TokenSet(*_PREFACES)
+_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG)
+
+_State = Literal["start", "opened", "inside", "after", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +43,48 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningEnd(TextDelta):
+    """A ``</think>`` that nothing had opened: the text so far was reasoning. It ends with the tag."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReasoningDelta:
     """A new piece of the reasoning that precedes the answer."""
 
     text: str
 
 
+_Parts = list[TextDelta | ReasoningDelta]
+
+
 class ReasoningSplitter:
     """Feed it pieces of a reply; it returns them as answer or as reasoning."""
 
-    def __init__(self, *, inside: bool = False) -> None:
+    def __init__(self, *, inside: bool = False, unannounced: bool = True) -> None:
         """Make a splitter.
 
         Args:
             inside: Whether the prompt ended with an open ``<think>``, so that the reply begins in the block.
+            unannounced: Whether a ``</think>`` that nothing opened ends reasoning.
         """
-        self._state: _State = "inside" if inside else "start"
+        self._state: _State = "opened" if inside else "start"
+        self._close = CLOSE_TAG
+        self._unannounced = unannounced and not inside
+        self._blank: list[str] = []
         self._held = ""
+        self._before = ""  # the last character that came out as text
 
-    def feed(self, piece: str) -> list[TextDelta | ReasoningDelta]:
+    @property
+    def notable(self) -> str:
+        """The characters that matter to it in a piece of the answer."""
+        return "<" + _TICK if self._unannounced else ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether a piece without a notable character is text of the answer, as it is."""
+        return self._state == "answer" and not self._held and self._before != _TICK
+
+    def feed(self, piece: str) -> _Parts:
         """Take the next piece.
 
         Args:
@@ -54,51 +93,104 @@ class ReasoningSplitter:
         Returns:
             What can be told apart by now, in order, without empty deltas.
         """
-        self._held += piece
-        parts: list[TextDelta | ReasoningDelta] = []
-        if self._state == "start":
-            self._read_start()
-        if self._state == "inside":
-            parts += self._read_inside()
-        if self._state == "after":
-            self._held = self._held.lstrip()
-            if self._held:
-                self._state = "answer"
-        if self._state == "answer" and self._held:
-            parts.append(TextDelta(self._take()))
-        return parts
+        return self._read(piece, final=False)
 
-    def flush(self) -> list[TextDelta | ReasoningDelta]:
+    def flush(self) -> _Parts:
         """End the reply.
 
         Returns:
             What was held back.
         """
-        if not self._held:
+        parts = self._read("", final=True)
+        held = "".join(self._blank) + self._held
+        self._blank, self._held = [], ""
+        if held:
+            parts.append(ReasoningDelta(held) if self._state in ("opened", "inside") else TextDelta(held))
+        return parts
+
+    def _read(self, piece: str, *, final: bool) -> _Parts:
+        if self._state in ("start", "opened") and not self._held and (not piece or piece.isspace()):
+            self._blank.append(piece)
             return []
-        held = self._take()
-        return [ReasoningDelta(held) if self._state == "inside" else TextDelta(held)]
+        self._held += piece
+        parts: _Parts = []
+        if self._state in ("start", "opened"):
+            self._read_start(final=final)
+        if self._state == "inside":
+            parts += self._read_inside(final=final)
+        if self._state == "after":
+            self._read_after(final=final)
+        if self._state == "answer":
+            parts += self._read_answer(final=final)
+        return parts
 
-    def _take(self) -> str:
-        held, self._held = self._held, ""
-        return held
+    def _take(self, length: int) -> str:
+        taken, self._held = self._held[:length], self._held[length:]
+        return taken
 
-    def _read_start(self) -> None:
+    def _read_start(self, *, final: bool) -> None:
         begin = self._held.lstrip()
-        if begin.startswith(OPEN_TAG):
-            self._state = "inside"
-            self._held = begin.removeprefix(OPEN_TAG)
-        elif not OPEN_TAG.startswith(begin):
+        at_start = self._state == "start"
+        end = (_OPENINGS if at_start else _OPEN).end(begin, 0, final=final)
+        if end < 0:
+            return
+        opening = begin[:end]
+        if opening:
+            self._held, self._blank = begin[end:], []
+            self._close = _CLOSING.get(opening, self._close)
+            self._unannounced = False
+        self._held, self._blank = "".join(self._blank) + self._held, []
+        if opening in _PREFACES:
+            self._state = "answer"
+        else:
+            self._state = "inside" if opening or not at_start else "answer"
+
+    def _read_inside(self, *, final: bool) -> _Parts:
+        at = self._held.find(self._close)
+        if at < 0:
+            keep = 0 if final else _partial_suffix(self._held, self._close)
+            reasoning = self._take(len(self._held) - keep)
+        else:
+            reasoning = self._take(at)
+            self._take(len(self._close))
+            self._state = "after"
+        return [ReasoningDelta(reasoning)] if reasoning else []
+
+    def _read_after(self, *, final: bool) -> None:
+        self._held = self._held.lstrip()
+        end = _BEHIND.end(self._held, 0, final=final) if self._held else -1
+        if end >= 0:
+            self._take(end)
             self._state = "answer"
 
-    def _read_inside(self) -> list[TextDelta | ReasoningDelta]:
-        reasoning, tag, rest = self._held.partition(CLOSE_TAG)
-        if tag:
-            self._state, self._held = "after", rest
-        else:
-            keep = _partial_suffix(reasoning, CLOSE_TAG)
-            reasoning, self._held = reasoning[: len(reasoning) - keep], reasoning[len(reasoning) - keep :]
-        return [ReasoningDelta(reasoning)] if reasoning else []
+    def _read_answer(self, *, final: bool) -> _Parts:
+        if not self._unannounced:
+            text = self._take(len(self._held))
+            return [TextDelta(text)] if text else []
+        at = 0
+        while (at := self._held.find("<", at)) >= 0:
+            end = _TAGS.end(self._held, at, final=final)
+            if end < 0 or (end == len(self._held) and not final):
+                break
+            if self._held.startswith(OPEN_TAG, at):
+                self._unannounced, at = False, len(self._held)
+            elif end > at and not self._is_quoted(at, end):
+                return self._end_unannounced(at, final=final)
+            else:
+                at = max(end, at + 1)
+        text = self._take(at if at >= 0 else len(self._held))
+        self._before = text[-1:] or self._before
+        return [TextDelta(text)] if text else []
+
+    def _end_unannounced(self, at: int, *, final: bool) -> _Parts:
+        self._unannounced, self._state = False, "after"
+        text = self._take(at)
+        self._take(len(CLOSE_TAG))
+        parts: _Parts = [TextDelta(text)] if text else []
+        return [*parts, ReasoningEnd(CLOSE_TAG), *self._read("", final=final)]
+
+    def _is_quoted(self, at: int, end: int) -> bool:
+        return _TICK in (self._held[at - 1] if at else self._before, self._held[end : end + 1])
 
 
 def _partial_suffix(text: str, tag: str) -> int:

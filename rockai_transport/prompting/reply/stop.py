@@ -1,7 +1,7 @@
 """Cut a stream of text at stop sequences, across piece boundaries.
 
-Law of this module: no part of the stop sequence that cuts is ever emitted, only what could begin one is held
-back, and the text before the cut comes out exactly, however it was split into pieces. Of several stop
+Invariants: no part of the stop sequence that cuts is ever emitted, only what could begin one is held back,
+and the text before the cut comes out exactly, however it was split into pieces. Of several stop
 sequences the one that is complete first wins, as it would at a model's server; of those that are complete at
 the same place, the longest.
 """
@@ -38,6 +38,7 @@ class StopCutter:
     """Feed it pieces, emit what it returns, leave the stream once :attr:`cut` is true.
 
     Attributes:
+        notable: The characters that a stop sequence begins with.
         cut: Whether a stop sequence was reached.
         stop: The stop sequence that was reached, or None.
     """
@@ -50,9 +51,15 @@ class StopCutter:
         """
         self._stops = tuple(dict.fromkeys(sequence for sequence in stop if sequence))
         self._longest = max(map(len, self._stops), default=0)
+        self.notable = "".join(sorted({stop[0] for stop in self._stops}))
         self._held = ""
         self.cut = False
         self.stop: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether a piece without a notable character would come out as it is."""
+        return not (self._held or self.cut)
 
     def feed(self, piece: str) -> str:
         """Take the next piece.
@@ -65,6 +72,8 @@ class StopCutter:
         """
         if self.cut:
             return ""
+        if not self._stops:
+            return piece
         text = self._held + piece
         hits = [(at + len(s), at, s) for s in self._stops if (at := text.find(s)) >= 0]
         if hits:

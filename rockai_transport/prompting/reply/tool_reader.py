@@ -1,39 +1,47 @@
 """Read calls out of a model's text, while it streams.
 
-Laws of this module:
+Invariants of this module:
 
 * Never an exception, never lost text: what is no call comes out as text, exactly; what was clearly meant as a
   call and cannot be read comes out as an :class:`InvalidToolCall`.
-* Text is held back only where it begins like a call (:mod:`.call_syntax`), until that is decided.
-* The parts do not depend on how the text was split into pieces.
-* A reply that is nothing but calls and white space has no text.
+* Text is held back only where it begins like a call (:mod:`.call_heads`), while it can still be one.
+* The parts do not depend on how the text was split into pieces, and reading takes time linear in the text.
+* A reply that is nothing but calls, white space and the tokens around them has no text.
 
-Clearly meant is what stands behind a call marker, and what names a bound tool but is broken. An object that
-names no bound tool is text, unless it is marked.
+Clearly meant is what stands behind a token that opens a call, and what names a tool but is broken. A call so
+marked is one whatever its name, unless a call is demanded. An object that names no tool is text where no
+token marks it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_syntax import (
-    FENCE,
-    FIRST_CHARACTERS,
+from rockai_transport.prompting.reply.call_formats import FENCE
+from rockai_transport.prompting.reply.call_heads import (
+    CLOSING,
+    BareWatch,
     Opener,
-    Verdict,
+    TaggedScanner,
+    match_next,
     match_opener,
     skip_space,
 )
 from rockai_transport.prompting.reply.call_values import ReadCall, read_calls
-from rockai_transport.prompting.reply.json_values import ValueScanner
+from rockai_transport.prompting.reply.json_values import BYTE_ORDER_MARK, ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+from rockai_transport.prompting.reply.tools import Tools
+from rockai_transport.prompting.request.nearest import unknown_name
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
+
+NOTABLE: Final = "<[{`\n\r"
+_NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
 
 def new_call_id() -> str:
@@ -44,35 +52,50 @@ def new_call_id() -> str:
 class ToolCallReader:
     """Feed it pieces of a reply; it returns text and calls.
 
-    Inside, it is in one of three places: in text; in a value that may be a call; or behind such a value,
-    where another value of the same call block, or its closing tag, may follow.
+    Inside, it is in one of three places: in text; in a body that may be a call; or behind a call, where what
+    closes it may follow, and another call.
     """
 
     def __init__(
-        self, names: Collection[str], *, parallel: bool = True, new_id: Callable[[], str] = new_call_id
+        self,
+        tools: Mapping[str, Mapping[str, Any]],
+        *,
+        parallel: bool = True,
+        demanded: bool = False,
+        new_id: Callable[[], str] = new_call_id,
     ) -> None:
         """Make a reader.
 
         Args:
-            names: The names of the tools that may be called.
+            tools: The tools that may be called: the JSON schema of each one's arguments, by its name.
             parallel: Whether a reply may hold several calls; else all but the first are dropped.
+            demanded: Whether one of these tools must be called, so that a call of another is invalid.
             new_id: Makes a call's id.
         """
-        self._names = names
+        self._tools = Tools(tools)
         self._parallel = parallel
+        self._demanded = demanded
         self._new_id = new_id
         self._parts: list[ToolPart] = []
         self._called = False
         self._has_text = False
-        self._space = ""  # white space that only counts once there is other text
+        self._space: list[str] = []  # white space that only counts once there is other text
         self._line_start = True
         self._in_fence = False  # inside a code fence that came out as text
         self._pending = ""  # what is not decided yet
         self._opener: Opener | None = None
-        self._scanner: ValueScanner | None = None
-        self._raw: list[str] = []  # the block's text since its last value that was a call
-        self._value: list[str] = []  # the text of the value being read
-        self._calls: list[ReadCall] = []  # the block's calls so far
+        self._scanner: ValueScanner | TaggedScanner | None = None
+        self._watch: BareWatch | None = None
+        self._released = False  # whether the value being read came out as text already
+        self._fenced = False  # whether the block's own code fence is still open
+        self._may_stray = False  # whether one bracket too many may follow
+        self._raw: list[str] = []  # the text since the block's last call
+        self._value: list[str] = []  # the text of the body being read
+
+    @property
+    def in_text(self) -> bool:
+        """Whether a piece without a notable character would come out as it is, and change nothing."""
+        return not (self._pending or self._line_start or self._opener) and self._has_text
 
     def feed(self, piece: str) -> list[ToolPart]:
         """Take the next piece.
@@ -100,107 +123,163 @@ class ToolCallReader:
         Returns:
             What was held back: a call that was not completed, or text.
         """
+        pending, self._pending = self._pending, ""
         if self._scanner is not None:
+            self._raw.append(pending)
+            self._value.append(pending)
+            pending = ""
             self._end_value(self._scanner)
         if self._opener is not None:
-            self._close_block()
-        self._emit(self._pending)
-        self._pending = ""
+            at = self._read_behind(self._opener, pending, 0, final=True)
+            pending, self._pending = pending[at:], ""
+        self._emit(pending)
         if self._space and not self._called:
-            self._parts.append(TextDelta(self._space))
-        self._space = ""
+            self._parts.append(TextDelta("".join(self._space)))
+        self._space = []
         return self._take()
 
     def _read_text(self, text: str, start: int) -> int:
         at = start
-        while at < len(text):
-            verdict = self._verdict(text, at)
+        while (found := _NOTABLE.search(text, at)) is not None:
+            place = found.start()
+            self._line_start = found[0] in "\r\n" or (self._line_start and _is_blank(text[at:place]))
+            verdict = self._verdict(text, place)
             if verdict != "text":
-                self._emit(text[start:at])
-                if isinstance(verdict, Opener):
-                    self._open_block(verdict, text[at : verdict.body])
-                    return verdict.body
-                self._pending = text[at:]
-                return len(text)
-            if text.startswith(FENCE, at):
+                self._emit(text[start:place])
+                if not isinstance(verdict, Opener):
+                    self._pending = text[place:]
+                    return len(text)
+                self._fenced = verdict.fenced
+                self._open_body(verdict, text[place : verdict.body])
+                return verdict.body
+            at = found.end()
+            if found[0] == "`" and text.startswith(FENCE, place):
                 self._in_fence = not self._in_fence
-                at += len(FENCE) - 1
-            if text[at] in "\r\n":
-                self._line_start = True
-            elif not text[at].isspace():
-                self._line_start = False
-            at += 1
+                at = place + len(FENCE)
+            self._line_start = self._line_start and found[0] in "\r\n"
+        self._line_start = self._line_start and _is_blank(text[at:])
         self._emit(text[start:])
         return len(text)
 
-    def _verdict(self, text: str, at: int) -> Opener | Verdict:
-        if text[at] not in FIRST_CHARACTERS:
-            return "text"
-        if self._in_fence and text.startswith(FENCE, at):
-            return "text"  # it closes what came out as text, whatever follows
-        return match_opener(text, at, line_start=self._line_start)
+    def _verdict(self, text: str, at: int) -> Opener | str:
+        if text[at] in "\r\n" or (self._in_fence and text.startswith(FENCE, at)):
+            return "text"  # a fence here closes what came out as text, whatever follows
+        return match_opener(text, at, self._tools, line_start=self._line_start)
 
-    def _read_value(self, scanner: ValueScanner, text: str, start: int) -> int:
-        end = scanner.scan(text, start)
-        part = text[start:end]
-        self._raw.append(part)
-        self._value.append(part)
-        if end is None:
-            return len(text)
-        self._end_value(scanner)
-        return end
-
-    def _read_behind(self, opener: Opener, text: str, start: int) -> int:
-        """Read what may follow a call inside its block: the closing tag, or another value."""
-        at = skip_space(text, start)
-        rest = text[at : at + len(opener.closer)]
-        if opener.closer and rest == opener.closer:
-            self._close_block(complete=True)
-            return at + len(rest)
-        body = skip_space(text, at + 1) if text[at : at + 1] in {",", ";"} else at
-        if body == len(text) or (opener.closer and opener.closer.startswith(text[at:])):
-            self._pending = text[start:]
-            return len(text)
-        if text[body] not in "{[":
-            self._close_block()
-            return start
-        self._raw.append(text[start:body])
-        self._open_value()
-        return body
-
-    def _open_block(self, opener: Opener, text: str) -> None:
+    def _open_body(self, opener: Opener, before: str) -> None:
         self._opener = opener
-        self._raw = [text]
-        self._open_value()
-
-    def _open_value(self) -> None:
-        self._scanner = ValueScanner()
+        self._raw = [before]
         self._value = []
+        self._watch = BareWatch(self._tools) if opener.kind == "json" and not opener.meant else None
+        if opener.kind == "none":
+            self._end_value(ValueScanner())
+        else:
+            self._scanner = (
+                TaggedScanner() if opener.kind == "tagged" else ValueScanner(python=opener.kind == "python")
+            )
 
-    def _end_value(self, scanner: ValueScanner) -> None:
-        """Take the value for what it is: calls of this block, or text that ends the block."""
-        opener = self._opener
-        meant = opener is not None and opener.meant and not self._calls
-        calls = read_calls("".join(self._value) + scanner.missing, self._names, meant=meant)
-        self._scanner = None
+    def _read_value(self, scanner: ValueScanner | TaggedScanner, text: str, start: int) -> int:
+        end = scanner.scan(text, start)
+        until = len(text) - scanner.kept if end is None else end
+        part = text[start:until]
+        if self._released:
+            self._emit(part)
+        else:
+            self._raw.append(part)
+            self._value.append(part)
+            self._look_whether_text(part)
+        if end is not None:
+            self._end_value(scanner)
+            return end
+        self._pending = text[until:]
+        return len(text)
+
+    def _look_whether_text(self, part: str) -> None:
+        """Let go of what cannot be a call any more."""
+        verdict = self._watch.feed(part) if self._watch else "undecided"
+        if verdict == "undecided":
+            return
+        self._watch = None
+        if verdict == "text":
+            self._released = True
+            self._emit("".join(self._raw))
+
+    def _end_value(self, scanner: ValueScanner | TaggedScanner) -> None:
+        """Take the body for what it is: calls, or text that ends the block."""
+        opener, self._scanner = self._opener, None
+        released, self._released = self._released, False
+        body = "".join(self._value) + scanner.missing
+        calls = None
+        if opener is not None and not released:
+            calls = read_calls(opener, body, self._tools, open_end=scanner.inside)
         if calls is None:
-            raw = "".join(self._raw)
+            raw = "" if released else "".join(self._raw)
             self._close_block()
             self._line_start = False
             self._emit(raw)
             return
-        self._raw = []
-        self._calls += calls
-        if opener is not None and opener.bare:
-            self._close_block()
-
-    def _close_block(self, *, complete: bool = False) -> None:
-        for call in self._calls:
+        for call in calls:
             self._emit_call(call)
-        if self._opener is not None and self._opener.closer == FENCE and not complete:
-            self._in_fence = True
+        self._raw = []
+        self._may_stray = True
+
+    def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:
+        """Read what may follow a call: what closes it, which is no text, then another call or text."""
+        at, place = self._skip_closing(text, start, final=final)
+        if place >= 0:
+            after = skip_space(text, place + 1) if text[place] in ",;" else place
+            verdict = match_next(text, after, self._tools, opener) if after < len(text) else "undecided"
+            if isinstance(verdict, Opener):
+                self._fenced = self._fenced or verdict.fenced
+                self._open_body(verdict, text[at : verdict.body])
+                return verdict.body
+            if verdict == "undecided" and not final:
+                place = -1
+        if place < 0 and not final:
+            self._pending = text[at:]
+            return len(text) if self._pending else at
+        self._close_block()
+        return at
+
+    def _skip_closing(self, text: str, start: int, *, final: bool) -> tuple[int, int]:
+        """Pass over what closes a call.
+
+        Returns:
+            The index behind it, and that of what follows; -1 where that is not known yet.
+        """
+        at = start
+        while True:
+            place = skip_space(text, at)
+            end = CLOSING.end(text, place) if place < len(text) else -1
+            if end == place:
+                end = self._stray_end(text, place, final=final)
+            if end < 0 and place < len(text) and final:
+                end = place
+            if end <= place:
+                return at, end
+            at = end
+
+    def _stray_end(self, text: str, at: int, *, final: bool) -> int:
+        """The end of a bracket too many, or of a fence that closes the call or nothing at all."""
+        if text[at] in "}]" and self._may_stray:
+            self._may_stray = False
+            return at + 1
+        if not text.startswith(FENCE, at):
+            return -1 if FENCE.startswith(text[at:]) and not final else at
+        end = at + len(FENCE)
+        if self._fenced:
+            self._fenced = False
+            return end
+        after = skip_space(text, end)
+        closing = CLOSING.end(text, after) if after < len(text) else -1
+        if closing < 0 and (not final or after == len(text)):
+            return end if final else -1
+        return end if closing > after else at
+
+    def _close_block(self) -> None:
+        self._in_fence = self._in_fence or self._fenced
+        self._fenced = self._may_stray = False
         self._opener = None
-        self._calls = []
         self._raw = []
         self._line_start = True
 
@@ -208,19 +287,29 @@ class ToolCallReader:
         if self._called and not self._parallel:
             return
         self._called = True
-        if call.name is None or call.arguments is None:
-            self._parts.append(InvalidToolCall(self._new_id(), call.name, call.raw, call.error))
+        error = call.error
+        if self._demanded and call.name is not None and call.name not in self._tools.schemas:
+            error = unknown_name("a function that can be called", call.name, self._tools.schemas)
+        if call.name is None or call.arguments is None or error:
+            raw = json.dumps(call.arguments, ensure_ascii=False) if call.arguments is not None else call.raw
+            self._parts.append(InvalidToolCall(self._new_id(), call.name, raw, error, "".join(self._raw)))
         else:
             self._parts.append(ToolCall(self._new_id(), call.name, call.arguments))
 
     def _emit(self, text: str) -> None:
-        if not self._has_text and (not text or text.isspace()):
-            self._space += text
+        if not self._has_text and _is_blank(text):
+            self._space.append(text)
             return
-        text, self._space, self._has_text = self._space + text, "", True
+        if self._space:
+            text, self._space = "".join(self._space) + text, []
+        self._has_text = True
         if text:
             self._parts.append(TextDelta(text))
 
     def _take(self) -> list[ToolPart]:
         parts, self._parts = self._parts, []
         return parts
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace() or not text.replace(BYTE_ORDER_MARK, "").strip()

@@ -6,30 +6,27 @@ response format stand at the beginning of the conversation, in this order, once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.messages import Image, Message
+from rockai_transport.prompting.reply.json_values import well_formed
 from rockai_transport.prompting.reply.reader import ReplyReader
 from rockai_transport.prompting.reply.reasoning import OPEN_TAG
+from rockai_transport.prompting.reply.structured import ResponseFormat
 from rockai_transport.prompting.reply.tool_reader import new_call_id
-from rockai_transport.prompting.request.chat import JOINT, template_of
+from rockai_transport.prompting.request.chat import JOINT, template_of, turn_ends
+from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.parameters import map_parameters
 from rockai_transport.prompting.request.prompts import AS_IT_IS, chat_inputs, formatted_inputs, image_inputs
+from rockai_transport.prompting.request.templates import ChatTemplate
 from rockai_transport.prompting.request.tool_choice import ToolSetup
-from rockai_transport.prompting.request.tool_prompt import tool_instructions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from rockai_transport.prompting.messages import Image
-    from rockai_transport.prompting.reply.structured import ResponseFormat
-    from rockai_transport.prompting.request.dialects import Dialect
-    from rockai_transport.prompting.request.templates import ChatTemplate
+from rockai_transport.prompting.request.tool_prompt import RESULT_TAG, tool_instructions
 
 _AGAIN: Final = (
-    "Your answer was not accepted: {complaint}\n"
+    "Your answer was not accepted: {validation_error}\n"
     "Answer once more, exactly in the form you were told, and write nothing else."
 )
 _QUOTED: Final = "You answered before:\n{answer}"
@@ -45,7 +42,10 @@ class ModelRequest:
         dialect: The dialect it was written in.
         stop: The stop sequences, to be cut here.
         tools: The tools, to be read from the answer.
-        inside_reasoning: Whether the prompt ends with an open ``<think>``.
+        inside_reasoning: Whether the prompt ends with an open ``<think>``, so far as is known.
+        turn_ends: What ends the answer although the model goes on; none for a completion.
+        cues: What the model may open its own turn with once more.
+        exact: Whether the reply is a completion, of which nothing is cut but at stop sequences.
     """
 
     model: str
@@ -54,6 +54,9 @@ class ModelRequest:
     stop: tuple[str, ...] = ()
     tools: ToolSetup = field(default_factory=ToolSetup)
     inside_reasoning: bool = False
+    turn_ends: tuple[str, ...] = ()
+    cues: tuple[str, ...] = ()
+    exact: bool = False
 
     def reader(self, new_id: Callable[[], str] = new_call_id) -> ReplyReader:
         """Make a reader for the answer.
@@ -65,7 +68,13 @@ class ModelRequest:
             A fresh reader.
         """
         return ReplyReader(
-            stop=self.stop, tools=self.tools, inside_reasoning=self.inside_reasoning, new_id=new_id
+            stop=self.stop,
+            tools=self.tools,
+            inside_reasoning=self.inside_reasoning,
+            turn_ends=self.turn_ends,
+            cues=self.cues,
+            exact=self.exact,
+            new_id=new_id,
         )
 
 
@@ -166,19 +175,24 @@ class ChatCall:
         else:
             prompt = chat_inputs(dialect, messages, model=model)
         images = [image for message in messages for image in message.images]
-        return _request(self.settings, dialect, prompt, images, self.tools)
+        request = _request(self.settings, dialect, prompt, images, self.tools)
+        if not dialect.stop_at_turn_end:
+            return request
+        ends, cues = turn_ends(dialect, str(prompt[dialect.prompt_key]), messages[-1].text)
+        results = (RESULT_TAG,) if self.tools.active else ()
+        return replace(request, turn_ends=ends + results, cues=cues)
 
-    def asking_again(self, answer: str, complaint: str) -> ChatCall:
+    def retry_with_feedback(self, answer: str, validation_error: str) -> ChatCall:
         """Show the model an answer that was not accepted, and ask once more.
 
         Args:
             answer: What it answered.
-            complaint: What is wrong with it.
+            validation_error: What is wrong with it.
 
         Returns:
             The call to make; on a model that takes single turns only, all is said in that turn.
         """
-        again = _AGAIN.format(complaint=complaint)
+        again = _AGAIN.format(validation_error=validation_error)
         messages = list(self.messages)
         if self.format_messages is None and template_of(self.settings.resolved()) is None:
             last = messages[-1]
@@ -223,12 +237,13 @@ def completion_request(
         inputs = formatted_inputs(dialect, prompt, model=settings.model, system_prompt=system_prompt)
     elif dialect.always_format or (system_prompt and not dialect.system_prompt_key):
         user = Message("user", prompt, tuple(images))
-        return ChatCall(settings, (user,), system_prompt=system_prompt).request()
+        request = ChatCall(settings, (user,), system_prompt=system_prompt).request()
+        return replace(request, turn_ends=(), cues=(), exact=True)
     else:
         inputs = {dialect.prompt_key: prompt}
         if system_prompt and dialect.system_prompt_key:
             inputs[dialect.system_prompt_key] = system_prompt
-    return _request(settings, dialect, inputs, images, ToolSetup())
+    return replace(_request(settings, dialect, inputs, images, ToolSetup()), exact=True)
 
 
 def _request(
@@ -246,7 +261,7 @@ def _request(
         model=settings.model,
         input={
             **dialect.fixed_inputs,
-            **prompt,
+            **{key: well_formed(value) if isinstance(value, str) else value for key, value in prompt.items()},
             **image_inputs(dialect, images, model=settings.model),
             **parameters,
             **stop,
@@ -261,5 +276,7 @@ def _request(
 
 def _opens_reasoning(dialect: Dialect, prompt: Mapping[str, Any]) -> bool:
     """Whether a template, not a user's words, ended the prompt with an open ``<think>``."""
+    if dialect.opens_reasoning:
+        return True
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     return rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)

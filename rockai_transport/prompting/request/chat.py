@@ -13,21 +13,17 @@ What the templates demand and a conversation may not have is made up for here, o
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.messages import Turn
+from rockai_transport.prompting.messages import Message, Role, Turn
 from rockai_transport.prompting.request.control_tokens import neutralise
+from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rockai_transport.prompting.messages import Message, Role
-    from rockai_transport.prompting.request.dialects import Dialect
 
 JOINT: Final = "\n\n"
 
@@ -94,7 +90,7 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
         raise ConfigurationError("There are no messages to send: at least one is needed.")
     leading = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
     system = JOINT.join(message.text for message in messages[:leading] if message.text)
-    turns = [Turn(_role(m, template), text) for m, text in written(messages[leading:])]
+    turns = [Turn(_role(m, template), text) for m, text in as_text(messages[leading:])]
     alternating = template is None or template.alternating
     if alternating:
         turns = list(_merged(turns))
@@ -110,6 +106,29 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
     )
 
 
+def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name what ends a model's turn although the model goes on.
+
+    Args:
+        dialect: The model's dialect.
+        prompt: The prompt that is sent.
+        last: The text of the last message.
+
+    Returns:
+        The tokens of the template, and the labels at the beginning of a line that the prompt uses and the
+        last message does not; and what the model may open its own turn with once more.
+    """
+    template = template_of(dialect)
+    if template is None:
+        return (), ()
+    tokens: tuple[str, ...] = getattr(template, "end_tokens", ())
+    used = (label for label in template.turn_labels if label not in last)
+    labels = tuple(f"\n{label}" for label in used if f"\n{label}" in f"\n{prompt}")
+    cue = getattr(template, "cue", "")
+    cues = tuple(dict.fromkeys((cue, cue.rstrip()))) if tokens and cue else (f"\n{cue}",) if cue else ()
+    return tokens + labels, cues if tokens or labels else ()
+
+
 def _role(message: Message, template: ChatTemplate | None) -> Role:
     if message.role == "tool":
         return template.tool_role if template else "user"
@@ -118,7 +137,7 @@ def _role(message: Message, template: ChatTemplate | None) -> Role:
     return message.role
 
 
-def written(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
+def as_text(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
     """Write each message as text: its calls and a tool's result in the form that the model is told.
 
     Args:

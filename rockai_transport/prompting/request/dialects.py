@@ -75,6 +75,10 @@ class Dialect:
         context_window: How many tokens prompt and answer may have together, where known.
         server_template: What the server adds, where it cannot be switched off.
         always_format: Format single turns here too, instead of leaving them to the server's template.
+        stop_at_turn_end: Whether a chat answer ends at a token of the chat template that ends or opens a
+            turn, where the model's server did not stop; the token is cut, and the run is left.
+        opens_reasoning: Whether the server's template ends the prompt with an open ``<think>``, so that every
+            reply begins with reasoning.
         keys: The keys the model takes, each with its evidence. When there are some and all of them are seen,
             other parameters are refused before anything is sent.
 
@@ -102,6 +106,8 @@ class Dialect:
     context_window: int | None = None
     server_template: ServerTemplate | None = None
     always_format: bool = False
+    stop_at_turn_end: bool = True
+    opens_reasoning: bool = False
     keys: tuple[InputKey, ...] = ()
 
     @classmethod

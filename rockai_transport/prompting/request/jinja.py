@@ -37,6 +37,24 @@ _OWN_MARKUP: Final = ("tool_call", "tool_response", "think", "tools")
 _KNOWN_BOS: Final = ("<s>", "<|begin_of_text|>", "<bos>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>")
 
 
+# What ends a turn, or opens one, in published templates; a template's own are those in its source.
+_TURN_TOKENS: Final = (
+    *(
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|eot|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<|endoftext|>",
+        "<end_of_turn>",
+        "</s>",
+    ),
+    *("<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<|im_start|>"),
+    *("<|start_header_id|>", "<start_of_turn>", "<|START_OF_TURN_TOKEN|>", "<\uff5cUser\uff5c>", "<|user|>"),
+    *("[INST]", "<|header_start|>", "<|start_of_role|>"),
+)
+
+
 class _RaisedByTemplate(Exception):  # noqa: N818 -- a signal between two functions here, not an error
     """The template called ``raise_exception``."""
 
@@ -69,6 +87,13 @@ class JinjaTemplate:
     def control_tokens(self) -> tuple[str, ...]:
         """Whatever looks like a token in the source."""
         return _control_tokens(self.source, self.eos_token)
+
+    @property
+    def end_tokens(self) -> tuple[str, ...]:
+        """Those that its source mentions, and the token that ends a text where it is written."""
+        eos = self._bos_and_eos()[1] if self.eos_token or "eos_token" in self.source else ""
+        found = (token for token in _TURN_TOKENS if token in self.source)
+        return tuple(dict.fromkeys((*found, *((eos,) if eos else ()))))
 
     @property
     def turn_labels(self) -> tuple[str, ...]:

@@ -27,6 +27,9 @@ class ChatTemplate(Protocol):
         tool_role: The role that a tool's result is told in.
         control_tokens: What must not stand in a message's text, beside the tokens known here.
         turn_labels: Words that must not begin a line of a message's text.
+
+    It may have ``end_tokens`` as well, the tokens that end or open a turn, and ``cue``, what the prompt ends
+    with: an answer ends at the ones, and may begin with the other.
     """
 
     @property
@@ -67,6 +70,7 @@ class TurnTemplate:
         bos: The token that opens the rendering, which is not sent.
         control_tokens: Its own control tokens, or beginnings of them.
         turn_labels: As in :class:`ChatTemplate`.
+        end_tokens: Those of its tokens that end the model's turn, or open another.
     """
 
     name: str
@@ -80,6 +84,7 @@ class TurnTemplate:
     bos: str = ""
     control_tokens: tuple[str, ...] = ()
     turn_labels: tuple[str, ...] = ()
+    end_tokens: tuple[str, ...] = ()
 
     @property
     def alternating(self) -> bool:
@@ -133,6 +138,7 @@ LLAMA_2: Final = TurnTemplate(
     trim=True,
     bos="<s>",
     control_tokens=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>"),
+    end_tokens=("</s>", "[INST]"),
 )
 
 _LLAMA_3_TOKENS: Final = (
@@ -147,6 +153,14 @@ _LLAMA_3_TOKENS: Final = (
     "<|reserved_special_token_",  # 250 of them, told apart by their numbers only
 )
 
+_LLAMA_3_ENDS: Final = (
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|begin_of_text|>",
+    "<|start_header_id|>",
+)
+
 LLAMA_3: Final = TurnTemplate(
     name="llama-3",
     user=_headed("user"),
@@ -156,6 +170,7 @@ LLAMA_3: Final = TurnTemplate(
     trim=True,
     bos="<|begin_of_text|>",
     control_tokens=_LLAMA_3_TOKENS,
+    end_tokens=_LLAMA_3_ENDS,
 )
 
 # From 3.1 on the family has a role for what a tool says, `ipython`.
@@ -169,6 +184,7 @@ LLAMA_3_1: Final = TurnTemplate(
     trim=True,
     bos=LLAMA_3.bos,
     control_tokens=_LLAMA_3_TOKENS,
+    end_tokens=_LLAMA_3_ENDS,
 )
 
 MISTRAL: Final = TurnTemplate(
@@ -190,6 +206,7 @@ MISTRAL: Final = TurnTemplate(
         "[SYSTEM_PROMPT]",
         "[/SYSTEM_PROMPT]",
     ),
+    end_tokens=("</s>", "[INST]", "[TOOL_RESULTS]", "[AVAILABLE_TOOLS]", "[SYSTEM_PROMPT]"),
 )
 
 CHATML: Final = TurnTemplate(
@@ -200,6 +217,7 @@ CHATML: Final = TurnTemplate(
     system=("<|im_start|>system\n", "<|im_end|>\n"),
     cue="<|im_start|>assistant\n",
     control_tokens=("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>"),
+    end_tokens=("<|im_end|>", "<|im_start|>", "<|endoftext|>"),
 )
 
 ALL_CONTROL_TOKENS: Final = tuple(

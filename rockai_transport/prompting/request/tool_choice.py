@@ -61,9 +61,15 @@ class ToolSetup:
         return self.active and self.choice == "required"
 
     @property
-    def callable_names(self) -> frozenset[str]:
-        """The names that a call in the reply may have."""
-        return frozenset([self.name] if self.name else [tool.name for tool in self.tools])
+    def callable_tools(self) -> dict[str, Mapping[str, Any]]:
+        """The schemas of the tools that a call in the reply may have, by their names."""
+        return {tool.name: tool.parameters for tool in self.tools if self.name in (None, tool.name)}
+
+    @property
+    def sole(self) -> ToolSpec | None:
+        """The one function that must be called, where there is no other: its arguments may come bare."""
+        callable_tools = [tool for tool in self.tools if self.name in (None, tool.name)]
+        return callable_tools[0] if self.forced and len(callable_tools) == 1 else None
 
 
 def set_up_tools(

@@ -1,0 +1,316 @@
+"""Where a call begins in a model's text, and how far it can still be one.
+
+Only these begin one: a token that opens a call (:mod:`.call_formats`) and what may follow it; a code fence
+whose contents begin like a call; and, at the beginning of a line, ``{`` or ``[{`` whose first key is one that
+calls have, or ``[name(`` with a tool's name. What begins like none of them is text at once, so that text
+streams as text while tools are bound.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from rockai_transport.prompting.reply import call_formats as formats
+from rockai_transport.prompting.reply.json_values import BYTE_ORDER_MARK
+from rockai_transport.prompting.reply.token_set import TokenSet
+from rockai_transport.prompting.reply.tools import Tools
+
+Verdict = Literal["text", "undecided"]
+Kind = Literal["json", "python", "tagged", "none"]
+
+# White space between a call's parts; more of it is text, so that what is held back stays small.
+_MOST_SPACE: Final = 200
+_MOST_UNDECIDED: Final = 400
+_NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
+_FIRST_KEY: Final = re.compile(r"""(["']?)([\w$-]{0,60})""")
+_KEY: Final = re.compile(
+    r"""[\s{\[,]*+(?:(["'])(?P<quoted>[^"'\\]{1,60})\1|(?P<plain>[\w$-]{1,60}))\s{0,50}:\s{0,50}"""
+)
+_VALUE: Final = re.compile(
+    r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
+)
+_OBJECT_END: Final = re.compile(r"\s*}")
+_CALL_ID: Final = re.compile(r"\w*")
+_ARGUMENT_END: Final = re.compile(
+    r"</parameter>|</arg_value>|(?=</function>|</invoke>|</tool_call>|<parameter[ =]|<arg_key>)"
+)
+_LONGEST_END: Final = 15
+
+
+_FENCES: Final = tuple(formats.FENCE + info for info in formats.FENCES)
+_FENCE: Final = TokenSet(*_FENCES)
+_OPENING: Final = TokenSet(*formats.OPENING)
+_OPENING_MARKED: Final = TokenSet(*formats.OPENING, *_FENCES)
+_BETWEEN: Final = TokenSet(*formats.BETWEEN, *_FENCES)
+_ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
+CLOSING: Final = TokenSet(*formats.CLOSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """The beginning of what may be a call.
+
+    Attributes:
+        body: The index where its body begins: a bracket, a Python name, the first tagged argument.
+        kind: How the body is read.
+        name: The tool's name, where it stands before the body.
+        meant: Whether it marks a call beyond doubt.
+        fenced: Whether a code fence opened it.
+    """
+
+    body: int
+    kind: Kind
+    name: str = ""
+    meant: bool = False
+    fenced: bool = False
+
+
+def skip_space(text: str, at: int) -> int:
+    """Find the next character that is no white space, a bounded way ahead.
+
+    Args:
+        text: Text, known so far.
+        at: Where to begin.
+
+    Returns:
+        Its index; the text's length where only white space follows.
+    """
+    end = min(len(text), at + _MOST_SPACE)
+    while at < end and (text[at].isspace() or text[at] == BYTE_ORDER_MARK):
+        at += 1
+    return at
+
+
+def _skip(tokens: TokenSet, text: str, at: int) -> int:
+    """Pass over tokens and white space; -1 where it depends on what follows."""
+    while True:
+        at = skip_space(text, at)
+        end = tokens.end(text, at) if at < len(text) else -1
+        if end <= at:
+            return end
+        at = end
+        if text.endswith("[CALL_ID]", 0, at):
+            found = _CALL_ID.match(text, at)
+            at = found.end() if found else at
+
+
+def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
+    """Decide whether a call begins at a place.
+
+    Args:
+        text: Text, known so far.
+        at: The place; ``<``, ``[``, ``{`` or a backtick stands there.
+        tools: The tools that may be called.
+        line_start: Whether only white space stands before it on its line.
+
+    Returns:
+        The opener, ``"text"`` where none begins, ``"undecided"`` where it depends on what follows.
+    """
+    if text[at] == "`":
+        return _fenced(text, at, tools)
+    end = _OPENING.end(text, at)
+    if end > at:
+        return _marked(text, end, tools)
+    verdict = _bare(text, at, tools) if line_start and text[at] in "{[" else "text"
+    return "undecided" if end < 0 and verdict == "text" else verdict
+
+
+def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
+    end = _FENCE.end(text, at)
+    if end == at:
+        return "text"
+    if end < 0 or end == len(text):
+        return "undecided"
+    if text[end].isalnum():
+        return "text"
+    info = text[at + len(formats.FENCE) : end]
+    if info in formats.CALL_FENCES:
+        found = _marked(text, end, tools)
+    else:
+        body = skip_space(text, end)
+        if body == len(text):
+            return "undecided"
+        found = match_opener(text, body, tools, line_start=True) if text[body] in "<{[" else "text"
+    return replace(found, fenced=True) if isinstance(found, Opener) else found
+
+
+def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
+    """What a token opened: a JSON value, a Python call or list of them, or a name and what belongs to it."""
+    at = _skip(_OPENING_MARKED, text, at)
+    if at < 0:
+        return "undecided"
+    if text[at] == "{":
+        return Opener(at, "json", meant=True)
+    if text[at] == "[":
+        return _listed(text, at, tools, marked=True)
+    return _named(text, at, tools)
+
+
+def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
+    found = _NAME.match(text, at)
+    if found is None:
+        return "undecided" if text[at:] in ("'", '"') else "text"
+    name, end = found[1], found.end()
+    if text.startswith("(", end):
+        return Opener(at, "python", meant=True)
+    body = _skip(_BETWEEN, text, end)
+    if body >= 0 and text[body] == "{":
+        return Opener(body, "json", name, meant=True)
+    argument, closing = (body, body) if body < 0 else (_ARGUMENT.end(text, body), CLOSING.end(text, body))
+    if argument < 0 or closing < 0:
+        return "undecided"
+    if argument > body:
+        return Opener(body, "tagged", name, meant=True)
+    return Opener(body, "none", name, meant=True) if closing > body and tools.resolve(name) else "text"
+
+
+def _bare(text: str, at: int, tools: Tools) -> Opener | Verdict:
+    return _first_key(text, at, tools) if text[at] == "{" else _listed(text, at, tools, marked=False)
+
+
+def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
+    """A list: of objects, or of Python calls."""
+    first = skip_space(text, at + 1)
+    if first == len(text):
+        return "undecided"
+    if text[first] == "{" and not marked:
+        verdict = _first_key(text, first, tools)
+        return replace(verdict, body=at) if isinstance(verdict, Opener) else verdict
+    found = _NAME.match(text, first)
+    if found is None:
+        return Opener(at, "json", meant=True) if marked else "text"
+    if found.end() == len(text):
+        return "undecided"
+    is_call = text[found.end()] == "(" and (marked or tools.resolve(found[1]))
+    return Opener(at, "python", meant=marked) if is_call else "text"
+
+
+def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
+    """Whether the object here begins with a key that calls have."""
+    at_key = skip_space(text, at + 1)
+    found = _FIRST_KEY.match(text, at_key)
+    if found is None or found.end() == len(text):
+        begun = found[2] if found else ""
+        return "undecided" if tools.begins_key(begun) else "text"
+    end = found.end()
+    if found[1]:
+        return Opener(at, "json") if text[end] == found[1] and tools.knows_key(found[2]) else "text"
+    end = skip_space(text, end)
+    if end < len(text):
+        return Opener(at, "json") if text[end] == ":" and tools.knows_key(found[2]) else "text"
+    return "undecided" if tools.knows_key(found[2]) else "text"
+
+
+def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Verdict:
+    """Decide whether another call of the same block begins at a place.
+
+    Args:
+        text: Text, known so far.
+        at: The place, behind a call.
+        tools: The tools that may be called.
+        opener: What opened the block.
+
+    Returns:
+        As :func:`match_opener`.
+    """
+    if text[at] in "<{[`":
+        return match_opener(text, at, tools, line_start=True)
+    if opener.kind != "python":
+        return "text"
+    found = _NAME.match(text, at)
+    if found is None or found.end() == len(text):
+        return "undecided" if found else "text"
+    return replace(opener, body=at) if text[found.end()] == "(" and tools.resolve(found[1]) else "text"
+
+
+class TaggedScanner:
+    """Find where tagged arguments end, piece by piece.
+
+    Attributes:
+        kept: How many characters at the end of the last piece must come again, with the next one.
+        inside: Whether an argument is open.
+    """
+
+    missing = ""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.inside = False
+
+    def scan(self, text: str, start: int = 0) -> int | None:
+        """Read on.
+
+        Args:
+            text: The next piece, behind what was kept.
+            start: Where to begin in it.
+
+        Returns:
+            The index behind the last argument, or None where another one may follow.
+        """
+        at = start
+        while True:
+            if self.inside:
+                found = _ARGUMENT_END.search(text, at)
+                if found is None:
+                    self.kept = min(_LONGEST_END, len(text) - at)
+                    return None
+                at = found.end()
+            else:
+                place = skip_space(text, at)
+                end = _ARGUMENT.end(text, place) if place < len(text) else -1
+                if end < 0:
+                    self.kept = len(text) - at
+                    return None
+                if end == place:
+                    return at
+                at = end
+            self.inside = not self.inside
+
+
+class BareWatch:
+    """Watches an object that no token marked as a call, until it is clear whether it can be one."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._text = ""
+
+    def feed(self, part: str) -> Literal["call"] | Verdict:
+        """Take the next part of the value.
+
+        Args:
+            part: Any part of it; none behind its end.
+
+        Returns:
+            ``"text"`` where it is no call of these tools whatever follows, ``"call"`` where only its end can
+            say.
+        """
+        self._text += part
+        at = 0
+        while True:
+            key = _KEY.match(self._text, at)
+            value = _VALUE.match(self._text, key.end()) if key else None
+            if key is not None:
+                verdict = self._judge(key["quoted"] or key["plain"], value)
+                if verdict != "undecided":
+                    return verdict
+            if key is None or value is None:
+                break
+            at = value.end()
+        self._text = self._text[at:]
+        if key is None and _OBJECT_END.match(self._text):
+            return "text"  # the object has ended, and named no tool
+        return "undecided" if len(self._text) < _MOST_UNDECIDED else "call"
+
+    def _judge(self, key: str, value: re.Match[str] | None) -> Literal["call"] | Verdict:
+        if not self._tools.knows_key(key):
+            return "text"
+        if value is None or (value["open"] and key in (*formats.INNER_KEYS, *formats.LIST_KEYS)):
+            return "undecided"
+        if value["open"]:
+            return "text" if key in formats.NAME_KEYS else "call"
+        text = value["double"] or value["single"] or value["atom"] or ""
+        if key in formats.NAME_KEYS:
+            return "call" if self._tools.resolve(text) else "text"
+        return "text" if key == "type" and text not in formats.CALL_TYPES else "undecided"

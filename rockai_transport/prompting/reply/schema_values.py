@@ -1,0 +1,267 @@
+"""Values held against a JSON schema before anybody validates them: what is unambiguously meant is understood.
+
+Three things models do: they write ``null`` for what they leave out, they write numbers, booleans, objects and
+lists as text, and they put the object one level deeper than it was asked for. None of the functions here
+raises for a value or a schema, whatever it is; validating for good is the caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rockai_transport.prompting.reply.json_values import read_value
+
+Schema = Mapping[str, Any]
+
+_UNIONS: Final = ("anyOf", "oneOf", "allOf")
+# Keys under which models put the object itself, beside its own name.
+_WRAPPERS: Final = frozenset({"arguments", "args", "parameters", "params", "properties", "input", "kwargs"})
+# What may stand beside such a key.
+_BESIDE_WRAPPERS: Final = frozenset(
+    {"name", "type", "title", "description", "required", "id", "function", "$schema", "$defs"}
+)
+_SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|[Tt]rue|[Ff]alse|null|None")
+_TYPES: Final[dict[type, frozenset[str]]] = {
+    str: frozenset({"string"}),
+    bool: frozenset({"boolean"}),
+    int: frozenset({"integer", "number"}),
+    float: frozenset({"number"}),
+    list: frozenset({"array"}),
+    dict: frozenset({"object"}),
+    type(None): frozenset({"null"}),
+}
+
+
+def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
+    """Read a value as its schema declares it.
+
+    ``null`` for an optional key that cannot be null is left out. Text is read as the declared number,
+    boolean, object or list where the schema allows no text there, and it is exactly that.
+
+    Args:
+        value: A JSON value.
+        schema: The schema.
+        root: The schema that ``$ref`` leads into; the schema itself where it is left out.
+
+    Returns:
+        The value, as far as it can be read so; nothing is made up.
+
+    Example:
+        >>> adapted({"n": "16"}, {"properties": {"n": {"type": "integer"}}})
+        {'n': 16}
+    """
+    root = schema if root is None else root
+    parts = list(_parts(schema, root))
+    if isinstance(value, str):
+        read = _from_text(value, _allowed(parts))
+        return read if isinstance(read, str) else adapted(read, schema, root)
+    if isinstance(value, list):
+        items = next((part["items"] for part in parts if isinstance(part.get("items"), Mapping)), None)
+        return value if items is None else [adapted(item, items, root) for item in value]
+    if not isinstance(value, dict):
+        return value
+    required = {name for part in parts for name in _list(part.get("required"))}
+    result = {}
+    for key, given in value.items():
+        own = _property(parts, key)
+        item = given if own is None else adapted(given, own, root)
+        if item is None and own is not None and key not in required:
+            allowed = _allowed(list(_parts(own, root)))
+            if allowed is not None and "null" not in allowed:
+                continue
+        result[key] = item
+    return result
+
+
+def fits(value: Any, schema: Any, root: Schema | None = None) -> bool:
+    """Whether a value has the outline that a schema demands: types, required and known keys, enums.
+
+    Args:
+        value: A JSON value.
+        schema: The schema.
+        root: As for :func:`adapted`.
+
+    Returns:
+        Whether it fits. An object none of whose keys the schema knows does not.
+    """
+    if not isinstance(schema, Mapping):
+        return schema is not False
+    root = schema if root is None else root
+    schema = _followed(schema, root)
+    for union, agree in (("anyOf", any), ("oneOf", any), ("allOf", all)):
+        if union in schema and not agree(fits(value, one, root) for one in _list(schema[union])):
+            return False
+    allowed = _allowed([schema])
+    is_type = allowed is None or bool(allowed & _TYPES.get(type(value), frozenset()))
+    if not is_type or value not in _list(schema.get("enum", [value])) or value != schema.get("const", value):
+        return False
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(value, list):
+        inner = [(item, schema.get("items", True)) for item in value]
+    if isinstance(value, dict):
+        if not value.keys() >= {*_list(schema.get("required"))} or not _knows_any(schema, value):
+            return False
+        inner = [(item, _properties(schema).get(key, True)) for key, item in value.items()]
+    return all(fits(item, one, root) for item, one in inner)
+
+
+def known_properties(schema: Schema) -> frozenset[str]:
+    """Name the keys that a schema declares for an object, those of its alternatives included.
+
+    Args:
+        schema: The schema.
+
+    Returns:
+        The names.
+    """
+    return frozenset(name for part in _parts(schema, schema) for name in _properties(part))
+
+
+def required_properties(schema: Schema) -> tuple[str, ...]:
+    """Name the keys that an object must have.
+
+    Args:
+        schema: The schema.
+
+    Returns:
+        The names, in the schema's order.
+    """
+    return tuple(_list(_followed(schema, schema).get("required")))
+
+
+def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
+    """Read what a model wrote for a schema: adapted, and taken out of one level too many.
+
+    A level too many is a list of one object, or a key that the schema does not know and that is the object's
+    own name, the schema's title, or a word like ``arguments`` or ``properties``.
+
+    Args:
+        value: The value, or the arguments of a call.
+        schema: The schema.
+        name: The name under which the model knows the schema.
+
+    Returns:
+        The value to validate.
+
+    Raises:
+        ValueError: It is an object none of whose keys the schema knows; the message says which it knows.
+    """
+    result = adapted(value, schema)
+    if not fits(result, schema):
+        for candidate in _inner(value, schema, name):
+            inner = adapted(candidate, schema)
+            if fits(inner, schema):
+                return inner
+    if isinstance(result, dict) and not any(_knows_any(part, result) for part in _parts(schema, schema)):
+        known = ", ".join(sorted(known_properties(schema)))
+        raise ValueError(f"none of the keys {', '.join(result)} is one of the schema's: {known}")
+    return result
+
+
+def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
+    if isinstance(value, list) and len(value) == 1:
+        yield value[0]
+    if not isinstance(value, dict):
+        return
+    unknown = [key for key in value if key not in known_properties(schema)]
+    names = {_plain(text) for text in (name, schema.get("title", "")) if text}
+    wrappers = [key for key in unknown if key in _WRAPPERS or _plain(key) in names]
+    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - _BESIDE_WRAPPERS:
+        yield value[wrappers[0]]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", str(name)).casefold()
+
+
+def _from_text(text: str, allowed: frozenset[str] | None) -> Any:
+    """Text as one of the allowed types; the text itself where it is none of them."""
+    if allowed is None or "string" in allowed:
+        return text
+    scalar = _SCALAR.fullmatch(text) is not None
+    if not scalar and text.strip()[:1] not in ("{", "["):
+        return text
+    try:
+        value = read_value(text)
+    except ValueError:
+        return text
+    return value if value is None or allowed & _TYPES[type(value)] else text
+
+
+def _allowed(parts: list[Schema]) -> frozenset[str] | None:
+    """The types that a schema's parts allow together; None for any."""
+    found: set[str] = set()
+    for part in parts:
+        declared = part.get("type")
+        values = [part["const"]] if "const" in part else _list(part.get("enum"))
+        if declared is not None:
+            found.update([declared] if isinstance(declared, str) else _list(declared))
+        elif values:
+            found.update(*(_TYPES.get(type(value), frozenset()) for value in values))
+        elif "properties" in part:
+            found.add("object")
+        else:
+            return None
+    return frozenset(found)
+
+
+def _property(parts: list[Schema], key: str) -> Schema | None:
+    """What a schema's parts say of a key; None where they say nothing."""
+    own = [one for part in parts if isinstance(one := _properties(part).get(key), Mapping)]
+    if not own:
+        rest = (part.get("additionalProperties") for part in parts)
+        return next((one for one in rest if isinstance(one, Mapping)), None)
+    return own[0] if len(own) == 1 else {"anyOf": own}
+
+
+def _parts(schema: Any, root: Schema, seen: tuple[int, ...] = ()) -> Iterator[Schema]:
+    """A schema and its alternatives, those without any of their own."""
+    schema = _followed(schema, root)
+    if id(schema) in seen or not isinstance(schema, Mapping):
+        return
+    unions = [one for union in _UNIONS for one in _list(schema.get(union))]
+    if not unions or schema.keys() & {"type", "properties", "enum", "const"}:
+        yield schema
+    for one in unions:
+        yield from _parts(one, root, (*seen, id(schema)))
+
+
+def _followed(schema: Any, root: Schema) -> Any:
+    """Follow ``$ref`` within the root; what leads nowhere allows anything."""
+    for _ in range(50):
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(reference, str):
+            return schema
+        schema = root
+        for name in reference.removeprefix("#").strip("/").split("/"):
+            key = name.replace("~1", "/").replace("~0", "~")
+            schema = schema.get(key, {}) if isinstance(schema, Mapping) and key else schema
+    return {}
+
+
+def _knows_any(schema: Schema, value: Mapping[str, Any]) -> bool:
+    """Whether a schema knows one of an object's keys, or declares none."""
+    properties, patterns = _properties(schema), schema.get("patternProperties")
+    if not value or not (properties or patterns) or schema.get("additionalProperties"):
+        return True
+    return any(
+        key in properties or any(_matches(pattern, key) for pattern in patterns or ()) for key in value
+    )
+
+
+def _matches(pattern: str, key: str) -> bool:
+    try:
+        return re.search(pattern, key) is not None
+    except re.error:  # a pattern of JavaScript's that Python cannot read
+        return True
+
+
+def _properties(schema: Schema) -> Schema:
+    declared = schema.get("properties")
+    return declared if isinstance(declared, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []

@@ -1,0 +1,81 @@
+"""The tools that a reply may call, found by the names that models write for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rockai_transport.prompting.reply.call_formats import CALL_KEYS
+from rockai_transport.prompting.reply.schema_values import known_properties
+
+_NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 counts its calls: functions.get_weather:0
+_PREFIX: Final = re.compile(r"^.*[.:/](?=.)")
+
+
+class Tools:
+    """Names and schemas of the tools that may be called.
+
+    A name that a model writes is a tool's where it is the same, or differs from exactly one tool's by case,
+    by ``-`` and ``_``, or by a prefix like ``functions.`` or ``default_api:``.
+    """
+
+    def __init__(self, schemas: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make them known.
+
+        Args:
+            schemas: The JSON schema of each tool's arguments, by its name.
+        """
+        self.schemas = schemas
+        self._properties = frozenset(name for schema in schemas.values() for name in known_properties(schema))
+
+    def resolve(self, written: str) -> str | None:
+        """Find the tool that a name means.
+
+        Args:
+            written: The name as the model wrote it.
+
+        Returns:
+            The tool's name; None where it means none, or could mean several.
+        """
+        if written in self.schemas:
+            return written
+        for form in _forms(written):
+            found = [name for name in self.schemas if _plain(name) == form]
+            if found:
+                return found[0] if len(found) == 1 else None
+        return None
+
+    def knows_key(self, key: str) -> bool:
+        """Whether a call can have a key.
+
+        Args:
+            key: The key.
+
+        Returns:
+            Whether it is one of the calls', a tool's argument, or a tool's name.
+        """
+        return key in CALL_KEYS or key in self._properties or key in self.schemas
+
+    def begins_key(self, begun: str) -> bool:
+        """Whether such a key begins with a text.
+
+        Args:
+            begun: The text.
+
+        Returns:
+            Whether one does.
+        """
+        return any(
+            key.startswith(begun) for keys in (CALL_KEYS, self._properties, self.schemas) for key in keys
+        )
+
+
+def _forms(written: str) -> Iterator[str]:
+    name = _NUMBER.sub("", written.strip().removesuffix("()").rstrip(":"))
+    yield _plain(name)
+    yield _plain(_PREFIX.sub("", name))
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")

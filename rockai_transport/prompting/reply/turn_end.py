@@ -1,0 +1,137 @@
+"""Where an answer ends although the model goes on: at a token of its chat template that ends or opens a turn.
+
+A server that does not stop there sends the token as text, and what follows is made up: the user's next words,
+a tool's result. A token is no end inside a code fence, nor where a single backtick stands before it: models
+write about such tokens too. ``</s>`` is none where ``<s>`` stands open, as in HTML. The model's own opening
+of its turn is passed over where the answer begins with it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from rockai_transport.prompting.reply.token_set import TokenSet
+
+_FENCE: Final = "```"
+_STRUCK: Final = ("<s>", "</s>")
+
+
+class TurnEnd:
+    """Feed it pieces of a chat answer, emit what it returns, leave the stream once :attr:`token` is set.
+
+    Attributes:
+        token: The token that ended the answer, or None.
+    """
+
+    def __init__(self, tokens: tuple[str, ...] = (), cues: tuple[str, ...] = ()) -> None:
+        """Make one.
+
+        Args:
+            tokens: What ends the answer.
+            cues: What the model may open its own turn with.
+        """
+        self._ends = TokenSet(*tokens, *(_STRUCK if _STRUCK[1] in tokens else ()))
+        self._first = TokenSet(*self._ends.tokens, *cues)
+        self._cues = cues
+        self.notable = (
+            "".join(sorted({token[0] for token in self._first.tokens} | {*"`\n"})) if tokens else ""
+        )
+        self._notable = _notable(self.notable)
+        self._held = ""
+        self._begun = False
+        self._line_start = True
+        self._in_fence = False
+        self._behind_tick = False
+        self._struck = 0  # how many <s> are open
+        self.token: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether a piece without a notable character would come out as it is, and change nothing."""
+        return not self.notable or (
+            self._begun and not (self._held or self._line_start or self._behind_tick or self.token)
+        )
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece.
+
+        Args:
+            piece: Any part of the answer.
+
+        Returns:
+            The text that may be emitted now.
+        """
+        if not self.notable:
+            return piece
+        text, self._held = self._held + piece, ""
+        return "" if self.token else self._read(text, final=False)
+
+    def flush(self) -> str:
+        """End the answer.
+
+        Returns:
+            What was held back and is text.
+        """
+        text, self._held = self._held, ""
+        return "" if self.token else self._read(text, final=True)
+
+    def _read(self, text: str, *, final: bool) -> str:
+        emitted = ""
+        start = at = 0
+        while (found := self._notable.search(text, at)) is not None:
+            place = found.start()
+            self._pass(text, at, place)
+            end = self._end(text, place, final=final)
+            if end < 0:
+                self._held = text[place:]
+                return emitted + text[start:place]
+            token = text[place:end]
+            if token in self._cues and not self._begun:
+                emitted, start, at = emitted + text[start:place], end, end
+                continue
+            if token and token != _FENCE and self._ends_here(token):
+                self.token = token
+                return emitted + text[start:place]
+            at = self._pass_one(found[0], token, place)
+        self._pass(text, at, len(text))
+        return emitted + text[start:]
+
+    def _end(self, text: str, place: int, *, final: bool) -> int:
+        if text[place] != "`":
+            return (self._ends if self._begun else self._first).end(text, place, final=final)
+        if text.startswith(_FENCE, place):
+            return place + len(_FENCE)
+        return -1 if _FENCE.startswith(text[place:]) and not final else place
+
+    def _ends_here(self, token: str) -> bool:
+        if self._in_fence or self._behind_tick:
+            return False
+        if token in _STRUCK:
+            self._struck += 1 if token == _STRUCK[0] else -1
+            return self._struck < 0
+        return True
+
+    def _pass(self, text: str, start: int, end: int) -> None:
+        """Take note of text in which nothing is notable."""
+        if start < end:
+            self._behind_tick = False
+            if not text[start:end].isspace():
+                self._begun, self._line_start = True, False
+
+    def _pass_one(self, character: str, token: str, place: int) -> int:
+        """Take note of a notable character, or a token that ended nothing; give the index behind it."""
+        if token == _FENCE and self._line_start:
+            self._in_fence = not self._in_fence
+        self._behind_tick = character == "`" and token != _FENCE
+        if character == "\n":
+            self._line_start = True
+            return place + 1
+        self._begun, self._line_start = True, False
+        return place + max(1, len(token))
+
+
+@lru_cache(maxsize=64)
+def _notable(characters: str) -> re.Pattern[str]:
+    return re.compile(f"[{re.escape(characters)}]" if characters else r"(?!)")
