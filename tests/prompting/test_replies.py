@@ -1,0 +1,75 @@
+"""The table of what open models write, ``tests/samples/replies/``, read at every cut of the pieces."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.reply.reader import gather
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings
+from rockai_transport.prompting.request.models import resolve_dialect
+from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
+
+FOLDER = Path(__file__).parents[1] / "samples" / "replies"
+TOOLS = {
+    name: ToolSpec(name, tool.get("description", ""), tool["parameters"])
+    for name, tool in json.loads((FOLDER / "tools.json").read_text("utf-8")).items()
+}
+USUAL = ("get_weather", "get_time", "now", "add", "note", "store", "typed")
+
+
+def rows():
+    for path in sorted(FOLDER.glob("*.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            row = json.loads(line)
+            yield pytest.param(row, id=f"{path.stem}: {row['about']}")
+
+
+def call_of(row):
+    dialect = resolve_dialect("you/model", row.get("dialect", "chatml"))
+    dialect = dialect.replace(opens_reasoning=row.get("opens_reasoning", False))
+    messages = [Message(role, text) for role, text in row.get("messages", [["user", "Hi"]])]
+    tools = set_up_tools([TOOLS[name] for name in row.get("tools", USUAL)], row.get("choice"))
+    return ChatCall(ModelSettings("you/model", dialect), messages, tools)
+
+
+def read(request, pieces):
+    """What a row says of a reply."""
+    reader = request.reader()
+    parts = []
+    for piece in pieces:
+        parts += reader.feed(piece)
+        if reader.cut:
+            break
+    parts += reader.flush()
+    reply = reader.rejected() if reader.waiting else gather(parts)
+    found = {
+        "calls": [[call.name, call.arguments] for call in reply.tool_calls],
+        "invalid": [[call.name, call.arguments] for call in reply.invalid_tool_calls],
+        "text": reply.text,
+        "reasoning": reply.reasoning,
+        "end": reader.end_token,
+        "waiting": reader.waiting,
+    }
+    if reader.waiting:  # it is asked for again, so that only what was found in it matters
+        found.update(text="", invalid=[])
+    return found
+
+
+def cuts(text):
+    yield [text]
+    yield list(text)
+    for at in range(1, len(text)):
+        yield [text[:at], text[at:]]
+    yield [text[at : at + 3] for at in range(0, len(text), 3)]
+
+
+@pytest.mark.parametrize("row", list(rows()))
+def test_a_reply_is_read_as_people_expect(row):
+    """Its calls, its text, its reasoning and where it ends, however it comes in pieces."""
+    expected = {"invalid": [], "reasoning": "", "end": None, "waiting": False}
+    expected |= {key: row[key] for key in ("calls", "text", *expected) if key in row}
+    request = call_of(row).request()
+    for pieces in cuts(row["reply"]):
+        assert read(request, pieces) == expected, pieces
