@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rockai_transport.prompting.messages import Message
-from rockai_transport.prompting.reply.reader import gather
+from rockai_transport.prompting.reply.reader import ModelReply, gather
+from rockai_transport.prompting.reply.structured import structured_reply
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
@@ -19,8 +20,8 @@ TOOLS = {
 USUAL = ("get_weather", "get_time", "now", "add", "note", "store", "typed")
 
 
-def rows():
-    for path in sorted(FOLDER.glob("*.jsonl")):
+def rows(folder=FOLDER):
+    for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text("utf-8").splitlines():
             row = json.loads(line)
             yield pytest.param(row, id=f"{path.stem}: {row['about']}")
@@ -73,3 +74,13 @@ def test_a_reply_is_read_as_people_expect(row):
     request = call_of(row).request()
     for pieces in cuts(row["reply"]):
         assert read(request, pieces) == expected, pieces
+
+
+@pytest.mark.parametrize("row", list(rows(FOLDER / "objects")))
+def test_an_object_is_read_as_people_expect(row):
+    """Of a reply without calls: the value that was asked for, or an error to ask again with."""
+    if "value" in row:
+        assert structured_reply(ModelReply(row["reply"]), row["schema"]) == row["value"]
+        return
+    with pytest.raises(ValueError, match=r"."):
+        structured_reply(ModelReply(row["reply"]), row["schema"])

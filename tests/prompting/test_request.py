@@ -299,3 +299,34 @@ def test_a_request_leaves_the_callers_values_alone():
     ChatCall(ModelSettings(MISTRAL, extra=extra), messages, tools=TOOLS).request()
     assert messages == [system("a"), user("b")]
     assert extra == {"k": [1]}
+
+
+def test_half_a_surrogate_pair_is_never_sent():
+    """It is U+FFFD, wherever it stands; a whole pair is its character."""
+    call = ToolCall("c", "note", {"text": "\ud83d"})
+    messages = [
+        Message("user", "a\ud83d\ude00b\udc00"),
+        Message("assistant", tool_calls=(call,)),
+        Message("tool", "\udfff", tool_call_id="c"),
+    ]
+    prompt = ChatCall(ModelSettings(CHATML), messages, TOOLS).request().input["prompt"]
+    prompt.encode()
+    assert "a\U0001f600b\ufffd" in prompt
+    assert prompt.count("\ufffd") == 3
+
+
+def test_recursive_schemas_are_shown_with_their_definitions():
+    """As a tool's and as a form's: what a reference leads to stands beside it."""
+    schema = {
+        "$ref": "#/$defs/Tree",
+        "$defs": {
+            "Tree": {
+                "type": "object",
+                "properties": {"kids": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
+            }
+        },
+    }
+    tools = set_up_tools([ToolSpec("plant", "", schema)])
+    form = ResponseFormat(schema)
+    call = ChatCall(ModelSettings(CHATML), [user("Hi")], tools, response_format=form)
+    assert call.request().input["prompt"].count('"$defs": {"Tree": {') == 2

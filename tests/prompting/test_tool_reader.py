@@ -218,6 +218,31 @@ def test_text_streams_while_tools_are_bound():
     assert reader.flush() == [TextDelta("[TOOL")]
 
 
+@pytest.mark.parametrize(
+    ("data", "held"),
+    [
+        ('[{"id": 1, "title": "x", "text": "…"}, {"id": 2}]', 20),
+        ('[{"id": 1}, {"id": 2}]', 10),
+        ('{"name": "Ada", "age": 36, "songs": ["…"]}', 14),
+        ('{"type": "FeatureCollection", "features": [{"x": 1}]}', 28),
+        ('```json\n{"name": "Ada", "age": 36}\n```', 22),
+        ('{"description": "…", "title": "x"}', 31),
+        ("[link](x) [1] {x} <b>", 5),
+        ("<tool_call>see? It goes on.", 14),
+        ("[weathers(1)]", 10),
+        ("Words, and more words. `code`", 1),
+    ],
+)
+def test_what_cannot_be_a_call_any_more_is_handed_on_at_once(data, held):
+    """At the key, name or value that rules it out; the longest that is held back is measured."""
+    reader = ToolCallReader(NAMES)
+    most = waiting = 0
+    for character in data:
+        waiting += 1 - sum(len(part.text) for part in reader.feed(character))
+        most = max(most, waiting)
+    assert most <= held
+
+
 def test_a_call_comes_out_as_soon_as_it_is_complete():
     """The last bracket of a bare call, or the closing tag, is enough."""
     reader = ToolCallReader(NAMES, new_id=lambda: "x")

@@ -31,7 +31,7 @@ class CallFormat(NamedTuple):
 FORMATS: Final = (
     CallFormat(
         "Hermes, Qwen 2.5 and 3; GLM 4.5 with tagged arguments",
-        ("<tool_call>",),
+        ("<tool_call>", "<tool_call name="),
         closing=("</tool_call>",),
         source="chat templates of Hermes-2-Pro-Llama-3-8B, Qwen2.5-7B-Instruct, GLM-4.5",
     ),
@@ -51,7 +51,7 @@ FORMATS: Final = (
         "Llama 3.1, Qwen3-Coder (tagged arguments)",
         ("<function=", "<function name="),
         between=(">",),
-        closing=("</function>",),
+        closing=("</function>", "></function>"),
         source="Llama 3.1's model card, user-defined tools; chat template of Qwen3-Coder-30B-A3B-Instruct",
     ),
     CallFormat(
@@ -92,6 +92,7 @@ FORMATS: Final = (
             "<|start|>assistant to=",
             "<|channel|>commentary to=",
             "<|channel|>analysis to=",
+            "<|end|>",
         ),
         between=("<|channel|>commentary", "<|constrain|>", "json", "code", "<|message|>"),
         closing=("<|call|>", "<|end|>", "<|return|>"),
@@ -166,6 +167,12 @@ MARGINAL_KEYS: Final = frozenset(
     {"id", "type", "index", "tool_call_id", "call_id", "description"}
     | {"thought", "thoughts", "reasoning", "reason", "explanation", "rationale", "comment"}
 )
-CALL_TYPES: Final = frozenset({"function", "function_call", "tool_call", "tool_use", "tool", "call"})
-"""What a call's ``type`` can be."""
-CALL_KEYS: Final = frozenset((*NAME_KEYS, *ARGUMENT_KEYS, *LIST_KEYS, *INNER_KEYS, *MARGINAL_KEYS))
+FIXED_KEYS: Final = {
+    "type": ("function", "function_call", "tool_call", "tool_use", "tool", "call"),
+    "role": ("assistant",),
+    "content": ("", "null", "None"),
+}
+"""Keys that a call, or OpenAI's message around it, has with these values only."""
+CALL_KEYS: Final = frozenset(
+    (*NAME_KEYS, *ARGUMENT_KEYS, *LIST_KEYS, *INNER_KEYS, *MARGINAL_KEYS, *FIXED_KEYS)
+)

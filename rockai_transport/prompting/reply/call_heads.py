@@ -151,7 +151,7 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
 def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
     found = _NAME.match(text, at)
     if found is None:
-        return "undecided" if text[at:] in ("'", '"') else "text"
+        return "undecided" if text[at : at + 2] in ("'", '"') else "text"
     name, end = found[1], found.end()
     if text.startswith("(", end):
         return Opener(at, "python", meant=True)
@@ -178,7 +178,7 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
     if text[first] == "{" and not marked:
         verdict = _first_key(text, first, tools)
         return replace(verdict, body=at) if isinstance(verdict, Opener) else verdict
-    found = _NAME.match(text, first)
+    found = _NAME.match(text, first) if text[first].isidentifier() else None
     if found is None:
         return Opener(at, "json", meant=True) if marked else "text"
     if found.end() == len(text):
@@ -313,4 +313,4 @@ class BareWatch:
         text = value["double"] or value["single"] or value["atom"] or ""
         if key in formats.NAME_KEYS:
             return "call" if self._tools.resolve(text) else "text"
-        return "text" if key == "type" and text not in formats.CALL_TYPES else "undecided"
+        return "undecided" if text in formats.FIXED_KEYS.get(key, (text,)) else "text"

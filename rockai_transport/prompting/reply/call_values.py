@@ -147,7 +147,9 @@ def _written_arguments(body: str) -> str:
 
 def _items(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        value = next((value[key] for key in formats.LIST_KEYS if isinstance(value.get(key), list)), value)
+        key = next((key for key in formats.LIST_KEYS if isinstance(value.get(key), list)), None)
+        beside = {one: given for one, given in value.items() if one != key and given not in _EMPTY}
+        value = value[key] if key and beside.keys() <= {*formats.MARGINAL_KEYS, "role"} else value
     return value if isinstance(value, list) else [value]
 
 

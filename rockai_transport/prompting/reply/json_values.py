@@ -120,6 +120,7 @@ class ValueScanner:
             self._comment(text[at])
         elif before == "*" and text[at] == "/":
             self._mode = self._outside
+            return at + 1
         return at
 
     def _enter(self, character: str, text: str, at: int) -> bool:

@@ -24,7 +24,11 @@ CLOSE_TAG: Final = "</think>"
 _CLOSING: Final = {OPEN_TAG: CLOSE_TAG, "<|channel|>analysis<|message|>": "<|end|>"}
 """What opens reasoning, and what closes it; the second pair is Harmony's (gpt-oss)."""
 # What Harmony writes before the answer itself.
-_PREFACES: Final = ("<|start|>assistant<|channel|>final<|message|>", "<|channel|>final<|message|>")
+_PREFACES: Final = tuple(
+    f"{start}<|channel|>{channel}<|message|>"
+    for start in ("<|start|>assistant", "")
+    for channel in ("final", "commentary")
+)
 _TICK: Final = "`"
 
 _OPENINGS: Final = TokenSet(*_CLOSING, *_PREFACES)

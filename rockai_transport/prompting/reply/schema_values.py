@@ -154,10 +154,24 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
             inner = adapted(candidate, schema)
             if fits(inner, schema):
                 return inner
-    if isinstance(result, dict) and not any(_knows_any(part, result) for part in _parts(schema, schema)):
-        known = ", ".join(sorted(known_properties(schema)))
-        raise ValueError(f"none of the keys {', '.join(result)} is one of the schema's: {known}")
+    _refuse_strangers(result, schema, schema)
     return result
+
+
+def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
+    """Refuse an object, however deep, none of whose keys is known: defaults would be taken for an answer."""
+    parts = list(_parts(schema, root))
+    if isinstance(value, list):
+        items = next((part["items"] for part in parts if "items" in part), True)
+        for item in value:
+            _refuse_strangers(item, items, root)
+    if not isinstance(value, dict) or not parts:
+        return
+    if not any(_knows_any(part, value) for part in parts):
+        known = ", ".join(sorted({name for part in parts for name in _properties(part)}))
+        raise ValueError(f"none of the keys {', '.join(value)} is one of the schema's: {known}")
+    for key, item in value.items():
+        _refuse_strangers(item, _property(parts, key), root)
 
 
 def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
@@ -166,7 +180,8 @@ def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
     if not isinstance(value, dict):
         return
     unknown = [key for key in value if key not in known_properties(schema)]
-    names = {_plain(text) for text in (name, schema.get("title", "")) if text}
+    titles = [part.get("title", "") for part in _parts(schema, schema)]
+    names = {_plain(text) for text in (name, *titles) if text}
     wrappers = [key for key in unknown if key in _WRAPPERS or _plain(key) in names]
     if len(wrappers) == 1 and not {*unknown} - {*wrappers} - _BESIDE_WRAPPERS:
         yield value[wrappers[0]]

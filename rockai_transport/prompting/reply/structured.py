@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.reply.json_values import extract_json
+from rockai_transport.prompting.reply.schema_values import fits, structured_value
 from rockai_transport.prompting.request.nearest import unknown_name
 
 _OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 _SCHEMA: Final = "Answer with one JSON object that fits this JSON schema:"
 _NOTHING_ELSE: Final = "Write the JSON object and nothing else: no prose, no code fence."
+
+if TYPE_CHECKING:
+    from rockai_transport.prompting.reply.reader import ModelReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +91,31 @@ def structured_method(name: str) -> StructuredMethod:
     if name not in _METHODS:
         raise ConfigurationError(unknown_name("a method of structured output", name, _METHODS))
     return _METHODS[name]
+
+
+def structured_reply(reply: ModelReply, schema: Mapping[str, Any] | None = None, name: str = "") -> Any:
+    """Read the value that a reply gives for a schema; validating it is left to whoever has the class.
+
+    Args:
+        reply: The reply: the arguments of its first call count, else the JSON in its text.
+        schema: The JSON schema; None for any JSON value.
+        name: The name under which the model knows the schema.
+
+    Returns:
+        The value, as :func:`.schema_values.structured_value` reads it. Of several in a text it is the one
+        that fits the schema.
+
+    Raises:
+        ValueError: There is none, or it is none for this schema; the message is one a model can act on.
+    """
+    if schema is None:
+        return reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text)
+
+    def accepts(value: Any) -> bool:
+        try:
+            return fits(structured_value(value, schema, name), schema)
+        except ValueError:
+            return False
+
+    value = reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text, accepts)
+    return structured_value(value, schema, name)

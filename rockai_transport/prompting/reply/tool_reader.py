@@ -265,7 +265,7 @@ class ToolCallReader:
             self._may_stray = False
             return at + 1
         if not text.startswith(FENCE, at):
-            return -1 if FENCE.startswith(text[at:]) and not final else at
+            return -1 if FENCE.startswith(text[at : at + len(FENCE)]) and not final else at
         end = at + len(FENCE)
         if self._fenced:
             self._fenced = False

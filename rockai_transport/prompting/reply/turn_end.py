@@ -103,7 +103,7 @@ class TurnEnd:
             return (self._ends if self._begun else self._first).end(text, place, final=final)
         if text.startswith(_FENCE, place):
             return place + len(_FENCE)
-        return -1 if _FENCE.startswith(text[place:]) and not final else place
+        return -1 if _FENCE.startswith(text[place : place + len(_FENCE)]) and not final else place
 
     def _ends_here(self, token: str) -> bool:
         if self._in_fence or self._behind_tick:
