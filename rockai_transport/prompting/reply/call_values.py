@@ -38,9 +38,7 @@ _TAGGED: Final = re.compile(
     r"""(?P<value>.*?)(?:</parameter>|</arg_value>|(?=<parameter[= ]|<arg_key>)|\Z)""",
     re.DOTALL,
 )
-_EMPTY: Final[tuple[Any, ...]] = (None, "", {}, [])
-# Text under these keys is the one argument of a tool that has one (LangChain's structured chat writes so).
-_PLAIN_INPUT: Final = ("action_input", "tool_input", "input")
+_EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,21 +170,26 @@ def _read_object(value: Any, tools: Tools) -> ReadCall:
         call = _unnamed(value, tools)
         if call.arguments is not None or name is None:
             return call
-    known = tools.schemas.get(tools.resolve(name) or "", {})
+    schema = tools.schemas.get(tools.resolve(name) or "", {})
+    known = known_properties(schema)
     found = [(key, given) for key, given in pairs if key in formats.ARGUMENT_KEYS]
     filled = [(key, given) for key, given in found if given not in _EMPTY]
-    beside = {
-        key: given
-        for key, given in pairs
-        if not (key in formats.ARGUMENT_KEYS or key in formats.MARGINAL_KEYS or given == name)
-    }
+    is_name = {key for key, given in pairs if key in formats.NAME_KEYS and given == name}
+    beside = {key: given for key, given in pairs if key not in formats.ARGUMENT_KEYS and key not in is_name}
+    marginal = formats.MARGINAL_KEYS - (set() if found else known)
+    beside = {key: given for key, given in beside.items() if key not in marginal}
     if any(given != filled[0][1] for _, given in filled):
         return _wrong(name, value, "the call has different arguments under several keys")
-    described = any(key == "description" for key, _ in pairs)
+    described = "description" in marginal and any(key == "description" for key, _ in pairs)
     if not filled and (described or all(given in (None, "") for _, given in found)):
-        return _without_arguments(name, beside, known, described=described)
-    call = _with_arguments(name, *(filled or found)[0], known)
-    strange = [key for key in beside if key not in known_properties(known)]
+        flat = is_name.isdisjoint(known) and {*required_properties(schema)} <= beside.keys() <= known
+        return (
+            ReadCall(name, beside)
+            if beside and flat
+            else _without_arguments(name, beside or described, schema)
+        )
+    call = _with_arguments(name, *(filled or found)[0], schema)
+    strange = [key for key in beside if key not in known]
     if strange:
         return _wrong(name, value, f"the key {strange[0]!r} is no part of a call")
     if call.arguments is not None:
@@ -211,13 +214,8 @@ def _unnamed(value: dict[str, Any], tools: Tools) -> ReadCall:
     return _wrong(None, value, "the call names no function")
 
 
-def _without_arguments(
-    name: str, beside: dict[str, Any], schema: Mapping[str, Any], *, described: bool = False
-) -> ReadCall:
-    known = known_properties(schema)
-    if beside and beside.keys() <= known and known.isdisjoint(formats.NAME_KEYS):
-        return ReadCall(name, beside)
-    if beside or described:
+def _without_arguments(name: str, beside: Any, schema: Mapping[str, Any]) -> ReadCall:
+    if beside:
         return _wrong(name, beside, _NO_CALL)
     missing = required_properties(schema)
     if missing:
@@ -234,7 +232,7 @@ def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) 
         try:
             arguments = read_value(arguments)
         except ValueError as error:
-            if key in _PLAIN_INPUT and len(only) == 1:
+            if key in formats.PLAIN_INPUT_KEYS and len(only) == 1:
                 return ReadCall(name, dict.fromkeys(only, given))
             return _wrong(name, given, f"the arguments are {error}")
     arguments = {} if arguments in _EMPTY else arguments
@@ -260,7 +258,7 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | Non
         pairs = {found["key"].strip(): _tagged_value(found["value"]) for found in _TAGGED.finditer(body)}
         return [ReadCall(name, pairs)]
     if opener.kind == "none":
-        return [_without_arguments(name, {}, tools.schemas[known] if known else {})]
+        return [_without_arguments(name, None, tools.schemas[known] if known else {})]
     call = _with_arguments(name, "", body, {})
     return None if call.arguments is None and not known else [call]
 

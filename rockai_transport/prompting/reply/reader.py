@@ -124,11 +124,6 @@ class ReplyReader:
         return self._cutter.cut or self._turn.token is not None
 
     @property
-    def stop(self) -> str | None:
-        """The stop sequence that was reached, or None."""
-        return self._cutter.stop
-
-    @property
     def end_token(self) -> str | None:
         """The token of the chat template that ended the answer, or None."""
         return self._turn.token
@@ -193,15 +188,13 @@ class ReplyReader:
     def _feed(self, piece: str) -> list[ReplyPart]:
         text = self._turn.feed(self._cutter.feed(self._whole(piece)))
         parts = self._released(self._read(text))
-        stages = (self._cutter, self._turn, self._splitter)
-        self._settled = (
-            all(stage.settled for stage in stages)
-            and not (self._waiting or self._half)
-            and (self._calls is None or self._calls.in_text)
-        )
+        cutter, turn, splitter, calls = self._cutter, self._turn, self._splitter, self._calls
+        busy = self._waiting or self._half or not (cutter.settled and turn.settled and splitter.settled)
+        self._settled = not busy and (calls is None or calls.in_text)
         if self._settled:
-            notable = "".join(stage.notable for stage in stages) + (NOTABLE if self._calls else "")
-            self._notable = _search(notable)
+            self._notable = _search(
+                cutter.notable + turn.notable + splitter.notable + (NOTABLE if calls else "")
+            )
         return parts
 
     def _whole(self, piece: str) -> str:
@@ -269,10 +262,10 @@ def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelRep
     """
     gathered = list(parts)
     end = next((at for at, part in enumerate(gathered, 1) if isinstance(part, ReasoningEnd)), 0)
-    told = "".join(part.text for part in _only(TextDelta, gathered[:end])).removesuffix(CLOSE_TAG)
+    unannounced = "".join(part.text for part in _only(TextDelta, gathered[:end])).removesuffix(CLOSE_TAG)
     return ModelReply(
         text="".join(part.text for part in _only(TextDelta, gathered[end:])),
-        reasoning=told + "".join(part.text for part in _only(ReasoningDelta, gathered)),
+        reasoning=unannounced + "".join(part.text for part in _only(ReasoningDelta, gathered)),
         tool_calls=tuple(_only(ToolCall, gathered)),
         invalid_tool_calls=tuple(_only(InvalidToolCall, gathered)),
         end_token=end_token,

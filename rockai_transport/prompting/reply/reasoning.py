@@ -152,8 +152,8 @@ class ReasoningSplitter:
     def _read_inside(self, *, final: bool) -> _Parts:
         at = self._held.find(self._close)
         if at < 0:
-            keep = 0 if final else _partial_suffix(self._held, self._close)
-            reasoning = self._take(len(self._held) - keep)
+            kept = 0 if final else _partial_suffix(self._held, self._close)
+            reasoning = self._take(len(self._held) - kept)
         else:
             reasoning = self._take(at)
             self._take(len(self._close))
