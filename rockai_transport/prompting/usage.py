@@ -6,10 +6,8 @@ estimated here; what was not reported is not known.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 _INPUT_KEY: Final = "input_token_count"
 _OUTPUT_KEY: Final = "output_token_count"

@@ -156,3 +156,29 @@ def test_without_jinja2_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2.sandbox", None)
     with pytest.raises(ConfigurationError, match=re.escape('pip install "rockai-integrations[templates]"')):
         prompt("{{ 1 }}", Message("user", "a"))
+
+
+@pytest.mark.parametrize(
+    ("source", "eos", "ends"),
+    [
+        ("{{ '<|im_start|>' }}{{ '<|im_end|>' }}", None, {"<|im_start|>", "<|im_end|>"}),
+        ("{{ '[INST]' + eos_token }}", None, {"[INST]", "</s>"}),
+        (
+            "{{ '<start_of_turn>user' }}{{ '<end_of_turn>' }}",
+            "<eos>",
+            {"<start_of_turn>", "<end_of_turn>", "<eos>"},
+        ),
+        ("{{ messages[0].content }}", None, set()),
+    ],
+)
+def test_a_template_ends_turns_with_its_own_tokens(source, eos, ends):
+    """Those that its source mentions, and the end of a text where it writes it."""
+    assert set(JinjaTemplate(source, eos_token=eos).end_tokens) == ends
+
+
+def test_a_turn_that_is_opened_once_more_is_passed_over():
+    """What the rendering ends with is known from the rendering."""
+    call = ChatCall(ModelSettings(MODEL, chat_template=STRICT), [Message("user", "Hi")])
+    reader = call.request().reader()
+    parts = reader.feed("<start_of_turn>model\nHello!<end_of_turn>\n<start_of_turn>user\nAnd you?")
+    assert ([part.text for part in parts], reader.end_token) == (["Hello!"], "<end_of_turn>")

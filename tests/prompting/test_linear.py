@@ -39,6 +39,7 @@ BEGINNINGS = {
     "Python": ("[note(text='", "\\'("),
     "comments": ('<tool_call>{"name": "note", ', "/* *"),
     "struck-out text": ("", "<s></s>"),
+    "near misses of a stop sequence": ("", "####!"),
     "half pairs": ("", "\ud83d"),
     "closing tags of reasoning": ("x", "`</think>`"),
 }

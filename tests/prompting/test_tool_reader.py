@@ -1,6 +1,5 @@
 import json
 import random
-import time
 
 import pytest
 
@@ -285,30 +284,3 @@ def test_random_replies_never_lose_text_or_raise():
         assert read(list(text)) == whole, text
         if not whole[1] and not whole[2]:
             assert whole[0] == text
-
-
-@pytest.mark.parametrize(
-    "piece",
-    [
-        '{"name": "weather", "arguments": {"a": "',
-        "x" * 4,
-        "<tool_call>{",
-        "```json\n{",
-        "{ ",
-        "`",
-        "<",
-        "\n",
-        '[{"name',
-        CALL,
-    ],
-    ids=lambda piece: piece[:10],
-)
-def test_reading_is_linear(piece):
-    """A long reply in small pieces takes no noticeable time, whatever it is made of."""
-    reader = ToolCallReader(NAMES)
-    reader.feed('{"name": "weather", "arguments": {"a": "' if piece == "xxxx" else "")
-    start = time.perf_counter()
-    for _ in range(20_000):
-        reader.feed(piece)
-    reader.flush()
-    assert time.perf_counter() - start < 10

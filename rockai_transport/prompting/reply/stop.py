@@ -8,12 +8,10 @@ the same place, the longest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from rockai_transport.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def stop_sequences(given: Any) -> tuple[str, ...]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.reply.json_values import extract_json
+from rockai_transport.prompting.reply.reader import ModelReply
 from rockai_transport.prompting.reply.schema_values import fits, structured_value
 from rockai_transport.prompting.request.nearest import unknown_name
 
 _OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 _SCHEMA: Final = "Answer with one JSON object that fits this JSON schema:"
 _NOTHING_ELSE: Final = "Write the JSON object and nothing else: no prose, no code fence."
-
-if TYPE_CHECKING:
-    from rockai_transport.prompting.reply.reader import ModelReply
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,11 +229,11 @@ class ToolCallReader:
         if place >= 0:
             after = skip_space(text, place + 1) if text[place] in ",;" else place
             verdict = match_next(text, after, self._tools, opener) if after < len(text) else "undecided"
-            if isinstance(verdict, Opener):
+            if isinstance(verdict, Opener) and not final:
                 self._fenced = self._fenced or verdict.fenced
                 self._open_body(verdict, text[at : verdict.body])
                 return verdict.body
-            if verdict == "undecided" and not final:
+            if verdict == "undecided":
                 place = -1
         if place < 0 and not final:
             self._pending = text[at:]
@@ -293,6 +293,7 @@ class ToolCallReader:
         if call.name is None or call.arguments is None or error:
             raw = json.dumps(call.arguments, ensure_ascii=False) if call.arguments is not None else call.raw
             self._parts.append(InvalidToolCall(self._new_id(), call.name, raw, error, "".join(self._raw)))
+            self._raw = []
         else:
             self._parts.append(ToolCall(self._new_id(), call.name, call.arguments))
 

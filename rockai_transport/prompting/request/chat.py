@@ -26,6 +26,7 @@ from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEM
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
 
 JOINT: Final = "\n\n"
+_LONGEST_CUE: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,14 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
     tokens: tuple[str, ...] = getattr(template, "end_tokens", ())
     used = (label for label in template.turn_labels if label not in last)
     labels = tuple(f"\n{label}" for label in used if f"\n{label}" in f"\n{prompt}")
-    cue = getattr(template, "cue", "")
-    cues = tuple(dict.fromkeys((cue, cue.rstrip()))) if tokens and cue else (f"\n{cue}",) if cue else ()
-    return tokens + labels, cues if tokens or labels else ()
+    begin = max((prompt.rfind(token) for token in tokens), default=-1)
+    ending = prompt[begin:] if 0 <= begin < len(prompt) - 1 and len(prompt) - begin < _LONGEST_CUE else ""
+    cue = getattr(template, "cue", ending)  # a Jinja template does not say what it ends the prompt with
+    if not cue or not (tokens or labels):
+        return tokens + labels, ()
+    return tokens + labels, tuple(cue.rstrip() + ends for ends in ("", "\n", "\n\n")) if tokens else (
+        f"\n{cue}",
+    )
 
 
 def _role(message: Message, template: ChatTemplate | None) -> Role:

@@ -9,18 +9,16 @@ rendering.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.messages import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import jinja2
-
-    from rockai_transport.prompting.messages import Turn
 
 # Which tokens begin and end a text, told from what the template mentions. Only for templates that are given
 # without them; the first row that fits counts.
@@ -35,23 +33,12 @@ _MARKED_TOKENS: Final = (
 _SHAPES: Final = r"<[^<>{}'\"\s]{1,40}>|\[/?[A-Z_]{2,40}\]"
 _OWN_MARKUP: Final = ("tool_call", "tool_response", "think", "tools")
 _KNOWN_BOS: Final = ("<s>", "<|begin_of_text|>", "<bos>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>")
-
-
 # What ends a turn, or opens one, in published templates; a template's own are those in its source.
 _TURN_TOKENS: Final = (
-    *(
-        "<|eot_id|>",
-        "<|eom_id|>",
-        "<|eot|>",
-        "<|im_end|>",
-        "<|end|>",
-        "<|endoftext|>",
-        "<end_of_turn>",
-        "</s>",
-    ),
-    *("<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<|im_start|>"),
-    *("<|start_header_id|>", "<start_of_turn>", "<|START_OF_TURN_TOKEN|>", "<\uff5cUser\uff5c>", "<|user|>"),
-    *("[INST]", "<|header_start|>", "<|start_of_role|>"),
+    *("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<end_of_turn>"),
+    *("</s>", "<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
+    *("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|START_OF_TURN_TOKEN|>"),
+    *("<\uff5cUser\uff5c>", "<|user|>", "[INST]", "<|header_start|>", "<|start_of_role|>"),
 )
 
 

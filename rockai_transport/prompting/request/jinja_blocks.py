@@ -5,13 +5,9 @@ A module of its own because subclassing a jinja2 extension needs jinja2, which i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from jinja2 import nodes
 from jinja2.ext import Extension
-
-if TYPE_CHECKING:
-    from jinja2 import nodes
-    from jinja2.parser import Parser
+from jinja2.parser import Parser
 
 
 class GenerationBlock(Extension):

@@ -12,13 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.nearest import nearest
-
-if TYPE_CHECKING:
-    from rockai_transport.prompting.request.dialects import Dialect
 
 # The words of the frameworks, and the attribute of a dialect that says how its models spell them.
 _COMMON: Final = {

@@ -10,16 +10,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.messages import Image, Message
 from rockai_transport.prompting.request.chat import Conversation, arrange, template_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rockai_transport.prompting.messages import Image, Message
-    from rockai_transport.prompting.request.dialects import Dialect, ServerTemplate
+from rockai_transport.prompting.request.dialects import Dialect, ServerTemplate
 
 AS_IT_IS: Final = "{prompt}"
 

@@ -7,13 +7,11 @@ template and are sent. The sources stand beside the reference renderings in ``te
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rockai_transport.prompting.messages import Turn
+from rockai_transport.prompting.messages import Turn
 
 Wrap = tuple[str, str]
 

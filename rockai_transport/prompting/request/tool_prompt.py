@@ -9,11 +9,10 @@ which JSON reads as the same text.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-    from rockai_transport.prompting.request.tool_choice import ToolSetup
+from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
+from rockai_transport.prompting.request.tool_choice import ToolSetup
 
 RESULT_TAG = "<tool_response>"
 _INTRODUCTION = "You can call these functions. Each line is one function's JSON schema:"
