@@ -35,7 +35,7 @@ class InvalidToolCall:
         name: The tool's name, where it could be made out.
         arguments: What the model wrote as its arguments; all it wrote where these cannot be told apart.
         error: What is wrong with it, in words a model can act on.
-        text: The whole call as the model wrote it, with what marked it as one.
+        text: The whole call as the model wrote it, with what marked it; of several in one, the first has it.
     """
 
     id: str

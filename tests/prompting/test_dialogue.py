@@ -109,14 +109,14 @@ def test_a_call_that_cannot_be_read_again_is_an_invalid_one():
     assert handed_on == gather([])
     (invalid,) = held.invalid_tool_calls
     assert (invalid.name, invalid.arguments) == ("now", '{"zone": }')
-    assert invalid.text == BROKEN.removesuffix("</tool_call>")
+    assert invalid.text == BROKEN
 
 
 def test_nothing_is_asked_again_once_text_was_handed_on():
     """It could not be taken back; nor where another call of the reply can be read."""
     dialogue = Dialogue(call())
-    [(handed_on, _)] = run(dialogue, f"Let me see.\n{BROKEN}")
-    assert (handed_on.text, len(handed_on.invalid_tool_calls)) == ("Let me see.\n", 1)
+    [(handed_on, held)] = run(dialogue, f"Let me see.\n{BROKEN}")
+    assert (handed_on.text, len(held.invalid_tool_calls)) == ("Let me see.\n", 1)
     assert dialogue.request is None
     for reply in (CALL + BROKEN, BROKEN + CALL):
         dialogue = Dialogue(call())

@@ -187,7 +187,7 @@ def test_what_was_meant_as_a_call_is_an_invalid_one(case):
 def test_an_invalid_call_says_what_is_wrong():
     """Where a call is demanded, the error names the nearest tool, for the model to correct itself."""
     reader = ToolCallReader(NAMES, demanded=True)
-    (part,) = reader.feed('<tool_call>{"name": "wether", "arguments": {}}</tool_call>')
+    (part,) = reader.feed('<tool_call>{"name": "wether", "arguments": {}}</tool_call>') + reader.flush()
     assert isinstance(part, InvalidToolCall)
     assert "did you mean 'weather'" in part.error
 

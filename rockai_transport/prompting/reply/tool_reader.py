@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -89,7 +90,8 @@ class ToolCallReader:
         self._released = False  # whether the value being read came out as text already
         self._fenced = False  # whether the block's own code fence is still open
         self._may_stray = False  # whether one bracket too many may follow
-        self._raw: list[str] = []  # the text since the block's last call
+        self._raw: list[str] = []  # the text since the block's last call, of one that cannot be read as well
+        self._invalid: list[InvalidToolCall] = []  # of the last body, until what closes it is known
         self._value: list[str] = []  # the text of the body being read
 
     @property
@@ -167,6 +169,7 @@ class ToolCallReader:
         return match_opener(text, at, self._tools, line_start=self._line_start)
 
     def _open_body(self, opener: Opener, before: str) -> None:
+        self._emit_invalid()
         self._opener = opener
         self._raw = [before]
         self._value = []
@@ -220,12 +223,13 @@ class ToolCallReader:
             return
         for call in calls:
             self._emit_call(call)
-        self._raw = []
+        self._raw = self._raw if self._invalid else []
         self._may_stray = True
 
     def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:
         """Read what may follow a call: what closes it, which is no text, then another call or text."""
         at, place = self._skip_closing(text, start, final=final)
+        self._raw.append(text[start:at])
         if place >= 0:
             after = skip_space(text, place + 1) if text[place] in ",;" else place
             verdict = match_next(text, after, self._tools, opener) if after < len(text) else "undecided"
@@ -277,6 +281,7 @@ class ToolCallReader:
         return end if closing > after else at
 
     def _close_block(self) -> None:
+        self._emit_invalid()
         self._in_fence = self._in_fence or self._fenced
         self._fenced = self._may_stray = False
         self._opener = None
@@ -292,10 +297,16 @@ class ToolCallReader:
             error = unknown_name("a function that can be called", call.name, self._tools.schemas)
         if call.name is None or call.arguments is None or error:
             raw = json.dumps(call.arguments, ensure_ascii=False) if call.arguments is not None else call.raw
-            self._parts.append(InvalidToolCall(self._new_id(), call.name, raw, error, "".join(self._raw)))
-            self._raw = []
+            self._invalid.append(InvalidToolCall(self._new_id(), call.name, raw, error))
         else:
             self._parts.append(ToolCall(self._new_id(), call.name, call.arguments))
+
+    def _emit_invalid(self) -> None:
+        """Hand on the calls that cannot be read, the first with the text of them all."""
+        if self._invalid:
+            first, *others = self._invalid
+            self._parts += [replace(first, text="".join(self._raw)), *others]
+            self._invalid = []
 
     def _emit(self, text: str) -> None:
         if not self._has_text and _is_blank(text):
