@@ -62,7 +62,7 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
         return value if items is None else [adapted(item, items, root) for item in value]
     if not isinstance(value, dict):
         return value
-    required = {name for part in parts for name in _list(part.get("required"))}
+    required = {name for part in parts for name in _names(part.get("required"))}
     result = {}
     for key, given in value.items():
         own = _property(parts, key)
@@ -86,12 +86,18 @@ def fits(value: Any, schema: Any, root: Schema | None = None) -> bool:
     Returns:
         Whether it fits. An object none of whose keys the schema knows does not.
     """
+    return _fits(value, schema, schema if root is None else root, ())
+
+
+def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
     if not isinstance(schema, Mapping):
         return schema is not False
-    root = schema if root is None else root
     schema = _followed(schema, root)
+    if id(schema) in seen:  # an alternative of itself, which says nothing
+        return True
     for union, agree in (("anyOf", any), ("oneOf", any), ("allOf", all)):
-        if union in schema and not agree(fits(value, one, root) for one in _list(schema[union])):
+        alternatives = _list(schema.get(union, [True]))
+        if not agree(_fits(value, one, root, (*seen, id(schema))) for one in alternatives):
             return False
     allowed = _allowed([schema])
     is_type = allowed is None or bool(allowed & _TYPES.get(type(value), frozenset()))
@@ -101,10 +107,10 @@ def fits(value: Any, schema: Any, root: Schema | None = None) -> bool:
     if isinstance(value, list):
         inner = [(item, schema.get("items", True)) for item in value]
     if isinstance(value, dict):
-        if not value.keys() >= {*_list(schema.get("required"))} or not _knows_any(schema, value):
+        if not value.keys() >= {*_names(schema.get("required"))} or not _knows_any(schema, value):
             return False
         inner = [(item, _properties(schema).get(key, True)) for key, item in value.items()]
-    return all(fits(item, one, root) for item, one in inner)
+    return all(_fits(item, one, root, ()) for item, one in inner)
 
 
 def known_properties(schema: Schema) -> frozenset[str]:
@@ -128,7 +134,7 @@ def required_properties(schema: Schema) -> tuple[str, ...]:
     Returns:
         The names, in the schema's order.
     """
-    return tuple(_list(_followed(schema, schema).get("required")))
+    return tuple(_names(_followed(schema, schema).get("required")))
 
 
 def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
@@ -212,7 +218,7 @@ def _allowed(parts: list[Schema]) -> frozenset[str] | None:
         declared = part.get("type")
         values = [part["const"]] if "const" in part else _list(part.get("enum"))
         if declared is not None:
-            found.update([declared] if isinstance(declared, str) else _list(declared))
+            found.update([declared] if isinstance(declared, str) else _names(declared))
         elif values:
             found.update(*(_TYPES.get(type(value), frozenset()) for value in values))
         elif "properties" in part:
@@ -243,12 +249,12 @@ def _parts(schema: Any, root: Schema, seen: tuple[int, ...] = ()) -> Iterator[Sc
         yield from _parts(one, root, (*seen, id(schema)))
 
 
-def _followed(schema: Any, root: Schema) -> Any:
+def _followed(schema: Any, root: Schema) -> Schema:
     """Follow ``$ref`` within the root; what leads nowhere allows anything."""
     for _ in range(50):
         reference = schema.get("$ref") if isinstance(schema, Mapping) else None
         if not isinstance(reference, str):
-            return schema
+            return schema if isinstance(schema, Mapping) else {}
         schema = root
         for name in reference.removeprefix("#").strip("/").split("/"):
             key = name.replace("~1", "/").replace("~0", "~")
@@ -258,12 +264,10 @@ def _followed(schema: Any, root: Schema) -> Any:
 
 def _knows_any(schema: Schema, value: Mapping[str, Any]) -> bool:
     """Whether a schema knows one of an object's keys, or declares none."""
-    properties, patterns = _properties(schema), schema.get("patternProperties")
+    properties, patterns = _properties(schema), _properties(schema, "patternProperties")
     if not value or not (properties or patterns) or schema.get("additionalProperties"):
         return True
-    return any(
-        key in properties or any(_matches(pattern, key) for pattern in patterns or ()) for key in value
-    )
+    return any(key in properties or any(_matches(pattern, key) for pattern in patterns) for key in value)
 
 
 def _matches(pattern: str, key: str) -> bool:
@@ -273,10 +277,14 @@ def _matches(pattern: str, key: str) -> bool:
         return True
 
 
-def _properties(schema: Schema) -> Schema:
-    declared = schema.get("properties")
+def _properties(schema: Schema, keyword: str = "properties") -> Schema:
+    declared = schema.get(keyword)
     return declared if isinstance(declared, Mapping) else {}
 
 
 def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in _list(value) if isinstance(name, str)]
