@@ -25,6 +25,7 @@ from rockai_transport.prompting.reply.schema_values import (
     structured_value,
 )
 from rockai_transport.prompting.reply.tools import Tools
+from rockai_transport.prompting.request.nearest import unknown_name
 
 _ARGUMENTS_KEY: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.ARGUMENT_KEYS)})["']?\s{{0,99}}:\s{{0,99}}"""
@@ -103,6 +104,9 @@ def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, 
 def _settled(call: ReadCall, tools: Tools) -> ReadCall:
     """Give a call its tool's own name, and its arguments the form that the tool declares."""
     name = tools.resolve(call.name) if call.name else None
+    if name is None and call.name and tools.demanded:
+        error = unknown_name("a function that can be called", call.name, tools.schemas)
+        return _wrong(call.name, call.raw if call.arguments is None else call.arguments, error)
     if name is None or call.arguments is None:
         return replace(call, name=name or call.name)
     schema = tools.schemas[name]
@@ -110,8 +114,10 @@ def _settled(call: ReadCall, tools: Tools) -> ReadCall:
         return _wrong(name, call.arguments, "the arguments are the function's schema, where values belong")
     try:
         return ReadCall(name, structured_value(call.arguments, schema, name))
-    except ValueError:  # whoever validates says it in more detail
-        return ReadCall(name, adapted(call.arguments, schema))
+    except ValueError as error:
+        if tools.demanded:
+            return _wrong(name, call.arguments, str(error))
+        return ReadCall(name, adapted(call.arguments, schema))  # whoever validates says it in more detail
 
 
 def _wrong(name: str | None, given: Any, error: str) -> ReadCall:
@@ -270,31 +276,35 @@ def _tagged_value(text: str) -> str:
 
 def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | None:
     """Read Python calls; nothing is executed. Other Python is text, as is a call of what is no tool."""
+    source = as_python(body).strip()
     try:
-        expression = ast.parse(as_python(body).strip(), mode="eval").body
+        expression = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         name = body.strip("[ \n").partition("(")[0]
         return [_wrong(name, body, f"it is no Python call: {error}")] if tools.resolve(name) else None
     nodes = expression.elts if isinstance(expression, ast.List | ast.Tuple) else [expression]
-    calls = [_python_call(node, tools) for node in nodes]
-    known = [call for call in calls if call and (meant or tools.resolve(call.name or ""))]
-    return [call for call in calls if call] if calls and len(known) == len(calls) else None
+    calls = [call for node in nodes if (call := _python_call(node, source, tools, meant=meant))]
+    return calls if calls and len(calls) == len(nodes) else None
 
 
-def _python_call(node: ast.expr, tools: Tools) -> ReadCall | None:
+def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> ReadCall | None:
     if not isinstance(node, ast.Call):
         return None
-    name = ast.unparse(node.func).removesuffix(".call")
+    name = (ast.get_source_segment(source, node.func) or "").removesuffix(".call")
     if name == "print" and len(node.args) == 1:  # print(default_api.get_weather(…)), Gemini's form
-        return _python_call(node.args[0], tools)
+        return _python_call(node.args[0], source, tools, meant=meant)
     known = tools.resolve(name)
-    names = sorted(known_properties(tools.schemas[known])) if known else []
-    if node.args and (known is None or len(names) != 1 or len(node.args) > 1):
-        return _wrong(name, ast.unparse(node), "its arguments have no names") if known else None
+    only = known_properties(tools.schemas[known]) if known else frozenset()
+    given: list[tuple[str | None, ast.expr]] = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    if node.args:  # without names they can only be told apart where there is one
+        alone = len(only) == len(node.args) == 1 and not given
+        given = [(next(iter(only)), node.args[0])] if alone else [(None, node.args[0])]
+    error = "its arguments have no names"
     try:
-        given = {names[0]: ast.literal_eval(node.args[0])} if node.args else {}
-        given |= {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in node.keywords}
-        arguments = read_value(json.dumps(given))
+        if all(key for key, _ in given):
+            error = "its arguments are no literals"
+            arguments = read_value(json.dumps({key: ast.literal_eval(value) for key, value in given}))
+            return ReadCall(name, arguments) if meant or known else None
     except (ValueError, TypeError, MemoryError, RecursionError):
-        return _wrong(name, ast.unparse(node), "its arguments are no literals") if known else None
-    return ReadCall(name, arguments)
+        pass
+    return _wrong(name, ast.get_source_segment(source, node) or "", error) if known else None

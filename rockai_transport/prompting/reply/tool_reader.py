@@ -15,7 +15,6 @@ token marks it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -37,7 +36,6 @@ from rockai_transport.prompting.reply.call_values import ReadCall, read_calls
 from rockai_transport.prompting.reply.json_values import BYTE_ORDER_MARK, ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tools import Tools
-from rockai_transport.prompting.request.nearest import unknown_name
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
 
@@ -70,12 +68,12 @@ class ToolCallReader:
         Args:
             tools: The tools that may be called: the JSON schema of each one's arguments, by its name.
             parallel: Whether a reply may hold several calls; else all but the first are dropped.
-            demanded: Whether one of these tools must be called, so that a call of another is invalid.
+            demanded: Whether one of these tools must be called, so that a call of another is invalid, and one
+                with none of a tool's arguments.
             new_id: Makes a call's id.
         """
-        self._tools = Tools(tools)
+        self._tools = Tools(tools, demanded=demanded)
         self._parallel = parallel
-        self._demanded = demanded
         self._new_id = new_id
         self._parts: list[ToolPart] = []
         self._called = False
@@ -292,12 +290,8 @@ class ToolCallReader:
         if self._called and not self._parallel:
             return
         self._called = True
-        error = call.error
-        if self._demanded and call.name is not None and call.name not in self._tools.schemas:
-            error = unknown_name("a function that can be called", call.name, self._tools.schemas)
-        if call.name is None or call.arguments is None or error:
-            raw = json.dumps(call.arguments, ensure_ascii=False) if call.arguments is not None else call.raw
-            self._invalid.append(InvalidToolCall(self._new_id(), call.name, raw, error))
+        if call.name is None or call.arguments is None:
+            self._invalid.append(InvalidToolCall(self._new_id(), call.name, call.raw, call.error))
         else:
             self._parts.append(ToolCall(self._new_id(), call.name, call.arguments))
 

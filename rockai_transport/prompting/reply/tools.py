@@ -20,13 +20,15 @@ class Tools:
     by ``-`` and ``_``, or by a prefix like ``functions.`` or ``default_api:``.
     """
 
-    def __init__(self, schemas: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, schemas: Mapping[str, Mapping[str, Any]], *, demanded: bool = False) -> None:
         """Make them known.
 
         Args:
             schemas: The JSON schema of each tool's arguments, by its name.
+            demanded: Whether one of them must be called.
         """
         self.schemas = schemas
+        self.demanded = demanded
         self._properties = frozenset(name for schema in schemas.values() for name in known_properties(schema))
 
     def resolve(self, written: str) -> str | None:
