@@ -188,10 +188,10 @@ class Dialogue:
 
     def _unreadable(self) -> str | None:
         """Why the reply's only call cannot be read, where nothing of it was handed on."""
-        reply = gather(self._held)
-        if not reply.invalid_tool_calls or reply.tool_calls:
+        invalid = [part for part in self._held if isinstance(part, InvalidToolCall)]
+        if not invalid or any(isinstance(part, ToolCall) for part in self._held):
             return None
-        errors = "; ".join(call.error for call in reply.invalid_tool_calls)
+        errors = "; ".join(call.error for call in invalid)
         return f"the function call cannot be read, {errors}. Write it in one <tool_call> line, as valid JSON."
 
 

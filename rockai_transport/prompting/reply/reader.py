@@ -183,7 +183,7 @@ class ReplyReader:
             parts += self._read_calls(part)
         if self._calls is not None:
             parts += self._calls.flush()
-        return self._released(parts) or self._bare_arguments()
+        return self._released(parts) or (self._bare_arguments() if self._waiting else [])
 
     def _feed(self, piece: str) -> list[ReplyPart]:
         text = self._turn.feed(self._cutter.feed(self._whole(piece)))
@@ -230,9 +230,8 @@ class ReplyReader:
 
     def _bare_arguments(self) -> list[ReplyPart]:
         """The arguments of the one function that must be called, where they came without a call."""
-        sole = self._setup.sole
-        reply = gather(self._held)
-        if not self._waiting or sole is None or reply.invalid_tool_calls:
+        sole, reply = self._setup.sole, gather(self._held)
+        if sole is None or reply.invalid_tool_calls:
             return []
         try:
             value, before, behind = find_json(

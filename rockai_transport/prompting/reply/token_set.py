@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-
-
-@lru_cache(maxsize=64)
-def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or r"(?!)")
 
 
 class TokenSet:
@@ -22,7 +16,8 @@ class TokenSet:
         """
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0)
-        self._pattern = _pattern(tokens)
+        longest_first = sorted(tokens, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def end(self, text: str, at: int, *, final: bool = False) -> int:
         """Find the end of the token that stands at a place.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 from rockai_transport.prompting.reply.call_formats import CALL_KEYS
@@ -29,7 +30,10 @@ class Tools:
         """
         self.schemas = schemas
         self.demanded = demanded
-        self._properties = frozenset(name for schema in schemas.values() for name in known_properties(schema))
+
+    @cached_property
+    def _properties(self) -> frozenset[str]:
+        return frozenset(name for schema in self.schemas.values() for name in known_properties(schema))
 
     def resolve(self, written: str) -> str | None:
         """Find the tool that a name means.

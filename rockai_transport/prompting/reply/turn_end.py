@@ -32,13 +32,8 @@ class TurnEnd:
             tokens: What ends the answer.
             cues: What the model may open its own turn with.
         """
-        self._ends = TokenSet(*tokens, *(_STRUCK if _STRUCK[1] in tokens else ()))
-        self._first = TokenSet(*self._ends.tokens, *cues)
+        self._ends, self._first, self.notable, self._notable = _sets(tokens, cues)
         self._cues = cues
-        self.notable = (
-            "".join(sorted({token[0] for token in self._first.tokens} | {*"`\n"})) if tokens else ""
-        )
-        self._notable = _notable(self.notable)
         self._held = ""
         self._begun = False
         self._line_start = True
@@ -133,5 +128,9 @@ class TurnEnd:
 
 
 @lru_cache(maxsize=64)
-def _notable(characters: str) -> re.Pattern[str]:
-    return re.compile(f"[{re.escape(characters)}]" if characters else r"(?!)")
+def _sets(tokens: tuple[str, ...], cues: tuple[str, ...]) -> tuple[TokenSet, TokenSet, str, re.Pattern[str]]:
+    """What to look for: in the answer, at its beginning, and by its first character."""
+    ends = TokenSet(*tokens, *(_STRUCK if _STRUCK[1] in tokens else ()))
+    first = TokenSet(*ends.tokens, *cues)
+    notable = "".join(sorted({token[0] for token in first.tokens} | {*"`\n"})) if tokens else ""
+    return ends, first, notable, re.compile(f"[{re.escape(notable)}]" if notable else r"(?!)")

@@ -175,12 +175,12 @@ class ChatCall:
         else:
             prompt = chat_inputs(dialect, messages, model=model)
         images = [image for message in messages for image in message.images]
-        request = _request(self.settings, dialect, prompt, images, self.tools)
-        if not dialect.stop_at_turn_end:
-            return request
-        ends, cues = turn_ends(dialect, str(prompt[dialect.prompt_key]), messages[-1].text)
-        results = (RESULT_TAG,) if self.tools.active else ()
-        return replace(request, turn_ends=ends + results, cues=cues)
+        ends: tuple[str, ...] = ()
+        cues: tuple[str, ...] = ()
+        if dialect.stop_at_turn_end:
+            ends, cues = turn_ends(dialect, str(prompt[dialect.prompt_key]), messages[-1].text)
+            ends += (RESULT_TAG,) if self.tools.active else ()
+        return _request(self.settings, dialect, prompt, images, tools=self.tools, turn_ends=ends, cues=cues)
 
     def retry_with_feedback(self, answer: str, validation_error: str) -> ChatCall:
         """Show the model an answer that was not accepted, and ask once more.
@@ -243,7 +243,7 @@ def completion_request(
         inputs = {dialect.prompt_key: prompt}
         if system_prompt and dialect.system_prompt_key:
             inputs[dialect.system_prompt_key] = system_prompt
-    return replace(_request(settings, dialect, inputs, images, ToolSetup()), exact=True)
+    return _request(settings, dialect, inputs, images, exact=True)
 
 
 def _request(
@@ -251,7 +251,7 @@ def _request(
     dialect: Dialect,
     prompt: Mapping[str, Any],
     images: Sequence[Image],
-    tools: ToolSetup,
+    **reading: Any,
 ) -> ModelRequest:
     parameters = map_parameters(
         dialect, settings.parameters, model=settings.model, extra_name=settings.extra_name
@@ -269,8 +269,8 @@ def _request(
         },
         dialect=dialect,
         stop=tuple(settings.stop),
-        tools=tools,
         inside_reasoning=_opens_reasoning(dialect, prompt),
+        **reading,
     )
 
 

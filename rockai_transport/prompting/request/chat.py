@@ -124,15 +124,14 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
         return (), ()
     tokens: tuple[str, ...] = getattr(template, "end_tokens", ())
     used = (label for label in template.turn_labels if label not in last)
-    labels = tuple(f"\n{label}" for label in used if f"\n{label}" in f"\n{prompt}")
-    begin = max((prompt.rfind(token) for token in tokens), default=-1)
-    ending = prompt[begin:] if 0 <= begin < len(prompt) - 1 and len(prompt) - begin < _LONGEST_CUE else ""
-    cue = getattr(template, "cue", ending)  # a Jinja template does not say what it ends the prompt with
-    if not cue or not (tokens or labels):
-        return tokens + labels, ()
-    return tokens + labels, tuple(cue.rstrip() + ends for ends in ("", "\n", "\n\n")) if tokens else (
-        f"\n{cue}",
-    )
+    labels = tuple(f"\n{label}" for label in used if f"\n{label}" in prompt or prompt.startswith(label))
+    cue = getattr(template, "cue", None)
+    if cue is None:  # a Jinja template does not say what it ends the prompt with
+        begin = max((prompt.rfind(token) for token in tokens), default=-1)
+        cue = prompt[begin:] if 0 <= begin < len(prompt) - 1 and len(prompt) - begin < _LONGEST_CUE else ""
+    if cue and tokens:
+        return tokens, tuple(cue.rstrip() + line_breaks for line_breaks in ("", "\n", "\n\n"))
+    return tokens + labels, (f"\n{cue}",) if cue and labels else ()
 
 
 def _role(message: Message, template: ChatTemplate | None) -> Role:
