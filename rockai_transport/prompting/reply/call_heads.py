@@ -24,9 +24,13 @@ Kind = Literal["json", "python", "tagged", "none"]
 _MOST_SPACE: Final = 200
 _MOST_UNDECIDED: Final = 400
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
-_FIRST_KEY: Final = re.compile(r"""(["']?)([\w$-]{0,60})""")
+_COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
+_FIRST_KEY: Final = re.compile(
+    rf"""(?:\s|{_COMMENT}){{0,{_MOST_SPACE}}}+(?P<quote>["']?)(?P<key>[\w$-]{{0,60}})"""
+)
 _KEY: Final = re.compile(
-    r"""[\s{\[,]*+(?:(["'])(?P<quoted>[^"'\\]{1,60})\1|(?P<plain>[\w$-]{1,60}))\s{0,50}:\s{0,50}"""
+    rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:(["'])(?P<quoted>[^"'\\]{{1,60}})\1|(?P<plain>[\w$-]{{1,60}}))"""
+    r"""\s{0,50}:\s{0,50}"""
 )
 _VALUE: Final = re.compile(
     r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
@@ -189,18 +193,19 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
 
 def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
     """Whether the object here begins with a key that calls have."""
-    at_key = skip_space(text, at + 1)
-    found = _FIRST_KEY.match(text, at_key)
-    if found is None or found.end() == len(text):
-        begun = found[2] if found else ""
-        return "undecided" if tools.begins_key(begun) else "text"
-    end = found.end()
-    if found[1]:
-        return Opener(at, "json") if text[end] == found[1] and tools.knows_key(found[2]) else "text"
-    end = skip_space(text, end)
-    if end < len(text):
-        return Opener(at, "json") if text[end] == ":" and tools.knows_key(found[2]) else "text"
-    return "undecided" if tools.knows_key(found[2]) else "text"
+    found = _FIRST_KEY.match(text, at + 1)
+    end = found.end() if found else at
+    key = found["key"] if found else ""
+    if end == len(text):
+        return "undecided" if tools.begins_key(key) else "text"
+    if text[end] == "/" and not key:  # a comment that does not end yet
+        return "undecided" if len(text) - end < _MOST_UNDECIDED else "text"
+    closing = found["quote"] if found else ""
+    if not closing:
+        end, closing = skip_space(text, end), ":"
+    if end == len(text):
+        return "undecided" if tools.knows_key(key) else "text"
+    return Opener(at, "json") if text[end] == closing and tools.knows_key(key) else "text"
 
 
 def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Verdict:
