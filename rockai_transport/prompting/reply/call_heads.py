@@ -197,15 +197,15 @@ def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
     end = found.end() if found else at
     key = found["key"] if found else ""
     if end == len(text):
-        return "undecided" if tools.begins_key(key) else "text"
+        return "undecided" if tools.opens_call(key, begun=True) else "text"
     if text[end] == "/" and not key:  # a comment that does not end yet
         return "undecided" if len(text) - end < _MOST_UNDECIDED else "text"
     closing = found["quote"] if found else ""
     if not closing:
         end, closing = skip_space(text, end), ":"
     if end == len(text):
-        return "undecided" if tools.knows_key(key) else "text"
-    return Opener(at, "json") if text[end] == closing and tools.knows_key(key) else "text"
+        return "undecided" if tools.opens_call(key) else "text"
+    return Opener(at, "json") if text[end] == closing and tools.opens_call(key) else "text"
 
 
 def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Verdict:

@@ -134,7 +134,7 @@ def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | Non
         if not (meant or named):
             return None
         return [ReadCall(named, None, _written_arguments(body), str(error))]
-    calls = [_read_object(item, tools) for item in _items(value)]
+    calls = [_read_object(item, tools, meant=meant) for item in _items(value)]
     if meant:
         return calls or [_wrong(None, body, "it holds no call")]
     return None if not calls or any(_is_data(call, tools) for call in calls) else calls
@@ -166,14 +166,14 @@ def _is_data(call: ReadCall, tools: Tools) -> bool:
 _NO_CALL: Final = "it has a function's name, but no arguments"
 
 
-def _read_object(value: Any, tools: Tools) -> ReadCall:
+def _read_object(value: Any, tools: Tools, *, meant: bool) -> ReadCall:
     if not isinstance(value, dict):
         return _wrong(None, value, "a call must be a JSON object with a name and arguments")
     pairs = _pairs(value)
     names = [given for key, given in pairs if key in formats.NAME_KEYS and isinstance(given, str)]
     name = next((one for one in names if tools.resolve(one)), names[0] if names else None)
     if name is None or (len(tools.schemas) == 1 and tools.resolve(name) is None):
-        call = _unnamed(value, tools)
+        call = _unnamed(value, tools, meant=meant)
         if call.arguments is not None or name is None:
             return call
     schema = tools.schemas.get(tools.resolve(name) or "", {})
@@ -210,10 +210,10 @@ def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
     return within + [(key, given) for key, given in value.items() if key != inner]
 
 
-def _unnamed(value: dict[str, Any], tools: Tools) -> ReadCall:
-    """An object without a name: the arguments under a tool's name, or those of the only tool there is."""
+def _unnamed(value: dict[str, Any], tools: Tools, *, meant: bool) -> ReadCall:
+    """An object without a name: arguments under a tool's name; in a call's tokens those of the only tool."""
     for name, schema in tools.schemas.items():
-        if value.keys() == {name} or len(tools.schemas) == 1:
+        if value.keys() == {name} or (meant and len(tools.schemas) == 1):
             arguments = as_arguments(value, name, schema)
             if arguments is not None:
                 return ReadCall(name, arguments)

@@ -61,20 +61,21 @@ class Tools:
         Returns:
             Whether it is one of the calls', a tool's argument, or a tool's name.
         """
-        return key in CALL_KEYS or key in self._properties or key in self.schemas
+        return self.opens_call(key) or key in self._properties
 
-    def begins_key(self, begun: str) -> bool:
-        """Whether such a key begins with a text.
+    def opens_call(self, key: str, *, begun: bool = False) -> bool:
+        """Whether a call that no token marks can begin with a key.
 
         Args:
-            begun: The text.
+            key: The key.
+            begun: Whether it is the beginning of one only.
 
         Returns:
-            Whether one does.
+            Whether it is one of the calls' keys, or a tool's name.
         """
-        return any(
-            key.startswith(begun) for keys in (CALL_KEYS, self._properties, self.schemas) for key in keys
-        )
+        if begun:
+            return any(one.startswith(key) for keys in (CALL_KEYS, self.schemas) for one in keys)
+        return key in CALL_KEYS or key in self.schemas
 
 
 def _forms(written: str) -> Iterator[str]:
