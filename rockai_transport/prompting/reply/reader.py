@@ -2,7 +2,8 @@
 
 The order is the order in which a service would do it: stop sequences, then the tokens that end a turn, cut
 the text the model writes, whatever it is (a stop sequence inside reasoning or a call cuts there); then
-reasoning is told from the answer; then calls are read out of the answer.
+reasoning is told from the answer; then calls are read out of the answer, and out of the end of reasoning that
+was never closed.
 
 With a forced choice nothing comes out before a call was found: a reply without one is not accepted, and what
 was shown of it could not be taken back. What was held comes out right before the call.
@@ -101,16 +102,8 @@ class ReplyReader:
         self._cutter = StopCutter(stop)
         self._turn = TurnEnd(turn_ends, cues)
         self._splitter = ReasoningSplitter(inside=inside_reasoning, unannounced=not exact)
-        self._calls = (
-            ToolCallReader(
-                self._setup.callable_tools,
-                parallel=self._setup.parallel,
-                demanded=self._setup.forced,
-                new_id=new_id,
-            )
-            if self._setup.active
-            else None
-        )
+        self._calls = self._call_reader() if self._setup.active else None
+        self._reasoning: list[str] = []  # where tools are bound
         self._waiting = self._setup.forced
         self._held: list[ReplyPart] = []
         self._half = ""  # half a surrogate pair
@@ -183,6 +176,7 @@ class ReplyReader:
             parts += self._read_calls(part)
         if self._calls is not None:
             parts += self._calls.flush()
+            parts += self._last_calls() if self._splitter.inside else ()
         return self._released(parts) or (self._bare_arguments() if self._waiting else [])
 
     def _feed(self, piece: str) -> list[ReplyPart]:
@@ -210,8 +204,24 @@ class ReplyReader:
             parts += self._read_calls(part)
         return parts
 
+    def _call_reader(self) -> ToolCallReader:
+        setup = self._setup
+        return ToolCallReader(
+            setup.callable_tools, parallel=setup.parallel, demanded=setup.forced, new_id=self._new_id
+        )
+
+    def _last_calls(self) -> list[ReplyPart]:
+        """The calls that reasoning which was never closed ends with: the model went over to them."""
+        reader = self._call_reader()
+        parts = [*reader.feed("".join(self._reasoning)), *reader.flush()]
+        text = (at for at, part in enumerate(parts, 1) if isinstance(part, TextDelta) and part.text.strip())
+        return [part for part in parts[max(text, default=0) :] if isinstance(part, ToolCall)]
+
     def _read_calls(self, part: TextDelta | ReasoningDelta) -> Sequence[ReplyPart]:
-        if self._calls is None or isinstance(part, ReasoningDelta):
+        if self._calls is None:
+            return [part]
+        if isinstance(part, ReasoningDelta):
+            self._reasoning.append(part.text)
             return [part]
         parts = self._calls.feed(part.text)
         if isinstance(part, ReasoningEnd) and parts and isinstance(parts[-1], TextDelta):

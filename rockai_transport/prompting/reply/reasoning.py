@@ -84,6 +84,11 @@ class ReasoningSplitter:
         return "<" + _TICK if self._unannounced else ""
 
     @property
+    def inside(self) -> bool:
+        """Whether reasoning is open."""
+        return self._state in ("opened", "inside")
+
+    @property
     def settled(self) -> bool:
         """Whether a piece without a notable character is text of the answer, as it is."""
         return self._state == "answer" and not self._held and self._before != _TICK
@@ -109,7 +114,7 @@ class ReasoningSplitter:
         held = "".join(self._blank) + self._held
         self._blank, self._held = [], ""
         if held:
-            parts.append(ReasoningDelta(held) if self._state in ("opened", "inside") else TextDelta(held))
+            parts.append(ReasoningDelta(held) if self.inside else TextDelta(held))
         return parts
 
     def _read(self, piece: str, *, final: bool) -> _Parts:
