@@ -4,7 +4,7 @@ Each verb first makes the environment it needs, `.venv`, and keeps it for as lon
 `constraints.txt` stay as they are. Only the standard library is used, and nothing newer than Python
 3.8, so that an old `python3` can still look for a newer one, or say what to do.
 
-Law: the stamp in `.venv` is written last. What was interrupted half-way says so and is made anew.
+Invariants: the stamp in `.venv` is written last. What was interrupted half-way says so and is made anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,21 +54,32 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def run(command: list[str]) -> int:
-    """Run a command in the project's folder and give its exit code, 128 + n for signal n.
+def start(command: list[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command in the project's folder; what it says goes to a file where one is given."""
+    # Bytecode is wanted: without it each process of the tests would compile everything again.
+    unwanted = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE"}
+    environ = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environ.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_USER="0")
+    error = None if output is None else subprocess.STDOUT
+    return subprocess.Popen(command, cwd=str(ROOT), env=environ, stdout=output, stderr=error)
+
+
+def finish(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a command and give its exit code, 128 + n for signal n.
 
     Ctrl-C reaches the child too; it is waited for, so that it can tidy up (the demo cancels what it started).
     """
-    unwanted = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
-    environ = {name: value for name, value in os.environ.items() if name not in unwanted}
-    environ.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_USER="0")
-    process = subprocess.Popen(command, cwd=str(ROOT), env=environ)
     while True:
         try:
             code = process.wait()
         except KeyboardInterrupt:
             continue
         return code if code >= 0 else 128 - code
+
+
+def run(command: list[str]) -> int:
+    """Run a command in the project's folder and give its exit code."""
+    return finish(start(command))
 
 
 def must(command: list[str], what: str) -> None:
@@ -89,17 +100,26 @@ def module(*words: str) -> list[str]:
 
 
 def each(steps: dict[str, list[str]]) -> None:
-    """Run all the steps, the later ones too when one fails, and end with one line on each."""
-    results: list[tuple[str, int, float]] = []
-    for name, command in steps.items():
-        say(f"\n--- {name}")
-        began = time.monotonic()
-        results.append((name, run(command), time.monotonic() - began))
+    """Run steps side by side, all of them also when one fails, and end with one line on each.
+
+    The first step's words are seen at once, the others' when it has ended.
+    """
+    began = time.monotonic()
+    codes: dict[str, int] = {}
+    with contextlib.ExitStack() as files:
+        outputs = [None, *(files.enter_context(tempfile.TemporaryFile()) for _ in list(steps)[1:])]
+        running = [start(command, output) for command, output in zip(steps.values(), outputs)]
+        for name, process, output in zip(steps, running, outputs):
+            say(f"\n--- {name}")
+            codes[name] = finish(process)
+            if output is not None:
+                output.seek(0)
+                say(output.read().decode("utf-8", "replace").strip())
     say("")
-    for name, code, seconds in results:
-        outcome = f"FAILED (exit code {code})" if code else "ok"
-        say(f"{name:<12} {outcome:<24} {seconds:6.1f} s")
-    if any(code for _, code, _ in results):
+    for name, code in codes.items():
+        say(f"{name:<12} {f'FAILED (exit code {code})' if code else 'ok'}")
+    say(f"{time.monotonic() - began:.0f} s")
+    if any(codes.values()):
         raise SystemExit(1)
 
 
@@ -206,34 +226,39 @@ def env() -> None:
 # --- the verbs ----------------------------------------------------------------------------------------------
 
 
-def lint_steps() -> dict[str, list[str]]:
-    """Ruff's two halves."""
-    return {
-        "ruff check": module("ruff", "check", "--output-format", "concise", "."),
-        "ruff format": module("ruff", "format", "--check", "."),
-    }
+# Name of the step → its command. Ruff's rules and what mypy reads are said in pyproject.toml.
+LINT = {
+    "ruff check": module("ruff", "check", "--output-format", "concise", "."),
+    "ruff format": module("ruff", "format", "--check", "."),
+}
+TYPES = {"mypy": module("mypy")}
+# Each worker imports and collects everything. Two help on one core as well, since tests wait too.
+WORKERS = ("--numprocesses", str(max(2, os.cpu_count() or 1)), "--dist", "worksteal")
+PACKAGING = {"packaging": [python(), str(Path("tests") / "packaging" / "check.py")]}
 
 
 def lint() -> None:
     """Ruff."""
     env()
-    each(lint_steps())
+    each(LINT)
 
 
 def types() -> None:
-    """Mypy; what it reads is said in pyproject.toml."""
+    """Mypy."""
     env()
-    each({"mypy": module("mypy")})
+    each(TYPES)
+
+
+def check() -> None:
+    """Run what takes less than a minute: no test that uses sockets or processes."""
+    env()
+    each({"pytest": module("pytest", "-m", "not sockets"), **LINT, **TYPES})
 
 
 def test() -> None:
     """Run everything that must hold before a change lands."""
     env()
-    steps = lint_steps()
-    steps["mypy"] = module("mypy")
-    steps["pytest"] = module("pytest")
-    steps["packaging"] = [python(), str(Path("tests") / "packaging" / "check.py")]
-    each(steps)
+    each({"pytest": module("pytest", *WORKERS), **LINT, **TYPES, **PACKAGING})
 
 
 def demo() -> None:
@@ -254,11 +279,15 @@ def soak() -> None:
 
 
 def bench() -> None:
-    """Compare with other clients, on the sandbox."""
+    """Compare with other clients; benchmarks/RESULTS.md is written."""
     env()
-    code = run(module("benchmarks"))
-    if code:
-        raise SystemExit(code)
+    must(module("benchmarks"), "the benchmarks")
+
+
+def bench_quick() -> None:
+    """Compare with other clients, less of everything; it is printed only."""
+    env()
+    must(module("benchmarks", "--quick"), "the benchmarks")
 
 
 def notebooks() -> None:
@@ -301,20 +330,22 @@ def show_help() -> None:
     """Print the table of verbs."""
     say("make VERB, or python3 tasks.py VERB (the same thing, on Windows too):\n")
     for name, verb in VERBS.items():
-        say(f"  {name:<10} {verb.help}")
+        say(f"  {name:<11} {verb.help}")
 
 
 # A new verb is one function, one row here, and its name in the Makefile.
 VERBS = {
     "help": Verb(show_help, "this list"),
     "demo": Verb(demo, "the main job on a local sandbox; LIVE=1 for the real service (YES=1: do not ask)"),
-    "test": Verb(test, "all checks: ruff, mypy, pytest, and the wheel installed once per extra"),
+    "test": Verb(test, "all checks: ruff, mypy, all tests, and the wheel installed once per extra"),
+    "check": Verb(check, "ruff, mypy, and the tests without sockets: less than a minute"),
     "lint": Verb(lint, "ruff check and ruff format --check"),
     "types": Verb(types, "mypy --strict"),
     "notebooks": Verb(notebooks, "run the notebooks on the sandbox and store their outputs"),
     "docs": Verb(docs, "build the documentation in site/, warnings are errors"),
     "env": Verb(env, "make or bring up to date the environment, .venv (each verb does so by itself)"),
-    "bench": Verb(bench, "compare with other clients, side by side on the sandbox"),
+    "bench": Verb(bench, "compare with other clients, and write benchmarks/RESULTS.md (some ten minutes)"),
+    "bench-quick": Verb(bench_quick, "the same in under three minutes, printed only"),
     "soak": Verb(soak, "kill durable agents fifty times, resume them, and count what was started"),
     "lock": Verb(lock, "write constraints.txt anew from pyproject.toml"),
 }

@@ -1,73 +1,87 @@
-"""``python -m benchmarks``: measure, and print a table of each."""
+"""``python -m benchmarks``: compare, measure, and write `RESULTS.md` and `results.svg` beside this file."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks import sdk
+from benchmarks.arena import Arena
+from benchmarks.facts import facts
+from benchmarks.measures import Sizes, compare_texts, measure
+from benchmarks.report import markdown, medians, plot
+from benchmarks.server import Origin, serving
 
-from benchmarks import measures
-from benchmarks.contestants import Place
-from benchmarks.service import RECORDED, apart, prepare
-from rockai_sandbox import Sandbox
-
-console = Console(width=120)
-
-
-def show(title: str, columns: list[str], rows: dict[str, list[str]]) -> None:
-    """Print one table."""
-    table = Table("", *columns)
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    console.print(f"\n[bold]{title}", table, sep="\n")
-
-
-def what_comes_out(pieces: int) -> None:
-    """What needs no other process."""
-    with Sandbox() as sandbox:
-        prepare(sandbox, pieces)
-        place = Place(sandbox.base_url, sandbox.api_token)
-        kept = measures.exactness(place)
-        rows = {name: [f"{one.exact} of {len(RECORDED)}", str(one.lost)] for name, one in kept.items()}
-        show("Texts recorded from the official model server", ["exact", "characters lost"], rows)
-        cut = measures.cut_streams(sandbox, place)
-        rows = {name: list(one) for name, one in cut.items()}
-        show("A stream that ends half-way", ["the connection breaks", "ended in good order"], rows)
-        gone = measures.leaving(sandbox, place)
-        rows = {name: [f"{milliseconds:.1f} ms"] for name, milliseconds in gone.items()}
-        show("Leaving a stream: until the service sees it", ["after"], rows)
-
-
-def what_it_costs(pieces: int, rounds: int) -> None:
-    """CPU time of this process alone; the service has its own."""
-    few = max(pieces // 50, 1)
-    with apart(pieces) as place:
-        of_streams = measures.streams(place, pieces, rounds)
-        show_ratios(f"CPU time of a stream of {pieces} pieces (1: httpx reads the bytes)", of_streams)
-        show_ratios("CPU time of short calls (1: httpx by hand)", measures.calls(place, few, rounds))
-    with apart(few) as place:
-        at_once = max(pieces // 25, 2)
-        crowd = measures.crowd(place, at_once)
-        rows = {name: [f"{one.cpu:.2f} s", f"{one.lag:.0f} ms"] for name, one in crowd.items()}
-        title = f"{at_once} streams of {few} pieces at once, in one event loop"
-        show(title, ["CPU time", "longest wait of others"], rows)
-    show_ratios("CPU time of an import (1: httpx)", measures.imports(rounds))
+FULL = Sizes(
+    rounds=5,
+    tokens=4000,
+    paced=300,
+    calls=150,
+    crowds=(10, 300, 1000),
+    crowd=40,
+    growth=(100, 10_000, 100_000),
+    seconds=(0.3, 0.7, 1.5, 3.0, 6.0),
+    objects=50,
+)
+QUICK = FULL._replace(
+    rounds=3,
+    tokens=1000,
+    paced=100,
+    calls=40,
+    crowds=(10, 300),
+    crowd=10,
+    growth=(100, 1000, 10_000),
+    seconds=(0.2, 0.5, 1.0),
+    imports=FULL.imports[:2],
+)
 
 
-def show_ratios(title: str, ratios: dict[str, float]) -> None:
-    """Print a table of ratios."""
-    show(title, ["ratio"], {name: [f"{ratio:.2f}"] for name, ratio in ratios.items()})
+def results(origin: Origin, sizes: Sizes, remarks: Sequence[str] = ()) -> tuple[str, str]:
+    """Do all of it, and give the text and the picture."""
+    with Arena(origin) as arena:
+        found = facts(arena)
+        compare_texts(arena, sizes)
+        arena.freeze()
+        rounds = []
+        for number in range(sizes.rounds):
+            print(f"Round {number + 1} of {sizes.rounds}.", flush=True)
+            rounds.append(measure(arena, sizes))
+    burst = {name: value for (of, name), value in medians(rounds).items() if of == "burst"}
+    return markdown(rounds, found, remarks), plot("CPU time of a token in burst, µs", burst)
+
+
+def prepare(origin: Origin) -> None:
+    """Give the server a core of its own, and allow enough sockets, where the system lets us."""
+    if sys.platform == "linux" and len(cores := sorted(os.sched_getaffinity(0))) > 1:
+        os.sched_setaffinity(origin.pid, cores[-1:])
+        os.sched_setaffinity(0, cores[:-1])
+    if sys.platform != "win32":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--pieces", type=int, default=5000, help="the length of a stream (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each is measured (%(default)s)")
-    options = parser.parse_args()
-    what_comes_out(options.pieces)
-    what_it_costs(options.pieces, options.rounds)
+    parser.add_argument("--quick", action="store_true", help="less of everything, printed and not written")
+    quick = parser.parse_args().quick
+    trouble = "a full run installs it" if quick else sdk.make_environment()
+    about_sdk = f"{sdk.SDK}, in an environment of its own" if sdk.is_here() else f"none ({trouble})"
+    with serving() as origin:
+        prepare(origin)
+        text, picture = results(origin, QUICK if quick else FULL, [f"Official SDK: {about_sdk}."])
+    if quick:
+        print(text)
+        return
+    here = Path(__file__).parent
+    (here / "RESULTS.md").write_text(text + "\n![CPU time of a token](results.svg)\n", encoding="utf-8")
+    (here / "results.svg").write_text(picture, encoding="utf-8")
+    print(f"Written: {here / 'RESULTS.md'}")
 
 
 if __name__ == "__main__":

@@ -1,116 +1,157 @@
-"""Who is compared: each a way to stream a model's text from a service that speaks RockAI's API."""
+"""Who is compared: the peers, and one table each of their ways to stream a model's text and to call it."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-import httpx
-import httpx_sse
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.tools import FunctionTool
 
-from langchain_rockai import ChatRockAI
-from llama_index_rockai import RockAI
-from rockai_transport import Client
+from benchmarks import peers
+from benchmarks.peers import INPUT, MODEL, Place
+from benchmarks.sdk import sdk_process
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-__all__ = ["CONTESTANTS", "Contestant", "Place"]
+__all__ = ["CALLS", "GROWING", "STREAMS", "TRANSCRIPT", "Contestant", "Peer"]
 
 
-class Place(NamedTuple):
-    """A service, and the token that it takes."""
+def texts(found: Iterable[Any]) -> str:
+    """Join pieces, or what has a text."""
+    return "".join(getattr(one, "text", one) for one in found)
 
-    base_url: str
-    api_token: str
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every request of a hand-made client carries."""
-        return {"Authorization": f"Bearer {self.api_token}"}
+def deltas(found: Iterable[Any]) -> str:
+    """Join LlamaIndex's chunks, which bear all the text so far too; an answer has no delta."""
+    return "".join(one.text if one.delta is None else one.delta for one in found)
+
+
+def outputs(found: Iterable[Any]) -> str:
+    """Join the data of the events that are output."""
+    return "".join(event.data for event in found if event.event == "output")
+
+
+def strings(found: Iterable[Any]) -> str:
+    """Join what is no text itself."""
+    return "".join(map(str, found))
+
+
+def frames(found: Iterable[bytes]) -> str:
+    """Find the text in the bytes of a body."""
+    return b"".join(re.findall(rb"^event: output\ndata: (.*)$", b"".join(found), re.MULTILINE)).decode()
+
+
+def answers(found: Iterable[Any]) -> str:
+    """Give the output of a prediction as JSON."""
+    return "".join(prediction["output"] for prediction in found)
+
+
+class Peer(NamedTuple):
+    """A client."""
+
+    package: str
+    """The distribution that it comes from; "" for the standard library and the SDK, which is elsewhere."""
+    protocol: str
+    """Whose bytes the server sends it; "" for what asks no server."""
+    open: Callable[[Place], Any]
+    """Gives a context manager of the client."""
+    text: Callable[[list[Any]], str]
+    """Joins what it gives."""
 
 
 class Contestant(NamedTuple):
-    """One way to stream."""
+    """One way of a peer's to stream or to call."""
 
     name: str
-    stream: Callable[[Place, str], Generator[str, None, None]]
-    """Streams a model's text, piece by piece; the model takes any input."""
-    needs: str = "httpx"
-    """The package without which it is left out."""
+    peer: Peer
+    start: Callable[[Any], Any]
+    """Given the client: an iterator of pieces, or a whole answer, or what one of them is awaited from."""
 
 
-def ours(place: Place, model: str) -> Generator[str, None, None]:
-    """The transport layer."""
-    with Client(place.api_token, place.base_url) as client, client.stream(model, {"prompt": ""}) as pieces:
-        yield from pieces
+def remember(city: str) -> str:
+    """Remember a city."""
+    return city
 
 
-def ours_in_langchain(place: Place, model: str) -> Generator[str, None, None]:
-    """The chat model, with all that LangChain does around it."""
-    llm = ChatRockAI(model=model, api_token=place.api_token, base_url=place.base_url)
-    for chunk in llm.stream("Go."):
-        yield chunk.text
+HI = [ChatMessage("Hi")]
+STOP = ["Observation:"]
+TOOLS = {"tools": [FunctionTool.from_defaults(remember)], "stop": STOP}
+OURS = "rockai-integrations"
+
+CLIENT = Peer(OURS, "rockai", peers.rockai_client, texts)
+ASYNC_CLIENT = Peer(OURS, "rockai", peers.rockai_async_client, texts)
+CHAT = Peer(OURS, "rockai", peers.rockai_chat, texts)
+LLM = Peer(OURS, "rockai", peers.rockai_llm, deltas)
+TRANSCRIPT = Peer(OURS, "", peers.transcript, strings)
+SOCKET = Peer("", "rockai", peers.raw_socket, texts)
+HTTPX = Peer("httpx", "rockai", peers.httpx_client, frames)
+ASYNC_HTTPX = Peer("httpx", "rockai", peers.httpx_async_client, frames)
+HTTPX_SSE = Peer("httpx-sse", "rockai", peers.httpx_client, outputs)
+ASYNC_HTTPX_SSE = Peer("httpx-sse", "rockai", peers.httpx_async_client, outputs)
+SSECLIENT = Peer("sseclient-py", "rockai", peers.httpx_client, outputs)
+AIOHTTP = Peer("aiohttp", "rockai", peers.aiohttp_session, texts)
+SDK = Peer("", "sdk", sdk_process, texts)
+REPLICATE = Peer("replicate", "replicate", peers.replicate_client, strings)
+OLLAMA = Peer("langchain-ollama", "ollama", peers.chat_ollama, texts)
+OPENAI = Peer("langchain-openai", "openai", peers.chat_openai, texts)
+LLAMA_INDEX_OPENAI = Peer("llama-index-llms-openai", "openai", peers.llama_index_openai, deltas)
+LANGCHAIN_CORE = Peer("langchain-core", "", peers.fake_chat, texts)
+LLAMA_INDEX_CORE = Peer("llama-index-core", "", peers.fake_llm, deltas)
 
 
-def ours_in_llama_index(place: Place, model: str) -> Generator[str, None, None]:
-    """The LLM, with all that LlamaIndex does around it."""
-    llm = RockAI(model=model, api_token=place.api_token, base_url=place.base_url, context_window=4096)
-    for chunk in llm.stream_complete("Go."):
-        yield chunk.delta or ""
+def _named(*contestants: Contestant) -> dict[str, Contestant]:
+    return {one.name: one for one in contestants}
 
 
-def httpx_sse_by_hand(place: Place, model: str) -> Generator[str, None, None]:
-    """What one writes first: httpx, and a decoder that follows the standard."""
-    body = {"model": model, "input": {"prompt": ""}}
-    with (
-        httpx.Client(headers=place.headers, timeout=60) as client,
-        httpx_sse.connect_sse(client, "POST", f"{place.base_url}/run_sse", json=body) as source,
-    ):
-        for event in source.iter_sse():
-            if event.event == "output":
-                yield event.data
-
-
-def sseclient_by_hand(place: Place, model: str) -> Generator[str, None, None]:
-    """The same with sseclient-py."""
-    import sseclient  # noqa: PLC0415 - a peer that need not be there
-
-    body = {"model": model, "input": {"prompt": ""}}
-    with (
-        httpx.Client(headers=place.headers, timeout=60) as client,
-        client.stream("POST", f"{place.base_url}/run_sse", json=body) as response,
-    ):
-        for event in sseclient.SSEClient(response.iter_bytes()).events():
-            if event.event == "output":
-                yield event.data
-
-
-def replicate_client(place: Place, model: str) -> Generator[str, None, None]:
-    """Replicate's own client, whose API RockAI's is shaped like, pointed here."""
-    from replicate.client import Client as ReplicateClient  # noqa: PLC0415 - likewise
-
-    version = httpx.post(
-        f"{place.base_url}/predictions", headers=place.headers, json={"model": model, "input": {}}
-    ).json()["version"]
-    origin = place.base_url.removesuffix("/v1")  # its paths begin with /v1 themselves
-    with httpx.HTTPTransport() as transport:  # it has no close of its own
-        client = ReplicateClient(api_token=place.api_token, base_url=origin, transport=transport)
-        prediction = client.predictions.create(version=version, input={"prompt": ""}, stream=True)
-        for event in prediction.stream():
-            yield str(event)
-
-
-CONTESTANTS = [
-    one
-    for one in (
-        Contestant("rockai_transport", ours),
-        Contestant("langchain_rockai", ours_in_langchain),
-        Contestant("llama_index_rockai", ours_in_llama_index),
-        Contestant("httpx + httpx-sse", httpx_sse_by_hand),
-        Contestant("httpx + sseclient-py", sseclient_by_hand, "sseclient"),
-        Contestant("replicate", replicate_client, "replicate"),
-    )
-    if find_spec(one.needs)
-]
-"""Those whose packages are installed: ``pip install "rockai-integrations[bench]"`` brings all."""
+STREAMS = _named(
+    Contestant("Client.stream", CLIENT, lambda client: client.stream(MODEL, INPUT)),
+    Contestant("AsyncClient.stream", ASYNC_CLIENT, lambda client: client.stream(MODEL, INPUT)),
+    Contestant("ChatRockAI.stream", CHAT, lambda llm: llm.stream("Hi")),
+    Contestant("ChatRockAI.astream", CHAT, lambda llm: llm.astream("Hi")),
+    Contestant("RockAI.stream_complete", LLM, lambda llm: llm.stream_complete("Hi")),
+    Contestant("RockAI.stream_chat", LLM, lambda llm: llm.stream_chat(HI)),
+    Contestant("RockAI.astream_chat", LLM, lambda llm: llm.astream_chat(HI)),
+    Contestant("raw socket", SOCKET, lambda read: read()),
+    Contestant("httpx iter_raw", HTTPX, peers.iter_raw),
+    Contestant("httpx aiter_raw", ASYNC_HTTPX, peers.aiter_raw),
+    Contestant("httpx-sse", HTTPX_SSE, peers.iter_sse),
+    Contestant("httpx-sse async", ASYNC_HTTPX_SSE, peers.aiter_sse),
+    Contestant("sseclient-py", SSECLIENT, peers.sseclient_events),
+    Contestant("aiohttp", AIOHTTP, peers.aiohttp_sse),
+    Contestant("rockai SDK", SDK, lambda read: read()),
+    Contestant("replicate", REPLICATE, peers.replicate_stream),
+    Contestant("ChatOllama.stream", OLLAMA, lambda llm: llm.stream("Hi")),
+    Contestant("ChatOllama.astream", OLLAMA, lambda llm: llm.astream("Hi")),
+    Contestant("ChatOpenAI.stream", OPENAI, lambda llm: llm.stream("Hi")),
+    Contestant("ChatOpenAI.astream", OPENAI, lambda llm: llm.astream("Hi")),
+    Contestant("LlamaIndex OpenAI.stream_chat", LLAMA_INDEX_OPENAI, lambda llm: llm.stream_chat(HI)),
+    Contestant("LlamaIndex OpenAI.astream_chat", LLAMA_INDEX_OPENAI, lambda llm: llm.astream_chat(HI)),
+    Contestant("langchain-core stream", LANGCHAIN_CORE, lambda llm: llm.stream("Hi")),
+    Contestant("langchain-core astream", LANGCHAIN_CORE, lambda llm: llm.astream("Hi")),
+    Contestant("LlamaIndex stream_complete", LLAMA_INDEX_CORE, lambda llm: llm.stream_complete("Hi")),
+    Contestant("LlamaIndex stream_chat", LLAMA_INDEX_CORE, lambda llm: llm.stream_chat(HI)),
+    Contestant("LlamaIndex astream_chat", LLAMA_INDEX_CORE, lambda llm: llm.astream_chat(HI)),
+)
+CALLS = _named(
+    Contestant("Client.run", CLIENT, lambda client: client.run(MODEL, INPUT)),
+    Contestant("AsyncClient.run", ASYNC_CLIENT, lambda client: client.run(MODEL, INPUT)),
+    Contestant("ChatRockAI.invoke", CHAT, lambda llm: llm.invoke("Hi")),
+    Contestant("ChatRockAI.ainvoke", CHAT, lambda llm: llm.ainvoke("Hi")),
+    Contestant("RockAI.complete", LLM, lambda llm: llm.complete("Hi")),
+    Contestant("httpx post", HTTPX._replace(text=answers), peers.post),
+    Contestant("httpx async post", ASYNC_HTTPX._replace(text=answers), peers.apost),
+    Contestant("ChatOpenAI.invoke", OPENAI, lambda llm: llm.invoke("Hi")),
+    Contestant("ChatOpenAI.ainvoke", OPENAI, lambda llm: llm.ainvoke("Hi")),
+    Contestant("LlamaIndex OpenAI.complete", LLAMA_INDEX_OPENAI, lambda llm: llm.complete("Hi")),
+    Contestant("langchain-core invoke", LANGCHAIN_CORE, lambda llm: llm.invoke("Hi")),
+    Contestant("langchain-core ainvoke", LANGCHAIN_CORE, lambda llm: llm.ainvoke("Hi")),
+    Contestant("LlamaIndex complete", LLAMA_INDEX_CORE, lambda llm: llm.complete("Hi")),
+)
+GROWING = _named(
+    STREAMS["Client.stream"],
+    STREAMS["AsyncClient.stream"],
+    Contestant("ChatRockAI.stream", CHAT, lambda llm: llm.bind_tools([remember], stop=STOP).stream("Hi")),
+    Contestant("RockAI.stream_chat", LLM, lambda llm: llm.stream_chat(HI, **TOOLS)),
+    Contestant("ChatRockAI.preview", TRANSCRIPT, lambda preview: preview()),
+)
+"""Those whose cost must be linear in what they read or render: with tools, a stop sequence and reasoning."""

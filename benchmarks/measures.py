@@ -1,228 +1,229 @@
-"""What is measured: what comes out, what it costs, what becomes of it when somebody leaves."""
+"""What is measured. A round measures everything once, so that its figures are from the same minutes.
+
+A figure has a name of two parts: what is measured, and of whom. Times are CPU times of this process, except
+lateness.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import statistics
 import subprocess
 import sys
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+import tracemalloc
+from collections.abc import Callable, Iterator
+from operator import truediv
+from typing import NamedTuple
 
-import httpx
-import httpx_sse
-
-from benchmarks.contestants import CONTESTANTS, Contestant, Place
-from benchmarks.service import CUT, ENDLESS, LONG, RECORDED, SHORT
-from rockai_sandbox import Event
+from benchmarks import sdk
+from benchmarks.arena import Arena
+from benchmarks.contestants import CALLS, GROWING, STREAMS, TRANSCRIPT, Contestant
+from benchmarks.peers import INPUT, MODEL, TOKEN
+from benchmarks.wires import said
 from rockai_transport import AsyncClient, Client
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+__all__ = ["Figures", "Sizes", "compare_texts", "measure"]
 
-    from rockai_sandbox import Sandbox
+Figures = dict[tuple[str, str], float]
 
-__all__ = [
-    "Crowd",
-    "Cut",
-    "Kept",
-    "calls",
-    "crowd",
-    "cut_streams",
-    "exactness",
-    "imports",
-    "leaving",
-    "streams",
-]
-
-
-class Kept(NamedTuple):
-    """What of the recorded texts comes out."""
-
-    exact: int
-    """How many of them came out as they were said."""
-    lost: int
-    """How many characters did not."""
+CROWD = ("AsyncClient.stream", "ChatRockAI.astream", "httpx aiter_raw", "aiohttp", "ChatOpenAI.astream")
+"""Whose streams are read at once."""
+OURS = CROWD[:2]
+IMPORTS = (
+    "import httpx",
+    "from rockai_transport import Client",
+    "from replicate import Client",
+    "from openai import OpenAI",
+    "from langchain_core.language_models import BaseChatModel",
+    "from langchain_rockai import ChatRockAI",
+    "from langchain_openai import ChatOpenAI",
+    "from llama_index.core.llms import LLM",
+    "from llama_index_rockai import RockAI",
+    "from llama_index.llms.openai import OpenAI",
+)
+"""What is imported in a fresh interpreter."""
 
 
-def exactness(place: Place) -> dict[str, Kept]:
-    """Stream each text that was recorded from the official model server."""
-    found = {}
-    for one in CONTESTANTS:
-        said = {name: "".join(one.stream(place, f"recorded/{name}")) for name in RECORDED}
-        exact = sum(said[name] == text for name, text in RECORDED.items())
-        found[one.name] = Kept(exact, sum(len(text) - len(said[name]) for name, text in RECORDED.items()))
-    return found
+class Sizes(NamedTuple):
+    """How much is measured."""
+
+    rounds: int
+    tokens: int
+    """Of a stream in burst, and of a coalesced one."""
+    paced: int
+    """Tokens of a paced stream; each takes a millisecond."""
+    calls: int
+    crowds: tuple[int, ...]
+    """How many streams at once."""
+    crowd: int
+    """Tokens of each of these."""
+    growth: tuple[int, int, int]
+    """Tokens of streams whose costs must be in proportion; for conversations, ten times their turns."""
+    seconds: tuple[float, ...]
+    """How long the predictions take whose end is waited for."""
+    objects: int
+    """How many clients and streams their memory is measured with."""
+    imports: tuple[str, ...] = IMPORTS
 
 
-class Cut(NamedTuple):
-    """What a reader is told of a stream that ended half-way: an error, or half an answer."""
-
-    broken_off: str
-    """The connection broke, as when the model server dies."""
-    in_good_order: str
-    """The body was ended properly, but without the event that ends a stream, as by a gateway at its limit."""
+def streams() -> Iterator[Contestant]:
+    """Those whose environment is here."""
+    return (one for name, one in STREAMS.items() if name != "rockai SDK" or sdk.is_here())
 
 
-def cut_streams(sandbox: Sandbox, place: Place) -> dict[str, Cut]:
-    """Stream what ends half-way, in both ways."""
-    half = Event("output", "half of ").frame().decode()
-    found = {}
-    for one in speaking(place):
-        broken = _outcome(one, place, CUT)
-        sandbox.answer_next(200, half, content_type="text/event-stream", path="/run_sse")
-        found[one.name] = Cut(broken, _outcome(one, place, SHORT))
-    return found
+def compare_texts(arena: Arena, sizes: Sizes) -> None:
+    """Let everybody read everything that will be measured once.
+
+    Raises:
+        AssertionError: A text is not what the model said.
+    """
+    growth = f"reasoning-{sizes.growth[0]}"
+    wires = [(one, wire) for wire in _wires(sizes) for one in streams()]
+    wires += [(one, "call-5") for one in CALLS.values()]
+    wires += [(one, growth) for one in GROWING.values()]
+    for one, wire in wires:
+        text = arena.read(one, wire)
+        right = text.endswith(said(wire)) if wire == growth else text == said(wire)
+        if one.peer is not TRANSCRIPT and not right:
+            raise AssertionError(f"{one.name} reads {text[:99]!r}… on {wire}")
 
 
-def _outcome(one: Contestant, place: Place, model: str) -> str:
-    try:
-        return f"taken for an answer: {''.join(one.stream(place, model))!r}"
-    except Exception as error:  # noqa: BLE001 - whichever it is, it was noticed
-        kept = getattr(error, "partial_text", None)
-        return type(error).__name__ + (f", with {kept!r}" if kept else "")
+def _wires(sizes: Sizes) -> dict[str, int]:
+    return {
+        f"burst-{sizes.tokens}": sizes.tokens,
+        f"coalesced-{sizes.tokens}": sizes.tokens,
+        f"paced-{sizes.paced}": sizes.paced,
+    }
 
 
-def leaving(sandbox: Sandbox, place: Place) -> dict[str, float]:
-    """Milliseconds from leaving a stream until the service has seen the connection close."""
-    found = {}
-    for one in speaking(place):
-        pieces = one.stream(place, ENDLESS)
-        next(pieces)
-        have_left = _left(sandbox) + 1
-        began = time.perf_counter()
-        pieces.close()
-        sandbox.wait_for(partial(_has_seen, have_left))
-        found[one.name] = 1000 * (time.perf_counter() - began)
-    return found
+def measure(arena: Arena, sizes: Sizes) -> Figures:
+    """Measure one round."""
+    figures: Figures = {}
+    for part in (_streams, _calls, _crowds, _growth, _lateness, _imports, _objects):
+        figures.update(part(arena, sizes))
+    return figures
 
 
-def _left(sandbox: Sandbox) -> int:
-    return sum(request.disconnected for request in sandbox.requests)
+def _streams(arena: Arena, sizes: Sizes) -> Figures:
+    """Microseconds a token."""
+    return {
+        (wire.partition("-")[0], one.name): arena.cost(one, wire) / tokens * 1e6
+        for wire, tokens in _wires(sizes).items()
+        for one in streams()
+        if one.peer.protocol or not wire.startswith("paced")  # what asks no server has no pace
+    }
 
 
-def _has_seen(have_left: int, sandbox: Sandbox) -> bool:
-    return _left(sandbox) >= have_left
+def _calls(arena: Arena, sizes: Sizes) -> Figures:
+    """Microseconds a call."""
+    return {
+        ("call", name): arena.cost(one, "call-5", sizes.calls) / sizes.calls * 1e6
+        for name, one in CALLS.items()
+    }
 
 
-def speaking(place: Place) -> list[Contestant]:
-    """Those through which anything comes at all."""
-    return [one for one in CONTESTANTS if any(one.stream(place, SHORT))]
+def _crowds(arena: Arena, sizes: Sizes) -> Figures:
+    """Microseconds a token; few streams are read several times, so that there are more tokens."""
+    figures: Figures = {}
+    for count in sizes.crowds:
+        times = max(1, sizes.crowds[-1] // count // 4)
+        for name in CROWD:
+            cost = arena.cost(STREAMS[name], f"crowd-{count}-{sizes.crowd}", times, count)
+            figures[f"{count} streams", name] = cost / (times * count * sizes.crowd) * 1e6
+    for position, count in (("fewest", sizes.crowds[0]), ("most", sizes.crowds[-1])):
+        figures |= {(f"{position} streams", name): figures[f"{count} streams", name] for name in CROWD}
+    return figures | {("most streams", "failures"): sum(arena.failures[name] for name in OURS)}
 
 
-def streams(place: Place, pieces: int, rounds: int) -> dict[str, float]:
-    """CPU time for one long stream, as a ratio to reading the same bytes and looking at none of them."""
-
-    def floor() -> None:
-        body = {"model": LONG, "input": {}}
-        with (
-            httpx.Client(headers=place.headers, timeout=60) as client,
-            client.stream("POST", f"{place.base_url}/run_sse", json=body) as response,
-        ):
-            for _ in response.iter_raw():
-                pass
-
-    def through(stream: Callable[[Place, str], Iterable[str]]) -> Callable[[], None]:
-        def consume() -> None:
-            got = sum(1 for piece in stream(place, LONG) if piece)
-            if got != pieces:
-                raise AssertionError(f"{got} of {pieces} pieces")
-
-        return consume
-
-    return _ratios({"": floor, **{one.name: through(one.stream) for one in speaking(place)}}, rounds)
+def _growth(arena: Arena, sizes: Sizes) -> Figures:
+    """What a further token costs in long texts, as a ratio to that in short ones; flat is 1."""
+    figures = {}
+    few, more, most = sizes.growth
+    for name, one in GROWING.items():
+        first, second = (arena.cost(one, f"reasoning-{count}", 10) / 10 for count in (few, more))
+        third = arena.cost(one, f"reasoning-{most}")
+        figures["growth", name] = (third - second) / (most - more) / ((second - first) / (more - few))
+    return figures
 
 
-def calls(place: Place, count: int, rounds: int) -> dict[str, float]:
-    """CPU time for short calls one after another on one connection, as a ratio to httpx's own."""
-    ours, theirs = Client(place.api_token, place.base_url), httpx.Client(headers=place.headers, timeout=60)
+def _lateness(arena: Arena, sizes: Sizes) -> Figures:
+    """Polling: the worst share of what its time allows. By its event stream: milliseconds, the median."""
 
-    def by_hand() -> None:
-        for _ in range(count):
-            theirs.post(f"{place.base_url}/run", json={"model": SHORT, "input": {}}).raise_for_status().json()
+    async def late(seconds: float, on_text: Callable[[str], None] | None) -> float:
+        url = arena.origin.at("rockai", f"ends-{seconds}")
+        async with AsyncClient(TOKEN, f"{url}/v1", route="predictions") as client:
+            prediction = await client.run(MODEL, INPUT, on_text=on_text)
+        return time.time() - float(prediction.text)
 
-    def by_ours() -> None:
-        for _ in range(count):
-            ours.run(SHORT, {})
+    async def all_at_once(on_text: Callable[[str], None] | None) -> list[float]:
+        return list(await asyncio.gather(*(late(seconds, on_text) for seconds in sizes.seconds)))
 
-    with ours, theirs:
-        return _ratios({"": by_hand, "rockai_transport": by_ours}, rounds)
-
-
-class Crowd(NamedTuple):
-    """Many streams at once in one event loop."""
-
-    cpu: float
-    """CPU seconds."""
-    lag: float
-    """The longest that anything else in the loop had to wait for its turn, in milliseconds."""
+    polled, streamed = arena.run(all_at_once(None)), arena.run(all_at_once(lambda _: None))
+    allowed = [max(0.05, 0.06 * seconds) + 0.05 for seconds in sizes.seconds]
+    return {
+        ("lateness", "polling, share of what is allowed"): max(map(truediv, polled, allowed)),
+        ("lateness", "event stream, ms"): statistics.median(streamed) * 1e3,
+    }
 
 
-def crowd(place: Place, at_once: int) -> dict[str, Crowd]:
-    """Read so many streams at once with ``await``."""
-
-    async def ours() -> None:
-        async with AsyncClient(place.api_token, place.base_url) as client:
-
-            async def one() -> None:
-                async for _ in client.stream(LONG, {}):
-                    pass
-
-            await asyncio.gather(*(one() for _ in range(at_once)))
-
-    async def by_hand() -> None:
-        limits = httpx.Limits(max_connections=at_once)
-        async with httpx.AsyncClient(headers=place.headers, timeout=120, limits=limits) as client:
-
-            async def one() -> None:
-                body = {"model": LONG, "input": {}}
-                sending = httpx_sse.aconnect_sse(client, "POST", f"{place.base_url}/run_sse", json=body)
-                async with sending as source:
-                    async for _ in source.aiter_sse():
-                        pass
-
-            await asyncio.gather(*(one() for _ in range(at_once)))
-
-    ways = {"rockai_transport": ours, "httpx + httpx-sse": by_hand}
-    return {name: asyncio.run(_watched(way)) for name, way in ways.items()}
+def _imports(_: Arena, sizes: Sizes) -> Figures:
+    """Milliseconds of a fresh interpreter, the better of two."""
+    program = "import time; began = time.process_time(); {}; print(time.process_time() - began)"
+    figures = {}
+    for statement in sizes.imports:
+        command = [sys.executable, "-c", program.format(statement)]
+        told = min(float(subprocess.check_output(command, text=True)) for _ in range(2))
+        figures["import", statement] = told * 1e3
+    return figures
 
 
-async def _watched(way: Callable[[], Any]) -> Crowd:
-    lags = [0.0]
-
-    async def tick() -> None:
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.005)
-            lags.append(time.perf_counter() - before - 0.005)
-
-    ticking = asyncio.create_task(tick())
+def _objects(arena: Arena, sizes: Sizes) -> Figures:
+    """Milliseconds to make a client, and kilobytes: of one that has made a call, of a stream that is read."""
+    count = sizes.objects
     began = time.process_time()
-    await way()
+    for _ in range(count):
+        Client(TOKEN).close()
     spent = time.process_time() - began
-    ticking.cancel()
-    return Crowd(spent, 1000 * max(lags))
+    with traced() as memory, contextlib.ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(Client(TOKEN, f"{arena.origin.at('rockai', 'call-5')}/v1"))
+            client.run(MODEL, INPUT)
+        of_clients = memory()
+    of_streams = arena.run(
+        _memory_of_streams(arena.client(STREAMS["AsyncClient.stream"].peer, "held"), count)
+    )
+    return {
+        ("a client", "ms"): spent / count * 1e3,
+        ("a client", "KB"): of_clients / count / 1024,
+        ("an open stream", "KB"): of_streams / count / 1024,
+    }
 
 
-def imports(rounds: int) -> dict[str, float]:
-    """CPU time of an import in a fresh interpreter, as a ratio to httpx's."""
-    modules = ["httpx", "rockai_transport", *(one.needs for one in CONTESTANTS if one.needs != "httpx")]
+@contextlib.contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """Trace memory; give what tells the bytes that were allocated since, and are still held."""
 
-    def fresh(module: str) -> Callable[[], float]:
-        program = f"import time; t = time.process_time(); import {module}; print(time.process_time() - t)"
-        return lambda: float(subprocess.check_output([sys.executable, "-c", program], text=True))
+    def held() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
 
-    return _ratios({"" if module == "httpx" else module: fresh(module) for module in modules}, rounds)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield held
+    finally:
+        tracemalloc.stop()
 
 
-def _ratios(ways: dict[str, Callable[[], float | None]], rounds: int) -> dict[str, float]:
-    """Take turns, and give the median of each one's CPU time divided by that of the one without a name."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            began = time.process_time()
-            told = way()
-            spent[name].append(time.process_time() - began if told is None else told)
-    floor = statistics.median(spent.pop(""))
-    return {name: statistics.median(times) / floor for name, times in spent.items()}
+async def _memory_of_streams(client: AsyncClient, count: int) -> int:
+    with traced() as memory:
+        streams = [client.stream(MODEL, INPUT) for _ in range(count)]
+        for stream in streams:
+            await anext(stream)
+        held = memory()
+    for stream in streams:
+        await stream.aclose()
+    return held

@@ -12,19 +12,17 @@ Example:
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rockai_transport._version import __version__
+from rockai_transport import __version__
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from langchain_rockai.chat_models import ChatRockAI
     from langchain_rockai.errors import RETRYABLE, RetryableModelError
     from langchain_rockai.llms import RockAILLM
     from langchain_rockai.toolkit import RockAIToolkit
-    from rockai_transport.jobs.hosted_models import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
-    from rockai_transport.prompting.request.dialects import Dialect
+    from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, Dialect, HostedModel
 
 __all__ = [
     "ANIMATE_IMAGE",
@@ -40,11 +38,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ANIMATE_IMAGE": "rockai_transport.jobs.hosted_models",
+    "ANIMATE_IMAGE": "rockai_transport",
     "ChatRockAI": "langchain_rockai.chat_models",
-    "Dialect": "rockai_transport.prompting.request.dialects",
-    "GENERATE_IMAGE": "rockai_transport.jobs.hosted_models",
-    "HostedModel": "rockai_transport.jobs.hosted_models",
+    "Dialect": "rockai_transport",
+    "GENERATE_IMAGE": "rockai_transport",
+    "HostedModel": "rockai_transport",
     "RETRYABLE": "langchain_rockai.errors",
     "RetryableModelError": "langchain_rockai.errors",
     "RockAILLM": "langchain_rockai.llms",

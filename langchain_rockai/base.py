@@ -1,141 +1,61 @@
-"""What `ChatRockAI` and `RockAILLM` have in common: fields, their checks, clients, parameters, preview."""
+"""What `ChatRockAI` and `RockAILLM` have in common: fields, traces, token counts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, Self
 
-from langchain_core.load.serializable import Serializable
-from pydantic import (
-    AliasChoices,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    model_validator,
-)
+from langchain_core.language_models import BaseLanguageModel, LangSmithParams, LanguageModelInput
+from pydantic import ConfigDict, Field, model_validator
 
-from langchain_rockai.errors import translated
-from rockai_transport import AsyncClient, Client, __version__
-from rockai_transport.arguments import check_model, check_token, wrong_argument
-from rockai_transport.config import Route
-from rockai_transport.lazy_clients import LazyClients
-from rockai_transport.prompting.reply.stop import stop_sequences
-from rockai_transport.prompting.request.build import ModelRequest, ModelSettings
-from rockai_transport.prompting.request.dialects import Dialect
-from rockai_transport.prompting.request.templates import ChatTemplate
-from rockai_transport.prompting.tokens import approximate_token_count
-from rockai_transport.protocol.references import ModelReference
+from langchain_rockai.errors import translate_errors
+from langchain_rockai.replies import PROVIDER, LangChainBuilder
+from rockai_transport import __version__
+from rockai_transport.adapters import ALIASES, AsyncChunks, Chunks, ModelFields
+from rockai_transport.prompting import approximate_token_count
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = ["CORE_KEYWORDS", "RockAIModel"]
 
-__all__ = ["RockAIModel"]
+CORE_KEYWORDS: Final = frozenset({"stream", "ls_structured_output_format"})
+"""Keywords of a call that are core's. By the first a caller of `invoke` chooses streaming
+(langchain_core/language_models/chat_models.py, `_should_stream`); the other is for traces, and core takes it
+off before a call, but `preview` may be given a binding's keywords."""
 
-USER_AGENT: Final = f"langchain-rockai/{__version__} rockai-integrations/{__version__}"
-
-_COMMON_PARAMETERS: Final = ("temperature", "top_p", "top_k", "max_tokens")
-# Per-call keywords that are settings, not parameters of the model. The last two are core's own: `stream` lets
-# a caller of `invoke` choose streaming (langchain_core/language_models/chat_models.py, `_should_stream`); the
-# other is for traces, and core takes it off before a call, but `preview` may be given a binding's keywords.
-_CALL_SETTINGS: Final = frozenset(
-    {"model", "dialect", "chat_template", "model_kwargs", "timeout", "stream", "ls_structured_output_format"}
+_IDENTIFYING: Final = (
+    *("base_url", "temperature", "top_p", "top_k", "max_tokens"),
+    *("stop", "model_kwargs", "dialect", "chat_template"),
 )
 
 
-def _secret(value: Any) -> Any:
-    with translated():
-        check_token(value)
-    return SecretStr(value) if isinstance(value, str) else value
+class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # core's two bases say of what
+    """The settings of a model on RockAI, and how LangChain saves and traces them."""
 
-
-def _sequence(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-class RockAIModel(Serializable):
-    """The settings of a model on RockAI, and how a call's own settings change them."""
-
-    model: str = Field(validation_alias=AliasChoices("model", "model_name"))
-    """``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits."""
-    api_token: Annotated[SecretStr | str | None, BeforeValidator(_secret)] = Field(
-        default=None, repr=False, validation_alias=AliasChoices("api_token", "api_key", "rockai_api_token")
-    )
-    """The token; else the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and ``ROCK_API_TOKEN``,
-    read at the first call: this field then stays None."""
-    base_url: str | None = Field(default=None, validation_alias=AliasChoices("base_url", "api_base"))
-    """Where the service is; else ``ROCKAI_BASE_URL``, else RockAI's own address."""
-    temperature: float | None = None
-    """The sampling temperature."""
-    top_p: float | None = None
-    """Nucleus sampling."""
-    top_k: int | None = None
-    """Top-k sampling, where the model has it."""
-    max_tokens: int | None = None
-    """How many tokens to generate at most."""
-    stop: Annotated[list[str] | str | None, BeforeValidator(_sequence)] = None
-    """Stop sequences. They hold for every model; a call's own replace them."""
-    timeout: float | None = None
-    """Seconds for one whole call. None: no total, only the client's limits for first byte and idleness."""
-    max_retries: int = 2
-    """Further tries after the first, where another one cannot pay twice."""
     streaming: bool = False
     """True: `invoke` goes through the event stream too, and callbacks see each token. False, where it is
     given: not even `stream` does (core's rule for chat models)."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Inputs of the model itself, sent unchecked and over all others."""
-    dialect: str | Dialect | None = None
-    """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
-    route: Route = "auto"
-    """Which way runs are started; see `rockai_transport.Client`."""
-    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Further headers for every request. In no trace: they may hold secrets."""
-    client: Client | None = Field(default=None, exclude=True, repr=False)
-    """A client of your own for blocking calls; its settings then hold, not those above."""
-    async_client: AsyncClient | None = Field(default=None, exclude=True, repr=False)
-    """The same for asynchronous calls."""
 
-    _clients: LazyClients = PrivateAttr(default_factory=LazyClients)
+    model_config = ConfigDict(protected_namespaces=())
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True,
-        populate_by_name=True,
-        protected_namespaces=(),
-        hide_input_in_errors=True,  # the input may hold the token
-    )
+    _extra_name: ClassVar[str] = "model_kwargs"
+    _package: ClassVar[str] = "langchain-rockai"
+    _call_keywords: ClassVar[frozenset[str]] = CORE_KEYWORDS
 
-    _own_call_settings: ClassVar[frozenset[str]] = frozenset()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_wrong_arguments(cls, values: Any) -> Any:
-        """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
-        if not isinstance(values, dict):
-            return values
-        fields = cls.model_fields
-        choices = [field.validation_alias for field in fields.values()]
-        aliases = {
-            str(name) for choice in choices if isinstance(choice, AliasChoices) for name in choice.choices
-        }
-        unknown = next((name for name in values if name not in fields and name not in aliases), None)
-        with translated():
-            if unknown is not None:
-                raise wrong_argument(cls.__name__, unknown, fields, "model_kwargs")
-            check_model(cls.__name__, values.get("model", values.get("model_name")))
-        return values
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A field's own name counts more than another's, as with pydantic's aliases: langchain-tests gives
+        # `api_key` to every model (langchain_tests/unit_tests/chat_models.py).
+        given = {name: value for name, value in kwargs.items() if ALIASES.get(name) not in kwargs}
+        with translate_errors():
+            super().__init__(*args, **given)
 
     @model_validator(mode="after")
-    def _check_settings(self) -> Self:
-        """Refuse at once what no call could use; the token is read at the first call."""
-        with translated():
-            ModelReference.parse(self.model)
-            self._model_settings(None, {}).resolved()
-            if self.client is None and self.async_client is None:
-                self._clients.checked(self._client_settings())
+    def _set_rockai_version(self) -> Self:
+        self._add_version("langchain-rockai", __version__)
         return self
 
     @model_validator(mode="after")
-    def _tell_a_copy_from_a_wish(self) -> Self:
+    def _allow_streaming_of_configured_copies(self) -> Self:
         """Let a configured copy stream.
 
         ``configurable_fields`` names every field of the copy it makes
@@ -145,10 +65,6 @@ class RockAIModel(Serializable):
         if not self.streaming and self.model_fields_set >= type(self).model_fields.keys():
             self.model_fields_set.discard("streaming")
         return self
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Pass on: the hook that pydantic makes for the private attribute would end the chain here."""
-        super().model_post_init(context)
 
     @property
     def lc_secrets(self) -> dict[str, str]:
@@ -192,63 +108,73 @@ class RockAIModel(Serializable):
             >>> llm.get_num_tokens("How many tokens is this?")
             6
         """
-        exact = getattr(self, "custom_get_token_ids", None)
+        exact = self.custom_get_token_ids
         return len(exact(text)) if exact is not None else approximate_token_count(text)
+
+    def preview(
+        self, input: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Give the exact body that `invoke` would send, and send nothing.
+
+        Args:
+            input: As for `invoke`.
+            stop: As for `invoke`.
+            kwargs: As for `invoke`, and what `bind` and `bind_tools` bind: ``tools``, ``tool_choice``.
+
+        Returns:
+            The JSON body.
+
+        Raises:
+            ConfigurationError: The model cannot be sent this.
+
+        Example:
+            >>> llm.preview("Say: hello", max_tokens=50)
+            {'model': 'meta/meta-llama-3-70b-instruct', 'input': {'prompt': 'Say: hello', 'max_tokens': 50}}
+        """
+        with translate_errors():
+            return self._body(self._builder(self._prompt(input), stop, kwargs))
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """All that changes an answer, as far as it was set: for traces, and for the keys of a cache."""
-        names = ("base_url", *_COMMON_PARAMETERS, "stop", "model_kwargs", "dialect", "chat_template")
-        values = {name: getattr(self, name, None) for name in names}
-        return {
-            "model": self.model,
-            **{k: value for k, value in values.items() if value not in (None, {}, [])},
-        }
+        known: dict[str, Any] = {"model": self.model}
+        for name in _IDENTIFYING:
+            value = getattr(self, name, None)
+            if value not in (None, {}, []):
+                known[name] = value
+        return known
 
-    def _client_settings(self) -> dict[str, Any]:
-        return {
-            "api_token": self.api_token,
-            "base_url": self.base_url,
-            "timeout": self.timeout,
-            "max_retries": self.max_retries,
-            "route": self.route,
-            "default_headers": {"User-Agent": USER_AGENT, **(self.default_headers or {})},
-        }
+    def _stream(
+        self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Chunks[Any]:
+        with translate_errors():
+            builder = self._builder(prompt, stop, kwargs)
+            return Chunks(builder, self._sync_client(), _listener(run_manager))
 
-    def _sync_client(self) -> Client:
-        return self.client or self._clients.get(Client, self._client_settings())
+    def _astream(
+        self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncChunks[Any]:
+        with translate_errors():
+            builder = self._builder(prompt, stop, kwargs)
+            return AsyncChunks(builder, self._async_client(), _listener(run_manager))
 
-    def _async_client(self) -> AsyncClient:
-        return self.async_client or self._clients.get(AsyncClient, self._client_settings())
+    def _prompt(self, input: LanguageModelInput) -> Any:
+        """What core hands over of an input: messages, or a text."""
+        raise NotImplementedError
 
-    def _chat_template(self) -> str | ChatTemplate | None:
+    def _builder(self, prompt: Any, stop: Any, call: Mapping[str, Any]) -> LangChainBuilder[Any, Any]:
+        """What the subclass makes a reply of: of messages or a text."""
+        raise NotImplementedError
+
+
+def _listener(run_manager: Any) -> Callable[[Any], Any] | None:
+    """What tells callbacks of a chunk; None where nobody listens, and where core does it itself.
+
+    Core gives no manager then (langchain_core/language_models/chat_models.py, `stream`).
+    """
+    if run_manager is None or not run_manager.handlers:
         return None
-
-    def _model_settings(self, stop: list[str] | str | None, kwargs: Mapping[str, Any]) -> ModelSettings:
-        """The settings of one call.
-
-        A ``model`` of the call's own speaks its own dialect: the one that was chosen for another model could
-        format its prompt wrongly, and nobody would see.
-        """
-        model = kwargs.get("model") or self.model
-        other = model != self.model
-        parameters = {name: getattr(self, name) for name in _COMMON_PARAMETERS}
-        settings = _CALL_SETTINGS | self._own_call_settings
-        parameters.update({name: value for name, value in kwargs.items() if name not in settings})
-        return ModelSettings(
-            model=model,
-            dialect=kwargs.get("dialect", None if other else self.dialect),
-            chat_template=kwargs.get("chat_template", None if other else self._chat_template()),
-            parameters=parameters,
-            stop=stop_sequences(self.stop if stop is None else stop),
-            extra={**self.model_kwargs, **(kwargs.get("model_kwargs") or {})},
-        )
-
-    def _translated(self, kwargs: Mapping[str, Any]) -> translated:
-        """As `translated`, with the call's dialect, in whose words a rejected key is explained."""
-        with translated():
-            return translated(self._model_settings(None, kwargs).resolved())
-
-    def _body(self, request: ModelRequest) -> dict[str, Any]:
-        """The body that is sent for a request."""
-        return self._clients.preview(self.client or self.async_client, self._client_settings(), request)
+    return lambda chunk: run_manager.on_llm_new_token(chunk.text, chunk=chunk)

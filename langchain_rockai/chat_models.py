@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import model_validator
+from pydantic import BaseModel
 
-from langchain_rockai.base import RockAIModel
-from langchain_rockai.errors import translated
+from langchain_rockai.base import CORE_KEYWORDS, RockAIModel
+from langchain_rockai.errors import translate_errors
 from langchain_rockai.messages import to_conversation
-from langchain_rockai.profiles import profile_of
-from langchain_rockai.replies import PROVIDER, ChatAnswer
-from langchain_rockai.runs import AsyncChunks, Chunks, arun, run
+from langchain_rockai.replies import ChatBuilder
 from langchain_rockai.structured import StructuredOutput, structured_chain
-from rockai_transport import ConfigurationError, __version__
-from rockai_transport.prompting.request.build import ChatCall
-from rockai_transport.prompting.request.templates import ChatTemplate
-from rockai_transport.prompting.request.tool_choice import ToolSetup, ToolSpec, set_up_tools
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-    from langchain_core.language_models import LangSmithParams, ModelProfile
-    from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
-    from langchain_core.runnables import Runnable
-    from langchain_core.tools import BaseTool
-    from pydantic import BaseModel
+from rockai_transport.adapters import arun, run, tool_setup, tool_specs
+from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
 __all__ = ["ChatRockAI"]
 
 
-class ChatRockAI(RockAIModel, BaseChatModel):
+class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
     """Any text model on RockAI as a chat model, with tools and structured output.
 
     The models themselves take a prompt and give text. Their chat templates, tool calls, stop sequences and
@@ -97,7 +87,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):
 
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats.")
 
-    What would be sent:
+    Inspecting the request:
         .. code-block:: python
 
             llm.preview(messages, tools=[get_weather])
@@ -125,54 +115,36 @@ class ChatRockAI(RockAIModel, BaseChatModel):
     chat_template: str | ChatTemplate | None = None
     """The model's own chat template, a Jinja source; needs the extra ``templates``."""
 
-    _own_call_settings: ClassVar[frozenset[str]] = frozenset(
-        {"tools", "tool_choice", "parallel_tool_calls", "structured_output"}
+    _call_keywords: ClassVar[frozenset[str]] = frozenset(
+        {*CORE_KEYWORDS, "tools", "tool_choice", "parallel_tool_calls", "structured_output"}
     )
 
-    @model_validator(mode="after")
-    def _set_rockai_version(self) -> Self:
-        self._add_version("langchain-rockai", __version__)
-        return self
-
-    @property
-    def _llm_type(self) -> str:
-        return "rockai-chat"
+    _llm_type: ClassVar[str] = "rockai-chat"
 
     def _resolve_model_profile(self) -> ModelProfile:
-        return profile_of(self._model_settings(None, {}).resolved())
+        """Say what the model can do, as its dialect tells; what is not known is left out.
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
-
-    def _chat_template(self) -> str | ChatTemplate | None:
-        return self.chat_template
-
-    def preview(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - core's own word
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Give the exact body that `invoke` would send, and send nothing.
-
-        Args:
-            input: As for `invoke`.
-            stop: As for `invoke`.
-            kwargs: As for `invoke`, and what `bind` and `bind_tools` bind: ``tools``, ``tool_choice``.
-
-        Returns:
-            The JSON body.
-
-        Raises:
-            ConfigurationError: The model cannot be sent this.
-
-        Example:
-            >>> llm.preview("Say: hello", max_tokens=50)
-            {'model': 'meta/meta-llama-3-70b-instruct', 'input': {'prompt': 'Say: hello', 'max_tokens': 50}}
+        ``structured_output`` is not claimed: `create_agent` would then bind ``response_format``
+        (langchain/agents/factory.py) where `with_structured_output` and forced tools do more.
         """
-        with translated():
-            return self._body(self._call(self._convert_input(input).to_messages(), stop, kwargs).request())
+        dialect = self._for_call({}).dialect
+        has_turns, has_images = dialect.chat_template is not None, dialect.image_key is not None
+        profile = ModelProfile(
+            text_inputs=True,
+            text_outputs=True,
+            image_inputs=has_images,
+            image_url_inputs=has_images,
+            tool_calling=has_turns,
+            tool_choice=has_turns,
+            tool_call_streaming=has_turns,
+            temperature=dialect.temperature_key is not None,
+        )
+        if dialect.context_window is not None:
+            profile["max_input_tokens"] = dialect.context_window
+        return profile
+
+    def _prompt(self, input: LanguageModelInput) -> list[BaseMessage]:
+        return self._convert_input(input).to_messages()
 
     def bind_tools(
         self,
@@ -205,15 +177,13 @@ class ChatRockAI(RockAIModel, BaseChatModel):
             >>> call["name"], call["args"]
             ('get_weather', {'city': 'Paris'})
         """
-        options: dict[str, Any] = {"tools": [convert_to_openai_tool(tool) for tool in tools]}
-        if tool_choice is not None:
-            options["tool_choice"] = tool_choice
-        if parallel_tool_calls is not None:
-            options["parallel_tool_calls"] = parallel_tool_calls
-        with translated():
+        options: dict[str, Any] = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
+        options = {name: value for name, value in options.items() if value is not None}
+        options["tools"] = [convert_to_openai_tool(tool) for tool in tools]
+        with translate_errors():
             # Two tools of one name are refused by the call only: langchain-tests binds a class and its
             # schema (langchain_tests/unit_tests/chat_models.py, `test_bind_tool_pydantic`).
-            by_name = {tool.name: tool for tool in _tool_specs(options)}
+            by_name = {tool.name: tool for tool in tool_specs(options["tools"])}
             set_up_tools(tuple(by_name.values()), tool_choice)
         return self.bind(**options, **kwargs)
 
@@ -255,10 +225,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):
             >>> llm.with_structured_output(Order).invoke("An order for 3 'steamed hams'.")
             Order(dish='steamed hams', quantity=3)
         """
-        with translated():
+        with translate_errors():
             output = StructuredOutput.of(schema, method)
         options = {**output.call_options(schema), **kwargs}
-        if schema is not None and output.method.forces_tool:
+        if schema is not None and output.by_call:
             return structured_chain(self.bind_tools([schema], **options), output, include_raw=include_raw)
         return structured_chain(self.bind(**options), output, include_raw=include_raw)
 
@@ -266,84 +236,31 @@ class ChatRockAI(RockAIModel, BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core fires for what it streams
+        run_manager: Any = None,  # noqa: ARG002 - core fires for what it streams
         **kwargs: Any,
     ) -> ChatResult:
-        with self._translated(kwargs):
-            answer = self._begin(messages, stop, kwargs)
-            run(self._sync_client(), answer, kwargs.get("timeout"))
-            return answer.result()
+        with translate_errors():
+            return run(self._builder(messages, stop, kwargs), self._sync_client())
 
     async def _agenerate(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - as in `_generate`
+        run_manager: Any = None,  # noqa: ARG002 - as in `_generate`
         **kwargs: Any,
     ) -> ChatResult:
-        with self._translated(kwargs):
-            answer = self._begin(messages, stop, kwargs)
-            await arun(self._async_client(), answer, kwargs.get("timeout"))
-            return answer.result()
+        with translate_errors():
+            return await arun(self._builder(messages, stop, kwargs), self._async_client())
 
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        with self._translated(kwargs) as dialect:
-            answer = self._begin(messages, stop, kwargs)
-            return Chunks(self._sync_client(), answer, dialect, kwargs.get("timeout"), run_manager)
-
-    def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        with self._translated(kwargs) as dialect:
-            answer = self._begin(messages, stop, kwargs)
-            return AsyncChunks(self._async_client(), answer, dialect, kwargs.get("timeout"), run_manager)
-
-    def _begin(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
-    ) -> ChatAnswer:
-        output: StructuredOutput | None = kwargs.get("structured_output")
-        return ChatAnswer(self._call(messages, stop, kwargs), output.complaint if output else None)
-
-    def _call(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
-    ) -> ChatCall:
-        output: StructuredOutput | None = kwargs.get("structured_output")
-        settings = self._model_settings(stop, kwargs)
-        return ChatCall(
+    def _builder(self, prompt: Any, stop: Any, call: Mapping[str, Any]) -> ChatBuilder:
+        """A reply to messages, with the keywords that `bind_tools` bound, or a caller gave."""
+        settings, _, timeout = self._for_call(call, stop)
+        output: StructuredOutput | None = call.get("structured_output")
+        schemas = list(map(convert_to_openai_tool, call.get("tools") or ()))
+        chat_call = ChatCall(
             settings,
-            to_conversation(messages, model=settings.model),
-            tools=_tool_setup(kwargs),
+            to_conversation(prompt, model=settings.model),
+            tools=tool_setup(schemas, call.get("tool_choice"), parallel=call.get("parallel_tool_calls")),
             response_format=output.response_format if output else None,
         )
-
-
-def _tool_specs(options: Mapping[str, Any]) -> list[ToolSpec]:
-    """The tools of a call, from the keywords that `bind_tools` bound, or a caller gave."""
-    converted = [convert_to_openai_tool(tool) for tool in options.get("tools") or ()]
-    other = next((tool for tool in converted if "function" not in tool), None)
-    if other is not None:
-        raise ConfigurationError(
-            f"A tool of the type {other.get('type')!r} is run by another provider's service; only functions "
-            "can be bound here."
-        )
-    functions = [tool["function"] for tool in converted]
-    return [
-        ToolSpec(function["name"], function.get("description") or "", function.get("parameters") or {})
-        for function in functions
-    ]
-
-
-def _tool_setup(options: Mapping[str, Any]) -> ToolSetup:
-    parallel = options.get("parallel_tool_calls")
-    distinct = tuple(dict.fromkeys(_tool_specs(options)))  # the same tool bound twice is one tool
-    return set_up_tools(distinct, options.get("tool_choice"), parallel=parallel is not False)
+        return ChatBuilder(chat_call, output.validation_error if output else None, timeout=timeout)

@@ -1,6 +1,6 @@
-"""Errors that are both: the transport's own, and one of langchain-core's `ModelError`.
+"""Errors of two kinds at once: the transport's own, and one of langchain-core's `ModelError`.
 
-Law of this module: a core class that is retryable by its type (`ModelConnectionError`, `ModelTimeoutError`,
+Invariants: a core class that is retryable by its type (`ModelConnectionError`, `ModelTimeoutError`,
 `ModelAPIError`, `ModelRateLimitError`) is given only to a failure after which nothing can have started, so
 that no ``with_retry`` on core's types pays for a run twice. Such a failure is a `RetryableModelError` too.
 
@@ -11,7 +11,8 @@ SDK's own exception type" (langchain_core/exceptions.py, `ModelError`).
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from types import TracebackType
 
 from langchain_core.exceptions import (
     ModelAPIError,
@@ -25,16 +26,9 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
-from rockai_transport import errors as transport
-from rockai_transport.prompting.request.parameters import rejected_inputs
+import rockai_transport as transport
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from rockai_transport.prompting.request.dialects import Dialect
-
-__all__ = ["RETRYABLE", "RetryableModelError", "both", "translated"]
+__all__ = ["RETRYABLE", "RetryableModelError", "as_model_error", "translate_errors"]
 
 
 class RetryableModelError(ModelError):
@@ -61,12 +55,19 @@ Example:
     'hello'
 """
 
+# The transient ones, and what they are where nothing can have started.
+_TRANSIENT: dict[type[transport.RockAIError], type[ModelError]] = {
+    transport.APIConnectionError: ModelConnectionError,
+    transport.APITimeoutError: ModelTimeoutError,
+    transport.RateLimitError: ModelRateLimitError,
+    transport.InternalServerError: ModelAPIError,
+}
+
 # What every failure of a kind is in core's words, whether or not something may have started.
 _CORE: dict[type[transport.RockAIError], type[ModelError]] = {
     transport.RockAIError: ModelError,
+    **dict.fromkeys(_TRANSIENT, ModelError),
     transport.ConfigurationError: ModelInvalidRequestError,
-    transport.APIConnectionError: ModelError,
-    transport.APITimeoutError: ModelError,
     transport.APIStatusError: ModelError,
     transport.BadRequestError: ModelInvalidRequestError,
     transport.AuthenticationError: ModelAuthenticationError,
@@ -74,22 +75,12 @@ _CORE: dict[type[transport.RockAIError], type[ModelError]] = {
     transport.PaymentRequiredError: ModelPermissionDeniedError,
     transport.NotFoundError: ModelNotFoundError,
     transport.ConflictError: ModelInvalidRequestError,
-    transport.RateLimitError: ModelError,
-    transport.InternalServerError: ModelError,
     transport.PredictionError: ModelError,
     transport.PredictionFailedError: ModelError,
     transport.PredictionCanceledError: ModelError,
     transport.PredictionTimeoutError: ModelError,
     transport.StreamInterruptedError: ModelError,
     transport.InvalidResponseError: ModelError,
-}
-
-# The transient ones, and what they are where nothing can have started.
-_TRANSIENT: dict[type[transport.RockAIError], type[ModelError]] = {
-    transport.APIConnectionError: ModelConnectionError,
-    transport.APITimeoutError: ModelTimeoutError,
-    transport.RateLimitError: ModelRateLimitError,
-    transport.InternalServerError: ModelAPIError,
 }
 
 
@@ -113,12 +104,11 @@ _RETRYABLE_CLASSES = {
 }
 
 
-def both(error: transport.RockAIError, dialect: Dialect | None = None) -> transport.RockAIError:
+def as_model_error(error: transport.RockAIError) -> transport.RockAIError:
     """Make the transport's error core's error too.
 
     Args:
         error: The transport's error.
-        dialect: The dialect of the request: it knows the right name of a key that the model rejected.
 
     Returns:
         The same error, of a class that is also a `ModelError`; itself, where it is one already.
@@ -127,36 +117,28 @@ def both(error: transport.RockAIError, dialect: Dialect | None = None) -> transp
         return error
     classes = _FINAL_CLASSES if error.may_have_started else {**_FINAL_CLASSES, **_RETRYABLE_CLASSES}
     kind = next(classes[base] for base in type(error).__mro__ if base in classes)
-    rejected = error.body if isinstance(error, transport.BadRequestError) else None
-    hints = rejected_inputs(rejected, dialect) if dialect is not None else ()
-    message = " ".join([error.message, *map(str, hints)])
     rebuild: Callable[..., transport.RockAIError] = kind.__new__
-    made = rebuild(kind, message)
-    made.args = (message,)
+    made = rebuild(kind, error.message)
+    made.args = (error.message,)
     made.__dict__.update(error.__dict__)
     return made.with_traceback(error.__traceback__)
 
 
-class translated(contextlib.AbstractContextManager["Dialect | None", None]):  # noqa: N801 - used like a verb
-    """Let every transport error that leaves the block be core's error too; ``as`` gives the dialect.
+class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
+    """Let every transport error that leaves the block be core's error too.
 
     A class and no generator: each would be two more frames in the traceback of whoever reads the error.
 
-    Args:
-        dialect: As in `both`.
-
     Raises:
-        transport.RockAIError: What the block raises, as `both` makes it.
+        transport.RockAIError: What the block raises, as `as_model_error` makes it.
     """
-
-    def __init__(self, dialect: Dialect | None = None) -> None:
-        self._dialect = dialect
-
-    def __enter__(self) -> Dialect | None:
-        return self._dialect
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Translate the error, if there is one."""
         if isinstance(error, transport.RockAIError) and not isinstance(error, ModelError):
-            raise both(error, self._dialect) from error.__cause__
+            raise as_model_error(error) from error.__cause__
+
+
+translate_errors = _TranslateErrors

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, cast
 
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
-from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from langchain_core.runnables import Runnable
+from langchain_core.outputs import Generation, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
-from pydantic import model_validator
 
 from langchain_rockai.base import RockAIModel
-from langchain_rockai.completions import Completion, joined
-from langchain_rockai.errors import translated
-from langchain_rockai.replies import PROVIDER
-from langchain_rockai.runs import AsyncChunks, Chunks, arun, run
-from rockai_transport import __version__
-from rockai_transport.prompting.request.build import completion_request
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
-
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-    from langchain_core.language_models import LangSmithParams, LanguageModelInput
-    from langchain_core.runnables import RunnableConfig
-
-    from rockai_transport.prompting.request.build import ModelRequest
+from langchain_rockai.completions import CompletionBuilder
+from langchain_rockai.errors import translate_errors
+from rockai_transport.adapters import arun, run
+from rockai_transport.prompting import completion_request
 
 __all__ = ["RockAILLM"]
 
@@ -83,44 +73,10 @@ class RockAILLM(RockAIModel, BaseLLM):
     Parameters, stop sequences, per-call ``model=``, `preview` and errors are as in `ChatRockAI`.
     """
 
-    @model_validator(mode="after")
-    def _set_rockai_llm_version(self) -> Self:
-        self._add_version("langchain-rockai", __version__)
-        return self
+    _llm_type: ClassVar[str] = "rockai"
 
-    @property
-    def _llm_type(self) -> str:
-        return "rockai"
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
-
-    def preview(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - core's own word
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Give the exact body that `invoke` would send, and send nothing.
-
-        Args:
-            input: As for `invoke`.
-            stop: As for `invoke`.
-            kwargs: As for `invoke`.
-
-        Returns:
-            The JSON body.
-
-        Raises:
-            ConfigurationError: The model cannot be sent this.
-
-        Example:
-            >>> llm.preview("Say: hello", max_tokens=50)
-            {'model': 'meta/meta-llama-3-70b-instruct', 'input': {'prompt': 'Say: hello', 'max_tokens': 50}}
-        """
-        with translated():
-            return self._body(self._request(self._convert_input(input).to_string(), stop, kwargs))
+    def _prompt(self, input: LanguageModelInput) -> str:
+        return self._convert_input(input).to_string()
 
     def batch(
         self,
@@ -169,11 +125,7 @@ class RockAILLM(RockAIModel, BaseLLM):
         return await Runnable.abatch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     def _generate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
         if len(prompts) == 1:  # in this thread, which Ctrl-C reaches
             return _result([self._complete(prompts[0], stop, run_manager, kwargs)])
@@ -182,71 +134,35 @@ class RockAILLM(RockAIModel, BaseLLM):
             return _result(list(pool.map(lambda prompt: self._complete(prompt, stop, None, kwargs), prompts)))
 
     async def _agenerate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
         teller = run_manager if len(prompts) == 1 else None  # as in `_generate`
         calls = (self._acomplete(prompt, stop, teller, kwargs) for prompt in prompts)
         return _result(await asyncio.gather(*calls))
 
-    def _complete(
-        self,
-        prompt: str,
-        stop: list[str] | None,
-        run_manager: CallbackManagerForLLMRun | None,
-        kwargs: Mapping[str, Any],
-    ) -> Generation:
-        if self.streaming:
-            return joined(self._stream(prompt, stop, run_manager, **kwargs))
-        with self._translated(kwargs):
-            completion = self._begin(prompt, stop, kwargs)
-            run(self._sync_client(), completion, kwargs.get("timeout"))
-            return completion.result()
+    def _complete(self, prompt: str, stop: Any, run_manager: Any, kwargs: Mapping[str, Any]) -> Generation:
+        with translate_errors():
+            if not self.streaming:
+                return run(self._builder(prompt, stop, kwargs), self._sync_client())
+            chunks = self._stream(prompt, stop, run_manager, **kwargs)
+            for _ in chunks:
+                pass  # callbacks hear of it
+            return cast("Generation", chunks.builder.result())
 
     async def _acomplete(
-        self,
-        prompt: str,
-        stop: list[str] | None,
-        run_manager: AsyncCallbackManagerForLLMRun | None,
-        kwargs: Mapping[str, Any],
+        self, prompt: str, stop: Any, run_manager: Any, kwargs: Mapping[str, Any]
     ) -> Generation:
-        if self.streaming:
-            return joined([chunk async for chunk in self._astream(prompt, stop, run_manager, **kwargs)])
-        with self._translated(kwargs):
-            completion = self._begin(prompt, stop, kwargs)
-            await arun(self._async_client(), completion, kwargs.get("timeout"))
-            return completion.result()
+        with translate_errors():
+            if not self.streaming:
+                return await arun(self._builder(prompt, stop, kwargs), self._async_client())
+            chunks = self._astream(prompt, stop, run_manager, **kwargs)
+            async for _ in chunks:
+                pass  # callbacks hear of it
+            return cast("Generation", chunks.builder.result())
 
-    def _stream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[GenerationChunk]:
-        with self._translated(kwargs) as dialect:
-            completion = self._begin(prompt, stop, kwargs)
-            return Chunks(self._sync_client(), completion, dialect, kwargs.get("timeout"), run_manager)
-
-    def _astream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[GenerationChunk]:
-        with self._translated(kwargs) as dialect:
-            completion = self._begin(prompt, stop, kwargs)
-            return AsyncChunks(self._async_client(), completion, dialect, kwargs.get("timeout"), run_manager)
-
-    def _begin(self, prompt: str, stop: list[str] | None, kwargs: Mapping[str, Any]) -> Completion:
-        return Completion(self._request(prompt, stop, kwargs))
-
-    def _request(self, prompt: str, stop: list[str] | None, kwargs: Mapping[str, Any]) -> ModelRequest:
-        return completion_request(self._model_settings(stop, kwargs), prompt)
+    def _builder(self, prompt: Any, stop: Any, call: Mapping[str, Any]) -> CompletionBuilder:
+        settings, _, timeout = self._for_call(call, stop)
+        return CompletionBuilder(completion_request(settings, prompt), timeout=timeout)
 
 
 def _result(generations: list[Generation]) -> LLMResult:

@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Any, Final
 
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    ChatMessage,
-    FunctionMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, ToolMessage
 
 from rockai_transport import ConfigurationError
-from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall, unsupported_content
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from rockai_transport.prompting.messages import Role
+from rockai_transport.adapters import ROLES
+from rockai_transport.prompting import InvalidToolCall, Message, ToolCall, unsupported_content
 
 __all__ = ["UNREADABLE", "to_conversation"]
 
 UNREADABLE: Final = "<tool_call>"
 """Stands before the arguments of an invalid call where core would read them as valid; see `.replies`."""
 
-_ROLES: Final[dict[type[BaseMessage], Role]] = {
-    SystemMessage: "system",
-    HumanMessage: "user",
-    AIMessage: "assistant",
-    ToolMessage: "tool",
-    FunctionMessage: "tool",
-}
-_ROLE_NAMES: Final[dict[str, Role]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "ai": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
 _IMAGE_BLOCKS: Final = frozenset({"image", "image_url"})  # the second with a plain string, which core leaves
 # Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
 # part of the answer it led to. The last ones are Anthropic's, in histories of their models.
 _SILENT_BLOCKS: Final = frozenset(
-    {
-        "reasoning",
-        "tool_call",
-        "tool_call_chunk",
-        "invalid_tool_call",
-        "tool_use",
-        "input_json_delta",
-        "thinking",
-        "redacted_thinking",
-    }
+    {"reasoning", "tool_call", "tool_call_chunk", "invalid_tool_call"}
+    | {"tool_use", "input_json_delta", "thinking", "redacted_thinking"}
 )
 
 
@@ -75,47 +40,34 @@ def to_conversation(messages: Sequence[BaseMessage], *, model: str) -> tuple[Mes
     Raises:
         ConfigurationError: A message holds what no prompt can carry.
     """
-    return tuple(_convert(message, model) for message in messages)
+    return tuple(map(_convert, messages, repeat(model)))
 
 
 def _convert(message: BaseMessage, model: str) -> Message:
-    role = _role(message)
-    blocks = list(_blocks(message))
-    texts = [text for block in blocks if (text := _text(block, model)) is not None]
-    calls = _calls(message) if isinstance(message, AIMessage) else ()
+    said = message.role if isinstance(message, ChatMessage) else message.type.removesuffix("MessageChunk")
+    if (role := ROLES.get(said.lower())) is None:
+        raise ConfigurationError(
+            f"A message of the role {said!r} cannot be sent; there are: system, user, assistant and tool."
+        )
+    content = message.content
+    images: tuple[str, ...] = ()
+    if not isinstance(content, str):
+        # As standard blocks; core knows the forms that other providers write.
+        standard: list[Any] = message.content_blocks
+        blocks = [dict(one["value"] if one["type"] == "non_standard" else one) for one in standard]
+        texts = [text for block in blocks if (text := _text(block, model)) is not None]
+        # What a model said in several blocks is one text; what a user said in several are several.
+        content = ("" if role == "assistant" else "\n").join(texts)
+        images = tuple(url for block in blocks if (url := _image(block, model)) is not None)
     return Message(
         role=role,
-        # What a model said in several blocks is one text; what a user said in several are several.
-        text=("" if role == "assistant" else "\n").join(texts),
-        images=tuple(url for block in blocks if (url := _image(block, model)) is not None),
-        tool_calls=tuple(calls),
+        text=content,
+        images=images,
+        tool_calls=tuple(_calls(message)) if isinstance(message, AIMessage) else (),
         tool_call_id=message.tool_call_id if isinstance(message, ToolMessage) else None,
         name=message.name,
         is_error=isinstance(message, ToolMessage) and message.status == "error",
     )
-
-
-def _role(message: BaseMessage) -> Role:
-    if isinstance(message, ChatMessage):
-        role = _ROLE_NAMES.get(message.role.lower())
-    else:
-        role = next((role for kind, role in _ROLES.items() if isinstance(message, kind)), None)
-    if role is None:
-        said = message.role if isinstance(message, ChatMessage) else message.type
-        raise ConfigurationError(
-            f"A message of the role {said!r} cannot be sent; there are: system, user, assistant and tool."
-        )
-    return role
-
-
-def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
-    """The message's content as standard blocks; core knows the forms that other providers write."""
-    if isinstance(message.content, str):
-        yield {"type": "text", "text": message.content}
-        return
-    for block in message.content_blocks:
-        plain: dict[str, Any] = dict(block)
-        yield dict(plain["value"]) if plain["type"] == "non_standard" else plain
 
 
 def _text(block: dict[str, Any], model: str) -> str | None:

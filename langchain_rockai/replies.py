@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
-from functools import singledispatchmethod
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
 
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core import messages
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
 
+from langchain_rockai.errors import as_model_error
 from langchain_rockai.messages import UNREADABLE
-from rockai_transport import InvalidResponseError
-from rockai_transport.prompting.dialogue import Dialogue
-from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.reader import ReasoningDelta, ReplyPart, TextDelta, gather, read_reply
-from rockai_transport.prompting.usage import reported_usage
+from rockai_transport import InvalidResponseError, RockAIError
+from rockai_transport.adapters import ReplyBuilder
+from rockai_transport.prompting import (
+    InvalidToolCall,
+    ModelReply,
+    ReasoningDelta,
+    ReplyPart,
+    TextDelta,
+    ToolCall,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+__all__ = ["PROVIDER", "ChatBuilder", "LangChainBuilder"]
 
-    from rockai_transport import Prediction
-    from rockai_transport.prompting.reply.reader import ModelReply
-    from rockai_transport.prompting.request.build import ChatCall, ModelRequest
-
-__all__ = ["PROVIDER", "ChatAnswer", "run_metadata", "usage_metadata"]
+C = TypeVar("C")
+R = TypeVar("R")
 
 PROVIDER: Final = "rockai"
 # Core reads reasoning out of this key into a content block of its own, and `content` stays a plain string
@@ -39,149 +41,85 @@ _REASONING_KEY: Final = "reasoning_content"
 _FIRST_CALL: Final = 1000
 
 
-def run_metadata(model: str, prediction: Prediction | None) -> dict[str, Any]:
-    """Say which model answered, and what is known of its run.
+class LangChainBuilder(ReplyBuilder[C, R]):
+    """What messages and completions have in common: metadata, tokens, core's errors."""
 
-    Args:
-        model: The model that was asked.
-        prediction: The run; None where nothing is known of it.
+    def metadata(self) -> dict[str, Any]:
+        """What a message says besides the model's words.
 
-    Returns:
-        ``model_name``, ``model_provider``, and ``id``, ``status`` and ``metrics`` where they are known.
-    """
-    known = {
-        "id": prediction.id if prediction else None,
-        "status": prediction.status if prediction else None,
-        "metrics": dict(prediction.metrics) if prediction and prediction.metrics else None,
-    }
-    return {
-        "model_name": model,
-        "model_provider": PROVIDER,
-        **{key: value for key, value in known.items() if value},
-    }
+        Returns:
+            ``response_metadata``: which model answered, and what is known of its last run: ``id``,
+            ``status``, ``metrics``; ``usage_metadata``: the tokens of all runs; None where not reported.
+        """
+        known: dict[str, Any] = {"model_name": self.model, "model_provider": PROVIDER}
+        for name in ("id", "status", "metrics"):
+            if value := getattr(self.runs[-1] if self.runs else None, name, None):
+                known[name] = dict(value) if name == "metrics" else value
+        usage = self.usage()
+        tokens = {**usage._asdict(), "total_tokens": usage.total_tokens} if usage else None
+        return {"response_metadata": known, "usage_metadata": tokens}
 
-
-def usage_metadata(predictions: Sequence[Prediction | None]) -> UsageMetadata | None:
-    """Give the tokens of all runs that a reply took; None where the service does not report them."""
-    usage = reported_usage([prediction.metrics if prediction else None for prediction in predictions])
-    if usage is None:
-        return None
-    return UsageMetadata(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens
-    )
+    def error(self, error: RockAIError) -> RockAIError:
+        """As of every reply, and core's error too."""
+        return as_model_error(super().error(error))
 
 
-class ChatAnswer:
-    """One answer of a chat model, from its first request to its last chunk: an `Answer` (see `.runs`)."""
+class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
+    """One answer of a chat model, from its first run to its last chunk."""
 
-    def __init__(self, call: ChatCall, check: Callable[[ModelReply], str | None] | None = None) -> None:
-        self._exchange = Dialogue(call, check)
-        self._model = call.settings.model
-        self._predictions: list[Prediction | None] = []
-        self._parts: list[ReplyPart] = []
-        self._calls = 0
+    _calls = 0
 
-    @property
-    def request(self) -> ModelRequest | None:
-        """What is to be run now; None once the answer is complete."""
-        return self._exchange.request
-
-    @property
-    def cut(self) -> bool:
-        """Whether a stop sequence was reached: the stream can be left."""
-        return self._exchange.cut
-
-    def feed(self, piece: str) -> list[ChatGenerationChunk]:
-        """Take what the model wrote next, and give the chunks that may be handed on."""
-        return self._chunks(self._exchange.feed(piece))
-
-    def end(self, prediction: Prediction | None) -> list[ChatGenerationChunk]:
-        """End a run, and give the chunks that were held; after the last run, one with the metadata too."""
-        self._predictions.append(prediction)
-        try:
-            chunks = self._chunks(self._exchange.end(prediction))
-        except InvalidResponseError as error:
-            # What `include_raw` gives as `raw`; an error without it is not about the model's answer.
-            vars(error)["answer"] = self._refused(str(error.body))
-            raise
-        if self.request is None:
-            chunks.append(self._last_chunk())
+    def chunks(self, parts: Sequence[ReplyPart]) -> list[ChatGenerationChunk]:
+        """A chunk for each part."""
+        chunks = []
+        for part in parts:
+            if isinstance(part, TextDelta):  # nearly all are
+                message = AIMessageChunk(content=part.text)
+            elif isinstance(part, ReasoningDelta):
+                message = AIMessageChunk(content="", additional_kwargs={_REASONING_KEY: part.text})
+            else:
+                message = AIMessageChunk(content="", tool_call_chunks=[self._call_chunk(part)])
+            chunks.append(ChatGenerationChunk(message=message))
         return chunks
 
-    def take(self, prediction: Prediction) -> None:
-        """Take a run that was not streamed."""
-        self.feed(prediction.text)
-        self.end(prediction)
+    def last_chunk(self) -> ChatGenerationChunk:
+        """An empty chunk with the metadata."""
+        message = AIMessageChunk(content="", chunk_position="last", **self.metadata())
+        return ChatGenerationChunk(message=message)
 
     def result(self) -> ChatResult:
-        """The complete answer, for those who did not stream it."""
-        return ChatResult(generations=[ChatGeneration(message=self._message(gather(self._parts)))])
+        """The complete answer."""
+        return ChatResult(generations=[ChatGeneration(message=self._message(self.reply()))])
+
+    def error(self, error: RockAIError) -> RockAIError:
+        """As of every reply; one about the model's answer holds it, for ``include_raw``."""
+        if isinstance(error, InvalidResponseError) and error.by_model:
+            vars(error)["answer"] = self._message(self.refused(str(error.body)))
+        return super().error(error)
 
     def _message(self, reply: ModelReply) -> AIMessage:
         return AIMessage(
             content=reply.text,
             additional_kwargs={_REASONING_KEY: reply.reasoning} if reply.reasoning else {},
-            tool_calls=[
-                tool_call(name=call.name, args=call.arguments, id=call.id) for call in reply.tool_calls
-            ],
-            invalid_tool_calls=[
-                invalid_tool_call(
-                    name=call.name, args=_unreadable(call.arguments), id=call.id, error=call.error
-                )
-                for call in reply.invalid_tool_calls
-            ],
-            response_metadata=self._metadata(),
-            usage_metadata=usage_metadata(self._predictions),
+            tool_calls=list(map(_valid, reply.tool_calls)),
+            invalid_tool_calls=list(map(_invalid, reply.invalid_tool_calls)),
+            **self.metadata(),
         )
 
-    def _refused(self, text: str) -> AIMessage:
-        """An answer that was not accepted, read as far as it can be."""
-        if self.request is None:
-            return AIMessage(text)
-        reader = self.request.reader()
-        reply = read_reply(text, reader)
-        return self._message(reader.rejected() if reader.waiting else reply)
-
-    def _metadata(self) -> dict[str, Any]:
-        return run_metadata(self._model, self._predictions[-1])
-
-    def _chunks(self, parts: Sequence[ReplyPart]) -> list[ChatGenerationChunk]:
-        self._parts += parts
-        return [ChatGenerationChunk(message=self._chunk(part)) for part in parts]
-
-    def _last_chunk(self) -> ChatGenerationChunk:
-        message = AIMessageChunk(
-            content="",
-            response_metadata=self._metadata(),
-            usage_metadata=usage_metadata(self._predictions),
-            chunk_position="last",
-        )
-        return ChatGenerationChunk(message=message)
-
-    @singledispatchmethod
-    def _chunk(self, part: ReplyPart) -> AIMessageChunk:
-        raise TypeError(f"no part of a reply: {part!r}")
-
-    @_chunk.register
-    def _(self, part: TextDelta) -> AIMessageChunk:
-        return AIMessageChunk(content=part.text)
-
-    @_chunk.register
-    def _(self, part: ReasoningDelta) -> AIMessageChunk:
-        return AIMessageChunk(content="", additional_kwargs={_REASONING_KEY: part.text})
-
-    @_chunk.register
-    def _(self, part: ToolCall) -> AIMessageChunk:
-        return self._call_chunk(part.id, part.name, json.dumps(part.arguments, ensure_ascii=False))
-
-    @_chunk.register
-    def _(self, part: InvalidToolCall) -> AIMessageChunk:
-        return self._call_chunk(part.id, part.name, _unreadable(part.arguments))
-
-    def _call_chunk(self, id_: str, name: str | None, arguments: str) -> AIMessageChunk:
-        chunk = tool_call_chunk(name=name, args=arguments, id=id_, index=_FIRST_CALL + self._calls)
+    def _call_chunk(self, call: ToolCall | InvalidToolCall) -> ToolCallChunk:
+        given = call.arguments
+        arguments = _unreadable(given) if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        chunk = tool_call_chunk(name=call.name, args=arguments, id=call.id, index=_FIRST_CALL + self._calls)
         self._calls += 1
-        return AIMessageChunk(content="", tool_call_chunks=[chunk])
+        return chunk
+
+
+def _valid(call: ToolCall) -> messages.ToolCall:
+    return tool_call(name=call.name, args=call.arguments, id=call.id)
+
+
+def _invalid(call: InvalidToolCall) -> messages.InvalidToolCall:
+    return invalid_tool_call(name=call.name, args=_unreadable(call.arguments), id=call.id, error=call.error)
 
 
 def _unreadable(arguments: str) -> str:

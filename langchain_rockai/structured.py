@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import ValidationError
-from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from rockai_transport import ConfigurationError, InvalidResponseError
-from rockai_transport.jobs.json_schema import check_schema, violations
-from rockai_transport.prompting.reply.json_values import extract_json
-from rockai_transport.prompting.reply.structured import ResponseFormat, StructuredMethod, structured_method
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
-
-    from rockai_transport.prompting.reply.reader import ModelReply
+from rockai_transport.adapters import OutputParser, check_schema, forced_tool
+from rockai_transport.prompting import ResponseFormat, StructuredMethod, structured_method
 
 __all__ = ["StructuredOutput", "structured_chain"]
 
-_MOST_ERRORS: Final = 5  # what a model is shown of its mistakes; the first ones cause the others
 
-
-@dataclass(frozen=True, repr=False)
-class StructuredOutput:
+@dataclass(frozen=True, repr=False, kw_only=True)
+class StructuredOutput(OutputParser):
     """The form that a call's answer must have.
 
     Attributes:
         method: Which way.
         name: The schema's name, and the tool's.
-        json_schema: The schema; None for any JSON object.
-        model: The pydantic class to make an instance of; None for a dict.
     """
 
     method: StructuredMethod
     name: str = ""
-    json_schema: dict[str, Any] | None = field(default=None, hash=False)
-    model: type[Any] | None = None
 
     @classmethod
-    def of(cls, schema: dict[str, Any] | type | None, method: str) -> StructuredOutput:
+    def of(cls, schema: Mapping[str, Any] | type | None, method: str) -> StructuredOutput:
         """Read the arguments of ``with_structured_output``.
 
         Raises:
@@ -55,7 +43,7 @@ class StructuredOutput:
         if schema is None:
             if way.forces_tool or way.shows_schema:
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
-            return cls(way)
+            return cls(method=way, by_call=False)
         try:
             function = convert_to_openai_tool(schema)["function"]
         except ValueError as error:
@@ -65,7 +53,7 @@ class StructuredOutput:
         form = {**about, **function.get("parameters", {})}
         if model is None:  # a class reads its answers itself, by its own rules
             check_schema(form, "with_structured_output: schema")
-        return cls(way, function["name"], form, model)
+        return cls(method=way, name=function["name"], json_schema=form, model=model, by_call=way.forces_tool)
 
     def __repr__(self) -> str:
         # Core makes cache keys of it: the same for the same schema, another for another.
@@ -75,47 +63,17 @@ class StructuredOutput:
     @property
     def response_format(self) -> ResponseFormat | None:
         """What the prompt says of the form; None where a tool says it."""
-        return None if self.method.forces_tool else ResponseFormat(self._shown_schema())
+        return self.method.response_format(self.json_schema or {})
 
     def call_options(self, schema: Any) -> dict[str, Any]:
         """What has to be bound to the model; ``ls_structured_output_format`` is for traces."""
-        forced = {"tool_choice": self.name} if self.method.forces_tool else {}
         traced = {"kwargs": {"method": self.method.name}, "schema": schema}
         shown = {"ls_structured_output_format": traced} if schema is not None else {}
-        return {**forced, **shown, "structured_output": self}
+        return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
 
-    def complaint(self, reply: ModelReply) -> str | None:
-        """Say what is wrong with a reply, in words that its model can act on; None where it is right."""
-        arguments = [call.arguments for call in reply.tool_calls]
-        try:
-            self._read(arguments if self.method.forces_tool else reply.text)
-        except ValueError as error:
-            return str(error)
-        return None
-
-    def parse(self, message: AIMessage) -> Any:
+    def of_message(self, message: AIMessage) -> Any:
         """Make what the user asked for of a message that was accepted."""
-        arguments = [call["args"] for call in message.tool_calls]
-        return self._read(arguments if self.method.forces_tool else message.text)
-
-    def _shown_schema(self) -> dict[str, Any] | None:
-        return self.json_schema if self.method.shows_schema else None
-
-    def _read(self, answer: str | list[dict[str, Any]]) -> Any:
-        """Read an answer: its text, or the arguments of its calls, of which the first counts.
-
-        Raises:
-            ValueError: It is no JSON, or does not fit the schema; the message says what is wrong.
-        """
-        if not isinstance(answer, str) and not answer:
-            raise ValueError(f"the function {self.name} must be called")
-        value = extract_json(answer) if isinstance(answer, str) else answer[0]
-        if not isinstance(value, dict):
-            raise ValueError("the answer must be a JSON object")  # noqa: TRY004 - the answer is wrong, no type
-        if self.model is not None:
-            return _instance(self.model, value)
-        _check_fit(value, self.json_schema)
-        return value
+        return self.parse(message.text, [call["args"] for call in message.tool_calls])
 
 
 def structured_chain(
@@ -132,29 +90,26 @@ def structured_chain(
         The chain.
     """
     if not include_raw:
-        return llm | RunnableLambda(output.parse, name="StructuredOutput")
+        return llm | RunnableLambda(output.of_message, name="StructuredOutput")
 
-    def answer(input: LanguageModelInput, config: RunnableConfig) -> dict[str, Any]:  # noqa: A002 - core's word
+    def accepted(message: AIMessage) -> dict[str, Any]:
+        return {"raw": message, "parsed": output.of_message(message), "parsing_error": None}
+
+    def answer(prompt: LanguageModelInput, config: RunnableConfig) -> dict[str, Any]:
         try:
-            message = llm.invoke(input, config)
+            return accepted(llm.invoke(prompt, config))
         except InvalidResponseError as error:
             return _failed(error)
-        return _parsed(output, message)
 
-    async def aanswer(input: LanguageModelInput, config: RunnableConfig) -> dict[str, Any]:  # noqa: A002
+    async def aanswer(prompt: LanguageModelInput, config: RunnableConfig) -> dict[str, Any]:
         try:
-            message = await llm.ainvoke(input, config)
+            return accepted(await llm.ainvoke(prompt, config))
         except InvalidResponseError as error:
             return _failed(error)
-        return _parsed(output, message)
 
     chain = RunnableLambda(answer, aanswer, name="StructuredOutput")
     any_input: Any = LanguageModelInput  # a union, which `with_types` takes and its annotation does not
     return chain.with_types(input_type=any_input, output_type=dict[str, Any])
-
-
-def _parsed(output: StructuredOutput, message: AIMessage) -> dict[str, Any]:
-    return {"raw": message, "parsed": output.parse(message), "parsing_error": None}
 
 
 def _failed(error: InvalidResponseError) -> dict[str, Any]:
@@ -163,27 +118,3 @@ def _failed(error: InvalidResponseError) -> dict[str, Any]:
     if raw is None:
         raise error
     return {"raw": raw, "parsed": None, "parsing_error": error}
-
-
-def _instance(model: type[Any], value: dict[str, Any]) -> Any:
-    validate = getattr(model, "model_validate", None) or model.parse_obj  # pydantic's own v1 models too
-    try:
-        return validate(value)
-    except (ValidationError, ValidationErrorV1) as error:
-        raise ValueError(_told(f"{_path(item['loc'])}{item['msg']}" for item in error.errors())) from error
-
-
-def _check_fit(value: dict[str, Any], schema: dict[str, Any] | None) -> None:
-    if schema is None:
-        return
-    errors = [f"{_path(tuple(error.absolute_path))}{error.message}" for error in violations(schema, value)]
-    if errors:
-        raise ValueError(_told(errors))
-
-
-def _path(where: tuple[Any, ...]) -> str:
-    return f"{'.'.join(map(str, where))}: " if where else ""
-
-
-def _told(errors: Any) -> str:
-    return "; ".join(list(errors)[:_MOST_ERRORS])

@@ -1,16 +1,16 @@
 """`RockAIToolkit`: the prediction lifecycle as LangChain tools."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Unpack
 
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import PrivateAttr
 
-from langchain_rockai.tools import RockAITool, Scope
-from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel
-from rockai_transport.jobs.admin import ToolkitAdmin
-from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
+from langchain_rockai.tools import RockAITool
+from rockai_transport import ConfigurationError, HostedModel
+from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, Toolset, make_toolset
 
 __all__ = ["RockAIToolkit"]
 
@@ -26,7 +26,7 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     ``stream_mode="custom"`` as ``{"type": "rockai_progress", "prediction_id": …, "model": …, "status": …,
     "progress": …, "elapsed": …}``.
 
-    In async runs, cancelling the agent cancels its predictions at the service within two seconds. In a sync
+    In async runs, canceling the agent cancels its predictions at the service within two seconds. In a sync
     graph tools run in threads that Ctrl-C cannot reach: there a tool ends at ``max_wait``, and the
     prediction's id remains. Prefer async.
 
@@ -39,26 +39,30 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         models: What the agent may run, and nothing else.
         api_token: As in `Client`.
         base_url: As in `Client`.
-        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files. 120 by
-            default; None: no total.
-        max_retries: As in `Client`. A start is never sent twice.
-        default_headers: As in `Client`.
-        client: A `Client` of your own, in place of the settings before; they then hold for async too.
-        async_client: An `AsyncClient` of your own.
-        max_wait: Seconds that a tool waits at most, whatever the agent asks for. The prediction goes on.
-        max_running: Predictions that one conversation may have under way at once.
-        max_starts: Predictions that one conversation may start in all.
-        on_cancel: What becomes of its predictions when an async run is canceled: ``"cancel"``, or ``"leave"``
-            to let them run; the log and a note on the exception then say their ids.
-        save_to: A folder where finished outputs are saved, by `Client.download`'s rules; the answer names the
-            file. None: nothing is saved.
-        scope: What one conversation is, for limits and ownership: a name, or a function of the
-            `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
-        allowed_ids: Ids of predictions that were not started here and may yet be looked at, waited for and
-            canceled; or a function that tells.
-        store: Where starts are remembered: a mapping of strings or a LangGraph ``BaseStore``. None: the
+        timeout (float | None): Seconds for a single call to the service: a start, a look, a cancel, saving
+            the files. 120 by default; None: no total.
+        max_retries (int): As in `Client`. A start is never sent twice.
+        default_headers (Mapping[str, str] | None): As in `Client`.
+        client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
+            async too.
+        async_client (AsyncClient | None): An `AsyncClient` of your own.
+        max_wait (float): Seconds that a tool waits at most, whatever the agent asks for. The prediction goes
+            on.
+        max_running (int): Predictions that one conversation may have under way at once.
+        max_starts (int): Predictions that one conversation may start in all.
+        on_cancel (str): What becomes of its predictions when an async run is canceled: ``"cancel"``, or
+            ``"leave"`` to let them run; the log and a note on the exception then say their ids.
+        save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
+            the answer names the file. None: nothing is saved.
+        scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
+            function of the `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
+        allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
+            looked at, waited for and canceled; or a function that tells.
+        store (Any): Where starts are remembered: a mapping of strings or a LangGraph ``BaseStore``. None: the
             graph's own store, else this process.
         rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
+        settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
+            checker.
 
     Raises:
         ConfigurationError: A setting cannot be right, or there is no token.
@@ -85,39 +89,12 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         api_token: str | None = None,
         base_url: str | None = None,
         *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        max_retries: int = 2,
-        default_headers: Mapping[str, str] | None = None,
-        client: Client | None = None,
-        async_client: AsyncClient | None = None,
-        max_wait: float = 60.0,
-        max_running: int = 2,
-        max_starts: int = 10,
-        on_cancel: OnCancel = "cancel",
-        save_to: str | Path | None = None,
-        scope: Scope = None,
-        allowed_ids: Collection[str] | Callable[[str], bool] = (),
-        store: Any = None,
         rich_content: bool = False,
+        **settings: Unpack[ToolkitSettings],
     ) -> None:
         super().__init__()
-        self._toolset = Toolset(
-            models,
-            api_token=api_token,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            default_headers=default_headers,
-            client=client,
-            async_client=async_client,
-            max_wait=max_wait,
-            max_running=max_running,
-            max_starts=max_starts,
-            on_cancel=on_cancel,
-            save_to=save_to,
-            scope=scope,
-            allowed_ids=allowed_ids,
-            store=store,
+        self._toolset = make_toolset(
+            type(self).__name__, "langchain-rockai", models, api_token, base_url, settings
         )
         self._tools = [
             RockAITool(

@@ -3,9 +3,12 @@
 The tool works with langchain-core alone. LangGraph is never imported, only found where it is already running.
 """
 
+from __future__ import annotations
+
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
 
@@ -16,12 +19,14 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, PrivateAttr
 
-from rockai_transport import Prediction
-from rockai_transport.jobs.agent_messages import ToolAnswer
-from rockai_transport.jobs.argument_classes import argument_class
-from rockai_transport.jobs.media import media_files
-from rockai_transport.jobs.policy import CallContext, Progress
-from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.adapters.toolkits import (
+    CallContext,
+    Progress,
+    ToolAnswer,
+    Toolset,
+    argument_class,
+    media_files,
+)
 
 __all__ = ["PROGRESS_EVENT", "RockAITool"]
 
@@ -29,8 +34,6 @@ logger = logging.getLogger("rockai")
 
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event that tells of progress."""
-
-Scope = str | Callable[[RunnableConfig], str] | None
 
 _tool_call_id: ContextVar[str | None] = ContextVar("rockai_tool_call_id", default=None)
 
@@ -71,32 +74,27 @@ class RockAITool(BaseTool):
 
     def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
-        site = self._site(around, _Reporter(around).tell)
-        return self._output(self._toolset.call(self.name, arguments, site, around.store))
+        context = self._call_context(around, around.tell)
+        return self._output(self._toolset.call(self.name, arguments, context, around.store))
 
     async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
-        site = self._site(around, _Reporter(around).atell)
-        return self._output(await self._toolset.acall(self.name, arguments, site, around.store))
+        context = self._call_context(around, around.atell)
+        return self._output(await self._toolset.acall(self.name, arguments, context, around.store))
 
-    def _site(self, around: "_Surroundings", report: Callable[[Progress], Any]) -> CallContext:
-        given = self._given_scope(around.config)
+    def _call_context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
+        given = self._toolset.scope
+        if callable(given):
+            try:
+                given = str(given(around.config))
+            except Exception as error:
+                logger.exception("scope= could not name the scope of a call of %s.", self.name)
+                raise ToolException(
+                    f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
+                ) from error
         scope = given or (f"thread:{around.thread_id}" if around.thread_id else self._toolset.own_scope)
         call = (around.task_id, _tool_call_id.get() or "") if around.task_id else None
         return CallContext(scope, call, report, is_one_run=bool(around.thread_id and not given))
-
-    def _given_scope(self, config: RunnableConfig) -> str | None:
-        given = self._toolset.scope
-        if not callable(given):
-            scope: str | None = given
-            return scope
-        try:
-            return str(given(config))
-        except Exception as error:
-            logger.exception("scope= could not name the scope of a call of %s.", self.name)
-            raise ToolException(
-                f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
-            ) from error
 
     def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
         tool_call_id = _tool_call_id.get()
@@ -113,76 +111,64 @@ class RockAITool(BaseTool):
 
 
 class _Surroundings(NamedTuple):
-    """What a tool call can know of the run around it."""
+    """What a tool call can know of the run around it, and tell it. To tell of progress never fails a tool."""
 
     config: RunnableConfig
     thread_id: str | None
-    task_id: str | None
-    store: Any
-    write: Callable[[Any], None] | None
+    task_id: str | None = None
+    store: Any = None
+    write: Callable[[Any], None] | None = None
 
     @classmethod
-    def find(cls) -> "_Surroundings":
+    def find(cls) -> _Surroundings:
         """Look around: LangGraph's runtime where a graph is running, else the config alone."""
         config = ensure_config()
         thread_id = config.get("configurable", {}).get("thread_id")
         thread_id = None if thread_id is None else str(thread_id)
-        runtime = _runtime()
+        runtime: Any = None
+        if "langgraph" in sys.modules:
+            # No LangGraph after all, no run, or a run that is no graph's.
+            with suppress(ImportError, RuntimeError, KeyError):
+                from langgraph.runtime import get_runtime
+
+                runtime = get_runtime()
         if runtime is None:
-            return cls(config, thread_id, None, None, None)
-        execution = getattr(runtime, "execution_info", None)
-        task_id = getattr(execution, "task_id", None)
+            return cls(config, thread_id)
+        task_id = getattr(getattr(runtime, "execution_info", None), "task_id", None)
         return cls(config, thread_id, task_id, runtime.store, runtime.stream_writer)
 
-
-def _runtime() -> Any:
-    """The runtime of the LangGraph node that this runs in; None outside of one."""
-    if "langgraph" not in sys.modules:
-        return None
-    try:
-        from langgraph.runtime import get_runtime  # noqa: PLC0415 - loaded already, or there is no graph
-
-        return get_runtime()
-    except (ImportError, RuntimeError, KeyError):  # no LangGraph, no run, a run that is no graph's
-        return None
-
-
-class _Reporter:
-    """Tells of progress: by a custom event, and in LangGraph by the stream writer too. Never fails a tool."""
-
-    def __init__(self, around: _Surroundings) -> None:
-        self._around = around
-
     def tell(self, progress: Progress) -> None:
-        self._write(progress)
+        """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
+        if self.write is not None:
+            _write(self.write, progress)
         try:
             dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
         except Exception:
-            logger.debug("A progress event could not be dispatched.", exc_info=True)
+            logger.debug("Progress could not be told.", exc_info=True)
 
     async def atell(self, progress: Progress) -> None:
-        self._write(progress)
+        """As `tell`, with ``await``."""
+        if self.write is not None:
+            _write(self.write, progress)
         try:
             await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
         except Exception:
-            logger.debug("A progress event could not be dispatched.", exc_info=True)
+            logger.debug("Progress could not be told.", exc_info=True)
 
-    def _write(self, progress: Progress) -> None:
-        if self._around.write is None:
-            return
-        try:
-            self._around.write({"type": PROGRESS_EVENT, **progress._asdict()})
-        except Exception:
-            logger.debug("A progress event could not be written.", exc_info=True)
+
+def _write(write: Callable[[Any], None], progress: Progress) -> None:
+    try:
+        write({"type": PROGRESS_EVENT, **progress._asdict()})
+    except Exception:
+        logger.debug("Progress could not be told.", exc_info=True)
 
 
 def _content(answer: ToolAnswer) -> list[str | dict[Any, Any]]:
     """Text, and a block for each file; a ``video`` block would be turned into a JSON string."""
     blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": answer.text}]
-    if isinstance(answer.result, Prediction):
-        for kind, address, media_type in media_files(answer.result):
-            if kind == "image":
-                blocks.append({"type": "image", "url": address})
-            else:
-                blocks.append({"type": "file", "url": address, "mime_type": media_type})
+    for kind, address, media_type in media_files(answer.result):
+        if kind == "image":
+            blocks.append({"type": "image", "url": address})
+        else:
+            blocks.append({"type": "file", "url": address, "mime_type": media_type})
     return blocks

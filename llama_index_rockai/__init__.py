@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 try:
-    import llama_index.core  # noqa: F401 - asked for by name, so that its absence is told apart
+    import_module("llama_index.core")  # by its name, so that its absence is told apart
 except ModuleNotFoundError as error:
     if error.name not in {"llama_index", "llama_index.core"}:
         raise
@@ -22,8 +22,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from llama_index_rockai.llms import RockAI
-from rockai_transport import __version__
-from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport import Dialect, __version__
 
 if TYPE_CHECKING:
     from llama_index_rockai.tool_spec import RockAIToolSpec

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Generator, Sequence
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.chat_engine.types import AgentChatResponse
@@ -12,20 +13,16 @@ from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictStartEvent,
 )
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.program.utils import get_program_for_llm
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.tools import BaseTool, ToolOutput
 from llama_index.core.tools.calling import acall_tool_with_selection, call_tool_with_selection
 from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index_rockai.structured import StructuredProgram
 from llama_index_rockai.tool_calls import function_schema, selections_of
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Sequence
-
-    from llama_index.core.llms.llm import ToolSelection
-    from llama_index.core.prompts import BasePromptTemplate
-    from llama_index.core.tools import BaseTool, ToolOutput
 
 dispatcher = get_dispatcher(__name__)
 
@@ -44,9 +41,9 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
         chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: ARG002, FBT001, FBT002 - core's signature
-        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
-        tool_required: bool = False,  # noqa: FBT001, FBT002
+        verbose: bool = False,  # noqa: ARG002 - core's signature
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
         tool_choice: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
@@ -68,10 +65,7 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         }
 
     def get_tool_calls_from_response(
-        self,
-        response: ChatResponse,
-        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002 - core's signature
-        **_: Any,
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **_: Any
     ) -> list[ToolSelection]:
         """Read the calls of a response; one that is still being streamed has its arguments as far as they go.
 
@@ -103,10 +97,10 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
         chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: FBT001, FBT002 - core's signature
-        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
-        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002
-        error_on_tool_error: bool = False,  # noqa: FBT001, FBT002
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        error_on_no_tool_call: bool = True,
+        error_on_tool_error: bool = False,
         **kwargs: Any,
     ) -> AgentChatResponse:
         """Let the model choose a tool, and call it.
@@ -151,10 +145,10 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
         chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: FBT001, FBT002 - core's signature
-        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
-        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002
-        error_on_tool_error: bool = False,  # noqa: FBT001, FBT002
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        error_on_no_tool_call: bool = True,
+        error_on_tool_error: bool = False,
         **kwargs: Any,
     ) -> AgentChatResponse:
         """As `predict_and_call`, with ``await``; several tools run at once.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar
 
+from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -17,68 +18,67 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     LLMMetadata,
 )
-from llama_index.core.bridge.pydantic import (
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    WithJsonSchema,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.llm import default_completion_to_prompt
 
-from llama_index_rockai.calls import ALIASES, chat_call, completion_call, model_settings, refuse_settings
 from llama_index_rockai.function_calling import PromptedFunctionCallingLLM
-from llama_index_rockai.observed import observed
-from llama_index_rockai.responses import Answer
-from llama_index_rockai.runs import AsyncChunks, arun, run, stream
-from rockai_transport import AsyncClient, Client, ConfigurationError
-from rockai_transport.arguments import check_model, check_token, wrong_argument
-from rockai_transport.config import Route
-from rockai_transport.lazy_clients import LazyClients
-from rockai_transport.prompting.request.dialects import Dialect
-from rockai_transport.prompting.request.templates import ChatTemplate
-from rockai_transport.protocol.references import ModelReference
+from llama_index_rockai.messages import from_messages, to_messages
+from llama_index_rockai.observed import CALL_KEYWORDS, observed
+from llama_index_rockai.responses import ChatResponseBuilder, CompletionResponseBuilder
+from llama_index_rockai.tool_calls import function_schema
+from rockai_transport import Dialect
+from rockai_transport.adapters import (
+    TEXT,
+    AsyncChunks,
+    Chunks,
+    ModelFields,
+    OutputParser,
+    arun,
+    run,
+    tool_setup,
+)
+from rockai_transport.prompting import ChatCall, ChatTemplate, Message, ResponseFormat, completion_request
 
-_TEXT = WithJsonSchema(
-    {"type": "string"}
-)  # in a JSON schema objects are text, as core's own (llms/llm.py:152)
-_CLIENT_SETTINGS = ("api_token", "base_url", "timeout", "max_retries", "route", "default_headers")
+__all__ = ["RockAI"]
+
+_COMPLETION_KEYWORDS = frozenset({"system_prompt"})
 
 
-class RockAI(PromptedFunctionCallingLLM):
+class RockAI(ModelFields, PromptedFunctionCallingLLM):
     """A text model of rockai.online.
 
     Chat, completion, streaming and tools, with blocking calls and with ``await``. Models without function
     calling are told of tools in the prompt. A stream is left by closing its generator, by dropping it, and by
-    cancelling its task; a ``break`` while the generator is still referenced cannot be seen, so close it then.
+    canceling its task; a ``break`` while the generator is still referenced cannot be seen, so close it then.
 
     Args:
-        model: ``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits.
+        model (str): ``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits.
         api_token: The token; else the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
             ``ROCK_API_TOKEN``, read at the first call. Never in ``to_dict()``, events or ``repr``.
             ``api_key`` and ``rockai_api_token`` are other names for it.
-        base_url: Where the service is; else ``ROCKAI_BASE_URL``, else ``https://api.rockai.online/v1``. Also
-            called ``api_base``.
-        temperature: Sent only if set, as the next three; each goes to the model's own key for it.
-        top_p: Nucleus sampling, 0 to 1.
-        top_k: How many tokens to choose from.
-        max_tokens: How many tokens to generate at most.
-        stop: Where to cut the answer; holds for every model, and is not part of the answer.
-        timeout: Seconds for one run; None: no total.
-        max_retries: Further tries after the first, where another one cannot pay twice.
+        base_url (str | None): Where the service is; else ``ROCKAI_BASE_URL``, else
+            ``https://api.rockai.online/v1``. Also called ``api_base``.
+        temperature (float | None): Sent only if set, as the next three; each goes to the model's own key for
+            it.
+        top_p (float | None): Nucleus sampling, 0 to 1.
+        top_k (int | None): How many tokens to choose from.
+        max_tokens (int | None): How many tokens to generate at most.
+        stop (str | list[str] | None): Where to cut the answer; holds for every model, and is not part of the
+            answer.
+        timeout (float | None): Seconds for one run, with a client that is handed in too; None: no total.
+        max_retries (int): Further tries after the first, where another one cannot pay twice.
         context_window: Tokens that prompt and answer may have together; else the dialect's, else 3900.
         additional_kwargs: Further inputs of the model, sent unchecked.
-        dialect: How the model spells its inputs, by name (``"llama-2"``, ``"llama-3"``, ``"mistral"``,
-            ``"chatml"``, ``"plain"``) or a `Dialect`; else told from ``model``.
+        dialect (str | Dialect | None): How the model spells its inputs, by name (``"llama-2"``,
+            ``"llama-3"``, ``"mistral"``, ``"chatml"``, ``"plain"``) or a `Dialect`; else told from ``model``.
         chat_template: The model's own chat template, in Jinja.
-        route: ``"auto"``, ``"run"`` or ``"predictions"``, see `Client`.
-        default_headers: Headers for every call.
-        client: A `Client` of your own, for the blocking calls, in place of one made from these settings.
-        async_client: An `AsyncClient` of your own, for the others.
+        route (str): ``"auto"``, ``"run"`` or ``"predictions"``, see `Client`.
+        default_headers (Mapping[str, str] | None): Headers for every call.
+        client (Client | None): A `Client` of your own, for the blocking calls, in place of one made from
+            these settings.
+        async_client (AsyncClient | None): An `AsyncClient` of your own, for the others.
         is_chat_model: Whether core hands over messages; else text.
         is_function_calling_model: Whether core's agents choose function calling; else ReAct.
 
@@ -94,31 +94,18 @@ class RockAI(PromptedFunctionCallingLLM):
         good morning
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # the input may hold the token
-
-    model: str
     api_token: SecretStr | str | None = Field(default=None, exclude=True, repr=False)
-    base_url: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    max_tokens: int | None = None
-    stop: str | list[str] | None = None
-    timeout: float | None = None
-    max_retries: int = 2
     context_window: int | None = None
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
-    dialect: Annotated[str | Dialect | None, _TEXT] = None
-    chat_template: Annotated[str | ChatTemplate | None, _TEXT] = None
-    route: Route = "auto"
-    default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
-    client: Annotated[Client | None, _TEXT] = Field(default=None, exclude=True, repr=False)
-    async_client: Annotated[AsyncClient | None, _TEXT] = Field(default=None, exclude=True, repr=False)
+    chat_template: Annotated[str | ChatTemplate | None, TEXT] = None
     is_chat_model: bool = True
     is_function_calling_model: bool = True
 
-    _clients: LazyClients = PrivateAttr(default_factory=LazyClients)
     _warned: bool = PrivateAttr(default=False)
+
+    _extra_name: ClassVar[str] = "additional_kwargs"
+    _package: ClassVar[str] = "llama-index-rockai"
+    _call_keywords: ClassVar[frozenset[str]] = CALL_KEYWORDS
 
     @classmethod
     def class_name(cls) -> str:
@@ -133,47 +120,12 @@ class RockAI(PromptedFunctionCallingLLM):
         """
         return "RockAI"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, given: Any) -> Any:
-        """Bring other names to ours, and refuse unknown ones: pydantic would drop them without a word."""
-        if not isinstance(given, dict):
-            return given
-        named: dict[str, Any] = {}
-        for name, value in given.items():
-            own = ALIASES.get(name, name)
-            if own not in cls.model_fields:
-                names = [field for field in cls.model_fields if field != "class_name"]
-                raise wrong_argument(cls.__name__, name, names, "additional_kwargs")
-            if own in named:
-                other = next(one for one in given if one != own and ALIASES.get(one) == own)
-                raise ConfigurationError(f"{other!r} is another name for {own!r}: give one of the two.")
-            named[own] = value
-        check_model(cls.__name__, named.get("model"))
-        check_token(named.get("api_token"))
-        return named
-
-    @field_validator("api_token")
-    @classmethod
-    def _hide_token(cls, token: SecretStr | str | None) -> SecretStr | None:
-        return SecretStr(token) if isinstance(token, str) else token
-
-    @model_validator(mode="after")
-    def _check_settings(self) -> Self:
-        """Refuse at once what no call could use; a token may still come from the environment."""
-        ModelReference.parse(self.model)
-        self._clients.checked(self._client_settings())
-        model_settings(self).resolved()
-        return self
-
     @field_serializer("dialect", "chat_template")
     def _as_text(self, value: Any) -> Any:
-        return _serializable(value)
-
-    def __copy__(self) -> Self:
-        copied = super().__copy__()
-        copied._clients = LazyClients()  # noqa: SLF001 - its settings may be changed
-        return copied
+        """As JSON holds it: Jinja as its source, another object not at all."""
+        if isinstance(value, Dialect):
+            return asdict(value.replace(chat_template=self._as_text(value.chat_template)))
+        return value if value is None or isinstance(value, str) else getattr(value, "source", None)
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -185,11 +137,11 @@ class RockAI(PromptedFunctionCallingLLM):
             >>> llm.metadata.model_name, llm.metadata.context_window
             ('meta/meta-llama-3-70b-instruct', 8192)
         """
-        settings = model_settings(self)
-        key = settings.resolved().max_tokens_key or ""
+        dialect = self._for_call({}).dialect
+        asked = self.max_tokens or self.additional_kwargs.get(dialect.max_tokens_key or "")
         return LLMMetadata(
-            context_window=self._context_window(settings.resolved()),
-            num_output=self.max_tokens or self.additional_kwargs.get(key) or DEFAULT_NUM_OUTPUTS,
+            context_window=self._context_window(dialect),
+            num_output=asked or DEFAULT_NUM_OUTPUTS,
             is_chat_model=self.is_chat_model,
             is_function_calling_model=self.is_function_calling_model,
             model_name=self.model,
@@ -211,7 +163,7 @@ class RockAI(PromptedFunctionCallingLLM):
 
         Raises:
             ConfigurationError: Nothing was sent.
-            InvalidResponseError: The model was asked twice, and did not answer in the form it was told.
+            InvalidResponseError: The model was asked twice, and did not return valid output.
             RockAIError: Anything else; `may_have_started` says whether a prediction may be running.
 
         Example:
@@ -221,10 +173,10 @@ class RockAI(PromptedFunctionCallingLLM):
             >>> response.message.content, response.raw["prediction"]["status"]
             ('Your name is Ada.', 'succeeded')
         """
-        return run(self._client(), chat_call(self, messages, kwargs)).chat()
+        return run(self._chat(messages, kwargs), self._sync_client())
 
     @observed(llm_completion_callback)
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: FBT001, FBT002 - core's signature
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Answer a prompt; the model's server puts its own template around it.
 
         Args:
@@ -242,7 +194,7 @@ class RockAI(PromptedFunctionCallingLLM):
             >>> llm.complete("What is 19 + 23?", temperature=0.1).text
             '19 + 23 = 42'
         """
-        return run(self._client(), completion_call(self, prompt, kwargs, formatted=formatted)).completion()
+        return run(self._completion(prompt, kwargs, formatted=formatted), self._sync_client())
 
     @observed(llm_chat_callback)
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
@@ -258,10 +210,10 @@ class RockAI(PromptedFunctionCallingLLM):
             ' two' 'one two'
             '' 'one two'
         """
-        return stream(self._client(), chat_call(self, messages, kwargs), Answer.chat)
+        return Chunks(self._chat(messages, kwargs), self._sync_client())
 
     @observed(llm_completion_callback)
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:  # noqa: FBT001, FBT002 - core's signature
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """As `complete`, chunk by chunk: ``delta`` is new, ``text`` is all so far; the last has ``raw``.
 
         Example:
@@ -270,23 +222,22 @@ class RockAI(PromptedFunctionCallingLLM):
             ...     print(next(chunks).delta)  # and the stream is left
             one
         """
-        call = completion_call(self, prompt, kwargs, formatted=formatted)
-        return stream(self._client(), call, Answer.completion)
+        return Chunks(self._completion(prompt, kwargs, formatted=formatted), self._sync_client())
 
     @observed(llm_chat_callback)
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """As `chat`, with ``await``. Cancelling the task leaves the run.
+        """As `chat`, with ``await``. Canceling the task leaves the run.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
             >>> print(await llm.achat([ChatMessage("Say: good morning")]))
             assistant: good morning
         """
-        return (await arun(self._async_client(), chat_call(self, messages, kwargs))).chat()
+        return await arun(self._chat(messages, kwargs), self._async_client())
 
     @observed(llm_completion_callback)
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: FBT001, FBT002 - core's signature
-        """As `complete`, with ``await``. Cancelling the task leaves the run.
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """As `complete`, with ``await``. Canceling the task leaves the run.
 
         Example:
             >>> import asyncio
@@ -294,8 +245,8 @@ class RockAI(PromptedFunctionCallingLLM):
             >>> [answer.text for answer in await asyncio.gather(*map(llm.acomplete, questions))]
             ['1 + 1 = 2', '2 + 2 = 4']
         """
-        call = completion_call(self, prompt, kwargs, formatted=formatted)
-        return (await arun(self._async_client(), call)).completion()
+        builder = self._completion(prompt, kwargs, formatted=formatted)
+        return await arun(builder, self._async_client())
 
     @observed(llm_chat_callback)
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
@@ -309,14 +260,11 @@ class RockAI(PromptedFunctionCallingLLM):
             ' two'
             ''
         """
-        return AsyncChunks(self._async_client(), chat_call(self, messages, kwargs), Answer.chat)
+        return AsyncChunks(self._chat(messages, kwargs), self._async_client())
 
     @observed(llm_completion_callback)
     async def astream_complete(
-        self,
-        prompt: str,
-        formatted: bool = False,  # noqa: FBT001, FBT002 - core's signature
-        **kwargs: Any,
+        self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """As `stream_complete`, with ``await``, which gives an async generator.
 
@@ -327,8 +275,8 @@ class RockAI(PromptedFunctionCallingLLM):
             'one two'
             'one two'
         """
-        call = completion_call(self, prompt, kwargs, formatted=formatted)
-        return AsyncChunks(self._async_client(), call, Answer.completion)
+        builder = self._completion(prompt, kwargs, formatted=formatted)
+        return AsyncChunks(builder, self._async_client())
 
     def preview(self, messages: Sequence[ChatMessage] | str, **kwargs: Any) -> dict[str, Any]:
         """Show what `chat`, or for a text `complete`, would send; nothing is sent.
@@ -347,13 +295,9 @@ class RockAI(PromptedFunctionCallingLLM):
             >>> llm.preview("Hello", max_tokens=200)
             {'model': 'meta/meta-llama-3-70b-instruct', 'input': {'prompt': 'Hello', 'max_tokens': 200}}
         """
-        refuse_settings(type(self), kwargs)
         if isinstance(messages, str):
-            call = completion_call(self, messages, kwargs, formatted=False)
-        else:
-            call = chat_call(self, messages, kwargs)
-        request = call.exchange().running
-        return self._clients.preview(self.client or self.async_client, self._client_settings(), request)
+            return self._body(self._completion(messages, kwargs, formatted=False))
+        return self._body(self._chat(messages, kwargs))
 
     def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         """Add nothing: the request builder adds the system prompt, to every call alike (core: llm.py:295)."""
@@ -361,18 +305,47 @@ class RockAI(PromptedFunctionCallingLLM):
 
     def _extend_prompt(self, formatted_prompt: str) -> str:
         """Add the query wrapper only, likewise (core: llm.py:278)."""
-        if self.query_wrapper_prompt:
-            return self.query_wrapper_prompt.format(query_str=formatted_prompt)
-        return formatted_prompt
+        wrapper = self.query_wrapper_prompt
+        return wrapper.format(query_str=formatted_prompt) if wrapper else formatted_prompt
 
-    def _client_settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _CLIENT_SETTINGS}
+    def _chat(self, messages: Sequence[ChatMessage], given: Mapping[str, Any]) -> ChatResponseBuilder:
+        """Read a call of ``chat``, whose messages are not changed."""
+        settings, _, timeout = self._for_call(given)
+        schemas = list(map(function_schema, given.get("tools") or ()))
+        tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
+        form = check = None
+        if output_cls := given.get("output_cls"):
+            form = None if tools.active else ResponseFormat(output_cls.model_json_schema())
+            check = OutputParser(output_cls, by_call=tools.active).validation_error
+        call = ChatCall(
+            settings,
+            to_messages(messages, model=settings.model),
+            tools=tools,
+            system_prompt=given.get("system_prompt", self.system_prompt),
+            response_format=form,
+            format_messages=self._formatter(),
+        )
+        return ChatResponseBuilder(call, check, timeout=timeout)
 
-    def _client(self) -> Client:
-        return self.client or self._clients.get(Client, self._client_settings())
+    def _completion(
+        self, prompt: str, given: Mapping[str, Any], *, formatted: bool
+    ) -> CompletionResponseBuilder:
+        """Read a call of ``complete``; ``formatted``: ``completion_to_prompt`` was applied already."""
+        own = self.completion_to_prompt
+        own = None if own is default_completion_to_prompt else own
+        if own is not None and not formatted:
+            prompt = own(prompt)
+        settings, _, timeout = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
+        system_prompt = given.get("system_prompt", self.system_prompt)
+        request = completion_request(settings, prompt, system_prompt=system_prompt, formatted=own is not None)
+        return CompletionResponseBuilder(request, timeout=timeout)
 
-    def _async_client(self) -> AsyncClient:
-        return self.async_client or self._clients.get(AsyncClient, self._client_settings())
+    def _formatter(self) -> Callable[[Sequence[Message]], str] | None:
+        """The user's own ``messages_to_prompt``; core fills in its default for none (llm.py:219)."""
+        own = self.messages_to_prompt
+        if own is None or own is default_messages_to_prompt:
+            return None
+        return lambda messages: own(from_messages(messages))
 
     def _context_window(self, dialect: Dialect) -> int:
         known = self.context_window or dialect.context_window
@@ -384,10 +357,3 @@ class RockAI(PromptedFunctionCallingLLM):
                 stacklevel=3,
             )
         return known or DEFAULT_CONTEXT_WINDOW
-
-
-def _serializable(value: Any) -> Any:
-    """A dialect or chat template as JSON holds it: Jinja as its source, another object not at all."""
-    if isinstance(value, Dialect):
-        return asdict(value.replace(chat_template=_serializable(value.chat_template)))
-    return value if value is None or isinstance(value, str) else getattr(value, "source", None)

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from io import IOBase
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from llama_index.core.base.llms.types import (
-    AudioBlock,
     CachePoint,
     ChatMessage,
     CitableBlock,
     CitationBlock,
-    DocumentBlock,
     ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
     ToolCallBlock,
-    VideoBlock,
 )
 
 from llama_index_rockai.tool_calls import arguments_of, calls_of
-from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.messages import (
-    Image,
-    InvalidToolCall,
-    Message,
-    Role,
-    ToolCall,
-    unsupported_content,
-)
-from rockai_transport.prompting.request.chat import as_text
+from rockai_transport import ConfigurationError
+from rockai_transport.adapters import ROLES
+from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall, as_text, unsupported_content
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-_ROLES: Final[dict[MessageRole, Role]] = {
-    MessageRole.SYSTEM: "system",
-    MessageRole.DEVELOPER: "system",
-    MessageRole.USER: "user",
-    MessageRole.ASSISTANT: "assistant",
-    MessageRole.CHATBOT: "assistant",
-    MessageRole.MODEL: "assistant",
-    MessageRole.TOOL: "tool",
-    MessageRole.FUNCTION: "tool",
-}
-_MEDIA: Final[dict[type[Any], str]] = {
-    ImageBlock: "image",
-    AudioBlock: "audio",
-    VideoBlock: "video",
-    DocumentBlock: "document",
-}
 # Read elsewhere (calls), meant for the model's eyes only (reasoning), or for other services (cache points).
 _WITHOUT_TEXT: Final = (ToolCallBlock, ThinkingBlock, CachePoint)
 
@@ -69,18 +41,16 @@ def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]
     Raises:
         ConfigurationError: A message holds audio, video or a document, which no prompt can carry.
     """
-    messages = list(messages)
-    wrong = next((message for message in messages if not isinstance(message, ChatMessage)), None)
-    if wrong is not None:
-        raise ConfigurationError(
-            f"Messages must be ChatMessage objects, not {type(wrong).__name__}: "
-            'ChatMessage(role="user", content="Hello").'
-        )
     return [_to_message(message, model) for message in messages]
 
 
-def _to_message(message: ChatMessage, model: str) -> Message:
-    role = _ROLES[message.role]
+def _to_message(message: Any, model: str) -> Message:
+    if not isinstance(message, ChatMessage):
+        raise ConfigurationError(
+            f"Messages must be ChatMessage objects, not {type(message).__name__}: "
+            'ChatMessage(role="user", content="Hello").'
+        )
+    role = ROLES[message.role.value]
     texts: list[str] = []
     images: list[Image] = []
     for block in _flat(message.blocks):
@@ -115,7 +85,7 @@ def _flat(blocks: Sequence[Any]) -> Iterator[Any]:
 
 
 def _kind(block: Any) -> str:
-    return _MEDIA.get(type(block), type(block).__name__)
+    return type(block).__name__.removesuffix("Block").lower()
 
 
 def _in_words(block: Any) -> str:

@@ -14,17 +14,18 @@ import contextlib
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from llama_index_rockai.calls import refuse_settings
+from llama_index.core.llms.llm import LLM
 
-if TYPE_CHECKING:
-    from llama_index.core.llms.llm import LLM
+from rockai_transport.adapters import check_call
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Arguments that core's events must not hold: exporters write events as JSON, which knows no classes.
-_NOT_IN_EVENTS: Final = ("output_cls",)
+CALL_KEYWORDS: Final = frozenset(
+    {"output_cls", "parallel_tool_calls", "system_prompt", "tool_choice", "tools"}
+)
+"""Arguments of a call that are LlamaIndex's or this package's, not the model's."""
 
 
 def observed(callback: Callable[[], Callable[..., Any]]) -> Callable[[F], F]:
@@ -83,9 +84,12 @@ def _observed_async(
 
 
 def _prepare(llm: LLM, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is no argument of a call, and take out what is not for events."""
-    refuse_settings(type(llm), kwargs)
-    return {name: kwargs.pop(name) for name in _NOT_IN_EVENTS if name in kwargs}
+    """Refuse what is no argument of a call, and take out what core's events must not hold.
+
+    Exporters write events as JSON, which knows no classes.
+    """
+    check_call(type(llm).__name__, kwargs, type(llm).model_fields, CALL_KEYWORDS, "additional_kwargs")
+    return {"output_cls": kwargs.pop("output_cls")} if "output_cls" in kwargs else {}
 
 
 def _guarded(outer: Generator[Any, None, None], inner: Generator[Any, None, None]) -> Any:

@@ -7,58 +7,17 @@ the reply does not fit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
 
-from llama_index.core.bridge.pydantic import BaseModel, ValidationError
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.program.function_program import get_function_tool
+from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
 
 from llama_index_rockai.tool_calls import function_schema, selections_of
-from rockai_transport.prompting.reply.json_values import extract_json
-from rockai_transport.prompting.reply.structured import ResponseFormat
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
-
-    from llama_index.core.base.llms.types import ChatMessage, ChatResponse
-    from llama_index.core.llms.function_calling import FunctionCallingLLM
-    from llama_index.core.prompts import BasePromptTemplate
-
-    from rockai_transport.prompting.reply.reader import ModelReply
-
-
-def response_format(output_cls: type[BaseModel]) -> ResponseFormat:
-    """The form of a reply that is an object of a class, as JSON."""
-    return ResponseFormat(output_cls.model_json_schema())
-
-
-def complain_of(output_cls: type[BaseModel]) -> Callable[[ModelReply], str | None]:
-    """Make a check of replies: the arguments of the call, or the text, must fit a class.
-
-    Args:
-        output_cls: The class.
-
-    Returns:
-        A function that says what is wrong with a reply, in words a model can act on.
-    """
-
-    def check(reply: ModelReply) -> str | None:
-        try:
-            output_cls.model_validate(
-                reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text)
-            )
-        except ValidationError as error:
-            return _in_words(error)
-        except ValueError as error:
-            return str(error)
-        return None
-
-    return check
-
-
-def _in_words(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, at['loc'])) or 'the object'}: {at['msg']}" for at in problems)
+from rockai_transport.adapters import OutputParser, forced_tool
 
 
 class StructuredProgram(BasePydanticProgram[Model]):
@@ -132,16 +91,12 @@ class StructuredProgram(BasePydanticProgram[Model]):
     def _arguments(self, llm_kwargs: dict[str, Any] | None) -> dict[str, Any]:
         """What the call is told; the choice of the tool is not the caller's (function_program.py:150)."""
         tool = get_function_tool(self._output_cls)
-        forced = {
-            "tools": [function_schema(tool)],
-            "tool_choice": tool.metadata.get_name(),
-            "parallel_tool_calls": False,
-        }
+        forced = {"tools": [function_schema(tool)], **forced_tool(tool.metadata.get_name())}
         own = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
         given = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
         return {**given, **({} if self._as_text else forced), "output_cls": self._output_cls}
 
     def _object(self, response: ChatResponse) -> Model:
-        calls = selections_of(response.message)
-        value = calls[0].tool_kwargs if calls else extract_json(response.message.content or "")
-        return self._output_cls.model_validate(value)
+        calls = [call.tool_kwargs for call in selections_of(response.message)]
+        value: Model = OutputParser(self._output_cls).parse(response.message.content or "", calls)
+        return value

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.tools import BaseTool
 
-from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.reply.json_values import read_value
-from rockai_transport.prompting.request.tool_choice import ToolSpec
-
-if TYPE_CHECKING:
-    from llama_index.core.tools import BaseTool
-
-    from rockai_transport.prompting.messages import ToolCall
+from rockai_transport import ConfigurationError
+from rockai_transport.prompting import ToolCall, read_value
 
 
-def function_schema(tool: BaseTool) -> dict[str, Any]:
+def function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
     """Describe a tool as OpenAI does, which is what tracing tools read from a call's arguments.
 
     Unlike core's ``to_openai_tool`` (tools/types.py:89) it keeps the name: core looks the tool up by it.
+
+    Args:
+        tool: One of LlamaIndex's, or a description already.
+
+    Raises:
+        ConfigurationError: It is neither.
     """
+    if isinstance(tool, Mapping):
+        return tool
     metadata = getattr(tool, "metadata", None)
     if metadata is None:
         raise ConfigurationError(
@@ -39,22 +43,6 @@ def function_schema(tool: BaseTool) -> dict[str, Any]:
             "parameters": metadata.get_parameters_dict(),
         },
     }
-
-
-def tool_spec(tool: Mapping[str, Any] | BaseTool) -> ToolSpec:
-    """Read a tool: one of LlamaIndex's, or its description in OpenAI's form.
-
-    Raises:
-        ConfigurationError: It has no name.
-    """
-    described = tool if isinstance(tool, Mapping) else function_schema(tool)
-    function = described.get("function", described)
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise ConfigurationError(
-            "tools must be LlamaIndex's tools, or function schemas with a name: "
-            '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}.'
-        )
-    return ToolSpec(function["name"], function.get("description") or "", function.get("parameters") or {})
 
 
 def call_block(call: ToolCall) -> ToolCallBlock:
@@ -110,18 +98,11 @@ def arguments_of(block: ToolCallBlock, *, partial: bool) -> dict[str, Any] | Non
     given = block.tool_kwargs
     if not isinstance(given, str):
         return given
-    try:
-        arguments = read_value(given)
-    except ValueError:
-        arguments = _begun(given) if partial else None
-    return arguments if isinstance(arguments, dict) else None
-
-
-def _begun(text: str) -> Any:
-    try:
-        return parse_partial_json(text)
-    except ValueError:
-        return None
+    for read in (read_value, parse_partial_json) if partial else (read_value,):
+        with suppress(ValueError):
+            arguments = read(given)
+            return arguments if isinstance(arguments, dict) else None
+    return None
 
 
 def selections_of(message: ChatMessage) -> list[ToolSelection]:

@@ -1,18 +1,17 @@
 """`RockAIToolSpec`: the prediction lifecycle as LlamaIndex tools."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Unpack
 
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
 
-from llama_index_rockai.tools import RockAITool, Scope
-from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel
-from rockai_transport.jobs.admin import ToolkitAdmin
-from rockai_transport.jobs.argument_classes import argument_class
-from rockai_transport.jobs.toolset import DEFAULT_TIMEOUT, OnCancel, Toolset
-from rockai_transport.prompting.request.nearest import unknown_name
+from llama_index_rockai.tools import RockAIFunctionTool
+from rockai_transport import ConfigurationError, HostedModel
+from rockai_transport.adapters import unknown_name
+from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, argument_class, make_toolset
 
 __all__ = ["RockAIToolSpec"]
 
@@ -23,8 +22,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``raw_output``.
     Whatever goes wrong is an answer too, with ``is_error`` set: no call raises.
 
-    Progress goes to the run's stream as `PredictionProgressEvent`. Cancelling the run (``cancel_run``, a
-    time-out, a task that awaits the handler, Ctrl-C) cancels its predictions at the service within two
+    Progress goes to the run's stream as `PredictionProgressEvent`. Canceling the run (``cancel_run``, a
+    timeout, a task that awaits the handler, Ctrl-C) cancels its predictions at the service within two
     seconds. A task that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without
     it: there ``await handler.cancel_run()`` in a ``finally``.
 
@@ -37,28 +36,32 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         models: What the agent may run, and nothing else.
         api_token: As in `Client`.
         base_url: As in `Client`.
-        timeout: Seconds for a single call to the service: a start, a look, a cancel, saving the files. 120 by
-            default; None: no total.
-        max_retries: As in `Client`. A start is never sent twice.
-        default_headers: As in `Client`.
-        client: A `Client` of your own, in place of the settings before; they then hold for async too.
-        async_client: An `AsyncClient` of your own.
-        max_wait: Seconds that a tool waits at most, whatever the agent asks for. The prediction goes on.
-        max_running: Predictions that one conversation may have under way at once.
-        max_starts: Predictions that one conversation may start in all.
-        on_cancel: What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"`` to let
-            them run; the log and a note on the exception then say their ids.
-        save_to: A folder where finished outputs are saved, by `Client.download`'s rules; the answer names the
-            file. None: nothing is saved.
-        scope: What one conversation is, for limits and ownership: a name, or a function of the ``Context``
-            (None outside of a run). None: the Context, else these tools.
-        allowed_ids: Ids of predictions that were not started here and may yet be looked at, waited for and
-            canceled; or a function that tells.
-        store: Where starts are remembered: a mapping of strings, or another Context. None: the run's Context,
-            else this process.
+        timeout (float | None): Seconds for a single call to the service: a start, a look, a cancel, saving
+            the files. 120 by default; None: no total.
+        max_retries (int): As in `Client`. A start is never sent twice.
+        default_headers (Mapping[str, str] | None): As in `Client`.
+        client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
+            async too.
+        async_client (AsyncClient | None): An `AsyncClient` of your own.
+        max_wait (float): Seconds that a tool waits at most, whatever the agent asks for. The prediction goes
+            on.
+        max_running (int): Predictions that one conversation may have under way at once.
+        max_starts (int): Predictions that one conversation may start in all.
+        on_cancel (str): What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
+            to let them run; the log and a note on the exception then say their ids.
+        save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
+            the answer names the file. None: nothing is saved.
+        scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
+            function of the ``Context`` (None outside of a run). None: the Context, else these tools.
+        allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
+            looked at, waited for and canceled; or a function that tells.
+        store (Any): Where starts are remembered: a mapping of strings, or another Context. None: the run's
+            Context, else this process.
         approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
             of a run nobody can be asked, and nothing is started.
         rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.
+        settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
+            checker.
 
     Raises:
         ConfigurationError: A setting cannot be right, or there is no token.
@@ -82,43 +85,16 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         api_token: str | None = None,
         base_url: str | None = None,
         *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        max_retries: int = 2,
-        default_headers: Mapping[str, str] | None = None,
-        client: Client | None = None,
-        async_client: AsyncClient | None = None,
-        max_wait: float = 60.0,
-        max_running: int = 2,
-        max_starts: int = 10,
-        on_cancel: OnCancel = "cancel",
-        save_to: str | Path | None = None,
-        scope: Scope = None,
-        allowed_ids: Collection[str] | Callable[[str], bool] = (),
-        store: Any = None,
         approval: bool = False,
         rich_content: bool = False,
+        **settings: Unpack[ToolkitSettings],
     ) -> None:
-        self._toolset = Toolset(
-            models,
-            api_token=api_token,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            default_headers=default_headers,
-            client=client,
-            async_client=async_client,
-            max_wait=max_wait,
-            max_running=max_running,
-            max_starts=max_starts,
-            on_cancel=on_cancel,
-            save_to=save_to,
-            scope=scope,
-            allowed_ids=allowed_ids,
-            store=store,
+        self._toolset = make_toolset(
+            type(self).__name__, "llama-index-rockai", models, api_token, base_url, settings
         )
         self.spec_functions = list(self._toolset.descriptions)
         self._tools = {
-            name: RockAITool(
+            name: RockAIFunctionTool(
                 self._toolset,
                 ToolMetadata(text, name, argument_class(name, self._toolset.schemas[name])),
                 approval=approval,

@@ -1,7 +1,10 @@
 """One LlamaIndex tool of a `RockAIToolSpec`: how it is called, what it knows of the run around it."""
 
+from __future__ import annotations
+
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -10,20 +13,22 @@ from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
 from workflows.errors import WorkflowRuntimeError
 
-from rockai_transport import HostedModel, Prediction
-from rockai_transport.jobs import agent_messages
-from rockai_transport.jobs.agent_messages import ToolAnswer
-from rockai_transport.jobs.media import media_files
-from rockai_transport.jobs.policy import CallContext, Progress
-from rockai_transport.jobs.toolset import Toolset
+from rockai_transport import HostedModel
+from rockai_transport.adapters.toolkits import (
+    CallContext,
+    Progress,
+    ToolAnswer,
+    Toolset,
+    media_files,
+    refusal,
+)
 
-__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAITool", "Scope"]
+__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
 
 logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _SCOPE = "rockai-scope"
-Scope = str | Callable[[Context | None], str] | None
 _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
 
 
@@ -85,7 +90,7 @@ class ApprovalRequiredEvent(InputRequiredEvent):
     input: dict[str, Any]
 
 
-class RockAITool(FunctionTool):
+class RockAIFunctionTool(FunctionTool):
     """A tool that runs predictions; made by `RockAIToolSpec.to_tool_list`."""
 
     def __init__(
@@ -102,24 +107,20 @@ class RockAITool(FunctionTool):
 
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Carry out a call and block; a Context is of no use here, since it can only be awaited."""
-        arguments = self._arguments(args, kwargs)
-        arguments.pop(_CONTEXT, None)
-        if refused := self._too_many(args, kwargs):
-            return self._output(refused, arguments)
-        scope = self._toolset.scope if isinstance(self._toolset.scope, str) else self._toolset.own_scope
-        answer = self._toolset.call(self.metadata.get_name(), arguments, self._alone(scope))
+        arguments, _, answer = self._read(args, kwargs)
+        if answer is None:
+            scope = self._toolset.scope if isinstance(self._toolset.scope, str) else self._toolset.own_scope
+            answer = self._toolset.call(self.metadata.get_name(), arguments, self._alone(scope))
         return self._output(answer, arguments)
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
-        """Carry out a call. Cancelling it ends the prediction, unless ``on_cancel`` is ``"leave"``."""
-        arguments = self._arguments(args, kwargs)
-        context = arguments.pop(_CONTEXT, None) or _running_context()
-        if refused := self._too_many(args, kwargs):
-            return self._output(refused, arguments)
-        site, store = await self._site(context)
-        answer = await self._toolset.acall(
-            self.metadata.get_name(), arguments, site, store, lets_through=_interruptions()
-        )
+        """Carry out a call. Canceling it ends the prediction, unless ``on_cancel`` is ``"leave"``."""
+        arguments, context, answer = self._read(args, kwargs)
+        if answer is None:
+            call_context, store = await self._call_context(context or _running_context())
+            answer = await self._toolset.acall(
+                self.metadata.get_name(), arguments, call_context, store, reraises=_interruptions()
+            )
         return self._output(answer, arguments)
 
     def _text(self, /, **arguments: Any) -> str:
@@ -128,41 +129,40 @@ class RockAITool(FunctionTool):
     async def _atext(self, /, **arguments: Any) -> str:
         return (await self.acall(**arguments)).content
 
-    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _read(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Context | None, ToolAnswer | None]:
+        """The arguments, the Context, and why a call by places cannot be carried out: nothing is left out."""
         # Core hands a single argument over by its place: llama_index/core/tools/calling.py.
-        return {**dict(zip(self._parameters, args, strict=False)), **kwargs}
-
-    def _too_many(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ToolAnswer | None:
-        """Why a call by places cannot be carried out; nothing that was given is left out in silence."""
+        arguments = {**dict(zip(self._parameters, args, strict=False)), **kwargs}
+        context = arguments.pop(_CONTEXT, None)
         twice = [name for name in self._parameters[: len(args)] if name in kwargs]
         if not twice and len(args) <= len(self._parameters):
-            return None
+            return arguments, context, None
         wrong = f"{twice[0]!r} was given twice" if twice else f"{len(args)} arguments were given"
         name = self.metadata.get_name()
-        return agent_messages.refusal(
-            f"{name}: {wrong}; it takes {', '.join(self._parameters)}. Nothing was sent."
-        )
+        refused = refusal(f"{name}: {wrong}; it takes {', '.join(self._parameters)}. Nothing was sent.")
+        return arguments, context, refused
 
     def _alone(self, scope: str) -> CallContext:
         """Outside of any Context, where nobody can be asked."""
         return CallContext(scope, approve=lambda *_: not self._approval)
 
-    async def _site(self, context: Context | None) -> tuple[CallContext, Context | None]:
+    async def _call_context(self, context: Context | None) -> tuple[CallContext, Context | None]:
         """Where this call happens, and the Context whose store keeps its record."""
         given = self._toolset.scope
         given = given(context) if callable(given) else given
         if context is None:
             return self._alone(given or self._toolset.own_scope), None
         own = await _scope_of(context)
-        site = CallContext(
+        call_context = CallContext(
             given or own or self._toolset.own_scope,
             _call_id(),
-            _Reporter(context).tell,
+            partial(_tell, context),
+            partial(_ask, context) if self._approval else None,
             is_one_run=bool(own and not given),
         )
-        if self._approval:
-            site = site._replace(approve=_Approval(context).ask)
-        return site, context if own else None
+        return call_context, context if own else None
 
     def _output(self, answer: ToolAnswer, arguments: Mapping[str, Any]) -> ToolOutput:
         blocks: list[ContentBlock] = [TextBlock(text=answer.text)]
@@ -177,41 +177,26 @@ class RockAITool(FunctionTool):
         )
 
 
-class _Reporter:
-    """Tells of progress on the stream of the run. Never fails a tool."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    async def tell(self, progress: Progress) -> None:
-        try:
-            self._context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
-        except Exception:
-            logger.debug("A progress event could not be written.", exc_info=True)
+async def _tell(context: Context, progress: Progress) -> None:
+    """Tell of progress on the stream of the run. Never fails a tool."""
+    try:
+        context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
+    except Exception:
+        logger.debug("Progress could not be told.", exc_info=True)
 
 
-class _Approval:
-    """Asks a person through the Context, before anything is started.
+async def _ask(context: Context, model: HostedModel, model_input: Mapping[str, Any], key: str) -> bool:
+    """Ask a person through the Context, before anything is started.
 
     ``wait_for_event`` runs the tool again from its beginning once there is an answer: nothing was sent yet.
     """
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    async def ask(self, model: HostedModel, model_input: Mapping[str, Any], key: str) -> bool:
-        response = await self._context.wait_for_event(
-            HumanResponseEvent,
-            waiter_id=f"rockai-{key}",
-            waiter_event=ApprovalRequiredEvent(
-                prefix=f"Start {model.name}? It costs money.",
-                key=key,
-                model=model.name,
-                input=dict(model_input),
-            ),
-            requirements={"key": key},
-        )
-        return str(response.response).strip().lower() in _YES
+    question = ApprovalRequiredEvent(
+        prefix=f"Start {model.name}? It costs money.", key=key, model=model.name, input=dict(model_input)
+    )
+    response = await context.wait_for_event(
+        HumanResponseEvent, waiter_event=question, waiter_id=f"rockai-{key}", requirements={"key": key}
+    )
+    return str(response.response).strip().lower() in _YES
 
 
 async def _scope_of(context: Context) -> str | None:
@@ -231,7 +216,7 @@ async def _scope_of(context: Context) -> str | None:
 def _interruptions() -> tuple[type[Exception], ...]:
     """What ``wait_for_event`` raises to interrupt a tool."""
     try:
-        from workflows.runtime.types.results import WaitingForEvent  # noqa: PLC0415 - not in every version
+        from workflows.runtime.types.results import WaitingForEvent
     except ImportError:
         return ()
     return (WaitingForEvent,)
@@ -252,7 +237,7 @@ def _call_id() -> tuple[str, ...]:
     model and input tells two calls of one Context apart, so that the same input is started once.
     """
     try:
-        from workflows.runtime.types.results import StepWorkerStateContextVar  # noqa: PLC0415 - likewise
+        from workflows.runtime.types.results import StepWorkerStateContextVar
 
         step = StepWorkerStateContextVar.get()
     except (ImportError, LookupError):
@@ -263,13 +248,12 @@ def _call_id() -> tuple[str, ...]:
 def _media_blocks(answer: ToolAnswer) -> list[ContentBlock]:
     """A block for each file."""
     blocks: list[ContentBlock] = []
-    if isinstance(answer.result, Prediction):
-        for kind, address, media_type in media_files(answer.result):
-            match kind:
-                case "image":
-                    blocks.append(ImageBlock(url=address, image_mimetype=media_type))
-                case "video":
-                    blocks.append(VideoBlock(url=address, video_mimetype=media_type))
-                case "audio":
-                    blocks.append(AudioBlock(url=address, format=media_type.partition("/")[2]))
+    for kind, address, media_type in media_files(answer.result):
+        match kind:
+            case "image":
+                blocks.append(ImageBlock(url=address, image_mimetype=media_type))
+            case "video":
+                blocks.append(VideoBlock(url=address, video_mimetype=media_type))
+            case "audio":
+                blocks.append(AudioBlock(url=address, format=media_type.partition("/")[2]))
     return blocks

@@ -1,4 +1,4 @@
-"""A local RockAI to develop and test against: a real HTTP server, with models that follow rules.
+"""A local RockAI to develop and test against: a real HTTP server, whose responses are rule-based.
 
 ```python
 from rockai_sandbox import Sandbox
@@ -13,16 +13,18 @@ Needs the extra: ``pip install "rockai-integrations[sandbox]"``. Names are loade
 because pytest imports this package for its plugin.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rockai_sandbox.inputs import Input
     from rockai_sandbox.models.misc import ECHO, FAILS_HALF_WAY, NEVER_ENDS, STAYS_COLD
-    from rockai_sandbox.predictions import Prediction
+    from rockai_sandbox.predictions import SandboxPrediction
     from rockai_sandbox.protocol import Event, Protocol, RawAnswer
     from rockai_sandbox.recorder import SeenRequest
-    from rockai_sandbox.runs import CanceledError, Hold, Run
+    from rockai_sandbox.runs import CanceledError, Gate, Run
     from rockai_sandbox.sandbox import Sandbox
 
 __all__ = [
@@ -32,13 +34,13 @@ __all__ = [
     "STAYS_COLD",
     "CanceledError",
     "Event",
-    "Hold",
+    "Gate",
     "Input",
-    "Prediction",
     "Protocol",
     "RawAnswer",
     "Run",
     "Sandbox",
+    "SandboxPrediction",
     "SeenRequest",
 ]
 
@@ -49,13 +51,13 @@ _HOMES = {
     "STAYS_COLD": "models.misc",
     "CanceledError": "runs",
     "Event": "protocol",
-    "Hold": "runs",
+    "Gate": "runs",
     "Input": "inputs",
-    "Prediction": "predictions",
     "Protocol": "protocol",
     "RawAnswer": "protocol",
     "Run": "runs",
     "Sandbox": "sandbox",
+    "SandboxPrediction": "predictions",
     "SeenRequest": "recorder",
 }
 

@@ -1,22 +1,22 @@
-"""What the service does with a request, without HTTP: find the model, check the input, lead a prediction."""
+"""What the service does with a request, without HTTP: find the model, check the input, run a prediction."""
+
+from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rockai_sandbox.files import FileStore
 from rockai_sandbox.functions import run_model
 from rockai_sandbox.inputs import error, problems
-from rockai_sandbox.predictions import Changes, Job, Ledger, Prediction, StartedBy, new_id, now
+from rockai_sandbox.predictions import Changes, Job, Ledger, SandboxPrediction, StartedBy, new_id, now
 from rockai_sandbox.protocol import Protocol
 from rockai_sandbox.registry import Model, Registry, split
-from rockai_sandbox.runs import CanceledError, Hold, Run
+from rockai_sandbox.runs import CanceledError, Gate, Run
 from rockai_sandbox.tokens import count_tokens
-
-if TYPE_CHECKING:
-    import threading
 
 THREADS_END_WITHIN = 1.0
 """Seconds that stopping waits for models' threads. One that is stuck elsewhere is a daemon, and is left."""
@@ -26,8 +26,8 @@ class RefusalError(Exception):
     """The service refuses a request.
 
     Attributes:
-        status: the HTTP status.
-        detail: what stands under ``detail`` in the body.
+        status: The HTTP status.
+        detail: What stands under ``detail`` in the body.
     """
 
     def __init__(self, status: int, detail: Any) -> None:
@@ -46,7 +46,7 @@ class Engine:
         files: FileStore,
         changed: Changes,
         *,
-        cold_start: float | Hold = 0.0,
+        cold_start: float | Gate = 0.0,
         seconds_per_piece: float = 0.0,
     ) -> None:
         self.protocol = protocol
@@ -67,9 +67,11 @@ class Engine:
         """
         model, fields = self._read(body, started_by)
         job = self.ledger.open(
-            Prediction(id=new_id(), model=model.name, version=model.version, started_by=started_by, **fields)
+            SandboxPrediction(
+                id=new_id(), model=model.name, version=model.version, started_by=started_by, **fields
+            )
         )
-        task = asyncio.get_running_loop().create_task(self._lead(job, model))
+        task = asyncio.get_running_loop().create_task(self._run_prediction(job, model))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
         return job
@@ -103,7 +105,7 @@ class Engine:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def to_json(self, job: Job, *, with_id: bool = True) -> dict[str, Any]:
-        """Return a prediction in the flat form of the wire page."""
+        """Return a prediction in the flat form of docs/http-api.md."""
         state = job.snapshot()
         urls = {"get": self.protocol.get_path, "stream": self.protocol.stream_path}
         fields: dict[str, Any] = {
@@ -164,7 +166,7 @@ class Engine:
             raise RefusalError(404, "model or version not found")
         return model
 
-    async def _lead(self, job: Job, model: Model) -> None:
+    async def _run_prediction(self, job: Job, model: Model) -> None:
         run = Run(job, self.files, self.seconds_per_piece)
         try:
             await _stay_cold(self.cold_start if model.cold_start is None else model.cold_start, run)
@@ -210,8 +212,8 @@ def _wrong_fields(body: Mapping[str, Any], started_by: StartedBy) -> list[dict[s
     return wrong
 
 
-async def _stay_cold(cold_start: float | Hold, run: Run) -> None:
-    if isinstance(cold_start, Hold):
+async def _stay_cold(cold_start: float | Gate, run: Run) -> None:
+    if isinstance(cold_start, Gate):
         await run.opened(cold_start)
     elif cold_start > 0:
         await asyncio.sleep(cold_start)

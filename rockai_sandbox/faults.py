@@ -1,5 +1,7 @@
 """What a test puts in front of the service: a busy gateway, a broken one, a page of HTML, a reset."""
 
+from __future__ import annotations
+
 import json
 import threading
 from dataclasses import dataclass, replace
@@ -13,10 +15,10 @@ class Fault:
     """An answer to give instead of the service's own.
 
     Attributes:
-        answer: what to say; `None` drops the connection without a word.
-        times: how often; `None` for always.
-        method: only to this method; `None` for every one.
-        path: only where the path ends so; `None` for every one.
+        answer: What to say; `None` drops the connection without a word.
+        times: How often; `None` for always.
+        method: Only to this method; `None` for every one.
+        path: Only where the path ends so; `None` for every one.
     """
 
     answer: RawAnswer | None
@@ -84,17 +86,17 @@ class Gateway:
         """Let the next requests be answered by something else than the service, as by a busy gateway.
 
         Args:
-            status: the HTTP status, from 200 to 599.
-            body: the body: text as it is, a dict or a list as JSON.
-            headers: further headers.
-            content_type: the body's type.
-            times: how often; `None` for always.
-            method: only for requests of this method.
-            path: only for requests whose path ends so.
+            status: The HTTP status, from 200 to 599.
+            body: The body: text as it is, a dict or a list as JSON.
+            headers: Further headers.
+            content_type: The body's type.
+            times: How often; `None` for always.
+            method: Only for requests of this method.
+            path: Only for requests whose path ends so.
 
         Raises:
             ValueError: ``times`` is below 1, or the status, the body or a header cannot be sent.
-            TypeError: the body holds what JSON cannot say.
+            TypeError: The body holds what JSON cannot say.
 
         Example:
             >>> sandbox.answer_next(429, headers={"Retry-After": "0"})
@@ -113,9 +115,9 @@ class Gateway:
         """Let the connections of the next requests be reset after the request was read, without an answer.
 
         Args:
-            times: how often; `None` for always.
-            method: only for requests of this method.
-            path: only for requests whose path ends so.
+            times: How often; `None` for always.
+            method: Only for requests of this method.
+            path: Only for requests whose path ends so.
 
         Raises:
             ValueError: ``times`` is below 1.

@@ -1,5 +1,7 @@
 """Files: what models produced, served from an origin of its own like a CDN's, and read from this machine."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import mimetypes
@@ -45,7 +47,7 @@ class FileStore:
     """The files of one sandbox, thread-safe, bounded by `KEPT_BYTES`.
 
     Attributes:
-        origin: scheme, host and port under which they are served; set by the server.
+        origin: Scheme, host and port under which they are served; set by the server.
     """
 
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
@@ -73,7 +75,7 @@ class FileStore:
         """Return what a ``data:`` URI or one of the own URLs holds; `None` for any other: nothing is fetched.
 
         Raises:
-            ValueError: a ``data:`` URI that cannot be read, or an own URL without a file.
+            ValueError: A ``data:`` URI that cannot be read, or an own URL without a file.
         """
         if url.startswith("data:"):
             return _decode(url)

@@ -4,6 +4,8 @@ A model is any function of its input. It may yield text pieces, return an output
 `Run` too: as a second parameter without a default, or as one named ``run``.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextvars
 import inspect
@@ -22,7 +24,7 @@ def check_function(function: Any) -> None:
     """Check that a function can be called as a model.
 
     Raises:
-        TypeError: it cannot, whatever the input.
+        TypeError: It cannot, whatever the input.
     """
     name = getattr(function, "__name__", None) or repr(function)
     try:
@@ -42,7 +44,7 @@ async def run_model(function: ModelFunction, run: Run, job: Job, threads: set[th
     Text pieces go to the job as they come, and the output is then the list of them.
 
     Raises:
-        Exception: whatever the function raised.
+        Exception: Whatever the function raised.
     """
     current_run.set(run)
     arguments = (run.input, run) if _takes_run(function) else (run.input,)

@@ -1,5 +1,7 @@
 """uvicorn in a thread: two servers, one event loop, started and stopped without waiting for a clock."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import socket
@@ -91,8 +93,8 @@ class Hosting:
     """A thread that serves ASGI apps, each on a listening socket of its own.
 
     Args:
-        served: the apps and their sockets.
-        before_close: is awaited on the loop when the thread is told to stop, before the connections close.
+        served: The apps and their sockets.
+        before_close: Is awaited on the loop when the thread is told to stop, before the connections close.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class Hosting:
         """Start serving; return once connections are accepted.
 
         Raises:
-            RuntimeError: the servers did not start.
+            RuntimeError: The servers did not start.
         """
         self._thread.start()
         if not self._ready.wait(STARTS_WITHIN) or self._failure is not None:

@@ -1,8 +1,10 @@
 """The inputs a model knows, and what is said about any other: the answers of a strict model server.
 
-The errors have pydantic's form, because the real model server's are pydantic's (wire page, «Errors»). They
-are made here and compared with pydantic's own in the tests, so that the sandbox need not install it.
+The errors have pydantic's form, because the real model server's are pydantic's (docs/http-api.md, «Errors»).
+They are made here and compared with pydantic's own in the tests, so that the sandbox need not install it.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,12 +21,12 @@ class Input:
 
     Attributes:
         kind: ``"string"``, ``"integer"`` or ``"number"``. Numbers may come as text that reads as one.
-        required: whether a request without it is refused.
-        at_least: the smallest number accepted, for numbers only; `None` for no limit.
-        at_most: the largest number accepted, for numbers only; `None` for no limit.
+        required: Whether a request without it is refused.
+        at_least: The smallest number accepted, for numbers only; `None` for no limit.
+        at_most: The largest number accepted, for numbers only; `None` for no limit.
 
     Raises:
-        ValueError: there is no such kind, or a text has limits.
+        ValueError: There is no such kind, or a text has limits.
 
     Example:
         >>> from rockai_transport import APIStatusError
@@ -79,10 +81,10 @@ def problems(inputs: Inputs | None, given: Mapping[str, Any]) -> list[dict[str, 
     if inputs is None:
         return []
     found: list[dict[str, Any]] = []
-    for name, wanted in inputs.items():
+    for name, expected in inputs.items():
         if name in given:
-            found += _wrong_value(name, wanted, given[name])
-        elif wanted.required:
+            found += _wrong_value(name, expected, given[name])
+        elif expected.required:
             found.append(error("missing", ("input", name), "Field required", dict(given)))
     found += [
         error("extra_forbidden", ("input", name), "Extra inputs are not permitted", value)
@@ -92,17 +94,17 @@ def problems(inputs: Inputs | None, given: Mapping[str, Any]) -> list[dict[str, 
     return found
 
 
-def _wrong_value(name: str, wanted: Input, value: Any) -> list[dict[str, Any]]:
+def _wrong_value(name: str, expected: Input, value: Any) -> list[dict[str, Any]]:
     location = ("input", name)
-    problem = CHECKS[wanted.kind](value)
+    problem = CHECKS[expected.kind](value)
     if problem is not None:
         return [error(problem[0], location, problem[1], value)]
-    if wanted.at_least is not None and float(value) < wanted.at_least:
-        message = f"Input should be greater than or equal to {wanted.at_least}"
-        return [error("greater_than_equal", location, message, value, ge=wanted.at_least)]
-    if wanted.at_most is not None and float(value) > wanted.at_most:
-        message = f"Input should be less than or equal to {wanted.at_most}"
-        return [error("less_than_equal", location, message, value, le=wanted.at_most)]
+    if expected.at_least is not None and float(value) < expected.at_least:
+        message = f"Input should be greater than or equal to {expected.at_least}"
+        return [error("greater_than_equal", location, message, value, ge=expected.at_least)]
+    if expected.at_most is not None and float(value) > expected.at_most:
+        message = f"Input should be less than or equal to {expected.at_most}"
+        return [error("less_than_equal", location, message, value, le=expected.at_most)]
     return []
 
 

@@ -1,8 +1,10 @@
 """What the options of a sandbox may be.
 
-Law of this module: an option that cannot be right is refused where it is given, in words that name it and say
+Invariants: an option that cannot be right is refused where it is given, in words that name it and say
 what it may be. Left to the first request, it would look like a failure of the service.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,12 +14,12 @@ HOST = "127.0.0.1"
 """The only address that is served: this machine itself."""
 
 
-class Wanted(NamedTuple):
+class OptionRule(NamedTuple):
     """What an option may be.
 
     Attributes:
-        what: the same in words, to stand behind "is".
-        fits: whether a value is so.
+        what: The same in words, to stand behind "is".
+        fits: Whether a value is so.
     """
 
     what: str
@@ -27,7 +29,7 @@ class Wanted(NamedTuple):
         """Check an option.
 
         Raises:
-            ValueError: the value is not so.
+            ValueError: The value is not so.
         """
         if not self.fits(value):
             raise ValueError(f"{option} is {self.what}, not {value!r}")
@@ -37,7 +39,7 @@ def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
     """Check an option that is one of several words.
 
     Raises:
-        ValueError: it is none of its choices.
+        ValueError: It is none of its choices.
     """
     if value not in allowed:
         raise ValueError(f"{option} is one of {allowed}, not {value!r}")
@@ -47,8 +49,8 @@ def _is_number(value: Any, kind: type[int | float]) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _whole(first: int, last: int) -> Wanted:
-    return Wanted(
+def _whole(first: int, last: int) -> OptionRule:
+    return OptionRule(
         f"a whole number from {first} to {last}",
         lambda value: _is_number(value, int) and first <= value <= last,
     )
@@ -73,9 +75,9 @@ def _are_headers(value: Any) -> bool:
 
 PORT = _whole(0, 65535)
 STATUS = _whole(200, 599)  # one below 200 announces an answer, and is none
-SECONDS = Wanted("a finite number of seconds, 0 or more", _is_seconds)
-BODY = Wanted(
+SECONDS = OptionRule("a finite number of seconds, 0 or more", _is_seconds)
+BODY = OptionRule(
     "text, or in answer_next a dict or a list too",
     lambda value: isinstance(value, bytes) or _is_text(value, "utf-8"),
 )
-HEADERS = Wanted("a mapping of Latin-1 text to Latin-1 text", _are_headers)
+HEADERS = OptionRule("a mapping of Latin-1 text to Latin-1 text", _are_headers)

@@ -1,8 +1,10 @@
 """Predictions and how they change.
 
-Law of this module: every change happens under the sandbox's one condition and notifies it, and nothing
+Invariants: every change happens under the sandbox's one condition and notifies it, and nothing
 changes after a terminal status. So whoever waits, waits for a state and never for a time.
 """
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -27,7 +29,7 @@ def now() -> str:
 
 
 def new_id() -> str:
-    """Return an id of the shape seen in the wire page's sample: 24 hex digits that begin with the time."""
+    """Return an id of the shape that docs/http-api.md shows: 24 hex digits that begin with the time."""
     return f"{int(time.time()):08x}{secrets.token_hex(8)}"
 
 
@@ -61,27 +63,27 @@ class Changes(threading.Condition):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class SandboxPrediction:
     """What the sandbox was asked to do and how it stands: a snapshot that never changes.
 
     Attributes:
         id: 24 hex digits.
         model: ``owner/name``; ``sandbox/unnamed`` where a bare version was scripted.
         version: 64 hex digits; made up from the name for a model that is scripted without one.
-        input: what the client gave the model.
-        started_by: the call that started it: ``"create"``, ``"run"`` or ``"run_sse"``.
+        input: What the client gave the model.
+        started_by: The call that started it: ``"create"``, ``"run"`` or ``"run_sse"``.
         status: ``"starting"``, ``"processing"``, ``"succeeded"``, ``"failed"`` or ``"canceled"``.
-        output: what the model gave; while it speaks, the list of the pieces so far; `None` before.
-        error: why it failed; empty while it did not.
-        logs: the whole log so far.
+        output: What the model gave; while it speaks, the list of the pieces so far; `None` before.
+        error: Why it failed; empty while it did not.
+        logs: The whole log so far.
         metrics: ``{"predict_time": seconds}`` at the end, and token counts where the sandbox reports them;
             `None` before, and where the model never began.
-        created_at: when it was asked for: ISO 8601, UTC, without a zone.
-        started_at: when the model began, in the same form; `None` before.
-        completed_at: when it ended, in the same form; `None` before.
-        stream: whether the client said ``"stream": true``.
-        webhook: the address that the client gave, which the sandbox never calls; `None` without one.
-        webhook_events_filter: the events that the client wants there, as it gave them.
+        created_at: When it was asked for: ISO 8601, UTC, without a zone.
+        started_at: When the model began, in the same form; `None` before.
+        completed_at: When it ended, in the same form; `None` before.
+        stream: Whether the client said ``"stream": true``.
+        webhook: The address that the client gave, which the sandbox never calls; `None` without one.
+        webhook_events_filter: The events that the client wants there, as it gave them.
 
     Example:
         >>> reply = client.run(ECHO, {"prompt": "Hello"})
@@ -126,12 +128,12 @@ class Job:
     """One prediction under way: the pieces said so far, and the snapshot of everything else.
 
     Attributes:
-        changed: the sandbox's condition, notified of every change.
-        pieces: the text pieces so far.
-        began: when the model began, on the monotonic clock; `None` while it is cold.
+        changed: The sandbox's condition, notified of every change.
+        pieces: The text pieces so far.
+        began: When the model began, on the monotonic clock; `None` while it is cold.
     """
 
-    def __init__(self, changed: Changes, prediction: Prediction) -> None:
+    def __init__(self, changed: Changes, prediction: SandboxPrediction) -> None:
         self.changed = changed
         self.pieces: list[str] = []
         self.began: float | None = None
@@ -164,7 +166,7 @@ class Job:
         """The log so far, in the parts it was written in."""
         return self._log
 
-    def snapshot(self) -> Prediction:
+    def snapshot(self) -> SandboxPrediction:
         """Return how the prediction stands; while a model speaks, the output is the pieces so far."""
         with self.changed:
             output = list(self.pieces) if self.pieces and not self.is_terminal else self._state.output
@@ -201,32 +203,32 @@ class Job:
             listener()
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator["Watch"]:
-        """Let the running event loop follow the changes."""
-        watch = Watch()
+    def change_event(self) -> Iterator[ThreadsafeEvent]:
+        """Give the running event loop an event that every change sets, inside a ``with`` block."""
+        event = ThreadsafeEvent()
         with self.changed:
-            self._listeners.add(watch.wake)
+            self._listeners.add(event.set)
         try:
-            yield watch
+            yield event
         finally:
             with self.changed:
-                self._listeners.discard(watch.wake)
+                self._listeners.discard(event.set)
 
 
-class Watch:
+class ThreadsafeEvent:
     """An asyncio event that can be set from any thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
 
-    def wake(self) -> None:
+    def set(self) -> None:
         """Wake the one who waits. Harmless after the loop has ended."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)
 
-    async def changed(self) -> None:
-        """Wait for the next change; changes since the last wait count."""
+    async def wait(self) -> None:
+        """Wait until it is set; if it was set since the last wait, do not wait."""
         await self._event.wait()
         self._event.clear()
 
@@ -239,7 +241,7 @@ class Ledger:
         self._kept = kept
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
-    def open(self, prediction: Prediction) -> Job:
+    def open(self, prediction: SandboxPrediction) -> Job:
         """Note a new prediction and return its job."""
         job = Job(self._changed, prediction)
         with self._changed:

@@ -1,9 +1,10 @@
-"""What the sandbox believes about the service, as one value.
+"""What the sandbox assumes about the service, as one value.
 
-Law of this module: a belief about the wire that a test may want to bend is a field of `Protocol`, never a
-branch elsewhere. The defaults are what docs/http-api.md (the wire page) records; what it leaves open is
-marked *assumed*.
+Invariants: an assumption about the HTTP API that a test may want to override is a field of `Protocol`, never
+a branch elsewhere. The defaults are what docs/http-api.md records; what it leaves open is marked *assumed*.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,12 @@ Json = dict[str, Any]
 
 
 def flat(prediction: Json) -> Any:
-    """Answer with the prediction itself: the newer shape of the wire page."""
+    """Answer with the prediction itself: the newer shape of docs/http-api.md."""
     return prediction
 
 
 def enveloped(body: Any) -> Any:
-    """Answer with ``{"data": …, "msg": "success", "code": 200}``: the older shape of the wire page."""
+    """Answer with ``{"data": …, "msg": "success", "code": 200}``: the older shape of docs/http-api.md."""
     return {"data": body, "msg": "success", "code": 200}
 
 
@@ -38,7 +39,7 @@ def enveloped_output(prediction: Json) -> Any:
 
 
 def predict_time(seconds: float, _input_tokens: int, _output_tokens: int) -> Json:
-    """Report the seconds a prediction took: all the metrics the wire page knows."""
+    """Report the seconds a prediction took: all the metrics docs/http-api.md knows."""
     return {"predict_time": seconds}
 
 
@@ -56,14 +57,14 @@ class Event:
     """One event of a stream.
 
     Attributes:
-        name: what stands in its ``event:`` line; `None` leaves the line out.
-        data: what stands behind ``data:``.
+        name: What stands in its ``event:`` line; `None` leaves the line out.
+        data: What stands behind ``data:``.
 
     Example:
         >>> from rockai_transport import Client
         >>> protocol = Protocol(output_event=None, done=Event(None, "[DONE]"))
-        >>> with Sandbox(protocol=protocol) as bent:
-        ...     with Client(bent.api_token, bent.base_url) as client:
+        >>> with Sandbox(protocol=protocol) as local:
+        ...     with Client(local.api_token, local.base_url) as client:
         ...         print(list(client.stream(ECHO, {"prompt": "Hello"})))
         ['Hello']
     """
@@ -90,20 +91,20 @@ class RawAnswer:
     """An HTTP answer given as it is.
 
     Attributes:
-        status: the HTTP status, from 200 to 599.
-        body: the body, as it is.
-        content_type: the body's type.
-        headers: further headers.
+        status: The HTTP status, from 200 to 599.
+        body: The body, as it is.
+        content_type: The body's type.
+        headers: Further headers.
 
     Raises:
-        ValueError: the status, the body or a header cannot be sent.
+        ValueError: The status, the body or a header cannot be sent.
 
     Example:
         >>> from rockai_transport import Client
         >>> gone = Protocol(run_path=None, no_route=RawAnswer(410, "<h1>gone</h1>", "text/html"))
-        >>> with Sandbox(protocol=gone) as bent, Client(bent.api_token, bent.base_url) as client:
+        >>> with Sandbox(protocol=gone) as local, Client(local.api_token, local.base_url) as client:
         ...     print(client.run(ECHO, {"prompt": "Hello"}).text)
-        ...     print([(request.path, request.status) for request in bent.requests[:2]])
+        ...     print([(request.path, request.status) for request in local.requests[:2]])
         Hello
         [('/v1/run', 410), ('/v1/predictions', 201)]
     """
@@ -121,16 +122,16 @@ class RawAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Every belief about the wire that a test may bend.
+    """Every assumption about the HTTP API, for a test to override.
 
     Paths are below ``base_path``; a path of ``None`` is a route that the service does not have.
 
     Example:
         >>> from rockai_transport import Client
         >>> protocol = Protocol(run_path=None)
-        >>> with Sandbox(protocol=protocol) as bent, Client(bent.api_token, bent.base_url) as client:
+        >>> with Sandbox(protocol=protocol) as local, Client(local.api_token, local.base_url) as client:
         ...     print(client.run(ECHO, {"prompt": "Hello"}).text)  # it finds the other way
-        ...     print(bent.predictions[0].started_by)
+        ...     print(local.predictions[0].started_by)
         Hello
         create
     """
@@ -166,7 +167,7 @@ class Protocol:
     run_reports_failure: bool = False
     """Whether run answers a failure with a failed prediction; else with a bare 500, as the model server."""
     get_carries_id: bool = False
-    """Whether an answer to get names the id: the wire page's sample does not."""
+    """Whether an answer to get names the id: the one seen in docs/http-api.md does not."""
     metrics: Callable[[float, int, int], Json] = predict_time
     """Makes ``metrics`` from the seconds taken, the input's tokens and the output's tokens."""
 
@@ -183,23 +184,23 @@ class Protocol:
     logs_event: str | None = None
     """The name of events that carry new log text; ``None`` sends none, as recorded."""
 
-    def replace(self, **changes: Any) -> "Protocol":
-        """Change some beliefs.
+    def replace(self, **changes: Any) -> Protocol:
+        """Override some assumptions.
 
         Args:
-            **changes: fields of `Protocol`, by name.
+            **changes: Fields of `Protocol`, by name.
 
         Returns:
             A copy with these; the protocol itself stays as it is.
 
         Raises:
-            TypeError: there is no such field.
+            TypeError: There is no such field.
 
         Example:
             >>> older = Protocol(stream_path=None)
             >>> moved = older.replace(base_path="/api/v2")
-            >>> with Sandbox(protocol=moved) as bent:
-            ...     print(bent.base_url)
+            >>> with Sandbox(protocol=moved) as local:
+            ...     print(local.base_url)
             http://127.0.0.1:.../api/v2
         """
         return replace(self, **changes)
@@ -229,7 +230,7 @@ def choices(generation: Generation, shape: Shape, run_answer: RunAnswer, *, repo
     """Return the fields of `Protocol` that a sandbox's options change.
 
     Raises:
-        ValueError: an option that is none of its choices.
+        ValueError: An option that is none of its choices.
     """
     check_choice("generation", generation, get_args(Generation))
     check_choice("shape", shape, get_args(Shape))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rockai_sandbox import Sandbox
+import rockai_sandbox as package
 
 
 @pytest.fixture
-def rockai_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def rockai_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[package.Sandbox]:
     """A running sandbox; ``ROCKAI_BASE_URL`` and ``ROCKAI_API_TOKEN`` lead to it."""
-    from rockai_sandbox import Sandbox  # noqa: PLC0415 - every pytest run would pay for it at the top
-
-    with Sandbox() as sandbox:
+    with package.Sandbox() as sandbox:
         for name, value in sandbox.environ().items():
             monkeypatch.setenv(name, value)
         yield sandbox

@@ -1,5 +1,7 @@
 """Every request that reached a server of the sandbox, and what became of it."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections import deque
@@ -24,15 +26,15 @@ class SeenRequest:
     """One request, as it stood when it was looked at.
 
     Attributes:
-        number: counts from 0.
-        method: in capitals.
-        path: with the base path, percent-encoding undone, without the query.
-        raw_path: as it was sent, without the query.
-        query: without the question mark.
-        headers: names in lower case; of several with one name, the last.
-        body: all its bytes.
-        time: when it came, in seconds on `time.monotonic`'s clock.
-        status: the answer's HTTP status, `None` before there is one.
+        number: Counts from 0.
+        method: In capitals.
+        path: With the base path, percent-encoding undone, without the query.
+        raw_path: As it was sent, without the query.
+        query: Without the question mark.
+        headers: Names in lower case; of several with one name, the last.
+        body: All its bytes.
+        time: When it came, in seconds on `time.monotonic`'s clock.
+        status: The answer's HTTP status, `None` before there is one.
         outcome: ``open``, then ``complete`` (answered to the end), ``disconnected`` (the client left before
             the end) or ``aborted`` (the sandbox broke the answer off).
 
@@ -73,7 +75,7 @@ class SeenRequest:
             What it holds.
 
         Raises:
-            ValueError: it is no JSON.
+            ValueError: It is no JSON.
 
         Example:
             >>> reply = client.run(ECHO, {"prompt": "Hello"})

@@ -1,5 +1,7 @@
 """Which models there are, and which of them a reference means."""
 
+from __future__ import annotations
+
 import hashlib
 import re
 from collections.abc import Callable
@@ -8,13 +10,13 @@ from typing import Any
 
 from rockai_sandbox.functions import ModelFunction, check_function
 from rockai_sandbox.inputs import Inputs
-from rockai_sandbox.options import SECONDS, Wanted
-from rockai_sandbox.runs import Hold
+from rockai_sandbox.options import SECONDS, OptionRule
+from rockai_sandbox.runs import Gate
 
 NAME = re.compile(r"[^/\s:]+/[^/\s:]+")
 VERSION = re.compile(r"[0-9a-f]{64}")
-COLD_START = Wanted(
-    f"{SECONDS.what}, or a Hold", lambda value: isinstance(value, Hold) or SECONDS.fits(value)
+COLD_START = OptionRule(
+    f"{SECONDS.what}, or a Gate", lambda value: isinstance(value, Gate) or SECONDS.fits(value)
 )
 
 
@@ -25,10 +27,10 @@ class Model:
     Attributes:
         name: ``owner/name``.
         version: 64 hex digits.
-        function: what it does with an input.
-        inputs: the inputs it accepts; `None` accepts everything.
-        any_version: whether it answers under every version, as a scripted model does.
-        cold_start: seconds in ``starting``, or a gate to wait at; `None` for the sandbox's own setting.
+        function: What it does with an input.
+        inputs: The inputs it accepts; `None` accepts everything.
+        any_version: Whether it answers under every version, as a scripted model does.
+        cold_start: Seconds in ``starting``, or a gate to wait at; `None` for the sandbox's own setting.
     """
 
     name: str
@@ -36,14 +38,14 @@ class Model:
     function: ModelFunction
     inputs: Inputs | None = None
     any_version: bool = False
-    cold_start: float | Hold | None = None
+    cold_start: float | Gate | None = None
 
 
 def split(reference: str) -> tuple[str, str]:
     """Split a reference into name and version; what it lacks is empty.
 
     Raises:
-        ValueError: it is neither ``owner/name``, ``owner/name:version`` nor 64 hex digits.
+        ValueError: It is neither ``owner/name``, ``owner/name:version`` nor 64 hex digits.
     """
     if VERSION.fullmatch(reference):
         return "", reference
@@ -61,13 +63,13 @@ def made_up_version(name: str) -> str:
 
 
 def scripted(
-    reference: Any, inputs: Inputs | None, cold_start: float | Hold | None
+    reference: Any, inputs: Inputs | None, cold_start: float | Gate | None
 ) -> Callable[[ModelFunction], Model]:
     """Check what a model is scripted with, and return what makes a `Model` of its function.
 
     Raises:
-        TypeError: the reference is no text; or later, the function cannot be called with an input.
-        ValueError: the reference has no known form, or ``cold_start`` cannot be waited for.
+        TypeError: The reference is no text; or later, the function cannot be called with an input.
+        ValueError: The reference has no known form, or ``cold_start`` cannot be waited for.
     """
     if not isinstance(reference, str):
         raise TypeError(

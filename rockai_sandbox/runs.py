@@ -1,7 +1,9 @@
 """What a model's function meets while it runs: its `Run`, the gates it waits at, and its cancellation.
 
-A thread cannot be stopped from outside: a canceled model's thread ends at its next piece, log line or `Hold`.
+A thread cannot be stopped from outside: a canceled model's thread ends at its next piece, log line or `Gate`.
 """
+
+from __future__ import annotations
 
 import contextlib
 import contextvars
@@ -11,7 +13,7 @@ from copy import deepcopy
 from typing import Any
 
 from rockai_sandbox.files import FileStore, media_type_of
-from rockai_sandbox.predictions import Changes, Job, Watch
+from rockai_sandbox.predictions import Changes, Job, ThreadsafeEvent
 
 BAR_WIDTH = 10
 
@@ -46,8 +48,8 @@ class Run:
     one named ``run``.
 
     Attributes:
-        input: the prediction's input.
-        seconds_per_piece: the pace that the sandbox was asked for.
+        input: The prediction's input.
+        seconds_per_piece: The pace that the sandbox was asked for.
 
     Example:
         >>> @sandbox.model("you/painter")
@@ -90,7 +92,7 @@ class Run:
         """Leave the model's function if the prediction has been canceled; for long work that says nothing.
 
         Raises:
-            CanceledError: it has been.
+            CanceledError: It has been.
 
         Example:
             >>> @sandbox.model("you/miner")
@@ -109,10 +111,10 @@ class Run:
         """Wait; a cancellation ends the wait.
 
         Args:
-            seconds: how long.
+            seconds: How long.
 
         Raises:
-            CanceledError: the prediction has been canceled.
+            CanceledError: The prediction has been canceled.
 
         Example:
             >>> @sandbox.model("you/slow")
@@ -130,10 +132,10 @@ class Run:
         r"""Append text to the prediction's logs.
 
         Args:
-            text: what to append, with its line break where it has one.
+            text: What to append, with its line break where it has one.
 
         Raises:
-            CanceledError: the prediction has been canceled.
+            CanceledError: The prediction has been canceled.
 
         Example:
             >>> @sandbox.model("you/slow")
@@ -151,11 +153,11 @@ class Run:
         r"""Log a progress bar as tqdm writes it: a carriage return, then the bar.
 
         Args:
-            done: how many steps are done.
-            total: how many there are.
+            done: How many steps are done.
+            total: How many there are.
 
         Raises:
-            CanceledError: the prediction has been canceled.
+            CanceledError: The prediction has been canceled.
 
         Example:
             >>> @sandbox.model("you/painter")
@@ -173,8 +175,8 @@ class Run:
         """Put a file on the file server.
 
         Args:
-            content: the file.
-            media_type: its type; by default what its first bytes tell, else ``application/octet-stream``.
+            content: The file.
+            media_type: Its type; by default what its first bytes tell, else ``application/octet-stream``.
 
         Returns:
             The file's URL.
@@ -192,13 +194,13 @@ class Run:
         """Read a file that the model was given. Nothing is ever fetched.
 
         Args:
-            url: a ``data:`` URI, or the URL of a file of this sandbox.
+            url: A ``data:`` URI, or the URL of a file of this sandbox.
 
         Returns:
             What it holds; `None` for any other URL.
 
         Raises:
-            ValueError: a ``data:`` URI that cannot be read, or a URL of this sandbox without a file.
+            ValueError: A ``data:`` URI that cannot be read, or a URL of this sandbox without a file.
 
         Example:
             >>> @sandbox.model("you/reader")
@@ -209,14 +211,14 @@ class Run:
         """
         return self._files.read(url)
 
-    async def opened(self, hold: "Hold") -> None:
-        """Wait at a `Hold` without blocking the event loop; for models that are asynchronous functions.
+    async def opened(self, gate: Gate) -> None:
+        """Wait at a `Gate` without blocking the event loop; for models that are asynchronous functions.
 
         Args:
-            hold: the gate.
+            gate: The gate.
 
         Raises:
-            CanceledError: the prediction has been canceled meanwhile.
+            CanceledError: The prediction has been canceled meanwhile.
 
         Example:
             >>> gate = sandbox.hold()
@@ -230,13 +232,13 @@ class Run:
             >>> client.predictions.wait(started).text
             'at last'
         """
-        with self._job.watched() as watch, hold._watched_by(watch):  # noqa: SLF001 - one idea in two classes
-            while not hold.is_set() and not self.is_canceled:
-                await watch.changed()
+        with self._job.change_event() as change, gate._arrival(change):  # noqa: SLF001 - one idea in two classes
+            while not gate.is_set() and not self.is_canceled:
+                await change.wait()
         self.check()
 
 
-class Hold:
+class Gate:
     """A gate in front of a model: the model waits at it, the test looks, then opens it.
 
     It is used like a `threading.Event`, but a cancellation and the sandbox's end also free the model.
@@ -261,7 +263,7 @@ class Hold:
         self._changed = changed
         self._open = False
         self._arrivals = 0
-        self._watches: set[Watch] = set()
+        self._waiting: set[ThreadsafeEvent] = set()
 
     def is_set(self) -> bool:
         """Look whether the gate is open. A model can open one to tell the test something.
@@ -300,8 +302,8 @@ class Hold:
         with self._changed:
             self._open = True
             self._changed.notify_all()
-            for watch in self._watches:
-                watch.wake()
+            for event in self._waiting:
+                event.set()
 
     def wait(self) -> None:
         """Wait at the gate, without a limit of time.
@@ -310,7 +312,7 @@ class Hold:
         would stop the sandbox's event loop.
 
         Raises:
-            CanceledError: inside a model, its prediction has been canceled meanwhile.
+            CanceledError: Inside a model, its prediction has been canceled meanwhile.
 
         Example:
             >>> gate = sandbox.hold()
@@ -337,11 +339,11 @@ class Hold:
         """Wait until models have come to the gate.
 
         Args:
-            times: how many arrivals to wait for, counted from the beginning.
-            timeout: seconds.
+            times: How many arrivals to wait for, counted from the beginning.
+            timeout: Seconds.
 
         Raises:
-            TimeoutError: fewer came within that time.
+            TimeoutError: Fewer came within that time.
 
         Example:
             >>> gate = sandbox.hold()
@@ -360,17 +362,17 @@ class Hold:
                 raise TimeoutError(f"the gate was reached {self._arrivals} of {times} times in {timeout} s")
 
     @contextlib.contextmanager
-    def _watched_by(self, watch: Watch) -> Iterator[None]:
-        """Wake a watch when the gate opens, inside a ``with`` block; entering counts as an arrival."""
+    def _arrival(self, event: ThreadsafeEvent) -> Iterator[None]:
+        """Set an event when the gate opens, inside a ``with`` block; entering counts as an arrival."""
         with self._changed:
-            self._watches.add(watch)
+            self._waiting.add(event)
             self._arrivals += 1
             self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
-                self._watches.discard(watch)
+                self._waiting.discard(event)
 
 
 current_run: contextvars.ContextVar[Run | None] = contextvars.ContextVar("current_run", default=None)

@@ -1,5 +1,7 @@
 """The sandbox itself: a RockAI on this machine, to develop and test against."""
 
+from __future__ import annotations
+
 import contextlib
 import secrets
 from collections.abc import Callable
@@ -14,12 +16,12 @@ from rockai_sandbox.hosting import Hosting, listen
 from rockai_sandbox.inputs import Inputs
 from rockai_sandbox.models import builtin_models
 from rockai_sandbox.options import HOST, PORT, SECONDS, check_choice
-from rockai_sandbox.predictions import Changes, Prediction
+from rockai_sandbox.predictions import Changes, SandboxPrediction
 from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, choices
 from rockai_sandbox.recorder import RequestLog, SeenRequest
 from rockai_sandbox.registry import COLD_START, Registry, scripted
-from rockai_sandbox.runs import Hold
-from rockai_sandbox.server import OnDisconnect, Service, files_app
+from rockai_sandbox.runs import Gate
+from rockai_sandbox.server import HttpApi, OnDisconnect, files_app
 
 Function = TypeVar("Function", bound=ModelFunction)
 Found = TypeVar("Found")
@@ -32,27 +34,27 @@ class Sandbox(Gateway):
     Use it in a ``with`` block, or call `start` and `stop`. Several can run at once.
 
     Args:
-        api_token: the token it accepts; made up if `None`.
-        generation: which routes there are: ``"old"`` (the quick start's), ``"new"`` (without ``/run`` and
+        api_token: The token it accepts; made up if `None`.
+        generation: Which routes there are: ``"old"`` (the quick start's), ``"new"`` (without ``/run`` and
             ``/run_sse``) or ``"both"``.
         shape: ``"flat"`` predictions, or ``"enveloped"`` ones (``{"data": …, "msg": …, "code": 200}``).
-        cold_start: seconds that every prediction spends in ``starting``, or a `Hold` to wait at.
-        on_disconnect: what becomes of a prediction whose ``/run`` or ``/run_sse`` the client left: it goes on
+        cold_start: Seconds that every prediction spends in ``starting``, or a `Gate` to wait at.
+        on_disconnect: What becomes of a prediction whose ``/run`` or ``/run_sse`` the client left: it goes on
             (``"continue"``) or is canceled (``"stop"``).
-        run_answer: what ``/run`` answers: the bare ``"output"``, or the finished ``"prediction"``.
-        port: the API's port; 0 takes any free one. Files are served from another port.
-        protocol: every other belief about the wire; ``generation``, ``shape`` and ``run_answer`` are applied
-            on top.
-        seconds_per_piece: how long a model takes for each piece of text.
-        video_seconds: how long a video of any length takes.
-        reports_usage: whether ``metrics`` holds token counts; the live service is not known to report any.
+        run_answer: What ``/run`` answers: the bare ``"output"``, or the finished ``"prediction"``.
+        port: The API's port; 0 takes any free one. Files are served from another port.
+        protocol: Every other assumption about the HTTP API; ``generation``, ``shape`` and ``run_answer`` are
+            applied on top.
+        seconds_per_piece: How long a model takes for each piece of text.
+        video_seconds: How long a video of any length takes.
+        reports_usage: Whether ``metrics`` holds token counts; the live service is not known to report any.
 
     Attributes:
-        api_token: the token it accepts.
-        protocol: every belief about the wire, as the options made it.
+        api_token: The token it accepts.
+        protocol: Every assumption about the HTTP API, as the options made it.
 
     Raises:
-        ValueError: an option that is none of its choices, or a number that it cannot be.
+        ValueError: An option that is none of its choices, or a number that it cannot be.
 
     Example:
         >>> from rockai_transport import Client
@@ -67,7 +69,7 @@ class Sandbox(Gateway):
         *,
         generation: Generation = "both",
         shape: Shape = "flat",
-        cold_start: float | Hold = 0.0,
+        cold_start: float | Gate = 0.0,
         on_disconnect: OnDisconnect = "continue",
         run_answer: RunAnswer = "output",
         port: int = 0,
@@ -109,8 +111,8 @@ class Sandbox(Gateway):
             The sandbox itself, once it accepts connections.
 
         Raises:
-            RuntimeError: it is running already, or the servers do not start.
-            OSError: the port is taken.
+            RuntimeError: It is running already, or the servers do not start.
+            OSError: The port is taken.
 
         Example:
             >>> local = Sandbox().start()
@@ -125,9 +127,9 @@ class Sandbox(Gateway):
             files = stack.enter_context(contextlib.closing(listen(0)))
             self._engine.base_url = f"http://{HOST}:{api.getsockname()[1]}{self.protocol.base_path}"
             self._files.origin = f"http://{HOST}:{files.getsockname()[1]}"
-            service = Service(self._engine, self.protocol, self.api_token, self._on_disconnect, self._faults)
+            http_api = HttpApi(self._engine, self.protocol, self.api_token, self._on_disconnect, self._faults)
             served = (
-                (service.app(self._requests), api),
+                (http_api.app(self._requests), api),
                 (files_app(self._files, self._file_requests), files),
             )
             hosting = Hosting(served, self._engine.close)
@@ -167,7 +169,7 @@ class Sandbox(Gateway):
         """The API's address, as in ``http://127.0.0.1:8100/v1``.
 
         Raises:
-            RuntimeError: the sandbox has never been started.
+            RuntimeError: The sandbox has never been started.
 
         Example:
             >>> from rockai_transport import Client
@@ -182,7 +184,7 @@ class Sandbox(Gateway):
         """The origin that files are served from: another one than the API's, as a CDN would be.
 
         Raises:
-            RuntimeError: the sandbox has never been started.
+            RuntimeError: The sandbox has never been started.
 
         Example:
             >>> made = client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})
@@ -198,7 +200,7 @@ class Sandbox(Gateway):
             ``ROCKAI_BASE_URL`` and ``ROCKAI_API_TOKEN`` with their values.
 
         Raises:
-            RuntimeError: the sandbox has never been started.
+            RuntimeError: The sandbox has never been started.
 
         Example:
             An app that is a program of its own:
@@ -211,7 +213,7 @@ class Sandbox(Gateway):
         return {"ROCKAI_BASE_URL": self.base_url, "ROCKAI_API_TOKEN": self.api_token}
 
     @property
-    def predictions(self) -> list[Prediction]:
+    def predictions(self) -> list[SandboxPrediction]:
         """Everything it was asked to start, oldest first, as it stands now; the last 10,000.
 
         Example:
@@ -247,7 +249,7 @@ class Sandbox(Gateway):
         return self._file_requests.snapshot()
 
     def model(
-        self, reference: str, *, inputs: Inputs | None = None, cold_start: float | Hold | None = None
+        self, reference: str, *, inputs: Inputs | None = None, cold_start: float | Gate | None = None
     ) -> Callable[[Function], Function]:
         """Script a model; to be used as a decorator.
 
@@ -259,15 +261,15 @@ class Sandbox(Gateway):
         Args:
             reference: ``owner/name``, which answers under every version, or one with a version, or a bare
                 version.
-            inputs: the inputs it accepts; anything by default.
-            cold_start: its own seconds in ``starting``, or a `Hold`; the sandbox's by default.
+            inputs: The inputs it accepts; anything by default.
+            cold_start: Its own seconds in ``starting``, or a `Gate`; the sandbox's by default.
 
         Returns:
             A decorator, which returns the function as it is.
 
         Raises:
-            ValueError: the reference has none of these forms, or ``cold_start`` is negative or no number.
-            TypeError: the parentheses are missing; or, from the decorator, the function takes no input.
+            ValueError: The reference has none of these forms, or ``cold_start`` is negative or no number.
+            TypeError: The parentheses are missing; or, from the decorator, the function takes no input.
 
         Example:
             >>> @sandbox.model("you/poet")
@@ -285,7 +287,7 @@ class Sandbox(Gateway):
 
         return add
 
-    def hold(self) -> Hold:
+    def hold(self) -> Gate:
         """Make a gate for a scripted model to wait at, or for a ``cold_start``.
 
         Returns:
@@ -302,14 +304,14 @@ class Sandbox(Gateway):
             >>> client.predictions.wait(started).text
             'warm'
         """
-        return Hold(self._changed)
+        return Gate(self._changed)
 
     def add_file(self, content: bytes, media_type: str = "application/octet-stream") -> str:
         """Put a file on the file server.
 
         Args:
-            content: the file.
-            media_type: its type.
+            content: The file.
+            media_type: Its type.
 
         Returns:
             The file's URL.
@@ -327,23 +329,23 @@ class Sandbox(Gateway):
     @overload
     def wait_for(self, what: Literal["disconnect"], timeout: float = 10.0) -> SeenRequest: ...
     @overload
-    def wait_for(self, what: Status, timeout: float = 10.0) -> Prediction: ...
+    def wait_for(self, what: Status, timeout: float = 10.0) -> SandboxPrediction: ...
     @overload
-    def wait_for(self, what: "Callable[[Sandbox], Found | None]", timeout: float = 10.0) -> Found: ...
-    def wait_for(self, what: "str | Callable[[Sandbox], Any]", timeout: float = 10.0) -> Any:
+    def wait_for(self, what: Callable[[Sandbox], Found | None], timeout: float = 10.0) -> Found: ...
+    def wait_for(self, what: str | Callable[[Sandbox], Any], timeout: float = 10.0) -> Any:
         """Wait until something is so; it is looked at after every change and never by the clock.
 
         Args:
-            what: a status, for the first prediction that has it; ``"disconnect"``, for the first request that
+            what: A status, for the first prediction that has it; ``"disconnect"``, for the first request that
                 its client left; or a function of the sandbox, for the first true value it returns.
-            timeout: seconds.
+            timeout: Seconds.
 
         Returns:
             The prediction, the request, or the function's value.
 
         Raises:
-            TimeoutError: it did not become so; the message says how things stand.
-            ValueError: there is no such status.
+            TimeoutError: It did not become so; the message says how things stand.
+            ValueError: There is no such status.
 
         Example:
             >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
@@ -369,7 +371,7 @@ class Sandbox(Gateway):
         def left() -> SeenRequest | None:
             return next((request for request in self.requests if request.disconnected), None)
 
-        def standing() -> Prediction | None:
+        def standing() -> SandboxPrediction | None:
             jobs = self._engine.ledger.jobs()
             return next((job.snapshot() for job in jobs if job.status == what), None)
 

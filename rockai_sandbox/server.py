@@ -1,5 +1,7 @@
 """The HTTP side: Starlette apps for the API and for the files."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine
@@ -25,11 +27,11 @@ OnDisconnect = Literal["continue", "stop"]
 TRANSPORT = "rockai_sandbox.transport"
 """Where the ASGI scope's ``state`` holds the connection, for what HTTP has no words for."""
 
-Handler = Callable[["Service", Request], Awaitable[Response]]
+Handler = Callable[["HttpApi", Request], Awaitable[Response]]
 
 
-class Service:
-    """The six calls of the wire page, spoken over HTTP."""
+class HttpApi:
+    """The six calls of docs/http-api.md, spoken over HTTP."""
 
     def __init__(
         self, engine: Engine, protocol: Protocol, api_token: str, on_disconnect: OnDisconnect, faults: Faults
@@ -121,54 +123,54 @@ async def read_json(request: Request) -> Any:
         raise RefusalError(422, [detail]) from None
 
 
-async def create(service: Service, request: Request) -> Response:
+async def create(api: HttpApi, request: Request) -> Response:
     """Create a prediction and answer at once."""
-    job = service.engine.start(await read_json(request), "create")
-    body = service.protocol.prediction_json(service.engine.to_json(job))
-    return JSONResponse(body, service.protocol.create_status)
+    job = api.engine.start(await read_json(request), "create")
+    body = api.protocol.prediction_json(api.engine.to_json(job))
+    return JSONResponse(body, api.protocol.create_status)
 
 
-async def get(service: Service, request: Request) -> Response:
+async def get(api: HttpApi, request: Request) -> Response:
     """Answer how a prediction stands."""
-    job = service.engine.find(request.path_params["id"])
-    flat = service.engine.to_json(job, with_id=service.protocol.get_carries_id)
-    return JSONResponse(service.protocol.prediction_json(flat))
+    job = api.engine.find(request.path_params["id"])
+    flat = api.engine.to_json(job, with_id=api.protocol.get_carries_id)
+    return JSONResponse(api.protocol.prediction_json(flat))
 
 
-async def cancel(service: Service, request: Request) -> Response:
+async def cancel(api: HttpApi, request: Request) -> Response:
     """Cancel a prediction and answer how it stands."""
-    job = service.engine.find(request.path_params["id"])
-    service.engine.cancel(job)
-    return JSONResponse(service.protocol.prediction_json(service.engine.to_json(job)))
+    job = api.engine.find(request.path_params["id"])
+    api.engine.cancel(job)
+    return JSONResponse(api.protocol.prediction_json(api.engine.to_json(job)))
 
 
-async def run(service: Service, request: Request) -> Response:
+async def run(api: HttpApi, request: Request) -> Response:
     """Start a prediction, wait for its end, answer with its output."""
-    job = service.engine.start(await read_json(request), "run")
+    job = api.engine.start(await read_json(request), "run")
     stayed = await unless_left(request.receive, until(job, lambda: job.is_terminal))
-    if not stayed and service.stops_on_disconnect:
-        service.engine.cancel(job)
-    if job.status != "succeeded" and not service.protocol.run_reports_failure:
+    if not stayed and api.stops_on_disconnect:
+        api.engine.cancel(job)
+    if job.status != "succeeded" and not api.protocol.run_reports_failure:
         return PlainTextResponse("Internal Server Error", 500)  # recorded for a model that raises
-    return JSONResponse(service.protocol.run_json(service.engine.to_json(job)))
+    return JSONResponse(api.protocol.run_json(api.engine.to_json(job)))
 
 
-async def run_sse(service: Service, request: Request) -> Response:
+async def run_sse(api: HttpApi, request: Request) -> Response:
     """Start a prediction and stream its output."""
-    job = service.engine.start(await read_json(request), "run_sse")
-    return EventStream(service, job, owns_job=True)
+    job = api.engine.start(await read_json(request), "run_sse")
+    return EventStream(api, job, owns_job=True)
 
 
-async def stream(service: Service, request: Request) -> Response:
+async def stream(api: HttpApi, request: Request) -> Response:
     """Stream the output of a prediction, from its beginning however late it is asked for."""
-    return EventStream(service, service.engine.find(request.path_params["id"]), owns_job=False)
+    return EventStream(api, api.engine.find(request.path_params["id"]), owns_job=False)
 
 
 async def until(job: Job, holds: Callable[[], bool]) -> None:
     """Wait until something holds of a job."""
-    with job.watched() as watch:
+    with job.change_event() as change:
         while not holds():
-            await watch.changed()
+            await change.wait()
 
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
@@ -194,12 +196,12 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, None]) -> bool
 class EventStream(Response):
     """A prediction's output as an event stream, each piece as soon as the model has said it."""
 
-    def __init__(self, service: Service, job: Job, *, owns_job: bool) -> None:
+    def __init__(self, api: HttpApi, job: Job, *, owns_job: bool) -> None:
         super().__init__()
-        self._protocol = service.protocol
-        self._engine = service.engine
+        self._protocol = api.protocol
+        self._engine = api.engine
         self._job = job
-        self._stops_job = owns_job and service.stops_on_disconnect
+        self._stops_job = owns_job and api.stops_on_disconnect
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Stream to the end. Returning without a last chunk makes uvicorn break the connection off."""
@@ -223,7 +225,7 @@ class EventStream(Response):
 
     async def _send_pieces(self, send: Send) -> None:
         pieces = logs = 0
-        with self._job.watched() as watch:
+        with self._job.change_event() as change:
             while True:
                 ended = self._job.is_terminal  # looked at first: nothing is added after the end
                 if self._protocol.logs_event is not None:
@@ -235,7 +237,7 @@ class EventStream(Response):
                     pieces += 1
                 if ended:
                     break
-                await watch.changed()
+                await change.wait()
         if not pieces:
             for piece in as_pieces(self._job.snapshot().output):
                 await send(_chunk(Event(self._protocol.output_event, piece)))

@@ -1,5 +1,7 @@
 """Text in the pieces in which a language model says it: about a word, a mark, or a line break each."""
 
+from __future__ import annotations
+
 import re
 
 PIECE = re.compile(

@@ -33,13 +33,13 @@ from rockai_transport.errors import (
     RockAIError,
     StreamInterruptedError,
 )
-from rockai_transport.io.blocking import Stream
+from rockai_transport.io.streams import Stream
 from rockai_transport.protocol.prediction import Prediction, Update
 from rockai_transport.service import Service
 
 if TYPE_CHECKING:
     from rockai_transport.async_client import AsyncClient
-    from rockai_transport.io.asynchronous import AsyncStream
+    from rockai_transport.io.async_streams import AsyncStream
     from rockai_transport.jobs.hosted_models import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
     from rockai_transport.prompting.request.dialects import Dialect
 
@@ -81,7 +81,7 @@ __all__ = [
 _LATER = {
     "ANIMATE_IMAGE": "rockai_transport.jobs.hosted_models",
     "AsyncClient": "rockai_transport.async_client",
-    "AsyncStream": "rockai_transport.io.asynchronous",
+    "AsyncStream": "rockai_transport.io.async_streams",
     "Dialect": "rockai_transport.prompting.request.dialects",
     "GENERATE_IMAGE": "rockai_transport.jobs.hosted_models",
     "HostedModel": "rockai_transport.jobs.hosted_models",

@@ -1,31 +1,26 @@
 """`AsyncClient`: RockAI with ``await``. Mirrors `rockai_transport.client`, name for name."""
 
-from __future__ import annotations
+# Annotations are objects here, not texts: LlamaIndex makes a tool of a method by `inspect.signature` alone
+# (llama_index/core/tools/utils.py, `create_schema_from_function`).
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
-from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
-from rockai_transport.io.asynchronous import AsyncStream, drive
-from rockai_transport.io.connections import LoopConnections
+from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient, check_callback
+from rockai_transport.callbacks import OnText, OnUpdate
+from rockai_transport.config import Route, Timeouts
+from rockai_transport.io.async_streams import AsyncStream
+from rockai_transport.io.asynchronous import AsyncSession
+from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference
-from rockai_transport.protocol.streams import Transcript
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-    from types import TracebackType
-
-    from rockai_transport.config import Route, Timeouts
-    from rockai_transport.protocol.effects import Flow
-    from rockai_transport.protocol.prediction import Prediction, Update
-    from rockai_transport.protocol.requests import Request
-    from rockai_transport.service import Service
+from rockai_transport.protocol.streams import StreamState
+from rockai_transport.service import Service
 
 __all__ = ["AsyncClient", "AsyncPredictions", "AsyncStream"]
-
-T = TypeVar("T")
 
 
 class AsyncClient(BaseClient):
@@ -53,6 +48,8 @@ class AsyncClient(BaseClient):
         good morning
     """
 
+    _session: AsyncSession
+
     def __init__(
         self,
         api_token: str | None = None,
@@ -78,11 +75,11 @@ class AsyncClient(BaseClient):
             "timeouts": timeouts,
             "allow_http": allow_http,
         }
-        super().__init__(given, http_client, expected=httpx.AsyncClient)
-        self._connections = LoopConnections()
+        super().__init__(given)
+        self._session = AsyncSession(self._checked(http_client, httpx.AsyncClient))
 
     @property
-    def predictions(self) -> AsyncPredictions:
+    def predictions(self) -> "AsyncPredictions":
         """As `Client.predictions`.
 
         Example:
@@ -90,17 +87,17 @@ class AsyncClient(BaseClient):
             >>> started.status
             'starting'
         """
-        return AsyncPredictions(self)
+        return AsyncPredictions(self._session)
 
     async def run(
         self,
         model: str,
-        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        input: Mapping[str, Any],
         *,
-        on_text: Callable[[str], Any] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
+        on_text: OnText | None = None,
+        timeout: float | None = None,
     ) -> Prediction:
-        """As `Client.run`; ``on_text`` may be a coroutine function. Cancelling the task cancels the run.
+        """As `Client.run`; ``on_text`` may be a coroutine function. Canceling the task cancels the run.
 
         Example:
             >>> prediction = await client.run("meta/llama-2-7b-chat", {"prompt": "Say: hello"}, on_text=print)
@@ -108,19 +105,19 @@ class AsyncClient(BaseClient):
             >>> prediction.text
             'hello'
         """
-        self._check_callback(on_text, "on_text", may_await=True)
-        order = self._flows.order(ModelReference.parse(model), input)
+        run = self._session.operations.run_request(ModelReference.parse(model), input)
         if on_text is None:
-            return await self._drive(self._flows.run(order, timeout))
-        return await self._drive(self._flows.run_with_text(order, timeout, on_text))
+            return await self._session.do(self._session.operations.run, run, timeout)
+        check_callback(on_text, "on_text", may_await=True)
+        return await self._session.do(self._session.operations.run_with_text, run, timeout, on_text)
 
     def stream(
         self,
         model: str,
-        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        input: Mapping[str, Any],
         *,
         timeout: float | None = None,
-    ) -> AsyncStream:
+    ) -> "AsyncStream":
         """As `Client.stream`, with ``async with`` and ``async for``. Needs no ``await`` itself.
 
         Example:
@@ -130,9 +127,9 @@ class AsyncClient(BaseClient):
             'one'
             ' two'
         """
-        order = self._flows.order(ModelReference.parse(model), input)
-        transcript = Transcript()
-        return AsyncStream(self, transcript, self._flows.stream(order, timeout, transcript))
+        run = self._session.operations.run_request(ModelReference.parse(model), input)
+        io, state = self._session.io(), StreamState()
+        return AsyncStream(io, state, self._session.operations.stream(io, run, timeout, state))
 
     async def download(
         self,
@@ -141,7 +138,7 @@ class AsyncClient(BaseClient):
         *,
         max_bytes: int = 1024**3,
         allow_private: bool = False,
-        timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
+        timeout: float | None = None,
     ) -> list[Path]:
         """As `Client.download`; what is written to the disk is written in a thread.
 
@@ -150,10 +147,14 @@ class AsyncClient(BaseClient):
             >>> [path.suffix for path in await client.download(made, "out")]
             ['.png']
         """
-        flow = self._flows.download(
-            prediction, folder, timeout, max_bytes=max_bytes, allow_private=allow_private
+        return await self._session.do(
+            self._session.operations.download,
+            prediction,
+            folder,
+            timeout,
+            max_bytes=max_bytes,
+            allow_private=allow_private,
         )
-        return await self._drive(flow)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The client can be used again.
@@ -161,7 +162,7 @@ class AsyncClient(BaseClient):
         Example:
             >>> await client.aclose()
         """
-        await self._connections.aclose()
+        await self._session.connections.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,15 +171,6 @@ class AsyncClient(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    async def _drive(self, flow: Flow[T]) -> T:
-        return await drive(self, flow)
-
-    async def _http(self, url: httpx.URL, call: Request) -> httpx.AsyncClient:
-        if self._http_client is not None and not call.download:
-            client: httpx.AsyncClient = self._http_client
-            return client
-        return await self._connections.to(url, public_only=call.public_only)
 
 
 class AsyncPredictions:
@@ -192,16 +184,15 @@ class AsyncPredictions:
         'succeeded'
     """
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._flows = client._flows  # noqa: SLF001 - one object in two parts
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
 
     async def create(
         self,
         *,
         model: str | None = None,
         version: str | None = None,
-        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        input: Mapping[str, Any],
         stream: bool = False,
         webhook: str | None = None,
         webhook_events_filter: Sequence[str] | None = None,
@@ -216,14 +207,14 @@ class AsyncPredictions:
             'starting'
         """
         reference = ModelReference.combine(model, version)
-        order = self._flows.order(
+        run = self._session.operations.run_request(
             reference,
             input,
             stream=stream,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
         )
-        return await self._client._drive(self._flows.create(order))  # noqa: SLF001
+        return await self._session.do(self._session.operations.create, run)
 
     async def get(self, prediction_id: str) -> Prediction:
         """As `Predictions.get`.
@@ -233,7 +224,7 @@ class AsyncPredictions:
             >>> (await client.predictions.get(started.id)).status
             'starting'
         """
-        return await self._client._drive(self._flows.get(prediction_id))  # noqa: SLF001
+        return await self._session.do(self._session.operations.get, prediction_id)
 
     async def cancel(self, prediction_id: str | Prediction) -> Prediction:
         """As `Predictions.cancel`.
@@ -243,14 +234,14 @@ class AsyncPredictions:
             >>> (await client.predictions.cancel(started)).status
             'canceled'
         """
-        return await self._client._drive(self._flows.cancel(prediction_id))  # noqa: SLF001
+        return await self._session.do(self._session.operations.cancel, prediction_id)
 
     async def wait(
         self,
         prediction_or_id: Prediction | str,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - a total, kept by the flow
-        on_update: Callable[[Update], Any] | None = None,
+        timeout: float | None = None,
+        on_update: OnUpdate | None = None,
     ) -> Prediction:
         """As `Predictions.wait`; ``on_update`` may be a coroutine function.
 
@@ -261,10 +252,10 @@ class AsyncPredictions:
             >>> (await client.predictions.wait(started, timeout=600)).output
             ['http...png']
         """
-        self._client._check_callback(on_update, "on_update", may_await=True)  # noqa: SLF001
-        return await self._client._drive(self._flows.wait(prediction_or_id, timeout, on_update))  # noqa: SLF001
+        check_callback(on_update, "on_update", may_await=True)
+        return await self._session.do(self._session.operations.wait, prediction_or_id, timeout, on_update)
 
-    def stream(self, prediction: Prediction | str) -> AsyncStream:
+    def stream(self, prediction: Prediction | str) -> "AsyncStream":
         """As `Predictions.stream`. Needs no ``await`` itself.
 
         Example:
@@ -274,6 +265,5 @@ class AsyncPredictions:
             >>> [piece async for piece in client.predictions.stream(started)]
             ['one', ' two']
         """
-        self._flows.known(prediction)
-        transcript = Transcript()
-        return AsyncStream(self._client, transcript, self._flows.stream_prediction(prediction, transcript))
+        io, state = self._session.io(), StreamState()
+        return AsyncStream(io, state, self._session.operations.stream_prediction(io, prediction, state))

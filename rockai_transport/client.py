@@ -1,30 +1,26 @@
 """`Client`: RockAI with blocking calls. `rockai_transport.async_client` mirrors it, name for name."""
 
-from __future__ import annotations
+# Annotations are objects here, not texts: LlamaIndex makes a tool of a method by `inspect.signature` alone
+# (llama_index/core/tools/utils.py, `create_schema_from_function`).
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
-from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient
-from rockai_transport.io.blocking import Connections, Stream, drive
+from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient, check_callback
+from rockai_transport.callbacks import OnText, OnUpdate
+from rockai_transport.config import Route, Timeouts
+from rockai_transport.io.blocking import Session
+from rockai_transport.io.streams import Stream
+from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference
-from rockai_transport.protocol.streams import Transcript
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-    from types import TracebackType
-
-    from rockai_transport.config import Route, Timeouts
-    from rockai_transport.protocol.effects import Flow
-    from rockai_transport.protocol.prediction import Prediction, Update
-    from rockai_transport.protocol.requests import Request
-    from rockai_transport.service import Service
+from rockai_transport.protocol.streams import StreamState
+from rockai_transport.service import Service
 
 __all__ = ["Client", "Predictions", "Stream"]
-
-T = TypeVar("T")
 
 
 class Client(BaseClient):
@@ -37,14 +33,14 @@ class Client(BaseClient):
             Without a scheme it is https.
         timeout: Seconds for one whole operation, waits between retries included. None: no total for `run`
             and `stream` (the limits of `timeouts` hold), one hour for `predictions.wait`; `math.inf`: none.
-        max_retries: Further tries after the first, where another one cannot pay twice.
+        max_retries: Retries; none starts a second paid prediction.
         route: ``"auto"``: ``/run`` and ``/run_sse``, and where the service has no such route, create and
             wait, create and stream. ``"run"``: the first two only. ``"predictions"``: always the latter,
             which gives an id: a cold model can be seen, canceled, and waited for again.
-        service: What is believed of the service.
+        service: Assumptions about the service.
         default_headers: Headers for every call to the base URL's origin.
         http_client: An `httpx.Client` of your own. It is not closed here, deadlines hold with it only as
-            far as its own socket time-outs, and it fetches no files.
+            far as its own socket timeouts, and it fetches no files.
         timeouts: The limits besides the total: connect, first byte, idle, poll.
         allow_http: Allow plain http to another machine, where everybody on the way can read the token.
 
@@ -57,6 +53,8 @@ class Client(BaseClient):
         ...     print(prediction.text, prediction.metrics)
         good morning {'predict_time': ...}
     """
+
+    _session: Session
 
     def __init__(
         self,
@@ -83,25 +81,25 @@ class Client(BaseClient):
             "timeouts": timeouts,
             "allow_http": allow_http,
         }
-        super().__init__(given, http_client, expected=httpx.Client)
-        self._connections = Connections()
+        super().__init__(given)
+        self._session = Session(self._checked(http_client, httpx.Client))
 
     @property
-    def predictions(self) -> Predictions:
+    def predictions(self) -> "Predictions":
         """The prediction lifecycle: create, get, cancel, wait, stream.
 
         Example:
             >>> client.predictions.create(model="meta/musicgen", input={"prompt": "rain"}).status
             'starting'
         """
-        return Predictions(self)  # made anew, so that a client that is dropped is gone at once
+        return Predictions(self._session)  # made anew, so that a client that is dropped is gone at once
 
     def run(
         self,
         model: str,
-        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        input: Mapping[str, Any],
         *,
-        on_text: Callable[[str], Any] | None = None,
+        on_text: OnText | None = None,
         timeout: float | None = None,
     ) -> Prediction:
         """Run a model and wait for its end.
@@ -127,19 +125,19 @@ class Client(BaseClient):
             >>> client.run("mistralai/mistral-7b-instruct-v0.1", {"prompt": "Say: hello"}).text
             'hello'
         """
-        self._check_callback(on_text, "on_text", may_await=False)
-        order = self._flows.order(ModelReference.parse(model), input)
+        run = self._session.operations.run_request(ModelReference.parse(model), input)
         if on_text is None:
-            return self._drive(self._flows.run(order, timeout))
-        return self._drive(self._flows.run_with_text(order, timeout, on_text))
+            return self._session.do(self._session.operations.run, run, timeout)
+        check_callback(on_text, "on_text", may_await=False)
+        return self._session.do(self._session.operations.run_with_text, run, timeout, on_text)
 
     def stream(
         self,
         model: str,
-        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        input: Mapping[str, Any],
         *,
         timeout: float | None = None,
-    ) -> Stream:
+    ) -> "Stream":
         """Run a model and iterate over its text, piece by piece, exactly as the model said it.
 
         Args:
@@ -161,9 +159,9 @@ class Client(BaseClient):
             'one'
             ' two'
         """
-        order = self._flows.order(ModelReference.parse(model), input)
-        transcript = Transcript()
-        return Stream(self, transcript, self._flows.stream(order, timeout, transcript))
+        run = self._session.operations.run_request(ModelReference.parse(model), input)
+        io, state = self._session.io(), StreamState()
+        return Stream(io, state, self._session.operations.stream(io, run, timeout, state))
 
     def download(
         self,
@@ -197,10 +195,13 @@ class Client(BaseClient):
             >>> [path.suffix for path in client.download(made, "out")]
             ['.png']
         """
-        return self._drive(
-            self._flows.download(
-                prediction, folder, timeout, max_bytes=max_bytes, allow_private=allow_private
-            )
+        return self._session.do(
+            self._session.operations.download,
+            prediction,
+            folder,
+            timeout,
+            max_bytes=max_bytes,
+            allow_private=allow_private,
         )
 
     def close(self) -> None:
@@ -209,7 +210,7 @@ class Client(BaseClient):
         Example:
             >>> client.close()
         """
-        self._connections.close()
+        self._session.connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -218,15 +219,6 @@ class Client(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _drive(self, flow: Flow[T]) -> T:
-        return drive(self, flow)
-
-    def _http(self, url: httpx.URL, call: Request) -> httpx.Client:
-        if self._http_client is not None and not call.download:
-            client: httpx.Client = self._http_client
-            return client
-        return self._connections.to(url, public_only=call.public_only)
 
 
 class Predictions:
@@ -240,16 +232,15 @@ class Predictions:
         'succeeded'
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._flows = client._flows  # noqa: SLF001 - one object in two parts
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def create(
         self,
         *,
         model: str | None = None,
         version: str | None = None,
-        input: Mapping[str, Any],  # noqa: A002 - the service's own word
+        input: Mapping[str, Any],
         stream: bool = False,
         webhook: str | None = None,
         webhook_events_filter: Sequence[str] | None = None,
@@ -279,14 +270,14 @@ class Predictions:
             'starting'
         """
         reference = ModelReference.combine(model, version)
-        order = self._flows.order(
+        run = self._session.operations.run_request(
             reference,
             input,
             stream=stream,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
         )
-        return self._client._drive(self._flows.create(order))  # noqa: SLF001
+        return self._session.do(self._session.operations.create, run)
 
     def get(self, prediction_id: str) -> Prediction:
         """Look at a prediction once.
@@ -306,7 +297,7 @@ class Predictions:
             >>> client.predictions.get(started.id).status
             'starting'
         """
-        return self._client._drive(self._flows.get(prediction_id))  # noqa: SLF001
+        return self._session.do(self._session.operations.get, prediction_id)
 
     def cancel(self, prediction_id: str | Prediction) -> Prediction:
         """Cancel a prediction. One that has come to its end stays as it is.
@@ -325,14 +316,14 @@ class Predictions:
             >>> client.predictions.cancel(started).status
             'canceled'
         """
-        return self._client._drive(self._flows.cancel(prediction_id))  # noqa: SLF001
+        return self._session.do(self._session.operations.cancel, prediction_id)
 
     def wait(
         self,
         prediction_or_id: Prediction | str,
         *,
         timeout: float | None = None,
-        on_update: Callable[[Update], Any] | None = None,
+        on_update: OnUpdate | None = None,
     ) -> Prediction:
         """Wait until a prediction has come to its end. Leaving early never cancels it.
 
@@ -358,10 +349,10 @@ class Predictions:
             >>> client.predictions.wait(started, timeout=600).output
             ['http...png']
         """
-        self._client._check_callback(on_update, "on_update", may_await=False)  # noqa: SLF001
-        return self._client._drive(self._flows.wait(prediction_or_id, timeout, on_update))  # noqa: SLF001
+        check_callback(on_update, "on_update", may_await=False)
+        return self._session.do(self._session.operations.wait, prediction_or_id, timeout, on_update)
 
-    def stream(self, prediction: Prediction | str) -> Stream:
+    def stream(self, prediction: Prediction | str) -> "Stream":
         """Iterate over the text of a prediction that was created before. Leaving early cancels it.
 
         Args:
@@ -381,6 +372,5 @@ class Predictions:
             >>> list(client.predictions.stream(started))
             ['one', ' two']
         """
-        self._flows.known(prediction)
-        transcript = Transcript()
-        return Stream(self._client, transcript, self._flows.stream_prediction(prediction, transcript))
+        io, state = self._session.io(), StreamState()
+        return Stream(io, state, self._session.operations.stream_prediction(io, prediction, state))

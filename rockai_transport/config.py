@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import os
 import re
@@ -44,13 +45,13 @@ class Timeouts:
     """
 
     connect: float = 10.0
-    """Until a connection stands, and until one of the pool is free; each try."""
+    """Until a connection stands, and until one of the pool is free; each attempt."""
     first_byte: float = 1800.0
-    """Until the first byte of an answer, or the first event of a stream; all tries together."""
+    """Until the first byte of an answer, or the first event of a stream; all attempts together."""
     idle: float = 300.0
     """Between two reads after that; any byte counts."""
     poll: float = 60.0
-    """One try of ``get``, of ``cancel``, and of each look while waiting."""
+    """One attempt of ``get``, of ``cancel``, and of each look while waiting."""
     wait: float = 3600.0
     """``predictions.wait`` without a timeout of its own."""
     stall: float = 3600.0
@@ -138,6 +139,7 @@ def check_timeout(value: Any, name: str) -> float:
     )
 
 
+@functools.lru_cache(maxsize=256)
 def is_loopback(host: str | None) -> bool:
     """Whether a host name or address is this machine itself."""
     if not host:
@@ -170,7 +172,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that a host is, if it is no name: in every form that a resolver takes, ``127.1`` too."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host)
-    with contextlib.suppress(OSError, UnicodeError):
+    with contextlib.suppress(OSError, ValueError):
         return ipaddress.IPv4Address(socket.inet_aton(host))
     return None
 

@@ -1,16 +1,15 @@
-"""`Service`: every belief about the live gateway, as a setting.
+"""`Service`: every assumption about the live gateway, as a setting.
 
-Law of this module: nothing that nobody could check at the live service is a constant anywhere else. If the
-service differs from what ``docs/http-api.md`` tells, it is bent here, without waiting for a release.
+Invariants of this module: nothing that nobody could check at the live service is a constant anywhere else. If
+the service differs from what ``docs/http-api.md`` tells, it is overridden here, without waiting for a
+release.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from typing import Any
 
 __all__ = ["Service"]
 
@@ -19,7 +18,7 @@ _STATUSES = {word: word for word in ("starting", "processing", "succeeded", "fai
 
 @dataclass(frozen=True)
 class Service:
-    """What is believed of the service, and cannot be known before somebody asks it.
+    """Assumptions about the service; override them if your deployment differs.
 
     Example:
         A gateway that says ``aborted``, and whose streams end without an end event:

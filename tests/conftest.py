@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import ipaddress
+import itertools
 import os
 import signal
 import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+FOLDER = str(Path(__file__).parent)
 SAMPLES = Path(__file__).parent / "samples"
 
 # Settings of the person at the keyboard, which would change what a test sees or send its traces away.
@@ -26,6 +32,9 @@ def _leaky_names() -> list[str]:
 # At once too, for what is read while modules are imported or by a fixture of the whole session.
 for _name in _leaky_names():
     del os.environ[_name]
+
+# The only authority that a client trusts here: to load the 140 of the world takes each client 15 ms.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +102,59 @@ def forbidden_attempts():
     yield _attempts
     if _attempts:  # code under test may have retried, translated or swallowed the error
         pytest.fail("left the machine: " + "; ".join(_attempts), pytrace=False)
+
+
+# Who starts a server or a process says one of these words.
+SERVERS = {
+    "Sandbox",
+    "WireServer",
+    "create_server",
+    "subprocess",
+    "rockai_sandbox",
+    "pytester",
+    "NotebookClient",
+}
+
+
+@functools.cache
+def _uses_sockets(function: types.FunctionType) -> bool:
+    """Whether a function of the tests says so, or another function or class of theirs that it uses."""
+    todo, seen = [function], set()
+    while todo:
+        one = todo.pop()
+        seen.add(one)
+        names = set(_words(one.__code__))
+        if not SERVERS.isdisjoint(names):
+            return True
+        used = [one.__globals__[name] for name in names if name in one.__globals__]
+        members = [vars(value).values() if isinstance(value, type) else [value] for value in used]
+        todo += [value for value in itertools.chain(*members) if _is_ours(value) and value not in seen]
+    return False
+
+
+def _words(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for value in code.co_consts:
+        if isinstance(value, types.CodeType):
+            yield from _words(value)
+
+
+def _is_ours(value: object) -> bool:
+    return isinstance(value, types.FunctionType) and value.__code__.co_filename.startswith(FOLDER)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that use sockets or processes, themselves or in a fixture."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs
+        functions = [item.function, *(one.func for found in fixtures.values() for one in found)]
+        functions = [getattr(one, "__func__", one) for one in functions]
+        if not SERVERS.isdisjoint(fixtures) or any(map(_uses_sockets, filter(_is_ours, functions))):
+            item.add_marker("sockets")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _freeze_what_stays():
+    """What is there before a module's tests stays for good: no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()

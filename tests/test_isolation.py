@@ -66,11 +66,11 @@ def test_leaving_the_machine(attempt, forbidden_attempts):
 def pytest_run(tmp_path, request):
     """Run a test module under this project's conftest.py in a process of its own; gives what it printed."""
 
-    def run(source):
+    def run(source, *options):
         conftest = request.config.rootpath / "tests" / "conftest.py"
         (tmp_path / "conftest.py").write_bytes(conftest.read_bytes())
         (tmp_path / "test_it.py").write_text(textwrap.dedent(source), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "--rootdir", tmp_path, tmp_path]
+        command = [sys.executable, "-m", "pytest", "-q", "--rootdir", tmp_path, *options, tmp_path]
         environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # only the conftest.py is of interest
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path, env=environ
@@ -148,6 +148,29 @@ def test_a_setting_left_behind_is_gone_in_the_next_test(pytest_run):
         """
     )
     assert "2 passed" in printed
+
+
+def test_what_uses_sockets_or_processes_is_marked(pytest_run):
+    """Without saying so itself: a test, a fixture of it, or a function that one of these calls."""
+    printed = pytest_run(
+        """
+        import subprocess, sys
+        import pytest
+        def start():
+            subprocess.run([sys.executable, "-c", ""])
+        @pytest.fixture
+        def started():
+            start()
+        def test_pure():
+            pass
+        def test_by_itself():
+            start()
+        def test_by_a_fixture(started):
+            pass
+        """,
+        *("-m", "not sockets"),
+    )
+    assert "1 passed, 2 deselected" in printed
 
 
 def test_samples(samples):

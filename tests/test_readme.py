@@ -41,7 +41,7 @@ def test_the_test_of_an_app_passes(name, pytester):
     """The test that a README shows passes as a file of its own, in a folder that knows nothing of us."""
     [code] = [block for block in blocks(name, "python") if "def test_" in block]
     pytester.makepyfile(code)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio").assert_outcomes(passed=1)
 
 
 def test_the_two_readmes_say_the_same():

@@ -1,5 +1,7 @@
 """The models that every sandbox has."""
 
+from __future__ import annotations
+
 from rockai_sandbox.models.media import media_models
 from rockai_sandbox.models.misc import MISC_MODELS
 from rockai_sandbox.models.text import TEXT_MODELS
@@ -10,7 +12,7 @@ def builtin_models(*, video_seconds: float) -> tuple[Model, ...]:
     """Return the built-in models.
 
     Args:
-        video_seconds: how long a video takes, whatever its length.
+        video_seconds: How long a video takes, whatever its length.
     """
     texts = (model.model() for model in TEXT_MODELS)
     return (*texts, *media_models(video_seconds=video_seconds), *MISC_MODELS)

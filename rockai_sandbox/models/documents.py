@@ -1,119 +1,65 @@
 """Answering from documents in the prompt, to show retrieval: with the sentence nearest to the question."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-from rockai_sandbox.models.conversation import Conversation
+from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 
-QUESTION = re.compile(
-    r"^\s*(?:question|query|user question|问题)\s*[:\uff1a]\s*(.+)", re.IGNORECASE | re.MULTILINE
-)
-DOCUMENTS: tuple[re.Pattern[str], ...] = tuple(
+QUESTION = re.compile(r"^\s*(?:question|query|问题)\s*[:\uff1a]\s*(.+)", re.IGNORECASE | re.MULTILINE)
+DOCUMENTS = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
         r"<(context|documents?|sources?)>(?P<text>.+?)</\1>",
         r"context[^\n]*\n-{5,}\n(?P<text>.+?)\n-{5,}",
         (
-            r"(?:^|\n)\s*(?:(?:retrieved )?context|documents?|sources?|passages?|背景|资料)\s*[:\uff1a]"
-            r"\s*(?P<text>.+?)(?=\n\s*(?:question|query|answer|helpful answer|问题|回答)\s*[:\uff1a]|\Z)"
+            r"(?:\b(?:context|documents?|sources?|passages?)\b[^\n:]{0,40}:|(?:背景|资料)\s*[:\uff1a])"
+            r"\s*(?P<text>.+?)(?=\n\s*(?:question|query|answer|问题|回答)\s*[:\uff1a]|\Z)"
         ),
-        (
-            r"\b(?:context|documents?|sources?|passages?)\b[^\n:]{0,40}:"
-            r"\s*(?P<text>.+?)(?=\n\s*(?:question|query|instruction)\s*:|\Z)"
-        ),
-        r"(?:context|documents?)[^\n]*(?:below|following)[^\n]*:?\n(?P<text>.+?)(?=\n\s*(?:question|query)\s*:|\Z)",
     )
 )
 """Where documents stand in the prompts of the usual chains and query engines."""
 
-REWRITE: tuple[re.Pattern[str], ...] = tuple(
-    re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    for pattern in (
-        r"<follow up message>\s*(?P<text>.+?)\s*<standalone question>",
-        r"follow[- ]?up (?:input|question|message)\s*:\s*(?P<text>.+?)\s*standalone question",
-    )
+REWRITE = re.compile(
+    r"follow[- ]?up (?:input|question|message)\s*[:>]\s*(?P<text>.+?)\s*<?standalone question",
+    re.IGNORECASE | re.DOTALL,
 )
-"""Prompts that ask to make a question stand alone."""
+"""A prompt that asks to make a question stand alone."""
 
 STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "in",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "please",
-        "tell",
-        "that",
-        "the",
-        "their",
-        "there",
-        "this",
-        "to",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
+    re.findall(
+        r"\w+",
+        """
+        a about an and are as at be by can could did do does for from had has have how i in is it its me my of
+        on or please tell that the their there this to was were what when where which who whose why will with
+        would you your
+        """,
+    )
 )
 
 
-def rewrite_question(conversation: Conversation) -> str | None:
+def rewrite_question(prompt: ParsedPrompt) -> str | None:
     """Make a question stand alone: the sandbox leaves it as it is."""
-    found = next((match for pattern in REWRITE if (match := pattern.search(conversation.last))), None)
+    found = REWRITE.search(prompt.last)
     return found["text"].strip() if found else None
 
 
-def answer_from_documents(conversation: Conversation) -> str | None:
+def answer_from_documents(prompt: ParsedPrompt) -> str | None:
     """Answer with the sentence of the given documents that is nearest to the question."""
-    for place in (conversation.last, conversation.system):
+    for place in (prompt.last, prompt.system):
         documents = _documents(place)
         if documents is None:
             continue
-        asked = QUESTION.findall(conversation.last)
-        question = asked[-1] if asked else _without(conversation.last, documents)
+        asked = QUESTION.findall(prompt.last)
+        question = asked[-1] if asked else prompt.last.replace(documents, " ")
         return nearest_sentence(question, documents) or "The documents I was given do not say."
     # Where a template has no system turn, the system text stands in the first user turn.
-    first = next((turn.text for turn in conversation.earlier if turn.role == "user"), "")
+    first = next((turn.text for turn in prompt.earlier if turn.role == "user"), "")
     documents = _documents(first)
-    return nearest_sentence(conversation.last, documents) if documents else None
+    return nearest_sentence(prompt.last, documents) if documents else None
 
 
 def nearest_sentence(question: str, documents: str) -> str | None:
@@ -143,10 +89,6 @@ def _stem(word: str) -> str:
 def _documents(text: str) -> str | None:
     found = next((match for pattern in DOCUMENTS if (match := pattern.search(text))), None)
     return found["text"] if found else None
-
-
-def _without(text: str, documents: str) -> str:
-    return text.replace(documents, " ")
 
 
 def _sentences(documents: str) -> Sequence[str]:

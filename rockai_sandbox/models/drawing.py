@@ -1,5 +1,7 @@
 """Pictures drawn by rule: the same words give the same picture."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import textwrap
@@ -33,9 +35,9 @@ def draw(prompt: str, label: str, size: int = SIZE) -> Image.Image:
     """Draw a landscape of lights and hills that depends on the prompt, with a label below.
 
     Args:
-        prompt: what the picture depends on.
-        label: what is written on it.
-        size: width and height in pixels.
+        prompt: What the picture depends on.
+        label: What is written on it.
+        size: Width and height in pixels.
 
     Returns:
         The picture, in RGB.

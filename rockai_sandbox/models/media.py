@@ -1,5 +1,7 @@
 """Image, video and sound: real files, drawn and played by rule."""
 
+from __future__ import annotations
+
 import array
 import io
 import math
@@ -92,7 +94,7 @@ def read_picture(url: str, run: Run) -> Image.Image:
     """Read an image from a ``data:`` URI or the own file server; draw a placeholder for any other address.
 
     Raises:
-        ValueError: what is there is no image.
+        ValueError: What is there is no image.
     """
     content = run.read(url)
     if content is None:
@@ -109,10 +111,10 @@ def animate(
     """Yield the frames of a slow zoom and pan through the picture, which blinks now and then.
 
     Args:
-        picture: what is shown.
-        size: the frames' width and height.
-        frames: how many.
-        strength: how far the zoom goes, as a share of the picture.
+        picture: What is shown.
+        size: The frames' width and height.
+        frames: How many.
+        strength: How far the zoom goes, as a share of the picture.
     """
     for number_ in range(frames):
         at = number_ / max(1, frames - 1)

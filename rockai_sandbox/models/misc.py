@@ -1,5 +1,7 @@
 """Models that go wrong in one way each, for trying out what an app does then."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 

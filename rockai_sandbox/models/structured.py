@@ -1,13 +1,13 @@
 """Answering in JSON where the prompt demands it: by a schema, or by keys that it names."""
 
+from __future__ import annotations
+
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from rockai_sandbox.models.arguments import QUOTED, Filler, quoted
-from rockai_sandbox.models.conversation import Conversation
-from rockai_sandbox.models.tool_manual import json_values
+from rockai_sandbox.models.instructions import json_values
+from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 
 DEMANDS = re.compile(
     r"\b(?:answer|reply|respond|return|output|write)\b[^\n]{0,60}\bjson\b|\bjson (?:schema|object)\b",
@@ -15,34 +15,23 @@ DEMANDS = re.compile(
 )
 
 
-def answer_in_json(conversation: Conversation) -> str | None:
+def answer_in_json(prompt: ParsedPrompt) -> str | None:
     """Answer with a JSON object if the prompt asks for one: its schema is filled from what the user said."""
-    texts = (conversation.system, conversation.last)
+    texts = (prompt.system, prompt.last)
     if not any(DEMANDS.search(text) for text in texts):
         return None
-    schema = next((schema for text in texts for schema in _schemas(text)), None)
-    request = _request(conversation.last)
+    found = [(text[start:end], value) for text in texts for start, end, value in json_values(text)]
+    schemas = {
+        written: value for written, value in found if isinstance(value, dict) and "properties" in value
+    }
+    request = prompt.last
+    for written in schemas:
+        request = request.replace(written, "")
+    sentences = re.split(r"(?<=[.!?:])\s+|\n", request)
+    request = " ".join(part for part in sentences if part and "json" not in part.lower()) or request
+    schema = next(iter(schemas.values()), None)
     if schema is None:
-        keys = [key for key in quoted(conversation.last) if re.fullmatch(r"\w+", key)] or ["answer"]
+        keys = [key for key in quoted(prompt.last) if re.fullmatch(r"\w+", key)] or ["answer"]
         request = QUOTED.sub("", request)
         schema = {"properties": {key: {"type": "string"} for key in keys}, "required": keys}
     return json.dumps(Filler(request, [], schema).fill(schema), ensure_ascii=False)
-
-
-def _schemas(text: str) -> Iterator[Mapping[str, Any]]:
-    for _, _, value in json_values(text):
-        if isinstance(value, dict) and isinstance(value.get("properties"), dict):
-            yield value
-
-
-def _request(text: str) -> str:
-    for start, end, value in reversed(list(json_values(text))):
-        if isinstance(value, dict) and "properties" in value:
-            text = text[:start] + text[end:]
-    sentences = re.split(r"(?<=[.!?:])\s+|\n", text)
-    kept = [
-        sentence
-        for sentence in sentences
-        if sentence.strip() and not re.search(r"\bjson\b", sentence, re.IGNORECASE)
-    ]
-    return " ".join(kept) or text

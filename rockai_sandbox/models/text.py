@@ -1,5 +1,7 @@
 """The text models: from the input to the text that a real model would see, to an answer in pieces."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +19,7 @@ LLAMA_2_DEFAULT_SYSTEM = (
     "You are a helpful, respectful and honest assistant. "
     "Always answer as helpfully as possible, while being safe."
 )
-"""Assumed: the wire page says that there is a default, not how it reads."""
+"""Assumed: docs/http-api.md says that there is a default, not how it reads."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class TextModel:
     Attributes:
         name: ``owner/name``.
         version: 64 hex digits.
-        template: how it reads the text.
-        server_template: what its server puts around the prompt, unless ``prompt_template`` says otherwise.
-        inputs: what its server accepts.
-        max_tokens_key: the input that bounds the answer's length.
-        default_system: fills ``{system_prompt}`` where the input does not.
+        template: How it reads the text.
+        server_template: What its server puts around the prompt, unless ``prompt_template`` says otherwise.
+        inputs: What its server accepts.
+        max_tokens_key: The input that bounds the answer's length.
+        default_system: Fills ``{system_prompt}`` where the input does not.
     """
 
     name: str
@@ -47,9 +49,7 @@ class TextModel:
         template: str = given.get("prompt_template", self.server_template)
         system: str = given.get("system_prompt", self.default_system)
         head, placeholder, tail = template.partition("{prompt}")
-        prompt = (
-            given["prompt"] if placeholder else ""
-        )  # a template without the place for it loses the prompt
+        prompt = given["prompt"] if placeholder else ""  # a template without the place for it loses it
         return head.replace("{system_prompt}", system) + prompt + tail.replace("{system_prompt}", system)
 
     def reply(self, given: Mapping[str, Any]) -> str:

@@ -5,13 +5,12 @@
 
 The way of one examination::
 
-    PROBES ─► Wire ─► Exchange ─► Check.judge ─► Finding ─► Redactor ─► Report
-    a table   sends   recorded    pure           the mends are adopted, so that the next probe sees further
+    PROBES ─► DoctorSession ─► Operations over RecordingIO ─► Exchange ─► Finding ─► Redactor ─► Report
+    a table                    the clients' own, recorded                 its settings are assumed then
 """
 
+from rockai_transport.doctor.checks import CHECKS, PROBES, Finding, SuggestedSetting, Verdict
 from rockai_transport.doctor.examination import Plan, run_doctor
-from rockai_transport.doctor.findings import Finding, Mend, Verdict
 from rockai_transport.doctor.report import Report
-from rockai_transport.doctor.table import CHECKS, PROBES
 
-__all__ = ["CHECKS", "PROBES", "Finding", "Mend", "Plan", "Report", "Verdict", "run_doctor"]
+__all__ = ["CHECKS", "PROBES", "Finding", "Plan", "Report", "SuggestedSetting", "Verdict", "run_doctor"]

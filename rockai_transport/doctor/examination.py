@@ -1,6 +1,6 @@
 """One examination, from the first probe to the report.
 
-Laws of this module:
+Invariants of this module:
 
 * Nothing that may start a run is sent before `confirm` has said yes to the plan that names it.
 * Whatever ends an examination, Ctrl-C too, what it left running is canceled, and what was found is reported.
@@ -9,51 +9,43 @@ Laws of this module:
 
 from __future__ import annotations
 
-import dataclasses
-import platform
+import contextlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from platform import python_version
+from typing import Any, NamedTuple
 
 import httpx
 
-from rockai_transport._version import __version__
+from rockai_transport import ConfigurationError, RockAIError, Service, Timeouts, __version__
 from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
-from rockai_transport.config import check_timeout
-from rockai_transport.doctor.findings import Finding, Unmade, unknown
-from rockai_transport.doctor.patient import Patient
-from rockai_transport.doctor.probes import ObstacleError, UnavailableError
-from rockai_transport.doctor.recording import Wire
+from rockai_transport.config import Route, Settings, check_timeout
+from rockai_transport.doctor import probes
+from rockai_transport.doctor.checks import PROBES, TABLES, Finding, Probe, Verdict
+from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
-from rockai_transport.doctor.table import PROBES
-from rockai_transport.errors import ConfigurationError, RockAIError
+from rockai_transport.doctor.session import DoctorSession, ObstacleError, UnavailableError
 from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.references import ModelReference
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
-
-    from rockai_transport.config import Route
-    from rockai_transport.doctor.findings import Judgement
-    from rockai_transport.doctor.probes import Check, Probe
-    from rockai_transport.doctor.recording import Exchange
-    from rockai_transport.service import Service
 
 __all__ = ["DEFAULT_INPUT", "Plan", "run_doctor"]
 
 DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
 """Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
+_SKIPPED: dict[str, list[str]] = TABLES["skipped"]
+_VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What is asked for before anything that may cost is sent.
 
     Attributes:
-        base_url: where it goes.
-        model: what is run.
-        input: what it is run with.
-        steps: what is done, and how many runs each step takes at most.
+        base_url: Where it goes.
+        model: What is run.
+        input: What it is run with.
+        steps: What is done, and how many runs each step takes at most.
     """
 
     base_url: str
@@ -72,7 +64,7 @@ def run_doctor(
     api_token: str | None = None,
     base_url: str | None = None,
     model: str | None = None,
-    input: Mapping[str, Any] | None = None,  # noqa: A002 - the service's own word
+    input: Mapping[str, Any] | None = None,
     service: Service = DEFAULT_SERVICE,
     route: Route = "auto",
     confirm: Callable[[Plan], bool] | None = None,
@@ -85,18 +77,18 @@ def run_doctor(
     """Check at the service what this package assumes of it.
 
     Args:
-        api_token: as for `Client`.
-        base_url: as for `Client`.
-        model: a cheap model to run; None: only what starts nothing is checked.
-        input: what it is run with; a short prompt by default.
-        service: what is believed already, with the mends of an earlier report.
-        route: as for `Client`; what that route does not use is left out.
-        confirm: is shown the paid runs before the first, says whether they may be sent; None: they may not.
-        on_finding: called with each finding as it is made, already redacted.
-        say: called with what is being waited for.
-        timeout: seconds that one run may take, its cold start included.
-        default_headers: as for `Client`.
-        allow_http: as for `Client`.
+        api_token: As for `Client`.
+        base_url: As for `Client`.
+        model: A cheap model to run; None: only what starts nothing is checked.
+        input: What it is run with; a short prompt by default.
+        service: What is assumed already, with the settings that an earlier report suggested.
+        route: As for `Client`; what that route does not use is left out.
+        confirm: Is shown the paid runs before the first, says whether they may be sent; None: they may not.
+        on_finding: Called with each finding as it is made, already redacted.
+        say: Called with what is being waited for.
+        timeout: Seconds that one run may take, its cold start included.
+        default_headers: As for `Client`.
+        allow_http: As for `Client`.
 
     Returns:
         What was found, redacted, also after Ctrl-C.
@@ -107,202 +99,111 @@ def run_doctor(
     Example:
         ``print(run_doctor(model="owner/name", confirm=lambda plan: plan.runs <= 4).text())``
     """
-    wire = Wire(
-        {
-            "api_token": api_token,
-            "base_url": base_url,
-            "timeout": None,
-            "max_retries": 0,
-            "route": route,
-            "service": service,
-            "default_headers": default_headers,
-            "timeouts": DEFAULT_TIMEOUTS,
-            "allow_http": allow_http,
-        }
-    )
+    limit = check_timeout(timeout, "timeout")
+    limits = Timeouts(first_byte=limit, idle=limit)
+    where: dict[str, Any] = {"api_token": api_token, "base_url": base_url, "allow_http": allow_http}
+    how: dict[str, Any] = {"route": route, "timeout": limit, "timeouts": limits, "max_retries": 0}
+    settings = Settings.resolve(**where, **how, service=service, default_headers=default_headers)
+    redactor = Redactor(settings.api_token, shown_hosts=(httpx.URL(settings.base_url).host,))
     try:
-        patient = Patient(
-            wire,
-            route=route,
-            model=ModelReference.parse(model) if model is not None else None,
-            model_input=encode_input(check_input(DEFAULT_INPUT if input is None else input)),
-            seconds=check_timeout(timeout, "timeout"),
-            say=lambda text: say(wire.redactor.leaving(text)) if say else None,
-        )
+        reference = ModelReference.parse(model) if model is not None else None
+        given = DEFAULT_INPUT if input is None else input
+        model_input = encode_input(given) if check_input(given) else dict(given)
     except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
-        raise ConfigurationError(wire.redactor.text(error.message)) from None
-    return _Examination(patient, service, confirm, on_finding).run()
+        raise ConfigurationError(redactor.text(error.message)) from None
+    leaving, tell = redactor.leaving, say or str
+    session = DoctorSession(settings, redactor, reference, model_input, say=lambda text: tell(leaving(text)))
+    keys = session.redact(tuple(model_input))
+    report = Report(_VERSIONS, session.address, session.model_name, keys, route, leaving(service))
+    _Examination(session, report, confirm, on_finding).run()
+    return report
 
 
+@dataclass
 class _Examination:
-    """Goes through the table, and writes down what it finds."""
+    """Makes the probes, and writes down what they find."""
 
-    def __init__(
-        self,
-        patient: Patient,
-        service: Service,
-        confirm: Callable[[Plan], bool] | None,
-        on_finding: Callable[[Finding], Any] | None,
-    ) -> None:
-        self._patient = patient
-        self._service = service
-        self._confirm = confirm
-        self._on_finding = on_finding
-        self._findings: list[Finding] = []
-        self._agreed: bool | None = None
-        self._announced = 0
-        self._obstacle = ""
-        self._left: list[str] = []
+    session: DoctorSession
+    report: Report
+    confirm: Callable[[Plan], bool] | None
+    on_finding: Callable[[Finding], Any] | None
+    obstacle: str = ""
 
-    def run(self) -> Report:
-        """Send every probe, judge, clean up, report."""
-        probes = [probe for probe in PROBES if self._patient.route in probe.routes]
+    def __post_init__(self) -> None:
+        self.probes = [probe for probe in PROBES if self.report.route in probe.routes]
+
+    def run(self) -> None:
+        """Make every probe, clean up, report."""
+        session, report = self.session, self.report
+        report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
         try:
-            for probe in probes:
-                self._examine(probe)
+            for probe in self.probes:
+                self._skip(probe, self._reason_against(probe) or self._make(probe))
         except KeyboardInterrupt:
-            call = self._patient.under_way
-            self._stop(
-                f"It was interrupted while {call} was under way, and what that started may run on."
-                if call
-                else "It was interrupted."
-            )
+            why = f" while {session.under_way} was under way, and what that started may run on"
+            self.obstacle = f"It was interrupted{why if session.under_way else ''}."
         finally:
-            self._clean_up()
-        done = {finding.check for finding in self._findings}
-        for probe in probes:
-            self._skip(probe, Unmade.NOT_REACHED, done)
-        return self._report()
+            with contextlib.suppress(KeyboardInterrupt):
+                report.left = session.redact(tuple(session.cancel_running()))
+            session.connections.close()
+        for probe in self.probes:
+            self._skip(probe, "not_reached")
+        counts = Counter(finding.skipped for finding in report.findings if finding.skipped)
+        skipped = [_SKIPPED[reason][min(count, 2)].format(count) for reason, count in counts.items()]
+        report.obstacle = " ".join([session.redactor.leaving(self.obstacle), *skipped]).strip()
+        report.runs, report.headers = session.runs, session.redact(sorted(session.headers))
 
-    def _examine(self, probe: Probe[Any]) -> None:
-        patient = self._patient
-        if reason := self._reason_against(probe):
-            self._skip(probe, reason)
-            return
+    def _make(self, probe: Probe) -> str:
+        """Make a probe; why it was not made to its end, empty where it was."""
         try:
-            evidence = probe.send(patient)
-        except ObstacleError as obstacle:
-            self._skip(probe, self._stop(str(obstacle)))
-        except ConfigurationError as error:
-            self._skip(probe, self._stop(patient.told(str(error))))
-        except UnavailableError as error:
-            self._skip(probe, str(error))
-        except RockAIError as error:
-            self._skip(probe, patient.told(str(error)))
-        else:
-            for check in self._checks(probe):
-                self._judge(probe, check, evidence)
-
-    def _stop(self, obstacle: str) -> str:
-        self._obstacle = obstacle
-        return obstacle
-
-    def _judge(self, probe: Probe[Any], check: Check[Any], evidence: Any) -> None:
-        try:
-            judgement = check.judge(evidence, self._patient)
-        except RockAIError as error:  # a read_prediction hook of the user's may fail on what came
-            judgement = unknown(self._patient.told(str(error)))
-        self._patient.adopt(judgement.mends)
-        self._record(probe, check, judgement, judgement.exchange or _exchange_in(evidence))
-
-    def _reason_against(self, probe: Probe[Any]) -> str | Unmade:
-        """Why a probe is not sent; empty where it is. Asks, before the first that may cost."""
-        if self._obstacle:
-            return Unmade.NOT_REACHED
-        if reason := probe.obstacle(self._patient):
+            for check, finding in getattr(probes, probe.name)(self.session):
+                self.session.assume(finding.suggestions)
+                self._record(probe, check, finding)
+        except (UnavailableError, RockAIError) as error:  # a read_prediction hook of the user's may fail too
+            reason = str(error if isinstance(error, UnavailableError) else self.session.redact(str(error)))
+            self.obstacle = reason if isinstance(error, ObstacleError | ConfigurationError) else ""
             return reason
-        if not probe.consent:
-            return ""
-        if self._patient.model is None:
-            return Unmade.NO_MODEL
-        if self._agreed is None:
-            self._agreed = self._ask()
-        return "" if self._agreed else Unmade.NOT_AGREED
+        return ""
 
-    def _ask(self) -> bool:
-        patient = self._patient
-        steps = tuple(
-            (probe.title, probe.runs)
-            for probe in PROBES
-            if probe.consent and patient.route in probe.routes and not probe.obstacle(patient)
-        )
-        if self._confirm is None:
-            return False
-        plan = Plan(patient.address, self._model(), patient.told(dict(patient.input)), steps)
-        self._announced = plan.runs
-        return self._confirm(plan)
+    def _reason_against(self, probe: Probe) -> str:
+        """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
+        if self.obstacle:
+            return "not_reached"
+        if not probe.asks or probe.needs in self.session.obstacles:
+            return self.session.obstacles.get(probe.needs, "")
+        if self.session.model is None:
+            return "no_model"
+        return "" if self.is_agreed else "not_agreed"
 
-    def _model(self) -> str:
-        model = self._patient.model
-        return self._patient.told(model.written) if model else ""
+    @cached_property
+    def is_agreed(self) -> bool:
+        """Whether the plan may be carried out; it is shown when this is asked first."""
+        session, report = self.session, self.report
+        asked = [probe for probe in self.probes if probe.asks and probe.needs not in session.obstacles]
+        steps = tuple((probe.title, probe.runs) for probe in asked)
+        plan = Plan(report.base_url, report.model, session.redact(dict(session.input)), steps)
+        report.announced = plan.runs if self.confirm else 0
+        report.agreed = plan.runs if self.confirm and self.confirm(plan) else 0
+        return report.agreed > 0
 
-    def _checks(self, probe: Probe[Any]) -> list[Check[Any]]:
-        return [check for check in probe.checks if self._patient.route in check.routes]
+    def _skip(self, probe: Probe, reason: str) -> None:
+        """Record a reason for every check of a probe that has not been made."""
+        made = {finding.check for finding in self.report.findings}
+        text, skipped = (_SKIPPED[reason][0], reason) if reason in _SKIPPED else (reason, "")
+        for check in probe.checks:
+            if check.id not in made:
+                self._record(probe, check.id, Finding(Verdict.UNKNOWN, text, skipped=skipped))
 
-    def _skip(self, probe: Probe[Any], reason: str | Unmade, done: Container[str] = ()) -> None:
-        words, unmade = (reason.value, reason) if isinstance(reason, Unmade) else (reason, None)
-        for check in self._checks(probe):
-            if check.id not in done:
-                self._record(probe, check, unknown(words), unmade=unmade)
-
-    def _record(
-        self,
-        probe: Probe[Any],
-        check: Check[Any],
-        judgement: Judgement,
-        exchange: Exchange | None = None,
-        unmade: Unmade | None = None,
-    ) -> None:
-        leaving = self._patient.wire.redactor.leaving
-        mends = [
-            mend if mend.ours else dataclasses.replace(mend, value=self._patient.told(mend.value))
-            for mend in judgement.mends
-        ]
-        finding = Finding(
-            check.id,
-            probe.title,
-            check.assumption,
-            check.source,
-            judgement.verdict,
-            leaving(judgement.seen),
-            leaving(tuple(mends)),
-            leaving(exchange.frame() if exchange else ""),
-            unmade,
-        )
-        self._findings.append(finding)
-        if self._on_finding is not None:
-            self._on_finding(finding)
-
-    def _clean_up(self) -> None:
-        try:
-            self._left = self._patient.cancel_left()
-        except KeyboardInterrupt:  # a second Ctrl-C: the user is in a hurry
-            self._left = ["what was running"]
-        self._patient.wire.close()
-
-    def _report(self) -> Report:
-        patient = self._patient
-        leaving = patient.wire.redactor.leaving
-        counts = Counter(finding.unmade for finding in self._findings)
-        unmade = [reason.of(counts[reason]) for reason in Unmade if counts[reason]]
-        return Report(
-            versions=f"rockai-integrations {__version__}, Python {platform.python_version()}, "
-            f"httpx {httpx.__version__}",
-            base_url=patient.address,
-            model=self._model(),
-            input_keys=patient.told(tuple(patient.input)),
-            route=patient.route,
-            believed=leaving(self._service),
-            findings=tuple(self._findings),
-            announced=self._announced,
-            agreed=self._announced if self._agreed else 0,
-            runs=patient.runs,
-            left=patient.told(tuple(self._left)),
-            headers=patient.told(tuple(sorted(patient.headers))),
-            obstacle=" ".join([leaving(self._obstacle), *unmade]).strip(),
-        )
-
-
-def _exchange_in(evidence: Any) -> Exchange | None:
-    """The exchange of a probe that has only one."""
-    return getattr(evidence, "exchange", evidence if hasattr(evidence, "frame") else None)
+    def _record(self, probe: Probe, name: str, finding: Finding) -> None:
+        check = next(check for check in probe.checks if check.id == name)
+        if self.report.route not in check.routes:
+            return
+        redact = self.session.redact
+        found = [s if s.ours else replace(s, value=redact(s.value)) for s in finding.suggestions]
+        finding = self.session.redactor.leaving(replace(finding, suggestions=tuple(found)))
+        why = check.otherwise if finding.verdict is Verdict.DIFFERS else ""
+        told: dict[str, Any] = {"title": probe.title, "assumption": check.assumption, "source": check.source}
+        finding = replace(finding, check=name, observed=f"{finding.observed}{why}", **told)
+        self.report.findings.append(finding)
+        if self.on_finding is not None:
+            self.on_finding(finding)

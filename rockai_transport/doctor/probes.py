@@ -1,79 +1,400 @@
-"""The words of the table: what a probe is, what a check is, and what stops them."""
+"""The probes: what is done at the service, and what the answers say of the assumptions of ``checks.toml``.
+
+Invariants of this module: what the first six send starts nothing, since it names an id or a model that does
+not exist, or has an empty body. Each of the others starts at most one run. The one with a wrong key should be
+refused; if it is not, its prediction takes the place of the one that is created to be canceled.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import httpx
 
-    from rockai_transport.config import Route
-    from rockai_transport.doctor.findings import Judgement
-    from rockai_transport.doctor.patient import Patient
-    from rockai_transport.doctor.recording import Exchange
+from rockai_transport.doctor.checks import TABLES, UNSET, AnswerKey, Finding, SuggestedSetting, changes
+from rockai_transport.doctor.recording import Exchange, RecordingIO
+from rockai_transport.doctor.session import NO_ROUTE, DoctorSession, Findings, ObstacleError, UnavailableError
+from rockai_transport.doctor.stream_checks import STREAM_CHECKS, ids_in
+from rockai_transport.errors import InvalidResponseError
+from rockai_transport.io.network import environment_proxy
+from rockai_transport.protocol.io import IO
+from rockai_transport.protocol.messages import EVENT_STREAM
+from rockai_transport.protocol.operations import Operations, RunRequest
+from rockai_transport.protocol.prediction import TERMINAL_STATUSES, Prediction, is_prediction
+from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.requests import stream_request
+from rockai_transport.protocol.responses import is_missing_route
+from rockai_transport.protocol.streams import RunStream, StreamState
 
-__all__ = ["Check", "ObstacleError", "Probe", "RefusedError", "UnavailableError"]
-
-E = TypeVar("E")
-_ALL: frozenset[Route] = frozenset({"auto", "run", "predictions"})
-
-
-class ObstacleError(Exception):
-    """Nothing further can be checked. Its text teaches what to do."""
-
-
-class RefusedError(ObstacleError):
-    """A run was refused, as every further one with the same token, model and input would be."""
-
-    def __init__(self, words: str, exchange: Exchange) -> None:
-        super().__init__(words)
-        self.exchange = exchange
-
-
-class UnavailableError(Exception):
-    """The evidence of one probe could not be had. Its text says why."""
-
-
-@dataclass(frozen=True)
-class Check(Generic[E]):
-    """One assumption.
-
-    Attributes:
-        id: its name in reports.
-        assumption: in one line.
-        source: the section of docs/http-api.md that tells it, and that page's own mark for its source.
-        judge: the evidence and the patient → a judgement. Sends nothing.
-        settings: the fields of `Service`, or the arguments of the clients, that would mend a difference.
-        routes: the clients' ``route`` settings that rely on it.
-    """
-
-    id: str
-    assumption: str
-    source: str
-    judge: Callable[[E, Patient], Judgement]
-    settings: tuple[str, ...] = ()
-    routes: frozenset[Route] = _ALL
+_UNKNOWN_ROUTE = "rockai-doctor-no-such-route"
+_WRONG_TOKEN = "rockai-doctor-wrong-token"  # noqa: S105 - that is the point of it
+_WRONG_KEY = "rockai_doctor_no_such_key"
+_TEXTS: dict[str, str] = TABLES["obstacles"]
+_PEERS = TABLES["peers"]
+_ROUTES: dict[str, str] = TABLES["routes"]
+_IN_THE_WAY = frozenset({301, 302, 303, 307, 308, 407, 511})
+_TOKEN_REFUSALS = frozenset({401, 403})
+_REFUSALS = _TOKEN_REFUSALS | {400, 402, 422, 429}
+"""Statuses that say no to a request whose route exists: they cannot mean a missing route too."""
+_DIRECT = frozenset({"run_path", "run_stream_path"})
+_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?"
+_NEEDED, _FIELDS = (frozenset(TABLES["prediction"][each]) for each in ("needed", "fields"))
+_JSON_KINDS = {str: "a string", list: "a list", int: "a number", float: "a number", bool: "true or false"}
 
 
-@dataclass(frozen=True)
-class Probe(Generic[E]):
-    """What is sent once, and the checks that its evidence serves.
+def connection(session: DoctorSession) -> Findings:
+    """Look at an unknown id without a token: whoever may be in the way has not seen it yet."""
+    asked = session.probe("get_path", **session.anonymous)
+    exchange, url = asked.exchange, session.settings.base_url
+    is_page = exchange.response.media_type == "text/html" and not session.is_missing(asked)
+    if not exchange.status or exchange.status in _IN_THE_WAY or is_page:
+        # A proxy's address may hold a password: it is not told.
+        advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
+        text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
+        raise ObstacleError(text.format(address=session.address, answer=exchange.answer))
+    yield "reach", exchange.judge(f"{url.partition(':')[0]}, answered within {exchange.seconds:.2f} s")
+    yield "no-token", _refusal(session, asked)
 
-    Attributes:
-        title: what is done, for the one who is asked to pay.
-        send: gathers the evidence.
-        checks: in the order in which their mends build on each other.
-        runs: how many paid runs it takes at most.
-        consent: whether it may be sent only after asking: it costs a run, or would if an assumption fails.
-        obstacle: why it cannot be sent to this patient; empty where it can.
-        routes: the clients' ``route`` settings that rely on it.
-    """
 
-    title: str
-    send: Callable[[Patient], E]
-    checks: tuple[Check[E], ...]
-    runs: int = 0
-    consent: bool = False
-    obstacle: Callable[[Patient], str] = field(default=lambda _patient: "")
-    routes: frozenset[Route] = _ALL
+def authentication(session: DoctorSession) -> Findings:
+    """Show the token as is assumed; where that is refused, in the ways that peers know."""
+    field, asked = _existing_route(session)
+    exchange, assumed = asked.exchange, session.service
+    if not _is_let_in(asked) and asked.status not in _TOKEN_REFUSALS:
+        raise ObstacleError(_TEXTS["busy"].format(answer=exchange.answer))
+    others = (replace(assumed, auth_header=name, auth_scheme=scheme) for name, scheme in _PEERS["auth"])
+    taken = (other for other in others if _is_let_in(session.probe(field, service=other)))
+    found = assumed if _is_let_in(asked) else next(taken, None)
+    if found is None:
+        raise ObstacleError(_TEXTS["token_refused"].format(error=session.redact(str(asked.error))))
+    changed = [SuggestedSetting(*pair, ours=True) for pair in changes(assumed, found).items()]
+    header = f"{found.auth_header}: {f'{found.auth_scheme} <token>'.lstrip()}"
+    observed = f"refused ({exchange.answer}), but taken as {header}" if changed else header
+    yield "token", exchange.judge(observed, *changed)
+
+
+def wrong_token(session: DoctorSession) -> Findings:
+    """Show a wrong token; a look may be free to everybody, so create is asked too."""
+    asked = session.probe("get_path", api_token=_WRONG_TOKEN)
+    if asked.status not in _TOKEN_REFUSALS:
+        asked = session.probe("create_path", api_token=_WRONG_TOKEN)
+    yield "wrong-token", _refusal(session, asked)
+
+
+def unknown_route(session: DoctorSession) -> Findings:
+    """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
+    asked = session.probe("create_path", f"/{_UNKNOWN_ROUTE}")
+    exchange, status = asked.exchange, asked.exchange.status
+    holds = asked.refusal is not None and is_missing_route(session.service, asked.refusal)
+    means_more = not holds and (status in _REFUSALS or status < HTTPStatus.BAD_REQUEST)
+    statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
+    fixes = [] if holds or means_more else [SuggestedSetting("missing_route_statuses", statuses)]
+    why = ", which means other things too: route='auto' will not fall back" if means_more and status else ""
+    session.missing_route_response = None if means_more else exchange
+    yield "missing-route", exchange.judge(f"{exchange.answer}{why}", *fixes, holds=holds if status else None)
+
+
+def routes(session: DoctorSession) -> Findings:
+    """Ask for each route; for a missing one, where it might be too."""
+    unused = _DIRECT if session.settings.route == "predictions" else ()
+    asked = {field: session.probe(field) for field in _ROUTES if field not in unused}
+    found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
+    session.obstacles |= {field: _TEXTS.get(field, NO_ROUTE) for field, path in found.items() if not path}
+    for field, answered in asked.items():
+        yield _ROUTES[field], _route(field, answered.exchange, found)
+    exchange = asked["get_path"].exchange
+    holds = exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json
+    observed, is_told = ("see get-route", None) if "get_path" in found else (exchange.answer, holds)
+    yield "unknown-id", exchange.judge(observed, holds=is_told)
+
+
+def unknown_model(session: DoctorSession) -> Findings:
+    """Create a prediction of a model that does not exist."""
+    asked = session.create(RunRequest(ModelReference.parse("rockai-doctor/no-such-model"), session.input))
+    is_refused = HTTPStatus.BAD_REQUEST <= asked.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    why = ": as a missing route is, so a wrong name reads as one" if session.is_missing(asked) else ""
+    yield "unknown-model", asked.exchange.judge(f"{asked.exchange.answer}{why}", holds=is_refused and not why)
+
+
+def wrong_key(session: DoctorSession) -> Findings:
+    """Create with one key too many, which should be refused."""
+    asked = session.create(replace(session.request, input={**session.input, _WRONG_KEY: 1}))
+    exchange, answer = asked.exchange, asked.exchange.response.decoded
+    is_list = isinstance(answer, dict) and isinstance(answer.get("detail"), list)
+    holds = asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and is_list and _WRONG_KEY in str(answer)
+    taken = asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+    session.accepted_by_mistake = session.require(asked) if taken else None
+    why = ": taken (and canceled at once): a wrong key is found out late, or never" if taken else ""
+    yield "wrong-key", exchange.judge(f"{exchange.answer}{why}", holds=holds)
+
+
+def canceled(session: DoctorSession) -> Findings:
+    """Create a prediction and cancel it at once; watch what becomes of it."""
+    created = session.accepted_by_mistake or session.require(session.create(session.request))
+    exchange, session.example = created.exchange, created.prediction
+    prediction = session.example
+    cancel = session.perform(Operations.cancel, prediction) if prediction.id else None
+    yield "create", exchange.judge(f"{exchange.status} in {exchange.seconds:.2f} s")
+    if cancel is None:
+        observed = f"no prediction with an id: {exchange.answer}"
+        yield "shape", exchange.judge(observed, SuggestedSetting("read_prediction"))
+        raise UnavailableError("no prediction can be known by its id, see shape")
+    yield "shape", _shape(session, exchange)
+    yield "fields", _fields(session, created)
+    look = session.perform(Operations.get, prediction)
+    fixes = [_suggested_path(session, prediction, "get")] if look.error else []
+    seen = (
+        look.exchange.answer if fixes else f"it carries {'the' if 'id' in look.prediction.raw else 'no'} id"
+    )
+    yield "get", look.exchange.judge(seen, *fixes)
+    look = session.perform(Operations.get, prediction) if fixes else look
+    last = prediction if look.error else session.wait(look)
+    yield "cancel", _cancel(session, cancel, last, prediction)
+
+
+def followed(session: DoctorSession) -> Findings:
+    """Create with a stream, by the model's other form where one is known, and follow it to its end."""
+    options: dict[str, Any] = {"stream": True} if session.settings.route != "run" else {}
+    given = replace(session.request, options=options)
+    other = replace(given, reference=_other_form(session, given.reference))
+    first = created = session.create(other)
+    if session.is_refused_for_all(first) and other != given:
+        created = session.create(given)
+    prediction = session.require(created).prediction
+    if prediction.id is None:
+        raise UnavailableError("its answer cannot be read. A run may be going on")
+    look = session.perform(Operations.get, prediction)
+    stream, path = _follow(session, prediction) if options else (None, "")
+    session.example = last = prediction if look.error else session.wait(look)
+    by = f"created by {' and '.join(other.reference.body())} ({first.exchange.status})"
+    observed = by if first is created else f"refused: {first.exchange.answer}"
+    yield "create-by", first.exchange.judge(observed, holds=first is created)
+    yield "statuses", _statuses(session, look.exchange)
+    yield "times", _times(session, last, look.exchange)
+    yield "output", _output(session, last, look.exchange)
+    yield "stream-address", _address(session, created, stream, path)
+    if stream is None or not stream.exchange.response.is_success:
+        raise UnavailableError("there is no stream, see stream-address")
+    for name, judge in STREAM_CHECKS.items():
+        yield f"stream-{name}", judge(stream.exchange, session.service)
+
+
+def run(session: DoctorSession) -> Findings:
+    """Run and wait."""
+    ran = session.require(session.perform(Operations.run, session.request, None, route="run"))
+    exchange, output, created = ran.exchange, ran.prediction.output, session.example.output
+    ids = "; it tells the id" if _known_ids(session, exchange) else ""
+    observed = f"{_kind(session.redact(exchange.response.decoded))}, after {exchange.seconds:.1f} s{ids}"
+    if isinstance(ran.error, InvalidResponseError):
+        yield "run", exchange.judge(session.redact(ran.error.message), holds=False)
+    elif isinstance(output, dict) and isinstance(created, str | list):
+        kind = _kind(created)
+        keys = (AnswerKey(key, is_output=True) for key, value in output.items() if _kind(value) == kind)
+        found = next(keys, UNSET) if session.service.read_prediction is None else UNSET
+        suggested = SuggestedSetting("read_prediction", found)
+        yield "run", exchange.judge(f"{observed}, where create gives {kind}", suggested)
+    else:
+        yield "run", exchange.judge(observed)
+
+
+def run_stream(session: DoctorSession) -> Findings:
+    """Run and stream."""
+    ran = session.perform(_read, Operations.stream, session.request, None, route="run")
+    exchange = session.require(ran).exchange
+    for name, judge in STREAM_CHECKS.items():
+        yield f"run-sse-{name}", judge(exchange, session.service)
+    ids = session.redact(_known_ids(session, exchange))
+    observed = f"it does: {ids[0]}" if ids else "none in headers or events"
+    yield "run-sse-id", exchange.judge(observed, holds=not ids)
+
+
+def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
+    """A route that exists, and what was answered there."""
+    for field in ("get_path", "create_path", "run_path", "run_stream_path"):
+        asked = session.probe(field)
+        if not session.is_missing(asked):
+            return field, asked
+    for base in _PEERS["bases"]:
+        there = session.probe("get_path", base_url=f"{session.settings.origin}{base}", **session.anonymous)
+        if not session.is_missing(there):
+            raise ObstacleError(_TEXTS["other_base"].format(base=base))
+    raise ObstacleError(_TEXTS["no_routes"].format(address=session.address, answer=asked.exchange.answer))
+
+
+def _is_let_in(asked: RecordingIO) -> bool:
+    """Whether the answer is about the request itself, and no longer about the token."""
+    status = asked.exchange.status
+    return 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in (401, 403, 429)
+
+
+def _refusal(session: DoctorSession, asked: RecordingIO) -> Finding:
+    answer, is_missing = asked.exchange.answer, session.is_missing(asked)
+    why = ": this route does not exist, see get-route" if is_missing else ""
+    holds = asked.exchange.status == HTTPStatus.UNAUTHORIZED
+    return asked.exchange.judge(f"{answer}{why}", holds=None if is_missing else holds)
+
+
+def _route(field: str, exchange: Exchange, found: dict[str, str]) -> Finding:
+    """Whether a route exists."""
+    if field not in found:
+        return exchange.judge(f"{exchange.request}: {exchange.answer}", holds=bool(exchange.status) or None)
+    if path := found[field]:
+        return exchange.judge(f"no such route, but there is {path}", SuggestedSetting(field, path, ours=True))
+    # Neither: the newer generation, since the service's later page no longer mentions the two.
+    is_newer = field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT)
+    newer = [SuggestedSetting("route", "predictions", ours=True)] if is_newer else []
+    why = _TEXTS["newer"].format(field=field) if newer else ""
+    return exchange.judge(f"no such route: {exchange.answer}{why}", *newer, SuggestedSetting(field))
+
+
+def _find(session: DoctorSession, field: str) -> str:
+    """Where a missing route is instead: a path that is there, while one beside it that nobody has is not."""
+    for path in map(str, _PEERS["paths"][field]):
+        own = [part for part in path.split("/") if part != "{id}"][-1]
+        beside = _UNKNOWN_ROUTE.join(path.rsplit(own, 1))
+        if [session.is_missing(session.probe(field, each)) for each in (path, beside)] == [False, True]:
+            return path
+    return ""
+
+
+async def _read(operations: Operations, io: IO, begin: Callable[..., RunStream], *arguments: Any) -> None:
+    """Read a stream to its end."""
+    stream = begin(operations, io, *arguments, StreamState())
+    while await stream.next_batch():
+        pass
+
+
+def _follow(session: DoctorSession, prediction: Prediction) -> tuple[RecordingIO | None, str]:
+    """Read the prediction's stream where it is named; else look for it."""
+    going_on = replace(prediction, status="processing")  # it is looked at though it may have ended
+    if stream_request(session.service, prediction) is not None:
+        return session.perform(_read, Operations.stream_prediction, going_on), ""
+    for path in TABLES["peers"]["paths"]["stream_path"]:
+        service = replace(session.service, stream_path=path)
+        stream = session.perform(_read, Operations.stream_prediction, going_on, service=service)
+        if stream.exchange.response.media_type == EVENT_STREAM:
+            return stream, path
+    return None, ""
+
+
+def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference:
+    """The model in the other form that create takes: its version alone, or its name too."""
+    version, name = session.example.version or "", given.name or session.example.model
+    if not name or not re.fullmatch(r"[0-9a-fA-F]{64}", version):
+        return given  # what the service calls a version may be none
+    return ModelReference.combine(None if given.name else name, version)
+
+
+def _shape(session: DoctorSession, exchange: Exchange) -> Finding:
+    """In which shape a prediction comes."""
+    hook, given = session.service.read_prediction, session.settings.service.read_prediction
+    if isinstance(hook, AnswerKey) and hook is not given:
+        observed = f"the prediction stands under {session.redact(hook.key)!r}"
+        return exchange.judge(observed, SuggestedSetting("read_prediction", hook))
+    shape = "flat" if is_prediction(exchange.response.decoded) else "enveloped"
+    return exchange.judge("as Service.read_prediction reads it" if hook else shape)
+
+
+def _fields(session: DoctorSession, created: RecordingIO) -> Finding:
+    """Which fields a prediction has."""
+    names = set(created.prediction.raw)
+    differences = {"without": sorted(_FIELDS - names), "new": session.redact(sorted(names - _FIELDS))}
+    listed = "; ".join(f"{word}: {', '.join(names)}" for word, names in differences.items() if names)
+    return created.exchange.judge(listed or "all of them", holds=names >= _NEEDED)
+
+
+def _cancel(session: DoctorSession, cancel: RecordingIO, last: Prediction, prediction: Prediction) -> Finding:
+    """Whether cancel works, and what becomes of the prediction."""
+    exchange, meaning = cancel.exchange, session.meaning(last)
+    if cancel.error:
+        missing = [_suggested_path(session, prediction, "cancel")] if session.is_missing(cancel) else []
+        return exchange.judge(exchange.answer, *missing, holds=False)
+    why = {"canceled": "", "succeeded": ": it had ended before", "failed": ": it had ended before"}
+    word = session.redact(str(last.raw["status"]))
+    observed = f"{exchange.status}, then {word}{why.get(str(meaning), ': it goes on')}"
+    return exchange.judge(observed, holds=meaning in TERMINAL_STATUSES)
+
+
+def _statuses(session: DoctorSession, exchange: Exchange) -> Finding:
+    """Which words the service has for a status."""
+    known = session.settings.service.statuses
+    new = {word: ours for word, ours in session.statuses.items() if word not in known}
+    value = UNSET if None in new.values() else {**known, **new}
+    fixes = [SuggestedSetting("statuses", value)] if new else []
+    return exchange.judge(", ".join(session.redact(list(session.statuses))), *fixes)
+
+
+def _times(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
+    """How times are written."""
+    times = [time for time in (last.created_at, last.started_at, last.completed_at) if time]
+    holds = all(re.fullmatch(_TIME, time) for time in times)
+    observed = session.redact(times[-1]) if times else "no time came"
+    return exchange.judge(observed, holds=holds if times else None)
+
+
+def _output(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
+    """What an output is."""
+    shown = session.redact(last)
+    if session.meaning(last) != "succeeded":
+        why = f": {shown.error[:200]}" if shown.error else ""
+        return exchange.judge(f"last seen {shown.status}{why}", holds=None)
+    return exchange.judge(f"{_kind(shown.output)}; metrics: {', '.join(shown.metrics or ()) or 'none'}")
+
+
+def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO | None, path: str) -> Finding:
+    """Where the stream of a prediction that was created is."""
+    url, settings = created.prediction.urls.get("stream", ""), session.settings
+    if stream is None:
+        is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != NO_ROUTE
+        suggestions = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
+        return created.exchange.judge("urls names none, so it comes as one piece", *suggestions, holds=False)
+    exchange, origin = stream.exchange, "://".join(urlsplit(url)[:2])
+    suggested = SuggestedSetting("stream_path", path or UNSET, ours=True)
+    if path:
+        return exchange.judge("urls names none, but it is there", suggested)
+    if not exchange.response.is_success:
+        return exchange.judge(f"{session.redact(url)}: {exchange.answer}", suggested)
+    if session.service.stream_path is not None:
+        return exchange.judge(f"by Service.stream_path: {exchange.status}")
+    if "://" in url and origin != settings.origin:
+        why = "asked at the base URL's origin, the only one that gets the token, it is there too"
+        return exchange.judge(f"at {session.redact(origin)}; {why}", holds=False)
+    template = session.redact(_template(session, created.prediction, "stream"))
+    return exchange.judge(f"at the base URL's origin: {template}")
+
+
+def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:
+    """What a run told that the service knows as a prediction's id."""
+    return [known for known in ids_in(exchange) if not session.perform(Operations.get, known).error]
+
+
+def _suggested_path(session: DoctorSession, prediction: Prediction, kind: str) -> SuggestedSetting:
+    """The path that the service's own answer names, if it is another one than is assumed."""
+    field, path = f"{kind}_path", _template(session, prediction, kind)
+    return SuggestedSetting(field, path if path and path != getattr(session.service, field) else UNSET)
+
+
+def _template(session: DoctorSession, prediction: Prediction, kind: str) -> str:
+    """The path below the base URL of an address that the service names for a prediction; empty for none."""
+    base, path = (urlsplit(url).path for url in (session.settings.base_url, prediction.urls.get(kind, "")))
+    is_below = prediction.id and prediction.id in path and path.startswith(f"{base}/")
+    return path.removeprefix(base).replace(prediction.id or "", "{id}") if is_below else ""
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in the words of docs/http-api.md."""
+    match value:
+        case list() if value and all(isinstance(item, str) for item in value):
+            return "a list of strings"
+        case {"status": str()} | {"data": {"status": str()}}:
+            return "a prediction"
+        case {"code": int(), "data": data}:
+            return f"an envelope of {_kind(data)}"
+        case dict():
+            return f"an object with {', '.join(map(str, list(value)[:8]))}"
+    return _JSON_KINDS.get(type(value), "null")

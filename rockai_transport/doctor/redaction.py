@@ -1,6 +1,6 @@
 """What a report that is pasted into an issue must not hold: the token, addresses, local paths.
 
-Laws of this module:
+Invariants of this module:
 
 * What came from outside (answers, headers, errors that quote them, the model, its input, the base URL) goes
   through `Redactor.text` before it enters a sentence of the doctor's: by itself, since the sentence holds our
@@ -22,84 +22,57 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-import ipaddress
 import json
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from rockai_transport.doctor.checks import TABLES
 
 __all__ = ["Redactor"]
 
-T = TypeVar("T")
-
 HIDDEN = "[token]"
 _LEAST = 8
-_WORDS = re.compile(r"[\W_]*(?:(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})(?![A-Za-z])[\W_]*)+", re.ASCII)
-_NOTHING = re.compile(r"(?!)")
-
-_PRIVATE = (
-    # A service may tell whose account it is, a gateway from which address it was asked.
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[e-mail]"),
-    (re.compile(r"(?:/(?:home|Users)/|[A-Za-z]:\\+Users\\+)[^\s/\\\"'<>]+(?:[/\\]+[^\s\"'<>:]*)?"), "[path]"),
-    (re.compile(r"/root/[^\s\"'<>:]*"), "[path]"),
-    # The query of a signed file address opens the file to everybody.
-    (
-        # A key that the token is equal to reads [token] by now.
-        re.compile(r"(?i)([?&](?:[\w\[-]*(?:signature|token\]?|key|credential|sig|expires))=)[^\s&\"'<>\\]+"),
-        r"\1[hidden]",
-    ),
-)
-_IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
+_AS_WORD = r"(?<!\w)%s(?!\w)"
+_WORDLIKE = re.compile(r"[\W_]*(?:(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})(?![A-Za-z])[\W_]*)+", re.ASCII)
 
 
 class Redactor:
     """Hides what must not be told.
 
     Args:
-        token: the token.
-        keep: addresses that the report is about, such as the base URL's own host.
+        token: The token.
+        shown_hosts: Addresses that the report is about, such as the base URL's own host.
     """
 
-    def __init__(self, token: str, keep: Iterable[str] = ()) -> None:
+    def __init__(self, token: str, shown_hosts: Iterable[str] = ()) -> None:
         spellings = _spellings(token)
-        self._token = token
-        self._any = _pattern(spellings)
-        self._secret = _pattern(spelling for spelling in spellings if _is_secret(spelling))
-        self._keep = frozenset(keep)
+        parts = {part for spelling in spellings for part in _parts(spelling)}
+        self._any = _pattern(spellings | parts)
+        self._secret = _pattern(parts.union(filter(_is_secret, spellings)))
+        hosts = "|".join(map(re.escape, shown_hosts))
+        private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
+        self._hidden = {shown: re.compile(pattern) for shown, pattern in private.items()}
 
     def text(self, text: str) -> str:
         """A text from outside, without what must not be told."""
-        return self._rest(self._any.sub(HIDDEN, text))
+        return self._without(self._any, text)
 
-    def value(self, value: T) -> T:
+    def value(self, value: Any) -> Any:
         """The same for every text in a value: dataclasses, tuples, lists, dicts."""
-        shown: T = _each(self.text, value)
-        return shown
+        return _each(self.text, value)
 
-    def leaving(self, value: T) -> T:
+    def leaving(self, value: Any) -> Any:
         """A value whose texts hold our own words too, without what no words of ours can be."""
-        shown: T = _each(lambda text: self._rest(self._secret.sub(HIDDEN, text)), value)
-        return shown
+        return _each(partial(self._without, self._secret), value)
 
-    def _rest(self, text: str) -> str:
-        """A text without parts of the token, addresses and paths."""
-        text = _without_beginnings(text, self._token, HIDDEN)
-        # An end is a beginning, read backwards.
-        text = _without_beginnings(text[::-1], self._token[::-1], HIDDEN[::-1])[::-1]
-        for pattern, instead in _PRIVATE:
-            text = pattern.sub(instead, text)
-        return _IPV4.sub(self._address, text)
-
-    def _address(self, match: re.Match[str]) -> str:
-        address = match.group()
-        try:
-            known = address in self._keep or ipaddress.ip_address(address).is_loopback
-        except ValueError:
-            return address
-        return address if known else "[address]"
+    def _without(self, token: re.Pattern[str], text: str) -> str:
+        """A text without the token, addresses and paths."""
+        for shown, pattern in {HIDDEN: token, **self._hidden}.items():
+            text = pattern.sub(shown, text)
+        return text
 
 
 def _each(redact: Callable[[str], str], value: Any) -> Any:
@@ -118,43 +91,26 @@ def _each(redact: Callable[[str], str], value: Any) -> Any:
 
 def _spellings(token: str) -> set[str]:
     """The token, and how an echo may write it."""
-    return {
-        token,
-        quote(token, safe=""),
-        html.escape(token),
-        json.dumps(token)[1:-1],
-        json.dumps(token)[1:-1].replace("/", "\\/"),
-        base64.b64encode(token.encode()).decode(),
-        base64.urlsafe_b64encode(token.encode()).decode().rstrip("="),
-    }
+    encoded, escaped = token.encode(), json.dumps(token)[1:-1]
+    plain = {token, quote(token, safe=""), html.escape(token), escaped, escaped.replace("/", "\\/")}
+    url_safe = base64.urlsafe_b64encode(encoded).decode().rstrip("=")
+    return {*plain, base64.b64encode(encoded).decode(), url_safe}
+
+
+def _parts(spelling: str) -> Iterator[str]:
+    """The beginnings and the ends of a spelling that can be nothing else."""
+    for length in range(_LEAST, len(spelling)):
+        yield from filter(_is_secret, (spelling[:length], spelling[-length:]))
 
 
 def _is_secret(text: str) -> bool:
     """Whether it can be nothing but the token, or a part of it."""
-    return len(text) >= _LEAST and not _WORDS.fullmatch(text)
+    return len(text) >= _LEAST and not _WORDLIKE.fullmatch(text)
 
 
-def _pattern(spellings: Iterable[str]) -> re.Pattern[str]:
+def _pattern(texts: Iterable[str]) -> re.Pattern[str]:
     """What matches any of them; the longest first, since the first that fits is taken."""
-    ordered = sorted(spellings, key=len, reverse=True)
-    if not ordered:
-        return _NOTHING
-    written = [
-        re.escape(spelling) if len(spelling) >= _LEAST else rf"(?<!\w){re.escape(spelling)}(?!\w)"
-        for spelling in ordered
-    ]
+    ordered = sorted(texts, key=len, reverse=True)
+    words = (re.escape(each) if len(each) >= _LEAST else _AS_WORD % re.escape(each) for each in ordered)
     # What is hidden already is matched as itself: the token may be the word «token».
-    return re.compile("|".join([re.escape(HIDDEN), *written]), re.IGNORECASE)
-
-
-def _without_beginnings(text: str, token: str, hidden: str) -> str:
-    """A text without the token's beginnings, each as long as it goes on."""
-    parts, done, small = [], 0, token.lower()
-    for match in re.finditer(re.escape(token[:_LEAST]), text, re.IGNORECASE):
-        start, end = match.span()
-        while end - start < len(token) and text[end : end + 1].lower() == small[end - start]:
-            end += 1
-        if start >= done and _is_secret(text[start:end]):
-            parts += [text[done:start], hidden]
-            done = end
-    return "".join([*parts, text[done:]])
+    return re.compile("|".join([re.escape(HIDDEN), *words]), re.IGNORECASE)

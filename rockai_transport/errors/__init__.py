@@ -22,7 +22,7 @@
     ├── StreamInterruptedError          the stream ended before its end
     └── InvalidResponseError            an answer that cannot be read
 
-Law of this package: whatever a handler needs is an attribute, never only text; every exception can be
+Invariants of this package: whatever a handler needs is an attribute, never only text; every exception can be
 pickled; and each says, in ``may_have_started``, whether a paid prediction may be running or done although
 the call failed.
 """

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "APIConnectionError",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rockai_transport.errors.base import RockAIError
-
-if TYPE_CHECKING:
-    from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "InvalidResponseError",

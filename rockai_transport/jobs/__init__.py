@@ -1,1 +1,3 @@
-"""Predictions in an agent's hands: framework-free, on the clients of `rockai_transport`."""
+"""Predictions in an agent's hands: which models it may run, within which limits, and what it is told."""
+
+from __future__ import annotations

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+import contextlib
+import math
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.io.detached import run_detached
+from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
 from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.receipts import Receipt, receipt
-from rockai_transport.jobs.shells import drive, drive_async
-from rockai_transport.jobs.toolset import Backends, Toolset
+from rockai_transport.jobs.records import CLEARED, STARTED, UNANSWERED, Receipt, Record, receipt
+from rockai_transport.jobs.running import cancel_all, refresh
+from rockai_transport.jobs.stores import Store
+from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.protocol.io import run_blocking
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+__all__ = ["ToolkitAdmin", "cancel_running", "list_records", "resolve"]
 
-    from rockai_transport.jobs.effects import Flow
-    from rockai_transport.jobs.lifecycle import Lifecycle
-    from rockai_transport.jobs.records import Record
-
-__all__ = ["ToolkitAdmin"]
-
-_NOWHERE = CallContext("")
+_NO_CALL = CallContext("")
 
 
 class ToolkitAdmin:
@@ -56,7 +55,9 @@ class ToolkitAdmin:
             >>> print(toolkit.receipt())  # before an agent has used the tools
             0 started, 0.0 s of prediction
         """
-        return receipt(self._each(store, lambda flows: flows.survey(scope, refresh=refresh)))
+        return receipt(
+            run_blocking(list_records(self._blocking(self._toolset.kept(store)), scope, fresh=refresh))
+        )
 
     async def areceipt(
         self, *, scope: str | None = None, store: Any = None, refresh: bool = False
@@ -69,7 +70,7 @@ class ToolkitAdmin:
             >>> [(record.model, record.is_running) for record in receipt.started]
             [('animate_image', True)]
         """
-        return receipt(await self._aeach(store, lambda flows: flows.survey(scope, refresh=refresh)))
+        return receipt(await list_records(self._awaited(self._toolset.kept(store)), scope, fresh=refresh))
 
     def resolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
         """Say what became of a start of which no answer is known; the same call can then go on.
@@ -92,11 +93,8 @@ class ToolkitAdmin:
             >>> toolkit.resolve(lost.key, prediction_id=None).state  # rockai.online shows no such prediction
             'cleared'
         """
-        for records in self._toolset.unresolved(store):
-            hands = Backends(None, records, _NOWHERE)
-            if found := drive(self._toolset.lifecycle.resolve(key, prediction_id), hands):
-                return found
-        raise _no_record(key)
+        backends = self._blocking(self._toolset.unresolved(store))
+        return run_blocking(resolve(backends, key, prediction_id))
 
     async def aresolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
         """As `resolve`, with ``await``.
@@ -105,15 +103,11 @@ class ToolkitAdmin:
             >>> sandbox.drop_next(path="/predictions")  # the answer to the next start is lost
             >>> start("generate_image", prompt="a lighthouse")
             >>> [lost] = (await toolkit.areceipt()).unknown
-            >>> seen = "6b0894038115a4afbce681ce"  # the id that rockai.online shows for it
-            >>> (await toolkit.aresolve(lost.key, prediction_id=seen)).state
+            >>> found = "6b0894038115a4afbce681ce"  # the id that rockai.online shows for it
+            >>> (await toolkit.aresolve(lost.key, prediction_id=found)).state
             'started'
         """
-        for records in self._toolset.unresolved(store):
-            hands = Backends(None, records, _NOWHERE)
-            if found := await drive_async(self._toolset.lifecycle.resolve(key, prediction_id), hands):
-                return found
-        raise _no_record(key)
+        return await resolve(self._awaited(self._toolset.unresolved(store)), key, prediction_id)
 
     def cancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
         """Cancel all that is still running, for when an agent was left between two tool calls.
@@ -136,7 +130,7 @@ class ToolkitAdmin:
             >>> [record.status for record in toolkit.cancel_running()]
             ['canceled']
         """
-        return self._each(store, lambda flows: flows.cancel_running(scope))
+        return run_blocking(cancel_running(self._blocking(self._toolset.kept(store)), scope))
 
     async def acancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
         """As `cancel_running`, with ``await``.
@@ -146,9 +140,9 @@ class ToolkitAdmin:
             >>> [record.status for record in await toolkit.acancel_running()]
             ['canceled']
         """
-        return await self._aeach(store, lambda flows: flows.cancel_running(scope))
+        return await cancel_running(self._awaited(self._toolset.kept(store)), scope)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def leaving_nothing_running(self, *, scope: str | None = None) -> AsyncIterator[None]:
         """Run an agent in this block, and what it has under way ends with it, however it is left.
 
@@ -170,8 +164,9 @@ class ToolkitAdmin:
         try:
             yield
         finally:
-            # A second cancellation must not leave the rest running.
-            await asyncio.shield(asyncio.ensure_future(self.acancel_running(scope=scope)))
+            with contextlib.suppress(TimeoutError):
+                await run_detached(self.acancel_running(scope=scope), math.inf)
+            await asyncio.sleep(0)  # a second cancellation must not leave the rest running: it comes now
 
     def close(self) -> None:
         """Close the connections of blocking calls. The toolkit can be used again; it then makes new ones.
@@ -189,22 +184,54 @@ class ToolkitAdmin:
         """
         await self._toolset.aclose()
 
-    def _each(self, store: Any, flow: Callable[[Lifecycle], Flow[list[Record]]]) -> list[Record]:
-        tools = self._toolset
-        found: list[Record] = []
-        for records in tools.kept(store):
-            found += drive(flow(tools.lifecycle), Backends(tools.client, records, _NOWHERE))
-        return found
+    def _blocking(self, stores: Iterable[Store]) -> list[BlockingBackends]:
+        client = self._toolset.client
+        return [BlockingBackends(client, store.records(blocking=True), _NO_CALL) for store in stores]
 
-    async def _aeach(self, store: Any, flow: Callable[[Lifecycle], Flow[list[Record]]]) -> list[Record]:
-        tools = self._toolset
-        found: list[Record] = []
-        for records in tools.kept(store):
-            found += await drive_async(flow(tools.lifecycle), Backends(tools.async_client, records, _NOWHERE))
-        return found
+    def _awaited(self, stores: Iterable[Store]) -> list[AsyncBackends]:
+        client = self._toolset.async_client
+        return [AsyncBackends(client, store.awaited, _NO_CALL) for store in stores]
 
 
-def _no_record(key: str) -> ConfigurationError:
-    return ConfigurationError(
+async def list_records(each: Iterable[Backends], scope: str | None, *, fresh: bool) -> list[Record]:
+    """All records of a scope, or of all scopes."""
+    found: list[Record] = []
+    for backends in each:
+        records = await backends.records.all(scope)
+        found += await refresh(backends, records) if fresh else records
+    return found
+
+
+async def cancel_running(each: Iterable[Backends], scope: str | None) -> list[Record]:
+    """Cancel all that is still running, whatever becomes of the caller meanwhile."""
+    found: list[Record] = []
+    for backends in each:
+        records = await backends.records.all(scope)
+        found += await backends.detached(cancel_all(backends, records), math.inf)
+    return found
+
+
+async def resolve(each: Iterable[Backends], key: str, prediction_id: str | None) -> Record:
+    """Clear an unknown record, in the first store that holds it."""
+    for backends in each:
+        records = await backends.records.all(None)
+        record = next((record for record in records if record.key == key), None)
+        if record is not None:
+            record = _resolved(record, prediction_id, records)
+            await backends.detached(backends.records.put(record), math.inf)
+            return record
+    raise ConfigurationError(
         f"No record {key!r} in the stores that this process has used. Pass the one that holds it as store=."
     )
+
+
+def _resolved(record: Record, prediction_id: str | None, records: Iterable[Record]) -> Record:
+    """A record with what the developer says of it, if that can be."""
+    if record.state != UNANSWERED:
+        raise ConfigurationError(f"Record {record.key} is not unknown: it is {record.state}.")
+    if prediction_id is None:
+        return record._replace(state=CLEARED)
+    for other in records:
+        if other.prediction_id == prediction_id:
+            raise ConfigurationError(f"Prediction {prediction_id} is that of record {other.key} already.")
+    return record._replace(state=STARTED, prediction_id=prediction_id, note="")

@@ -1,37 +1,37 @@
-"""What an agent reads: short texts that say how things stand and what can be done next.
+"""What an agent reads: short texts that say how things stand and what can be done next, and the files.
 
-Law of this module: an id, a status, how far, how long, and a URL or a file; never a traceback, never JSON,
-never the bytes of a file.
+Invariants of this module: an id, a status, how far, how long, and a URL or a file; never a traceback, never
+JSON, never the bytes of a file.
 """
 
 from __future__ import annotations
 
+import mimetypes
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from rockai_transport.errors import APIStatusError, ConfigurationError, RockAIError
+from rockai_transport.errors import BadRequestError, ConfigurationError, RockAIError
+from rockai_transport.jobs.hosted_models import HostedModel
+from rockai_transport.jobs.records import Record
 from rockai_transport.protocol.downloads import file_addresses
-from rockai_transport.protocol.prediction import UNKNOWN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from rockai_transport.jobs.hosted_models import HostedModel
-    from rockai_transport.jobs.records import Record
-    from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 
 __all__ = [
+    "Media",
     "PredictionView",
     "ToolAnswer",
-    "canceled",
+    "describe_canceled",
+    "describe_list",
+    "describe_not_started",
+    "describe_prediction",
+    "describe_unreachable",
     "duration",
-    "listing",
-    "looked",
-    "not_started",
+    "media_files",
     "reason",
     "refusal",
-    "unseen",
 ]
 
 _MOST_TEXT = 4000
@@ -42,7 +42,7 @@ _HOUR = 3600
 
 
 class ToolAnswer(NamedTuple):
-    """What one tool call comes to: words for the agent, values for the program."""
+    """What one tool call comes to: text for the agent, values for the program."""
 
     text: str
     result: Prediction | list[Prediction] | None = None
@@ -52,7 +52,7 @@ class ToolAnswer(NamedTuple):
 
 
 class PredictionView(NamedTuple):
-    """A prediction as it was just seen, and what only this side knows of it."""
+    """A prediction as it was last seen, and what only this side knows of it."""
 
     prediction: Prediction
     model: HostedModel | None = None
@@ -69,37 +69,62 @@ class PredictionView(NamedTuple):
         return f"Prediction {self.prediction.id or 'without id'}{model}"
 
 
-def looked(seen: PredictionView, *, just_started: bool = False) -> ToolAnswer:
+class Media(NamedTuple):
+    """One file of an output."""
+
+    kind: str
+    """``image``, ``video``, ``audio``, or what else its type begins with."""
+    address: str
+    media_type: str
+
+
+def describe_prediction(view: PredictionView, *, just_started: bool = False) -> ToolAnswer:
     """How a prediction stands."""
-    text = _standing(seen, just_started=just_started)
-    if seen.trouble:
-        text = f"{text}\n{seen.trouble}"
-    return ToolAnswer(text, seen.prediction, seen.prediction.status == "failed", seen.files)
+    prediction = view.prediction
+    match prediction.status:
+        case "succeeded":
+            text = _succeeded(view)
+        case "failed":
+            why = _cut(prediction.error or "the model gave no reason", _MOST_REASON)
+            text = (
+                f"{view.name} failed{_after(view)}: {why.rstrip('.')}. The same input will likely fail "
+                "again: change it, or tell the user."
+            )
+        case "canceled":
+            text = f"{view.name} was canceled. Start a new one only if the user wants it."
+        case _ if just_started:
+            text = (
+                f"{view.name} is {prediction.status}. It runs by itself: tell the user, or wait for it with "
+                "wait_for_prediction. Do not start it again."
+            )
+        case _:
+            text = (
+                f"{view.name} is still {_how_far(view)}. It goes on by itself: wait again with "
+                "wait_for_prediction, or end it with cancel_prediction. Do not start it again."
+            )
+    text = f"{text}\n{view.trouble}" if view.trouble else text
+    return ToolAnswer(text, prediction, prediction.status == "failed", view.files)
 
 
-def canceled(seen: PredictionView) -> ToolAnswer:
-    """What became of a wish to cancel."""
-    prediction = seen.prediction
+def describe_canceled(view: PredictionView) -> ToolAnswer:
+    """What came of canceling a prediction."""
+    prediction = view.prediction
     if prediction.status == "canceled":
-        return ToolAnswer(f"{seen.name} is canceled. Nothing of it runs any more.", prediction)
+        return ToolAnswer(f"{view.name} is canceled. It is no longer running.", prediction)
     if prediction.is_terminal:
-        return ToolAnswer(f"It was too late to cancel. {_standing(seen)}", prediction)
+        return ToolAnswer(f"It was too late to cancel. {describe_prediction(view).text}", prediction)
     return ToolAnswer(
-        f"{seen.name} was asked to stop; the service still says {prediction.status}. "
+        f"{view.name} was asked to stop; the service still says {prediction.status}. "
         f"Look once more with get_prediction.",
         prediction,
     )
 
 
-def listing(seen: Sequence[PredictionView], unknown: Sequence[Record]) -> ToolAnswer:
+def describe_list(views: Sequence[PredictionView], unknown: Sequence[Record]) -> ToolAnswer:
     """All that this conversation has started."""
-    lines = [f"- {_line(one)}" for one in seen]
-    lines += [
-        f"- {record.model}: unknown whether it started (record {record.key}); it is not started again."
-        for record in unknown
-    ]
+    lines = [*map(_line, views), *map(_unknown_line, unknown)]
     text = "\n".join(lines) or "No predictions were started in this conversation."
-    return ToolAnswer(text, [one.prediction for one in seen])
+    return ToolAnswer(text, [one.prediction for one in views])
 
 
 def refusal(text: str) -> ToolAnswer:
@@ -107,10 +132,11 @@ def refusal(text: str) -> ToolAnswer:
     return ToolAnswer(text, is_error=True)
 
 
-def not_started(model: HostedModel, key: str, error: RockAIError | None) -> ToolAnswer:
+def describe_not_started(model: HostedModel, key: str, error: RockAIError | None = None) -> ToolAnswer:
     """A start that failed, or of which no answer is known."""
     if error is not None and not error.may_have_started:
-        hint = "Tell the user." if not _is_about_input(error) else "Correct the input and try again."
+        is_about_input = isinstance(error, ConfigurationError | BadRequestError)
+        hint = "Correct the input and try again." if is_about_input else "Tell the user."
         return refusal(f"{model.name}: nothing was started and nothing is charged. {reason(error)} {hint}")
     why = f" {reason(error)}" if error is not None else ""
     return refusal(
@@ -120,20 +146,30 @@ def not_started(model: HostedModel, key: str, error: RockAIError | None) -> Tool
     )
 
 
-def unseen(seen: PredictionView, error: RockAIError) -> ToolAnswer:
+def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:
     """A prediction that the service could not be asked about."""
     return ToolAnswer(
-        f"{seen.name} could not be asked about. {reason(error)} It may go on: ask again later, and do not "
+        f"{view.name} could not be asked about. {reason(error)} It may go on: ask again later, and do not "
         "start it again.",
-        seen.prediction,
+        view.prediction,
         is_error=True,
     )
 
 
 def reason(error: RockAIError) -> str:
     """Why something failed, in the error's own words, cut to a length."""
-    text = " ".join(error.message.split()) or type(error).__name__
-    return text if len(text) <= _MOST_REASON else f"{text[: _MOST_REASON - 1]}…"
+    return _cut(" ".join(error.message.split()) or type(error).__name__, _MOST_REASON)
+
+
+def media_files(result: Prediction | list[Prediction] | None) -> Iterator[Media]:
+    """The files of one prediction's output that have an http address; its ending shows the media type."""
+    if not isinstance(result, Prediction) or result.status != "succeeded":
+        return
+    for address in file_addresses(result.output):
+        if address.startswith("data:"):
+            continue
+        media_type = mimetypes.guess_type(urlsplit(address).path)[0] or "application/octet-stream"
+        yield Media(media_type.partition("/")[0], address, media_type)
 
 
 def duration(seconds: float) -> str:
@@ -151,58 +187,26 @@ def duration(seconds: float) -> str:
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
 
 
-def _is_about_input(error: RockAIError) -> bool:
-    return isinstance(error, ConfigurationError) or (
-        isinstance(error, APIStatusError) and error.status_code in (400, 422)
-    )
-
-
-def _standing(seen: PredictionView, *, just_started: bool = False) -> str:
-    prediction = seen.prediction
-    match prediction.status:
-        case "succeeded":
-            return _succeeded(seen)
-        case "failed":
-            why = _cut(prediction.error or "the model gave no reason", _MOST_REASON)
-            return (
-                f"{seen.name} failed{_after(seen)}: {why.rstrip('.')}. The same input will likely fail "
-                "again: change it, or tell the user."
-            )
-        case "canceled":
-            return f"{seen.name} was canceled. Start a new one only if the user wants it."
-        case _ if just_started:
-            return (
-                f"{seen.name} is {prediction.status}. It runs by itself: tell the user, or wait for it with "
-                "wait_for_prediction. Do not start it again."
-            )
-        case _:
-            return (
-                f"{seen.name} is still {_how_far(seen)}. It goes on by itself: wait again with "
-                "wait_for_prediction, or end it with cancel_prediction. Do not start it again."
-            )
-
-
-def _succeeded(seen: PredictionView) -> str:
+def _succeeded(view: PredictionView) -> str:
     """Each address stands alone at the end of its line: a model copies what it reads, a full stop too."""
-    lines = [f"{seen.name} succeeded{_after(seen)}."]
-    addresses = file_addresses(seen.prediction.output)
-    if addresses and (seen.model is None or seen.model.output != "text"):
-        lines += [
-            "Output: a file inside the answer" if address.startswith("data:") else f"Output: {address}"
-            for address in addresses
-        ]
+    text = f"{view.name} succeeded{_after(view)}."
+    addresses = file_addresses(view.prediction.output)
+    if not addresses or (view.model and view.model.output == "text"):
+        text += f"\nOutput: {_cut(view.prediction.text, _MOST_TEXT) or 'none'}"
     else:
-        lines.append(f"Output: {_cut(seen.prediction.text, _MOST_TEXT) or 'none'}")
-    lines += [f"Saved as: {path}" for path in seen.files]
-    return "\n".join(lines)
+        for address in addresses:
+            text += f"\nOutput: {'a file inside the answer' if address.startswith('data:') else address}"
+    for path in view.files:
+        text += f"\nSaved as: {path}"
+    return text
 
 
-def _how_far(seen: PredictionView) -> str:
-    prediction, elapsed = seen.prediction, seen.elapsed
+def _how_far(view: PredictionView) -> str:
+    prediction, elapsed = view.prediction, view.elapsed
     if prediction.status == "starting" and elapsed is not None and elapsed >= _COLD_AFTER:
-        usual = seen.model.usual_cold_start if seen.model else None
-        usually = f", usually under {_limit(usual)}" if usual else ""
-        return f"starting for {duration(elapsed)}{usually}"
+        usual = view.model.usual_cold_start if view.model else 0.0
+        limit = f"{usual / _MINUTE:.0f} min" if usual >= _MINUTE else f"{usual:.0f} s"
+        return f"starting for {duration(elapsed)}{f', usually under {limit}' if usual else ''}"
     parts = ["under way, as far as is known" if prediction.status == UNKNOWN else prediction.status]
     if prediction.progress is not None:
         parts.append(f"{prediction.progress:.0%}".replace("%", " %"))
@@ -211,32 +215,25 @@ def _how_far(seen: PredictionView) -> str:
     return ", ".join(parts)
 
 
-def _limit(seconds: float) -> str:
-    return f"{seconds / _MINUTE:.0f} min" if seconds >= _MINUTE else f"{seconds:.0f} s"
-
-
-def _after(seen: PredictionView) -> str:
-    took = _took(seen.prediction)
-    return f" after {duration(took)}" if took is not None else ""
-
-
-def _took(prediction: Prediction) -> float | None:
-    """Seconds from its creation to its end, by the service's clock alone."""
+def _after(view: PredictionView) -> str:
+    """How long it took from its creation to its end, by the service's clock alone."""
     try:
-        began = datetime.fromisoformat(prediction.created_at or "")
-        ended = datetime.fromisoformat(prediction.completed_at or "")
-        return (ended - began).total_seconds()
+        began = datetime.fromisoformat(view.prediction.created_at or "")
+        ended = datetime.fromisoformat(view.prediction.completed_at or "")
+        return f" after {duration((ended - began).total_seconds())}"
     except (TypeError, ValueError):  # one is missing, or only one names its zone
-        return None
+        return ""
 
 
-def _line(seen: PredictionView) -> str:
-    prediction = seen.prediction
-    text = f"{seen.name}: {_how_far(seen) if not prediction.is_terminal else prediction.status}"
+def _line(view: PredictionView) -> str:
+    prediction = view.prediction
+    how = prediction.status if prediction.is_terminal else _how_far(view)
     shown = [address for address in file_addresses(prediction.output) if not address.startswith("data:")]
-    for where in (*shown, *map(str, seen.files)):
-        text += f", {where}"
-    return text
+    return ", ".join([f"- {view.name}: {how}", *shown, *map(str, view.files)])
+
+
+def _unknown_line(record: Record) -> str:
+    return f"- {record.model}: unknown whether it started (record {record.key}); it is not started again."
 
 
 def _cut(text: str, length: int) -> str:

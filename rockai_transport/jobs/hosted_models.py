@@ -66,21 +66,15 @@ class HostedModel:
                 f"HostedModel {self.name} needs a description: by it an agent chooses tools."
             )
         if len(self.description) > _LONGEST_DESCRIPTION:
-            raise ConfigurationError(
-                f"HostedModel {self.name}: description is longer than {_LONGEST_DESCRIPTION} characters."
-            )
+            raise self._wrong(f"description is longer than {_LONGEST_DESCRIPTION} characters.")
         if self.output not in get_args(Output):
-            raise ConfigurationError(
-                f"HostedModel {self.name}: output={self.output!r} is none of {', '.join(get_args(Output))}."
-            )
+            raise self._wrong(f"output={self.output!r} is none of {', '.join(get_args(Output))}.")
         if not isinstance(self.defaults, Mapping):
-            raise ConfigurationError(f"HostedModel {self.name}: defaults must be a dict of inputs.")
+            raise self._wrong("defaults must be a dict of inputs.")
         ModelReference.parse(self.model)
         schema = self.json_schema
         if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):
-            raise ConfigurationError(
-                f"HostedModel {self.name}: input_schema must be the JSON schema of an object."
-            )
+            raise self._wrong("input_schema must be the JSON schema of an object.")
 
     @property
     def json_schema(self) -> Mapping[str, Any]:
@@ -97,10 +91,11 @@ class HostedModel:
         if hasattr(self.input_schema, "model_json_schema"):
             schema: Mapping[str, Any] = self.input_schema.model_json_schema()
             return schema
-        raise ConfigurationError(
-            f"HostedModel {self.name}: input_schema must be a JSON schema or a pydantic class, "
-            f"not {type(self.input_schema).__name__}."
-        )
+        kind = type(self.input_schema).__name__
+        raise self._wrong(f"input_schema must be a JSON schema or a pydantic class, not {kind}.")
+
+    def _wrong(self, why: str) -> ConfigurationError:
+        return ConfigurationError(f"HostedModel {self.name}: {why}")
 
 
 GENERATE_IMAGE = HostedModel(

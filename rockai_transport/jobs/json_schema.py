@@ -1,17 +1,18 @@
 """JSON schemas that others wrote: whether one is one, and what of a value does not fit it.
 
-Law of this module: nothing is fetched. What a schema refers to stands in it, or is a draft of JSON Schema.
+Invariants of this module: nothing is fetched. What a schema refers to stands in it, or is a draft of JSON
+Schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["check_schema", "keywords", "violations"]
+__all__ = ["check_schema", "keywords", "validator"]
 
 
 def check_schema(schema: Mapping[str, Any], whose: str) -> None:
@@ -35,13 +36,12 @@ def check_schema(schema: Mapping[str, Any], whose: str) -> None:
         )
 
 
-def violations(schema: Mapping[str, Any], value: Any) -> Iterator[Any]:
-    """What does not fit, as jsonschema tells it."""
-    from jsonschema_specifications import REGISTRY  # noqa: PLC0415 - comes with jsonschema
+def validator(schema: Mapping[str, Any]) -> Any:
+    """A validator of jsonschema's, which many values can be held against."""
+    from jsonschema_specifications import REGISTRY
 
     # jsonschema's default registry would fetch a reference over the network.
-    found: Iterator[Any] = _validator_class(schema)(schema, registry=REGISTRY).iter_errors(value)
-    return found
+    return _validator_class(schema)(schema, registry=REGISTRY)
 
 
 def keywords(schema: Mapping[str, Any]) -> frozenset[str]:
@@ -51,9 +51,9 @@ def keywords(schema: Mapping[str, Any]) -> frozenset[str]:
 
 def _leads_nowhere(schema: Mapping[str, Any]) -> str | None:
     """The first reference that cannot be followed."""
-    from jsonschema_specifications import REGISTRY  # noqa: PLC0415 - likewise
-    from referencing.exceptions import Unresolvable  # noqa: PLC0415 - likewise
-    from referencing.jsonschema import DRAFT202012, specification_with  # noqa: PLC0415 - likewise
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
 
     root: Any = specification_with(schema.get("$schema", ""), default=DRAFT202012).create_resource(schema)
     left: list[tuple[Any, Any]] = [(root, REGISTRY.resolver_with_root(root))]
@@ -72,7 +72,7 @@ def _leads_nowhere(schema: Mapping[str, Any]) -> str | None:
 @lru_cache(maxsize=1)
 def _jsonschema() -> Any:
     try:
-        import jsonschema  # noqa: PLC0415 - in the extras that carry tools, and slow to import
+        import jsonschema  # in the extras that carry tools, and slow to import
     except ImportError as error:
         raise ImportError(
             "JSON schemas are checked with jsonschema, which is not installed: "

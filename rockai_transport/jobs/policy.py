@@ -1,16 +1,17 @@
-"""The terms of an agent's tools: what it may do, where a call of its happens, and how progress is told."""
+"""What an agent may do, where a call of its tools happens, and how progress is reported."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+from rockai_transport.jobs.hosted_models import HostedModel
 
-    from rockai_transport.jobs.hosted_models import HostedModel
+__all__ = ["CallContext", "OnCancel", "Policy", "Progress"]
 
-__all__ = ["CallContext", "Policy", "Progress"]
+OnCancel = Literal["cancel", "leave"]
+"""What becomes of the predictions of an agent that is canceled."""
 
 
 class Policy(NamedTuple):
@@ -19,7 +20,7 @@ class Policy(NamedTuple):
     max_wait: float = 60.0
     max_running: int = 2
     max_starts: int = 10
-    on_cancel: Literal["cancel", "leave"] = "cancel"
+    on_cancel: OnCancel = "cancel"
     save_to: Path | None = None
     is_allowed: Callable[[str], bool] = lambda _: False
 
@@ -43,9 +44,9 @@ class CallContext(NamedTuple):
     scope: str
     call: tuple[str, ...] | None = None
     """What tells this call from every other; see `record_key`."""
-    report: Callable[[Progress], Any] = lambda _: None
+    report: Callable[[Progress], Any] | None = None
     """Told of progress; with await it may be a coroutine function."""
-    approve: Callable[[HostedModel, Mapping[str, Any], str], Any] = lambda *_: True
-    """Asked before a start."""
+    approve: Callable[[HostedModel, Mapping[str, Any], str], Any] | None = None
+    """Asked before a start, with the model, its input and the record's key; likewise."""
     is_one_run: bool = False
     """Whether the scope belongs to one conversation, so that leaving it ends all that runs in it."""

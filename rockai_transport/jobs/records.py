@@ -1,29 +1,38 @@
-"""What is remembered of a start: before it is sent, and after.
+"""What is remembered of a start, before it is sent and after; and the receipt of many.
 
-Laws of this module: a record is written before its start is sent, and says "unknown" until the service has
-answered; only a developer clears it then. It holds no input, which may be private or large, only its digest.
+Invariants of this module: a record is written before its start is sent, and says "unknown" until the service
+has answered; only a developer clears it then. It holds no input, which may be private or large, only its
+digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["CLEARED", "REFUSED", "STARTED", "UNANSWERED", "Record", "digest", "record_key"]
+__all__ = [
+    "CLEARED",
+    "REFUSED",
+    "STARTED",
+    "UNANSWERED",
+    "Receipt",
+    "Record",
+    "digest",
+    "receipt",
+    "record_key",
+]
 
 UNANSWERED = "unknown"
 """Sent, or about to be: whether a prediction exists is not known."""
 STARTED = "started"
 """The service has answered with an id."""
 REFUSED = "refused"
-"""The service has refused it: nothing exists, and the same call may be sent again."""
+"""The service has refused it, or it was not sent: nothing exists, and the same call may be sent again."""
 CLEARED = "cleared"
 """A developer has found that nothing exists: the same call may be sent again."""
 
@@ -51,7 +60,7 @@ class Record(NamedTuple):
     created: float
     """Seconds since 1970, by this machine's clock."""
     state: str = UNANSWERED
-    """``unknown``: no answer came; ``started``; ``refused`` by the service; ``cleared`` by a developer."""
+    """``unknown``: no answer came; ``started``; ``refused``, or not sent; ``cleared`` by a developer."""
     prediction_id: str | None = None
     """The service's name for the prediction, once it has given one."""
     status: str = UNKNOWN
@@ -69,8 +78,8 @@ class Record(NamedTuple):
 
         Example:
             >>> tools = {tool.name: tool for tool in toolkit.get_tools()}
-            >>> wish = {"model": "generate_image", "input": {"prompt": "a lighthouse"}}
-            >>> answer = tools["start_prediction"].invoke(wish)
+            >>> start = {"model": "generate_image", "input": {"prompt": "a lighthouse"}}
+            >>> answer = tools["start_prediction"].invoke(start)
             >>> toolkit.receipt().started[0].is_running
             True
         """
@@ -105,7 +114,7 @@ class Record(NamedTuple):
         """The record after a look at its prediction.
 
         Args:
-            prediction: Its prediction, as the service has just told of it.
+            prediction: Its prediction, as the service has just shown it.
 
         Returns:
             A new record; this one stays as it is.
@@ -158,6 +167,41 @@ class Record(NamedTuple):
         return cls(**{**known, "files": tuple(data.get("files", ()))})
 
 
+class Receipt(NamedTuple):
+    """What was started, oldest first. ``str()`` gives it as a table.
+
+    Made by `RockAIToolkit.receipt` and `RockAIToolSpec.receipt`.
+
+    Example:
+        >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+        >>> print(toolkit.receipt())
+        generate_image       succeeded   ... s
+        1 started, ... s of prediction
+    """
+
+    started: tuple[Record, ...]
+    """Predictions, each with its id, status, predict seconds and files as last seen."""
+    unknown: tuple[Record, ...]
+    """Starts of which no answer is known; clear them with ``resolve(record.key, prediction_id=…)``."""
+
+    @property
+    def predict_seconds(self) -> float:
+        """The seconds that the service has measured, in all.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> 0 < toolkit.receipt().predict_seconds < 60
+            True
+        """
+        return sum((record.predict_seconds or 0.0 for record in self.started), 0.0)
+
+    def __str__(self) -> str:
+        total = f"{len(self.started)} started, {self.predict_seconds:.1f} s of prediction"
+        if self.unknown:
+            total += f", {len(self.unknown)} unknown"
+        return "\n".join([*map(_row, self.started), *map(_row, self.unknown), total])
+
+
 def digest(model: str, model_input: Mapping[str, Any]) -> str:
     """A hash of a model reference and its input, the same in every process."""
     text = json.dumps([model, model_input], sort_keys=True, ensure_ascii=False, default=repr)
@@ -170,9 +214,26 @@ def record_key(scope: str, call: tuple[str, ...] | None, fingerprint: str) -> st
     Args:
         scope: Whose start it is.
         call: What tells this call from every other: in LangGraph the task's id and the tool call's. None:
-            nothing does, and every call is a new wish.
+            nothing does, and every call is a new start.
         fingerprint: The `digest` of model and input. Models repeat the ids of tool calls, and may do so with
             another input.
     """
     parts = [scope, fingerprint, *(call if call is not None else (uuid4().hex,))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def receipt(records: Iterable[Record]) -> Receipt:
+    """Make a receipt of records; what was refused or cleared is not on it."""
+    ordered = sorted({record.key: record for record in records}.values(), key=lambda record: record.created)
+    return Receipt(
+        tuple(record for record in ordered if record.state == STARTED),
+        tuple(record for record in ordered if record.state == UNANSWERED),
+    )
+
+
+def _row(record: Record) -> str:
+    if record.state == UNANSWERED:
+        return f"{record.model:<20} unknown     record {record.key}  {record.note}".rstrip()
+    seconds = "" if record.predict_seconds is None else f"{record.predict_seconds:.1f} s"
+    files = ", ".join(record.files)
+    return f"{record.model:<20} {record.status:<11} {record.prediction_id}  {seconds:>8}  {files}".rstrip()

@@ -1,7 +1,7 @@
 """What an agent may pass to a tool: its JSON schema, and what to correct where the arguments do not fit.
 
-Law of this module: arguments are checked here before anything is sent, in words by which an agent can correct
-itself. Neither framework does it: both hand a model's arguments on as they are.
+Invariants of this module: arguments are checked here before anything is sent, in words by which an agent can
+correct itself. Neither framework does it: both hand a model's arguments on as they are.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.json_schema import check_schema, keywords, violations
+from rockai_transport.jobs.json_schema import check_schema, keywords, validator
 
-__all__ = ["PREDICTION_ID", "check_models", "input_schema", "lifecycle_schemas", "problems"]
+__all__ = ["PREDICTION_ID", "argument_class", "check_models", "input_schema", "lifecycle_schemas", "problems"]
 
 _SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
 _SAYS_IT_ELSEWHERE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
@@ -47,36 +47,52 @@ def input_schema(model: HostedModel) -> dict[str, Any]:
 
 def lifecycle_schemas(models: Sequence[HostedModel], max_wait: float) -> dict[str, dict[str, Any]]:
     """The arguments of the five tools that every agent gets."""
-    one = {"prediction_id": PREDICTION_ID}
     inputs = "; ".join(f"{model.name}: {_keys(model)}" for model in models)
     start = {
         "model": {"type": "string", "enum": [model.name for model in models], "description": "Which model."},
         "input": {"type": "object", "description": f"That model's inputs. {inputs}"},
     }
-    wait = {
-        **one,
-        "timeout": {
-            "type": "number",
-            "minimum": 0,
-            "description": f"Seconds to wait at most; {max_wait:g} if left out, and never more than that.",
-        },
-    }
+    most = f"Seconds to wait at most; {max_wait:g} if left out, and never more than that."
+    timeout = {"timeout": {"type": "number", "minimum": 0, "description": most}}
+    one = {"prediction_id": PREDICTION_ID}
     return {
-        "start_prediction": _arguments(start, ["model", "input"]),
-        "get_prediction": _arguments(one, ["prediction_id"]),
-        "wait_for_prediction": _arguments(wait, ["prediction_id"]),
-        "cancel_prediction": _arguments(one, ["prediction_id"]),
-        "list_predictions": _arguments({}, []),
+        "start_prediction": _arguments(start),
+        "get_prediction": _arguments(one),
+        "wait_for_prediction": _arguments(one, timeout),
+        "cancel_prediction": _arguments(one),
+        "list_predictions": _arguments({}),
     }
 
 
-def problems(schema: Mapping[str, Any], value: Any) -> str:
-    """Say what to correct in arguments that do not fit their schema; empty where they fit."""
-    found = sorted(violations(schema, value), key=lambda error: str(error.json_path))
-    told = [_told(error, schema) for error in found[:_MOST_PROBLEMS]]
-    if len(found) > _MOST_PROBLEMS:
-        told.append(f"and {len(found) - _MOST_PROBLEMS} more")
-    return "; ".join(told)
+def problems(checker: Any, value: Any) -> str:
+    """Say what to correct in arguments that do not fit their schema; empty where they fit.
+
+    Args:
+        checker: The schema's `validator`.
+        value: The arguments.
+    """
+    found = sorted(checker.iter_errors(value), key=lambda error: str(error.json_path))
+    if not found:
+        return ""
+    texts = [_describe(error, checker.schema) for error in found[:_MOST_PROBLEMS]]
+    more = [f"and {len(found) - _MOST_PROBLEMS} more"] if len(found) > _MOST_PROBLEMS else []
+    return "; ".join([*texts, *more])
+
+
+def argument_class(name: str, schema: Mapping[str, Any]) -> type[Any]:
+    """A pydantic class with this JSON schema; it accepts everything, since the lifecycle checks arguments."""
+    from pydantic import BaseModel, ConfigDict  # the frameworks have it
+
+    def model_json_schema(_cls: type[BaseModel], *_: Any, **__: Any) -> dict[str, Any]:
+        return deepcopy(dict(schema))
+
+    members = {
+        "__doc__": f"Arguments of {name}.",
+        "__module__": __name__,
+        "model_config": ConfigDict(extra="allow"),
+        "model_json_schema": classmethod(model_json_schema),
+    }
+    return type(name, (BaseModel,), members)
 
 
 def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tuple[HostedModel, ...]:
@@ -111,19 +127,16 @@ def _check_schema(model: HostedModel) -> None:
     check_schema(schema, f"HostedModel {model.name}: input_schema")
     for key, value in model.defaults.items():
         rule = {**schema, "properties": {key: schema["properties"].get(key, True)}, "required": []}
-        if wrong := problems(rule, {key: value}):
+        if wrong := problems(validator(rule), {key: value}):
             raise ConfigurationError(
                 f"HostedModel {model.name}: a default does not fit input_schema: {wrong}"
             )
 
 
-def _arguments(properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": deepcopy(dict(properties)),
-        "required": required,
-        "additionalProperties": False,
-    }
+def _arguments(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    properties = deepcopy({**required, **(optional or {})})
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    return {**schema, "additionalProperties": False}
 
 
 def _keys(model: HostedModel) -> str:
@@ -132,7 +145,7 @@ def _keys(model: HostedModel) -> str:
     return ", ".join(f"{key}{'' if key in required else '?'}" for key in schema["properties"]) or "none"
 
 
-def _told(error: Any, schema: Mapping[str, Any]) -> str:
+def _describe(error: Any, schema: Mapping[str, Any]) -> str:
     """One violation, in words for an agent."""
     where = ".".join(str(part) for part in error.absolute_path) or "the arguments"
     rule, given = error.validator_value, error.instance
@@ -167,7 +180,7 @@ def _unknown_keys(given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
 
 
 def _described(key: str, schema: Mapping[str, Any]) -> str:
-    rule = schema.get("properties", {}).get(key, {})
+    rule = schema.get("properties", {}).get(key)
     text = str(rule.get("description", "")) if isinstance(rule, Mapping) else ""
     return f" ({text.rstrip('.')})" if text else ""
 

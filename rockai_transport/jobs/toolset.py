@@ -1,6 +1,6 @@
 """`Toolset`: all that the tools of both frameworks have in common.
 
-An adapter adds how its framework calls a tool, and what it is told.
+An adapter adds how its framework calls a tool, and what it shows of the answer.
 """
 
 from __future__ import annotations
@@ -8,34 +8,28 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import Any, Self, get_args
 from uuid import uuid4
 
+from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.config import check_timeout
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs import agent_messages
+from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
+from rockai_transport.jobs.backends import AsyncBackends, BlockingBackends
+from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import CallContext, Policy
+from rockai_transport.jobs.policy import CallContext, OnCancel, Policy
 from rockai_transport.jobs.schemas import check_models
-from rockai_transport.jobs.shells import drive, drive_async
-from rockai_transport.jobs.stores import MappingRecords, MirroredRecords, Records, as_records
+from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
+from rockai_transport.protocol.io import run_blocking
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from rockai_transport.async_client import AsyncClient
-    from rockai_transport.jobs.agent_messages import ToolAnswer
-    from rockai_transport.jobs.hosted_models import HostedModel
-
-__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Backends", "OnCancel", "Toolset"]
+__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "OnCancel", "Toolset"]
 
 logger = logging.getLogger("rockai")
 
-OnCancel = Literal["cancel", "leave"]
 DEFAULT_TIMEOUT = 120.0
 _KEPT_STORES = 16
 
@@ -59,14 +53,6 @@ DESCRIPTIONS = {
 """What an agent reads of the five tools, each below LlamaIndex's limit of 1024 characters."""
 
 
-class Backends(NamedTuple):
-    """What a flow may ask for."""
-
-    client: Any
-    records: Records
-    site: CallContext
-
-
 class Toolset:
     """The models, the limits and the clients behind one agent's tools.
 
@@ -77,11 +63,6 @@ class Toolset:
         self,
         models: Iterable[HostedModel],
         *,
-        api_token: str | None = None,
-        base_url: str | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        max_retries: int = 2,
-        default_headers: Mapping[str, str] | None = None,
         client: Client | None = None,
         async_client: AsyncClient | None = None,
         max_wait: float = 60.0,
@@ -92,108 +73,100 @@ class Toolset:
         scope: Any = None,
         allowed_ids: Collection[str] | Callable[[str], bool] = (),
         store: Any = None,
+        **client_settings: Any,
     ) -> None:
+        if not callable(allowed_ids) and (
+            isinstance(allowed_ids, str) or not isinstance(allowed_ids, Collection)
+        ):
+            raise ConfigurationError(  # a string would be a list of letters
+                f"allowed_ids={allowed_ids!r} must be a list of prediction ids, or a function."
+            )
+        if on_cancel not in get_args(OnCancel):
+            raise ConfigurationError(f"on_cancel={on_cancel!r} is none of 'cancel', 'leave'.")
+        if scope is not None and not callable(scope) and not (isinstance(scope, str) and scope):
+            raise ConfigurationError(f"scope={scope!r} must be a name, or a function that gives one.")
         self.models = check_models(models, DESCRIPTIONS)
         policy = Policy(
             max_wait=check_timeout(max_wait, "max_wait"),
             max_running=_count(max_running, "max_running"),
             max_starts=_count(max_starts, "max_starts"),
-            on_cancel=_one_of(on_cancel, "on_cancel", ("cancel", "leave")),
+            on_cancel=on_cancel,
             save_to=None if save_to is None else _folder(save_to),
-            is_allowed=allowed_ids if callable(allowed_ids) else _ids(allowed_ids).__contains__,
+            is_allowed=allowed_ids if callable(allowed_ids) else frozenset(allowed_ids).__contains__,
         )
-        self.lifecycle = Lifecycle(self.models, policy, lambda created: time.time() - created)
-        settings: dict[str, Any] = {
-            "api_token": api_token,
-            "base_url": base_url,
-            "timeout": timeout,
-            "max_retries": max_retries,
-            "default_headers": default_headers,
-        }
+        self.lifecycle = Lifecycle(self.models, policy)
+        self.schemas = self.lifecycle.schemas
+        """The arguments of every tool, as JSON schema, by the tool's name."""
+        self.descriptions = {one.name: _describe(one, policy.max_wait) for one in self.models} | DESCRIPTIONS
+        """What an agent reads of every tool, by the tool's name."""
+        if client is None and async_client is None:
+            client = Client(**{"timeout": DEFAULT_TIMEOUT, **client_settings})
         self._client = client
         self._async_client = async_client
-        if client is None and async_client is None:
-            self._client = Client(**settings)
-        self.scope = _scope(scope)
+        self.scope = scope
         """What the developer calls one conversation: a name, a function that gives one, or None."""
         self.own_scope = f"toolkit:{uuid4().hex}"
         """The scope of calls that belong to no conversation."""
-        self._store = None if store is None else as_records(store)
-        self._memory = MappingRecords()
-        self._seen: list[Records] = []
+        memory = MemoryRecords()
+        self._memory = Store(memory, memory)
+        self._store = None if store is None else as_store(store)
+        self._recent: list[Store] = []
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # A copy of a tool shares the limits with the others: it is no second purse.
+        # A copy of a tool shares the limits with the others: it is no separate budget.
         return self
-
-    @property
-    def schemas(self) -> dict[str, dict[str, Any]]:
-        """The arguments of every tool, as JSON schema, by the tool's name."""
-        return self.lifecycle.schemas
-
-    @property
-    def descriptions(self) -> dict[str, str]:
-        """What an agent reads of every tool, by the tool's name."""
-        max_wait = self.lifecycle.policy.max_wait
-        return {**{model.name: _describe(model, max_wait) for model in self.models}, **DESCRIPTIONS}
 
     # One tool call. Whatever happens, there is an answer.
 
     def call(
-        self, tool: str, arguments: Mapping[str, Any], site: CallContext, store: Any = None
+        self, tool: str, arguments: Mapping[str, Any], context: CallContext, store: Any = None
     ) -> ToolAnswer:
         """Carry out a tool call."""
         try:
-            hands = self._hands(self.client, site, store)
-            return drive(self.lifecycle.answer(tool, arguments, site), hands)
+            records = self._records(store).records(blocking=True)
+            backends = BlockingBackends(self.client, records, context)
+            return run_blocking(self.lifecycle.answer(backends, tool, arguments))
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
-            return self._excuse(tool, error, ())
+            return _error_answer(tool, error)
 
     async def acall(
         self,
         tool: str,
         arguments: Mapping[str, Any],
-        site: CallContext,
+        context: CallContext,
         store: Any = None,
         *,
-        lets_through: tuple[type[Exception], ...] = (),
+        reraises: tuple[type[Exception], ...] = (),
     ) -> ToolAnswer:
-        """As `call`, with ``await``. Cancelling it ends the prediction, unless ``on_cancel`` is ``"leave"``.
+        """As `call`, with ``await``. Canceling it ends the prediction, unless ``on_cancel`` is ``"leave"``.
 
         Args:
             tool: The tool's name.
             arguments: What the agent gave.
-            site: Where this happens.
+            context: Where this happens.
             store: The conversation's own store.
-            lets_through: Exceptions by which a framework interrupts a tool.
+            reraises: Exceptions by which a framework interrupts a tool.
         """
         try:
-            hands = self._hands(self.async_client, site, store)
-            return await drive_async(self.lifecycle.answer(tool, arguments, site), hands)
+            backends = AsyncBackends(self.async_client, self._records(store).awaited, context)
+            return await self.lifecycle.answer(backends, tool, arguments)
+        except reraises:
+            raise
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
-            return self._excuse(tool, error, lets_through)
+            return _error_answer(tool, error)
 
-    def _excuse(self, tool: str, error: Exception, lets_through: tuple[type[Exception], ...]) -> ToolAnswer:
-        if isinstance(error, lets_through):
-            raise error
-        logger.error("The tool %s failed.", tool, exc_info=error)
-        return agent_messages.refusal(
-            f"{tool} failed inside ({type(error).__name__}). Do not repeat it blindly: list_predictions "
-            "shows what was started. Tell the user."
-        )
-
-    def _hands(self, client: Any, site: CallContext, store: Any) -> Backends:
+    def _records(self, store: Any) -> Store:
         """A call's records go to the developer's store, else the conversation's own, else the process."""
         if self._store is not None:
-            return Backends(client, self._store, site)
+            return self._store
         if store is None:
-            return Backends(client, self._memory, site)
-        records = as_records(store)
+            return self._memory
+        opened = as_store(store)
         with self._lock:
             # The newest few, so that a record can be resolved without naming its store.
-            self._seen = [*self._seen[1 - _KEPT_STORES :], records]
-        return Backends(client, MirroredRecords(records, self._memory), site)
+            self._recent = [*self._recent[1 - _KEPT_STORES :], opened]
+        return self._mirrored(opened)
 
     # The clients.
 
@@ -201,16 +174,14 @@ class Toolset:
     def client(self) -> Client:
         """The client of blocking calls."""
         if self._client is None:
-            self._client = Client(**self._async_client._given)  # type: ignore[union-attr]  # noqa: SLF001
+            self._client = Client.like(self.async_client)
         return self._client
 
     @property
     def async_client(self) -> AsyncClient:
         """The client of awaited calls, with the same settings."""
         if self._async_client is None:
-            from rockai_transport.async_client import AsyncClient  # noqa: PLC0415 - a sync program needs none
-
-            self._async_client = AsyncClient(**self.client._given)  # noqa: SLF001 - likewise
+            self._async_client = AsyncClient.like(self.client)
         return self._async_client
 
     def close(self) -> None:
@@ -226,22 +197,35 @@ class Toolset:
 
     # For the developer, by `rockai_transport.jobs.admin`.
 
-    def kept(self, store: Any) -> list[Records]:
-        """Where all that this process has started is told of, and one more store that the developer names."""
-        return [self._store or self._memory, *([] if store is None else [as_records(store)])]
+    def kept(self, store: Any) -> list[Store]:
+        """The stores with all that this process has started, and one more that the developer names."""
+        return [self._store or self._memory, *([] if store is None else [as_store(store)])]
 
-    def unresolved(self, store: Any) -> list[Records]:
+    def unresolved(self, store: Any) -> list[Store]:
         """Where a record may have to be changed: the same, and the stores that were used of late."""
         with self._lock:
-            seen = [MirroredRecords(records, self._memory) for records in reversed(self._seen)]
-        return [*seen, *self.kept(store)]
+            recent = self._recent[::-1]
+        return [*map(self._mirrored, recent), *self.kept(store)]
+
+    def _mirrored(self, store: Store) -> Store:
+        """The same, with a copy of each record in this process."""
+        awaited = MirroredRecords(store.awaited, self._memory.awaited)
+        return Store(awaited, store.blocking and MirroredRecords(store.blocking, self._memory.awaited))
+
+
+def _error_answer(tool: str, error: Exception) -> ToolAnswer:
+    logger.error("The tool %s failed.", tool, exc_info=error)
+    return refusal(
+        f"{tool} failed inside ({type(error).__name__}). Do not repeat it blindly: list_predictions "
+        "shows what was started. Tell the user."
+    )
 
 
 def _describe(model: HostedModel, max_wait: float) -> str:
     """What an agent reads of a model's own tool."""
     return (
-        f"{model.description} Waits up to {max_wait:g} s for the {model.output}; past that it answers with "
-        "the prediction id and goes on: then call wait_for_prediction, do not call this again."
+        f"{model.description} Waits at most {max_wait:g} s for the {model.output}, then returns the "
+        "prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
     )
 
 
@@ -264,21 +248,3 @@ def _folder(value: Any) -> Path:
         return folder
     why = "cannot be written to" if existing.is_dir() else "is no folder"
     raise ConfigurationError(f"save_to={str(value)!r}: {existing} {why}.")
-
-
-def _ids(value: Any) -> frozenset[str]:
-    if isinstance(value, str) or not isinstance(value, Collection):  # a string would be a list of letters
-        raise ConfigurationError(f"allowed_ids={value!r} must be a list of prediction ids, or a function.")
-    return frozenset(value)
-
-
-def _scope(value: Any) -> Any:
-    if not (value is None or callable(value) or (isinstance(value, str) and value)):
-        raise ConfigurationError(f"scope={value!r} must be a name, or a function that gives one.")
-    return value
-
-
-def _one_of(value: Any, name: str, choices: tuple[Any, ...]) -> Any:
-    if value not in choices:
-        raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, choices))}.")
-    return value

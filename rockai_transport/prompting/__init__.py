@@ -1,13 +1,92 @@
 """What a model reads and what it writes: dialects, chat templates, tool calls, stop sequences.
 
-Law of this package: it is pure. No I/O, no clock, no framework, nothing of the wire; the only other module of
-this distribution it knows is ``rockai_transport.errors``. (One exception: ``strftime_now``, which a Jinja
-template may call to tell the model the date.) Both framework packages and both of their halves,
+Invariants of this package: it is pure. No I/O, no clock, no framework, nothing of the protocol; the only
+other module of this distribution it knows is ``rockai_transport.errors``. (Exceptions: ``strftime_now``,
+which a Jinja template may call to tell the model the date; and the tables in files beside the modules, which
+are read as these are imported.) Both framework packages and both of their halves,
 sync and async, stand on the same functions, so that what is decided here is decided once:
 
-* :mod:`.request` turns a conversation into the exact ``input`` of one run (:class:`.request.ChatCall`),
+* :mod:`.request` turns a conversation into the exact ``input`` of one run (:class:`.request.build.ChatCall`),
 * :mod:`.reply` turns the pieces of the answer into text, reasoning and tool calls,
-* :mod:`.conversation` puts the two together where a reply may have to be asked for once more.
+* :mod:`.dialogue` puts the two together where a reply may have to be asked for once more.
 
-Nothing here is imported eagerly: ``import rockai_transport`` needs :mod:`.dialects` alone.
+The names below are those that a framework package needs. Each is imported when it is first asked for:
+``import rockai_transport`` needs :mod:`.request.dialects` alone.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rockai_transport.prompting.messages import (
+        Image,
+        InvalidToolCall,
+        Message,
+        Role,
+        ToolCall,
+        unsupported_content,
+    )
+    from rockai_transport.prompting.reply.json_values import read_value
+    from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart
+    from rockai_transport.prompting.reply.reasoning import ReasoningDelta, TextDelta
+    from rockai_transport.prompting.reply.structured import (
+        ResponseFormat,
+        StructuredMethod,
+        structured_method,
+    )
+    from rockai_transport.prompting.request.build import ChatCall, ModelRequest, completion_request
+    from rockai_transport.prompting.request.chat import as_text
+    from rockai_transport.prompting.request.templates import ChatTemplate
+    from rockai_transport.prompting.request.tool_choice import set_up_tools
+    from rockai_transport.prompting.tokens import approximate_token_count
+
+__all__ = [
+    "ChatCall",
+    "ChatTemplate",
+    "Image",
+    "InvalidToolCall",
+    "Message",
+    "ModelReply",
+    "ModelRequest",
+    "ReasoningDelta",
+    "ReplyPart",
+    "ResponseFormat",
+    "Role",
+    "StructuredMethod",
+    "TextDelta",
+    "ToolCall",
+    "approximate_token_count",
+    "as_text",
+    "completion_request",
+    "read_value",
+    "set_up_tools",
+    "structured_method",
+    "unsupported_content",
+]
+
+_HOMES = {
+    "messages": {"Image", "InvalidToolCall", "Message", "Role", "ToolCall", "unsupported_content"},
+    "reply.json_values": {"read_value"},
+    "reply.reader": {"ModelReply", "ReplyPart"},
+    "reply.reasoning": {"ReasoningDelta", "TextDelta"},
+    "reply.structured": {"ResponseFormat", "StructuredMethod", "structured_method"},
+    "request.build": {"ChatCall", "ModelRequest", "completion_request"},
+    "request.chat": {"as_text"},
+    "request.templates": {"ChatTemplate"},
+    "request.tool_choice": {"set_up_tools"},
+    "tokens": {"approximate_token_count"},
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

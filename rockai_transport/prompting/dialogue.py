@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from rockai_transport.errors import InvalidResponseError
@@ -10,13 +11,13 @@ from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reader import (
     ModelReply,
     ReplyPart,
-    ReplyReader,
     TextDelta,
     gather,
     read_reply,
 )
 from rockai_transport.prompting.reply.tool_reader import new_call_id
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
+from rockai_transport.prompting.request.tool_choice import ToolSetup
 
 _TIMES: Final = {1: "once", 2: "twice"}
 
@@ -135,12 +136,14 @@ class Dialogue:
         Raises:
             InvalidResponseError: The last reply there may be was not accepted; ``body`` is its text.
         """
-        parts = self._released(self._reader.flush())
+        parts = self._reader.flush()
         self.runs += 1
         self.predictions.append(prediction)
-        error = self._validation_error()
         last = self.runs > self._max_reasks
-        reason = error or (None if last else self._unreadable())
+        reason = None
+        if not self._direct:
+            parts = self._released(parts)
+            reason = self._validation_error() or (None if last else self._unreadable())
         if reason is None:
             self.request = None
             return [*self._held, *parts]
@@ -165,7 +168,7 @@ class Dialogue:
         self._held: list[ReplyPart] = []
         self._holds = self._check is not None or not self._streamed
         self._committed = False  # whether text or a call was handed on
-        self._direct = not (self._holds or request.tools.active)
+        self._direct = not (self._holds or request.tools.active)  # whether nothing can be refused
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
         """Hold back what may still be refused."""
@@ -197,10 +200,4 @@ class Dialogue:
 
 def _own_words(text: str, request: ModelRequest) -> str:
     """What the model answered, with its calls as it wrote them and without its reasoning."""
-    reader = ReplyReader(
-        stop=request.stop,
-        inside_reasoning=request.inside_reasoning,
-        turn_ends=request.turn_ends,
-        cues=request.cues,
-    )
-    return read_reply(text, reader).text
+    return read_reply(text, replace(request, tools=ToolSetup()).reader()).text

@@ -1,8 +1,8 @@
 """Saving the files of an output, from addresses that a model has written.
 
-Laws of this module: an address gets no credentials; it is http, https or data; a private one is refused,
-before anything is sent there, unless the service itself is on one or the user allows it; a file is streamed
-beside its place and then moved there; its name is made of the prediction's id and the file's type.
+Invariants of this module: an address gets no credentials; it is http, https or data; a private one is
+refused, before anything is sent there, unless the service itself is on one or the user allows it; a file is
+streamed beside its place and then moved there; its name is made of the prediction's id and the file's type.
 """
 
 from __future__ import annotations
@@ -15,26 +15,22 @@ import os
 import re
 import tempfile
 from base64 import b64decode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
-from rockai_transport.config import is_private
+from rockai_transport.config import Settings, is_private
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.protocol.effects import Close, Flow, Work, open_call, read
-from rockai_transport.protocol.exchange import Try, persist, read_whole
+from rockai_transport.protocol.exchange import AttemptLimits, read_body, with_retries
 from rockai_transport.protocol.inputs import sniff_media_type
+from rockai_transport.protocol.io import IO
+from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.requests import download_call
+from rockai_transport.protocol.requests import download_request
 from rockai_transport.protocol.responses import status_error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rockai_transport.config import Settings
-    from rockai_transport.protocol.requests import Request, ResponseHead
 
 __all__ = ["download_files", "file_addresses"]
 
@@ -55,7 +51,8 @@ def file_addresses(output: Any) -> list[str]:
     return []
 
 
-def download_files(
+async def download_files(
+    io: IO,
     settings: Settings,
     prediction: Prediction,
     folder: str | Path,
@@ -63,7 +60,7 @@ def download_files(
     *,
     max_bytes: int,
     allow_private: bool,
-) -> Flow[list[Path]]:
+) -> list[Path]:
     """Save every file of an output in a folder.
 
     Raises:
@@ -82,24 +79,28 @@ def download_files(
     if not isinstance(max_bytes, int) or max_bytes <= 0:
         raise ConfigurationError(f"max_bytes={max_bytes!r} must be a positive number of bytes.")
     public_only = not allow_private and not is_private(urlsplit(settings.base_url).hostname)
+    place = Path(folder).expanduser()  # noqa: ASYNC240 - it reads no disk
     addresses = file_addresses(prediction.output)
     paths = []
     for number, address in enumerate(addresses, 1):
         stem = _stem(prediction, address, number if len(addresses) > 1 else None)
-        sink = _Sink(Path(folder).expanduser(), stem, max_bytes)
+        sink = _Sink(place, stem, max_bytes)
         if address.startswith("data:"):
-            paths.append((yield Work(partial(_save_data_uri, sink, address))))
+            paths.append(await io.in_thread(partial(_save_data_uri, sink, address)))
         else:
-            paths.append((yield from _fetch(settings, address, sink, until, public_only=public_only)))
+            paths.append(await _fetch(io, settings, address, sink, until, public_only=public_only))
     return paths
 
 
-def _fetch(settings: Settings, address: str, sink: _Sink, until: float, *, public_only: bool) -> Flow[Path]:
+async def _fetch(
+    io: IO, settings: Settings, address: str, sink: _Sink, until: float, *, public_only: bool
+) -> Path:
     """Fetch one file, following redirects, each to an address that is looked at anew."""
     for _ in range(_MAX_REDIRECTS + 1):
         _check_address(address, public_only=public_only)
-        call = download_call(address, public_only=public_only)
-        fetched = yield from persist(settings, call, until, math.inf, partial(_try, settings, call, sink))
+        request = download_request(address, public_only=public_only)
+        attempt = partial(_attempt, io, settings, request, sink)
+        fetched = await with_retries(io, settings, request, until, math.inf, attempt)
         if isinstance(fetched, Path):
             return fetched
         address = fetched
@@ -108,36 +109,37 @@ def _fetch(settings: Settings, address: str, sink: _Sink, until: float, *, publi
     )
 
 
-def _try(settings: Settings, call: Request, sink: _Sink, limits: Try) -> Flow[Path | str]:
-    """One try: the saved file's path, or the address it has moved to."""
-    head = yield from open_call(call, min(limits.until, limits.first_by), None)
+async def _attempt(
+    io: IO, settings: Settings, request: Request, sink: _Sink, limits: AttemptLimits
+) -> Path | str:
+    """One attempt: the saved file's path, or the address it has moved to."""
+    head = await io.open(request, min(limits.until, limits.first_by))
     if head.status_code in _REDIRECTS and "location" in head.headers:
-        yield Close()
-        return urljoin(call.target, head.headers["location"])
+        await io.close()
+        return _redirected(request.target, head.headers["location"])
     if not head.is_success:
-        reply = yield from read_whole(settings, head, limits.until)
-        raise status_error(settings.service, call, reply, reply.status_code)
+        response = await read_body(io, settings, head, limits.until)
+        raise status_error(settings.service, request, response, response.status_code)
     try:
-        return (yield from _save(settings, head, sink, limits.until))
+        return await _save(io, settings, head, sink, limits.until)
     except GeneratorExit:
         raise
     except BaseException:
-        yield Work(sink.discard)
+        await io.in_thread(sink.discard)
         raise
 
 
-def _save(settings: Settings, head: ResponseHead, sink: _Sink, until: float) -> Flow[Path]:
+async def _save(io: IO, settings: Settings, head: ResponseHead, sink: _Sink, until: float) -> Path:
     """Stream a body into a file, a part at a time."""
     part = bytearray()
-    while chunk := (yield from read(settings.timeouts.idle, until)):
+    while chunk := await io.read(settings.timeouts.idle, until):
         part += chunk
         if len(part) >= _PART:
-            yield Work(partial(sink.write, bytes(part)))
+            await io.in_thread(partial(sink.write, bytes(part)))
             part.clear()
-    yield Work(partial(sink.write, bytes(part)))
-    yield Close()
-    path: Path = yield Work(partial(sink.finish, head.media_type))
-    return path
+    await io.in_thread(partial(sink.write, bytes(part)))
+    await io.close()
+    return await io.in_thread(partial(sink.finish, head.media_type))
 
 
 def _save_data_uri(sink: _Sink, address: str) -> Path:
@@ -183,16 +185,19 @@ class _Sink:
                 self._start = part[:16]
             with self._temporary.open("ab") as file:
                 file.write(part)
-        except OSError as error:
-            raise ConfigurationError(f"{self.folder} cannot be written: {error}") from error
+        except (OSError, ValueError) as error:  # ValueError: NUL, or a lone surrogate
+            raise ConfigurationError(f"{str(self.folder)!r} cannot be written: {error}") from error
 
     def finish(self, media_type: str) -> Path:
         """Move the file to its place and give that."""
         if self._temporary is None:
             raise AssertionError("nothing was written, not even an empty part")
         path = self.folder / f"{self.stem}{_suffix(media_type, self._start)}"
-        self._temporary.chmod(0o644)
-        self._temporary.replace(path)
+        try:
+            self._temporary.chmod(0o644)
+            self._temporary.replace(path)
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be written: {error}") from error
         self._temporary = None
         return path
 
@@ -243,6 +248,15 @@ def _check_address(address: str, *, public_only: bool) -> None:
             "Pass allow_private=True to download if you trust it.",
             body=address,
         )
+
+
+def _redirected(address: str, location: str) -> str:
+    try:
+        return urljoin(address, location)
+    except ValueError:
+        raise InvalidResponseError(
+            f"{_shown(address)} redirects to {_shown(location)}, which is no web address.", body=location
+        ) from None
 
 
 def _shown(address: str) -> str:

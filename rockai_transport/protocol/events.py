@@ -6,37 +6,33 @@ stream»). A decoder that follows the SSE standard to the letter drops every lin
 repaired line by line, after the table on that page, and written out again as the standard wants them;
 httpx-sse then parses them.
 
-Laws of this module: every byte is looked at once; a piece is handed on when its frame is complete, not when
-the next begins; where named output events and the standard do not contradict each other, the standard holds.
+Invariants of this module: every byte is looked at once; a piece is handed on when its frame is complete, not
+when the next begins; where named output events and the standard do not contradict each other, the standard
+holds.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from httpx_sse import EventSource, ServerSentEvent
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from rockai_transport.service import Service
 
+if TYPE_CHECKING:
     import httpx
 
-    from rockai_transport.service import Service
-
-__all__ = ["End", "EventReader", "Piece", "StreamEvent"]
+__all__ = ["End", "EventReader", "FrameReader"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data:", "event:", "id:", "retry:")
 _HELD_FIELDS = ("id:", "retry:")
+_LONGEST_TAIL = 512
 _CANCELED = frozenset({"canceled", "cancelled", "aborted"})
 _FAILED = frozenset({"error", "failed", "failure"})
-
-
-class Piece(NamedTuple):
-    """A piece of output, exactly as the model said it."""
-
-    text: str
 
 
 class End(NamedTuple):
@@ -47,30 +43,43 @@ class End(NamedTuple):
     message: str = ""
 
 
-StreamEvent = Piece | End
-
-
 class EventReader:
-    """Reads one event stream: `feed` it the bytes as they come, ask `is_whole` when they end.
+    """Reads one event stream: `read` the bytes as they come, ask `is_whole` when they end.
+
+    Nearly every chunk is one or more whole, well-formed output events. Right after an output event, another
+    one changes no state: it is recognised by its first and last bytes, and cut out. So are the first event of
+    a stream, and its usual end. Anything else goes through `FrameReader` up to the next blank line, which
+    alone defines what is right.
 
     Args:
         service: The names of the events, and whether an end event is required.
     """
 
     def __init__(self, service: Service) -> None:
-        self._service = service
-        self._lines = _LineSplitter()
-        self._frames = _FrameRepairer(service)
-        self._named = False
-        self._pieces = 0
+        self._frames = FrameReader(service)
+        self._opening = _opening(service.output_event)
+        self._start = len(self._opening)
+        self._end_events = tuple(f"event: {name}\ndata: {{}}\n\n".encode() for name in service.end_events)
+        self._is_fresh = True
+        self._between_outputs = False
+        self._tail = b""  # the beginning of a well-formed event whose rest has not come
         self.seen_event = False
-        self.ended = False
+        """Whether any event has come."""
+        self.end: End | None = None
+        """What the stream's end says; None before it has come."""
 
-    def feed(self, chunk: bytes) -> list[StreamEvent]:
-        """Take the next bytes; give the events that they complete."""
-        frames = [frame for line in self._lines.feed(chunk) for frame in self._frames.feed(line)]
-        read = (self._read(event) for event in _parse(frames)) if frames else ()
-        return [event for event in read if event is not None]
+    def read(self, chunk: bytes) -> list[str]:
+        """Take the next bytes; give the pieces that they complete, each exactly as the model said it."""
+        if (  # nearly always: one event of one line
+            self._between_outputs
+            and chunk.startswith(self._opening)
+            and chunk.find(b"\n", self._start) == len(chunk) - 2
+            and chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+        ):
+            text = chunk[self._start : -2].decode("utf-8", "replace")
+            return [text] if text else []
+        return self._read_mixed(chunk)
 
     def is_whole(self, *, framed: bool) -> bool:
         """Whether a body that ended here was the whole stream.
@@ -78,75 +87,188 @@ class EventReader:
         Args:
             framed: Whether the body said itself where it ends (last chunk, full Content-Length).
         """
-        if self.ended:
-            return True
-        if (self._named and self._service.requires_end_event) or self._lines.pending or self._frames.pending:
-            return False
-        return framed and self._pieces > 0
+        tail, self._tail = self._tail, b""
+        self._repair(tail)
+        return self._frames.is_whole(framed=framed)
 
-    def _read(self, event: ServerSentEvent) -> StreamEvent | None:  # noqa: PLR0911 - one for each kind
-        """One event of the standard → one of ours; None where it says nothing to us."""
+    def _read_mixed(self, chunk: bytes) -> list[str]:
+        """Cut out what is well-formed; let the rest be repaired, up to the blank line after it."""
+        is_fresh, self._is_fresh = self._is_fresh, self._is_fresh and not chunk
+        if self._tail:
+            chunk, self._tail, self._between_outputs = self._tail + chunk, b"", True
+        if b"\r" in chunk or self._frames.lines.after_cr:
+            if chunk.endswith(b"\r"):
+                return self._repair(chunk)
+            chunk = self._frames.lines.without_rest_of_line_end(chunk)
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        pieces: list[str] = []
+        at, size = 0, len(chunk)
+        if is_fresh and chunk.startswith(self._opening) and b"\n\n" in chunk:
+            self._frames.begin_after_output()
+            self._between_outputs = self.seen_event = True
+        while at < size and self.end is None:
+            end = self._cut(chunk, at, pieces) if self._between_outputs else 0
+            if not end:
+                end = chunk.find(b"\n\n", at) + 2
+                end = end if end > 1 else size
+                pieces += self._repair(chunk[at:end])
+            at = end
+        return pieces
+
+    def _cut(self, chunk: bytes, at: int, pieces: list[str]) -> int:
+        """Cut a well-formed event, or a blank line, out of a chunk; where it ends, 0 if there is none."""
+        if chunk.startswith(b"\n", at):  # one line break for each further blank line
+            pieces.append("\n")
+            return at + 1
+        if chunk.startswith(self._end_events, at):
+            self.end, self._between_outputs = End(), False
+            self._frames.end = self.end
+            return len(chunk)
+        if not chunk.startswith(self._opening, at):
+            return self._keep(chunk, at) if self._opening.startswith(chunk[at : at + self._start]) else 0
+        start = at + self._start
+        end = chunk.find(b"\n\n", start)
+        if end < 0:
+            return self._keep(chunk, at)
+        data = chunk[start:end]
+        if breaks := data.count(b"\n"):
+            if breaks != data.count(b"\ndata: "):
+                return 0
+            data = data.replace(b"\ndata: ", b"\n")
+        if data:
+            pieces.append(data.decode("utf-8", "replace"))
+        return end + 2
+
+    def _keep(self, chunk: bytes, at: int) -> int:
+        """Keep the beginning of an event for the next chunk; of a long one, the repairer keeps the lines."""
+        if len(chunk) - at > _LONGEST_TAIL:
+            return 0
+        self._tail, self._between_outputs = chunk[at:], False
+        return len(chunk)
+
+    def _repair(self, chunk: bytes) -> list[str]:
+        frames = self._frames
+        pieces = frames.read(chunk)
+        self._between_outputs = frames.between_outputs
+        self.seen_event, self.end = frames.seen_event, frames.end
+        return pieces
+
+
+class FrameReader:
+    """The same line by line, and the definition of what is right.
+
+    Args:
+        service: The names of the events, and whether an end event is required.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.lines = _LineSplitter()
+        self._frames = _FrameRepairer(service)
+        self._named = False
+        self._outputs = 0
+        self.seen_event = False
+        self.end: End | None = None
+
+    @property
+    def between_outputs(self) -> bool:
+        """Whether an output event has just ended, and nothing has begun since."""
+        is_open = self.lines.after_cr or self.lines.parts
+        return self._named and not is_open and self._frames.right_after_piece
+
+    def begin_after_output(self) -> None:
+        """Begin as if an output event had just ended."""
+        self._named = self.seen_event = True
+        self._outputs = 1
+        self.lines.is_first = False
+        self._frames.begin_after_piece()
+
+    def read(self, chunk: bytes) -> list[str]:
+        """Take the next bytes; give the pieces that they complete, empty ones left out."""
+        frames = [frame for line in self.lines.feed(chunk) for frame in self._frames.feed(line)]
+        texts = [self._read(event) for event in _parse(frames)] if frames else ()
+        return [text for text in texts if text]
+
+    def is_whole(self, *, framed: bool) -> bool:
+        """As `EventReader.is_whole`."""
+        if self.end is not None:
+            return True
+        if (self._named and self._service.requires_end_event) or self.lines.pending or self._frames.pending:
+            return False
+        return framed and self._outputs > 0
+
+    def _read(self, event: ServerSentEvent) -> str:
+        """One event of the standard → the text of its piece; empty where it is none."""
         service = self._service
         self.seen_event = True
-        if self.ended:
-            return None
+        if self.end is not None:
+            return ""
         if event.event == service.output_event:
             self._named = True
-            return self._piece(event.data)
-        if event.event in service.end_events:
-            return self._end(_read_end(event.data))
-        if event.event in service.error_events:
-            return self._end(End("failed", _words(event.data)))
-        if self._named or event.event not in ("", "message"):
-            return None
-        if event.data == service.end_marker:
-            return self._end(End())
-        return self._piece(event.data)
+        elif event.event in service.end_events:
+            self.end = _read_end(event.data)
+        elif event.event in service.error_events:
+            self.end = End("failed", _reason(event.data))
+        elif self._named or event.event not in ("", "message"):
+            return ""
+        elif event.data == service.end_marker:
+            self.end = End()
+        if self.end is not None:
+            return ""
+        self._outputs += 1
+        return event.data
 
-    def _piece(self, text: str) -> Piece:
-        self._pieces += 1
-        return Piece(text)
 
-    def _end(self, end: End) -> End:
-        self.ended = True
-        return end
+@functools.lru_cache(maxsize=16)
+def _opening(name: str) -> bytes:
+    """How an output event begins that needs no repair; for a name that no line can hold, what never comes."""
+    if not name or "\r" in name or "\n" in name or name != name.strip():
+        return b"\r"
+    return f"event: {name}\ndata: ".encode("utf-8", "replace")
 
 
 class _LineSplitter:
     """Bytes → lines, at LF, CR and CR LF only, each as soon as its end has arrived."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._after_cr = False
-        self._first = True
+        self.parts: list[bytes] = []
+        """Of a line that has begun."""
+        self.after_cr = False
+        """Whether a LF that comes now belongs to the line end before it."""
+        self.is_first = True
 
     @property
     def pending(self) -> bool:
         """Whether a line has begun that has not ended."""
-        return any(self._parts)
+        return any(self.parts)
+
+    def without_rest_of_line_end(self, chunk: bytes) -> bytes:
+        """The bytes without the LF of a CR LF whose CR has come before."""
+        if self.after_cr and chunk:
+            self.after_cr = False
+            return chunk.removeprefix(b"\n")
+        return chunk
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        if self._after_cr and chunk:
-            self._after_cr = False
-            chunk = chunk.removeprefix(b"\n")
+        chunk = self.without_rest_of_line_end(chunk)
         if not chunk:
             return
-        self._after_cr = chunk.endswith(b"\r")
+        self.after_cr = chunk.endswith(b"\r")
         # bytes.splitlines knows LF, CR and CR LF only; str.splitlines would split at U+2028 too.
         lines = chunk.splitlines()
         rest = b"" if chunk.endswith((b"\n", b"\r")) else lines.pop()
         for line in lines:
             yield self._finish(line)
         if rest:
-            self._parts.append(rest)
+            self.parts.append(rest)
 
     def _finish(self, line: bytes) -> str:
-        if self._parts:
-            self._parts.append(line)
-            line = b"".join(self._parts)
-            self._parts = []
-        if self._first:
-            self._first = False
+        if self.parts:
+            self.parts.append(line)
+            line = b"".join(self.parts)
+            self.parts = []
+        if self.is_first:
+            self.is_first = False
             line = line.removeprefix(_BYTE_ORDER_MARK)
         return line.decode("utf-8", "replace")
 
@@ -172,6 +294,15 @@ class _FrameRepairer:
     def pending(self) -> bool:
         """Whether a frame with data has begun that has not ended."""
         return self._has_data
+
+    def begin_after_piece(self) -> None:
+        """Begin as if an output event had just ended."""
+        self._after_piece = True
+
+    @property
+    def right_after_piece(self) -> bool:
+        """Whether an output event has just come to its end, and nothing has come since."""
+        return self._after_piece and not (self._held or self._after_comment)
 
     def feed(self, line: str) -> Iterator[list[str]]:
         if self._after_piece:
@@ -250,27 +381,27 @@ def _parse(frames: Iterable[list[str]]) -> Iterator[ServerSentEvent]:
 
 def _read_end(data: str) -> End:
     """``{}`` is the end; ``{"reason": "canceled"}`` and errors were seen at a peer."""
-    told = _json_object(data)
-    reason = str(told.get("reason") or told.get("status")).lower()
+    fields = _json_object(data)
+    reason = str(fields.get("reason") or fields.get("status")).lower()
     if reason in _CANCELED:
-        return End("canceled", _words(data))
-    if reason in _FAILED or told.get("error"):
-        return End("failed", _words(data))
+        return End("canceled", _reason(data))
+    if reason in _FAILED or fields.get("error"):
+        return End("failed", _reason(data))
     return End()
 
 
-def _words(data: str) -> str:
+def _reason(data: str) -> str:
     """What an error says: a message, or JSON with ``detail``."""
-    told = _json_object(data)
-    words = next(
-        (told[key] for key in ("detail", "message", "error", "msg", "reason") if told.get(key)), data
+    fields = _json_object(data)
+    reason = next(
+        (fields[key] for key in ("detail", "message", "error", "msg", "reason") if fields.get(key)), data
     )
-    return words if isinstance(words, str) else json.dumps(words, ensure_ascii=False)
+    return reason if isinstance(reason, str) else json.dumps(reason, ensure_ascii=False)
 
 
 def _json_object(data: str) -> dict[str, Any]:
     try:
-        told = json.loads(data)
+        decoded = json.loads(data)
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return decoded if isinstance(decoded, dict) else {}

@@ -1,15 +1,17 @@
-"""One call, with its tries: what every other flow is made of.
+"""One request, with its retries: what every operation is made of.
 
-Law of this module: a call that starts a paid prediction is repeated only after `Failure.NOT_SENT` and
-`Failure.REFUSED`; waits between tries count against the total; nothing is repeated after the first byte of a
-body that somebody reads piece by piece.
+Invariants of this module: a request that starts a paid prediction is sent again only after `Failure.NOT_SENT`
+and `Failure.REFUSED`; waits between attempts count against the total; nothing is sent again after the first
+byte of a body that somebody reads piece by piece.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
 
+from rockai_transport.config import Settings
 from rockai_transport.errors import (
     APIConnectionError,
     APIStatusError,
@@ -17,36 +19,20 @@ from rockai_transport.errors import (
     InvalidResponseError,
     RockAIError,
 )
-from rockai_transport.protocol.effects import (
-    Close,
-    Flow,
-    Notices,
-    NotSentError,
-    Sleep,
-    TransportFailure,
-    chance,
-    now,
-    open_call,
-    read,
-)
-from rockai_transport.protocol.requests import Request, Response, ResponseHead
+from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFailure
+from rockai_transport.protocol.messages import Request, Response, ResponseHead
 from rockai_transport.protocol.responses import effective_status, status_error
 from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rockai_transport.config import Settings
-
 __all__ = [
-    "Opened",
-    "Try",
+    "AttemptLimits",
+    "OpenResponse",
     "exchange",
-    "open_answer",
-    "persist",
+    "open_response",
+    "read_body",
     "read_rest",
-    "read_whole",
     "transport_error",
+    "with_retries",
 ]
 
 T = TypeVar("T")
@@ -62,76 +48,128 @@ _TLS_ADVICE = {
 }
 
 
-class Opened(NamedTuple):
-    """The head of a good answer, and until when its first byte or event has to come."""
-
-    head: ResponseHead
-    first_by: float
-    notices: Notices
-
-
-class Try(NamedTuple):
-    """What one try may take."""
+class AttemptLimits(NamedTuple):
+    """What one attempt may take."""
 
     until: float
     first_by: float
+    """Until when the first byte or event has to come, for all attempts together."""
     notices: Notices
 
 
-def exchange(settings: Settings, call: Request, until: float) -> Flow[Response]:
-    """Send a call and read its whole answer, trying again what may be tried again.
+class OpenResponse(NamedTuple):
+    """The head of a good response whose body is still to be read."""
+
+    head: ResponseHead
+    limits: AttemptLimits
+
+
+async def exchange(io: IO, settings: Settings, request: Request, until: float) -> Response:
+    """Send a request and read its whole response, trying again what may be tried again.
 
     Raises:
-        RockAIError: The last try's failure.
+        RockAIError: The last attempt's failure.
     """
-    per_try = settings.timeouts.poll if call.repeatable else math.inf
 
-    def once(limits: Try) -> Flow[Response]:
-        head = yield from open_call(call, min(limits.until, limits.first_by), limits.notices)
-        reply = yield from read_whole(settings, head, limits.until)
-        return _accepted(settings, call, reply)
+    async def attempt(limits: AttemptLimits) -> Response:
+        head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
+        return _accepted(settings, request, await read_body(io, settings, head, limits.until))
 
-    return (yield from persist(settings, call, until, per_try, once))
+    per_attempt = settings.timeouts.poll if not request.starts else math.inf
+    return await with_retries(io, settings, request, until, per_attempt, attempt)
 
 
-def open_answer(settings: Settings, call: Request, until: float) -> Flow[Opened]:
-    """Send a call and wait for the head of a good answer, whose body the caller reads.
+async def open_response(io: IO, settings: Settings, request: Request, until: float) -> OpenResponse:
+    """Send a request and wait for the head of a good response, whose body the caller reads.
 
     Raises:
-        RockAIError: The last try's failure.
+        RockAIError: The last attempt's failure.
     """
 
-    def once(limits: Try) -> Flow[Opened]:
-        head = yield from open_call(call, min(limits.until, limits.first_by), limits.notices)
+    async def attempt(limits: AttemptLimits) -> OpenResponse:
+        head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
         if not head.is_success:
-            reply = yield from read_whole(settings, head, limits.until)
-            raise status_error(settings.service, call, reply, reply.status_code)
-        return Opened(head, limits.first_by, limits.notices)
+            response = await read_body(io, settings, head, limits.until)
+            raise status_error(settings.service, request, response, response.status_code)
+        return OpenResponse(head, limits)
 
-    return (yield from persist(settings, call, until, math.inf, once))
-
-
-def read_rest(settings: Settings, call: Request, opened: Opened, until: float) -> Flow[Response]:
-    """Read the whole body of an open answer after all: it is not the stream that was asked for."""
-    reply = yield from read_whole(settings, opened.head, until)
-    return _accepted(settings, call, reply)
+    return await with_retries(io, settings, request, until, math.inf, attempt)
 
 
-def transport_error(call: Request, failure: TransportFailure) -> APIConnectionError:
+async def with_retries(
+    io: IO,
+    settings: Settings,
+    request: Request,
+    until: float,
+    per_attempt: float,
+    attempt: Callable[[AttemptLimits], Awaitable[T]],
+) -> T:
+    """Try, and try again what may be tried again, until it works or time or attempts run out."""
+    started = moment = io.now()
+    first_by = started + settings.timeouts.first_byte
+    notices = Notices(started, request)
+    retries = 0
+    while True:
+        try:
+            return await attempt(AttemptLimits(min(until, moment + per_attempt), first_by, notices))
+        except (TransportFailure, APIStatusError) as failure:
+            error, kind = _judge(request, failure)
+        except InvalidResponseError as undecoded:
+            undecoded.may_have_started |= request.starts
+            raise
+        await io.close()
+        asked = error.retry_after if isinstance(error, APIStatusError) else None
+        delay = retry_delay(retries, asked, io.jitter())
+        if (
+            retries >= settings.max_retries
+            or delay is None
+            or not is_retryable(request, kind)
+            or io.now() + delay >= min(until, first_by)
+        ):
+            raise error
+        await io.sleep(delay)
+        moment = io.now()
+        retries += 1
+
+
+async def read_body(io: IO, settings: Settings, head: ResponseHead, until: float) -> Response:
+    """Read the whole body of an open response."""
+    chunks = []
+    while chunk := await io.read(settings.timeouts.idle, until):
+        chunks.append(chunk)
+    await io.close()
+    return Response(head.status_code, head.headers, head.received_at, b"".join(chunks))
+
+
+async def read_rest(
+    io: IO, settings: Settings, request: Request, opened: OpenResponse, until: float
+) -> Response:
+    """Read the whole body of an open response after all: it is not the stream that was asked for.
+
+    Raises:
+        RockAIError: It could not be read, or says no.
+    """
+    try:
+        return _accepted(settings, request, await read_body(io, settings, opened.head, until))
+    except TransportFailure as failure:
+        raise transport_error(request, failure)  # noqa: B904 - it names its cause itself
+
+
+def transport_error(request: Request, failure: TransportFailure) -> APIConnectionError:
     """The exception for a connection that failed; its cause is what failed below, not our word for it."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
-    if isinstance(failure, NotSentError):
+    sent = not isinstance(failure, NotSentError)
+    if not sent:
         known = (advice for words, advice in _TLS_ADVICE.items() if words in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
-    elif failure.timed_out and call.starts:
+    elif failure.timed_out and request.starts:
         advice = (
             "A cold model takes minutes to start: raise timeout=, or wait by id with route='predictions'."
         )
     else:
         advice = ""
-    sent = not isinstance(failure, NotSentError)
-    words = str(failure).rstrip(".")
-    error = kind(f"{call}: {words}. {advice}".strip(), may_have_started=call.starts and sent)
+    reason = str(failure).rstrip(".")
+    error = kind(f"{request}: {reason}. {advice}".strip(), may_have_started=request.starts and sent)
     error.__cause__ = _below(failure)
     return error
 
@@ -143,58 +181,20 @@ def _below(failure: BaseException | None) -> BaseException | None:
     return failure
 
 
-def persist(
-    settings: Settings, call: Request, until: float, per_try: float, once: Callable[[Try], Flow[T]]
-) -> Flow[T]:
-    """Try, and try again what may be tried again, until it works or time or tries run out."""
-    started = yield from now()
-    first_by = started + settings.timeouts.first_byte
-    notices = Notices(started, str(call))
-    attempt = 0
-    while True:
-        moment = yield from now()
-        try:
-            return (yield from once(Try(min(until, moment + per_try), first_by, notices)))
-        except (TransportFailure, APIStatusError) as failure:
-            error, kind = _judge(call, failure)
-        yield Close()
-        asked = error.retry_after if isinstance(error, APIStatusError) else None
-        delay = retry_delay(attempt, asked, (yield from chance()))
-        moment = yield from now()
-        if (
-            attempt >= settings.max_retries
-            or delay is None
-            or not is_retryable(call, kind)
-            or moment + delay >= min(until, first_by)
-        ):
-            raise error
-        yield Sleep(delay)
-        attempt += 1
-
-
-def _judge(call: Request, failure: TransportFailure | APIStatusError) -> tuple[RockAIError, Failure]:
+def _judge(request: Request, failure: TransportFailure | APIStatusError) -> tuple[RockAIError, Failure]:
     """The exception a failure means, and how it is to be treated."""
     if isinstance(failure, APIStatusError):
-        return failure, Failure.of_answer(failure.status_code, failure.retry_after)
+        return failure, Failure.of_response(failure.status_code, failure.retry_after)
     kind = Failure.NOT_SENT if isinstance(failure, NotSentError) else Failure.UNCERTAIN
-    return transport_error(call, failure), kind
+    return transport_error(request, failure), kind
 
 
-def read_whole(settings: Settings, head: ResponseHead, until: float) -> Flow[Response]:
-    """Read the whole body of an open answer."""
-    chunks = []
-    while chunk := (yield from read(settings.timeouts.idle, until)):
-        chunks.append(chunk)
-    yield Close()
-    return Response(head.status_code, head.headers, head.received_at, b"".join(chunks))
-
-
-def _accepted(settings: Settings, call: Request, reply: Response) -> Response:
+def _accepted(settings: Settings, request: Request, response: Response) -> Response:
     try:
-        status = effective_status(settings.service, reply)
+        status = effective_status(settings.service, response)
     except InvalidResponseError as error:
-        error.may_have_started = call.starts
+        error.may_have_started = request.starts
         raise
     if 200 <= status < 300:  # noqa: PLR2004
-        return reply
-    raise status_error(settings.service, call, reply, status)
+        return response
+    raise status_error(settings.service, request, response, status)

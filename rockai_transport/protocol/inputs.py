@@ -22,7 +22,6 @@ __all__ = [
     "check_webhook",
     "encode_body",
     "encode_input",
-    "has_files",
     "sniff_media_type",
 ]
 
@@ -43,6 +42,10 @@ _SIGNATURES = (
 )
 
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, as cut text may end or begin with; UTF-8 has no form for it."""
+
+
 def sniff_media_type(start: bytes) -> str | None:
     """The media type that the first bytes of a file show; None where they show none."""
     for offset, signature, media_type in _SIGNATURES:
@@ -51,8 +54,8 @@ def sniff_media_type(start: bytes) -> str | None:
     return None
 
 
-def check_input(value: Any) -> Mapping[str, Any]:
-    """Refuse what cannot be a model's input, before anything is read or sent."""
+def check_input(value: Any) -> bool:
+    """Refuse what cannot be a model's input, before anything is sent; whether there are files in it."""
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             f"input must be a dict of the model's own input keys, not {type(value).__name__}. "
@@ -62,14 +65,13 @@ def check_input(value: Any) -> Mapping[str, Any]:
         if not isinstance(key, str):
             raise ConfigurationError(f"input key {key!r} must be a string.")
     try:
-        has_files(value)
+        return _has_files(value)
     except RecursionError:
         raise ConfigurationError("The input is nested too deeply, or holds itself.") from None
-    return value
 
 
-def check_webhook(address: Any, events: Any) -> None:
-    """Refuse what cannot be a webhook: a run would be paid for, and nobody told of it."""
+def check_webhook(address: Any, events: Any) -> dict[str, Any]:
+    """Refuse what cannot be a webhook: a run would be paid for, and nobody told of it; else what is sent."""
     is_address = isinstance(address, str) and re.fullmatch(r"(?i)https?://[^\s/?#]\S*", address)
     if address is not None and not is_address:
         raise ConfigurationError("webhook must be a text that is an https:// address, without spaces.")
@@ -78,15 +80,19 @@ def check_webhook(address: Any, events: Any) -> None:
         raise ConfigurationError(
             f"webhook_events_filter={events!r} must be a list of events: start, output, logs, completed."
         )
+    given = {"webhook": address, "webhook_events_filter": events}
+    return {key: value for key, value in given.items() if value is not None}
 
 
-def has_files(value: Any) -> bool:
+def _has_files(value: Any) -> bool:
     """Whether there is anything to read from a disk or to encode."""
+    if isinstance(value, str):
+        return False
     if isinstance(value, Mapping):
-        return any(has_files(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        return any(has_files(item) for item in value)
-    return _is_file(value)
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return _is_file(value)
+    return any(map(_has_files, value))
 
 
 def encode_input(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
     """
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_dict)
-        return text.encode()
+        return _LONE_SURROGATE.sub("\ufffd", text).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"The input cannot be written as JSON: {error}. Values may be strings, numbers, booleans, lists, "

@@ -1,8 +1,8 @@
-"""Several calls as one: create, get, cancel, wait, run and stream, with the fall-backs between them.
+"""Several requests as one: create, get, cancel, wait, run and stream, with the fall-backs between them.
 
-Laws of this module:
+Invariants of this module:
 
-* A call that starts a prediction is sent once. A fall-back from a route that does not exist is no second
+* A request that starts a prediction is sent once. A fall-back from a route that does not exist is no second
   start, since the first was answered that nothing is there.
 * Whoever leaves early, cancels, wherever the id is known. A stream that broke off cancels nothing: its
   prediction can still be waited for.
@@ -12,12 +12,15 @@ Laws of this module:
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from rockai_transport.config import check_timeout
+from rockai_transport.config import Settings, check_timeout
 from rockai_transport.errors import (
     APIStatusError,
     APITimeoutError,
@@ -25,54 +28,42 @@ from rockai_transport.errors import (
     PredictionTimeoutError,
     RockAIError,
 )
-from rockai_transport.protocol import requests as calls
-from rockai_transport.protocol import responses as answers
-from rockai_transport.protocol.effects import (
-    Close,
-    Emit,
-    Farewell,
-    Flow,
-    Tell,
-    Work,
-    now,
-)
-from rockai_transport.protocol.exchange import exchange, open_answer
-from rockai_transport.protocol.inputs import check_input, check_webhook, encode_input, has_files
-from rockai_transport.protocol.prediction import Prediction, is_unfetched
+from rockai_transport.protocol import requests, responses
+from rockai_transport.protocol.exchange import exchange, open_response, read_rest
+from rockai_transport.protocol.inputs import check_input, check_webhook, encode_input
+from rockai_transport.protocol.io import IO
+from rockai_transport.protocol.messages import EVENT_STREAM, Request
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.references import ModelReference, path_segment
-from rockai_transport.protocol.streams import Reading, Transcript, follow
-from rockai_transport.protocol.waiting import look, wait
+from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState
+from rockai_transport.protocol.waiting import fetch, wait
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+__all__ = ["CANCEL_GRACE_SECONDS", "Operations", "RunRequest"]
 
-    from rockai_transport.config import Settings
-    from rockai_transport.protocol.prediction import Update
+logger = logging.getLogger("rockai")
 
-__all__ = ["Flows", "Order"]
-
-T = TypeVar("T")
-
-FAREWELL_SECONDS = 2.0
+CANCEL_GRACE_SECONDS = 2.0
+"""How long leaving may take: until then the cancel of the prediction is sent and answered, or given up."""
 
 
 @dataclass(frozen=True)
-class Order:
+class RunRequest:
     """What is to be run, checked before anything is sent."""
 
     reference: ModelReference
     input: Any
     options: dict[str, Any] = field(default_factory=dict)
+    has_files: bool = False
+    """Whether there is anything in the input to read from a disk or to encode."""
 
     @property
-    def known(self) -> Prediction:
+    def partial(self) -> Prediction:
         """What is known of the prediction before the service has said a word."""
         return Prediction(model=self.reference.name, version=self.reference.version, input=self.input)
 
 
-class Flows:
-    """Every flow of one client. Holds its settings, and which routes it has found missing."""
+class Operations:
+    """Every operation of one client. Holds its settings, and which routes it has found missing."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -80,133 +71,152 @@ class Flows:
 
     # What a user asks for.
 
-    def run(self, order: Order, timeout: float | None) -> Flow[Prediction]:
+    async def run(self, io: IO, run: RunRequest, timeout: float | None) -> Prediction:
         """Run and wait, by ``/run`` or by create and poll."""
-        until = yield from self._until(timeout)
-        order = yield from self._encoded(order)
+        until = self._until(io, timeout)
+        if run.has_files:
+            run = await _encoded(io, run)
         path = self.settings.service.run_path
-        transcript = Transcript()
-        if self._goes_direct(order, path):
-            call = self._run_call(order)
+        if self._goes_direct(run, path):
+            request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
             try:
-                reply = yield from exchange(self.settings, call, until)
+                response = await exchange(io, self.settings, request, until)
             except APIStatusError as error:
                 if not self._may_fall_back(error):
                     raise
             else:
-                transcript.prediction = answers.read_output(self.settings.service, call, reply, order.known)
-                return (yield from self._finish_run(transcript, until, timeout))
-        transcript.prediction = yield from self._create_instead(order, path, until)
-        return (yield from self._finish_run(transcript, until, timeout))
+                prediction = responses.read_output(self.settings.service, request, response, run.partial)
+                return await self._finish_run(io, StreamState(prediction=prediction), until, timeout)
+        prediction = await self._create_instead(io, run, path, until)
+        return await self._finish_run(io, StreamState(prediction=prediction), until, timeout)
 
-    def run_with_text(
-        self, order: Order, timeout: float | None, on_text: Callable[[str], Any]
-    ) -> Flow[Prediction]:
-        """Run through the event stream, telling each piece, and give the finished prediction."""
-        until = yield from self._until(timeout)
-        transcript = Transcript()
-        flow = self._stream(order, Reading(transcript, partial(Tell, on_text), until))
+    async def run_with_text(
+        self, io: IO, run: RunRequest, timeout: float | None, on_text: Callable[[str], Any]
+    ) -> Prediction:
+        """Run through the event stream, calling ``on_text`` with each piece; give the finished prediction."""
+        until = self._until(io, timeout)
+        state = StreamState()
+        stream = self.stream(io, run, timeout, state, for_run=True)
         try:
-            yield from self._canceling(transcript, flow, on_timeout=False)
+            while batch := await stream.next_batch():
+                await _call_with_each(io, on_text, batch, state, stream)
         except APITimeoutError as error:
-            if (
-                transcript.callback_failed
-                or transcript.prediction is None
-                or transcript.prediction.id is None
-            ):
+            if state.callback_failed or state.prediction is None or state.prediction.id is None:
                 raise
-            raise PredictionTimeoutError(error.message, transcript.prediction, transcript.text) from error
-        if transcript.prediction is None:
-            return transcript.made_of_pieces(order.known)
-        return (yield from self._finish_run(transcript, until, timeout))
+            raise PredictionTimeoutError(error.message, state.prediction, state.text) from error
+        if state.prediction is None:
+            return state.concluded(run.partial)
+        if not state.prediction.is_terminal:  # its stream has ended, so it is looked at without a pause
+            state.prediction = replace(state.prediction, status=UNKNOWN)
+        return await self._finish_run(io, state, until, timeout)
 
-    def stream(self, order: Order, timeout: float | None, transcript: Transcript) -> Flow[None]:
-        """Stream by ``/run_sse``, or by create and ``urls.stream``; a bad timeout is told at once."""
+    def stream(
+        self,
+        io: IO,
+        run: RunRequest,
+        timeout: float | None,
+        state: StreamState,
+        *,
+        for_run: bool = False,
+    ) -> RunStream:
+        """Stream by ``/run_sse``, or by create and ``urls.stream``.
+
+        Raises:
+            ConfigurationError: The timeout cannot be right.
+        """
         if timeout is not None:
             check_timeout(timeout, "timeout")
-        return self._stream_to_end(order, timeout, transcript)
+        begin = partial(self._begin_stream, io, run, timeout, state)
+        cancel = partial(self.cancel_on_exit, io, state)
+        return RunStream(io, state, run.partial, begin, cancel, for_run=for_run)
 
-    def _stream_to_end(self, order: Order, timeout: float | None, transcript: Transcript) -> Flow[None]:
-        until = yield from self._until(timeout)
-        flow = self._stream(order, Reading(transcript, Emit, until))
-        yield from self._canceling(transcript, flow, on_timeout=True)
-        transcript.prediction = transcript.made_of_pieces(transcript.prediction or order.known)
+    def stream_prediction(self, io: IO, target: Any, state: StreamState) -> RunStream:
+        """Stream a prediction that was created before.
 
-    def stream_prediction(self, target: Any, transcript: Transcript) -> Flow[None]:
-        """Stream a prediction that was created before."""
-        until = yield from self._until(None)
-        transcript.prediction = self.known(target)
-        flow = self._stream_created(Reading(transcript, Emit, until))
-        yield from self._canceling(transcript, flow, on_timeout=True)
-        transcript.prediction = transcript.made_of_pieces(transcript.prediction)
+        Raises:
+            ConfigurationError: It has no id.
+        """
+        state.prediction = known = self.known(target)
 
-    def create(self, order: Order) -> Flow[Prediction]:
+        async def begin() -> EventStreamBody | None:
+            return await self._begin_created(io, state, self._until(io, None))
+
+        cancel = partial(self.cancel_on_exit, io, state)
+        return RunStream(io, state, known, begin, cancel, for_run=False)
+
+    async def create(self, io: IO, run: RunRequest) -> Prediction:
         """Create a prediction and do not wait for it."""
-        until = yield from self._until(None)
-        return (yield from self._create((yield from self._encoded(order)), until))
+        until = self._until(io, None)
+        return await self._create(io, await _encoded(io, run) if run.has_files else run, until)
 
-    def get(self, prediction_id: Any) -> Flow[Prediction]:
+    async def get(self, io: IO, prediction_id: Any) -> Prediction:
         """Look at a prediction once."""
-        until = yield from self._until(None)
-        return (yield from look(self.settings, self.known(prediction_id), until))
+        return await fetch(io, self.settings, self.known(prediction_id), self._until(io, None))
 
-    def cancel(self, target: Any) -> Flow[Prediction]:
+    async def cancel(self, io: IO, target: Any) -> Prediction:
         """Cancel a prediction."""
-        until = yield from self._until(None)
-        return (yield from self._cancel(self.known(target), until))
+        return await self._cancel(io, self.known(target), self._until(io, None))
 
-    def wait(
-        self, target: Any, timeout: float | None, on_update: Callable[[Update], Any] | None
-    ) -> Flow[Prediction]:
+    async def wait(
+        self, io: IO, target: Any, timeout: float | None, on_update: Callable[[Update], Any] | None
+    ) -> Prediction:
         """Wait until a prediction has come to its end."""
         seconds = timeout if timeout is not None else self.settings.timeout
-        until = yield from self._until(seconds if seconds is not None else self.settings.timeouts.wait)
-        return (yield from wait(self.settings, self.known(target), until, math.inf, on_update))
+        until = self._until(io, seconds if seconds is not None else self.settings.timeouts.wait)
+        return await wait(io, self.settings, self.known(target), until, math.inf, on_update)
 
-    def download(
+    async def download(
         self,
+        io: IO,
         prediction: Prediction,
         folder: str | Path,
         timeout: float | None,
         *,
         max_bytes: int,
         allow_private: bool,
-    ) -> Flow[list[Path]]:
+    ) -> list[Path]:
         """Save the files of a prediction's output."""
-        from rockai_transport.protocol.downloads import download_files  # noqa: PLC0415 - few programs need it
+        from rockai_transport.protocol.downloads import download_files
 
-        until = yield from self._until(timeout)
-        return (
-            yield from download_files(
-                self.settings, prediction, folder, until, max_bytes=max_bytes, allow_private=allow_private
-            )
+        until = self._until(io, timeout)
+        return await download_files(
+            io, self.settings, prediction, folder, until, max_bytes=max_bytes, allow_private=allow_private
         )
 
     # Checks, before anything is sent.
 
-    def order(self, reference: ModelReference, model_input: Any, **options: Any) -> Order:
+    def run_request(
+        self,
+        reference: ModelReference,
+        model_input: Any,
+        *,
+        stream: bool = False,
+        webhook: str | None = None,
+        webhook_events_filter: Any = None,
+    ) -> RunRequest:
         """Check what is to be run.
 
         Raises:
             ConfigurationError: It cannot be sent.
         """
-        check_webhook(options.get("webhook"), options.get("webhook_events_filter"))
-        return Order(
-            reference,
-            check_input(model_input),
-            {key: value for key, value in options.items() if value not in (None, False)},
-        )
+        has_files = check_input(model_input)
+        options: dict[str, Any] = {"stream": True} if stream else {}
+        if webhook is not None or webhook_events_filter is not None:
+            options |= check_webhook(webhook, webhook_events_filter)
+        return RunRequest(reference, model_input, options, has_files)
 
-    def preview(self, order: Order) -> dict[str, Any]:
+    def preview(self, run: RunRequest) -> dict[str, Any]:
         """The body that `run` sends first, decoded again; files are read here.
 
         Raises:
             ConfigurationError: It cannot be sent.
         """
-        order = replace(order, input=encode_input(order.input))
-        direct = self._goes_direct(order, self.settings.service.run_path)
-        call = self._run_call(order) if direct else self._create_call(order)
-        body: dict[str, Any] = json.loads(call.body or b"{}")
+        run = replace(run, input=encode_input(run.input))
+        if self._goes_direct(run, self.settings.service.run_path):
+            request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
+        else:
+            request = requests.create_request(self.settings.service, run.reference, run.input, run.options)
+        body: dict[str, Any] = json.loads(request.body or b"{}")
         return body
 
     def known(self, target: Any) -> Prediction:
@@ -226,157 +236,160 @@ class Flows:
 
     # Which way to go.
 
-    def _goes_direct(self, order: Order, path: str) -> bool:
+    def _goes_direct(self, run: RunRequest, path: str) -> bool:
         """Whether ``/run`` or ``/run_sse`` is asked: they take a name, never a bare version."""
         return (
             self.settings.route != "predictions"
-            and order.reference.name is not None
+            and run.reference.name is not None
             and path not in self.missing_routes
         )
 
     def _may_fall_back(self, error: APIStatusError) -> bool:
-        return self.settings.route == "auto" and answers.is_missing_route(self.settings.service, error)
+        return self.settings.route == "auto" and responses.is_missing_route(self.settings.service, error)
 
-    def _create_instead(self, order: Order, path: str, until: float) -> Flow[Prediction]:
+    async def _create_instead(self, io: IO, run: RunRequest, path: str, until: float) -> Prediction:
         """Create; and if that took the place of a missing route, remember it once create was accepted."""
-        direct = self._goes_direct(order, path)
-        prediction = yield from self._create(order, until)
+        direct = self._goes_direct(run, path)
+        prediction = await self._create(io, run, until)
         if direct:
             self.missing_routes.add(path)
         return prediction
 
-    # The single calls.
+    # The single requests.
 
-    def _until(self, timeout: float | None) -> Flow[float]:
+    def _until(self, io: IO, timeout: float | None) -> float:
         """The moment when the total runs out; a call without a timeout takes the client's."""
-        moment = yield from now()
         timeout = timeout if timeout is not None else self.settings.timeout
-        return math.inf if timeout is None else moment + check_timeout(timeout, "timeout")
+        return math.inf if timeout is None else io.now() + check_timeout(timeout, "timeout")
 
-    def _encoded(self, order: Order) -> Flow[Order]:
-        """Turn files into data URIs; reading them is work for a disk."""
-        if not has_files(order.input):
-            return order
-        encoded = yield Work(partial(encode_input, order.input))
-        return replace(order, input=encoded)
+    async def _create(self, io: IO, run: RunRequest, until: float) -> Prediction:
+        request = requests.create_request(self.settings.service, run.reference, run.input, run.options)
+        response = await exchange(io, self.settings, request, until)
+        return responses.read_created(self.settings.service, request, response, run.partial)
 
-    def _run_call(self, order: Order, *, stream: bool = False) -> calls.Request:
-        return calls.run_call(self.settings.service, order.reference, order.input, stream=stream)
+    async def _cancel(self, io: IO, known: Prediction, until: float) -> Prediction:
+        request = requests.cancel_request(self.settings.service, known.id)
+        response = await exchange(io, self.settings, request, until)
+        return responses.read_canceled(self.settings.service, response, known)
 
-    def _create_call(self, order: Order) -> calls.Request:
-        return calls.create_call(self.settings.service, order.reference, order.input, order.options)
-
-    def _create(self, order: Order, until: float) -> Flow[Prediction]:
-        call = self._create_call(order)
-        reply = yield from exchange(self.settings, call, until)
-        return answers.read_created(self.settings.service, call, reply, order.known)
-
-    def _cancel(self, known: Prediction, until: float) -> Flow[Prediction]:
-        call = calls.cancel_call(self.settings.service, known.id)
-        reply = yield from exchange(self.settings, call, until)
-        return answers.read_canceled(self.settings.service, reply, known)
-
-    def _finish_run(self, transcript: Transcript, until: float, timeout: float | None) -> Flow[Prediction]:
+    async def _finish_run(
+        self, io: IO, state: StreamState, until: float, timeout: float | None
+    ) -> Prediction:
         """Wait for the prediction of a run: it is canceled if the caller leaves, not when the time is up."""
-        known = transcript.known
-        if known.is_terminal:
-            return answers.finished(known, transcript.text)
+        prediction = state.prediction or Prediction()
+        if prediction.is_terminal:
+            return responses.finished(prediction, state.text)
         unlimited = timeout is None and self.settings.timeout is None
         stall = self.settings.timeouts.stall if unlimited else math.inf
-        flow = wait(self.settings, known, until, stall)
         try:
-            return (yield from self._canceling(transcript, flow, on_timeout=False))
+            return await wait(io, self.settings, prediction, until, stall)
         except RockAIError as error:
-            error.partial_text = error.partial_text or transcript.text
+            error.partial_text = error.partial_text or state.text
+            if not error.prediction:
+                error.prediction, error.may_have_started = prediction, True
+            raise
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:
+            await self.cancel_on_exit(io, state)
             raise
 
     # Streaming.
 
-    def _stream(self, order: Order, reading: Reading) -> Flow[None]:
-        order = yield from self._encoded(order)
+    async def _begin_stream(
+        self, io: IO, run: RunRequest, timeout: float | None, state: StreamState
+    ) -> EventStreamBody | None:
+        until = self._until(io, timeout)
+        if run.has_files:
+            run = await _encoded(io, run)
         path = self.settings.service.run_stream_path
-        if self._goes_direct(order, path):
-            call = self._run_call(order, stream=True)
+        if self._goes_direct(run, path):
+            request = requests.run_request(self.settings.service, run.reference, run.input, stream=True)
             try:
-                opened = yield from open_answer(self.settings, call, reading.until)
+                return await self._open_stream(io, request, state, until, run.partial)
             except APIStatusError as error:
                 if not self._may_fall_back(error):
                     raise
-            else:
-                if not (yield from follow(self.settings, call, opened, reading, order.known)):
-                    yield from self._hand_on_whole(reading)
-                return
-        streamed = replace(order, options={**order.options, "stream": True})
-        reading.transcript.prediction = yield from self._create_instead(streamed, path, reading.until)
-        yield from self._stream_created(reading)
+        streamed = replace(run, options={**run.options, "stream": True})
+        state.prediction = await self._create_instead(io, streamed, path, until)
+        return await self._begin_created(io, state, until)
 
-    def _stream_created(self, reading: Reading) -> Flow[None]:
-        """Follow a prediction that has an id, piece by piece, or as one piece where it has no stream."""
-        transcript = reading.transcript
-        if is_unfetched(transcript.known):
-            transcript.prediction = yield from look(self.settings, transcript.known, reading.until)
-        prediction = transcript.known
-        call = None if prediction.is_terminal else calls.stream_call(self.settings.service, prediction)
-        if call is None:
-            yield from self._hand_on_whole(reading)
-            return
-        try:
-            opened = yield from open_answer(self.settings, call, reading.until)
-            ended = yield from follow(self.settings, call, opened, reading, prediction)
-        except RockAIError as error:
-            if not transcript.callback_failed:
-                error.prediction = error.prediction or transcript.prediction
-                error.may_have_started = True
-            raise
-        if not ended:
-            yield from self._hand_on_whole(reading)
+    async def _begin_created(self, io: IO, state: StreamState, until: float) -> EventStreamBody | None:
+        """Open the stream of a prediction that has an id, or wait for it where it has none."""
+        prediction = state.prediction or Prediction()
+        if is_unfetched(prediction):
+            state.prediction = prediction = await fetch(io, self.settings, prediction, until)
+        request = requests.stream_request(self.settings.service, prediction)
+        if request is None or prediction.is_terminal:
+            await self._wait_for_whole(io, state, prediction, until)
+            return None
+        return await self._open_stream(io, request, state, until, prediction)
 
-    def _hand_on_whole(self, reading: Reading) -> Flow[None]:
-        """Wait for a prediction that cannot be streamed, and hand its output on as one piece."""
-        transcript = reading.transcript
-        limit = min(reading.until, (yield from now()) + self.settings.timeouts.first_byte)
+    async def _open_stream(
+        self, io: IO, request: Request, state: StreamState, until: float, known: Prediction
+    ) -> EventStreamBody | None:
+        """Open an event stream; what is answered instead is the prediction, perhaps one to wait for."""
+        opened = await open_response(io, self.settings, request, until)
+        if opened.head.media_type == EVENT_STREAM:
+            return EventStreamBody(self.settings, request, opened, state, until)
+        response = await read_rest(io, self.settings, request, opened, until)
+        state.prediction = prediction = responses.read_output(self.settings.service, request, response, known)
+        await self._wait_for_whole(io, state, prediction, until)
+        return None
+
+    async def _wait_for_whole(self, io: IO, state: StreamState, prediction: Prediction, until: float) -> None:
+        """Wait for a prediction that cannot be streamed: its output comes as one piece."""
+        limit = min(until, io.now() + self.settings.timeouts.first_byte)
         try:
-            transcript.prediction = yield from wait(self.settings, transcript.known, limit, math.inf)
+            state.prediction = await wait(io, self.settings, prediction, limit, math.inf)
         except PredictionTimeoutError as error:
             # The reader of a stream waits for its first event, whichever way it comes.
             raise APITimeoutError(
                 error.message, prediction=error.prediction, may_have_started=True
             ) from error
-        yield from reading.hand_on(transcript.known.text)
 
     # Leaving.
 
-    def _canceling(self, transcript: Transcript, flow: Flow[T], *, on_timeout: bool) -> Flow[T]:
-        """Drive a flow; if its caller leaves it early, close the connection, then cancel the prediction."""
+    async def cancel_on_exit(self, io: IO, state: StreamState) -> Prediction | None:
+        """Close the connection at once, then cancel the prediction; what became of it, if that is known."""
         try:
-            return (yield from flow)
+            await io.close()
+        finally:  # a second cancellation must not keep the first one from being told to the service
+            ended = await self._cancel_detached(io, state)
+        return ended
+
+    async def _cancel_detached(self, io: IO, state: StreamState) -> Prediction | None:
+        """Cancel what may still be running; what came of it, as far as there was time to hear."""
+        prediction = state.prediction
+        if prediction is None or not prediction.id or prediction.is_terminal:
+            return None
+
+        async def cancel(io: IO) -> Prediction:
+            return await self._cancel(io, prediction, io.now() + CANCEL_GRACE_SECONDS)
+
+        try:
+            return await io.detached(cancel, CANCEL_GRACE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - best effort: what is raised is why we leave
+            logger.debug("The cancel that was sent on leaving failed: %s", error)
+            return None
+
+
+async def _encoded(io: IO, run: RunRequest) -> RunRequest:
+    """Turn files into data URIs; reading them is work for a disk."""
+    return replace(run, input=await io.in_thread(partial(encode_input, run.input)))
+
+
+async def _call_with_each(
+    io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
+) -> None:
+    """Call the user's function with each piece; a failing one, or leaving within it, ends the run."""
+    for piece in batch:
+        state.pieces.append(piece)
+        try:
+            await io.call(on_text, piece)
         except GeneratorExit:
             raise
         except BaseException as error:
-            prediction = transcript.prediction
-            left = transcript.callback_failed or not isinstance(error, Exception)
-            if left or (on_timeout and isinstance(error, APITimeoutError)):
-                try:
-                    yield Close()
-                except GeneratorExit:
-                    raise
-                except BaseException:  # a second cancellation, before the first one was dealt with
-                    yield from self._bid_farewell(prediction)
-                    raise
-                ended = yield from self._bid_farewell(prediction)
-                # An answer without a prediction tells no end: then nothing is known but that it was asked.
-                if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
-                    error.prediction = ended
-                    error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
+            state.callback_failed = True
+            await stream.leave(error)
             raise
-
-    def _bid_farewell(self, prediction: Prediction | None) -> Flow[Prediction | None]:
-        """Cancel what may still be running; what came of it, as far as there was time to hear."""
-        if prediction is None or not prediction.id or prediction.is_terminal:
-            return None
-        ended: Prediction | None = yield Farewell(partial(self._farewell, prediction))
-        return ended
-
-    def _farewell(self, prediction: Prediction) -> Flow[Prediction]:
-        until = (yield from now()) + FAREWELL_SECONDS
-        return (yield from self._cancel(prediction, until))

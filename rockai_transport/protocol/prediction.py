@@ -1,20 +1,18 @@
 """`Prediction`: one run of a model, as the service last told of it; and how to read one from JSON.
 
-Law of this module: both shapes of a prediction, and what the service leaves out, are dealt with here and
-nowhere else.
+Invariants of this module: both shapes of a prediction, and what the service leaves out, are dealt with here
+and nowhere else.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rockai_transport.service import Service
+from rockai_transport.service import Service
 
 __all__ = [
     "TERMINAL_STATUSES",
@@ -29,6 +27,7 @@ __all__ = [
 TERMINAL_STATUSES = frozenset({"succeeded", "failed", "canceled"})
 UNKNOWN = "unknown"
 
+_TEXTS = ("id", "model", "version", "logs", "created_at", "started_at", "completed_at")
 _PERCENT = r"(\d{1,3}(?:\.\d+)?)%\|"
 
 
@@ -167,7 +166,7 @@ def is_prediction(data: Any, *, asked_by_id: bool = False) -> bool:
     """
     if not isinstance(data, dict) or not isinstance(data.get("status"), str):
         return False
-    return asked_by_id or any(key in data for key in ("id", "urls", "output"))
+    return asked_by_id or "id" in data or "urls" in data or "output" in data
 
 
 def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction) -> Prediction:
@@ -176,32 +175,26 @@ def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction
     A sample answer of GET carries no ``id``; ``error`` is ``""`` or null when there is none; a model
     server's own answer has ``inference_time`` in place of ``metrics`` (docs/http-api.md, «A prediction»).
     """
+    texts = {name: data[name] for name in _TEXTS if isinstance(data.get(name), str) and data[name]}
     metrics = data.get("metrics")
     if not isinstance(metrics, dict):
         metrics = {"inference_time": data["inference_time"]} if "inference_time" in data else known.metrics
-    urls = data.get("urls")
+    urls = data.get("urls") or known.urls
+    if urls is not known.urls:
+        urls = dict(filter(_is_text, urls.items())) if isinstance(urls, dict) else known.urls
     error = data.get("error", known.error)
     return replace(
         known,
-        id=_text(data, "id") or known.id,
+        **texts,
         status=service.statuses.get(data["status"], data["status"]),
-        model=_text(data, "model") or known.model,
-        version=_text(data, "version") or known.version,
         input=data["input"] if isinstance(data.get("input"), dict) else known.input,
         output=data.get("output", known.output),
         error=(error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)) if error else None,
-        logs=_text(data, "logs") or known.logs,
         metrics=metrics,
-        created_at=_text(data, "created_at") or known.created_at,
-        started_at=_text(data, "started_at") or known.started_at,
-        completed_at=_text(data, "completed_at") or known.completed_at,
-        urls={key: value for key, value in urls.items() if isinstance(value, str)}
-        if isinstance(urls, dict) and urls
-        else known.urls,
+        urls=urls,
         raw=data,
     )
 
 
-def _text(data: Mapping[str, Any], key: str) -> str | None:
-    value = data.get(key)
-    return value if isinstance(value, str) else None
+def _is_text(item: tuple[str, Any]) -> bool:
+    return isinstance(item[1], str)

@@ -64,9 +64,9 @@ class ModelReference(NamedTuple):
         return cls(parsed.written, parsed.name, version)
 
     def body(self) -> dict[str, str]:
-        """What ``/predictions`` is told: the version where one is known, the name where one is known."""
-        known = {"model": self.name, "version": self.version}
-        return {key: value for key, value in known.items() if value is not None}
+        """What ``/predictions`` is told: the name where one is known, the version where one is known."""
+        name = {} if self.name is None else {"model": self.name}
+        return name if self.version is None else {**name, "version": self.version}
 
 
 def path_segment(prediction_id: Any) -> str:

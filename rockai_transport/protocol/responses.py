@@ -1,12 +1,14 @@
 """Status, headers and body → a value or an exception: the one place where an answer is judged.
 
-Law of this module: whatever the service answers, it is read here, and comes out as a `Prediction` or as one
-of the exceptions of `rockai_transport.errors`, which says what to do.
+Invariants of this module: whatever the service answers, it is read here, and comes out as a `Prediction` or
+as one of the exceptions of `rockai_transport.errors`, which says what to do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 from rockai_transport.errors import (
     APIStatusError,
@@ -22,12 +24,10 @@ from rockai_transport.errors import (
     PredictionFailedError,
     RateLimitError,
 )
+from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
 from rockai_transport.protocol.retry import Failure, retry_after
-
-if TYPE_CHECKING:
-    from rockai_transport.protocol.requests import Request, Response
-    from rockai_transport.service import Service
+from rockai_transport.service import Service
 
 __all__ = [
     "effective_status",
@@ -35,8 +35,8 @@ __all__ = [
     "is_missing_route",
     "read_canceled",
     "read_created",
+    "read_fetched",
     "read_output",
-    "read_seen",
     "status_error",
 ]
 
@@ -83,44 +83,46 @@ class _Envelope(NamedTuple):
         return cls(code, data.get("data")) if isinstance(code, int) and not isinstance(code, bool) else None
 
 
-def effective_status(service: Service, reply: Response) -> int:
+def effective_status(service: Service, response: Response) -> int:
     """The HTTP status, or an envelope's ``code`` that contradicts a 2xx.
 
     Raises:
         InvalidResponseError: The service's own `read_prediction` hook failed on the answer.
     """
-    if not reply.is_success or not reply.is_json:
-        return reply.status_code
-    envelope = _Envelope.of(_hooked(service, reply))
-    return reply.status_code if envelope is None or _is_ok(envelope.code) else envelope.code
+    if not response.is_success:
+        return response.status_code
+    envelope = _Envelope.of(_hooked(service, response))
+    if envelope is None or 200 <= envelope.code < 300:  # noqa: PLR2004 - read like an HTTP status
+        return response.status_code
+    return envelope.code
 
 
-def status_error(service: Service, call: Request, reply: Response, status: int) -> APIStatusError:
+def status_error(service: Service, request: Request, response: Response, status: int) -> APIStatusError:
     """The exception for an answer that says no.
 
     ``may_have_started`` is true where the call starts a prediction and the answer does not rule out that it
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
-    if _says_no_route(service, reply) and call.below_base and not call.download:
+    if _says_no_route(service, response) and request.below_base and not request.download:
         route = "There may be no such route: check base_url (https://api.rockai.online/v1) and route=."
         advice = f"{advice} {route}".strip()
-    said = _words(reply)
-    asked = retry_after(reply)
+    said = _reason(response)
+    asked = retry_after(response)
     return kind(
-        f"{call} was answered {status}{f': {said}' if said else ''}. {advice}".strip(),
+        f"{request} was answered {status}{f': {said}' if said else ''}. {advice}".strip(),
         status_code=status,
-        body=reply.content,
-        request_id=reply.headers.get("x-request-id"),
+        body=response.content,
+        request_id=response.headers.get("x-request-id"),
         retry_after=asked,
-        response=reply,
-        may_have_started=call.starts and _may_have_been_done(status, asked),
+        response=response,
+        may_have_started=request.starts and _may_have_been_done(status, asked),
     )
 
 
 def _may_have_been_done(status: int, asked: float | None) -> bool:
     """Whether an answer leaves open that the call was carried out; one that refuses it does not."""
-    if Failure.of_answer(status, asked) is Failure.REFUSED:
+    if Failure.of_response(status, asked) is Failure.REFUSED:
         return False
     return status >= 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
 
@@ -134,49 +136,52 @@ def is_missing_route(service: Service, error: APIStatusError) -> bool:
     return error.response is not None and _says_no_route(service, error.response)
 
 
-def _says_no_route(service: Service, reply: Response) -> bool:
-    if reply.status_code in service.missing_route_statuses:
+def _says_no_route(service: Service, response: Response) -> bool:
+    if response.status_code in service.missing_route_statuses:
         return True
-    return reply.status_code == 404 and (not reply.is_json or reply.decoded == {"detail": "Not Found"})  # noqa: PLR2004
+    return response.status_code == HTTPStatus.NOT_FOUND and (
+        not response.is_json or response.decoded == {"detail": "Not Found"}
+    )
 
 
-def read_created(service: Service, call: Request, reply: Response, known: Prediction) -> Prediction:
+def read_created(service: Service, request: Request, response: Response, known: Prediction) -> Prediction:
     """Read the answer to create: a prediction with an id, or one that is done already."""
-    prediction = _read(service, reply, known)
+    prediction = _read(service, response, known)
     if prediction is None or not (prediction.id or prediction.is_terminal):
-        raise _invalid(call, reply, "a prediction with an id")
+        raise _invalid(request, response, "a prediction with an id")
     return prediction
 
 
-def read_seen(service: Service, call: Request, reply: Response, known: Prediction) -> Prediction:
+def read_fetched(service: Service, request: Request, response: Response, known: Prediction) -> Prediction:
     """Read the answer to get: a prediction, which may lack the id it was asked with."""
-    prediction = _read(service, reply, known, asked_by_id=True)
+    prediction = _read(service, response, known, asked_by_id=True)
     if prediction is None:
-        raise _invalid(call, reply, "a prediction")
+        raise _invalid(request, response, "a prediction")
     return prediction
 
 
-def read_canceled(service: Service, reply: Response, known: Prediction) -> Prediction:
+def read_canceled(service: Service, response: Response, known: Prediction) -> Prediction:
     """Read the answer to cancel: any 2xx that is no prediction leaves it as last known."""
-    return (_read(service, reply, known, asked_by_id=True) if reply.is_json else None) or known
+    return _read(service, response, known, asked_by_id=True) or known
 
 
-def read_output(service: Service, call: Request, reply: Response, known: Prediction) -> Prediction:
+def read_output(service: Service, request: Request, response: Response, known: Prediction) -> Prediction:
     """Read the answer to run: a prediction, or any other JSON, which is the output itself.
 
     "The model's result, directly" is all that the quick start says of it, so every shape is taken.
     """
-    prediction = _read(service, reply, known)
+    prediction = _read(service, response, known)
     if prediction is not None:
         if not (prediction.is_terminal or prediction.id):
-            raise _invalid(call, reply, "a prediction that has ended or has an id to wait for")
+            raise _invalid(request, response, "a prediction that has ended or has an id to wait for")
         return prediction
-    if not reply.is_json:
-        raise _invalid(call, reply, "JSON")
-    data = _hooked(service, reply)
+    data = _hooked(service, response)
+    if data is NotImplemented:
+        raise _invalid(request, response, "JSON")
     envelope = _Envelope.of(data)
     output = envelope.data if envelope else data
-    return read_prediction(service, {"status": "succeeded", "output": output}, known)
+    raw = {"status": "succeeded", "output": output}
+    return replace(known, status="succeeded", output=output, error=None, raw=raw)
 
 
 def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
@@ -193,10 +198,10 @@ def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
 
 
 def _read(
-    service: Service, reply: Response, known: Prediction, *, asked_by_id: bool = False
+    service: Service, response: Response, known: Prediction, *, asked_by_id: bool = False
 ) -> Prediction | None:
     """The prediction in an answer, flat or enveloped; None where there is none."""
-    data = _hooked(service, reply)
+    data = _hooked(service, response)
     envelope = _Envelope.of(data)
     if envelope is not None and not is_prediction(data):
         data = envelope.data
@@ -205,47 +210,46 @@ def _read(
     return read_prediction(service, data, known)
 
 
-def _hooked(service: Service, reply: Response) -> Any:
-    if service.read_prediction is None or not reply.is_json:
-        return reply.decoded
+def _hooked(service: Service, response: Response) -> Any:
+    decoded = response.decoded
+    if service.read_prediction is None or decoded is NotImplemented:
+        return decoded
     try:
-        return service.read_prediction(reply.json())  # decoded anew: a hook may take it to pieces
+        return service.read_prediction(response.json())  # decoded anew: a hook may take it to pieces
     except Exception as error:
         raise InvalidResponseError(
             f"Service.read_prediction failed on an answer: {type(error).__name__}: {error}",
-            body=reply.decoded,
+            body=decoded,
         ) from error
 
 
-def _is_ok(code: int) -> bool:
-    return 200 <= code < 300  # noqa: PLR2004 - an envelope's code is read like an HTTP status
-
-
-def _invalid(call: Request, reply: Response, expected: str) -> InvalidResponseError:
+def _invalid(request: Request, response: Response, expected: str) -> InvalidResponseError:
     return InvalidResponseError(
-        f"{call} was answered {reply.status_code}, but not with {expected}: {_excerpt(reply.text)!r}. "
+        f"{request} was answered {response.status_code}, but not with {expected}: "
+        f"{_excerpt(response.text)!r}. "
         "Is base_url the API's own address, and no proxy or login page in the way?",
-        body=reply.content,
-        may_have_started=call.starts,
+        body=response.content,
+        may_have_started=request.starts,
     )
 
 
-def _words(reply: Response) -> str:
+def _reason(response: Response) -> str:
     """What the service says of its refusal, in one line."""
-    data = reply.decoded
+    data = response.decoded
     if isinstance(data, dict):
         said = next((data[key] for key in ("detail", "msg", "message", "error") if data.get(key)), "")
         if isinstance(said, list):
-            return "; ".join(_validation_words(item) for item in said)
+            return "; ".join(_validation_reason(item) for item in said)
         return _excerpt(str(said))
-    return "" if reply.media_type == "text/html" else _excerpt(reply.text)
+    return "" if response.media_type == "text/html" else _excerpt(response.text)
 
 
-def _validation_words(item: Any) -> str:
+def _validation_reason(item: Any) -> str:
     """One of pydantic's complaints: ``{"type": …, "loc": […], "msg": …, "input": …}``."""
     if not isinstance(item, dict):
         return _excerpt(str(item))
-    where = ".".join(str(part) for part in item.get("loc") or ())
+    location = item.get("loc")
+    where = ".".join(map(str, location)) if isinstance(location, list) else ""
     return _excerpt(f"{where}: {item.get('msg', item.get('type', 'invalid'))}")
 
 

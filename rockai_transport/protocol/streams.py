@@ -1,190 +1,299 @@
-"""Following one event stream, from the head of its answer to its end.
+"""One stream of text, batch by batch, from its request to its end.
 
-Law of this module: a stream that ends before its end is an error, never a short answer, and
-``partial_text`` is exactly what was handed on.
+Invariants of this module: a stream that ends before its end is an error, never a short answer;
+``partial_text`` is exactly what was handed on; whoever leaves early is followed by the cancel of the
+prediction, where its id is known.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from rockai_transport.errors import ConfigurationError, RockAIError, StreamInterruptedError
-from rockai_transport.protocol import responses as answers
-from rockai_transport.protocol.effects import Close, Effect, Flow, TransportFailure, now, read
-from rockai_transport.protocol.events import End, EventReader, Piece
-from rockai_transport.protocol.exchange import Opened, read_rest, transport_error
-from rockai_transport.protocol.requests import EVENT_STREAM
+from rockai_transport.config import Settings
+from rockai_transport.errors import APITimeoutError, ConfigurationError, RockAIError, StreamInterruptedError
+from rockai_transport.protocol.events import EventReader
+from rockai_transport.protocol.exchange import OpenResponse, transport_error
+from rockai_transport.protocol.io import IO, Notices, TransportFailure
+from rockai_transport.protocol.messages import Request
+from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.responses import finished
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rockai_transport.config import Settings
-    from rockai_transport.protocol.prediction import Prediction
-    from rockai_transport.protocol.requests import Request
-
-__all__ = ["Reading", "Transcript", "closed_elsewhere", "follow", "read_already"]
+__all__ = ["EventStreamBody", "RunStream", "StreamState", "closed_elsewhere", "read_already"]
 
 _DRAIN_SECONDS = 0.1
 
 
 @dataclass
-class Transcript:
-    """What one stream has said so far: shared between its flow and whoever reads it."""
+class StreamState:
+    """What one stream has said so far: shared between its operation and whoever reads it."""
 
     pieces: list[str] = field(default_factory=list)
+    ready: deque[str] = field(default_factory=deque)
+    """The last of the pieces: those that have come, and are not handed on yet."""
     prediction: Prediction | None = None
     callback_failed: bool = False
 
     @property
     def text(self) -> str:
         """Exactly what was handed on."""
-        return "".join(self.pieces)
+        return "".join(self.pieces[: len(self.pieces) - len(self.ready)])
+
+    def take(self, batch: list[str]) -> str:
+        """Take pieces that came together, one at least; give the first, and keep the others ready."""
+        self.pieces += batch
+        if len(batch) > 1:
+            self.ready.extend(batch[1:])
+        return batch[0]
+
+    def drop_ready(self) -> bool:
+        """Forget what was not handed on, as its reader has left; whether there was any.
+
+        Another thread may be taking pieces meanwhile: what it takes from the left stays a prefix.
+        """
+        dropped = 0
+        with contextlib.suppress(IndexError):
+            while True:
+                self.ready.pop()
+                dropped += 1
+        del self.pieces[len(self.pieces) - dropped :]
+        return dropped > 0
+
+    def concluded(self, known: Prediction) -> Prediction:
+        """The prediction at the stream's good end: what the service said, else what it streamed."""
+        prediction = self.prediction or known
+        if prediction.is_terminal:
+            return prediction
+        return replace(prediction, status="succeeded", output=list(self.pieces))
+
+
+class EventStreamBody:
+    """An open event stream: its reader, its limits, and what its end means.
+
+    Before the first event only its own limit counts, so that heartbeats do not put it off.
+    """
+
+    __slots__ = (
+        "_opened",
+        "_reader",
+        "_settings",
+        "_state",
+        "_total",
+        "feed",
+        "notices",
+        "request",
+        "until",
+        "within",
+    )
+
+    def __init__(
+        self, settings: Settings, request: Request, opened: OpenResponse, state: StreamState, until: float
+    ) -> None:
+        self.request = request
+        self.until = min(until, opened.limits.first_by)
+        self.within = math.inf
+        self.notices: Notices | None = opened.limits.notices
+        self.feed: Callable[[bytes], list[str]] = self._feed_first
+        """Take bytes; give the pieces that they complete."""
+        self._settings = settings
+        self._opened = opened
+        self._state = state
+        self._total = until
+        self._reader = EventReader(settings.service)
 
     @property
-    def known(self) -> Prediction:
-        """The prediction, where there must be one."""
-        if self.prediction is None:
-            raise AssertionError("a transcript was asked for a prediction before there was one")
-        return self.prediction
+    def ended(self) -> bool:
+        """Whether the end event has come."""
+        return self._reader.end is not None
 
-    def made_of_pieces(self, known: Prediction) -> Prediction:
-        """The prediction at the stream's good end: what the service said, else what it streamed."""
-        if known.is_terminal:
-            return known
-        return replace(known, status="succeeded", output=list(self.pieces))
+    def end(self) -> None:
+        """Take note that there are no more bytes.
 
+        Raises:
+            StreamInterruptedError: That was not the end.
+        """
+        if not self._reader.is_whole(framed=self._opened.head.is_framed):
+            raise _interrupted("it ended before its end event", self._state)
 
-@dataclass(frozen=True)
-class Reading:
-    """One stream on its way to its reader."""
+    def concluded(self, known: Prediction) -> Prediction | None:
+        """What its end event says of the prediction; None for success.
 
-    transcript: Transcript
-    deliver: Callable[[str], Effect]
-    """How a piece is handed on: to whoever iterates, or to a callback."""
-    until: float
-    """The moment of `Now`'s clock when the total runs out."""
+        Raises:
+            PredictionError: The model failed, or the prediction was canceled.
+        """
+        end = self._reader.end
+        if end is None or end.status == "succeeded":
+            return None
+        self._state.prediction = replace(known, status=end.status, error=end.message or None)
+        return finished(self._state.prediction, self._state.text)
 
-    def hand_on(self, text: str) -> Flow[None]:
-        """Hand a piece on, unless it is empty."""
-        if not text:
-            return
-        self.transcript.pieces.append(text)
-        try:
-            yield self.deliver(text)
-        except Exception:
-            self.transcript.callback_failed = True
-            raise
+    def _feed_first(self, chunk: bytes) -> list[str]:
+        pieces = self._reader.read(chunk)
+        if self._reader.seen_event:
+            self.until, self.within, self.notices = self._total, self._settings.timeouts.idle, None
+            self.feed = self._reader.read
+        return pieces
 
 
-def follow(
-    settings: Settings, call: Request, opened: Opened, reading: Reading, known: Prediction
-) -> Flow[bool]:
-    """Hand on the pieces of an open answer, whatever form it has.
+class RunStream:
+    """One stream: gives batches of pieces, and is left.
 
-    Returns:
-        Whether it came to its end; False where the answer was a prediction that is still to be waited for.
-
-    Raises:
-        APITimeoutError: The first event, the next byte, or the end did not come in time.
-        StreamInterruptedError: It broke off.
-        PredictionError: The service says that the model failed, or that the prediction was canceled.
+    Args:
+        io: How it is read.
+        state: What it has said so far.
+        known: What is known of the prediction before the service has said a word.
+        begin: Sends the request; gives the open event stream, or None where the prediction was waited for.
+        cancel: Closes the connection, and cancels the prediction where its id is known; what became of it.
+        for_run: Whether it serves a `run`, which goes on to wait for the prediction: then a time limit that
+        runs
+            out cancels nothing, and the end of the stream is not yet the prediction's.
     """
-    if opened.head.media_type == EVENT_STREAM:
-        end = yield from _follow_events(settings, call, opened, reading)
-        if end.status != "succeeded":
-            transcript = reading.transcript
-            transcript.prediction = replace(known, status=end.status, error=end.message or None)
-            answers.finished(transcript.prediction, transcript.text)
-        return True
-    try:
-        reply = yield from read_rest(settings, call, opened, reading.until)
-    except TransportFailure as failure:
-        raise transport_error(call, failure)  # noqa: B904 - it names its cause itself
-    reading.transcript.prediction = prediction = answers.read_output(settings.service, call, reply, known)
-    if not prediction.is_terminal:
-        return False
-    yield from reading.hand_on(answers.finished(prediction).text)
-    return True
+
+    def __init__(
+        self,
+        io: IO,
+        state: StreamState,
+        known: Prediction,
+        begin: Callable[[], Awaitable[EventStreamBody | None]],
+        cancel: Callable[[], Awaitable[Prediction | None]],
+        *,
+        for_run: bool,
+    ) -> None:
+        self._io = io
+        self._state = state
+        self._known = known
+        self._begin = begin
+        self._cancel = cancel
+        self._for_run = for_run
+        self._body: EventStreamBody | None = None
+        self.started = False
+        self.finished = False
+
+    async def next_batch(self) -> list[str]:
+        """The next pieces, all that came together; none at the good end.
+
+        Raises:
+            APITimeoutError: The first event, the next byte, or the end did not come in time.
+            StreamInterruptedError: It broke off.
+            PredictionError: The service says that the model failed, or that the prediction was canceled.
+        """
+        if self.finished:
+            return []
+        try:
+            pieces = await (self._io.follow(self._body) if self._body is not None else self._first_batch())
+            if not pieces:
+                await self._end()
+        except GeneratorExit:  # the event loop is gone: nothing can be awaited any more
+            raise
+        except TransportFailure as failure:
+            error = self._stream_error(failure)
+            await self.leave(error)
+            raise error  # noqa: B904 - it names its cause itself
+        except BaseException as error:
+            self._inform(error)
+            await self.leave(error)
+            raise
+        return pieces
+
+    async def leave(self, error: BaseException | None = None) -> None:
+        """Leave: close the connection at once, and cancel the prediction, unless the stream ended by itself.
+
+        Args:
+            error: What ends it; None where its reader leaves.
+        """
+        if self.finished:
+            return
+        self.finished = True
+        left = not isinstance(error, Exception) or self._state.callback_failed
+        timed_out = not self._for_run and isinstance(error, APITimeoutError)
+        if not self.started:
+            return
+        if not (left or timed_out):
+            await self._io.close()
+            return
+        ended = await self._cancel()
+        # An answer without a prediction tells no end: then nothing is known but that it was asked.
+        if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
+            error.prediction = ended
+            error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
+
+    def _inform(self, error: BaseException) -> None:
+        """Every error after the start of a prediction carries it."""
+        prediction = self._state.prediction
+        if isinstance(error, RockAIError) and self._body is not None:
+            error.may_have_started |= self._body.request.starts
+        if isinstance(error, RockAIError) and prediction is not None and prediction.id:
+            error.prediction = error.prediction or prediction
+            error.may_have_started = True
+
+    async def _first_batch(self) -> list[str]:
+        if self.started:
+            return []
+        self.started = True
+        self._body = await self._begin()
+        if self._body is not None:
+            return await self._io.follow(self._body)
+        text = self._state.concluded(self._known).text
+        return [text] if text else []
+
+    def _stream_error(self, failure: TransportFailure) -> RockAIError:
+        """A limit that ran out is a timeout; anything else cut the stream."""
+        if self._body is None:
+            raise AssertionError("only a body is read without translation") from failure
+        state, error = self._state, transport_error(self._body.request, failure)
+        if not failure.timed_out:
+            interrupted = _interrupted(str(failure), state)
+            interrupted.__cause__ = error.__cause__
+            return interrupted
+        if state.text:
+            error.args = (f"The time limit ran out in the middle of the stream. {_kept(state)}",)
+        error.partial_text, error.prediction = state.text, state.prediction
+        error.may_have_started = True
+        return error
+
+    async def _end(self) -> None:
+        if self._body is not None:
+            await self._drain()
+            self._body.concluded(self._state.prediction or self._known)
+        if not self._for_run:
+            self._state.prediction = self._state.concluded(self._known)
+        self.finished = True
+
+    async def _drain(self) -> None:
+        """Read what little follows the end event, so that the connection can be used again."""
+        until = self._io.now() + _DRAIN_SECONDS
+        with contextlib.suppress(TransportFailure):
+            while await self._io.read(_DRAIN_SECONDS, until):
+                pass
+        await self._io.close()
 
 
-def closed_elsewhere(transcript: Transcript) -> StreamInterruptedError:
-    """The exception for who waits for a piece of a stream that somebody else has closed."""
-    return _interrupted("it was closed while its next piece was waited for", transcript)
+def closed_elsewhere(state: StreamState) -> StreamInterruptedError:
+    """The exception for who reads on in a stream that somebody else has closed."""
+    return _interrupted("it was closed elsewhere before its end", state)
 
 
-def read_already(transcript: Transcript) -> ConfigurationError:
+def read_already(state: StreamState) -> ConfigurationError:
     """The exception for who iterates over a stream that was read, or left: another go would give nothing."""
     return ConfigurationError(
-        f"This stream is over, and is read once: the {len(transcript.text)} characters that came "
+        f"This stream is over, and is read once: the {len(state.text)} characters that came "
         "are in its `text`. For another answer, make another stream.",
-        prediction=transcript.prediction,
-        partial_text=transcript.text,
-        may_have_started=transcript.prediction is not None or bool(transcript.text),
+        prediction=state.prediction,
+        partial_text=state.text,
+        may_have_started=state.prediction is not None or bool(state.text),
     )
 
 
-def _follow_events(settings: Settings, call: Request, opened: Opened, reading: Reading) -> Flow[End]:
-    reader = EventReader(settings.service)
-    end = End()
-    while not reader.ended:
-        try:
-            chunk = yield from _next_bytes(settings, opened, reading.until, started=reader.seen_event)
-        except TransportFailure as failure:
-            raise _stream_error(call, failure, reading.transcript)  # noqa: B904 - likewise
-        if not chunk:
-            if reader.is_whole(framed=opened.head.is_framed):
-                break
-            raise _interrupted("it ended before its end event", reading.transcript)
-        for event in reader.feed(chunk):
-            if isinstance(event, Piece):
-                yield from reading.hand_on(event.text)
-            else:
-                end = event
-    yield from _drain()
-    return end
-
-
-def _next_bytes(settings: Settings, opened: Opened, until: float, *, started: bool) -> Flow[bytes]:
-    """Before the first event only its own limit counts, so that heartbeats do not put it off."""
-    if started:
-        return (yield from read(settings.timeouts.idle, until))
-    return (yield from read(math.inf, min(until, opened.first_by), opened.notices))
-
-
-def _drain() -> Flow[None]:
-    """Read what little follows the end event, so that the connection can be used again."""
-    until = (yield from now()) + _DRAIN_SECONDS
-    try:
-        while (yield from read(_DRAIN_SECONDS, until)):
-            pass
-    except TransportFailure:
-        pass
-    yield Close()
-
-
-def _stream_error(call: Request, failure: TransportFailure, transcript: Transcript) -> RockAIError:
-    """A limit that ran out is a time-out; anything else cut the stream."""
-    error = transport_error(call, failure)
-    if not failure.timed_out:
-        interrupted = _interrupted(str(failure), transcript)
-        interrupted.__cause__ = error.__cause__
-        return interrupted
-    if transcript.text:
-        error.args = (f"The time limit ran out in the middle of the stream. {_kept(transcript)}",)
-    error.partial_text, error.prediction = transcript.text, transcript.prediction
-    error.may_have_started = True
-    return error
-
-
-def _interrupted(why: str, transcript: Transcript) -> StreamInterruptedError:
+def _interrupted(reason: str, state: StreamState) -> StreamInterruptedError:
     return StreamInterruptedError(
-        f"The stream broke off: {why}. {_kept(transcript)}",
-        partial_text=transcript.text,
-        prediction=transcript.prediction,
+        f"The stream broke off: {reason}. {_kept(state)}",
+        partial_text=state.text,
+        prediction=state.prediction,
     )
 
 
-def _kept(transcript: Transcript) -> str:
-    return f"The {len(transcript.text)} characters that had arrived are in `partial_text`."
+def _kept(state: StreamState) -> str:
+    return f"The {len(state.text)} characters that had arrived are in `partial_text`."

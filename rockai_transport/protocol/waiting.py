@@ -1,50 +1,61 @@
 """Looking at a prediction, once or until it has come to its end.
 
-Law of this module: waiting never cancels, and whatever ends it carries what was last seen.
+Invariants of this module: waiting never cancels; a look that fails does no harm, so the waiting goes on until
+its own time is up; whatever ends it carries what was last seen.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rockai_transport.errors import APITimeoutError, PredictionTimeoutError, RockAIError
-from rockai_transport.protocol.effects import Flow, Notices, Sleep, Tell, chance, now
+from rockai_transport.config import Settings
+from rockai_transport.errors import (
+    APIConnectionError,
+    APIStatusError,
+    PredictionTimeoutError,
+    RockAIError,
+)
 from rockai_transport.protocol.exchange import exchange
+from rockai_transport.protocol.io import IO, Notices
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
-from rockai_transport.protocol.requests import get_call
-from rockai_transport.protocol.responses import finished, read_seen
+from rockai_transport.protocol.requests import get_request
+from rockai_transport.protocol.responses import finished, read_fetched
+from rockai_transport.protocol.retry import backoff
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["fetch", "wait"]
 
-    from rockai_transport.config import Settings
-
-__all__ = ["look", "wait"]
+logger = logging.getLogger("rockai")
 
 _FIRST_POLL = 0.025
 _POLL_SHARE = 0.05
 _MAX_POLL = 1.0
 _POLL_JITTER = 0.1
+_FINAL_STATUSES = frozenset({401, 402, 403, 404})
+"""The same answer would come again: the token, the account, or no such prediction."""
 
 
-def look(settings: Settings, known: Prediction, until: float) -> Flow[Prediction]:
+async def fetch(io: IO, settings: Settings, known: Prediction, until: float) -> Prediction:
     """Look at a prediction once."""
-    call = get_call(settings.service, known.id)
-    reply = yield from exchange(settings, call, until)
-    return read_seen(settings.service, call, reply, known)
+    request = get_request(settings.service, known.id)
+    response = await exchange(io, settings, request, until)
+    return read_fetched(settings.service, request, response, known)
 
 
-def wait(
+async def wait(
+    io: IO,
     settings: Settings,
     known: Prediction,
     until: float,
     stall: float,
     on_update: Callable[[Update], Any] | None = None,
-) -> Flow[Prediction]:
+) -> Prediction:
     """Look again and again, less and less often, until it is terminal or the time is up.
 
     Args:
+        io: How to do it.
         settings: The client's.
         known: What is known of it.
         until: The moment when the time is up.
@@ -56,51 +67,94 @@ def wait(
 
     Raises:
         PredictionError: It failed, was canceled, or the time is up.
-        RockAIError: It could not be looked at.
+        RockAIError: The service refuses to show it, or its answer cannot be read.
     """
-    started = changed = yield from now()
+    look = _Look(io, replace(settings, max_retries=0), until)
+    started = changed = io.now()
     notices = Notices(started, f"Prediction {known.id}")
     seen: Prediction | None = None
-    prediction = known
-    if is_unfetched(known):
-        # Should this look fail, nothing is known: least of all that it has ended well.
-        prediction = yield from _look_while_waiting(settings, replace(known, status=UNKNOWN), until)
+    # Should the first look fail, nothing is known of one that was never fetched: least of all that it ended
+    # well.
+    prediction = replace(known, status=UNKNOWN) if is_unfetched(known) else known
+    if prediction is not known:
+        prediction = await look(prediction, started)
     while True:
-        moment = yield from now()
+        moment = io.now()
         update = Update.between(seen, prediction)
         if update is not None and on_update is not None:
-            yield Tell(on_update, update)
+            await io.call(on_update, update)
         if update is not None or (seen is not None and seen.output != prediction.output):
             changed = moment
         seen = prediction
         if prediction.is_terminal:
             return finished(prediction)
         if moment >= until or moment - changed >= stall:
-            raise PredictionTimeoutError(_timeout_words(prediction, moment - started), prediction)
+            raise _timed_out(prediction, moment - started) from look.failure
         if prediction.status != "processing":
             notices.tell(moment)
-        yield Sleep(min(_poll_delay(moment - started, (yield from chance())), until - moment))
-        prediction = yield from _look_while_waiting(settings, prediction, until)
+        delay = max(_poll_delay(moment - started, io.jitter()), look.delay)
+        await io.sleep(min(delay, until - moment))
+        prediction = await look(prediction, started)
 
 
-def _look_while_waiting(settings: Settings, known: Prediction, until: float) -> Flow[Prediction]:
-    """Look once; a failure carries what is known, and the end of the total is the end of the waiting."""
-    try:
-        return (yield from look(settings, known, until))
-    except RockAIError as error:
-        if isinstance(error, APITimeoutError) and (yield from now()) >= until:
-            raise PredictionTimeoutError(_timeout_words(known, None), known) from error
-        if known.status != UNKNOWN:
-            error.prediction = error.prediction or known
-            error.may_have_started = True
-        raise
+class _Look:
+    """One look at a time. One that fails leaves the prediction as it was, and the next one comes later.
+
+    Attributes:
+        delay: Seconds for which to wait, at least, before the next.
+        failure: Why the last one failed; None if it did not.
+    """
+
+    def __init__(self, io: IO, settings: Settings, until: float) -> None:
+        self._io = io
+        self._settings = settings
+        self._until = until
+        self._failures = 0
+        self.delay = 0.0
+        self.failure: RockAIError | None = None
+
+    async def __call__(self, known: Prediction, started: float) -> Prediction:
+        try:
+            prediction = await fetch(self._io, self._settings, known, self._until)
+        except (APIConnectionError, APIStatusError) as error:
+            status = getattr(error, "status_code", None)
+            if status in _FINAL_STATUSES:
+                raise _informed(error, known) from error.__cause__
+            if self._io.now() >= self._until:
+                raise _timed_out(known, self._io.now() - started) from error
+            asked = getattr(error, "retry_after", None) or 0.0
+            self.delay = max(backoff(self._failures, self._io.jitter()), asked)
+            self._failures += 1
+            self.failure = error
+            logger.info(
+                "Prediction %s could not be looked at, it goes on: %s Next look in %.0f s.",
+                known.id,
+                error.message,
+                self.delay,
+            )
+            return known
+        except RockAIError as error:
+            raise _informed(error, known) from error.__cause__
+        self._failures, self.delay, self.failure = 0, 0.0, None
+        return prediction
 
 
-def _poll_delay(elapsed: float, chance: float) -> float:
+def _informed(error: RockAIError, known: Prediction) -> RockAIError:
+    """An error that carries what was last seen."""
+    if known.status != UNKNOWN:
+        error.prediction = error.prediction or known
+        error.may_have_started = True
+    return error
+
+
+def _poll_delay(elapsed: float, jitter: float) -> float:
     """Look soon at first, then less and less often: a twentieth of the time waited, a second at most."""
-    return min(max(_FIRST_POLL, _POLL_SHARE * elapsed), _MAX_POLL) * (1 - _POLL_JITTER * chance)
+    return min(max(_FIRST_POLL, _POLL_SHARE * elapsed), _MAX_POLL) * (1 - _POLL_JITTER * jitter)
 
 
-def _timeout_words(prediction: Prediction, waited: float | None) -> str:
-    after = "in time" if waited is None else f"after {waited:.0f} s"
-    return f"Prediction {prediction.id} had not ended {after}; it was last seen {prediction.status}."
+def _timed_out(prediction: Prediction, waited: float) -> PredictionTimeoutError:
+    return PredictionTimeoutError(
+        f"Prediction {prediction.id} had not ended after {waited:.0f} s; "
+        f"it was last seen {prediction.status}.",
+        prediction,
+    )

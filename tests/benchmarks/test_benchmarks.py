@@ -2,72 +2,101 @@
 
 from __future__ import annotations
 
-import pytest
-from rich.console import Console
+from xml.dom import minidom
 
-import benchmarks.__main__ as program
-from benchmarks import measures
-from benchmarks.contestants import CONTESTANTS, Place
-from benchmarks.service import RECORDED, prepare
+import pytest
+
+from benchmarks import structure
+from benchmarks.__main__ import FULL, results
+from benchmarks.arena import Arena
+from benchmarks.budgets import BUDGETS
+from benchmarks.contestants import STREAMS
+from benchmarks.facts import CLIENTS, facts
+from benchmarks.measures import compare_texts
+from benchmarks.server import serving
+from benchmarks.wires import RECORDED
 from rockai_sandbox import Sandbox
 
-OURS = {"rockai_transport", "langchain_rockai", "llama_index_rockai"}
+OURS = CLIENTS[:3]
+TINY = FULL._replace(
+    rounds=1,
+    tokens=20,
+    paced=5,
+    calls=1,
+    crowds=(2, 3),
+    crowd=5,
+    growth=(5, 20, 80),
+    seconds=(0.05,),
+    objects=2,
+    imports=FULL.imports[:2],
+)
 # replicate's client drops the response that it has read half; it is not ours to close.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
-@pytest.fixture
-def sandbox():
-    with Sandbox() as running:
-        prepare(running, 20)
+@pytest.fixture(scope="module")
+def origin():
+    with serving() as running:
         yield running
 
 
-@pytest.fixture
-def place(sandbox):
-    return Place(sandbox.base_url, sandbox.api_token)
-
-
-def test_all_contestants_are_here():
-    """Ours and the peers: none is left out in silence."""
-    assert {one.name for one in CONTESTANTS} == {
-        *OURS,
-        "httpx + httpx-sse",
-        "httpx + sseclient-py",
+def test_all_peers_are_here():
+    """None is left out in silence."""
+    assert {one.peer.package for one in STREAMS.values()} >= {
+        "rockai-integrations",
+        "httpx",
+        "httpx-sse",
+        "sseclient-py",
+        "aiohttp",
         "replicate",
+        "langchain-core",
+        "langchain-ollama",
+        "langchain-openai",
+        "llama-index-core",
+        "llama-index-llms-openai",
     }
 
 
-def test_ours_alone_are_exact(place):
-    """Of what the official model server said, every other client loses line breaks."""
-    kept = measures.exactness(place)
-    assert {name for name, one in kept.items() if one == (len(RECORDED), 0)} == OURS
+def test_ours_alone_are_exact_and_take_no_half_answer(origin):
+    """Every other client loses line breaks, and takes what a gateway cut short for an answer.
+
+    Ours raise an error with what had arrived.
+    """
+    with Arena(origin) as arena:
+        found = facts(arena)
+    for name, fact in found.items():
+        if name in OURS:
+            assert (fact.exact, fact.lost) == (len(RECORDED), 0)
+            assert fact.short == "StreamInterruptedError, with 'half of '"
+        else:
+            assert fact.exact < len(RECORDED)
+            assert fact.short == "taken for an answer: 'half of '"
+        assert "taken for" not in fact.broken
 
 
-def test_ours_alone_take_no_half_answer(sandbox, place):
-    """A stream that ends in good order without its end event is an error, with what had arrived."""
-    for name, cut in measures.cut_streams(sandbox, place).items():
-        said = (
-            "StreamInterruptedError, with 'half of '" if name in OURS else "taken for an answer: 'half of '"
-        )
-        assert cut.in_good_order == said
-        assert "taken for" not in cut.broken_off
+def test_a_contestant_that_reads_something_else_is_not_timed(origin, monkeypatch):
+    """All texts are compared first."""
+    wrong = STREAMS["httpx-sse"]
+    monkeypatch.setitem(
+        STREAMS, "httpx-sse", wrong._replace(peer=wrong.peer._replace(text=lambda _: "Hello"))
+    )
+    with Arena(origin) as arena, pytest.raises(AssertionError, match="httpx-sse reads 'Hello'"):
+        compare_texts(arena, TINY)
 
 
-def test_it_runs_and_prints_its_tables(monkeypatch):
-    """With every measure in it."""
-    console = Console(record=True, width=120, quiet=False)
-    monkeypatch.setattr(program, "console", console)
-    program.what_comes_out(20)
-    program.what_it_costs(20, 1)
-    printed = console.export_text()
-    for title in (
-        "recorded from",
-        "ends half-way",
-        "Leaving",
-        "of a stream of 20",
-        "short calls",
-        "at once",
-        "import",
-    ):
-        assert title in printed
+def test_it_runs_and_gives_a_verdict_for_each_budget(origin, capsys):
+    """With every measure in it; the picture is well-formed."""
+    text, picture = results(origin, TINY)
+    lines = [line for line in text.splitlines() if line.endswith(("| met |", "| missed |", "past h11 too |"))]
+    assert len(lines) == len(BUDGETS)
+    assert minidom.parseString(picture).documentElement.tagName == "svg"  # noqa: S318 - our own
+    assert "Round 1 of 1" in capsys.readouterr().out
+
+
+def test_what_one_call_enters_is_counted():
+    """The same on every machine, but for the calls of what polls."""
+    with Sandbox(video_seconds=0.3) as sandbox:
+        found = structure.measure(sandbox)
+    assert set(found) == {"Client.run", "ChatRockAI.invoke", "ChatRockAI.astream", "animate_image"}
+    for one in found.values():
+        assert 0 < len(one.frames) < one.files < one.functions < one.calls

@@ -11,11 +11,16 @@ import threading
 import time
 
 import pytest
+from support.virtual_io import operations
 
 from rockai_sandbox import NEVER_ENDS, STAYS_COLD, Sandbox
-from rockai_transport import ConfigurationError
+from rockai_transport import Client, ConfigurationError, Service
 from rockai_transport.doctor import CHECKS, PROBES, run_doctor
-from rockai_transport.doctor.patient import Waiting
+from rockai_transport.doctor.recording import Waiting
+from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.doctor.session import DoctorSession
+
+MODEL = "meta/llama-2-7b-chat"
 
 on_unix = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself a Ctrl-C there")
 
@@ -68,7 +73,7 @@ def test_without_a_model(examine, sandbox):
     assert sandbox.predictions == []
     assert report.obstacle == "23 checks need a paid run: make them with --model owner/name."
     assert report.exit_code == 2
-    assert "Runs: 0 announced, 0 agreed to, 0 made." in report.summary()
+    assert "Paid runs: 0 planned, 0 approved, 0 made." in report.summary()
 
 
 def test_what_is_not_made_is_one_sentence(examine, sandbox):
@@ -89,15 +94,15 @@ def test_only_what_a_run_would_show_is_said_to_need_one(examine):
     with Sandbox(generation="new") as sandbox:
         report = examine(sandbox, model=None)
     assert report.obstacle.startswith("16 checks need a paid run")
-    assert {finding.check: finding.seen for finding in report.findings}["run"] == "there is no such route"
+    assert {finding.check: finding.observed for finding in report.findings}["run"] == "there is no such route"
 
 
 def test_runs_that_are_declined(examine, sandbox):
     """The report says what was announced, what was agreed to, and what was made."""
     report = examine(sandbox, confirm=lambda plan: False)
     assert (report.announced, report.agreed, report.runs) == (4, 0, 0)
-    assert "Runs: 4 announced, 0 agreed to, 0 made." in report.summary()
-    assert "Runs: 4 announced, 0 agreed to, 0 made." in report.markdown()
+    assert "Paid runs: 4 planned, 0 approved, 0 made." in report.summary()
+    assert "Paid runs: 4 planned, 0 approved, 0 made." in report.markdown()
     assert report.to_json()["runs"] == {"announced": 4, "agreed": 0, "started": 0, "left": []}
 
 
@@ -200,12 +205,42 @@ def test_a_base_url_without_its_path(examine, sandbox):
     assert "/v1" in report.obstacle
 
 
+def test_no_route_at_all(examine, sandbox):
+    """Where nothing of the API is, the report says which settings name its paths."""
+    report = examine(
+        sandbox, base_url=sandbox.base_url.removesuffix("/v1"), service=Service(get_path="/no/{id}")
+    )
+    assert report.obstacle.startswith("None of the API's routes exists below http://127.0.0.1")
+    assert "Service(create_path=…" in report.obstacle
+
+
+def test_a_service_that_cannot_answer_now(examine, sandbox):
+    """It is not taken for a refusal of the token, and nothing further is sent."""
+    sandbox.answer_next(503, {"detail": "maintenance"}, times=None)
+    report = examine(sandbox)
+    assert report.obstacle.startswith('The service cannot answer now: 503 {"detail": "maintenance"}.')
+    assert len(sandbox.requests) == 2
+
+
+def test_what_has_ended_is_not_said_to_run(sandbox):
+    """A cancel that is refused is reported only where the prediction still runs."""
+    settings = operations(api_token=sandbox.api_token, base_url=sandbox.base_url).settings
+    session = DoctorSession(settings, Redactor(settings.api_token), None, {}, say=print)
+    with Client(sandbox.api_token, sandbox.base_url) as client:
+        ended = client.predictions.create(model=MODEL, input={"prompt": "Hello"})
+        client.predictions.wait(ended)
+        running = client.predictions.create(model=NEVER_ENDS, input={"prompt": "Hello"})
+    session.running = {ended.id, running.id}
+    sandbox.answer_next(409, {"detail": "too late"}, times=None, method="POST")
+    assert session.cancel_running() == [running.id]
+
+
 def test_a_cold_model(examine, signs):
     """It is waited for."""
     with Sandbox(cold_start=0.2) as sandbox:
         report = examine(sandbox)
         assert signs(report) == {}
-        assert "then canceled" in {finding.check: finding.seen for finding in report.findings}["cancel"]
+        assert "then canceled" in {finding.check: finding.observed for finding in report.findings}["cancel"]
 
 
 def test_a_long_wait_says_why():
@@ -280,4 +315,4 @@ def test_an_id_in_the_events(examine, sandbox, signs):
 
     report = examine(sandbox, confirm=confirm)
     assert signs(report) == {"run-sse-id": "✗", "run-sse-newlines": "?"}
-    assert known_id in {finding.check: finding.seen for finding in report.findings}["run-sse-id"]
+    assert known_id in {finding.check: finding.observed for finding in report.findings}["run-sse-id"]

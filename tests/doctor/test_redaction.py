@@ -30,6 +30,8 @@ TOKEN = 'sk/Yt7+verysecret"token=9'  # noqa: S105
         quote(TOKEN, safe=""),
         json.dumps(TOKEN)[1:-1],
         base64.b64encode(TOKEN.encode()).decode(),
+        base64.b64encode(TOKEN.encode()).decode()[:20],
+        quote(TOKEN, safe="")[-12:],
     ],
 )
 def test_the_token_in_any_spelling(spelt):
@@ -97,7 +99,7 @@ def test_sentences_of_ours():
 )
 def test_persons_and_places(told, shown):
     """Mail addresses, paths, addresses and signatures are hidden; the service's own address stays."""
-    assert Redactor("a-long-token", keep=["192.0.2.1"]).text(told) == shown
+    assert Redactor("a-long-token", shown_hosts=["192.0.2.1"]).text(told) == shown
 
 
 def test_a_service_that_echoes(examine):
@@ -138,8 +140,8 @@ def comparable(report):
     """A report without what differs between any two: ids, times, and whether a run was under way already."""
     told = [report.heading(), report.summary()]
     for finding in report.findings:
-        seen = finding.seen if finding.check not in ("cancel", "statuses") else ""
-        told += [finding.title, finding.check, finding.assumption, finding.source, seen]
+        observed = finding.observed if finding.check not in ("cancel", "statuses") else ""
+        told += [finding.title, finding.check, finding.assumption, finding.source, observed]
     return re.sub(r"[0-9a-f]{24}|\d+", "#", "\n".join(told))
 
 
@@ -187,17 +189,17 @@ def words_for(token):
 
 
 @pytest.mark.parametrize("token", ["very-quiet-words", "r8_VerySecretTokenOfSomebody"])
-@pytest.mark.parametrize("bent", words_for(""))
-def test_a_service_that_speaks_the_token(examine, token, bent):
+@pytest.mark.parametrize("case", words_for(""))
+def test_a_service_that_speaks_the_token(examine, token, case):
     """Also where it is a name that a setting needs, or made of words: nothing that leaves holds it."""
     said, plans = [], []
-    with Sandbox(token, protocol=words_for(token)[bent]) as sandbox:
+    with Sandbox(token, protocol=words_for(token)[case]) as sandbox:
 
         @sandbox.model(f"owner/{token}")
         def failing(input):
             yield f"{token}\n"
             yield f"{token}\n"
-            if bent == "events":
+            if case == "events":
                 raise RuntimeError(token)
 
         report = examine(

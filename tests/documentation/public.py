@@ -16,7 +16,7 @@ MET = {
     "rockai_transport": (
         ("client", "Predictions"),
         ("async_client", "AsyncPredictions"),
-        ("jobs.receipts", "Receipt"),
+        ("jobs.records", "Receipt"),
         ("jobs.records", "Record"),
     ),
 }

@@ -35,7 +35,7 @@ LLMS = {"llama_index_rockai": RockAI, "langchain_rockai.RockAILLM": RockAILLM}
 TOOLKITS = {"llama_index_rockai": RockAIToolSpec}
 
 # What has to go wrong before an example can show what it does then.
-TROUBLE: dict[str, Callable[[Sandbox], None]] = {
+FAULTS: dict[str, Callable[[Sandbox], None]] = {
     "APIStatusError": lambda sandbox: sandbox.answer_next(400, headers={"x-request-id": "req-7"}),
     "ConflictError": lambda sandbox: sandbox.answer_next(409),
     "InternalServerError": lambda sandbox: sandbox.answer_next(502),
@@ -61,7 +61,7 @@ def _by_prefix(table: dict[str, Any], name: str, default: Any) -> Any:
     return next((value for prefix, value in table.items() if name.startswith(prefix)), default)
 
 
-def props(name: str, text: str, sandbox: Sandbox) -> dict[str, Any]:
+def namespace(name: str, text: str, sandbox: Sandbox) -> dict[str, Any]:
     """The names that an example may use: those of its package, and such of `client`, `llm`, … as it names."""
     package = importlib.import_module(name.partition(".")[0])
     of_async = ".Async" in name
@@ -72,10 +72,10 @@ def props(name: str, text: str, sandbox: Sandbox) -> dict[str, Any]:
         "sandbox": lambda: sandbox,
     }
     own = {own: getattr(package, own) for own in package.__all__}
-    used = {prop: make() for prop, make in makers.items() if re.search(rf"\b{prop}\b", text)}
+    used = {word: make() for word, make in makers.items() if re.search(rf"\b{word}\b", text)}
     if "toolkit" in used:
         used["start"] = partial(_start, used["toolkit"])
-    TROUBLE.get(name.rpartition(".")[2], lambda _: None)(sandbox)
+    FAULTS.get(name.rpartition(".")[2], lambda _: None)(sandbox)
     return {"__name__": "docstring", **own, **used}
 
 
@@ -96,7 +96,7 @@ def steps(text: str) -> list[Step]:
     return [*blocks, *(Step(one.source, one.want) for one in typed)]
 
 
-def perform(examples: Iterable[Step], names: dict[str, Any]) -> str:
+def run_examples(examples: Iterable[Step], names: dict[str, Any]) -> str:
     """Run examples in turn, each as one would type it; ``await`` may stand at the top.
 
     Returns:

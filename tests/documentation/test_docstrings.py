@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 from documentation.public import PACKAGES, PUBLIC, is_property, text_of
-from documentation.stage import perform, props, steps
+from documentation.stage import namespace, run_examples, steps
 
 # LlamaIndex looks at all members of its pydantic classes, deprecated ones too (workflows/utils.py).
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:inspect")
@@ -75,7 +75,7 @@ def stage(rockai_sandbox, tmp_path, monkeypatch):
 def test_an_example_is_true(name, stage):
     """The code in a docstring runs on the sandbox, and prints what stands below it."""
     text = text_of(name)
-    assert perform(steps(text), props(name, text, stage)) == ""
+    assert run_examples(steps(text), namespace(name, text, stage)) == ""
 
 
 def test_every_public_name_has_an_example():

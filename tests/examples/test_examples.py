@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import runpy
 import subprocess
@@ -118,19 +117,23 @@ def test_a_cold_model_is_waited_for_in_steps(folder, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
-def test_a_durable_agent_that_was_killed_goes_on(tmp_path):
+def test_a_durable_agent_that_was_killed_goes_on(tmp_path, monkeypatch, capsys):
     """Killed while its video is being made and started again, the agent ends with that same video."""
     command = [sys.executable, str(EXAMPLES / "durable_video_agent.py")]
+    monkeypatch.chdir(tmp_path)
     with Sandbox(video_seconds=1.5) as sandbox:
-        options = {"cwd": tmp_path, "env": {**os.environ, **sandbox.environ()}, "text": True}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
+        for name, value in sandbox.environ().items():
+            monkeypatch.setenv(name, value)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
             assert any("animate_image: processing" in line for line in first.stdout)
             first.kill()
-        second = subprocess.run(command, capture_output=True, check=True, timeout=60, **options)
-        third = subprocess.run(command, capture_output=True, check=True, timeout=60, **options)
+        run("durable_video_agent.py")
+        second = capsys.readouterr().out
+        run("durable_video_agent.py")
+        third = capsys.readouterr().out
         videos = [one for one in sandbox.predictions if "image" in one.input]
-    assert second.stdout.startswith("Going on.\n")
-    assert third.stdout.startswith("This was done already:\n")
-    assert "2 started" in third.stdout
+    assert second.startswith("Going on.\n")
+    assert third.startswith("This was done already:\n")
+    assert "2 started" in third
     assert [video.status for video in videos] == ["succeeded"]
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 1

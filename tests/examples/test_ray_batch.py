@@ -19,11 +19,14 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ray_batch.py"
 MODEL = "meta/meta-llama-3-70b-instruct"
 PROMPTS, SIZE, AT_ONCE = 40, 10, 8
 ANSWERED_BEFORE = 3  # so few that two actors still have more under way than one alone can have
+# Each line that it is sent is one start; Ray itself, which takes seconds to start, is the same for all.
 MAIN = (
     "import ray, runpy, sys; from pathlib import Path\n"
     "ray.init(num_cpus=3, include_dashboard=False)\n"
-    "main = runpy.run_path(sys.argv[1])['main']\n"
-    f"main(Path('prompts.txt'), Path('answers'), actors=2, per_second=40.0, size={SIZE})\n"
+    "for start in sys.stdin:\n"
+    "    main = runpy.run_path(sys.argv[1])['main']\n"
+    f"    main(Path('prompts.txt'), Path('answers'), actors=2, per_second=40.0, size={SIZE})\n"
+    "    print('The end.', flush=True)\n"
 )
 
 pytestmark = [
@@ -56,13 +59,27 @@ def workers(driver: int) -> list[int]:
     return found
 
 
-def batch(folder: Path, sandbox: Sandbox) -> subprocess.Popen[str]:
+def driver(folder: Path, sandbox: Sandbox) -> subprocess.Popen[str]:
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
     environ = {**os.environ, **sandbox.environ(), **quiet, "HOME": str(folder)}
     command = [sys.executable, "-c", MAIN, str(EXAMPLE)]
-    return subprocess.Popen(
-        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=folder, env=environ, text=True, bufsize=1, **pipes)
+
+
+def start(process: subprocess.Popen[str]) -> None:
+    """Let the driver ask for all prompts."""
+    process.stdin.write("start\n")
+
+
+def printed(process: subprocess.Popen[str]) -> str:
+    """What the driver prints up to the end of one start."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line == "The end.\n":
+            return "".join(lines)
+    pytest.fail("the driver has ended: " + "".join(lines))
 
 
 def answers(folder: Path) -> list[dict[str, str]]:
@@ -89,26 +106,30 @@ def test_a_killed_worker_and_a_second_start_lose_nothing(tmp_path):
                 go_on.wait(150)
             return given["prompt"].partition(": ")[2]
 
-        driver = batch(tmp_path, sandbox)
-        try:
-            assert both_at_work.wait(140)
-            victim = workers(driver.pid)[0]
-            os.kill(victim, signal.SIGKILL)
-            go_on.set()
-            printed, _ = driver.communicate(timeout=150)
-        finally:
-            go_on.set()
-            driver.kill()
-        assert driver.returncode == 0, printed
-        assert sorted(line["prompt"] for line in answers(tmp_path)) == sorted(prompts)
-        assert all(line["answer"] == line["prompt"].partition(": ")[2] for line in answers(tmp_path))
-        again = len(asked) - len(set(asked))
-        assert 0 < again <= AT_ONCE  # what was under way in the victim, and nothing else
+        with driver(tmp_path, sandbox) as process:
+            try:
+                start(process)
+                assert both_at_work.wait(140)
+                victim = workers(process.pid)[0]
+                os.kill(victim, signal.SIGKILL)
+                go_on.set()
+                printed(process)
+                assert sorted(line["prompt"] for line in answers(tmp_path)) == sorted(prompts)
+                assert all(line["answer"] == line["prompt"].partition(": ")[2] for line in answers(tmp_path))
+                again = len(asked) - len(set(asked))
+                assert 0 < again <= AT_ONCE  # what was under way in the victim, and nothing else
 
-        first = min((tmp_path / "answers").glob("*.jsonl"))
-        first.write_text(first.read_text("utf-8")[:-5], encoding="utf-8")  # as if it had died within a line
-        asked.clear()
-        printed, _ = batch(tmp_path, sandbox).communicate(timeout=150)
+                first = min((tmp_path / "answers").glob("*.jsonl"))
+                first.write_text(
+                    first.read_text("utf-8")[:-5], encoding="utf-8"
+                )  # as if it had died within a line
+                asked.clear()
+                start(process)
+                assert f"asked for 1 of {PROMPTS}" in printed(process)
+                process.stdin.close()
+                assert process.wait(60) == 0
+            finally:
+                go_on.set()
+                process.kill()
     assert len(asked) == 1
-    assert f"asked for 1 of {PROMPTS}" in printed
     assert len(answers(tmp_path)) == PROMPTS

@@ -30,10 +30,10 @@ class Caller:
 
     def call(self, toolset, tool, arguments=None, *, call=None, scope="here", store=None, **more):
         """One tool call; the same ``call`` is the same call again."""
-        site = CallContext(scope, call, **more)
+        context = CallContext(scope, call, **more)
         if self.asynchronous:
-            return asyncio.run(toolset.acall(tool, arguments or {}, site, store))
-        return toolset.call(tool, arguments or {}, site, store)
+            return asyncio.run(toolset.acall(tool, arguments or {}, context, store))
+        return toolset.call(tool, arguments or {}, context, store)
 
 
 @pytest.fixture(params=["sync", "async"])

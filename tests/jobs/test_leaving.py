@@ -10,7 +10,6 @@ from support.wire_server import WireServer, answer, silence
 from rockai_transport import HostedModel
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.stores import MappingRecords
 from rockai_transport.jobs.toolset import Toolset
 
 FILM = HostedModel("film", "owner/film", "Films.")
@@ -18,10 +17,10 @@ PROMPT = {"prompt": "x"}
 STARTED = {"id": "p1", "status": "starting"}
 CANCELED = {"id": "p1", "status": "canceled"}
 CREATE, LOOK, CANCEL = "POST /v1/predictions", "GET /v1/predictions/p1", "POST /v1/predictions/p1/cancel"
-SITE = CallContext("here", ("task", "1"))
+HERE = CallContext("here", ("task", "1"))
 
 
-class Books(ToolkitAdmin):
+class Admin(ToolkitAdmin):
     def __init__(self, toolset):
         self._toolset = toolset
 
@@ -53,11 +52,11 @@ async def leave(task):
 
 async def test_leaving_while_waiting_cancels(server, toolset):
     """At the service, at once, and the record knows."""
-    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
     await asyncio.to_thread(server.wait_for, LOOK)
     assert await leave(task) < 1
     assert server.seen(CANCEL)
-    assert Books(toolset).receipt().started[0].status == "canceled"
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 async def test_leaving_while_the_start_is_on_its_way(server, toolset):
@@ -69,12 +68,12 @@ async def test_leaving_while_the_start_is_on_its_way(server, toolset):
         answer(201, STARTED)(exchange)
 
     server.route(CREATE, slowly)
-    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
     await asyncio.to_thread(server.wait_for, CREATE)
     asyncio.get_running_loop().call_later(0.3, go_on.set)
     assert await leave(task) < 2
     assert server.lines == [CREATE, CANCEL]
-    assert Books(toolset).receipt().started[0].status == "canceled"
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 @pytest.mark.parametrize("tool", ["film", "start_prediction"])
@@ -82,16 +81,82 @@ async def test_leaving_a_start_that_is_never_answered(server, toolset, tool):
     """After two seconds, and the record says "unknown"."""
     server.route(CREATE, silence)
     arguments = PROMPT if tool == "film" else {"model": "film", "input": PROMPT}
-    task = asyncio.create_task(toolset.acall(tool, arguments, SITE))
+    task = asyncio.create_task(toolset.acall(tool, arguments, HERE))
     await asyncio.to_thread(server.wait_for, CREATE)
     assert 1.5 < await leave(task) < 2.5
-    assert len(Books(toolset).receipt().unknown) == 1
+    assert len(Admin(toolset).receipt().unknown) == 1
+
+
+async def test_leaving_while_the_record_of_a_start_is_written(server):
+    """Nothing is sent, and the record says so: the same call may be sent later."""
+    for round_number in range(20):
+        writing, go_on = threading.Event(), threading.Event()
+
+        class Slow(dict):
+            def __setitem__(self, key, value, writing=writing, go_on=go_on):
+                writing.set()
+                go_on.wait(10)
+                super().__setitem__(key, value)
+
+        toolset = Toolset([FILM], api_token="t", base_url=server.base_url, store=Slow())  # noqa: S106
+        task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
+        await asyncio.to_thread(writing.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert Admin(toolset).receipt() == ((), ()), round_number
+        toolset.close()
+    assert not server.lines
+
+
+async def test_leaving_takes_two_seconds_in_all(server, toolset):
+    """For the answer to the start and for the cancel, which is not answered."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(201, STARTED)(exchange)
+
+    server.route(CREATE, slowly)
+    server.route(CANCEL, silence)
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
+    await asyncio.to_thread(server.wait_for, CREATE)
+    asyncio.get_running_loop().call_later(1.0, go_on.set)
+    assert await leave(task) < 2.5
+    assert server.lines == [CREATE, CANCEL]
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2], ids=["the record", "the start", "the end"])
+async def test_a_time_limit_that_runs_out_while_a_record_is_written(server, writes):
+    """It is told inside of its block, whichever record it is, and nothing of it comes later."""
+    go_on = threading.Event()
+
+    class Slow(dict):
+        writes = 0
+
+        def __setitem__(self, key, value):
+            if self.writes == writes:
+                go_on.wait(10)
+            self.writes += 1
+            super().__setitem__(key, value)
+
+    server.route(CREATE, answer(201, {**STARTED, "status": "succeeded", "output": "x"}))
+    toolset = Toolset([FILM], api_token="t", base_url=server.base_url, store=Slow())  # noqa: S106
+    asyncio.get_running_loop().call_later(0.5, go_on.set)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await toolset.acall("film", PROMPT, HERE)
+    await asyncio.sleep(0)
+    assert asyncio.current_task().cancelling() == 0
+    toolset.close()
 
 
 async def test_leaving_a_service_that_does_not_answer_the_cancel(server, toolset):
     """Two seconds are given, not more."""
     server.route(CANCEL, silence)
-    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
     await asyncio.to_thread(server.wait_for, LOOK)
     assert await leave(task) < 2.5
     assert server.seen(CANCEL)
@@ -108,14 +173,14 @@ def test_a_start_on_its_way_outlives_the_end_of_the_program(server, toolset):
     server.route(CREATE, slowly)
 
     async def program():
-        task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+        task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
         await asyncio.to_thread(server.wait_for, CREATE)
         asyncio.get_running_loop().call_later(0.3, go_on.set)
         return task  # that nobody awaits
 
     assert asyncio.run(program()).cancelled()
     assert server.lines == [CREATE, CANCEL]
-    assert Books(toolset).receipt().started[0].status == "canceled"
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 def test_a_cancel_on_its_way_outlives_the_end_of_the_program(server, toolset):
@@ -129,7 +194,7 @@ def test_a_cancel_on_its_way_outlives_the_end_of_the_program(server, toolset):
     server.route(CANCEL, slowly)
 
     async def program():
-        task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+        task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
         await asyncio.to_thread(server.wait_for, LOOK)
         task.cancel()
         await asyncio.to_thread(server.wait_for, CANCEL)
@@ -137,11 +202,11 @@ def test_a_cancel_on_its_way_outlives_the_end_of_the_program(server, toolset):
         return task
 
     assert asyncio.run(program()).cancelled()
-    assert Books(toolset).receipt().started[0].status == "canceled"
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 async def test_leaving_twice(server, toolset):
-    """A second cancellation does not stop the first one's farewell."""
+    """A second cancellation does not stop what the first one has begun."""
     go_on = threading.Event()
 
     def slowly(exchange):
@@ -149,7 +214,7 @@ async def test_leaving_twice(server, toolset):
         answer(200, CANCELED)(exchange)
 
     server.route(CANCEL, slowly)
-    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE))
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
     await asyncio.to_thread(server.wait_for, LOOK)
     task.cancel()
     await asyncio.to_thread(server.wait_for, CANCEL)
@@ -158,40 +223,60 @@ async def test_leaving_twice(server, toolset):
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert Books(toolset).receipt().started[0].status == "canceled"
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 async def test_a_time_limit_around_a_tool(server, toolset):
     """It is a cancellation like any other, and comes out as what it is."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            await toolset.acall("film", PROMPT, SITE)
+            await toolset.acall("film", PROMPT, HERE)
     assert server.seen(CANCEL)
 
 
 async def test_a_store_that_fails_while_leaving(server):
     """The prediction is canceled all the same, and the task is canceled, not answered."""
 
-    class Breaking(MappingRecords):
+    class Breaking(dict):
         broken = False
 
-        def all(self, scope):
+        def __iter__(self):
             if self.broken:
                 raise OSError("the store is gone")
-            return super().all(scope)
+            return super().__iter__()
 
-        def put(self, record):
+        def __setitem__(self, key, value):
             if self.broken:
                 raise OSError("the store is gone")
-            super().put(record)
+            super().__setitem__(key, value)
 
     records = Breaking()
     toolset = Toolset([FILM], api_token="t", base_url=server.base_url, store=records)  # noqa: S106
-    task = asyncio.create_task(toolset.acall("film", PROMPT, SITE._replace(is_one_run=True)))
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE._replace(is_one_run=True)))
     await asyncio.to_thread(server.wait_for, LOOK)
     records.broken = True
     await leave(task)
     assert server.seen(CANCEL)
+    toolset.close()
+
+
+async def test_a_store_that_hangs_while_leaving(server, caplog):
+    """It is given two seconds, then the task is canceled all the same; that is no failure of the tool."""
+    hanging, go_on = threading.Event(), threading.Event()
+
+    class Hanging(dict):
+        def __setitem__(self, key, value):
+            if self:
+                hanging.set()
+                go_on.wait(10)
+            super().__setitem__(key, value)
+
+    toolset = Toolset([FILM], api_token="t", base_url=server.base_url, store=Hanging())  # noqa: S106
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE))
+    await asyncio.to_thread(hanging.wait, 10)
+    assert 1.5 < await leave(task) < 2.5
+    assert "The tool film failed" not in caplog.text
+    go_on.set()
     toolset.close()
 
 
@@ -202,18 +287,18 @@ def test_ctrl_c_in_a_blocking_call(server, toolset):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        toolset.call("film", PROMPT, SITE._replace(report=interrupted))
+        toolset.call("film", PROMPT, HERE._replace(report=interrupted))
     assert server.seen(CANCEL)
-    assert Books(toolset).receipt().started[0].status == "canceled"
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 async def test_leaving_between_two_tool_calls(server, toolset):
     """`leaving_nothing_running` ends what was started before, when the agent's own model is interrupted."""
-    books = Books(toolset)
+    admin = Admin(toolset)
 
     async def agent():
-        async with books.leaving_nothing_running(scope="here"):
-            await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, SITE)
+        async with admin.leaving_nothing_running(scope="here"):
+            await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, HERE)
             thinking.set()
             await asyncio.Event().wait()
 
@@ -223,3 +308,55 @@ async def test_leaving_between_two_tool_calls(server, toolset):
     assert not server.seen(CANCEL)
     assert await leave(task) < 2.5
     assert server.seen(CANCEL)
+
+
+async def test_leaving_between_two_tool_calls_twice(server, toolset):
+    """A second cancellation waits for the cancel that is on its way."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(200, CANCELED)(exchange)
+
+    server.route(CANCEL, slowly)
+    admin = Admin(toolset)
+
+    async def agent():
+        async with admin.leaving_nothing_running(scope="here"):
+            await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, HERE)
+            raise LookupError("the agent fails")
+
+    task = asyncio.create_task(agent())
+    await asyncio.to_thread(server.wait_for, CANCEL)
+    asyncio.get_running_loop().call_later(0.3, go_on.set)
+    assert 0.2 < await leave(task) < 2
+    assert admin.receipt().started[0].status == "canceled"
+
+
+def test_a_cancel_that_is_not_answered_is_given_up(server, toolset, caplog):
+    """By blocking calls too: after two seconds, with the id in the log."""
+    server.route(CANCEL, silence)
+    toolset.call("start_prediction", {"model": "film", "input": PROMPT}, HERE)
+    began = time.monotonic()
+    assert Admin(toolset).cancel_running() == []
+    assert time.monotonic() - began < 2.5
+    assert "Prediction p1 could not be canceled" in caplog.text
+
+
+async def test_a_time_limit_around_what_the_developer_cancels(server, toolset):
+    """It is told inside of its block, once the cancel that is on its way was answered and noted."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(200, CANCELED)(exchange)
+
+    server.route(CANCEL, slowly)
+    admin = Admin(toolset)
+    await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, HERE)
+    asyncio.get_running_loop().call_later(0.4, go_on.set)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await admin.acancel_running()
+    await asyncio.sleep(0)
+    assert admin.receipt().started[0].status == "canceled"

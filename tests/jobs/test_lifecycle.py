@@ -1,99 +1,37 @@
-"""The lifecycle on a sandbox; every test holds for blocking calls and for await."""
-
-import asyncio
-import copy
-import inspect
-import json
-import threading
-import time
+"""What the lifecycle decides, in memory: the same code runs with blocking calls and with await."""
 
 import pytest
+from support.memory_backends import (
+    LOST,
+    PROMPT,
+    SAME,
+    SAY,
+    START,
+    Breaking,
+    MemoryBackends,
+    call,
+    do,
+    lifecycle,
+    records_of,
+)
 
-from rockai_sandbox import ECHO, FAILS_HALF_WAY, NEVER_ENDS, Sandbox
-from rockai_transport import Client, ConfigurationError, HostedModel, Prediction
-from rockai_transport.jobs.admin import ToolkitAdmin
-from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.toolset import Toolset
-
-ENDLESS = HostedModel("endless", NEVER_ENDS, "Never ends.", output="text")
-SAY = HostedModel("say", ECHO, "Says it.", output="text")
-PROMPT = {"prompt": "x"}
-
-
-class Books(ToolkitAdmin):
-    def __init__(self, toolset):
-        self._toolset = toolset
-
-
-def started_id(answer):
-    return answer.result.id
-
-
-def test_a_model_s_own_tool(caller, tmp_path):
-    """Starts, waits, saves, and answers with the file."""
-    toolset = caller.toolset(save_to=tmp_path / "out")
-    answer = caller.call(toolset, "generate_image", PROMPT)
-    (path,) = answer.files
-    assert path.suffix == ".png"
-    assert f"Saved as: {path}" in answer.text
-    assert isinstance(answer.result, Prediction)
+from rockai_transport import (
+    APIConnectionError,
+    BadRequestError,
+    ConfigurationError,
+    Prediction,
+)
+from rockai_transport.jobs.admin import cancel_running, list_records, resolve
+from rockai_transport.jobs.records import CLEARED, STARTED, receipt
 
 
-def test_a_file_is_saved_once(caller, tmp_path):
-    """Asked for again, it is named and not fetched again."""
-    toolset = caller.toolset(save_to=tmp_path)
-    first = caller.call(toolset, "generate_image", PROMPT)
-    again = caller.call(toolset, "get_prediction", {"prediction_id": started_id(first)})
-    assert again.files == first.files
-    assert len(caller.sandbox.file_requests) == 1
-
-
-def test_a_file_that_cannot_be_saved_is_told(caller, tmp_path):
-    """The answer still has the address."""
-    toolset = caller.toolset(save_to=tmp_path / "file")
-    (tmp_path / "file").touch()  # what could be found before is found when the tools are made
-    answer = caller.call(toolset, "generate_image", PROMPT)
-    assert "Output: http" in answer.text
-    assert "could not be saved" in answer.text
-
-
-def test_outputs_need_a_folder(caller, tmp_path, monkeypatch):
-    """Found when the tools are made: an agent would find it when the video is paid for."""
-    (tmp_path / "file").touch()
-    for bad in (5, "", tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(ConfigurationError, match="save_to="):
-            caller.toolset(save_to=bad)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    answer = caller.call(caller.toolset(save_to="~/new/deeper"), "generate_image", PROMPT)
-    assert answer.files[0].is_relative_to(tmp_path / "new" / "deeper")
-
-
-def test_the_five_tools(caller):
-    """Start, get, wait up to the bound, cancel, list."""
-    toolset = caller.toolset(ENDLESS, max_wait=0.3)
-    start = caller.call(toolset, "start_prediction", {"model": "endless", "input": PROMPT})
-    by_id = {"prediction_id": started_id(start)}
-    assert "is starting" in start.text or "is processing" in start.text
-    assert "processing" in caller.call(toolset, "get_prediction", by_id).text
-    began = time.monotonic()
-    waited = caller.call(toolset, "wait_for_prediction", {**by_id, "timeout": 900})
-    assert 0.25 < time.monotonic() - began < 3
-    assert "is still processing" in waited.text
-    assert "is canceled" in caller.call(toolset, "cancel_prediction", by_id).text
-    listed = caller.call(toolset, "list_predictions")
-    assert [prediction.status for prediction in listed.result] == ["canceled"]
-
-
-def test_an_output_that_was_not_seen_at_its_end_is_looked_up(caller):
-    """A later wait gives the output, not only the status that the record knows."""
-    toolset = caller.toolset(SAY)
-    first = caller.call(toolset, "say", PROMPT)
-    again = caller.call(toolset, "wait_for_prediction", {"prediction_id": started_id(first)})
-    assert again.text.endswith("Output: x")
+@pytest.fixture
+def backends():
+    return MemoryBackends()
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "words"),
+    ("tool", "arguments", "text"),
     [
         ("generate_image", {}, "'prompt' is missing"),
         ("start_prediction", {"model": "rm -rf", "input": {}}, "must be one of generate_image"),
@@ -105,297 +43,255 @@ def test_an_output_that_was_not_seen_at_its_end_is_looked_up(caller):
         ("list_predictions", {"all": True}, "'all' is not an argument"),
     ],
 )
-def test_wrong_arguments_send_nothing(caller, tool, arguments, words):
+def test_wrong_arguments_send_nothing(backends, tool, arguments, text):
     """They are answered in words."""
-    answer = caller.call(caller.toolset(), tool, arguments)
-    assert words in answer.text
+    answer = call(backends, tool, arguments)
+    assert text in answer.text
     assert answer.is_error
-    assert not caller.sandbox.requests
+    assert not backends.predictions.calls
 
 
-def test_a_failed_prediction_is_an_answer(caller):
+def test_defaults_are_sent(backends):
+    """Those that the agent may change, and those it cannot see."""
+    call(backends, "look", PROMPT)
+    call(backends, "look", {**PROMPT, "size": 4})
+    assert backends.predictions.named("create") == [
+        ("a/look", {"prompt": "x", "size": 3, "secret": "s"}),
+        ("a/look", {"prompt": "x", "size": 4, "secret": "s"}),
+    ]
+
+
+def test_a_wait_is_bounded(backends):
+    """By max_wait, whatever the agent asks for; one without time is a look."""
+    tools = lifecycle(max_wait=30.0)
+    started = call(backends, "start_prediction", START, tools)
+    by_id = {"prediction_id": started.result.id}
+    backends.predictions.ends = {}
+    for given in ({}, {"timeout": 900}, {"timeout": 5}, {"timeout": 0}):
+        call(backends, "wait_for_prediction", {**by_id, **given}, tools)
+    assert backends.predictions.named("wait") == [("p1", 30.0), ("p1", 30.0), ("p1", 5)]
+    assert backends.predictions.named("get") == ["p1"]
+
+
+def test_progress_is_told(backends):
+    """With the model's name and the seconds since the start."""
+    told = []
+    call(backends, "say", PROMPT, report=told.append)
+    assert [(one.model, one.status, one.progress, one.elapsed) for one in told] == [
+        ("say", "succeeded", 1.0, 0.0)
+    ]
+
+
+def test_a_file_is_saved_once(backends, tmp_path):
+    """Asked for again, it is named and not fetched again."""
+    tools = lifecycle(save_to=tmp_path)
+    first = call(backends, "generate_image", PROMPT, tools)
+    again = call(backends, "get_prediction", {"prediction_id": first.result.id}, tools)
+    assert again.files == first.files == (tmp_path / "p1.png",)
+    assert len(backends.downloads) == 1
+    first.files[0].unlink()
+    call(backends, "get_prediction", {"prediction_id": first.result.id}, tools)
+    assert len(backends.downloads) == 2
+
+
+def test_a_text_is_not_saved(backends, tmp_path):
+    """There is no file of it."""
+    assert call(backends, "say", PROMPT, lifecycle(save_to=tmp_path)).files == ()
+    assert not backends.downloads
+
+
+def test_a_file_that_cannot_be_saved_is_told(backends, tmp_path):
+    """The answer still has the address."""
+    backends.predictions.ends["output"] = "https://files.example/1.png"
+    answer = call(backends, "generate_image", PROMPT, lifecycle(save_to=tmp_path / "nowhere"))
+    assert "Output: https://files.example/1.png" in answer.text
+    assert "could not be saved: it is no folder" in answer.text
+
+
+def test_an_output_that_was_not_seen_at_its_end_is_looked_up(backends):
+    """A later wait gives the output, not only the status that the record knows."""
+    first = call(backends, "say", PROMPT)
+    again = call(backends, "wait_for_prediction", {"prediction_id": first.result.id})
+    assert again.text.endswith("Output: x")
+
+
+def test_a_failed_prediction_is_an_answer(backends):
     """In the model's own words, with the prediction for the program."""
-    broken = HostedModel("broken", FAILS_HALF_WAY, "Fails.", output="text")
-    answer = caller.call(caller.toolset(broken), "broken", PROMPT)
+    backends.predictions.ends = {"status": "failed", "error": "no cats today"}
+    answer = call(backends, "say", PROMPT)
     assert answer.is_error
     assert answer.result.status == "failed"
-    assert caller.sandbox.predictions[0].error in answer.text
+    assert "no cats today" in answer.text
 
 
-def test_defaults_are_sent(caller):
-    """Those that the agent may change, and those it cannot see."""
-    seen = []
-
-    @caller.sandbox.model("a/b")
-    def look(input):
-        seen.append(input)
-        return "ok"
-
-    schema = {
-        "properties": {"prompt": {"type": "string"}, "size": {"type": "integer"}},
-        "required": ["prompt"],
-    }
-    model = HostedModel("look", "a/b", "Looks.", schema, {"size": 3, "secret": "s"}, "text")
-    toolset = caller.toolset(model)
-    caller.call(toolset, "look", PROMPT)
-    caller.call(toolset, "look", {**PROMPT, "size": 4})
-    assert seen == [{"prompt": "x", "size": 3, "secret": "s"}, {"prompt": "x", "size": 4, "secret": "s"}]
-
-
-def test_the_same_call_again_gets_what_it_had_started(caller):
+def test_the_same_call_again_gets_what_it_had_started(backends):
     """In the middle of its way, and after its end; another input is another call."""
-    toolset = caller.toolset(SAY, ENDLESS, max_wait=0.1)
-    same = {"call": ("task", "call-1")}
-    first = caller.call(toolset, "endless", PROMPT, **same)
-    again = caller.call(toolset, "endless", PROMPT, **same)
-    assert started_id(first) == started_id(again)
-    other = caller.call(toolset, "endless", {"prompt": "y"}, **same)
-    assert started_id(other) != started_id(first)
-    assert len(caller.sandbox.predictions) == 2
-    Books(toolset).cancel_running()
-    assert "was canceled" in caller.call(toolset, "endless", PROMPT, **same).text
-    assert len(caller.sandbox.predictions) == 2
+    backends.predictions.ends = {}
+    first = call(backends, "say", PROMPT, call=SAME)
+    assert call(backends, "say", PROMPT, call=SAME).result.id == first.result.id
+    assert call(backends, "say", {"prompt": "y"}, call=SAME).result.id != first.result.id
+    assert len(backends.predictions.predictions) == 2
+    do(cancel_running([backends], "here"))
+    assert "was canceled" in call(backends, "say", PROMPT, call=SAME).text
+    assert len(backends.predictions.predictions) == 2
 
 
-def test_the_same_start_again_tells_how_it_stands(caller):
+def test_the_same_start_again_tells_how_it_stands(backends):
     """With its output, which the record does not hold."""
-    toolset, same = caller.toolset(SAY), {"call": ("task", "call-1")}
-    start = {"model": "say", "input": PROMPT}
-    first = caller.call(toolset, "start_prediction", start, **same)
-    caller.call(toolset, "wait_for_prediction", {"prediction_id": started_id(first)})
-    again = caller.call(toolset, "start_prediction", start, **same)
+    first = call(backends, "start_prediction", START, call=SAME)
+    call(backends, "wait_for_prediction", {"prediction_id": first.result.id})
+    again = call(backends, "start_prediction", START, call=SAME)
     assert again.text.endswith("Output: x")
-    assert len(caller.sandbox.predictions) == 1
+    assert len(backends.predictions.predictions) == 1
 
 
-def test_a_lost_answer_is_unknown_until_the_developer_resolves_it(caller):
+def test_a_lost_answer_is_unknown_until_the_developer_resolves_it(backends):
     """Nothing is sent again by itself; cleared, the same call starts."""
-    toolset, same = caller.toolset(SAY), {"call": ("task", "call-1")}
-    caller.sandbox.answer_next(502, "bad", content_type="text/html", method="POST")
-    lost = caller.call(toolset, "say", PROMPT, **same)
-    again = caller.call(toolset, "say", PROMPT, **same)
-    assert "unknown whether this started" in lost.text
+    backends.predictions.failures = [LOST]
+    lost = call(backends, "say", PROMPT, call=SAME)
+    again = call(backends, "say", PROMPT, call=SAME)
+    assert "unknown whether this started. the answer was lost" in lost.text
     assert "unknown whether this started" in again.text
-    assert len([request for request in caller.sandbox.requests if request.method == "POST"]) == 1
+    assert len(backends.predictions.named("create")) == 1
 
-    books = Books(toolset)
-    (unknown,) = books.receipt().unknown
+    (unknown,) = receipt(records_of(backends)).unknown
     assert unknown.key in lost.text
-    assert "unknown" in str(books.receipt())
-    assert f"record {unknown.key}" in caller.call(toolset, "list_predictions").text
-    books.resolve(unknown.key, prediction_id=None)
-    assert "succeeded" in caller.call(toolset, "say", PROMPT, **same).text
+    assert f"record {unknown.key}" in call(backends, "list_predictions", {}).text
+    assert do(resolve([backends], unknown.key, None)).state == CLEARED
+    assert "succeeded" in call(backends, "say", PROMPT, call=SAME).text
     with pytest.raises(ConfigurationError, match="not unknown"):
-        books.resolve(unknown.key, prediction_id=None)
+        do(resolve([backends], unknown.key, None))
     with pytest.raises(ConfigurationError, match="No record"):
-        books.resolve("nonsense", prediction_id=None)
+        do(resolve([backends], "nonsense", None))
 
 
-def test_a_resolved_id_is_what_the_call_had_started(caller):
+def test_a_resolved_id_is_what_the_call_had_started(backends):
     """The same call then answers with it."""
-    toolset, same = caller.toolset(SAY), {"call": ("task", "call-1")}
-    caller.sandbox.answer_next(502, "bad", content_type="text/html", method="POST")
-    caller.call(toolset, "say", PROMPT, **same)
-    with Client(caller.sandbox.api_token, caller.sandbox.base_url) as client:
-        there = client.predictions.create(model=ECHO, input=PROMPT)
-    books = Books(toolset)
-    resolved = books.resolve(books.receipt().unknown[0].key, prediction_id=there.id)
-    assert resolved.note == ""
-    assert there.id in caller.call(toolset, "say", PROMPT, **same).text
+    backends.predictions.failures = [LOST]
+    call(backends, "say", PROMPT, call=SAME)
+    backends.predictions.predictions["there"] = Prediction(id="there", status="processing")
+    (unknown,) = records_of(backends)
+    resolved = do(resolve([backends], unknown.key, "there"))
+    assert (resolved.state, resolved.note) == (STARTED, "")
+    assert call(backends, "say", PROMPT, call=SAME).result.id == "there"
 
 
-def test_an_id_is_one_records_own(caller):
+def test_an_id_is_one_record_s_own(backends):
     """A prediction that one start is known to have made is not another's: it would be counted twice."""
-    toolset = caller.toolset(SAY)
-    ours = started_id(caller.call(toolset, "start_prediction", {"model": "say", "input": PROMPT}))
-    caller.sandbox.drop_next(method="POST")
-    lost = caller.call(toolset, "say", PROMPT, call=("task", "call-1"))
-    assert "response. A prediction may be running" in lost.text
-    books = Books(toolset)
+    ours = call(backends, "start_prediction", START).result.id
+    backends.predictions.failures = [LOST]
+    call(backends, "say", PROMPT)
+    (unknown,) = receipt(records_of(backends)).unknown
     with pytest.raises(ConfigurationError, match="that of record"):
-        books.resolve(books.receipt().unknown[0].key, prediction_id=ours)
+        do(resolve([backends], unknown.key, ours))
 
 
-@pytest.mark.parametrize("ids", ["abc", 5])
-def test_allowed_ids_are_a_list_or_a_function(caller, ids):
-    """A string would be taken for a list of its letters."""
-    with pytest.raises(ConfigurationError, match="must be a list of prediction ids"):
-        caller.toolset(allowed_ids=ids)
-
-
-def test_a_refused_start_may_be_tried_again(caller):
+def test_a_refused_start_may_be_tried_again(backends):
     """Nothing exists, the answer says so, and it uses up no start."""
-    toolset, same = caller.toolset(SAY, max_starts=1), {"call": ("task", "call-1")}
-    caller.sandbox.answer_next(422, json.dumps({"detail": "prompt is rude"}), method="POST")
-    refused = caller.call(toolset, "say", PROMPT, **same)
-    assert "nothing was started and nothing is charged" in refused.text
-    assert "prompt is rude" in refused.text
-    assert "succeeded" in caller.call(toolset, "say", PROMPT, **same).text
-    assert "used all its 1 starts" in caller.call(toolset, "say", {"prompt": "y"}).text
+    tools = lifecycle(max_starts=1)
+    backends.predictions.failures = [BadRequestError("prompt is rude", status_code=422)]
+    refused = call(backends, "say", PROMPT, tools, call=SAME)
+    assert "nothing was started and nothing is charged. prompt is rude Correct the input" in refused.text
+    assert "succeeded" in call(backends, "say", PROMPT, tools, call=SAME).text
+    assert "used all its 1 starts" in call(backends, "say", {"prompt": "y"}, tools).text
 
 
-def test_max_running_counts_what_still_runs(caller):
+def test_max_running_counts_what_still_runs(backends):
     """At the limit the running ones are looked at first, then named."""
-    toolset = caller.toolset(ENDLESS, SAY, max_running=1)
-    start = {"model": "endless", "input": PROMPT}
-    first = caller.call(toolset, "start_prediction", start)
-    refused = caller.call(toolset, "start_prediction", start)
-    assert f"1 predictions are running ({started_id(first)})" in refused.text
-    assert "succeeded" in caller.call(toolset, "say", PROMPT, scope="elsewhere").text
-    with Client(caller.sandbox.api_token, caller.sandbox.base_url) as client:
-        client.predictions.cancel(started_id(first))
-    assert "succeeded" in caller.call(toolset, "say", PROMPT).text
+    tools = lifecycle(max_running=1)
+    first = call(backends, "start_prediction", START, tools).result
+    refused = call(backends, "start_prediction", START, tools)
+    assert f"1 predictions are running ({first.id})" in refused.text
+    assert "succeeded" in call(backends, "say", PROMPT, tools, scope="elsewhere").text
+    do(backends.predictions.cancel(first))
+    assert "succeeded" in call(backends, "say", PROMPT, tools).text
 
 
-def test_ids_of_other_scopes_are_refused_unless_allowed(caller):
+def test_what_cannot_be_looked_at_counts_as_running(backends):
+    """It stays as it was last seen."""
+    tools = lifecycle(max_running=1)
+    first = call(backends, "start_prediction", START, tools).result
+    do(backends.predictions.cancel(first))
+    backends.predictions.failures = [APIConnectionError("it is down")]
+    assert f"1 predictions are running ({first.id})" in call(backends, "say", PROMPT, tools).text
+
+
+def test_a_list_is_of_what_stands_now(backends):
+    """All that this conversation has started, looked at again where it was running."""
+    first = call(backends, "start_prediction", START).result
+    call(backends, "start_prediction", START, scope="elsewhere")
+    do(backends.predictions.cancel(first))
+    listed = call(backends, "list_predictions", {})
+    assert [(one.id, one.status) for one in listed.result] == [(first.id, "canceled")]
+    assert "p1 (say): canceled" in listed.text
+
+
+def test_ids_of_other_scopes_are_refused_unless_allowed(backends):
     """For get, wait and cancel; the answer names those that there are."""
-    mine = caller.call(caller.toolset(SAY), "say", PROMPT)
-    other = caller.toolset(SAY)
-    own = caller.call(other, "say", PROMPT)
+    other = call(backends, "say", PROMPT, scope="elsewhere").result.id
+    own = call(backends, "say", PROMPT).result.id
     for tool in ("get_prediction", "wait_for_prediction", "cancel_prediction"):
-        refused = caller.call(other, tool, {"prediction_id": started_id(mine)})
+        refused = call(backends, tool, {"prediction_id": other})
         assert "is not a prediction of this conversation" in refused.text
-        assert started_id(own) in refused.text
-    allowing = caller.toolset(SAY, allowed_ids=[started_id(mine)])
-    got = caller.call(allowing, "get_prediction", {"prediction_id": started_id(mine)})
-    assert got.result.status == "succeeded"
+        assert own in refused.text
+    allowing = lifecycle(is_allowed={other}.__contains__)
+    assert call(backends, "get_prediction", {"prediction_id": other}, allowing).result.status == "succeeded"
 
 
-def test_a_service_that_cannot_be_reached_is_an_answer(caller):
+def test_a_service_that_cannot_be_reached_is_an_answer(backends):
     """It says that nothing was started, or that what was started may go on."""
-    toolset = caller.toolset(ENDLESS, max_retries=0, max_wait=0.2)
-    first = caller.call(toolset, "endless", PROMPT)
-    caller.sandbox.stop()
-    down = caller.call(toolset, "get_prediction", {"prediction_id": started_id(first)})
-    assert "could not be asked about" in down.text
-    assert down.result.id == started_id(first)
-    assert "nothing was started" in caller.call(toolset, "generate_image", PROMPT).text
+    first = call(backends, "start_prediction", START).result
+    down = APIConnectionError("it is down")
+    for tool in ("get_prediction", "wait_for_prediction", "cancel_prediction"):
+        backends.predictions.failures = [down]
+        answer = call(backends, tool, {"prediction_id": first.id})
+        assert "could not be asked about. it is down" in answer.text
+        assert answer.result.id == first.id
+    backends.predictions.failures = [down]
+    assert "nothing was started" in call(backends, "say", PROMPT).text
 
 
-def test_a_store_that_fails_starts_nothing(caller):
+def test_what_is_running_is_canceled_for_the_developer(backends):
+    """Of one scope or of all; what cannot be canceled is left out, and told in the log."""
+    first = call(backends, "start_prediction", START).result
+    second = call(backends, "start_prediction", START, scope="elsewhere").result
+    call(backends, "say", PROMPT)
+    assert [one.prediction_id for one in do(cancel_running([backends], "here"))] == [first.id]
+    backends.predictions.failures = [APIConnectionError("it is down")]
+    assert do(cancel_running([backends], None)) == []
+    assert [one.prediction_id for one in do(cancel_running([backends], None))] == [second.id]
+
+
+def test_records_are_looked_at_again_on_demand(backends):
+    """Those that were running, and only if they are to be."""
+    first = call(backends, "start_prediction", START).result
+    do(backends.predictions.cancel(first))
+    (record,) = do(list_records([backends], "here", fresh=False))
+    assert record.is_running
+    (record,) = do(list_records([backends], None, fresh=True))
+    assert record.status == "canceled"
+
+
+def test_a_store_that_fails_starts_nothing():
     """What cannot be remembered is not sent."""
-
-    class Full(dict):
-        def __setitem__(self, key, value):
-            raise OSError("the disk is full")
-
-    answer = caller.call(caller.toolset(SAY, store=Full()), "say", PROMPT)
+    backends = MemoryBackends(records=Breaking(0))
+    answer = call(backends, "say", PROMPT)
     assert "could not be remembered, so nothing was sent" in answer.text
-    assert not caller.sandbox.requests
+    assert not backends.predictions.calls
 
 
-def test_a_store_that_fails_after_the_start(caller):
+def test_a_store_that_fails_after_the_start():
     """What was started is told all the same, with its output."""
-
-    class Filling(dict):
-        def __setitem__(self, key, value):
-            if self:
-                raise OSError("the disk is full")
-            super().__setitem__(key, value)
-
-    answer = caller.call(caller.toolset(SAY, store=Filling()), "say", PROMPT)
+    answer = call(MemoryBackends(records=Breaking(1)), "say", PROMPT)
     assert answer.text.endswith("Output: x")
     assert not answer.is_error
 
 
-def test_a_person_may_decline(caller):
-    """Nothing is started, and the record does not say that it was."""
-    toolset = caller.toolset(SAY)
-    answer = caller.call(toolset, "say", PROMPT, approve=lambda *_: False)
+def test_a_person_may_decline(backends):
+    """Nothing is started, and there is no record of it; the person is told what it is about."""
+    asked = []
+    answer = call(backends, "say", PROMPT, approve=lambda *about: asked.append(about))
     assert "a person declined" in answer.text
-    assert not caller.sandbox.requests
-    assert Books(toolset).receipt() == ((), ())
-
-
-def test_a_receipt(caller, tmp_path):
-    """What was started, its status, its seconds and its file."""
-    toolset = caller.toolset(save_to=tmp_path)
-    answer = caller.call(toolset, "generate_image", PROMPT)
-    books = Books(toolset)
-    (record,) = books.receipt().started
-    assert (record.model, record.status, record.prediction_id) == (
-        "generate_image",
-        "succeeded",
-        started_id(answer),
-    )
-    assert books.receipt().predict_seconds > 0
-    assert str(answer.files[0]) in str(books.receipt())
-    assert asyncio.run(books.areceipt()) == books.receipt()
-
-
-def test_a_receipt_that_asks_the_service(caller):
-    """What was running when it was last looked at is looked at again."""
-    toolset = caller.toolset(ENDLESS)
-    start = caller.call(toolset, "start_prediction", {"model": "endless", "input": PROMPT})
-    with Client(caller.sandbox.api_token, caller.sandbox.base_url) as client:
-        client.predictions.cancel(started_id(start))
-    books = Books(toolset)
-    assert books.receipt().started[0].is_running
-    assert books.receipt(refresh=True).started[0].status == "canceled"
-
-
-def test_every_method_for_the_developer_has_an_async_twin():
-    """With the same parameters."""
-    names = [name for name in vars(ToolkitAdmin) if not name.startswith("_")]
-    blocking = [name for name in names if f"a{name}" in names]
-    assert blocking == ["receipt", "resolve", "cancel_running", "close"]
-    for name in blocking:
-        one, other = (inspect.signature(getattr(ToolkitAdmin, each)) for each in (name, f"a{name}"))
-        assert list(one.parameters.values()) == list(other.parameters.values())
-
-
-def test_a_copy_of_the_tools_shares_their_limits(caller):
-    """It is no second purse."""
-    toolset = caller.toolset(SAY, max_starts=1)
-    assert "succeeded" in caller.call(toolset, "say", PROMPT).text
-    assert "used all its 1 starts" in caller.call(copy.deepcopy(toolset), "say", PROMPT).text
-
-
-def test_calls_side_by_side_stay_below_the_limit(sandbox, caller):
-    """However they come, no more run than may run."""
-    toolset = caller.toolset(ENDLESS, max_wait=0.1, max_running=3)
-    answers = []
-    sites = [CallContext("here", ("task", str(number))) for number in range(8)]
-
-    async def together():
-        answers.extend(await asyncio.gather(*(toolset.acall("endless", PROMPT, site) for site in sites)))
-
-    if caller.asynchronous:
-        asyncio.run(together())
-    else:
-        threads = [
-            threading.Thread(target=lambda site=site: answers.append(toolset.call("endless", PROMPT, site)))
-            for site in sites
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(sandbox.predictions) == 3
-    assert len([answer for answer in answers if "are allowed at once" in answer.text]) == 5
-
-
-def test_the_same_call_twice_at_once_starts_once(sandbox):
-    """The second is told that the first is on its way."""
-    with Client(sandbox.api_token, sandbox.base_url) as client:
-        toolset = Toolset([SAY], client=client)
-        site = CallContext("here", ("task", "1"))
-
-        async def both():
-            return await asyncio.gather(*(toolset.acall("say", PROMPT, site) for _ in range(2)))
-
-        answers = asyncio.run(both())
-    assert len(sandbox.predictions) == 1
-    assert any("is being carried out already" in answer.text for answer in answers)
-
-
-def test_a_start_that_hangs_ends_with_the_toolset_s_timeout(caller):
-    """The tool does not wait longer, and says that a prediction may exist."""
-    with Sandbox() as slow:
-        slow.answer_next(503, "", method="POST", headers={"Retry-After": "30"}, times=None)
-        caller.sandbox = slow
-        toolset = caller.toolset(SAY, timeout=0.5)
-        began = time.monotonic()
-        answer = caller.call(toolset, "say", PROMPT)
-        assert time.monotonic() - began < 5
-        assert answer.is_error
+    assert not backends.predictions.calls
+    assert not records_of(backends)
+    assert asked[0][:2] == (SAY, PROMPT)

@@ -1,5 +1,6 @@
 import asyncio
 import shelve
+from types import SimpleNamespace
 
 import pytest
 from langgraph.store.memory import InMemoryStore
@@ -8,74 +9,97 @@ from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from rockai_transport import ConfigurationError, Prediction
 from rockai_transport.jobs.records import STARTED, Record, digest, record_key
-from rockai_transport.jobs.stores import as_records
+from rockai_transport.jobs.stores import MemoryRecords, Store, as_store
+from rockai_transport.protocol.io import run_blocking
 
 ONE = Record("k1", "user.7/ü", "draw", "d", 1.0)
 TWO = Record("k2", "user.7/ü", "draw", "d", 2.0, STARTED, "p2", "succeeded", 1.5, ("a.png",), "a note")
 OTHER = Record("k3", "somebody else", "draw", "d", 3.0)
 
 
-@pytest.fixture(params=["dict", "shelve", "memory", "sqlite"])
+@pytest.fixture(params=["process", "dict", "shelve", "memory", "sqlite"])
 def store(request, tmp_path):
-    if request.param == "dict":
-        yield {}
-    elif request.param == "shelve":
-        with shelve.open(str(tmp_path / "records")) as shelf:  # noqa: S301
-            yield shelf
-    elif request.param == "memory":
-        yield InMemoryStore()
-    else:
-        with SqliteStore.from_conn_string(str(tmp_path / "store.db")) as sqlite:
-            sqlite.setup()
-            yield sqlite
+    match request.param:
+        case "process":
+            records = MemoryRecords()
+            yield Store(records, records)
+        case "dict":
+            yield as_store({})
+        case "shelve":
+            with shelve.open(str(tmp_path / "records")) as shelf:  # noqa: S301
+                yield as_store(shelf)
+        case "memory":
+            yield as_store(InMemoryStore())
+        case "sqlite":
+            with SqliteStore.from_conn_string(str(tmp_path / "store.db")) as sqlite:
+                sqlite.setup()
+                yield as_store(sqlite)
+
+
+async def use(records):
+    """Write and read in all ways there are."""
+    await asyncio.gather(*(records.put(record) for record in (TWO, ONE, OTHER)))
+    assert await records.all(ONE.scope) == [ONE, TWO]
+    assert await records.all(None) == [ONE, TWO, OTHER]
+    await records.put(ONE._replace(state=STARTED))
+    assert [record.state for record in await records.all(ONE.scope)] == [STARTED, STARTED]
 
 
 def test_what_is_written_is_read(store):
-    """By key within a scope, and as a list, oldest first."""
-    records = as_records(store)
-    for record in (TWO, ONE, OTHER):
-        records.put(record)
-    assert records.get(ONE.scope, "k2") == TWO
-    assert records.get(OTHER.scope, "k2") is None
-    assert records.all(ONE.scope) == [ONE, TWO]
-    assert records.all(None) == [ONE, TWO, OTHER]
-    records.put(ONE._replace(state=STARTED))
-    assert records.get(ONE.scope, "k1").state == STARTED
+    """By scope, or all of them, oldest first; a key has one record."""
+    asyncio.run(use(store.records(blocking=True)))
 
 
 async def test_the_same_with_await(store):
     """By the store's async methods, in a thread where it has none."""
-    records = as_records(store)
-    await asyncio.gather(*(records.aput(record) for record in (TWO, ONE, OTHER)))
-    assert await records.aget(ONE.scope, "k2") == TWO
-    assert await records.aget(OTHER.scope, "k2") is None
-    assert await records.aall(ONE.scope) == [ONE, TWO]
-    assert await records.aall(None) == [ONE, TWO, OTHER]
+    await use(store.records(blocking=False))
+
+
+def test_blocking_calls_never_suspend(store):
+    """A coroutine over them is finished in one step."""
+    records = store.records(blocking=True)
+    run_blocking(records.put(TWO))
+    assert run_blocking(records.all(TWO.scope)) == [TWO]
+    assert run_blocking(records.all(None)) == [TWO]
+
+
+async def test_both_forms_see_the_same(store):
+    """A toolkit can be called with and without await."""
+    run_blocking(store.records(blocking=True).put(TWO))
+    assert await store.records(blocking=False).all(TWO.scope) == [TWO]
 
 
 async def test_an_async_store_of_langgraph(tmp_path):
     """Written with await, read from another thread too."""
-    async with AsyncSqliteStore.from_conn_string(str(tmp_path / "store.db")) as store:
-        await store.setup()
-        records = as_records(store)
-        await records.aput(TWO)
-        assert await records.aall(TWO.scope) == [TWO]
-        assert await asyncio.to_thread(records.get, TWO.scope, "k2") == TWO
+    async with AsyncSqliteStore.from_conn_string(str(tmp_path / "store.db")) as sqlite:
+        await sqlite.setup()
+        store = as_store(sqlite)
+        await store.awaited.put(TWO)
+        assert await store.awaited.all(TWO.scope) == [TWO]
+        reading = store.records(blocking=True).all(TWO.scope)
+        assert await asyncio.to_thread(run_blocking, reading) == [TWO]
 
 
-def test_more_records_than_a_page(store):
+async def test_more_records_than_a_page(store):
     """A search of a LangGraph store gives a page at a time; all of them are read."""
-    records = as_records(store)
     many = [Record(f"k{number:03}", "s", "draw", "d", float(number)) for number in range(230)]
     for record in many:
-        records.put(record)
-    assert records.all("s") == many
+        run_blocking(store.records(blocking=True).put(record))
+    assert run_blocking(store.records(blocking=True).all("s")) == many
+    assert await store.awaited.all("s") == many
 
 
 def test_what_is_no_store_is_refused():
     """With the kinds that there are."""
     with pytest.raises(ConfigurationError, match="must be a mapping, a LangGraph BaseStore"):
-        as_records([])
+        as_store([])
+
+
+def test_a_context_can_only_be_awaited():
+    """Who asks for blocking calls is told so."""
+    context = SimpleNamespace(write_event_to_stream=None, store=None)
+    with pytest.raises(ConfigurationError, match="use the async method"):
+        as_store(context).records(blocking=True)
 
 
 def test_a_record_of_a_later_version_is_read():

@@ -6,12 +6,14 @@ hold in each environment is said in probe.py. Not a pytest module, so that pytes
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,15 +21,25 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).with_name("probe.py")
 PACKAGES = ("rockai_transport", "langchain_rockai", "llama_index_rockai", "rockai_sandbox")
 
-# Name of the case, as probe.py knows it → the extras it installs. The longest first: two cores stay busy.
+# Name of the case, as probe.py knows it → what it installs, W being the wheel.
 CASES = {
-    "all": "all",
-    "llama-index": "llama-index",
-    "langchain": "langchain",
-    "sandbox": "sandbox",
-    "templates-socks": "templates,socks",
-    "base": "",
+    "llama-index": "W[llama-index]",
+    "all": "W[all]",
+    "langchain": "W[langchain]",
+    "sandbox": "W[sandbox]",
+    "templates-socks": "W[templates,socks]",
+    "base": "W",
+    "pytest-plugin": "pytest",  # every pytest run of every user loads our plug-in, whatever the extras
 }
+# The cases of one environment, in turn: a later one brings all that an earlier one has brought.
+ENVIRONMENTS = (
+    ("llama-index", "all"),
+    ("langchain",),
+    ("sandbox",),
+    ("templates-socks",),
+    ("base", "pytest-plugin"),
+)
+LOCKED = ("--constraint", str(ROOT / "constraints.txt"))
 SECONDS = 600  # for one command; an index that hangs must not hang CI
 
 
@@ -69,27 +81,38 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def pip(python: Path, *words: str) -> None:
-    """Let the project's pip work on another environment, which then needs none of its own."""
-    call(sys.executable, "-m", "pip", "--python", str(python), *words)
+def pip(*words: str) -> None:
+    """Call the project's pip, at the locked versions."""
+    call(sys.executable, "-m", "pip", *words)
 
 
-def examine(case: str, wheel: Path, folder: Path) -> float:
-    """Install one case into an empty environment and probe it; gives the seconds it took."""
-    began = time.monotonic()
-    venv = folder / case
+def wheels(wheel: Path) -> Path:
+    """Download what the cases install, once for each state of the requirements: an index is slow to read."""
+    made_from = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    folder = Path(sys.prefix) / f"wheels-{hashlib.sha256(made_from).hexdigest()[:16]}"
+    if not folder.exists():
+        for older in folder.parent.glob("wheels-*"):
+            shutil.rmtree(older)
+        with tempfile.TemporaryDirectory(prefix="wheels-", dir=folder.parent) as unfinished:
+            house = Path(unfinished) / "house"
+            pip("download", "-qq", *LOCKED, "--dest", str(house), f"{wheel}[all]", "pytest")
+            (house / wheel.name).unlink(missing_ok=True)
+            house.rename(folder)
+    return folder
+
+
+def examine(cases: Sequence[str], wheel: Path, house: Path, folder: Path) -> None:
+    """Install cases into one empty environment, in turn, and probe each."""
+    venv = folder / cases[0]
     call(sys.executable, "-m", "venv", "--without-pip", str(venv))
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    wanted = f"{wheel}[{CASES[case]}]" if CASES[case] else str(wheel)
-    constraints = str(ROOT / "constraints.txt")
-    install = ("install", "-qq", "--no-compile", "--constraint", constraints)
-    pip(python, *install, wanted)
-    pip(python, "check")
-    call(str(python), "-I", str(PROBE), case)
-    if case == "base":  # every pytest run of every user loads our plug-in, whatever the extras
-        pip(python, *install, "pytest")
-        call(str(python), "-I", str(PROBE), "pytest-plugin")
-    return time.monotonic() - began
+    for case in cases:
+        wanted = CASES[case].replace("W", str(wheel), 1)
+        source = ("--no-index", "--find-links", str(house))
+        pip("--python", str(python), "install", "-qq", "--no-compile", *source, *LOCKED, wanted)
+        call(str(python), "-I", str(PROBE), case)
+    if "all" in cases:
+        pip("--python", str(python), "check")
 
 
 def main(chosen: list[str]) -> int:
@@ -99,16 +122,19 @@ def main(chosen: list[str]) -> int:
         folder = Path(temporary)
         try:
             wheel = build(folder)
-        except CheckFailedError as error:
+            house = wheels(wheel)
+        except (CheckFailedError, subprocess.TimeoutExpired) as error:
             print(error)
             return 1
-        running = {case: pool.submit(examine, case, wheel, folder) for case in chosen or CASES}
-        for case, future in running.items():
+        chains = [cases for cases in ENVIRONMENTS if not chosen or {*cases} & {*chosen}]
+        running = {", ".join(cases): pool.submit(examine, cases, wheel, house, folder) for cases in chains}
+        for names, future in running.items():
             try:
-                print(f"packaging: {case:<16} ok {future.result():6.1f} s", flush=True)
+                future.result()
+                print(f"packaging: {names:<22} ok", flush=True)
             except (CheckFailedError, subprocess.TimeoutExpired) as error:
                 failed += 1
-                print(f"packaging: {case:<16} FAILED\n{error}", flush=True)
+                print(f"packaging: {names:<22} FAILED\n{error}", flush=True)
     return int(failed > 0)
 
 

@@ -9,28 +9,28 @@ from __future__ import annotations
 import subprocess
 import sys
 
+# Importing a package brings nothing of the others. Then every public name, those that are looked up late too.
 NEITHER = """
-import rockai_transport
+import rockai_transport as package
 assert not LOADED('langchain_core', 'llama_index', 'starlette', 'jsonschema')
+LOOK_UP(package)
 """
 LANGCHAIN = """
-import langchain_rockai
+import langchain_rockai as package
 assert not LOADED('llama_index', 'llama_index_rockai', 'starlette')
+LOOK_UP(package)
 """
 LLAMA_INDEX = """
-import llama_index_rockai
+import llama_index_rockai as package
 assert not LOADED('langchain_core', 'langchain_rockai', 'starlette')
+LOOK_UP(package)
 """
 SANDBOX = """
-from rockai_sandbox import Sandbox
+import rockai_sandbox as package
+package.Sandbox
 assert not LOADED('rockai_transport', 'langchain_rockai', 'llama_index_rockai')
 assert not LOADED('langchain_core', 'llama_index')
-"""
-# Every public name, those that are looked up late too.
-PUBLIC = """
-import {name} as package
-assert package.__all__
-[getattr(package, name) for name in package.__all__]
+LOOK_UP(package)
 """
 ABSENT = "assert not FOUND({name!r}), 'this extra should not bring {name}'"
 TEACHES = """
@@ -56,6 +56,9 @@ HELPERS = """
 import sys
 def LOADED(*names):
     return [name for name in names if name in sys.modules]
+def LOOK_UP(package):
+    assert package.__all__
+    [getattr(package, name) for name in package.__all__]
 def FOUND(name):
     import importlib.util
     return importlib.util.find_spec(name) is not None
@@ -64,14 +67,11 @@ def FOUND(name):
 NO_LANGCHAIN = TEACHES.format(statement="import langchain_rockai", extra="langchain")
 NO_LLAMA_INDEX = TEACHES.format(statement="import llama_index_rockai", extra="llama-index")
 NO_SANDBOX = TEACHES.format(statement="from rockai_sandbox import Sandbox", extra="sandbox")
-TRANSPORT = PUBLIC.format(name="rockai_transport")
-
 CHECKS = {
-    "base": [NEITHER, TRANSPORT, NO_LANGCHAIN, NO_LLAMA_INDEX, NO_SANDBOX],
+    "base": [NEITHER, NO_LANGCHAIN, NO_LLAMA_INDEX, NO_SANDBOX],
     "langchain": [
         NEITHER,
         LANGCHAIN,
-        PUBLIC.format(name="langchain_rockai"),
         ABSENT.format(name="llama_index"),
         NO_LLAMA_INDEX,
         NO_SANDBOX,
@@ -79,13 +79,12 @@ CHECKS = {
     "llama-index": [
         NEITHER,
         LLAMA_INDEX,
-        PUBLIC.format(name="llama_index_rockai"),
         ABSENT.format(name="langchain_core"),
         NO_LANGCHAIN,
         NO_SANDBOX,
     ],
-    "sandbox": [SANDBOX, PUBLIC.format(name="rockai_sandbox"), NO_LANGCHAIN, NO_LLAMA_INDEX],
-    "templates-socks": [NEITHER, TRANSPORT, "import jinja2, socksio", NO_LANGCHAIN],
+    "sandbox": [SANDBOX, NO_LANGCHAIN, NO_LLAMA_INDEX],
+    "templates-socks": [NEITHER, "import jinja2, socksio", NO_LANGCHAIN],
     "all": [NEITHER, LANGCHAIN, LLAMA_INDEX, SANDBOX, "import jinja2, socksio, rich"],
     "pytest-plugin": [PLUGIN],
 }

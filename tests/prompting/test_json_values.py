@@ -99,7 +99,7 @@ def test_what_is_neither_is_a_value_error(text):
 
 def test_random_text_raises_nothing_else():
     """Shuffled pieces of JSON and Python never break the reader."""
-    dice = random.Random(7)  # noqa: S311 -- shuffles, hides nothing
+    dice = random.Random(7)  # noqa: S311 - shuffles, hides nothing
     pieces = [
         "{",
         "}",

@@ -110,7 +110,7 @@ def test_replacing_a_key_makes_it_one_the_model_takes():
 )
 def test_dialects_travel(dialect):
     """A dialect can be pickled, copied, compared and hashed, as settings must."""
-    pickled = pickle.loads(pickle.dumps(dialect))  # noqa: S301 -- its own pickle
+    pickled = pickle.loads(pickle.dumps(dialect))  # noqa: S301 - its own pickle
     for other in (pickled, copy.deepcopy(dialect)):
         assert other == dialect
         assert hash(other) == hash(dialect)

@@ -12,7 +12,7 @@ PACKAGE = Path(importlib.util.find_spec("rockai_transport.prompting").origin).pa
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = ("rockai_transport.prompting", "rockai_transport.errors")
 STANDARD = frozenset(
-    {"__future__", "ast", "collections.abc", "dataclasses", "datetime", "difflib", "fnmatch"}
+    {"__future__", "ast", "collections.abc", "dataclasses", "datetime", "difflib", "fnmatch", "importlib"}
     | {"functools", "itertools", "json", "math", "numbers", "re", "typing", "uuid"}
 )
 

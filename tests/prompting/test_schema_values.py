@@ -105,7 +105,7 @@ LEAVES = (
 
 def test_odd_schemas_and_values_raise_nothing():
     """Whatever is given as a schema, and whatever a model wrote for it."""
-    dice = random.Random(5)  # noqa: S311 -- shuffles, hides nothing
+    dice = random.Random(5)  # noqa: S311 - shuffles, hides nothing
 
     def anything(levels):
         if levels == 0 or dice.random() < 0.3:

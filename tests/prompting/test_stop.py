@@ -53,7 +53,7 @@ def test_the_text_is_cut_alike_at_every_split(text, stop):
 
 def test_random_texts_are_cut_by_the_rule():
     """Over a small alphabet, where everything overlaps, the rule holds for any split."""
-    dice = random.Random(5)  # noqa: S311 -- shuffles, hides nothing
+    dice = random.Random(5)  # noqa: S311 - shuffles, hides nothing
     for _ in range(3000):
         text = "".join(dice.choices("ab", k=dice.randrange(12)))
         stop = ["".join(dice.choices("ab", k=dice.randrange(4))) for _ in range(dice.randrange(4))]

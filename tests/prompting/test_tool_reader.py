@@ -275,7 +275,7 @@ def test_ids_are_unique():
 
 def test_random_replies_never_lose_text_or_raise():
     """Shuffled pieces of calls, fences and prose: every split gives the same, and no text goes missing."""
-    dice = random.Random(11)  # noqa: S311 -- shuffles, hides nothing
+    dice = random.Random(11)  # noqa: S311 - shuffles, hides nothing
     pieces = [CALL, "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "```", "```json\n", "\n", "text", " "]
     pieces += ["{", "}", "[", "]", '"', "'", ",", "<", "`", '{"name": "', '{"name": "Bob"}']
     for _ in range(1500):

@@ -235,7 +235,7 @@ NO_SECONDS = ["1", -1, -0.5, True, float("nan"), float("inf")]
 @pytest.mark.parametrize("value", [*NO_SECONDS, None])
 def test_seconds_that_cannot_be_waited_for_are_refused_at_once(option, value):
     """Not by a 500 on every request; the message names the option and what it may be."""
-    allowed = "a finite number of seconds, 0 or more" + (", or a Hold" if option == "cold_start" else "")
+    allowed = "a finite number of seconds, 0 or more" + (", or a Gate" if option == "cold_start" else "")
     with pytest.raises(ValueError, match=f"^{option} is {allowed}, not {value!r}$"):
         Sandbox(**{option: value})
 
@@ -244,7 +244,7 @@ def test_seconds_that_cannot_be_waited_for_are_refused_at_once(option, value):
 def test_a_scripted_model_s_cold_start_is_checked_when_it_is_scripted(sandbox, value):
     """As the sandbox's own is."""
     with pytest.raises(
-        ValueError, match=r"^cold_start is a finite number of seconds, 0 or more, or a Hold, not"
+        ValueError, match=r"^cold_start is a finite number of seconds, 0 or more, or a Gate, not"
     ):
         sandbox.model("my/model", cold_start=value)
 

@@ -119,7 +119,7 @@ def test_the_output_grows_while_the_model_speaks(sandbox, api):
     assert sandbox.wait_for("succeeded").output == ["one", "two"]
 
 
-def test_cancelling_what_has_ended_changes_nothing(sandbox, api):
+def test_canceling_what_has_ended_changes_nothing(sandbox, api):
     """The answer is the prediction as it is."""
     created = api.post("/predictions", json={"model": "sandbox/echo", "input": {"prompt": "x"}}).json()
     sandbox.wait_for("succeeded")

@@ -48,7 +48,7 @@ def test_waiting_is_woken_by_what_happens(sandbox, api):
 
 
 def test_waiting_in_vain_says_how_things_stand(sandbox, api):
-    """The time-out's message lists predictions and requests."""
+    """The timeout's message lists predictions and requests."""
     api.post("/run", json={"model": "sandbox/echo", "input": {}})
     with pytest.raises(
         TimeoutError, match=r"'failed'.*'sandbox/echo', 'succeeded'.*'/v1/run', 200, 'complete'"

@@ -1,4 +1,4 @@
-"""Bending the service: every belief about the wire is a setting."""
+"""Overriding the service: every assumption about the HTTP API is a setting."""
 
 import httpx
 import pytest

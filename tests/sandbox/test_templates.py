@@ -2,7 +2,7 @@
 
 import pytest
 
-from rockai_sandbox.models.conversation import Turn
+from rockai_sandbox.models.parsed_prompt import ParsedTurn
 from rockai_sandbox.models.templates import CHATML, LLAMA_2, LLAMA_3, MISTRAL
 from rockai_sandbox.models.text import CHATML_MODEL, LLAMA_2_7B, LLAMA_3_70B, MISTRAL_7B
 
@@ -37,10 +37,10 @@ CHATML_TEXT = (
     + "<|im_start|>assistant\n"
 )
 TURNS = (
-    Turn("system", "Be brief."),
-    Turn("user", "My name is Ada."),
-    Turn("assistant", "Hello Ada."),
-    Turn("user", "What is my name?"),
+    ParsedTurn("system", "Be brief."),
+    ParsedTurn("user", "My name is Ada."),
+    ParsedTurn("assistant", "Hello Ada."),
+    ParsedTurn("user", "What is my name?"),
 )
 TEXTS = {"llama-2": LLAMA_2_TEXT, "mistral": MISTRAL_TEXT, "llama-3": LLAMA_3_TEXT, "chatml": CHATML_TEXT}
 TEMPLATES = {"llama-2": LLAMA_2, "mistral": MISTRAL, "llama-3": LLAMA_3, "chatml": CHATML}

@@ -1,4 +1,4 @@
-"""The text models follow tool instructions by reading them: no form is known to them beforehand."""
+"""The text models follow tool instructions by reading them, in the two forms that they know."""
 
 import json
 
@@ -117,45 +117,36 @@ def test_a_new_request_is_answered_anew():
 
 
 @pytest.mark.parametrize(
-    ("form", "expected"),
+    "form",
     [
-        (
-            '<function>{"tool": "its name", "input": {}}</function>',
-            '<function>{"tool": "multiply", "input": {"a": 6, "b": 7}}</function>',
-        ),
-        (
-            '{"name": "its name", "arguments": {"argument": "value"}}',
-            '{"name": "multiply", "arguments": {"a": 6, "b": 7}}',
-        ),
-        (
-            '```json\n{"name": "its name", "arguments": {}}\n```',
-            '```json\n{"name": "multiply", "arguments": {"a": 6, "b": 7}}\n```',
-        ),
-        (
-            '<call>\n{"name": <name>, "parameters": <object>}\n</call>',
-            '<call>{"name": "multiply", "parameters": {"a": 6, "b": 7}}</call>',
-        ),
+        "",
+        "a call",
+        '<tool_call>{"name": "x", "arguments": {}}',
+        "<tool_call></tool_call>",
+        '<function>{"tool": "its name", "input": {}}</function>',
+        '{"name": "its name", "arguments": {"argument": "value"}}',
+        '```json\n{"name": "its name", "arguments": {}}\n```',
+        '<call>\n{"name": <name>, "parameters": <object>}\n</call>',
     ],
 )
-def test_another_form_gives_another_call(form, expected):
-    """Tags and keys are read from the instructions, so a client that reads other ones finds no call."""
-    assert ask("Multiply 6 by 7.", instructions(form)) == expected
-
-
-@pytest.mark.parametrize(
-    "form", ["", "a call", '<tool_call>{"name": "x", "arguments": {}}', "<tool_call></tool_call>"]
-)
-def test_instructions_that_show_no_form_give_no_call(form):
-    """A garbled example is not guessed at."""
+def test_instructions_that_show_another_form_or_none_give_no_call(form):
+    """A garbled example is not guessed at, so a client that teaches another form finds no call."""
     assert "multiply" not in ask("Multiply 6 by 7.", instructions(form)).replace("You said: Multiply", "")
 
 
-def test_results_in_a_tag_that_was_not_announced_are_not_seen():
-    """The model keeps calling, as it has no result yet."""
-    system = instructions(results="Results come in <observation> tags.")
+def test_another_tag_gives_another_call():
+    """The tag is read from the instructions: a client that teaches one and reads another finds no call."""
+    form = FORM.replace("tool_call", "do")
+    told = '<do>{"name": "multiply", "arguments": {"a": 6, "b": 7}}</do>'
+    assert ask("Multiply 6 by 7.", instructions(form)) == told
+
+
+def test_results_in_another_tag_are_not_seen():
+    """They are taken for what the user says, which asks for nothing more."""
     first = call("multiply", a=6, b=7)
-    assert ask("Multiply 6 by 7.", system, first, "<observation>42</observation>").endswith("\n42")
-    assert not ask("Multiply 6 by 7.", system, first, response("42")).endswith("\n42")
+    told = ask("Multiply 6 by 7.", None, first, "<observation>42</observation>")
+    assert "<observation>42</observation>" in told
+    assert "Here is what the tools say" not in told
 
 
 @pytest.mark.parametrize(
@@ -181,8 +172,8 @@ def test_instructions_inside_the_first_user_turn_are_followed_too():
 
 
 def test_llama_3_reads_results_in_a_role_of_their_own():
-    """Where the instructions name no tag, a tool's turn is the result."""
-    turns = [("system", instructions(results="")), ("user", "Multiply 6 by 7."), ("ipython", "42")]
+    """A tool's turn holds the result."""
+    turns = [("system", instructions()), ("user", "Multiply 6 by 7."), ("ipython", response(42))]
     text = "".join(f"<|start_header_id|>{role}<|end_header_id|>\n\n{said}<|eot_id|>" for role, said in turns)
     text += "<|start_header_id|>assistant<|end_header_id|>\n\n"
     assert LLAMA_3_70B.reply({"prompt": text, "prompt_template": "{prompt}"}).endswith("\n42")
@@ -248,14 +239,17 @@ Answer: [your answer here]
 Below is the current conversation consisting of interleaving human and assistant messages."""
 
 
-@pytest.mark.parametrize("action", ["Action", "Deed"])
-def test_react_instructions_are_read_as_well(action):
-    """Thought, action, input, observation, answer: with the labels that the instructions use."""
-    system = REACT.replace("Action", action)
-    first = ask("Multiply 6 by 7.", system)
-    assert first == f'Thought: I need a tool.\n{action}: multiply\n{action} Input: {{"a": 6, "b": 7}}'
-    told = ask("Multiply 6 by 7.", system, first, "Observation: 42")
+def test_react_instructions_are_read_as_well():
+    """Thought, action, input, observation, answer: as LlamaIndex's agent writes them."""
+    first = ask("Multiply 6 by 7.", REACT)
+    assert first == 'Thought: I need a tool.\nAction: multiply\nAction Input: {"a": 6, "b": 7}'
+    told = ask("Multiply 6 by 7.", REACT, first, "Observation: 42")
     assert told == "Thought: I can answer without using any more tools.\nAnswer: 42"
+
+
+def test_react_instructions_with_other_labels_give_no_call():
+    """They are no longer the agent's."""
+    assert "Deed" not in ask("Multiply 6 by 7.", REACT.replace("Action", "Deed"))
 
 
 def test_json_is_answered_where_it_is_demanded():

@@ -7,12 +7,56 @@ import contextlib
 import inspect
 from typing import Any, Self
 
-from rockai_transport import AsyncClient, Client
+from support.virtual_io import TOKEN, VirtualIO
 
-__all__ = ["KINDS", "TOKEN", "Driven", "DrivenStream"]
+from rockai_transport import AsyncClient, Client
+from rockai_transport.io.asynchronous import AsyncSession
+from rockai_transport.io.blocking import Session
+from rockai_transport.io.endpoint import Endpoint
+
+__all__ = ["KINDS", "TOKEN", "AsyncVirtualClient", "Driven", "DrivenStream", "InMemory", "VirtualClient"]
 
 KINDS = ("sync", "async")
-TOKEN = "token-Zx81-that-nobody-may-see"  # noqa: S105 - made up
+BASE_URL = "https://api.rockai.example/v1"
+
+
+class VirtualSession(Session):
+    """A session whose service is in memory."""
+
+    def __init__(self, endpoint: Endpoint, virtual: VirtualIO) -> None:
+        super().__init__(endpoint)
+        self._virtual: Any = virtual
+
+    def io(self) -> Any:
+        return self._virtual
+
+
+class AsyncVirtualSession(AsyncSession):
+    """The same with ``await``."""
+
+    def __init__(self, endpoint: Endpoint, virtual: VirtualIO) -> None:
+        super().__init__(endpoint)
+        self._virtual: Any = virtual
+        virtual.connections = self.connections
+
+    def io(self) -> Any:
+        return self._virtual
+
+
+class VirtualClient(Client):
+    """A `Client` whose service is a `VirtualIO`: all that is decided, and no socket."""
+
+    def __init__(self, io: VirtualIO, **settings: Any) -> None:
+        super().__init__(**{"api_token": TOKEN, "base_url": BASE_URL, **settings})
+        self._session = VirtualSession(self._session._endpoint, io)
+
+
+class AsyncVirtualClient(AsyncClient):
+    """The same with ``await``."""
+
+    def __init__(self, io: VirtualIO, **settings: Any) -> None:
+        super().__init__(**{"api_token": TOKEN, "base_url": BASE_URL, **settings})
+        self._session = AsyncVirtualSession(self._session._endpoint, io)
 
 
 class Driven:
@@ -69,6 +113,15 @@ class Driven:
         self.close()
         if self.runner is not None:
             self.runner.close()
+
+
+class InMemory(Driven):
+    """A client in memory with the same face."""
+
+    def __init__(self, io: VirtualIO, **settings: Any) -> None:
+        self.kind = "sync"
+        self.runner = None
+        self.client = VirtualClient(io, **settings)
 
 
 class DrivenStream:

@@ -1,6 +1,6 @@
 """A scriptable HTTP server of raw bytes on 127.0.0.1, for faults that no well-behaved server can make.
 
-Law of this module: nothing here parses or writes HTTP with a library, so that client and server cannot be
+Invariants: nothing here parses or writes HTTP with a library, so that client and server cannot be
 wrong together; and nothing sleeps where an event will do.
 """
 

@@ -4,10 +4,12 @@ import threading
 
 import pytest
 import trustme
-from support.drivers import KINDS, Driven
+from support.drivers import KINDS, Driven, InMemory
+from support.virtual_io import VirtualIO
 from support.wire_server import WireServer
 
 from rockai_transport.io.network import ssl_context
+from rockai_transport.protocol import retry
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +51,22 @@ def server(request, scheme):
     """A server whose every byte is scripted."""
     with WireServer(request.getfixturevalue("certificate") if scheme == "https" else None) as running:
         yield running
+
+
+@pytest.fixture
+def io():
+    """A service in memory."""
+    return VirtualIO()
+
+
+@pytest.fixture
+def in_memory(io):
+    """Make a client of the service in memory. What it decides, both clients do: they share the operations."""
+
+    def make(**settings):
+        return InMemory(io, **settings)
+
+    return make
 
 
 @pytest.fixture(params=KINDS)
@@ -93,3 +111,9 @@ def later():
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Waits between tries that are short."""
+    monkeypatch.setattr(retry, "_FIRST_DELAY", 0.01)

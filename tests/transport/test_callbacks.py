@@ -4,6 +4,7 @@ import functools
 
 import pytest
 from support.replies import MODEL, prediction
+from support.virtual_io import FOREVER, events, reply
 from support.wire_server import answer, frames, stream
 
 from rockai_transport import (
@@ -13,119 +14,61 @@ from rockai_transport import (
     StreamInterruptedError,
 )
 
-SSE, CREATE, GET = "POST /v1/run_sse", "POST /v1/predictions", "GET /v1/predictions/p1"
-CANCEL = "POST /v1/predictions/p1/cancel"
+SSE, CREATE, GET = "POST /run_sse", "POST /predictions", "GET /predictions/p1"
+CANCEL = "POST /predictions/p1/cancel"
 
 
-def test_on_text_is_called_once_per_piece_and_never_with_nothing(client, server):
+@pytest.fixture
+def client(in_memory):
+    """A client in memory: both kinds share what is decided here."""
+    return in_memory()
+
+
+def test_on_text_is_called_once_per_piece_and_never_with_nothing(client, io):
     """run(on_text=f) goes through the event stream and gives a prediction made of the pieces."""
-    server.route(SSE, stream(frames("a", "", "b\nc")))
+    io.route(SSE, events(frames("a", "", "b\nc")))
     told = []
     done = client.run(MODEL, {"q": 1}, on_text=told.append)
     assert told == ["a", "b\nc"]
     assert (done.id, done.status, done.output, done.text) == (None, "succeeded", told, "ab\nc")
     assert (done.model, done.input) == (MODEL, {"q": 1})
-    assert server.lines == [SSE]
+    assert io.lines == [SSE]
 
 
-def test_on_text_asks_for_the_prediction_by_its_id_where_it_is_known(connect, server):
+def test_on_text_asks_for_the_prediction_by_its_id_where_it_is_known(in_memory, io):
     """Where the id is known, the finished prediction is the service's own."""
-    server.route(CREATE, answer(201, prediction(urls={"stream": "/s"})))
-    server.route("GET /s", stream(frames("a", "b")))
+    io.route(CREATE, reply(201, prediction(urls={"stream": "/s"})))
+    io.route("GET /s", events(frames("a", "b")))
     final = prediction("succeeded", output=["a", "b"], metrics={"predict_time": 1})
-    server.route(GET, answer(200, prediction("processing")), answer(200, final))
+    io.route(GET, reply(200, prediction("processing")), reply(200, final))
     told = []
-    done = connect(route="predictions").run(MODEL, {}, on_text=told.append)
+    done = in_memory(route="predictions").run(MODEL, {}, on_text=told.append)
     assert told == ["a", "b"]
     assert (done.id, done.metrics, done.output) == ("p1", {"predict_time": 1}, ["a", "b"])
-    assert server.requests[0].json["stream"] is True
+    assert io.bodies[0]["stream"] is True
 
 
-def test_on_text_of_an_answer_that_is_no_stream(client, server):
+def test_on_text_of_an_answer_that_is_no_stream(client, io):
     """JSON where events were asked for is one piece."""
-    server.route(SSE, answer(200, ["a", "b"]))
+    io.route(SSE, reply(200, ["a", "b"]))
     told = []
     assert client.run(MODEL, {}, on_text=told.append).text == "ab"
     assert told == ["ab"]
 
 
-def test_coroutine_functions_as_callbacks(kind, client, server):
-    """AsyncClient awaits a coroutine function; Client refuses it before anything is sent."""
-    server.route(SSE, stream(frames("a")))
-    server.route(GET, answer(200, prediction("succeeded")))
-    told = []
-
-    async def tell(value):
-        told.append(value)
-
-    class Teller:
-        async def __call__(self, value):
-            told.append(value)
-
-    for callback in (tell, Teller(), functools.partial(tell)):
-        if kind == "async":
-            client.run(MODEL, {}, on_text=callback)
-            client.wait("p1", on_update=callback)
-            assert told[0] == "a"
-            assert told[1].prediction.status == "succeeded"
-            told.clear()
-        else:
-            with pytest.raises(ConfigurationError, match="AsyncClient"):
-                client.run(MODEL, {}, on_text=callback)
-            with pytest.raises(ConfigurationError, match="AsyncClient"):
-                client.wait("p1", on_update=callback)
-    assert kind == "async" or not server.requests
-
-
 @pytest.mark.parametrize("callback", ["print", 5, []])
-def test_what_is_no_function_is_refused(client, server, callback):
+def test_what_is_no_function_is_refused(client, io, callback):
     """A callback that cannot be called is a ConfigurationError; nothing is sent."""
     with pytest.raises(ConfigurationError, match="on_text"):
         client.run(MODEL, {}, on_text=callback)
     with pytest.raises(ConfigurationError, match="on_update"):
         client.wait("p1", on_update=callback)
-    assert not server.requests
+    assert not io.requests
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("mine"), APITimeoutError("mine"), StopIteration("mine"), KeyboardInterrupt()]
-)
-def test_an_exception_from_on_text_cancels_and_goes_on(connect, server, error):
-    """An exception from on_text comes out as it is, and cancels the prediction where its id is known."""
-    server.route(CREATE, answer(201, prediction(urls={"stream": "/s"})))
-    server.route("GET /s", stream(frames("a", "b")))
-    server.route(CANCEL, answer(200, prediction("canceled")))
-
-    def tell(_):
-        raise error
-
-    with pytest.raises((type(error), RuntimeError)) as caught:
-        connect(route="predictions").run(MODEL, {}, on_text=tell)
-    if not isinstance(error, StopIteration):  # which no generator can let through
-        assert caught.value is error
-    assert getattr(caught.value, "prediction", None) is None
-    server.wait_for(CANCEL)
-    server.seen("GET /s")[0].wait_left()
-
-
-def test_an_exception_from_on_text_without_id_closes_the_connection(client, server):
-    """On /run_sse the connection closes at once; there is nothing to cancel."""
-    server.route(
-        SSE, lambda exchange: (stream(frames("a", end=False), finish=False)(exchange), exchange.wait_left())
-    )
-
-    def tell(_):
-        raise ValueError("mine")
-
-    with pytest.raises(ValueError, match="mine"):
-        client.run(MODEL, {}, on_text=tell)
-    server.requests[0].wait_left()
-    assert server.lines == [SSE]
-
-
-def test_a_cut_stream_tells_what_came(client, server):
+def test_a_cut_stream_tells_what_came(client, io):
     """Run with on_text raises what a stream raises."""
-    server.route(SSE, stream(frames("a", end=False)))
+    io.route(SSE, events(frames("a", end=False)))
     told = []
     with pytest.raises(StreamInterruptedError) as caught:
         client.run(MODEL, {}, on_text=told.append)
@@ -133,17 +76,17 @@ def test_a_cut_stream_tells_what_came(client, server):
     assert caught.value.partial_text == "a"
 
 
-def test_a_prediction_that_failed_after_its_stream(connect, server):
+def test_a_prediction_that_failed_after_its_stream(in_memory, io):
     """If the prediction failed in the end, the error carries what was handed on."""
-    server.route(CREATE, answer(201, prediction(urls={"stream": "/s"})))
-    server.route("GET /s", stream(frames("a")))
-    server.route(GET, answer(200, prediction("failed", error="late")))
+    io.route(CREATE, reply(201, prediction(urls={"stream": "/s"})))
+    io.route("GET /s", events(frames("a")))
+    io.route(GET, reply(200, prediction("failed", error="late")))
     with pytest.raises(PredictionFailedError, match="late") as caught:
-        connect(route="predictions").run(MODEL, {}, on_text=lambda _: None)
+        in_memory(route="predictions").run(MODEL, {}, on_text=lambda _: None)
     assert caught.value.partial_text == "a"
 
 
-def test_on_update_sees_each_change_once(client, server):
+def test_on_update_sees_each_change_once(client, io):
     """on_update sees each change of status, new log lines, and the progress of tqdm-style bars."""
     looks = [
         prediction("starting"),
@@ -154,7 +97,7 @@ def test_on_update_sees_each_change_once(client, server):
         prediction("processing", logs=" 25%|##   | 1/4\n100%|#####| 4/4\nsaving\n"),
         prediction("succeeded", logs=" 25%|##   | 1/4\n100%|#####| 4/4\nsaving\n", output="x"),
     ]
-    server.route(GET, *(answer(200, look) for look in looks))
+    io.route(GET, *(reply(200, look) for look in looks))
     updates = []
     assert client.wait("p1", on_update=updates.append).output == "x"
     assert [(update.prediction.status, update.new_logs, update.progress) for update in updates] == [
@@ -177,19 +120,99 @@ def test_on_update_sees_each_change_once(client, server):
         ("250%|", 1.0),
     ],
 )
-def test_progress(client, server, logs, progress):
+def test_progress(client, io, logs, progress):
     """The last bar counts; what is no bar says nothing."""
-    server.route(GET, answer(200, prediction("processing", logs=logs)))
+    io.route(GET, reply(200, prediction("processing", logs=logs)))
     assert client.get("p1").progress == progress
 
 
-def test_an_exception_from_on_update_cancels_nothing(client, server):
+def test_an_exception_from_on_update_cancels_nothing(client, io):
     """predictions.wait never cancels, whatever its callback does."""
-    server.route(GET, answer(200, prediction("processing")))
+    io.route(GET, reply(200, prediction("processing")))
 
     def tell(_):
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
         client.wait("p1", on_update=tell)
-    assert server.lines == [GET]
+    assert io.lines == [GET]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), APITimeoutError("mine"), StopIteration("mine"), KeyboardInterrupt()]
+)
+def test_an_exception_from_on_text_cancels_and_goes_on(in_memory, io, error):
+    """An exception from on_text comes out as it is, and cancels the prediction where its id is known."""
+    io.route(CREATE, reply(201, prediction(urls={"stream": "/s"})))
+    io.route("GET /s", events(frames("a"), frames("b")))
+    io.route(CANCEL, reply(200, prediction("canceled")))
+
+    def tell(_):
+        raise error
+
+    with pytest.raises((type(error), RuntimeError)) as caught:
+        in_memory(route="predictions").run(MODEL, {}, on_text=tell)
+    if not isinstance(error, StopIteration):  # which no generator can let through
+        assert caught.value is error
+    assert getattr(caught.value, "prediction", None) is None
+    assert io.log[-4:] == ["GET /s", "close", CANCEL, "close"]
+
+
+def test_an_exception_from_on_text_without_id_closes_the_connection(client, io):
+    """On /run_sse the connection closes at once; there is nothing to cancel."""
+    io.route(SSE, events(frames("a", end=False), FOREVER))
+
+    def tell(_):
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        client.run(MODEL, {}, on_text=tell)
+    assert io.log == [SSE, "close"]
+
+
+# Over a socket: each kind of client in its own way.
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
+def test_an_exception_from_on_text_leaves_the_socket(connect, server, error):
+    """It comes out as it is; the connection is closed and the prediction canceled."""
+    server.route("POST /v1/predictions", answer(201, prediction(urls={"stream": "/s"})))
+    server.route("GET /s", stream(frames("a", "b")))
+    server.route("POST /v1/predictions/p1/cancel", answer(200, prediction("canceled")))
+
+    def tell(_):
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        connect(route="predictions").run(MODEL, {}, on_text=tell)
+    assert caught.value is error
+    server.wait_for("POST /v1/predictions/p1/cancel")
+    server.seen("GET /s")[0].wait_left()
+
+
+def test_coroutine_functions_as_callbacks(kind, connect, server):
+    """AsyncClient awaits a coroutine function; Client refuses it before anything is sent."""
+    server.route("POST /v1/run_sse", stream(frames("a")))
+    server.route("GET /v1/predictions/p1", answer(200, prediction("succeeded")))
+    client, told = connect(), []
+
+    async def tell(value):
+        told.append(value)
+
+    class Teller:
+        async def __call__(self, value):
+            told.append(value)
+
+    for callback in (tell, Teller(), functools.partial(tell)):
+        if kind == "async":
+            client.run(MODEL, {}, on_text=callback)
+            client.wait("p1", on_update=callback)
+            assert told[0] == "a"
+            assert told[1].prediction.status == "succeeded"
+            told.clear()
+        else:
+            with pytest.raises(ConfigurationError, match="AsyncClient"):
+                client.run(MODEL, {}, on_text=callback)
+            with pytest.raises(ConfigurationError, match="AsyncClient"):
+                client.wait("p1", on_update=callback)
+    assert kind == "async" or not server.requests

@@ -7,6 +7,7 @@ import gc
 import inspect
 import io
 import logging
+import math
 import multiprocessing
 import os
 import pickle
@@ -21,6 +22,7 @@ import httpx
 import pytest
 from support.drivers import TOKEN
 from support.replies import MODEL, prediction
+from support.virtual_io import ScriptedAnswer, VirtualIO, operations, reply, run_request
 from support.wire_server import answer, frames, silence, stream
 
 import rockai_transport
@@ -40,8 +42,9 @@ from rockai_transport import (
 from rockai_transport import errors as errors_module
 from rockai_transport.async_client import AsyncPredictions
 from rockai_transport.client import Predictions
-from rockai_transport.io.asynchronous import AsyncStream
-from rockai_transport.io.blocking import Stream
+from rockai_transport.io.async_streams import AsyncStream
+from rockai_transport.io.streams import Stream
+from rockai_transport.protocol.streams import StreamState
 
 RUN, SSE, GET = "POST /v1/run", "POST /v1/run_sse", "GET /v1/predictions/p1"
 CLASSES = {"sync": Client, "async": AsyncClient}
@@ -78,7 +81,7 @@ def test_parity(sync, other):
 
         assert parameters(ours[name]) == parameters(theirs[name]), name
         returned = [
-            str(inspect.signature(f).return_annotation).replace("Async", "")
+            str(inspect.signature(f).return_annotation).replace("Async", "").replace("async_", "")
             for f in (ours[name], theirs[name])
         ]
         assert returned[0] == returned[1], name
@@ -357,9 +360,9 @@ def test_fifty_parallel_calls_use_their_connections_again(kind, connect, server)
         for thread in threads:
             thread.join()
 
-    for _ in range(4):
+    for _ in range(2):
         round_of_calls()
-    assert len(server.requests) == 200
+    assert len(server.requests) == 100
     assert server.connections <= 60
 
 
@@ -558,24 +561,22 @@ def in_a_fresh_process(code, **env):
 
 
 def test_import_takes_little_longer_than_httpx():
-    """The import statement takes 1.25 times that of httpx at most: fresh processes, interleaved, median of 10."""  # noqa: E501
+    """The import takes 1.25 times the CPU time of httpx's at most, in fresh processes; a median."""
 
     def seconds(name):
         return float(
             in_a_fresh_process(
-                f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+                f"import time; t = time.process_time(); import {name}; print(time.process_time() - t)"
             )
         )
 
-    def ratio():
-        spent = {"httpx": [], "rockai_transport": []}
-        for _ in range(10):
-            for name, times in spent.items():
-                times.append(seconds(name))
-        return statistics.median(spent["rockai_transport"]) / statistics.median(spent["httpx"])
-
     seconds("httpx"), seconds("rockai_transport")
-    assert any(ratio() <= 1.25 for _ in range(3))  # the machine may be busy; the code is the same
+    ratio, spent = math.inf, {"httpx": [], "rockai_transport": []}
+    while len(spent["httpx"]) < 30 and ratio > 1.25:  # the machine may be busy; the code is the same
+        for name in list(spent) * 5:
+            spent[name].append(seconds(name))
+        ratio = statistics.median(spent["rockai_transport"]) / statistics.median(spent["httpx"])
+    assert ratio <= 1.25, spent
 
 
 def test_import_brings_no_framework_and_sets_no_logging():
@@ -605,55 +606,44 @@ def test_logging_goes_to_the_rockai_logger(client, server, caplog):
     assert "private-words" not in caplog.text
 
 
-def test_a_half_run_flow_is_dropped_in_silence(endless_flow):
-    """A generator that is dropped half-run does not ignore GeneratorExit, at whatever effect it stands."""
+class Pause:
+    """What a coroutine that has to wait gives its event loop."""
+
+    def __await__(self):
+        yield
+
+
+class SuspendingIO(VirtualIO):
+    """Suspends at every await, as the asynchronous one may."""
+
+    async def open(self, *args):
+        await Pause()
+        return await super().open(*args)
+
+    async def read(self, *args):
+        await Pause()
+        return await super().read(*args)
+
+    async def close(self):
+        await Pause()
+
+
+def test_an_operation_that_is_dropped_half_way_ends_in_silence():
+    """Whatever an operation is waiting for, closing its coroutine, as a dropped loop does, raises nothing."""
+    events = ScriptedAnswer(200, [frames("a", end=False)] * 3, {"content-type": "text/event-stream"}, 0.0)
     for steps in range(1, 12):
-        flow = endless_flow()
-        with contextlib.suppress(StopIteration):
-            drive_some(flow, steps)
-        flow.close()
+        paused, state = SuspendingIO(reply(201, prediction(urls={"stream": "/s"})), events), StreamState()
+        stream = operations(route="predictions").stream(paused, run_request(MODEL), None, state)
 
+        async def read(stream=stream):
+            while await stream.next_batch():
+                pass
 
-@pytest.fixture
-def endless_flow():
-    from support.virtual_shell import flows  # noqa: PLC0415
-
-    from rockai_transport.protocol.effects import Emit  # noqa: PLC0415, F401
-    from rockai_transport.protocol.references import ModelReference  # noqa: PLC0415
-    from rockai_transport.protocol.streams import Transcript  # noqa: PLC0415
-
-    def make():
-        all_ = flows(route="predictions")
-        return all_.stream(all_.order(ModelReference.parse(MODEL), {}), None, Transcript())
-
-    return make
-
-
-def drive_some(flow, steps):
-    import json  # noqa: PLC0415
-
-    from rockai_transport.protocol import effects  # noqa: PLC0415
-    from rockai_transport.protocol.requests import ResponseHead  # noqa: PLC0415
-
-    body = [
-        json.dumps(prediction(urls={"stream": "/s"})).encode(),
-        b"",
-        frames("a", end=False),
-        frames("b", end=False),
-    ]
-    kinds = iter(["application/json", "text/event-stream"])
-    result = None
-    for step in range(steps):
-        effect = flow.send(result)
-        match effect:
-            case effects.Now() | effects.Chance():
-                result = float(step)
-            case effects.Open():
-                result = ResponseHead(200, {"content-type": next(kinds)}, 0.0)
-            case effects.Read():
-                result = body.pop(0)
-            case _:
-                result = None
+        reading = read()
+        with contextlib.suppress(StopIteration, StreamInterruptedError):
+            for _ in range(steps):
+                reading.send(None)
+        reading.close()
 
 
 def test_errors_carry_what_a_handler_needs():

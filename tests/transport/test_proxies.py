@@ -43,9 +43,9 @@ def test_loopback_bypasses_proxies(connect, server, monkeypatch, host):
 
 def test_no_proxy_is_heeded(connect, server, monkeypatch):
     """NO_PROXY takes a host out."""
-    import httpx  # noqa: PLC0415
+    import httpx
 
-    from rockai_transport.io.network import environment_proxy  # noqa: PLC0415
+    from rockai_transport.io.network import environment_proxy
 
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
     assert environment_proxy(httpx.URL("https://api.rockai.online/v1")) == "http://proxy.example:1"
@@ -74,7 +74,7 @@ def test_a_deadline_holds_through_a_proxy(connect, server, monkeypatch):
 
 def test_a_socks_proxy_without_its_package(connect, monkeypatch):
     """It is a ConfigurationError that says what to install; nothing was sent."""
-    import importlib.util  # noqa: PLC0415
+    import importlib.util
 
     real = importlib.util.find_spec
     monkeypatch.setattr(
@@ -88,7 +88,7 @@ def test_a_socks_proxy_without_its_package(connect, monkeypatch):
 def test_a_socks_proxy_is_asked(connect, later, monkeypatch):
     """With its package a SOCKS proxy is asked for the far host by name."""
     pytest.importorskip("socksio")
-    import socket  # noqa: PLC0415
+    import socket
 
     asked = []
 

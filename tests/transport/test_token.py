@@ -7,9 +7,11 @@ import traceback
 import pytest
 from support.drivers import TOKEN
 from support.replies import MODEL, prediction
+from support.virtual_io import events, reply
 from support.wire_server import WireServer, answer, frames, stream
 
 from rockai_transport import APIStatusError, AsyncClient, Client, RockAIError, Service
+from rockai_transport.protocol.io import BrokenError
 
 RUN, SSE, CREATE, GET = "POST /v1/run", "POST /v1/run_sse", "POST /v1/predictions", "GET /v1/predictions/p1"
 
@@ -22,21 +24,39 @@ def elsewhere():
         yield other
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_not_followed(connect, server, elsewhere, status):
+def test_redirects_are_not_followed(connect, server, elsewhere):
     """A redirect is an error that names the remedy; nothing goes to where it points."""
-    server.script = answer(status, b"", {"Location": f"{elsewhere.base_url}/run"})
     client = connect()
+    for status, call in (
+        (301, lambda: client.run(MODEL, {})),
+        (302, lambda: list(client.stream(MODEL, {}))),
+        (303, lambda: client.create(model=MODEL, input={})),
+        (307, lambda: client.get("p1")),
+        (308, lambda: client.cancel("p1")),
+    ):
+        server.script = answer(status, b"", {"Location": f"{elsewhere.base_url}/run"})
+        with pytest.raises(APIStatusError, match="base_url") as caught:
+            call()
+        assert caught.value.status_code == status
+    assert not elsewhere.requests
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_redirect_is_an_error_of_every_call(in_memory, io, status):
+    """It names the remedy, and is never followed."""
+    io.always(reply(status, b"", location="https://elsewhere.example/v1/run"))
+    client = in_memory()
     for call in (
         lambda: client.run(MODEL, {}),
         lambda: list(client.stream(MODEL, {})),
+        lambda: client.create(model=MODEL, input={}),
         lambda: client.get("p1"),
         lambda: client.cancel("p1"),
     ):
         with pytest.raises(APIStatusError, match="base_url") as caught:
             call()
         assert caught.value.status_code == status
-    assert not elsewhere.requests
+    assert len(io.requests) == 5
 
 
 def test_the_addresses_in_urls_are_not_asked_elsewhere(connect, server, elsewhere):
@@ -82,33 +102,8 @@ def everything_about(error):
     return "\n".join(shown)
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        answer(401, {"detail": f"invalid token {TOKEN}", "headers": {"Authorization": f"Bearer {TOKEN}"}}),
-        answer(
-            400,
-            f"Bearer {TOKEN} is not welcome",
-            {"x-request-id": TOKEN, "x-echo": TOKEN},
-            media_type="text/plain",
-        ),
-        answer(500, {TOKEN: [TOKEN]}),
-        answer(200, f"<html>{TOKEN}", media_type="text/html"),
-        answer(200, {"code": 403, "msg": TOKEN}),
-        answer(200, prediction("failed", error=f"model saw {TOKEN}", logs=TOKEN)),
-        answer(200, {"status": TOKEN}),
-        lambda exchange: exchange.close(),
-        lambda exchange: exchange.send(b"HTTP/1.1 200 OK\r\nX: " + TOKEN.encode() + b"\r\nbad\x00\r\n\r\n"),
-    ],
-)
-@pytest.mark.parametrize(
-    "service", [Service(), Service(auth_header="X-Api-Key", auth_scheme="")], ids=["bearer", "key"]
-)
-def test_the_token_is_in_no_exception(connect, server, caplog, script, service):
-    """Not in its words, attributes, causes or pickle, even if the service sends it back; not in the log."""
-    caplog.set_level(logging.DEBUG, "rockai")
-    server.script = script
-    client = connect(max_retries=0, service=service)
+def check_every_call(client, service_requests):
+    """Whatever it is that each call raises, the token is nowhere in it."""
     for call in (
         lambda: client.run(MODEL, {}),
         lambda: client.create(model=MODEL, input={}),
@@ -119,7 +114,48 @@ def test_the_token_is_in_no_exception(connect, server, caplog, script, service):
         except RockAIError as error:
             assert TOKEN not in everything_about(error)  # noqa: PT017
             assert TOKEN.encode() not in pickle.dumps(error)  # noqa: PT017
-    assert server.requests
+    assert service_requests
+
+
+ECHOES = {
+    "401": reply(401, {"detail": f"invalid token {TOKEN}", "headers": {"Authorization": f"Bearer {TOKEN}"}}),
+    "400": reply(
+        400, f"Bearer {TOKEN} is not welcome", x_request_id=TOKEN, x_echo=TOKEN, media_type="text/plain"
+    ),
+    "500": reply(500, {TOKEN: [TOKEN]}),
+    "html": reply(200, f"<html>{TOKEN}", media_type="text/html"),
+    "envelope": reply(200, {"code": 403, "msg": TOKEN}),
+    "failed": reply(200, prediction("failed", error=f"model saw {TOKEN}", logs=TOKEN)),
+    "status": reply(200, {"status": TOKEN}),
+    "broken": BrokenError(f"illegal header value {TOKEN}"),
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize(
+    "service", [Service(), Service(auth_header="X-Api-Key", auth_scheme="")], ids=["bearer", "key"]
+)
+def test_the_token_is_in_no_exception(in_memory, io, service, echo):
+    """Not in its words, attributes, causes or pickle, even if the service sends it back."""
+    io.always(ECHOES[echo])
+    check_every_call(in_memory(max_retries=0, service=service), io.requests)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        answer(401, {"detail": f"invalid token {TOKEN}"}, {"x-request-id": TOKEN}),
+        lambda exchange: exchange.close(),
+        lambda exchange: exchange.send(b"HTTP/1.1 200 OK\r\nX: " + TOKEN.encode() + b"\r\nbad\x00\r\n\r\n"),
+    ],
+    ids=["401", "closed", "no header"],
+)
+def test_nor_in_one_of_a_socket_nor_in_the_log(connect, server, caplog, script):
+    """What httpx and httpcore raise holds the request, and its headers; the log has every request."""
+    caplog.set_level(logging.DEBUG, "rockai")
+    server.script = script
+    check_every_call(connect(max_retries=0), server.requests)
+    assert caplog.records
     assert TOKEN not in caplog.text
 
 
@@ -127,15 +163,21 @@ def test_the_token_is_in_no_exception(connect, server, caplog, script, service):
 def test_the_token_is_in_no_repr(cls):
     """No repr of a client or its settings shows it."""
     client = cls(TOKEN, default_headers={"X": TOKEN})
-    for shown in (client, client._settings, client.predictions, client._flows, client.stream(MODEL, {})):
+    for shown in (
+        client,
+        client._settings,
+        client.predictions,
+        client._session.operations,
+        client.stream(MODEL, {}),
+    ):
         assert TOKEN not in repr(shown)
         assert TOKEN not in str(shown)
 
 
-def test_what_the_model_says_is_left_alone(client, server):
+def test_what_the_model_says_is_left_alone(in_memory, io):
     """A model that says the token says it: text is exact, only errors are cleaned."""
-    server.route(SSE, stream(frames(TOKEN)))
-    assert list(client.stream(MODEL, {})) == [TOKEN]
+    io.always(events(frames(TOKEN)))
+    assert list(in_memory().stream(MODEL, {})) == [TOKEN]
 
 
 @pytest.mark.parametrize(

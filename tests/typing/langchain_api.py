@@ -14,7 +14,15 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
 from pydantic import BaseModel, SecretStr
 
-from langchain_rockai import RETRYABLE, ChatRockAI, Dialect, RetryableModelError, RockAILLM
+from langchain_rockai import (
+    GENERATE_IMAGE,
+    RETRYABLE,
+    ChatRockAI,
+    Dialect,
+    RetryableModelError,
+    RockAILLM,
+    RockAIToolkit,
+)
 from rockai_transport import AsyncClient, Client, RateLimitError
 
 if TYPE_CHECKING:
@@ -51,6 +59,11 @@ ChatRockAI(model=model, route="fast")  # type: ignore[arg-type]
 ChatRockAI(temperature=0.5)  # type: ignore[call-arg]
 ChatRockAI(model_name=model)  # type: ignore[call-arg]
 RockAILLM(model=model, chat_template="x")  # type: ignore[call-arg]
+
+toolkit = RockAIToolkit([GENERATE_IMAGE], max_wait=30, on_cancel="leave", allowed_ids={"a"}, store={})
+RockAIToolkit([GENERATE_IMAGE], max_weight=30)  # type: ignore[call-arg]
+RockAIToolkit([GENERATE_IMAGE], max_wait="long")  # type: ignore[arg-type]
+RockAIToolkit([GENERATE_IMAGE], on_cancel="run on")  # type: ignore[arg-type]
 
 
 class Joke(BaseModel):

@@ -23,7 +23,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel, SecretStr
 
-from llama_index_rockai import Dialect, RockAI
+from llama_index_rockai import GENERATE_IMAGE, Dialect, RockAI, RockAIToolSpec
 from rockai_transport import AsyncClient, Client
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ RockAI(model=model, temperature="hot")  # type: ignore[arg-type]
 RockAI(model=model, route="fast")  # type: ignore[arg-type]
 RockAI(temperature=0.5)  # type: ignore[call-arg]
 RockAI(model_name=model)  # type: ignore[call-arg]
+
+RockAIToolSpec([GENERATE_IMAGE], approval=True, max_starts=3, save_to="out", scope=lambda context: "mine")
+RockAIToolSpec([GENERATE_IMAGE], max_start=3)  # type: ignore[call-arg]
+RockAIToolSpec([GENERATE_IMAGE], approval="yes")  # type: ignore[arg-type]
 
 messages = [ChatMessage(content="Hello")]
 base: FunctionCallingLLM = llm

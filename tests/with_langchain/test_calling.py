@@ -176,7 +176,7 @@ def test_leaving_a_stream_early_leaves_at_once(sandbox, llm):
 
 @pytest.mark.parametrize("how", ["aclose", "cancel"])
 async def test_leaving_an_async_stream_early_leaves_at_once(sandbox, llm, how):
-    """aclose(), or cancelling the task that reads."""
+    """aclose(), or canceling the task that reads."""
     gate, read = sandbox.hold(), asyncio.Event()
 
     @sandbox.model(MODEL)

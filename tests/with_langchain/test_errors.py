@@ -21,7 +21,7 @@ from support.drivers import TOKEN
 
 import rockai_transport
 from langchain_rockai import RETRYABLE, ChatRockAI, RetryableModelError, RockAILLM
-from langchain_rockai.errors import both, translated
+from langchain_rockai.errors import as_model_error, translate_errors
 from rockai_transport import (
     APIConnectionError,
     APIStatusError,
@@ -55,11 +55,11 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("may_have_started", [False, True])
-def test_every_error_of_the_transport_is_both(kind, may_have_started):
+def test_every_error_of_the_transport_is_as_model_error(kind, may_have_started):
     """Its class, its words and attributes stay; a pickle brings the same back."""
     error = kind("what happened", may_have_started=may_have_started)
     error.partial_text = "so far"
-    made = both(error)
+    made = as_model_error(error)
     again = pickled(made)
     for one in (made, again):
         assert isinstance(one, kind)
@@ -74,7 +74,7 @@ def test_every_error_of_the_transport_is_both(kind, may_have_started):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_what_may_have_started_is_never_retryable(kind):
     """Neither for RETRYABLE nor for a with_retry on core's own types, nor by `is_retryable`."""
-    made = both(kind("x", may_have_started=True))
+    made = as_model_error(kind("x", may_have_started=True))
     assert not isinstance(made, (*RETRYABLE, *RETRYABLE_BY_TYPE))
     assert not made.is_retryable
 
@@ -90,7 +90,7 @@ def test_what_may_have_started_is_never_retryable(kind):
 )
 def test_what_is_transient_and_cannot_have_started_is_retryable(kind, core):
     """These four, and no other."""
-    made = both(kind("x", may_have_started=False))
+    made = as_model_error(kind("x", may_have_started=False))
     assert isinstance(made, (RetryableModelError, core))
     assert isinstance(made, RETRYABLE)
     assert made.is_retryable
@@ -98,14 +98,14 @@ def test_what_is_transient_and_cannot_have_started_is_retryable(kind, core):
 
 def test_only_transient_errors_are_retryable():
     """Sent again, the others would fail again."""
-    retryable = {kind for kind in KINDS if both(kind("x", may_have_started=False)).is_retryable}
+    retryable = {kind for kind in KINDS if as_model_error(kind("x", may_have_started=False)).is_retryable}
     assert retryable == {APIConnectionError, APITimeoutError, RateLimitError, InternalServerError}
 
 
 def test_an_error_that_is_both_already_stays_itself():
     """A model may be called inside another's call."""
-    made = both(APIConnectionError("x"))
-    with pytest.raises(APIConnectionError) as caught, translated():
+    made = as_model_error(APIConnectionError("x"))
+    with pytest.raises(APIConnectionError) as caught, translate_errors():
         raise made
     assert caught.value is made
 
@@ -116,12 +116,12 @@ def test_a_subclass_that_a_user_made_is_both_too():
     class OwnError(RateLimitError):
         pass
 
-    assert isinstance(both(OwnError("x")), (RateLimitError, RetryableModelError))
+    assert isinstance(as_model_error(OwnError("x")), (RateLimitError, RetryableModelError))
 
 
 def test_the_cause_stays_and_the_trace_shows_the_error_once():
     """The error that was replaced is not shown beside the one that replaced it."""
-    with pytest.raises(APIConnectionError) as caught, translated():
+    with pytest.raises(APIConnectionError) as caught, translate_errors():
         raise APIConnectionError("no answer") from OSError("unplugged")
     assert isinstance(caught.value.__cause__, OSError)
     shown = "".join(traceback.format_exception(caught.value))
@@ -141,7 +141,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case[0]))
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
-async def test_all_ways_of_calling_raise_errors_that_are_both(sandbox, cls, case):
+async def test_all_ways_of_calling_raise_errors_that_are_as_model_error(sandbox, cls, case):
     """invoke, ainvoke, stream, astream: with the status, the answer and its request id; never the token."""
     status, body, kind, core = case
     sandbox.answer_next(status, body, headers={"X-Request-Id": "r1"}, times=None)
@@ -260,7 +260,7 @@ def test_a_failed_prediction_is_a_model_error(sandbox):
     ids=lambda given: next(iter(given)),
 )
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
-def test_the_constructor_raises_errors_that_are_both(cls, given):
+def test_the_constructor_raises_errors_that_are_as_model_error(cls, given):
     """Nothing was sent; pydantic wraps none of them."""
     with pytest.raises(ConfigurationError) as caught:
         cls(**{"model": MODEL, **given})

@@ -19,9 +19,7 @@ from with_llama_index.conformance import (
 from with_llama_index.conformance_kit import STREAMED
 
 from llama_index_rockai import RockAI
-from llama_index_rockai.calls import chat_call
-from llama_index_rockai.responses import Answer
-from llama_index_rockai.runs import stream
+from rockai_transport.adapters import Chunks
 
 
 class OnRockAI(LLMConformance):
@@ -101,7 +99,7 @@ class Unguarded(RockAI):
 
     @llm_chat_callback()
     def stream_chat(self, messages, **kwargs):
-        return stream(self._client(), chat_call(self, messages, kwargs), Answer.chat)
+        return Chunks(self._chat(messages, kwargs), self._sync_client())
 
 
 class Greedy(MockFunctionCallingLLM):

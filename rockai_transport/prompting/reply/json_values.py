@@ -16,12 +16,12 @@ from typing import Any, Final
 _BRACKETS: Final = {"{": "}", "[": "]", "(": ")"}
 # Where the scanner stops, by what it is in. A `<` or a backtick outside of strings is in no JSON.
 _STOPS: Final = {
-    "": re.compile(r"""[{}\[\]"'<`/]"""),
-    "(": re.compile(r"""[{}\[\]()"'<`/]"""),
-    '"': re.compile(r'["\\]'),
-    "'": re.compile(r"['\\]"),
+    "": re.compile(r"""[{}\[\]"'<`]|/[/*]?"""),
+    "(": re.compile(r"""[{}\[\]()"'<`]|/[/*]?"""),
+    '"': re.compile(r'"|\\.?', re.DOTALL),
+    "'": re.compile(r"'|\\.?", re.DOTALL),
     "//": re.compile(r"\n"),
-    "/*": re.compile(r"\*/"),
+    "/*": re.compile(r"\*/|\*\Z"),
 }
 _MOST_PASSES: Final = 10  # how often a text is read, at most, to look behind brackets of prose
 _MOST_NESTED: Final = 100
@@ -63,7 +63,7 @@ class ValueScanner:
         self._outside = "(" if python else ""
         self._mode = self._outside
         self._open: list[str] = []
-        self._before = ""  # the last character of the piece before, where it decides what the next one means
+        self._carried = ""  # what ended the piece before, where it depends on what follows
         self._last = ""
 
     def scan(self, text: str, start: int = 0) -> int | None:
@@ -76,28 +76,25 @@ class ValueScanner:
         Returns:
             The index behind the value, or None when it does not end in this piece.
         """
-        at = self._resume(text, start)
+        at, offset = start, 0
+        if self._carried:
+            at, offset = 0, start - len(self._carried)
+            text, self._carried = self._carried + text[start:], ""
         while at < len(text):
             found = _STOPS[self._mode].search(text, at)
             if self._mode == self._outside:
                 self._last = text[at : found.start() if found else len(text)].rstrip()[-1:] or self._last
             if found is None:
                 break
-            at = found.end()
-            if self._mode == self._outside:
-                if found[0] in "<`":
-                    return found.start()
-                self._last = self._last if found[0] == "/" else found[0]
-                if self._enter(found[0], text, at):
-                    return at
-            elif found[0] != "\\":
-                self._mode = self._outside
-            elif at < len(text):
-                at += 1
-            else:
-                self._before = "\\"
-        if self._mode == "/*":
-            self._before = text[-1:]
+            at, stop = found.end(), found[0]
+            if at == len(text) and stop in ("\\", "/", "*"):
+                self._carried = stop
+            elif self._mode != self._outside:
+                self._mode = self._mode if stop[0] == "\\" else self._outside
+            elif stop in ("<", "`"):
+                return found.start() + offset
+            elif self._enter(stop):
+                return at + offset
         return None
 
     @property
@@ -109,39 +106,17 @@ class ValueScanner:
         forgotten = len(self._open) == 1 and self._mode == self._outside and self._last in ("}", "]", ")")
         return self._open[0] if forgotten else ""
 
-    def _resume(self, text: str, at: int) -> int:
-        """Settle what the end of the piece before has left open."""
-        before, self._before = self._before, ""
-        if not before or at >= len(text):
-            self._before = before
-        elif before == "\\":
-            return at + 1
-        elif before == "/":
-            self._comment(text[at])
-        elif before == "*" and text[at] == "/":
-            self._mode = self._outside
-            return at + 1
-        return at
-
-    def _enter(self, character: str, text: str, at: int) -> bool:
-        """Take a character outside of strings; whether it ends the value."""
-        if character in _BRACKETS:
-            self._open.append(_BRACKETS[character])
-        elif character in "\"'":
-            self._mode = character
-        elif character != "/":
-            if self._open:
-                self._open.pop()
+    def _enter(self, stop: str) -> bool:
+        """Take what stands outside of strings; whether it ends the value."""
+        self._last = self._last if stop[0] == "/" else stop
+        if stop in _BRACKETS:
+            self._open.append(_BRACKETS[stop])
+        elif stop in _STOPS:
+            self._mode = stop
+        elif stop != "/":
+            del self._open[-1:]
             return not self._open
-        elif at < len(text):
-            self._comment(text[at])
-        else:
-            self._before = "/"
         return False
-
-    def _comment(self, second: str) -> None:
-        if second in "/*":
-            self._mode = "/" + second
 
 
 def read_value(text: str) -> Any:

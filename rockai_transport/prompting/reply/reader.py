@@ -10,7 +10,8 @@ was shown of it could not be taken back. What was held comes out right before th
 
 Most pieces are plain text in which nothing has to be looked for. Each stage says whether it is *settled*, and
 which characters are *notable* to it: where all are settled, a piece without a notable character is handed on
-as it is and changes nothing.
+as it is. A reply that begins with such a piece is read so from the beginning: the stages are made, and told
+what they have missed, at the first piece that needs them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.call_values import as_arguments
@@ -31,9 +31,13 @@ from rockai_transport.prompting.reply.reasoning import (
     ReasoningSplitter,
     TextDelta,
 )
+from rockai_transport.prompting.reply.reasoning import (
+    NOTABLE as REASONING_NOTABLE,
+)
 from rockai_transport.prompting.reply.stop import StopCutter
-from rockai_transport.prompting.reply.tool_reader import NOTABLE, ToolCallReader, new_call_id
-from rockai_transport.prompting.reply.turn_end import TurnEnd
+from rockai_transport.prompting.reply.tool_reader import NOTABLE as CALLS_NOTABLE
+from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
+from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
 __all__ = [
@@ -50,7 +54,6 @@ __all__ = [
 ]
 
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
-_P = TypeVar("_P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,13 @@ class ModelReply:
 
 
 class ReplyReader:
-    """Feed it the pieces of a reply; it returns the parts that may be handed on."""
+    """Feed it the pieces of a reply; it returns the parts that may be handed on.
+
+    Attributes:
+        cut: Whether the answer has ended: the stream can be left, :meth:`flush` ends the reply.
+        end_token: The token of the chat template that ended the answer, or None.
+        waiting: Whether a call is required and none was found yet.
+    """
 
     def __init__(
         self,
@@ -97,34 +106,22 @@ class ReplyReader:
             exact: Whether a ``</think>`` that nothing opened is text: the reply is a completion's.
             new_id: Makes a call's id.
         """
+        self.cut = False
+        self.end_token: str | None = None
+        self._stop = tuple(stop)
+        self._form = inside_reasoning, turn_ends, cues, exact
         self._setup = tools or ToolSetup()
         self._new_id = new_id
-        self._cutter = StopCutter(stop)
-        self._turn = TurnEnd(turn_ends, cues)
-        self._splitter = ReasoningSplitter(inside=inside_reasoning, unannounced=not exact)
-        self._calls = self._call_reader() if self._setup.active else None
+        self._has_tools = self._setup.active
+        self.waiting = self._has_tools and self._setup.forced
         self._reasoning: list[str] = []  # where tools are bound
-        self._waiting = self._setup.forced
         self._held: list[ReplyPart] = []
         self._half = ""  # half a surrogate pair
-        self._flushed = False
-        self._settled = False
-        self._notable = _search("")
-
-    @property
-    def cut(self) -> bool:
-        """Whether the answer has ended: the stream can be left, :meth:`flush` ends the reply."""
-        return self._cutter.cut or self._turn.token is not None
-
-    @property
-    def end_token(self) -> str | None:
-        """The token of the chat template that ended the answer, or None."""
-        return self._turn.token
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a call is required and none was found yet."""
-        return self._waiting
+        self._made = False  # whether there are stages
+        self._may_skip = not (self._has_tools or inside_reasoning)
+        self._passed: list[str] = []  # pieces that came out as they are, since the stages were last fed
+        self._settled = self._flushed = False
+        self._notable = _search(self._stop, turn_ends, cues, exact=exact, tools=self._has_tools)
 
     def rejected(self) -> ModelReply:
         """What came although a call was required, once the reply has ended.
@@ -144,6 +141,7 @@ class ReplyReader:
             The parts that may be handed on, in order; none of them is empty.
         """
         if self._settled and piece and not self._notable(piece):
+            self._passed.append(piece)
             return [TextDelta(piece)]
         return self._feed(piece)
 
@@ -157,6 +155,7 @@ class ReplyReader:
             The parts that may be handed on, in order; those of different pieces are not put together.
         """
         if self._settled and not self._notable("".join(pieces)):
+            self._passed += pieces
             return [TextDelta(piece) for piece in pieces if piece]
         return [part for piece in pieces for part in self.feed(piece)]
 
@@ -167,8 +166,9 @@ class ReplyReader:
             What was held back. Where a call was required and none came, that is nothing: the reply is not
             accepted.
         """
-        if self._flushed:
+        if self._flushed or not (self._made or self.waiting):
             return []
+        self._catch_up()
         self._flushed, self._settled = True, False
         text = self._turn.feed(self._cutter.feed(well_formed(self._half)) + self._cutter.flush())
         parts = self._read(text + self._turn.flush())
@@ -177,19 +177,32 @@ class ReplyReader:
         if self._calls is not None:
             parts += self._calls.flush()
             parts += self._last_calls() if self._splitter.inside else ()
-        return self._released(parts) or (self._bare_arguments() if self._waiting else [])
+        return self._released(parts) or (self._bare_arguments() if self.waiting else [])
 
     def _feed(self, piece: str) -> list[ReplyPart]:
-        text = self._turn.feed(self._cutter.feed(self._whole(piece)))
-        parts = self._released(self._read(text))
-        cutter, turn, splitter, calls = self._cutter, self._turn, self._splitter, self._calls
-        busy = self._waiting or self._half or not (cutter.settled and turn.settled and splitter.settled)
-        self._settled = not busy and (calls is None or calls.in_text)
-        if self._settled:
-            self._notable = _search(
-                cutter.notable + turn.notable + splitter.notable + (NOTABLE if calls else "")
-            )
+        if self._may_skip:  # the first piece, which may be text of the answer at once
+            self._may_skip = False
+            self._settled = piece.lstrip()[:1] not in ("", "<") and not self._notable(piece)
+            if self._settled:
+                return self.feed(piece)
+        self._catch_up()
+        parts = self._released(self._read(self._turn.feed(self._cutter.feed(self._whole(piece)))))
+        settled = self._cutter.settled and self._turn.settled and self._splitter.settled
+        in_text = self._calls is None or self._calls.in_text
+        self._settled = settled and in_text and not (self.waiting or self._half)
         return parts
+
+    def _catch_up(self) -> None:
+        """Make the stages, when they are first needed, and have them note what came out without them."""
+        passed, self._passed = self._passed, []
+        if not self._made:
+            self._made = True
+            inside, turn_ends, cues, exact = self._form
+            self._cutter = StopCutter(self._stop)
+            self._turn = TurnEnd(turn_ends, cues)
+            self._splitter = ReasoningSplitter(inside=inside, unannounced=not exact, begun=bool(passed))
+            self._calls = self._call_reader() if self._has_tools else None
+        self._turn.pass_over("".join(passed))
 
     def _whole(self, piece: str) -> str:
         """The piece, as text that can be sent again: pairs of surrogates joined, halves replaced."""
@@ -202,6 +215,7 @@ class ReplyReader:
         parts: list[ReplyPart] = []
         for part in self._splitter.feed(text) if text else ():
             parts += self._read_calls(part)
+        self.cut, self.end_token = self._cutter.cut or self._turn.token is not None, self._turn.token
         return parts
 
     def _call_reader(self) -> ToolCallReader:
@@ -229,12 +243,12 @@ class ReplyReader:
         return parts
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
-        if not self._waiting:
+        if not self.waiting:
             return parts
         self._held += parts
         if not any(isinstance(part, ToolCall) for part in parts):
             return []
-        self._waiting = False
+        self.waiting = False
         held, self._held = self._held, []
         return held
 
@@ -255,7 +269,7 @@ class ReplyReader:
         call = ToolCall(self._new_id(), sole.name, arguments)
         reasoning: list[ReplyPart] = [ReasoningDelta(reply.reasoning)] if reply.reasoning else []
         texts = [TextDelta(text) for text in (before, behind) if text and not text.isspace()]
-        self._waiting, self._held = False, []
+        self.waiting, self._held = False, []
         return [*reasoning, *texts, call]
 
 
@@ -269,16 +283,24 @@ def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelRep
     Returns:
         The reply.
     """
-    gathered = list(parts)
-    end = next((at for at, part in enumerate(gathered, 1) if isinstance(part, ReasoningEnd)), 0)
-    unannounced = "".join(part.text for part in _only(TextDelta, gathered[:end])).removesuffix(CLOSE_TAG)
-    return ModelReply(
-        text="".join(part.text for part in _only(TextDelta, gathered[end:])),
-        reasoning=unannounced + "".join(part.text for part in _only(ReasoningDelta, gathered)),
-        tool_calls=tuple(_only(ToolCall, gathered)),
-        invalid_tool_calls=tuple(_only(InvalidToolCall, gathered)),
-        end_token=end_token,
-    )
+    texts: list[str] = []
+    reasoning: list[str] = []
+    calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    unannounced: str | None = None
+    for part in parts:
+        if isinstance(part, TextDelta):
+            texts.append(part.text)
+            if unannounced is None and isinstance(part, ReasoningEnd):
+                unannounced, texts = "".join(texts).removesuffix(CLOSE_TAG), []
+        elif isinstance(part, ReasoningDelta):
+            reasoning.append(part.text)
+        elif isinstance(part, ToolCall):
+            calls.append(part)
+        else:
+            invalid.append(part)
+    thought = (unannounced or "") + "".join(reasoning)
+    return ModelReply("".join(texts), thought, tuple(calls), tuple(invalid), end_token)
 
 
 def read_reply(text: str, reader: ReplyReader) -> ModelReply:
@@ -295,10 +317,11 @@ def read_reply(text: str, reader: ReplyReader) -> ModelReply:
     return gather(parts, reader.end_token)
 
 
-def _only(kind: type[_P], parts: Sequence[ReplyPart]) -> list[_P]:
-    return [part for part in parts if isinstance(part, kind)]
-
-
 @lru_cache(maxsize=64)
-def _search(characters: str) -> Callable[[str], object]:
-    return re.compile(f"[\ud800-\udfff{re.escape(characters)}]").search
+def _search(
+    stop: tuple[str, ...], turn_ends: tuple[str, ...], cues: tuple[str, ...], *, exact: bool, tools: bool
+) -> Callable[[str], object]:
+    """Look for a character that matters to one of the stages; half a surrogate pair matters to all."""
+    first = "".join(sequence[:1] for sequence in stop) + turn_tokens(turn_ends, cues)[2]
+    others = ("" if exact else REASONING_NOTABLE) + (CALLS_NOTABLE if tools else "")
+    return re.compile(f"[\ud800-\udfff{re.escape(first + others)}]").search

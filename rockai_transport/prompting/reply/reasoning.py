@@ -30,6 +30,8 @@ _PREFACES: Final = tuple(
     for channel in ("final", "commentary")
 )
 _TICK: Final = "`"
+NOTABLE: Final = "<" + _TICK
+"""The characters that matter in a piece of the answer."""
 
 _OPENINGS: Final = TokenSet(*_CLOSING, *_PREFACES)
 _OPEN: Final = TokenSet(OPEN_TAG)
@@ -64,24 +66,20 @@ _Parts = list[TextDelta | ReasoningDelta]
 class ReasoningSplitter:
     """Feed it pieces of a reply; it returns them as answer or as reasoning."""
 
-    def __init__(self, *, inside: bool = False, unannounced: bool = True) -> None:
+    def __init__(self, *, inside: bool = False, unannounced: bool = True, begun: bool = False) -> None:
         """Make a splitter.
 
         Args:
             inside: Whether the prompt ended with an open ``<think>``, so that the reply begins in the block.
             unannounced: Whether a ``</think>`` that nothing opened ends reasoning.
+            begun: Whether the answer has begun before the first piece.
         """
-        self._state: _State = "opened" if inside else "start"
+        self._state: _State = "opened" if inside else "answer" if begun else "start"
         self._close = CLOSE_TAG
         self._unannounced = unannounced and not inside
         self._blank: list[str] = []
         self._held = ""
         self._before = ""  # the last character that came out as text
-
-    @property
-    def notable(self) -> str:
-        """The characters that matter to it in a piece of the answer."""
-        return "<" + _TICK if self._unannounced else ""
 
     @property
     def inside(self) -> bool:
@@ -90,7 +88,7 @@ class ReasoningSplitter:
 
     @property
     def settled(self) -> bool:
-        """Whether a piece without a notable character is text of the answer, as it is."""
+        """Whether a piece without a character of :data:`NOTABLE` is text of the answer, as it is."""
         return self._state == "answer" and not self._held and self._before != _TICK
 
     def feed(self, piece: str) -> _Parts:
@@ -139,30 +137,23 @@ class ReasoningSplitter:
 
     def _read_start(self, *, final: bool) -> None:
         begin = self._held.lstrip()
-        at_start = self._state == "start"
-        end = (_OPENINGS if at_start else _OPEN).end(begin, 0, final=final)
+        end = (_OPENINGS if self._state == "start" else _OPEN).end(begin, 0, final=final)
         if end < 0:
             return
         opening = begin[:end]
-        if opening:
-            self._held, self._blank = begin[end:], []
-            self._close = _CLOSING.get(opening, self._close)
-            self._unannounced = False
-        self._held, self._blank = "".join(self._blank) + self._held, []
-        if opening in _PREFACES:
-            self._state = "answer"
-        else:
-            self._state = "inside" if opening or not at_start else "answer"
+        self._held = begin[end:] if opening else "".join(self._blank) + self._held
+        self._blank = []
+        self._unannounced = self._unannounced and not opening
+        self._close = _CLOSING.get(opening, self._close)
+        self._state = "inside" if opening in _CLOSING or self._state == "opened" else "answer"
 
     def _read_inside(self, *, final: bool) -> _Parts:
-        at = self._held.find(self._close)
-        if at < 0:
-            kept = 0 if final else _partial_suffix(self._held, self._close)
-            reasoning = self._take(len(self._held) - kept)
-        else:
-            reasoning = self._take(at)
-            self._take(len(self._close))
+        reasoning, closed, self._held = self._held.partition(self._close)
+        if closed:
             self._state = "after"
+        elif not final:
+            kept = len(reasoning) - _partial_suffix(reasoning, self._close)
+            reasoning, self._held = reasoning[:kept], reasoning[kept:]
         return [ReasoningDelta(reasoning)] if reasoning else []
 
     def _read_after(self, *, final: bool) -> None:

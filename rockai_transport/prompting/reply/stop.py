@@ -36,7 +36,6 @@ class StopCutter:
     """Feed it pieces, emit what it returns, leave the stream once :attr:`cut` is true.
 
     Attributes:
-        notable: The characters that a stop sequence begins with.
         cut: Whether a stop sequence was reached.
         stop: The stop sequence that was reached, or None.
     """
@@ -49,14 +48,13 @@ class StopCutter:
         """
         self._stops = tuple(dict.fromkeys(sequence for sequence in stop if sequence))
         self._longest = max(map(len, self._stops), default=0)
-        self.notable = "".join(sorted({stop[0] for stop in self._stops}))
         self._held = ""
         self.cut = False
         self.stop: str | None = None
 
     @property
     def settled(self) -> bool:
-        """Whether a piece without a notable character would come out as it is."""
+        """Whether a piece in which no stop sequence could begin would come out as it is."""
         return not (self._held or self.cut)
 
     def feed(self, piece: str) -> str:

@@ -133,7 +133,7 @@ class ToolCallReader:
             at = self._read_behind(self._opener, pending, 0, final=True)
             pending, self._pending = pending[at:], ""
         self._emit(pending)
-        if self._space and not self._called:
+        if any(self._space) and not self._called:
             self._parts.append(TextDelta("".join(self._space)))
         self._space = []
         return self._take()

@@ -32,7 +32,8 @@ class TurnEnd:
             tokens: What ends the answer.
             cues: What the model may open its own turn with.
         """
-        self._ends, self._first, self.notable, self._notable = _sets(tokens, cues)
+        self._ends, self._first, notable = turn_tokens(tokens, cues)
+        self._notable = re.compile(f"[{re.escape(notable)}]" if notable else r"(?!)")
         self._cues = cues
         self._held = ""
         self._begun = False
@@ -44,10 +45,8 @@ class TurnEnd:
 
     @property
     def settled(self) -> bool:
-        """Whether a piece without a notable character would come out as it is, and change nothing."""
-        return not self.notable or (
-            self._begun and not (self._held or self._line_start or self._behind_tick or self.token)
-        )
+        """Whether a piece without a notable character would come out as it is."""
+        return self._begun and not (self._held or self.token)
 
     def feed(self, piece: str) -> str:
         """Take the next piece.
@@ -58,10 +57,20 @@ class TurnEnd:
         Returns:
             The text that may be emitted now.
         """
-        if not self.notable:
-            return piece
         text, self._held = self._held + piece, ""
         return "" if self.token else self._read(text, final=False)
+
+    def pass_over(self, text: str) -> None:
+        """Take note of text that ends nothing and comes out as it is.
+
+        Args:
+            text: The next text of the answer.
+        """
+        if text:
+            self._behind_tick = False
+            _, line_break, line = text.rpartition("\n")
+            self._line_start = (self._line_start or bool(line_break)) and not line.strip()
+            self._begun = self._begun or not text.isspace()
 
     def flush(self) -> str:
         """End the answer.
@@ -77,7 +86,7 @@ class TurnEnd:
         start = at = 0
         while (found := self._notable.search(text, at)) is not None:
             place = found.start()
-            self._pass(text, at, place)
+            self.pass_over(text[at:place])
             end = self._end(text, place, final=final)
             if end < 0:
                 self._held = text[place:]
@@ -89,8 +98,12 @@ class TurnEnd:
             if token and token != _FENCE and self._ends_here(token):
                 self.token = token
                 return emitted + text[start:place]
-            at = self._pass_one(found[0], token, place)
-        self._pass(text, at, len(text))
+            if token == _FENCE and self._line_start:
+                self._in_fence = not self._in_fence
+            at = place + max(1, len(token))
+            self.pass_over(text[place:at])
+            self._behind_tick = text[place:at] == "`"
+        self.pass_over(text[at:])
         return emitted + text[start:]
 
     def _end(self, text: str, place: int, *, final: bool) -> int:
@@ -108,29 +121,19 @@ class TurnEnd:
             return self._struck < 0
         return True
 
-    def _pass(self, text: str, start: int, end: int) -> None:
-        """Take note of text in which nothing is notable."""
-        if start < end:
-            self._behind_tick = False
-            if not text[start:end].isspace():
-                self._begun, self._line_start = True, False
-
-    def _pass_one(self, character: str, token: str, place: int) -> int:
-        """Take note of a notable character, or a token that ended nothing; give the index behind it."""
-        if token == _FENCE and self._line_start:
-            self._in_fence = not self._in_fence
-        self._behind_tick = character == "`" and token != _FENCE
-        if character == "\n":
-            self._line_start = True
-            return place + 1
-        self._begun, self._line_start = True, False
-        return place + max(1, len(token))
-
 
 @lru_cache(maxsize=64)
-def _sets(tokens: tuple[str, ...], cues: tuple[str, ...]) -> tuple[TokenSet, TokenSet, str, re.Pattern[str]]:
-    """What to look for: in the answer, at its beginning, and by its first character."""
+def turn_tokens(tokens: tuple[str, ...], cues: tuple[str, ...]) -> tuple[TokenSet, TokenSet, str]:
+    """Name what :class:`TurnEnd` looks for.
+
+    Args:
+        tokens: As for :class:`TurnEnd`.
+        cues: Likewise.
+
+    Returns:
+        What it looks for in the answer, what at its beginning, and the characters that matter: those that
+        such a token begins with, and a backtick.
+    """
     ends = TokenSet(*tokens, *(_STRUCK if _STRUCK[1] in tokens else ()))
     first = TokenSet(*ends.tokens, *cues)
-    notable = "".join(sorted({token[0] for token in first.tokens} | {*"`\n"})) if tokens else ""
-    return ends, first, notable, re.compile(f"[{re.escape(notable)}]" if notable else r"(?!)")
+    return ends, first, "".join(sorted({"`", *(token[0] for token in first.tokens)})) if tokens else ""

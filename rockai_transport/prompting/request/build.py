@@ -145,16 +145,19 @@ class ChatCall:
             The conversation; where there is any system text, in one first system message.
         """
         messages = list(self.messages)
-        own: list[Message] = []
+        texts: list[str] = []
+        images: tuple[Image, ...] = ()
         while messages and messages[0].role == "system":
-            own.append(messages.pop(0))
-        texts = [message.text for message in own]
+            own = messages.pop(0)
+            texts.append(own.text)
+            images += own.images
         if self.system_prompt and self.system_prompt not in texts[:1]:
             texts.insert(0, self.system_prompt)
-        texts.append(tool_instructions(self.tools))
-        texts.append(self.response_format.instructions if self.response_format else "")
-        system = JOINT.join(text for text in texts if text)
-        images = tuple(image for message in own for image in message.images)
+        if self.tools.active:
+            texts.append(tool_instructions(self.tools))
+        if self.response_format:
+            texts.append(self.response_format.instructions)
+        system = JOINT.join(filter(None, texts))
         first = [Message("system", system, images)] if system or images else []
         return (*first, *messages)
 
@@ -174,7 +177,9 @@ class ChatCall:
             prompt = formatted_inputs(dialect, self.format_messages(messages), model=model)
         else:
             prompt = chat_inputs(dialect, messages, model=model)
-        images = [image for message in messages for image in message.images]
+        images: list[Image] = []
+        for message in messages:
+            images += message.images
         ends: tuple[str, ...] = ()
         cues: tuple[str, ...] = ()
         if dialect.stop_at_turn_end:
@@ -253,30 +258,24 @@ def _request(
     images: Sequence[Image],
     **reading: Any,
 ) -> ModelRequest:
-    parameters = map_parameters(
-        dialect, settings.parameters, model=settings.model, extra_name=settings.extra_name
-    )
-    stop = {dialect.stop_key: list(settings.stop)} if dialect.stop_key and settings.stop else {}
+    model = settings.model
+    inputs = dict(dialect.fixed_inputs)
+    for key, text in prompt.items():
+        inputs[key] = well_formed(text) if isinstance(text, str) else text
+    if images:
+        inputs |= image_inputs(dialect, images, model=model)
+    inputs |= map_parameters(dialect, settings.parameters, model=model, extra_name=settings.extra_name)
+    if dialect.stop_key and settings.stop:
+        inputs[dialect.stop_key] = list(settings.stop)
+    inputs.update(settings.extra)
+    # A template ended the prompt with an open <think>, not a user's words.
+    rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
+    opened = rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)
     return ModelRequest(
-        model=settings.model,
-        input={
-            **dialect.fixed_inputs,
-            **{key: well_formed(value) if isinstance(value, str) else value for key, value in prompt.items()},
-            **image_inputs(dialect, images, model=settings.model),
-            **parameters,
-            **stop,
-            **settings.extra,
-        },
+        model=model,
+        input=inputs,
         dialect=dialect,
         stop=tuple(settings.stop),
-        inside_reasoning=_opens_reasoning(dialect, prompt),
+        inside_reasoning=dialect.opens_reasoning or opened,
         **reading,
     )
-
-
-def _opens_reasoning(dialect: Dialect, prompt: Mapping[str, Any]) -> bool:
-    """Whether a template, not a user's words, ended the prompt with an open ``<think>``."""
-    if dialect.opens_reasoning:
-        return True
-    rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
-    return rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)

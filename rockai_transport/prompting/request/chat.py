@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
@@ -41,12 +40,6 @@ class Conversation:
     system: str
     turns: tuple[Turn, ...]
 
-    @property
-    def single(self) -> str | None:
-        """The text of the only user turn, where there is no other turn."""
-        only = self.turns[0]
-        return only.text if len(self.turns) == 1 and only.role == "user" else None
-
 
 def template_of(dialect: Dialect) -> ChatTemplate | None:
     """Find a dialect's chat template.
@@ -66,10 +59,10 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
     if template in TEMPLATES:
         return TEMPLATES[template]
     if "{{" in template or "{%" in template:
-        from rockai_transport.prompting.request.jinja import JinjaTemplate  # noqa: PLC0415 -- few need it
+        from rockai_transport.prompting.request.jinja import JinjaTemplate
 
         return JinjaTemplate(template)
-    from rockai_transport.prompting.request.nearest import unknown_name  # noqa: PLC0415 -- for the error only
+    from rockai_transport.prompting.request.nearest import unknown_name
 
     raise ConfigurationError(unknown_name("a chat template, nor Jinja", template, TEMPLATES))
 
@@ -89,22 +82,32 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
     """
     if not messages:
         raise ConfigurationError("There are no messages to send: at least one is needed.")
-    leading = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    system = JOINT.join(message.text for message in messages[:leading] if message.text)
-    turns = [Turn(_role(m, template), text) for m, text in as_text(messages[leading:])]
     alternating = template is None or template.alternating
-    if alternating:
-        turns = list(_merged(turns))
-    if alternating and turns and turns[0].role == "assistant":
-        turns.insert(0, Turn("user", ""))
-    if not turns or turns[-1].role in ("assistant", "system"):
-        turns.append(Turn("user", ""))
+    system: list[str] = []
+    said: list[tuple[Role, list[str]]] = []
+    for message, text in as_text(messages):
+        role = message.role
+        if role == "system" and not said:
+            system.append(text)
+            continue
+        if role == "tool":
+            role = template.tool_role if template else "user"
+        elif role == "system" and alternating:
+            role = "user"
+        if alternating and said and said[-1][0] == role:
+            said[-1][1].append(text)
+        else:
+            said.append((role, [text]))
+    if alternating and said and said[0][0] == "assistant":
+        said.insert(0, ("user", [""]))
+    if not said or said[-1][0] in ("assistant", "system"):
+        said.append(("user", [""]))
     tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
     labels = template.turn_labels if template else ()
-    return Conversation(
-        neutralise(system, tokens, labels),
-        tuple(Turn(turn.role, neutralise(turn.text, tokens, labels)) for turn in turns),
-    )
+    turns: list[Turn] = []
+    for role, texts in said:
+        turns.append(Turn(role, neutralise(JOINT.join(texts), tokens, labels)))
+    return Conversation(neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(turns))
 
 
 def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -123,23 +126,18 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
     if template is None:
         return (), ()
     tokens: tuple[str, ...] = getattr(template, "end_tokens", ())
-    used = (label for label in template.turn_labels if label not in last)
-    labels = tuple(f"\n{label}" for label in used if f"\n{label}" in prompt or prompt.startswith(label))
+    labels: tuple[str, ...] = ()
+    for label in template.turn_labels:
+        if label not in last and (f"\n{label}" in prompt or prompt.startswith(label)):
+            labels += (f"\n{label}",)
     cue = getattr(template, "cue", None)
     if cue is None:  # a Jinja template does not say what it ends the prompt with
         begin = max((prompt.rfind(token) for token in tokens), default=-1)
         cue = prompt[begin:] if 0 <= begin < len(prompt) - 1 and len(prompt) - begin < _LONGEST_CUE else ""
     if cue and tokens:
-        return tokens, tuple(cue.rstrip() + line_breaks for line_breaks in ("", "\n", "\n\n"))
+        cue = cue.rstrip()
+        return tokens, (cue, f"{cue}\n", f"{cue}\n\n")
     return tokens + labels, (f"\n{cue}",) if cue and labels else ()
-
-
-def _role(message: Message, template: ChatTemplate | None) -> Role:
-    if message.role == "tool":
-        return template.tool_role if template else "user"
-    if message.role == "system" and (template is None or template.alternating):
-        return "user"
-    return message.role
 
 
 def as_text(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
@@ -162,8 +160,3 @@ def as_text(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
             calls = [call_text(call) for call in message.tool_calls]
             text = "\n".join([message.text, *calls] if message.text else calls)
         yield message, text
-
-
-def _merged(turns: Sequence[Turn]) -> Iterator[Turn]:
-    for role, same in groupby(turns, key=lambda turn: turn.role):
-        yield Turn(role, JOINT.join(turn.text for turn in same))

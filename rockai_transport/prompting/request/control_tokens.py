@@ -59,7 +59,7 @@ def _with_break(match: re.Match[str]) -> str:
 @lru_cache(maxsize=32)
 def _pattern(tokens: tuple[str, ...], labels: tuple[str, ...]) -> re.Pattern[str]:
     """Match the first character of each token and label, so that overlapping ones are found too."""
-    import re  # noqa: PLC0415 -- compiled at first use
+    import re
 
     alternatives = []
     if tokens:

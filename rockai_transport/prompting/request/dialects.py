@@ -1,4 +1,4 @@
-"""How models spell their inputs: dialects, as data.
+"""How models spell their inputs: dialects, as data (``dialects.json``).
 
 Per-model knowledge is never code. A :class:`Dialect` says which input keys a model takes, which chat template
 it was trained with, what its server adds to a prompt. Which model speaks which dialect is the table in
@@ -7,10 +7,12 @@ it was trained with, what its server adds to a prompt. Which model speaks which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Literal
 
+from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.request.templates import ChatTemplate
 
 Evidence = Literal["seen", "assumed"]
@@ -18,7 +20,7 @@ Evidence = Literal["seen", "assumed"]
 
 @dataclass(frozen=True, slots=True)
 class InputKey:
-    """One key of a model's ``input``, and how far it can be believed.
+    """One key of a model's ``input``, and how far it can be relied on.
 
     Attributes:
         name: The key.
@@ -39,7 +41,7 @@ class ServerTemplate:
         prefix: What stands before everything.
         system: What stands around the system text, behind the prefix and before the prompt.
         suffix: What stands behind the prompt.
-        source: Why this is believed.
+        source: Why this is assumed.
     """
 
     prefix: str
@@ -124,11 +126,11 @@ class Dialect:
             >>> Dialect.of("meta/llama-2-7b-chat").max_tokens_key
             'max_new_tokens'
         """
-        from rockai_transport.prompting.request.models import resolve_dialect  # noqa: PLC0415 -- it imports this
+        from rockai_transport.prompting.request.models import resolve_dialect
 
         return resolve_dialect(model)
 
-    @property
+    @cached_property
     def is_strict(self) -> bool:
         """Whether every key the model takes was seen, so that any other is an error.
 
@@ -165,99 +167,30 @@ class Dialect:
         return replace(changed, keys=changed.keys + added)
 
 
-def _keys(evidence: Evidence, source: str, names: Iterable[str]) -> tuple[InputKey, ...]:
-    return tuple(InputKey(name, evidence, source) for name in names)
+def keys_of(names: str, source: str, evidence: Evidence = "seen") -> tuple[InputKey, ...]:
+    """List the keys of a model.
+
+    Args:
+        names: Their names, a space between two.
+        source: As :attr:`InputKey.source`, for all of them.
+        evidence: Likewise.
+
+    Returns:
+        The keys.
+    """
+    return tuple(InputKey(name, evidence, source) for name in names.split())
 
 
-_LLAMA_2_SERVER: Final = ServerTemplate(
-    prefix="[INST] ",
-    system=("<<SYS>>\n", "\n<</SYS>>\n\n"),
-    suffix=" [/INST]",
-    source="assumed: as on Replicate",
-)
+def _assumed(
+    keys: str, source: str, server_template: Mapping[str, Any] | None = None, **known: Any
+) -> Dialect:
+    """A dialect of the table: it was seen of one model, and is assumed of the others of its family."""
+    server = None
+    if server_template is not None:
+        server = ServerTemplate(**{**server_template, "system": tuple(server_template["system"])})
+    return Dialect(keys=keys_of(keys, source, "assumed"), server_template=server, **known)
 
-LLAMA_2: Final = Dialect(
-    name="llama-2",
-    chat_template="llama-2",
-    system_prompt_key="system_prompt",
-    max_tokens_key="max_new_tokens",
-    top_k_key=None,
-    context_window=4096,
-    server_template=_LLAMA_2_SERVER,
-    keys=_keys(
-        "assumed",
-        "as meta/llama-2-7b-chat",
-        ("prompt", "system_prompt", "temperature", "top_p", "max_new_tokens", "repetition_penalty"),
-    ),
-)
 
-LLAMA_3: Final = Dialect(
-    name="llama-3",
-    chat_template="llama-3",
-    prompt_template_key="prompt_template",
-    min_tokens_key="min_tokens",
-    top_k_key=None,
-    context_window=8192,
-    keys=_keys(
-        "assumed",
-        "as meta/meta-llama-3-70b-instruct",
-        (
-            "prompt",
-            "prompt_template",
-            "temperature",
-            "top_p",
-            "max_tokens",
-            "min_tokens",
-            "presence_penalty",
-            "frequency_penalty",
-        ),
-    ),
-)
-
-MISTRAL: Final = Dialect(
-    name="mistral",
-    chat_template="mistral",
-    prompt_template_key="prompt_template",
-    max_tokens_key="max_new_tokens",
-    min_tokens_key="min_new_tokens",
-    context_window=8192,
-    keys=_keys(
-        "assumed",
-        "as mistralai/mistral-7b-instruct-v0.1",
-        (
-            "prompt",
-            "temperature",
-            "top_p",
-            "top_k",
-            "max_new_tokens",
-            "min_new_tokens",
-            "prompt_template",
-            "repetition_penalty",
-        ),
-    ),
-)
-
-CHATML: Final = Dialect(
-    name="chatml",
-    chat_template="chatml",
-    prompt_template_key="prompt_template",
-    keys=_keys(
-        "assumed",
-        "no ChatML model was seen: the keys most of the seen models share",
-        ("prompt", "prompt_template", "temperature", "top_p", "top_k", "max_tokens"),
-    ),
-)
-
-PLAIN: Final = Dialect(
-    name="plain",
-    chat_template="plain",
-    keys=_keys(
-        "assumed",
-        "every model seen takes a prompt; nothing else is sent unless it was set",
-        ("prompt", "temperature", "top_p", "top_k", "max_tokens"),
-    ),
-)
-
+DIALECTS: Final = {row["name"]: _assumed(**row) for row in read_table("request/dialects.json")}
+LLAMA_2, LLAMA_3, MISTRAL, CHATML, PLAIN = DIALECTS.values()
 UNKNOWN: Final = PLAIN.replace(name="unknown", chat_template=None)
-
-DIALECTS: Final = {dialect.name: dialect for dialect in (LLAMA_2, LLAMA_3, MISTRAL, CHATML, PLAIN)}

@@ -42,7 +42,7 @@ _TURN_TOKENS: Final = (
 )
 
 
-class _RaisedByTemplate(Exception):  # noqa: N818 -- a signal between two functions here, not an error
+class _RaisedByTemplate(Exception):  # noqa: N818 - a signal between two functions here, not an error
     """The template called ``raise_exception``."""
 
 
@@ -150,7 +150,7 @@ def _without_bos(rendered: str, bos: str) -> str:
 
 @lru_cache(maxsize=32)
 def _control_tokens(source: str, eos_token: str | None) -> tuple[str, ...]:
-    import re  # noqa: PLC0415 -- at first use only
+    import re
 
     shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in _OWN_MARKUP)
     given = (eos_token,) if eos_token else ()
@@ -160,7 +160,7 @@ def _control_tokens(source: str, eos_token: str | None) -> tuple[str, ...]:
 @lru_cache(maxsize=32)
 def _compiled(source: str) -> jinja2.Template:
     environment = _environment()
-    import jinja2  # noqa: PLC0415 -- optional; _environment() has told what to do where it is missing
+    import jinja2
 
     try:
         return environment.from_string(source)
@@ -173,12 +173,12 @@ def _compiled(source: str) -> jinja2.Template:
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     try:
-        from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 -- an optional extra
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
         raise ConfigurationError(
             'A Jinja chat template needs jinja2: pip install "rockai-integrations[templates]"'
         ) from error
-    from rockai_transport.prompting.request.jinja_blocks import GenerationBlock  # noqa: PLC0415 -- needs jinja2
+    from rockai_transport.prompting.request.jinja_blocks import GenerationBlock
 
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationBlock]
@@ -191,7 +191,7 @@ def _environment() -> jinja2.Environment:
 
 def _to_json(
     value: Any,
-    ensure_ascii: bool = False,  # noqa: FBT001, FBT002 -- the signature that templates call
+    ensure_ascii: bool = False,  # noqa: FBT001, FBT002 - the signature that templates call
     indent: int | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,  # noqa: FBT001, FBT002
@@ -207,6 +207,6 @@ def _raise_exception(message: str) -> None:
 
 def _strftime_now(form: str) -> str:
     """Today, for templates that tell the model the date: the one look at the clock in this package."""
-    from datetime import datetime  # noqa: PLC0415 -- few templates ask
+    from datetime import datetime
 
     return datetime.now().astimezone().strftime(form)

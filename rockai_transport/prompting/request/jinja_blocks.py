@@ -13,7 +13,7 @@ from jinja2.parser import Parser
 class GenerationBlock(Extension):
     """Let templates with generation blocks compile; the blocks render as their contents."""
 
-    tags = {"generation"}  # noqa: RUF012 -- jinja2 declares it so
+    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         """Replace the block by what stands in it."""

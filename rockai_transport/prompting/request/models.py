@@ -9,61 +9,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request import dialects
-from rockai_transport.prompting.request.dialects import DIALECTS, Dialect, InputKey
+from rockai_transport.prompting.request.dialects import DIALECTS, Dialect, keys_of
 from rockai_transport.prompting.request.nearest import unknown_name
 
 _QUICK_START: Final = "quick start"
+_API_PAGE: Final = "API page of August 2024"
 _ANIMATE_VERSION: Final = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
 
 
-def _seen(dialect: Dialect, keys: str, source: str, **changes: Any) -> Dialect:
-    names = keys.split()
-    return dialect.replace(keys=tuple(InputKey(name, "seen", source) for name in names), **changes)
+def _seen(dialect: Dialect, source: str, keys: str = "", **changes: Any) -> Dialect:
+    """A model all of whose keys were seen: those given, else those its family is taken to have."""
+    names = keys or " ".join(key.name for key in dialect.keys)
+    return dialect.replace(keys=keys_of(names, source), **changes)
 
 
 # A model whose prompt describes a picture, a clip or a sound: no turns, no sampling.
-_MEDIA: Final = Dialect(
-    name="media", max_tokens_key=None, temperature_key=None, top_p_key=None, top_k_key=None
-)
-
-_IMAGE_TO_VIDEO: Final = _seen(
-    _MEDIA,
-    "image prompt max_frames guidance_scale num_inference_steps",
-    _QUICK_START,
-    name="image-to-video",
-    image_key="image",
-)
+_MEDIA: Final = Dialect("media", max_tokens_key=None, temperature_key=None, top_p_key=None, top_k_key=None)
+_MUSIC_KEYS: Final = "prompt model_version output_format normalization_strategy"
+_VIDEO_KEYS: Final = "image prompt max_frames guidance_scale num_inference_steps"
 
 MODELS: Final[dict[str, Dialect]] = {
-    "mistralai/mistral-7b-instruct-v0.1": _seen(
-        dialects.MISTRAL,
-        "prompt temperature top_p top_k max_new_tokens min_new_tokens prompt_template repetition_penalty",
-        _QUICK_START,
-    ),
-    "meta/llama-2-7b-chat": _seen(
-        dialects.LLAMA_2,
-        "prompt system_prompt temperature top_p max_new_tokens repetition_penalty",
-        _QUICK_START,
-    ),
-    "meta/meta-llama-3-70b-instruct": _seen(
-        dialects.LLAMA_3,
-        "prompt prompt_template temperature top_p max_tokens min_tokens presence_penalty frequency_penalty",
-        "API page of August 2024",
-    ),
-    "incomingflyingbrick/flux-1-schnell": _seen(
-        _MEDIA, "prompt", "API page of August 2024", name="text-to-image"
-    ),
-    "meta/musicgen": _seen(
-        _MEDIA,
-        "prompt model_version output_format normalization_strategy",
-        "API page of August 2024",
-        name="text-to-music",
-    ),
-    _ANIMATE_VERSION: _IMAGE_TO_VIDEO,
+    "mistralai/mistral-7b-instruct-v0.1": _seen(dialects.MISTRAL, _QUICK_START),
+    "meta/llama-2-7b-chat": _seen(dialects.LLAMA_2, _QUICK_START),
+    "meta/meta-llama-3-70b-instruct": _seen(dialects.LLAMA_3, _API_PAGE),
+    "incomingflyingbrick/flux-1-schnell": _seen(_MEDIA, _API_PAGE, "prompt", name="text-to-image"),
+    "meta/musicgen": _seen(_MEDIA, _API_PAGE, _MUSIC_KEYS, name="text-to-music"),
+    _ANIMATE_VERSION: _seen(_MEDIA, _QUICK_START, _VIDEO_KEYS, name="image-to-video", image_key="image"),
 }
 
 
@@ -114,7 +90,14 @@ def resolve_dialect(
         ConfigurationError: No dialect has that name, or a ``chat_template`` was given for a model whose
             server applies its own in any case.
     """
-    found = _given(dialect) if dialect is not None else _by_name(model)
+    if dialect is None:
+        found = _by_name(model)
+    elif isinstance(dialect, Dialect):
+        found = dialect
+    elif dialect in DIALECTS:
+        found = DIALECTS[dialect]
+    else:
+        raise ConfigurationError(unknown_name("a dialect", dialect, DIALECTS))
     if chat_template is None:
         return found
     if found is dialects.UNKNOWN:
@@ -129,14 +112,7 @@ def resolve_dialect(
     return found.replace(chat_template=chat_template, always_format=True)
 
 
-def _given(dialect: str | Dialect) -> Dialect:
-    if isinstance(dialect, Dialect):
-        return dialect
-    if dialect not in DIALECTS:
-        raise ConfigurationError(unknown_name("a dialect", dialect, DIALECTS))
-    return DIALECTS[dialect]
-
-
+@lru_cache(maxsize=256)
 def _by_name(model: str) -> Dialect:
     name, _, version = model.lower().partition(":")
     for reference in (name, version):

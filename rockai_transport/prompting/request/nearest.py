@@ -28,7 +28,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     Returns:
         The nearest candidate, or None when none is near.
     """
-    from difflib import get_close_matches  # noqa: PLC0415 -- only errors need it, imports stay light
+    from difflib import get_close_matches
 
     right = {candidate.casefold(): candidate for candidate in candidates}
     wrong = name.casefold()

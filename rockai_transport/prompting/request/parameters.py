@@ -68,14 +68,13 @@ def map_parameters(
         ConfigurationError: The model's keys are known and a parameter is none of them.
     """
     inputs: dict[str, Any] = {}
-    seen = {key.name for key in dialect.keys} if dialect.is_strict else None
     for name, value in parameters.items():
         if value is None:
             continue
         attribute = _COMMON.get(name)
         key = (getattr(dialect, attribute) if attribute else None) or name
         sent = _number(name, value, extra_name)
-        if seen is not None and key not in seen:
+        if dialect.is_strict and key not in {key.name for key in dialect.keys}:
             raise ConfigurationError(_refusal(name, dialect, model, extra_name))
         if key not in inputs or key == name:  # the model's own word for it is the more exact one
             inputs[key] = sent

@@ -37,12 +37,16 @@ def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) ->
     """
     template = template_of(dialect)
     conversation = arrange(messages, template)
-    single, system = conversation.single, conversation.system
-    if template is None and (single is None or system):
+    system, first = conversation.system, conversation.turns[0]
+    single = len(conversation.turns) == 1 and first.role == "user"
+    if template is None and (system or not single):
         raise ConfigurationError(_needs_dialect(model, conversation))
-    server_formats = not dialect.always_format and (not system or dialect.system_prompt_key is not None)
-    if template is None or (single is not None and server_formats):
-        return {dialect.prompt_key: single, **_system(dialect, system)}
+    system_key = dialect.system_prompt_key
+    if template is None or (single and not dialect.always_format and (system_key or not system)):
+        inputs = {dialect.prompt_key: first.text}
+        if system and system_key:
+            inputs[system_key] = system
+        return inputs
     rendering = template.render(system, conversation.turns)
     if dialect.prompt_template_key:
         return {dialect.prompt_key: rendering, dialect.prompt_template_key: AS_IT_IS}
@@ -50,8 +54,7 @@ def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) ->
         return {dialect.prompt_key: rendering}
     prompt = _without_servers_pieces(rendering, system, dialect.server_template, dialect.name)
     # Left out, the server would put its own default system prompt in.
-    own = {dialect.system_prompt_key: system} if dialect.system_prompt_key else {}
-    return {dialect.prompt_key: prompt, **own}
+    return {dialect.prompt_key: prompt, **({system_key: system} if system_key else {})}
 
 
 def formatted_inputs(
@@ -78,13 +81,12 @@ def formatted_inputs(
             f"the dialect {dialect.name!r} has no prompt_template input that would keep its server from "
             f"applying its own template. Leave the formatting to the dialect, or choose another dialect=."
         )
-    if system_prompt and not dialect.system_prompt_key:
-        prompt = f"{system_prompt}\n\n{prompt}"
-    return {
-        dialect.prompt_key: prompt,
-        dialect.prompt_template_key: AS_IT_IS,
-        **_system(dialect, system_prompt or ""),
-    }
+    inputs = {dialect.prompt_key: prompt, dialect.prompt_template_key: AS_IT_IS}
+    if system_prompt and dialect.system_prompt_key:
+        inputs[dialect.system_prompt_key] = system_prompt
+    elif system_prompt:
+        inputs[dialect.prompt_key] = f"{system_prompt}\n\n{prompt}"
+    return inputs
 
 
 def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> dict[str, Any]:
@@ -92,17 +94,15 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
 
     Args:
         dialect: The model's dialect.
-        images: URLs, data URIs, or files.
+        images: URLs, data URIs, or files; at least one.
         model: The model, for errors.
 
     Returns:
-        The inputs; none without images.
+        The inputs.
 
     Raises:
         ConfigurationError: The model takes none, or fewer.
     """
-    if not images:
-        return {}
     if dialect.image_key is None:
         raise ConfigurationError(
             f"{model} takes no images, as far as is known. If it does, name the input: "
@@ -114,10 +114,6 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
             f"{len(images)}."
         )
     return {dialect.image_key: list(images) if dialect.max_images > 1 else images[0]}
-
-
-def _system(dialect: Dialect, system: str) -> dict[str, Any]:
-    return {dialect.system_prompt_key: system} if system and dialect.system_prompt_key else {}
 
 
 def _needs_dialect(model: str, conversation: Conversation) -> str:

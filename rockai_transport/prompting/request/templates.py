@@ -2,15 +2,21 @@
 
 Each is what the family's published ``chat_template`` renders, without the leading BOS: a tokenizer adds it,
 and two of them make a different prompt. BOS tokens *between* turns, as Llama 2 wants them, are part of the
-template and are sent. The sources stand beside the reference renderings in ``tests/samples/renderings/``.
+template and are sent. They are in ``templates.json``; the sources stand beside the reference renderings in
+``tests/samples/renderings/``.
+
+From 3.1 on Llama has a role for what a tool says, ``ipython``. The last control token of Llama 3 is the
+beginning of 250, told apart by their numbers only. From the fifth on, Mistral's are tokens since v0.3, and
+text to earlier tokenizers: breaking them costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
+from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.messages import Turn
 
 Wrap = tuple[str, str]
@@ -31,7 +37,7 @@ class ChatTemplate(Protocol):
     """
 
     @property
-    def alternating(self) -> bool: ...  # noqa: D102 -- told above
+    def alternating(self) -> bool: ...  # noqa: D102 - told above
     @property
     def tool_role(self) -> Literal["user", "tool"]: ...  # noqa: D102
     @property
@@ -104,13 +110,7 @@ class TurnTemplate:
         Returns:
             The prompt.
         """
-        wraps = {
-            "user": self.user,
-            "assistant": self.assistant,
-            "tool": self.tool or self.user,
-            "system": self.system or self.user,
-        }
-        texts = [(wraps[turn.role], turn.text) for turn in turns]
+        texts = [(getattr(self, turn.role) or self.user, turn.text) for turn in turns]
         if system and self.system:
             texts.insert(0, (self.system, system))
         elif system:
@@ -124,114 +124,12 @@ def _wrapped(wrap: Wrap, text: str) -> str:
     return f"{wrap[0]}{text}{wrap[1]}"
 
 
-def _headed(role: str) -> Wrap:
-    return (f"<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>")
+def _template(row: dict[str, Any]) -> TurnTemplate:
+    known: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in row.items()}
+    return TurnTemplate(**known)
 
 
-LLAMA_2: Final = TurnTemplate(
-    name="llama-2",
-    user=("<s>[INST] ", " [/INST]"),
-    assistant=(" ", " </s>"),
-    system_in_user=("<<SYS>>\n", "\n<</SYS>>\n\n"),
-    trim=True,
-    bos="<s>",
-    control_tokens=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>"),
-    end_tokens=("</s>", "[INST]"),
-)
-
-_LLAMA_3_TOKENS: Final = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|python_tag|>",
-    "<|finetune_right_pad_id|>",
-    "<|reserved_special_token_",  # 250 of them, told apart by their numbers only
-)
-
-_LLAMA_3_ENDS: Final = (
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end_of_text|>",
-    "<|begin_of_text|>",
-    "<|start_header_id|>",
-)
-
-LLAMA_3: Final = TurnTemplate(
-    name="llama-3",
-    user=_headed("user"),
-    assistant=_headed("assistant"),
-    system=_headed("system"),
-    cue="<|start_header_id|>assistant<|end_header_id|>\n\n",
-    trim=True,
-    bos="<|begin_of_text|>",
-    control_tokens=_LLAMA_3_TOKENS,
-    end_tokens=_LLAMA_3_ENDS,
-)
-
-# From 3.1 on the family has a role for what a tool says, `ipython`.
-LLAMA_3_1: Final = TurnTemplate(
-    name="llama-3.1",
-    user=LLAMA_3.user,
-    assistant=LLAMA_3.assistant,
-    tool=_headed("ipython"),
-    system=LLAMA_3.system,
-    cue=LLAMA_3.cue,
-    trim=True,
-    bos=LLAMA_3.bos,
-    control_tokens=_LLAMA_3_TOKENS,
-    end_tokens=_LLAMA_3_ENDS,
-)
-
-MISTRAL: Final = TurnTemplate(
-    name="mistral",
-    user=("[INST] ", " [/INST]"),
-    assistant=("", "</s> "),
-    bos="<s>",
-    control_tokens=(
-        "[INST]",
-        "[/INST]",
-        "<s>",
-        "</s>",
-        # Control tokens since v0.3; earlier tokenizers read them as text, breaking them costs nothing.
-        "[TOOL_CALLS]",
-        "[TOOL_RESULTS]",
-        "[/TOOL_RESULTS]",
-        "[AVAILABLE_TOOLS]",
-        "[/AVAILABLE_TOOLS]",
-        "[SYSTEM_PROMPT]",
-        "[/SYSTEM_PROMPT]",
-    ),
-    end_tokens=("</s>", "[INST]", "[TOOL_RESULTS]", "[AVAILABLE_TOOLS]", "[SYSTEM_PROMPT]"),
-)
-
-CHATML: Final = TurnTemplate(
-    name="chatml",
-    user=("<|im_start|>user\n", "<|im_end|>\n"),
-    assistant=("<|im_start|>assistant\n", "<|im_end|>\n"),
-    tool=("<|im_start|>tool\n", "<|im_end|>\n"),
-    system=("<|im_start|>system\n", "<|im_end|>\n"),
-    cue="<|im_start|>assistant\n",
-    control_tokens=("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>"),
-    end_tokens=("<|im_end|>", "<|im_start|>", "<|endoftext|>"),
-)
-
+TEMPLATES: Final = {row["name"]: _template(row) for row in read_table("request/templates.json")}
 ALL_CONTROL_TOKENS: Final = tuple(
-    dict.fromkeys(
-        token for template in (LLAMA_2, LLAMA_3, MISTRAL, CHATML) for token in template.control_tokens
-    )
+    dict.fromkeys(token for template in TEMPLATES.values() for token in template.control_tokens)
 )
-
-PLAIN: Final = TurnTemplate(
-    name="plain",
-    user=("User: ", "\n"),
-    assistant=("Assistant: ", "\n"),
-    cue="Assistant:",
-    turn_labels=("User:", "Assistant:", "System:"),
-)
-
-TEMPLATES: Final = {
-    template.name: template for template in (LLAMA_2, LLAMA_3, LLAMA_3_1, MISTRAL, CHATML, PLAIN)
-}

@@ -11,12 +11,7 @@ from rockai_transport.prompting.request.nearest import unknown_name
 
 Choice = Literal["auto", "required", "none"]
 
-_WORDS: Final[dict[str, Choice]] = {
-    "auto": "auto",
-    "any": "required",
-    "required": "required",
-    "none": "none",
-}
+_WORDS: Final[dict[str, Choice]] = {"auto": "auto", "any": "required", "required": "required", "none": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,7 @@ class ToolSetup:
 
 def set_up_tools(
     tools: Sequence[ToolSpec] = (),
-    tool_choice: str | bool | Mapping[str, Any] | None = None,  # noqa: FBT001 -- the frameworks' own spelling
+    tool_choice: str | bool | Mapping[str, Any] | None = None,  # noqa: FBT001 - the frameworks' own spelling
     *,
     parallel: bool = True,
 ) -> ToolSetup:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_rockai import ChatRockAI, RockAIToolkit
-from rockai_sandbox import Prediction, Sandbox
+from rockai_sandbox import Sandbox, SandboxPrediction
 from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
 
 OUTPUT = "Output: "
@@ -51,7 +51,7 @@ def hosted(sandbox: Sandbox, script: Callable[[list[BaseMessage]], AIMessage]) -
     return ChatRockAI(model=TEXT_MODEL, api_token=sandbox.api_token, base_url=sandbox.base_url)
 
 
-def jobs(sandbox: Sandbox) -> list[Prediction]:
+def jobs(sandbox: Sandbox) -> list[SandboxPrediction]:
     """What the tools have started, without what the agent's own model was asked."""
     thoughts = (TEXT_MODEL, RULES_MODEL)
     return [prediction for prediction in sandbox.predictions if prediction.model not in thoughts]

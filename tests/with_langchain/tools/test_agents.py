@@ -7,7 +7,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware, ToolRetryMiddleware
 from langchain_core.messages import AIMessage
-from langchain_stage import thread, with_agent, with_graph
+from langchain_harness import thread, with_agent, with_graph
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from scripted import ScriptedModel, call, jobs, make_statue, make_toolkit, prediction_id, results

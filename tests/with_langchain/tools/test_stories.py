@@ -8,7 +8,7 @@ import time
 import av
 import pytest
 from langchain_core.messages import AIMessage
-from langchain_stage import AGENTS, DRIVERS, Stage
+from langchain_harness import AGENTS, DRIVERS, AgentHarness
 from scripted import address, call, jobs, make_statue, make_toolkit, prediction_id, results
 
 from langchain_rockai.tools import PROGRESS_EVENT
@@ -21,7 +21,7 @@ EVENING = HostedModel("evening", FILM, "A film of dusk.", output="text", default
 BROKEN = HostedModel("broken", FAILS_HALF_WAY, "Fails.", output="text")
 COLD = HostedModel("cold", "cold/model", "Cold.", output="text")
 ENDLESS = HostedModel("endless", NEVER_ENDS, "Never ends.", output="text", defaults={"prompt": "a"})
-FAREWELL = 2.5
+CANCEL_GRACE = 2.5
 """Two seconds for a cancellation to be at the service, and some for a busy machine."""
 
 can_be_interrupted = pytest.mark.skipif(
@@ -40,9 +40,9 @@ def driver(request):
 
 
 @pytest.fixture(params=AGENTS)
-def stage(request, sandbox, driver, asynchronous):
+def harness(request, sandbox, driver, asynchronous):
     """A cell of the matrix."""
-    made = Stage(sandbox, request.param, driver, asynchronous=asynchronous)
+    made = AgentHarness(sandbox, request.param, driver, asynchronous=asynchronous)
     yield made
     made.close()
 
@@ -51,10 +51,10 @@ def statuses(sandbox):
     return [one.status for one in jobs(sandbox)]
 
 
-def test_a_talking_statue(sandbox, toolkit, tmp_path, stage):
+def test_a_talking_statue(sandbox, toolkit, tmp_path, harness):
     """Still, animation, and a playable MP4; the caller has seen the progress of both."""
-    stage.cast(make_statue, toolkit)
-    messages = stage.say(
+    harness.set_agent(make_statue, toolkit)
+    messages = harness.ask(
         "Make a video of a talking porcelain statue: generate_image with the prompt 'a porcelain statue', "
         "then animate_image with the prompt 'the statue talks' and 8 frames."
     )
@@ -68,17 +68,17 @@ def test_a_talking_statue(sandbox, toolkit, tmp_path, stage):
     assert isinstance(video.artifact, Prediction)
     assert video.artifact.output == jobs(sandbox)[1].output
     assert jobs(sandbox)[1].input["image"] == address(still)
-    assert Prediction(**results(stage.saved())[1].artifact) == video.artifact
+    assert Prediction(**results(harness.saved())[1].artifact) == video.artifact
 
-    assert {event["type"] for event in stage.told} == {PROGRESS_EVENT}
-    assert {event["model"] for event in stage.told} == {"generate_image", "animate_image"}
-    of_video = [event for event in stage.told if event["model"] == "animate_image"]
+    assert {event["type"] for event in harness.told} == {PROGRESS_EVENT}
+    assert {event["model"] for event in harness.told} == {"generate_image", "animate_image"}
+    of_video = [event for event in harness.told if event["model"] == "animate_image"]
     assert of_video[0]["status"] == "starting"
     assert of_video[-1]["status"] == "succeeded"
     fractions = [event["progress"] for event in of_video if event["progress"] is not None]
     assert fractions == sorted(fractions)
     assert len(fractions) > 2
-    assert all(event["elapsed"] >= 0 for event in stage.told)
+    assert all(event["elapsed"] >= 0 for event in harness.told)
 
 
 def two_and_cancel(messages):
@@ -98,7 +98,7 @@ def two_and_cancel(messages):
     return AIMessage(done[-1].text)
 
 
-def test_start_two_cancel_the_second(sandbox, stage):
+def test_start_two_cancel_the_second(sandbox, harness):
     """One has succeeded, one is canceled, and the agent was told so."""
     never = sandbox.hold()
 
@@ -108,8 +108,8 @@ def test_start_two_cancel_the_second(sandbox, stage):
             never.wait()  # until it is canceled
         return "a film"
 
-    stage.cast(two_and_cancel, make_toolkit(sandbox, MORNING, EVENING))
-    messages = stage.say(
+    harness.set_agent(two_and_cancel, make_toolkit(sandbox, MORNING, EVENING))
+    messages = harness.ask(
         "start_prediction of the model morning, then start_prediction of the model evening.",
         "cancel_prediction {1}.",
         "wait_for_prediction {0}, then list_predictions.",
@@ -123,15 +123,15 @@ def test_start_two_cancel_the_second(sandbox, stage):
     assert listed == {one.id: one.status for one in jobs(sandbox)}
 
 
-def test_a_failing_model_is_explained(sandbox, stage):
+def test_a_failing_model_is_explained(sandbox, harness):
     """The agent reads the model's own words and tells them, the program gets the failed prediction."""
 
     def script(messages):
         done = results(messages)
         return AIMessage(done[-1].text) if done else call(("broken", {"prompt": "x"}))
 
-    stage.cast(script, make_toolkit(sandbox, BROKEN))
-    messages = stage.say("Use broken with the prompt 'x'.")
+    harness.set_agent(script, make_toolkit(sandbox, BROKEN))
+    messages = harness.ask("Use broken with the prompt 'x'.")
     (answer,) = results(messages)
     assert "failed" in answer.text
     assert jobs(sandbox)[0].error in answer.text
@@ -142,7 +142,7 @@ def test_a_failing_model_is_explained(sandbox, stage):
     assert statuses(sandbox) == ["failed"]
 
 
-def test_a_cold_model_is_waited_for_across_two_turns(sandbox, stage):
+def test_a_cold_model_is_waited_for_across_two_turns(sandbox, harness):
     """At the bound the agent has an id and a status; asked again, it waits for the same prediction."""
     warm = sandbox.hold()
 
@@ -154,18 +154,18 @@ def test_a_cold_model_is_waited_for_across_two_turns(sandbox, stage):
         done = results(messages)
         if not done:
             return call(("cold", {"prompt": "x"}))
-        if stage.turn == 2 and len(done) == 1:
+        if harness.turn == 2 and len(done) == 1:
             return call(("wait_for_prediction", {"prediction_id": prediction_id(done[0]), "timeout": 900}))
         return AIMessage(done[-1].text)
 
-    stage.cast(script, make_toolkit(sandbox, COLD, max_wait=0.3))
-    first = stage.say("Use cold with the prompt 'x'.")[-1].text
+    harness.set_agent(script, make_toolkit(sandbox, COLD, max_wait=0.3))
+    first = harness.ask("Use cold with the prompt 'x'.")[-1].text
     assert "still starting" in first
     assert "Do not start it again" in first
-    assert stage.ids == [jobs(sandbox)[0].id]
+    assert harness.ids == [jobs(sandbox)[0].id]
     warm.set()
     sandbox.wait_for(lambda it: statuses(it) == ["succeeded"])
-    assert "warm words" in stage.say("Is it ready? wait_for_prediction {0}.")[-1].text
+    assert "warm words" in harness.ask("Is it ready? wait_for_prediction {0}.")[-1].text
     assert statuses(sandbox) == ["succeeded"]
 
 
@@ -202,34 +202,34 @@ def interrupt(sandbox):
     presses.join()
 
 
-async def cancel(stage):
+async def cancel(harness):
     """Cancel a run as its own program would, once both predictions are under way."""
-    task = asyncio.create_task(stage.ainvoke(START_AND_RUN))
-    await asyncio.to_thread(stage.sandbox.wait_for, both_run)
+    task = asyncio.create_task(harness.ainvoke(START_AND_RUN))
+    await asyncio.to_thread(harness.sandbox.wait_for, both_run)
     began = time.monotonic()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - began < FAREWELL
+    assert time.monotonic() - began < CANCEL_GRACE
 
 
 @pytest.mark.parametrize("asynchronous", [True], ids=["await"])
-def test_an_aborted_run_leaves_nothing_running(sandbox, stage):
+def test_an_aborted_run_leaves_nothing_running(sandbox, harness):
     """What the canceled tool waited for ends at the service, and what the conversation had started before."""
-    stage.cast(start_and_run, make_toolkit(sandbox, ENDLESS))
-    stage.run(cancel(stage))
+    harness.set_agent(start_and_run, make_toolkit(sandbox, ENDLESS))
+    harness.run(cancel(harness))
     assert statuses(sandbox) == ["canceled", "canceled"]
 
 
 @can_be_interrupted
 @pytest.mark.parametrize("asynchronous", [False], ids=["blocking"])
-def test_an_aborted_sync_graph_ends_its_tool_at_the_bound(sandbox, stage, interrupt):
+def test_an_aborted_sync_graph_ends_its_tool_at_the_bound(sandbox, harness, interrupt):
     """Ctrl-C does not reach the tool's thread: it ends at max_wait, and the ids remain, to be canceled by."""
     toolkit = make_toolkit(sandbox, ENDLESS, max_wait=0.4)
-    stage.cast(start_and_run, toolkit)
+    harness.set_agent(start_and_run, toolkit)
     interrupt()
     with pytest.raises(KeyboardInterrupt):
-        stage.invoke(START_AND_RUN)
+        harness.invoke(START_AND_RUN)
     assert statuses(sandbox) == ["processing", "processing"]
     left = toolkit.receipt().started
     assert [one.prediction_id for one in left] == [one.id for one in jobs(sandbox)]
@@ -237,41 +237,41 @@ def test_an_aborted_sync_graph_ends_its_tool_at_the_bound(sandbox, stage, interr
     assert statuses(sandbox) == ["canceled", "canceled"]
 
 
-async def leave_the_stream(stage):
+async def leave_the_stream(harness):
     """Stop listening to a run's stream, and close it."""
-    stream = stage.stream(START_AND_RUN)
+    stream = harness.stream(START_AND_RUN)
     async for _ in stream:
-        if both_run(stage.sandbox):
+        if both_run(harness.sandbox):
             break
     began = time.monotonic()
     await stream.aclose()
-    assert time.monotonic() - began < FAREWELL
+    assert time.monotonic() - began < CANCEL_GRACE
 
 
-async def time_out(stage):
+async def time_out(harness):
     """Let LangGraph's own limit for a step be reached."""
-    stage.set_step_timeout(0.5)
+    harness.set_step_timeout(0.5)
     with pytest.raises(TimeoutError):
-        await stage.ainvoke(START_AND_RUN)
+        await harness.ainvoke(START_AND_RUN)
 
 
 @pytest.mark.parametrize("abort", [leave_the_stream, time_out])
 @pytest.mark.parametrize("driver", ["scripted"])
 @pytest.mark.parametrize("asynchronous", [True], ids=["await"])
-def test_every_way_to_abort_is_a_cancellation(sandbox, stage, abort):
+def test_every_way_to_abort_is_a_cancellation(sandbox, harness, abort):
     """A stream that is closed and a step that takes too long leave nothing running either."""
-    stage.cast(start_and_run, make_toolkit(sandbox, ENDLESS))
-    stage.run(abort(stage))
+    harness.set_agent(start_and_run, make_toolkit(sandbox, ENDLESS))
+    harness.run(abort(harness))
     assert statuses(sandbox) == ["canceled", "canceled"]
 
 
 @can_be_interrupted
 @pytest.mark.parametrize("driver", ["scripted"])
 @pytest.mark.parametrize("asynchronous", [True], ids=["await"])
-def test_ctrl_c_is_a_cancellation(sandbox, stage, interrupt):
+def test_ctrl_c_is_a_cancellation(sandbox, harness, interrupt):
     """Ctrl-C in an async program leaves nothing running."""
-    stage.cast(start_and_run, make_toolkit(sandbox, ENDLESS))
+    harness.set_agent(start_and_run, make_toolkit(sandbox, ENDLESS))
     interrupt()
     with pytest.raises(KeyboardInterrupt):
-        stage.run(stage.ainvoke(START_AND_RUN))
+        harness.run(harness.ainvoke(START_AND_RUN))
     assert statuses(sandbox) == ["canceled", "canceled"]

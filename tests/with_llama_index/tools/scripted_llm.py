@@ -10,7 +10,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.llms.mock import MockFunctionCallingLLM, MockLLM
 
 from llama_index_rockai import RockAI, RockAIToolSpec
-from rockai_sandbox import Prediction, Sandbox
+from rockai_sandbox import Sandbox, SandboxPrediction
 from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
 
 OUTPUT = "Output: "
@@ -61,7 +61,7 @@ def hosted(sandbox: Sandbox, script: Script) -> RockAI:
     return RockAI(model=TEXT_MODEL, api_token=sandbox.api_token, base_url=sandbox.base_url)
 
 
-def jobs(sandbox: Sandbox) -> list[Prediction]:
+def jobs(sandbox: Sandbox) -> list[SandboxPrediction]:
     """What the tools have started, without what the agent's own LLM was asked."""
     thoughts = (TEXT_MODEL, RULES_MODEL)
     return [prediction for prediction in sandbox.predictions if prediction.model not in thoughts]

@@ -2,7 +2,7 @@
 
 import pytest
 from llama_index.core.workflow import Context, HumanResponseEvent
-from llama_index_stage import WARNINGS, Stage, function_agent
+from llama_index_harness import WARNINGS, AgentHarness, function_agent
 from scripted_llm import jobs, make_spec, prediction_id
 
 from llama_index_rockai.tools import ApprovalRequiredEvent
@@ -23,13 +23,13 @@ async def test_parallel_calls_share_the_limits(sandbox):
         return "done" if said else start
 
     spec = make_spec(sandbox, ENDLESS)
-    stage = Stage(sandbox, "FunctionAgent", "scripted")
-    stage.cast(script, spec)
-    await stage.say(ASK)
+    harness = AgentHarness(sandbox, "FunctionAgent", "scripted")
+    harness.set_agent(script, spec)
+    await harness.ask(ASK)
     assert len(jobs(sandbox)) == 2
-    (refused,) = [output for output in stage.came if output.is_error]
+    (refused,) = [output for output in harness.came if output.is_error]
     assert "2 are allowed at once" in refused.content
-    for output in stage.came:
+    for output in harness.came:
         if not output.is_error:
             await spec._toolset.async_client.predictions.cancel(output.raw_output.id)
     await spec.aclose()

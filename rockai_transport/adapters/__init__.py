@@ -1,0 +1,36 @@
+"""What both framework packages stand on: whatever they decide alike is decided here, once.
+
+A framework package imports this, `rockai_transport` and `rockai_transport.prompting`, and nothing below them;
+what remains in it is that framework's types and habits. The toolkits' half is
+`rockai_transport.adapters.toolkits`, for which a program that only chats does not wait.
+Needs pydantic, which both frameworks bring.
+"""
+
+from __future__ import annotations
+
+from rockai_transport.adapters.arguments import ALIASES, check_call, unknown_name
+from rockai_transport.adapters.chat import ROLES, forced_tool, tool_setup, tool_specs
+from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
+from rockai_transport.adapters.settings import TEXT, CallSettings, ModelFields
+from rockai_transport.adapters.structured import OutputParser
+from rockai_transport.jobs.json_schema import check_schema
+
+__all__ = [
+    "ALIASES",
+    "ROLES",
+    "TEXT",
+    "AsyncChunks",
+    "CallSettings",
+    "Chunks",
+    "ModelFields",
+    "OutputParser",
+    "ReplyBuilder",
+    "arun",
+    "check_call",
+    "check_schema",
+    "forced_tool",
+    "run",
+    "tool_setup",
+    "tool_specs",
+    "unknown_name",
+]

@@ -1,0 +1,112 @@
+"""Which arguments a model class has and which of them a call may repeat, in either framework.
+
+Invariants: arguments are looked at before pydantic looks, whose own errors hold all that was given, the token
+too; and a setting of the client, the token above all, never goes to a model as its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, Final
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.nearest import unknown_name
+
+__all__ = ["ALIASES", "PER_CALL", "check_call", "constructor_arguments", "unknown_name", "wrong_argument"]
+
+ALIASES: Final = {
+    "api_key": "api_token",
+    "rockai_api_token": "api_token",
+    "api_base": "base_url",
+    "model_name": "model",
+}
+"""What other packages call an argument, and its name here."""
+
+PER_CALL: Final = frozenset(
+    {"temperature", "top_p", "top_k", "max_tokens", "chat_template", "dialect", "model", "stop", "timeout"}
+)
+"""Arguments of the constructor that a call may give too; then they hold for that call alone."""
+
+_CLIENT_ONLY: Final = frozenset({"allow_http", "http_client", "service", "timeouts"})
+"""Settings that a model class does not take itself, but through a client that is handed in."""
+
+
+def constructor_arguments(
+    owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str
+) -> dict[str, Any]:
+    """Bring other names to ours, and refuse what cannot be right.
+
+    Args:
+        owner: The class.
+        given: Its arguments.
+        fields: Those that it has.
+        extra: The one that takes the model's own inputs; None means that there are none.
+
+    Returns:
+        The arguments, by the names of their fields.
+
+    Raises:
+        ConfigurationError: An argument is unknown or given by two names, there is no model, or the token is
+            no text.
+    """
+    named: dict[str, Any] = {}
+    for name, value in given.items():
+        own = ALIASES.get(name, name)
+        if own not in fields:
+            raise wrong_argument(owner, name, fields, extra)
+        if own in named:
+            other = next(one for one in given if one != own and ALIASES.get(one) == own)
+            raise ConfigurationError(f"{other!r} is another name for {own!r}: give one of the two.")
+        named[own] = value
+    if named.get("model") is None:
+        raise ConfigurationError(f'model is missing: {owner}(model="owner/name").')
+    token = named.get("api_token")
+    if token is not None and not isinstance(token, str) and not hasattr(token, "get_secret_value"):
+        raise ConfigurationError(f"api_token must be a text, not {type(token).__name__}.")
+    if extra in named and named[extra] is None:
+        del named[extra]
+    return named
+
+
+def check_call(
+    owner: str, call: Iterable[str], fields: Container[str], keywords: Iterable[str], extra: str
+) -> None:
+    """Refuse arguments of a call that belong to the constructor.
+
+    Args:
+        owner: The class.
+        call: The names of the call's arguments.
+        fields: The names of the constructor's.
+        keywords: What a call may give besides `PER_CALL` and ``extra``.
+        extra: The argument that takes the model's own inputs.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    allowed = {*PER_CALL, *keywords, extra}
+    for name in call:
+        own = ALIASES.get(name, name)
+        if own in fields and own not in allowed:
+            raise ConfigurationError(
+                f"{name!r} is an argument of {owner}(...), not of a single call. A call takes "
+                f"{', '.join(sorted(allowed))}, and the model's own inputs; one that is called like an "
+                f"argument of {owner} goes into {extra}."
+            )
+
+
+def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "") -> ConfigurationError:
+    """The error for an argument that a class does not have.
+
+    Args:
+        owner: The class.
+        name: The argument.
+        names: Those that it has.
+        extra: The one that takes the model's own inputs, if there is one.
+    """
+    if name in _CLIENT_ONLY:
+        return ConfigurationError(
+            f"{name!r} is a setting of Client and AsyncClient: {owner}(client=Client({name}=…), "
+            f"async_client=AsyncClient({name}=…))."
+        )
+    wrong = unknown_name(f"an argument of {owner}", name, set(names) - {"class_name"})
+    return ConfigurationError(f"{wrong} Inputs of the model itself go into {extra}." if extra else wrong)

@@ -1,0 +1,304 @@
+"""A reply's runs, driven over a client: at once or chunk by chunk, with blocking calls and with ``await``.
+
+What is decided, is decided by `Dialogue`; what a chunk is, by the framework's `ReplyBuilder`.
+
+Streams are objects with ``__next__`` and ``__anext__``, not generator functions. LangChain's core does not
+close the generator it reads from when its own is closed (langchain_core/language_models/chat_models.py,
+`astream`): an inner asynchronous generator would be left to the event loop, and where the loop ends at once,
+the prediction would never be canceled. And when `asyncio.run` ends, it closes all open async generators at
+once, and of two that are nested one would raise «already running». An object that is dropped drops the
+transport's stream with it, which leaves by itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Generic, NoReturn, TypeVar
+
+from rockai_transport.async_client import AsyncClient
+from rockai_transport.client import Client
+from rockai_transport.errors import BadRequestError, RockAIError
+from rockai_transport.prompting.dialogue import Dialogue
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather, read_reply
+from rockai_transport.prompting.request.build import ChatCall, ModelRequest
+from rockai_transport.prompting.request.parameters import rejected_inputs
+from rockai_transport.prompting.usage import Usage, reported_usage
+from rockai_transport.protocol.prediction import Prediction
+
+__all__ = ["AsyncChunks", "Chunks", "ReplyBuilder", "arun", "run"]
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+class ReplyBuilder(ABC, Generic[C, R]):
+    """One reply, from its first run to its last chunk. Does no I/O: `run` and `Chunks` do.
+
+    Attributes:
+        request: What is to be run now; None once the reply is complete.
+        model: The model that is asked.
+        timeout: Seconds for each run; None for the client's own.
+        runs: The predictions it took: one, or two where the model had to be asked again.
+        parts: What was said so far and may be handed on.
+        cut: Whether a stop sequence was reached: the stream can be left.
+    """
+
+    def __init__(
+        self,
+        first: ChatCall | ModelRequest,
+        check: Callable[[ModelReply], str | None] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            first: As for `Dialogue`.
+            check: As for `Dialogue`.
+            timeout: Seconds for each run.
+
+        Raises:
+            ConfigurationError: The model cannot be sent this.
+        """
+        self._dialogue = Dialogue(first, check)
+        self.request = self._dialogue.request
+        self.model = first.model if isinstance(first, ModelRequest) else first.settings.model
+        self.timeout = timeout
+        self.runs: list[Prediction | None] = []
+        self.parts: list[ReplyPart] = []
+        self.cut = False
+
+    def feed(self, pieces: Iterable[str]) -> list[C]:
+        """Take what one read of the stream brought, and give the chunks that may be handed on."""
+        chunks: list[C] = []
+        for piece in pieces:
+            if parts := self._dialogue.feed(piece):
+                self.parts += parts
+                chunks += self.chunks(parts)
+            if self._dialogue.cut:
+                self.cut = True
+                break
+        return chunks
+
+    def end(self, prediction: Prediction | None) -> list[C]:
+        """End a run, and give the chunks that were held; after the last run, one with the metadata too."""
+        self.runs.append(prediction)
+        self.cut = False
+        parts = self._dialogue.end(prediction)
+        self.request = self._dialogue.request
+        self.parts += parts
+        chunks = self.chunks(parts) if parts else []
+        return chunks if self.request is not None else [*chunks, self.last_chunk()]
+
+    def take(self, prediction: Prediction) -> None:
+        """Take a run that was not streamed; no chunks are made of it."""
+        self.runs.append(prediction)
+        self.parts += self._dialogue.feed(prediction.text)
+        self.parts += self._dialogue.end(prediction)
+        self.request = self._dialogue.request
+
+    def reply(self) -> ModelReply:
+        """All that was said."""
+        return gather(self.parts)
+
+    def refused(self, text: str) -> ModelReply:
+        """A reply that was not accepted, read as far as it can be.
+
+        Args:
+            text: What the model wrote.
+        """
+        request = self.request
+        if request is None:
+            return ModelReply(text)
+        tools = replace(request.tools, choice="auto") if request.tools.forced else request.tools
+        return read_reply(text, replace(request, tools=tools).reader())
+
+    def usage(self) -> Usage | None:
+        """The tokens of all runs; None where the service does not report them."""
+        metrics = []
+        for run in self.runs:
+            if run is None or not run.metrics:
+                return None
+            metrics.append(run.metrics)
+        return reported_usage(metrics)
+
+    def error(self, error: RockAIError) -> RockAIError:
+        """What the framework's user is raised for a failed run: the same error, and what mends it.
+
+        Args:
+            error: The transport's error.
+        """
+        if isinstance(error, BadRequestError) and self.request is not None:
+            hints = rejected_inputs(error.body, self.request.dialect)
+            error.args = (" ".join([error.message, *map(str, hints)]),)
+        return error
+
+    @abstractmethod
+    def chunks(self, parts: Sequence[ReplyPart]) -> list[C]:
+        """The framework's chunks of what comes next."""
+
+    @abstractmethod
+    def last_chunk(self) -> C:
+        """The framework's chunk behind everything: it says nothing, and holds the metadata."""
+
+    @abstractmethod
+    def result(self) -> R:
+        """The framework's complete reply, for those who did not stream it."""
+
+
+def run(builder: ReplyBuilder[Any, R], client: Client) -> R:
+    """Make a reply's runs, without streaming them.
+
+    Args:
+        builder: The reply.
+        client: The client.
+
+    Raises:
+        RockAIError: A run failed.
+    """
+    try:
+        while (request := builder.request) is not None:
+            builder.take(client.run(request.model, request.input, timeout=builder.timeout))
+    except RockAIError as error:
+        raise builder.error(error) from error.__cause__
+    return builder.result()
+
+
+async def arun(builder: ReplyBuilder[Any, R], client: AsyncClient) -> R:
+    """As `run`, with ``await``.
+
+    Args:
+        builder: The reply.
+        client: The client.
+
+    Raises:
+        RockAIError: A run failed.
+    """
+    try:
+        while (request := builder.request) is not None:
+            builder.take(await client.run(request.model, request.input, timeout=builder.timeout))
+    except RockAIError as error:
+        raise builder.error(error) from error.__cause__
+    return builder.result()
+
+
+class _ReplyStream(Generic[C]):
+    """What the streams below hold; ``builder`` has the whole reply, once the last chunk has come."""
+
+    def __init__(
+        self, builder: ReplyBuilder[C, Any], client: Any, on_chunk: Callable[[C], Any] | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            builder: The reply.
+            client: The client.
+            on_chunk: Told of each chunk before it is handed on; what it raises ends the stream.
+        """
+        self.builder = builder
+        self._client = client
+        self._on_chunk = on_chunk
+        self._stream: Any = None
+        self._ready: deque[C] = deque()
+        self._left = False
+
+
+class Chunks(_ReplyStream[C], Generator[C, None, None]):
+    """The chunks of a reply, as they come. Nothing is sent before the first is asked for."""
+
+    def __next__(self) -> C:
+        try:
+            while not self._ready:
+                self._advance()
+            chunk = self._ready.popleft()
+            if self._on_chunk is not None:
+                self._on_chunk(chunk)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, RockAIError):
+                raise self.builder.error(error) from error.__cause__
+            raise
+        return chunk
+
+    def send(self, _: None, /) -> C:
+        """Give the next chunk."""
+        return next(self)
+
+    def throw(self, error: Any, /, *_: Any) -> NoReturn:
+        """Leave the stream, and raise."""
+        self.close()
+        raise error
+
+    def close(self) -> None:
+        """Leave the stream, if there is one; nothing comes any more."""
+        self._left = True
+        self._ready.clear()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _advance(self) -> None:
+        """Read what comes next; at the end of a run, go on to the next one."""
+        request = self.builder.request
+        if self._left or request is None:
+            raise StopIteration
+        if self._stream is None:
+            self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
+        piece = next(self._stream, None)
+        if piece is not None:
+            self._ready += self.builder.feed([piece])
+        if piece is None or self.builder.cut:
+            self._stream.close()
+            self._ready += self.builder.end(self._stream.prediction)
+            self._stream = None
+
+
+class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
+    """As `Chunks`, with ``await``."""
+
+    async def __anext__(self) -> C:
+        try:
+            while not self._ready:
+                await self._advance()
+            chunk = self._ready.popleft()
+            if self._on_chunk is not None:
+                await self._on_chunk(chunk)
+        except BaseException as error:
+            await self.aclose()
+            if isinstance(error, RockAIError):
+                raise self.builder.error(error) from error.__cause__
+            raise
+        return chunk
+
+    async def asend(self, _: None, /) -> C:
+        """Give the next chunk."""
+        return await anext(self)
+
+    async def athrow(self, error: Any, /, *_: Any) -> NoReturn:
+        """Leave the stream, and raise."""
+        await self.aclose()
+        raise error
+
+    async def aclose(self) -> None:
+        """Leave the stream, if there is one; nothing comes any more."""
+        self._left = True
+        self._ready.clear()
+        if self._stream is not None:
+            await self._stream.aclose()
+
+    async def _advance(self) -> None:
+        """Read what comes next; at the end of a run, go on to the next one."""
+        request = self.builder.request
+        if self._left or request is None:
+            raise StopAsyncIteration
+        if self._stream is None:
+            self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
+        piece = await anext(self._stream, None)
+        if piece is not None:
+            self._ready += self.builder.feed([piece])
+        if piece is None or self.builder.cut:
+            await self._stream.aclose()
+            self._ready += self.builder.end(self._stream.prediction)
+            self._stream = None

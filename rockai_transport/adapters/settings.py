@@ -1,0 +1,205 @@
+"""The settings of a model class, as pydantic fields, and those of one call: the same in both frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from rockai_transport.adapters.arguments import ALIASES, PER_CALL, check_call, constructor_arguments
+from rockai_transport.adapters.clients import LazyClients
+from rockai_transport.adapters.replies import ReplyBuilder
+from rockai_transport.async_client import AsyncClient
+from rockai_transport.client import Client
+from rockai_transport.config import Route, check_timeout
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.reply.stop import stop_sequences
+from rockai_transport.prompting.request.build import ModelSettings
+from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.models import resolve_dialect
+from rockai_transport.protocol.references import ModelReference
+
+__all__ = ["TEXT", "CallSettings", "ModelFields"]
+
+TEXT = WithJsonSchema({"type": "string"})
+"""How an object that is no JSON stands in a JSON schema, as the frameworks write their own."""
+
+_SAMPLING: Final = ("temperature", "top_p", "top_k", "max_tokens")
+"""Fields that are parameters of the model."""
+
+_sampling_of = attrgetter(*_SAMPLING)
+
+
+class CallSettings(NamedTuple):
+    """What holds for one call."""
+
+    settings: ModelSettings
+    dialect: Dialect
+    """The call's dialect, resolved: ``settings`` holds the same, so that nobody has to look for it again."""
+    timeout: float | None
+    """Seconds for each run; None for the client's own."""
+
+
+def _secret(value: Any) -> Any:
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class ModelFields(BaseModel):
+    """The fields of a model class of either framework, their checks, and the clients behind them.
+
+    A framework's class inherits it before the framework's own base, and says the rest: what takes the model's
+    own inputs (``_extra_name``), which keywords of a call are the framework's (``_call_keywords``), and what
+    the User-Agent calls it (``_package``).
+    """
+
+    model: str
+    """``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits."""
+    api_token: Annotated[SecretStr | str | None, BeforeValidator(_secret)] = Field(default=None, repr=False)
+    """The token; else the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and ``ROCK_API_TOKEN``,
+    read at the first call: this field then stays None."""
+    base_url: str | None = None
+    """Where the service is; else ``ROCKAI_BASE_URL``, else RockAI's own address."""
+    temperature: float | None = None
+    """The sampling temperature."""
+    top_p: float | None = None
+    """Nucleus sampling."""
+    top_k: int | None = None
+    """Top-k sampling, where the model has it."""
+    max_tokens: int | None = None
+    """How many tokens to generate at most."""
+    stop: Annotated[list[str] | str | None, BeforeValidator(_listed)] = None
+    """Stop sequences. They hold for every model; a call's own replace them."""
+    timeout: float | None = None
+    """Seconds for one whole run, with a client that is handed in too. None: no total, only the client's
+    limits for first byte and idleness."""
+    max_retries: int = 2
+    """Further tries after the first, where another one cannot pay twice."""
+    dialect: Annotated[str | Dialect | None, TEXT] = None
+    """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
+    route: Route = "auto"
+    """Which way runs are started; see `rockai_transport.Client`."""
+    default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
+    """Further headers for every request. In no trace: they may hold secrets."""
+    client: Annotated[Client | None, TEXT] = Field(default=None, exclude=True, repr=False)
+    """A client of your own for blocking calls; its settings then hold, and of those above ``timeout``."""
+    async_client: Annotated[AsyncClient | None, TEXT] = Field(default=None, exclude=True, repr=False)
+    """The same for asynchronous calls."""
+
+    _clients: LazyClients = PrivateAttr(default_factory=LazyClients)
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,  # the input may hold the token
+    )
+
+    _extra_name: ClassVar[str] = ""
+    _call_keywords: ClassVar[frozenset[str]] = frozenset()
+    _package: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_arguments(cls, given: Any) -> Any:
+        """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
+        if not isinstance(given, dict):
+            return given
+        return constructor_arguments(cls.__name__, given, cls.model_fields, cls._extra_name)
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        """Refuse at once what no call could use; the token is read at the first call."""
+        ModelReference.parse(self.model)
+        self._for_call({})
+        if self.timeout is not None:
+            check_timeout(self.timeout, "timeout")
+        if self.client is None and self.async_client is None:
+            self._clients.checked(self)
+        return self
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Pass on: the hook that pydantic makes for the private attribute would end the chain here."""
+        super().model_post_init(context)
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied._clients = LazyClients()  # noqa: SLF001 - its settings may be changed
+        return copied
+
+    def _for_call(
+        self, call: Mapping[str, Any], stop: Any = None, keywords: frozenset[str] | None = None
+    ) -> CallSettings:
+        """Put together what the constructor set and what a call sets.
+
+        A setting that a call gives as None is as good as not given; a parameter of the model that it gives as
+        None is not sent. A ``model`` of the call's own speaks its own dialect, unless the call gives one:
+        what was chosen for another model could format its prompt wrongly, and nobody would see.
+
+        Args:
+            call: The call's arguments: settings (`PER_CALL`), ``_extra_name``, the framework's own, and for
+                the rest parameters and inputs of the model.
+            stop: The call's stop sequences, where the framework hands them over apart.
+            keywords: The framework's own, which are none of the model's; None: ``_call_keywords``.
+
+        Returns:
+            What holds for the call, its dialect resolved.
+
+        Raises:
+            ConfigurationError: An argument belongs to the constructor, or the settings cannot be followed.
+        """
+        extra_name = self._extra_name
+        parameters: dict[str, Any] = dict(zip(_SAMPLING, _sampling_of(self), strict=True))
+        own: dict[str, Any] = {}
+        if call:
+            keywords = self._call_keywords if keywords is None else keywords
+            check_call(type(self).__name__, call, type(self).model_fields, keywords, extra_name)
+            for given, value in call.items():
+                name = ALIASES.get(given, given)
+                is_own = (
+                    name == extra_name or name in keywords or (name in PER_CALL and name not in _SAMPLING)
+                )
+                if not is_own:
+                    parameters[name] = value
+                elif value is not None:
+                    own[name] = value
+        model = own.get("model", self.model)
+        if not isinstance(model, str):
+            raise ConfigurationError(f"model={model!r} must be a text.")
+        chosen, template = own.get("dialect"), own.get("chat_template")
+        if model == self.model:
+            chosen = self.dialect if chosen is None else chosen
+            template = getattr(self, "chat_template", None) if template is None else template
+        dialect = resolve_dialect(model, chosen, template)
+        stop = own.get("stop", self.stop) if stop is None else stop
+        settings = ModelSettings(
+            model=model,
+            dialect=dialect,
+            parameters=parameters,
+            stop=() if stop is None else stop_sequences(stop),
+            extra={**(getattr(self, extra_name) or {}), **own.get(extra_name, {})},
+            extra_name=extra_name,
+        )
+        return CallSettings(settings, dialect, own.get("timeout", self.timeout))
+
+    def _sync_client(self) -> Client:
+        return self.client or self._clients.get(Client, self, self._package)
+
+    def _async_client(self) -> AsyncClient:
+        return self.async_client or self._clients.get(AsyncClient, self, self._package)
+
+    def _body(self, builder: ReplyBuilder[Any, Any]) -> dict[str, Any]:
+        """The body that is sent for a reply's first run."""
+        return self._clients.preview(self, builder.request) if builder.request else {}

@@ -1,0 +1,78 @@
+"""What the toolkits of both frameworks stand on: their settings, what these make, and the names of `jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from rockai_transport.adapters.arguments import wrong_argument
+from rockai_transport.adapters.clients import user_agent
+from rockai_transport.async_client import AsyncClient
+from rockai_transport.client import Client
+from rockai_transport.jobs.admin import ToolkitAdmin
+from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
+from rockai_transport.jobs.hosted_models import HostedModel
+from rockai_transport.jobs.policy import CallContext, OnCancel, Progress
+from rockai_transport.jobs.schemas import argument_class
+from rockai_transport.jobs.toolset import Toolset
+
+__all__ = [
+    "CallContext",
+    "Progress",
+    "ToolAnswer",
+    "ToolkitAdmin",
+    "ToolkitSettings",
+    "Toolset",
+    "argument_class",
+    "make_toolset",
+    "media_files",
+    "refusal",
+]
+
+
+class ToolkitSettings(TypedDict, total=False):
+    """What a toolkit of either framework may be told; the toolkits' docstrings say what each means."""
+
+    timeout: float | None
+    max_retries: int
+    default_headers: Mapping[str, str] | None
+    client: Client | None
+    async_client: AsyncClient | None
+    max_wait: float
+    max_running: int
+    max_starts: int
+    on_cancel: OnCancel
+    save_to: str | Path | None
+    scope: str | Callable[[Any], str] | None
+    allowed_ids: Collection[str] | Callable[[str], bool]
+    store: Any
+
+
+def make_toolset(
+    owner: str,
+    package: str,
+    models: Iterable[HostedModel],
+    api_token: str | None,
+    base_url: str | None,
+    settings: Mapping[str, Any],
+) -> Toolset:
+    """Make what a toolkit's tools have in common.
+
+    Args:
+        owner: The toolkit's class, for errors.
+        package: The framework package, for the User-Agent.
+        models: What the agent may run.
+        api_token: As in `Client`.
+        base_url: As in `Client`.
+        settings: `ToolkitSettings`, as far as they were given.
+
+    Raises:
+        ConfigurationError: A setting is unknown or cannot be right, or there is no token.
+        ImportError: ``jsonschema`` is not installed.
+    """
+    known = ToolkitSettings.__annotations__
+    if (unknown := next((name for name in settings if name not in known), None)) is not None:
+        raise wrong_argument(owner, unknown, [*known, "models", "api_token", "base_url", "rich_content"])
+    headers = user_agent(package, settings.get("default_headers"))
+    return Toolset(models, api_token=api_token, base_url=base_url, **{**settings, "default_headers": headers})

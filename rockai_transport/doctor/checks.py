@@ -1,0 +1,157 @@
+"""What is checked (the tables of ``checks.toml``), and what is found: verdicts, and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, NamedTuple, get_args
+
+from rockai_transport.config import Route
+from rockai_transport.service import Service
+
+__all__ = ["CHECKS", "PROBES", "TABLES", "UNSET", "AnswerKey", "Finding", "SuggestedSetting", "Verdict"]
+
+TABLES: dict[str, Any] = tomllib.loads(files(__package__).joinpath("checks.toml").read_text("utf-8"))
+_ALL_ROUTES: tuple[str, ...] = get_args(Route)
+
+
+class Check(NamedTuple):
+    """One assumption."""
+
+    id: str
+    """Its name in reports."""
+    assumption: str
+    source: str
+    """The section of docs/http-api.md that tells it, and that page's own mark for its source."""
+    routes: tuple[str, ...] = _ALL_ROUTES
+    """The clients' ``route`` settings that rely on it."""
+    otherwise: str = ""
+    """What is said of it in addition, where it is not so."""
+
+
+class Probe(NamedTuple):
+    """What is done once, and the checks that it serves. Its fields are told in the table."""
+
+    name: str
+    title: str
+    checks: tuple[Check, ...]
+    needs: str = ""
+    runs: int = 0
+    asks: bool = False
+    routes: tuple[str, ...] = _ALL_ROUTES
+
+
+PROBES = tuple(
+    Probe(**row | {"checks": tuple(Check(**check) for check in row["checks"])}) for row in TABLES["probes"]
+)
+"""Every probe, in the order in which they are made."""
+
+CHECKS = tuple(check for probe in PROBES for check in probe.checks)
+"""Every check, in the order of the report."""
+
+
+UNSET = object()
+"""The value of a `SuggestedSetting` whose field is known, but not what belongs there."""
+
+
+class Verdict(enum.Enum):
+    """How an assumption fared; the value is the sign in front of its line."""
+
+    AS_ASSUMED = "✓"
+    DIFFERS = "✗"
+    UNKNOWN = "?"
+
+
+@dataclass(frozen=True)
+class AnswerKey:
+    """A `Service.read_prediction` hook for answers with one more key around what they hold.
+
+    Attributes:
+        key: The key.
+        is_output: Whether the output alone stands under it, and not a prediction.
+    """
+
+    key: str
+    is_output: bool = False
+
+    def __call__(self, answer: Any) -> Any:
+        """What stands under the key; any other answer as it is."""
+        if not isinstance(answer, dict) or self.key not in answer or "status" in answer:
+            return answer
+        inner = answer[self.key]
+        return {"status": "succeeded", "output": inner} if self.is_output else inner
+
+    def __repr__(self) -> str:
+        # Code that can be pasted: its user has no reason to import the doctor.
+        inner = f"answer[{self.key!r}]"
+        read = f"{{'status': 'succeeded', 'output': {inner}}}" if self.is_output else inner
+        fits = f"isinstance(answer, dict) and {self.key!r} in answer and 'status' not in answer"
+        return f"lambda answer: {read} if {fits} else answer"
+
+
+@dataclass(frozen=True)
+class SuggestedSetting:
+    """A setting that fixes a difference.
+
+    Attributes:
+        field: A field of `Service`; ``route`` is an argument of the clients.
+        value: What to set it to; `UNSET` where only a person can know.
+        ours: Whether we assumed or tried it, so that it need not be redacted: the service did not name it.
+    """
+
+    field: str
+    value: Any = UNSET
+    ours: bool = dataclasses.field(default=False, compare=False)
+
+    @property
+    def of_service(self) -> bool:
+        """Whether it is a field of `Service`, and not an argument of the clients."""
+        return hasattr(Service(), self.field)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the value is known too."""
+        return self.value is not UNSET
+
+    @property
+    def code(self) -> str:
+        """The call that takes it as an argument."""
+        return f"{'Service' if self.of_service else 'Client'}({self})"
+
+    def __str__(self) -> str:
+        # As an argument; an ellipsis stands for what only a person can know.
+        return f"{self.field}={self.value!r}" if self.is_known else f"{self.field}=…"
+
+
+def with_settings(service: Service, suggestions: Iterable[SuggestedSetting]) -> Service:
+    """The service with those suggestions whose value is known."""
+    known = {each.field: each.value for each in suggestions if each.of_service and each.is_known}
+    return dataclasses.replace(service, **known)
+
+
+def changes(old: Service, new: Service) -> dict[str, Any]:
+    """The fields that differ, with their new values."""
+    return {name: value for name, value in vars(new).items() if value != vars(old)[name]}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check says; as one line of the report, it is redacted and complete."""
+
+    verdict: Verdict
+    observed: str
+    suggestions: tuple[SuggestedSetting, ...] = ()
+    """The settings that fix a difference."""
+    frame: str = ""
+    """The exchange that shows it: request line, headers of note, the first bytes of the body."""
+    check: str = ""
+    title: str = ""
+    """The probe's: what was done."""
+    assumption: str = ""
+    source: str = ""
+    skipped: str = ""
+    """Why the check was not made, where a report says that of all such checks together."""

@@ -1,0 +1,234 @@
+"""One examination's dealings with the service: its operations, what was learnt of it, and what runs there.
+
+Invariants of this module:
+
+* Every operation is the clients' own, done once and recorded. What the service does, a refusal, a cut or a
+  time limit that runs out, is in the recording, not an exception.
+* Whatever was started is known here until its end was seen; `DoctorSession.cancel_running` cancels the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from rockai_transport import ConfigurationError, Prediction, RockAIError, Service, Update
+from rockai_transport.config import Settings
+from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, with_settings
+from rockai_transport.doctor.recording import Exchange, RecordingIO
+from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.io.connections import Connections
+from rockai_transport.io.endpoint import Endpoint
+from rockai_transport.protocol.exchange import exchange as send
+from rockai_transport.protocol.io import IO, run_blocking
+from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
+from rockai_transport.protocol.operations import Operations, RunRequest
+from rockai_transport.protocol.prediction import TERMINAL_STATUSES, is_prediction
+from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.responses import is_missing_route, read_created
+
+__all__ = ["NO_ROUTE", "DoctorSession", "Findings", "ObstacleError", "UnavailableError"]
+
+Operation = Callable[..., Coroutine[Any, Any, Any]]
+Findings = Iterator[tuple[str, Finding]]
+"""What a probe gives: the id of each of its checks, and what it says."""
+
+_FREE_SECONDS = 60.0
+_TEXTS: dict[str, str] = TABLES["obstacles"]
+NO_ROUTE = _TEXTS["no_route"]
+_UNKNOWN_ID = "0" * 24
+_OURS = frozenset(Service().statuses)
+_FORMS = (str, str.upper, str.capitalize)
+_PEERS = {form(word): ours for word, ours in TABLES["peers"]["statuses"].items() for form in _FORMS}
+"""Words for a status that peers use → ours."""
+_REFUSED_FOR_ALL = frozenset({400, 401, 402, 403, 404, 422})
+"""Refusals of a run that every other run with the same token, model and input would meet too."""
+
+
+class UnavailableError(Exception):
+    """A probe cannot be made. Its text says why."""
+
+
+class ObstacleError(UnavailableError):
+    """Nothing further can be checked either. Its text says what to do."""
+
+
+@dataclass
+class DoctorSession:
+    """The service under examination."""
+
+    settings: Settings
+    """The clients' own, with the time limits of the examination."""
+    redactor: Redactor
+    model: ModelReference | None
+    """The model to run; None for an examination without runs."""
+    input: dict[str, Any]
+    say: Callable[[str], Any]
+    """Told what is being waited for."""
+    connections: Connections = field(default_factory=Connections)
+    runs: int = 0
+    headers: set[str] = field(default_factory=set)
+    under_way: str = ""
+    """The request that starts a run and was not answered when the examination was interrupted."""
+    obstacles: dict[str, str] = field(default_factory=dict)
+    """The fields of `Service` to whose route no further request can be sent, and why."""
+    missing_route_response: Exchange | None = None
+    """How a route is answered that nobody has."""
+    accepted_by_mistake: RecordingIO | None = None
+    """A prediction that was started although it should have been refused."""
+    example: Prediction = field(default_factory=Prediction)
+    """A prediction that was created, as last seen."""
+    running: set[str] = field(default_factory=set)
+    statuses: dict[str, str | None] = field(default_factory=dict)
+    """The service's own words for a status, as they came, and what they mean."""
+
+    def __post_init__(self) -> None:
+        assumed = self.settings.service
+        self.service = replace(assumed, statuses={**_PEERS, **assumed.statuses})
+        nameless = replace(self.service, auth_header="X-RockAI-Doctor", auth_scheme="")
+        self.anonymous: dict[str, Any] = {"service": nameless, "api_token": "anonymous"}
+        """The changes with which nobody is shown the token."""
+        if self.model and self.model.name is None:
+            self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), _TEXTS["bare"])
+        self.request = RunRequest(self.model or ModelReference("", None, None), self.input)
+        self.redact = self.redactor.value
+        self.address = self.redact(self.settings.base_url)
+        self.model_name = self.redact(self.model.written) if self.model else ""
+
+    def assume(self, suggestions: Iterable[SuggestedSetting]) -> None:
+        """Go by what was found, so that what follows gets further."""
+        self.service = with_settings(self.service, suggestions)
+
+    # Operations.
+
+    def perform(self, operation: Operation, *arguments: Any, **changes: Any) -> RecordingIO:
+        """Do one of the clients' operations, once, with these changes of their settings.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        settings = replace(self.settings, **{"service": self.service, **changes})
+        io = RecordingIO(Endpoint(settings, None, httpx.Client), self.connections, self.redactor, self.say)
+        try:
+            io.value = run_blocking(operation(Operations(settings), io, *arguments))
+        except RockAIError as error:
+            io.error = error
+            if isinstance(error, ConfigurationError):
+                raise
+        except KeyboardInterrupt:
+            self.under_way = str(io.exchange.request) if io.may_run else ""
+            raise
+        finally:
+            run_blocking(io.close())
+            self.runs += io.may_run
+            self.headers.update(name for each in io.exchanges for name in each.head.headers)
+            self.follow_up(io)
+        return io
+
+    def probe(self, field: str, path: str = "", **changes: Any) -> RecordingIO:
+        """Ask for a route so that nothing starts, by an unknown id or with an empty body."""
+        path = path or getattr(self.service, field)
+        accept, method = EVENT_STREAM if "stream" in field else JSON, "GET" if field == "get_path" else "POST"
+        body = None if "{id}" in path else b"{}"
+        request = Request(method, path.replace("{id}", _UNKNOWN_ID), body=body, accept=accept)
+        return self.perform(_send, request, **changes)
+
+    def create(self, request: RunRequest) -> RecordingIO:
+        """Create a prediction; where it stands under one more key of the answer, go by that from now on."""
+        created = self.perform(Operations.create, request)
+        asked = created.exchange
+        if created.error and created.status and not created.refusal:
+            answer = asked.response.decoded
+            keys = [key for key in answer if is_prediction(answer[key])] if isinstance(answer, dict) else []
+            if not keys or self.service.read_prediction is not None:
+                self.obstacles["create_path"] = _TEXTS["unreadable"]
+            else:
+                self.assume([SuggestedSetting("read_prediction", AnswerKey(keys[0]))])
+                created.value = read_created(self.service, asked.request, asked.response, Prediction())
+                created.error = None
+                self.follow_up(created)
+        return created
+
+    def wait(self, look: RecordingIO) -> Prediction:
+        """Wait for a prediction's end, told by its status or by its fields."""
+        return self.perform(Operations.wait, look.prediction, None, self._look).prediction
+
+    def cancel_running(self) -> list[str]:
+        """Cancel what still runs; give the ids of what could not be canceled."""
+        for known in tuple(self.running):
+            if self.perform(Operations.cancel, known, timeout=2.0).error is None:
+                self.running.discard(known)
+            else:  # it may have come to its end
+                self.perform(Operations.get, known, timeout=2.0)
+        return sorted(self.running)
+
+    # What came of them.
+
+    def require(self, run: RecordingIO) -> RecordingIO:
+        """A run that was started.
+
+        Raises:
+            ObstacleError: It was refused, as every further one would be.
+            UnavailableError: It was refused, or broke before an answer, for another reason.
+        """
+        if run.refusal:
+            kind = ObstacleError if self.is_refused_for_all(run) else UnavailableError
+            raise kind(self.redact(str(run.refusal)))
+        if not run.status:
+            may_run = " A run may have started." if run.may_run else ""
+            raise UnavailableError(f"{run.exchange.failure}.{may_run}")
+        return run
+
+    def is_refused_for_all(self, run: RecordingIO) -> bool:
+        """Whether every other run with the same token, model and input would be refused too."""
+        return run.refusal is not None and run.status in _REFUSED_FOR_ALL and not self.is_missing(run)
+
+    def is_missing(self, asked: RecordingIO) -> bool:
+        """Whether the answer says that there is no such route.
+
+        Once it is known how a route is answered that nobody has, a 404 in JSON says so only if it is alike:
+        `Service.missing_route_statuses` may hold 404 itself.
+        """
+        known, exchange = self.missing_route_response, asked.exchange
+        if asked.refusal is None:
+            return False
+        if known is not None and exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json:
+            return _without_path(exchange) == _without_path(known)
+        return is_missing_route(self.service, asked.refusal)
+
+    def meaning(self, prediction: Prediction) -> str | None:
+        """Our word for what a prediction's status means; None if neither its word nor its fields tell.
+
+        The service's own word is noted.
+        """
+        by_time = prediction.completed_at and ("failed" if prediction.error else "succeeded")
+        ours = prediction.status if prediction.status in _OURS else by_time or None
+        if isinstance(prediction.raw, dict):
+            self.statuses[str(prediction.raw.get("status"))] = ours
+        return ours
+
+    def follow_up(self, io: RecordingIO) -> None:
+        """Take note of what runs, and of what has ended."""
+        prediction = io.prediction
+        if self.meaning(prediction) in TERMINAL_STATUSES:
+            self.running.discard(prediction.id or "")
+        elif prediction.id and io.may_run:
+            self.running.add(prediction.id)
+
+    def _look(self, update: Update) -> None:
+        """End a wait for a status that nobody knows, where the other fields tell of an end."""
+        if self.meaning(update.prediction) and update.prediction.status not in _OURS:
+            raise RockAIError(prediction=update.prediction)
+
+
+async def _send(operations: Operations, io: IO, request: Request) -> Any:
+    return await send(io, operations.settings, request, io.now() + _FREE_SECONDS)
+
+
+def _without_path(exchange: Exchange) -> tuple[int, bytes]:
+    """A refusal without the path that some repeat."""
+    return exchange.status, bytes(exchange.body).replace(exchange.request.target.encode(), b"")

@@ -1,0 +1,141 @@
+"""What a recorded event stream says of the assumptions about event streams. Pure: bytes in, judgements out.
+
+The bytes are read by the package's own `EventReader`, and by httpx-sse, which follows the standard to the
+letter: where the two differ, the service does not escape newlines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import httpx
+from httpx_sse import EventSource, ServerSentEvent
+
+from rockai_transport.doctor.checks import TABLES, UNSET, Finding, SuggestedSetting, with_settings
+from rockai_transport.doctor.recording import Exchange
+from rockai_transport.protocol.events import EventReader
+from rockai_transport.protocol.messages import EVENT_STREAM, Response
+from rockai_transport.service import Service
+
+__all__ = ["STREAM_CHECKS", "ids_in"]
+
+_UNNAMED = "message"
+_ID = r"[\w-]{6,80}"
+_MOST_IDS = 3
+_SENTENCES: dict[str, str] = TABLES["stream"]
+_SIDE_EVENTS = TABLES["peers"]["side_events"]
+_MARKER = r"\[[A-Z_ ]+\]|<[^<>]*(?:end|eos|done)[^<>]*>"
+_DROPPED = r"(?:data:.*\n)+(?:\n{2,}|\n?(?!(?:event|data|id|retry)?:).+\n?)"
+"""The data of an event, and after it lines that the standard drops: bare ones, and further blank ones."""
+
+
+def judge_type(exchange: Exchange, _service: Service) -> Finding:
+    """Whether it is an event stream at all."""
+    holds = exchange.response.media_type == EVENT_STREAM
+    return exchange.judge(exchange.shown.headers.get("content-type", "no Content-Type"), holds=holds)
+
+
+def judge_pieces(exchange: Exchange, service: Service) -> Finding:
+    """Whether the pieces come in events of the name that is assumed."""
+    counts = Counter(event.event for event in _events(exchange))
+    if not counts:
+        return exchange.judge("not a single event came", holds=None)
+    listed = ", ".join(f"{_name(exchange, name)} ×{count}" for name, count in counts.items())
+    pace = f"{listed}; first byte after {exchange.first_byte:.1f} s, last after {exchange.seconds:.1f} s"
+    known = {*_SIDE_EVENTS, *service.end_events, *service.error_events}
+    # The most frequent; of several the first, since the end comes last.
+    name = next((name for name, _ in counts.most_common() if name not in known), UNSET)
+    is_unnamed = counts.keys() == {_UNNAMED}
+    is_read = is_unnamed or service.output_event in counts
+    pace += _SENTENCES["unnamed"] if is_unnamed else ""
+    return exchange.judge(pace, *([] if is_read else [SuggestedSetting("output_event", name)]))
+
+
+def judge_end(exchange: Exchange, service: Service) -> Finding:
+    """Whether the end is told by an event that is assumed to be one; else the setting with which it is."""
+    events, framed = _events(exchange), exchange.response.is_framed
+    if not events:
+        return exchange.judge("not a single event came", holds=None)
+    name, data = events[-1].event, events[-1].data
+    observed = f"the last event: {_name(exchange, name)} {exchange.redactor.text(data)[:40]}".rstrip()
+    is_name = name not in (_UNNAMED, service.output_event, *_SIDE_EVENTS)
+    possible = [SuggestedSetting("end_events", (*service.end_events, name))] if is_name else []
+    possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_MARKER, data) else []
+    without = SuggestedSetting("requires_end_event", value=False)
+    is_whole = _read(exchange, service).is_whole(framed=framed)
+    if _read(exchange, service).end:
+        return exchange.judge(observed)
+    if exchange.failure:
+        return exchange.judge(f"it broke off: {exchange.failure}; {observed}", holds=None)
+    for suggested in [*possible, without]:
+        reader = _read(exchange, with_settings(service, [suggested]))
+        if reader.end or (suggested is without and not is_whole and reader.is_whole(framed=framed)):
+            return exchange.judge(observed, suggested)
+    sentence = _SENTENCES["whole" if is_whole else "cut"]
+    return exchange.judge(f"{sentence}; {observed}", holds=is_whole)
+
+
+def judge_newlines(exchange: Exchange, service: Service) -> Finding:
+    """Whether the newlines of the text stand in the bytes as they are."""
+    pieces = EventReader(service).read(bytes(exchange.body))
+    text, redact = "".join(pieces), exchange.redactor.text
+    if len(pieces) > 1 and all(isinstance(_decoded(piece), str | dict) for piece in pieces):
+        return exchange.judge(_SENTENCES["json"].format(redact(pieces[0])[:60]), holds=False)
+    named = any(event.event == service.output_event for event in _events(exchange))
+    opening = f"event: ?{re.escape(service.output_event)}\n" if named else ""
+    if broken := re.search(f"(?m)^{opening}{_DROPPED}", exchange.response.text.replace("\r\n", "\n")):
+        first = redact(broken.group().replace("\n", "␊"))[:80]
+        counted = f"{text.count(chr(10))} line breaks in {len(text)} characters"
+        return exchange.judge(f"as they are: {counted}; the first: {first}")
+    if "\n" in text:
+        return exchange.judge(_SENTENCES["by_standard"])
+    if r"\n" in text:
+        return exchange.judge(_SENTENCES["backslash"], holds=False)
+    return exchange.judge(_SENTENCES["no_newline"], holds=None)
+
+
+def judge_framing(exchange: Exchange, _service: Service) -> Finding:
+    """Whether the body says itself where it ends."""
+    headers, holds = exchange.shown.headers, exchange.response.is_framed
+    names = ("transfer-encoding", "content-length", "connection")
+    observed = ", ".join(f"{name}: {headers[name]}" for name in names if name in headers) or "neither"
+    return exchange.judge(observed, holds=holds)
+
+
+_JUDGES = (judge_type, judge_pieces, judge_end, judge_newlines, judge_framing)
+STREAM_CHECKS = {judge.__name__.removeprefix("judge_"): judge for judge in _JUDGES}
+"""What is asked of every stream, in the order in which the settings found build on each other."""
+
+
+def ids_in(exchange: Exchange) -> list[str]:
+    """What may be a prediction's id: in headers that speak of one, in ``id:`` lines, in JSON."""
+    headers, events = exchange.response.headers, _events(exchange)
+    found = [headers[name] for name in headers if "prediction" in name or name == "location"]
+    ids = [value.rpartition("/")[2] for value in found] + [event.id for event in events]
+    for data in map(_decoded, (exchange.response.text, *(event.data for event in events))):
+        inner = data["data"] if isinstance(data, dict) and isinstance(data.get("data"), dict) else data
+        ids += [str(inner.get(key, "")) for key in ("id", "prediction_id")] if isinstance(inner, dict) else ()
+    return [known for known in dict.fromkeys(ids) if re.fullmatch(_ID, known)][:_MOST_IDS]
+
+
+def _events(exchange: Exchange) -> list[ServerSentEvent]:
+    """The events of a body, by the standard."""
+    response = httpx.Response(200, headers={"content-type": EVENT_STREAM}, content=bytes(exchange.body))
+    return list(EventSource(response).iter_sse())
+
+
+def _read(exchange: Exchange, service: Service) -> EventReader:
+    """What our own reader makes of a body, with these settings."""
+    reader = EventReader(service)
+    reader.read(bytes(exchange.body))
+    return reader
+
+
+def _name(exchange: Exchange, name: str) -> str:
+    return "(unnamed)" if name == _UNNAMED else exchange.redactor.text(name)
+
+
+def _decoded(text: str) -> Any:
+    return Response(200, {}, 0.0, text.encode()).decoded

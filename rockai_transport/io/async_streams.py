@@ -1,0 +1,213 @@
+"""`AsyncStream`: the pieces of one run, with ``await``. `io.streams` mirrors this."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.io.asynchronous import AsyncIO
+from rockai_transport.io.loops import LoopScope
+from rockai_transport.protocol.io import LeftError
+from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
+
+__all__ = ["AsyncStream"]
+
+
+class AsyncStream:
+    """The text of one run, piece by piece. An async iterator, and a context manager that leaves properly.
+
+    Made by `AsyncClient.stream` and `AsyncPredictions.stream`. Any task of its loop may close it: one that
+    reads on is told with a `StreamInterruptedError`.
+
+    An object with ``__anext__``, not an async generator: when `asyncio.run` ends it closes all open
+    generators at once, and a nested one would raise.
+
+    Example:
+        >>> async with client.stream("sandbox/never-ends", {"prompt": "Count."}) as stream:
+        ...     async for piece in stream:
+        ...         print(piece)
+        ...         break  # leaving closes the connection at once
+        line 1
+    """
+
+    def __init__(self, io: AsyncIO, state: StreamState, run: RunStream) -> None:
+        self._state = state
+        self._ready = state.ready
+        self._reader = _Reader(io, state, run)
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """What is known of the prediction so far; at the stream's good end, the whole.
+
+        Example:
+            >>> async with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     text = "".join([piece async for piece in stream])
+            >>> stream.prediction.status, stream.prediction.output
+            ('succeeded', ['one', ' two'])
+        """
+        return self._state.prediction
+
+    @property
+    def text(self) -> str:
+        """Exactly what has been handed on so far.
+
+        Example:
+            >>> async with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
+            ...     async for piece in stream:
+            ...         print(stream.text)
+            one
+            one two
+        """
+        return self._state.text
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        if self._reader.run.finished and not self._ready:
+            raise read_already(self._state)
+        return self
+
+    async def __anext__(self) -> str:
+        if self._ready:
+            return self._ready.popleft()
+        return await self._reader.next_of_new_batch()
+
+    async def aclose(self) -> None:
+        """Leave: close the connection at once; cancel the prediction where its id is known.
+
+        Example:
+            >>> stream = client.stream("sandbox/never-ends", {"prompt": "Count."})
+            >>> await anext(stream)
+            'line 1'
+            >>> await stream.aclose()
+            >>> stream.text
+            'line 1'
+        """
+        if not self._reader.run.finished or self._ready:
+            await self._reader.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # A `break` out of a loop that held the only reference ends up here; the loop does what is left.
+        if not sys.is_finalizing() and hasattr(self, "_reader") and not self._reader.run.finished:
+            self._reader.close_in_background()
+
+
+class _Reader:
+    """What reads and leaves a stream. It outlives the `AsyncStream` that was dropped, until it has left."""
+
+    def __init__(self, io: AsyncIO, state: StreamState, run: RunStream) -> None:
+        self._io = io
+        self._state = state
+        self.run = run
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scope: LoopScope | None = None
+        self._is_cut = False  # somebody else has closed it, and its reader does not know it yet
+        self._task: asyncio.Task[Any] | None = None
+        self._process = os.getpid()
+        self._is_busy = False
+        self._let_go: asyncio.Future[None] | None = None  # done when the busy task lets go
+
+    async def next_of_new_batch(self) -> str:
+        """Read on, and give the first of the pieces that came."""
+        self._check_turn()
+        self._is_busy = True
+        try:
+            if self._scope is None:
+                await self._begin()
+            batch = await self.run.next_batch()
+        except LeftError:
+            raise closed_elsewhere(self._state) from None
+        except BaseException as error:
+            self._io.sanitize(error)
+            raise
+        finally:
+            self._end_turn()
+        if not batch:
+            raise StopAsyncIteration
+        piece = self._state.take(batch)
+        if self._io.is_left:  # closed in the very moment in which the batch came
+            await self._leave()
+            self._is_cut = True
+        return piece
+
+    async def close(self) -> None:
+        """Leave, whichever task it is that reads."""
+        if self.run.finished and not self._state.ready:
+            return
+        if not self._is_busy:
+            await self._leave()
+            return
+        # A task is waiting for something: it is woken, and does what is left to do.
+        self._io.leave()
+        if self._let_go is None:
+            self._let_go = asyncio.get_running_loop().create_future()
+        await asyncio.wait({self._let_go})
+
+    async def cut_off(self) -> None:
+        """As `close`, where the reader does not ask for it and has to be told."""
+        await self.close()
+        self._is_cut = True
+
+    def close_in_background(self) -> None:
+        """Leave as soon as the loop finds time: nobody waits for it."""
+        if (
+            self._loop is None
+            or self._scope is None
+            or self._loop.is_closed()
+            or self._process != os.getpid()
+        ):
+            return  # in a forked child it is the parent's
+        with contextlib.suppress(RuntimeError):
+            self._scope.close_in_background(self)
+
+    async def _begin(self) -> None:
+        self._scope = await self._io.connections.here()
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._scope.streams.add(self)
+
+    async def _leave(self) -> None:
+        self._is_cut = self._state.drop_ready() and self._task is not asyncio.current_task()
+        self._check_turn(is_reading=False)
+        self._is_busy = True
+        try:
+            await self.run.leave()
+        finally:
+            self._end_turn()
+
+    def _check_turn(self, *, is_reading: bool = True) -> None:
+        """Refuse what would take the stream out of somebody's hands."""
+        if self._is_busy:
+            raise RuntimeError("Another task is waiting for this stream's next piece.")
+        if is_reading and self._is_cut:
+            self._is_cut = False
+            raise closed_elsewhere(self._state)
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise ConfigurationError(
+                "This stream is read in another event loop than it began in. A stream belongs to one loop: "
+                "read it there, to its end.",
+                prediction=self._state.prediction,
+                partial_text=self._state.text,
+                may_have_started=True,
+            )
+
+    def _end_turn(self) -> None:
+        self._is_busy = False
+        if self._let_go is not None:
+            self._let_go.set_result(None)
+            self._let_go = None
+        if self._scope is not None and self.run.finished:
+            self._scope.discard(self)

@@ -1,0 +1,58 @@
+"""Leaving streams that the garbage collector finds, which may run at any moment, within any lock.
+
+Invariants of this module: within a collection no lock is taken and nothing is sent; a thread does it, and the
+end of the program waits for it, two seconds at most.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import contextlib
+import functools
+import gc
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
+
+__all__ = ["in_background", "is_collecting", "watch_collections"]
+
+_collecting: set[int] = set()
+_pending: list[Callable[[], None]] = []  # appending to a list, and removing from it, takes no lock
+
+
+def is_collecting() -> bool:
+    """Whether this code runs within a collection of this thread, and not because a last reference went."""
+    return threading.get_ident() in _collecting
+
+
+def in_background(leave: Callable[[], None]) -> None:
+    """Leave in a thread of its own."""
+    _pending.append(leave)
+    _thread.start_new_thread(_do, (leave,))
+
+
+@functools.cache
+def watch_collections() -> None:
+    """Take note of collections from now on."""
+    gc.callbacks.append(_note)
+    atexit.register(_finish)
+
+
+def _note(phase: str, _info: dict[str, Any]) -> None:
+    (_collecting.add if phase == "start" else _collecting.discard)(threading.get_ident())
+
+
+def _do(leave: Callable[[], None]) -> None:
+    with contextlib.suppress(Exception):
+        leave()
+    _pending.remove(leave)
+
+
+def _finish() -> None:
+    give_up = time.monotonic() + CANCEL_GRACE_SECONDS
+    while _pending and time.monotonic() < give_up:
+        time.sleep(0.005)

@@ -1,0 +1,90 @@
+"""Responses that are compressed although nobody asked for it, decoded within a limit.
+
+A kilobyte can hold gigabytes of zeros: httpx decodes each chunk whole. Here no step gives more than a part,
+and all together no more than the limit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from rockai_transport.errors import InvalidResponseError
+from rockai_transport.protocol.messages import ResponseHead
+
+__all__ = ["DECODED_LIMIT", "adecoded", "decoded", "is_plain"]
+
+DECODED_LIMIT = 64 * 1024**2
+"""Bytes of one response of the API; a download has a limit of its own."""
+_PART = 64 * 1024
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+_AUTOMATIC = 47  # zlib's window bits for both of its headers
+_RAW = -15
+
+
+class _Decoder:
+    """Gives the decoded parts of each chunk."""
+
+    def __init__(self, head: ResponseHead, limit: float) -> None:
+        encoding = head.headers.get("content-encoding", "").strip().lower()
+        if encoding not in _ENCODINGS:
+            raise InvalidResponseError(
+                f"A response came with Content-Encoding {encoding!r}, though none was asked for. "
+                "Is a proxy in the way that compresses?"
+            )
+        self._zlib: Any = zlib.decompressobj(_AUTOMATIC)
+        self._is_first = True
+        self._size = 0
+        self._limit = limit
+
+    def parts(self, chunk: bytes) -> Iterator[bytes]:
+        """The parts of one chunk."""
+        while chunk:
+            part = self._decompress(chunk)
+            self._size += len(part)
+            if self._size > self._limit:
+                raise InvalidResponseError(f"A response is larger than {self._limit:.0f} bytes when decoded.")
+            if part:
+                yield part
+            chunk = self._zlib.unconsumed_tail
+
+    def _decompress(self, chunk: bytes) -> bytes:
+        try:
+            part: bytes = self._zlib.decompress(chunk, _PART)
+        except zlib.error as error:
+            if not self._is_first:
+                raise InvalidResponseError(f"A response cannot be decoded: {error}") from error
+            self._zlib, self._is_first = zlib.decompressobj(_RAW), False  # «deflate» without its header
+            return self._decompress(chunk)
+        self._is_first = False
+        return part
+
+
+def is_plain(head: ResponseHead) -> bool:
+    """Whether a body is as it was asked for: not encoded."""
+    return head.headers.get("content-encoding", "identity").strip().lower() in ("", "identity")
+
+
+def decoded(chunks: Iterator[bytes], head: ResponseHead, limit: float) -> Iterator[bytes]:
+    """The decoded parts of a body.
+
+    Args:
+        chunks: The body as it comes.
+        head: The response's head.
+        limit: Decoded bytes that are accepted.
+
+    Raises:
+        InvalidResponseError: It cannot be decoded, or is too large.
+    """
+    decoder = _Decoder(head, limit)
+    for chunk in chunks:
+        yield from decoder.parts(chunk)
+
+
+async def adecoded(chunks: AsyncIterator[bytes], head: ResponseHead, limit: float) -> AsyncIterator[bytes]:
+    """As `decoded`."""
+    decoder = _Decoder(head, limit)
+    async for chunk in chunks:
+        for part in decoder.parts(chunk):
+            yield part

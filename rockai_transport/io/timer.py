@@ -1,0 +1,79 @@
+"""The time limits of asynchronous operations: one timer for each."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Any
+
+from rockai_transport.protocol.io import Notices
+
+__all__ = ["Timer"]
+
+
+class Timer:
+    """Wakes the task that waits for something when its time is up, and says in the log what there is to say.
+
+    One timer for all reads of a stream: it is not moved with each of them, but set again where it goes off
+    early.
+    """
+
+    __slots__ = ("_cancellations", "_due", "_handle", "_notices", "_rang", "_task", "_until", "waiting")
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+        self._due = math.inf
+        self._until = math.inf
+        self._notices: Notices | None = None
+        self._rang = False
+        self._task: asyncio.Task[Any] | None = None
+        self._cancellations = 0
+        self.waiting = False
+
+    def wait(self, until: float, notices: Notices | None) -> None:
+        """From now on the current task waits, until this moment at most."""
+        self._task = task = asyncio.current_task()
+        self._cancellations = task.cancelling() if task is not None else 0
+        self._until, self._notices = until, notices
+        self.waiting = True
+        due = until if notices is None else min(until, notices.due)
+        if due < self._due:
+            self._set(due)
+
+    def ring(self) -> None:
+        """Wake it, if it waits."""
+        if self.waiting and not self._rang and self._task is not None:
+            self._rang = True
+            self._task.cancel()
+
+    def was_it(self) -> bool:
+        """Whether a cancellation that came was this timer's alone."""
+        rang, self._rang = self._rang, False
+        return rang and self._task is not None and self._task.uncancel() <= self._cancellations
+
+    def stop(self) -> None:
+        """Nothing is waited for any more."""
+        self.waiting = False
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle, self._due = None, math.inf
+
+    def _set(self, due: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._due = due
+        self._handle = asyncio.get_running_loop().call_later(max(due - time.monotonic(), 0), self._fire)
+
+    def _fire(self) -> None:
+        self._handle, self._due = None, math.inf
+        if not self.waiting:
+            return  # the next wait sets it
+        moment, due, notices = time.monotonic(), self._until, self._notices
+        if moment >= due:
+            self.ring()
+            return
+        if notices is not None:
+            notices.tell(moment)
+            due = min(due, notices.due)
+        self._set(due)

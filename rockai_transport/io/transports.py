@@ -1,0 +1,290 @@
+"""The transports below both clients: httpx's own, over pools whose sockets know the operation's deadline.
+
+httpx's timeouts are for each socket operation, so a trickle of bytes, of headers too, outlives them. Here the
+network backend below httpcore asks the current `Deadline` how long it may wait. Only the pool is replaced:
+``handle_request`` is httpx's, so that recorders, mocks and tracers that patch it see every request.
+
+Imported when the first connection is made, since httpcore takes a quarter of httpx's own import time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
+
+import httpcore
+import httpx
+
+from rockai_transport.config import is_private
+from rockai_transport.errors import InvalidResponseError
+from rockai_transport.io.deadlines import Deadline, current_deadline
+from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
+
+__all__ = ["AsyncTransport", "Transport"]
+
+P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
+
+_POOL_SIZE = 50
+_MAX_POOLS = 20
+_WRITE_PART = 64 * 1024
+_LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait is made of several
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket whose operations end when the deadline says so."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+        self._socket = stream.get_extra_info("socket")
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline knows better
+        since = time.monotonic()
+        deadline = current_deadline.get()
+        deadline.waits_for = self._socket
+        try:
+            while remaining := deadline.remaining(since):
+                # A receive that times out has taken nothing from the socket, so it can be asked again.
+                with contextlib.suppress(httpcore.ReadTimeout):
+                    return self._stream.read(max_bytes, min(remaining, _LONGEST))
+        finally:
+            deadline.waits_for = None
+        raise httpcore.ReadTimeout("the time limit ran out")
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
+        deadline = current_deadline.get()
+        deadline.waits_for = self._socket
+        try:
+            for start in range(0, len(buffer), _WRITE_PART):
+                remaining = deadline.until - time.monotonic()
+                if remaining <= 0 or deadline.ended:
+                    raise httpcore.WriteTimeout("the time limit ran out")
+                self._stream.write(buffer[start : start + _WRITE_PART], min(remaining, _LONGEST))
+        finally:
+            deadline.waits_for = None
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _connect_limit(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Opens sockets, to public addresses only where it is told to.
+
+    Args:
+        public_only: Refuse a connection to a private address before anything is sent over it. The address
+        that
+            was really connected to is looked at, so a name that resolves anew each time does not help.
+    """
+
+    def __init__(self, *, public_only: bool) -> None:
+        self._backend = httpcore.SyncBackend()
+        self._public_only = public_only
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        # httpcore's SOCKS pool has no options of its own to pass on.
+        options = socket_options or SOCKET_OPTIONS
+        limit = _connect_limit(timeout)
+        stream = self._backend.connect_tcp(host, port, limit, local_address, options)
+        if self._public_only and _is_private(stream):
+            stream.close()
+            raise _refusal()
+        return _Stream(stream)
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    """A socket that tells the deadline when a request has begun to leave; the task itself keeps time."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    def read(
+        self, max_bytes: int, timeout: float | None = None
+    ) -> Coroutine[Any, Any, bytes]:  # awaited all the same
+        return self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        current_deadline.get().sent = True
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except Exception:
+            raise  # httpcore 1.0 closes the socket where a handshake fails, but not where it is canceled
+        except BaseException:
+            await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _AsyncBackend(httpcore.AsyncNetworkBackend):
+    """As `_Backend`, with ``await``."""
+
+    def __init__(self, *, public_only: bool) -> None:
+        self._backend = httpcore.AnyIOBackend()
+        self._public_only = public_only
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        current_deadline.get().connecting = True
+        options = socket_options or SOCKET_OPTIONS
+        stream = await self._backend.connect_tcp(host, port, timeout, local_address, options)
+        if self._public_only and _is_private(stream):
+            await stream.aclose()
+            raise _refusal()
+        return _AsyncStream(stream)
+
+
+class _Pools(Generic[P]):
+    """Several pools as one: httpcore's looks at each of its connections for every request.
+
+    A request goes to the newest pool until that is full, then to the least busy one, or to a new one. One
+    that nobody uses any more is given up.
+
+    Args:
+        make: Makes a pool.
+    """
+
+    def __init__(self, make: Callable[[], P]) -> None:
+        self._make: Callable[[], P] = make
+        self._lock = threading.Lock()
+        self.pools: list[P] = [make()]
+
+    def choose(self) -> tuple[P, P | None]:
+        """The pool for a request, and one to be closed, if there is one."""
+        with self._lock:
+            pools = self.pools
+            if len(pools[-1].connections) >= _POOL_SIZE <= _busy(pools[-1]):
+                least = min(pools, key=_busy)
+                if _busy(least) < _POOL_SIZE or len(pools) == _MAX_POOLS:
+                    pools.remove(least)
+                    pools.append(least)
+                else:
+                    pools.append(self._make())
+            unused = pools.pop(0) if len(pools) > 1 and not _busy(pools[0]) else None
+            return pools[-1], unused
+
+
+class _Pool(_Pools[httpcore.ConnectionPool]):
+    """What `httpx.HTTPTransport` needs of a pool."""
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        pool, unused = self.choose()
+        if unused is not None:
+            unused.close()
+        return pool.handle_request(request)
+
+    def close(self) -> None:
+        for pool in self.pools:
+            pool.close()
+
+
+class _AsyncPool(_Pools[httpcore.AsyncConnectionPool]):
+    """What `httpx.AsyncHTTPTransport` needs of a pool."""
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        pool, unused = self.choose()
+        if unused is not None:
+            await unused.aclose()
+        return await pool.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for pool in self.pools:
+            await pool.aclose()
+
+
+class Transport(httpx.HTTPTransport):
+    """httpx's transport over our pools.
+
+    Args:
+        proxy: The proxy to go through; None: straight.
+        public_only: As in `_Backend`. Behind a proxy only the proxy is seen: there it is to be False.
+    """
+
+    def __init__(
+        self, proxy: httpx.Proxy | None, *, public_only: bool
+    ) -> None:  # does all that httpx's own does
+        backend = _Backend(public_only=public_only)
+        settings = _pool_settings(proxy)
+        self._pool: Any = _Pool(lambda: httpcore.ConnectionPool(network_backend=backend, **settings))
+
+
+class AsyncTransport(httpx.AsyncHTTPTransport):
+    """The same with ``await``."""
+
+    def __init__(self, proxy: httpx.Proxy | None, *, public_only: bool) -> None:
+        backend = _AsyncBackend(public_only=public_only)
+        settings = _pool_settings(proxy)
+        self._pool: Any = _AsyncPool(
+            lambda: httpcore.AsyncConnectionPool(network_backend=backend, **settings)
+        )
+
+
+def _pool_settings(proxy: httpx.Proxy | None) -> dict[str, Any]:
+    return {
+        "ssl_context": ssl_context(),
+        "proxy": proxy and _httpcore_proxy(proxy),
+        "max_connections": _POOL_SIZE,
+        "max_keepalive_connections": _POOL_SIZE,
+        "keepalive_expiry": 5.0,
+        "socket_options": SOCKET_OPTIONS,
+    }
+
+
+def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:
+    return httpcore.Proxy(str(proxy.url), proxy.raw_auth, proxy.headers.raw, proxy.ssl_context)
+
+
+def _busy(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> int:
+    return sum(not connection.is_idle() for connection in pool.connections)
+
+
+def _is_private(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> bool:
+    return is_private(stream.get_extra_info("server_addr")[0])
+
+
+def _refusal() -> InvalidResponseError:
+    return InvalidResponseError(
+        "The output names a file at a private address, which is not fetched. "
+        "Pass allow_private=True to download if you trust it."
+    )
+
+
+def _connect_limit(timeout: float | None) -> float:
+    """The shorter of the connect timeout and what the deadline still gives."""
+    deadline: Deadline = current_deadline.get()
+    remaining = deadline.until - time.monotonic()
+    if remaining <= 0 or deadline.ended:
+        raise httpcore.ConnectTimeout("the time limit ran out")
+    return min(remaining, _LONGEST if timeout is None else timeout)

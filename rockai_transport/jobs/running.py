@@ -1,0 +1,54 @@
+"""Predictions that may be running, many at once: looking at them, and canceling them.
+
+Invariants of this module: what was heard of a prediction is remembered; what could not be asked about stays
+as it was; neither takes longer than two seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rockai_transport.jobs.backends import Backends
+from rockai_transport.jobs.records import Record
+from rockai_transport.protocol.prediction import Prediction
+
+__all__ = ["cancel_all", "note", "refresh"]
+
+logger = logging.getLogger("rockai")
+
+
+async def note(backends: Backends, record: Record) -> Record:
+    """Write down what became of a start; a failure is logged, since the answer matters more."""
+    try:
+        await backends.records.put(record)
+    except Exception:
+        logger.exception("What became of prediction %s could not be written down.", record.prediction_id)
+    return record
+
+
+async def refresh(backends: Backends, records: Sequence[Record]) -> list[Record]:
+    """Look at all those that were running; one that cannot be looked at stays as it was."""
+    ids = [record.prediction_id for record in records if record.is_running and record.prediction_id]
+    looks = await backends.together([backends.predictions.get(one) for one in ids])
+    found: dict[str | None, Any] = dict(zip(ids, looks, strict=True))
+    fresh = list(records)
+    for index, record in enumerate(records):
+        if isinstance(look := found.get(record.prediction_id), Prediction):
+            fresh[index] = await backends.detached(note(backends, record.seen(look)), math.inf)
+    return fresh
+
+
+async def cancel_all(backends: Backends, records: Sequence[Record]) -> list[Record]:
+    """Cancel those that are running; give what was canceled, as it is now."""
+    running = [record for record in records if record.is_running and record.prediction_id]
+    results = await backends.together([backends.predictions.cancel(record.known) for record in running])
+    ended = []
+    for record, result in zip(running, results, strict=True):
+        if isinstance(result, Prediction):
+            ended.append(await note(backends, record.seen(result)))
+        else:
+            logger.warning("Prediction %s could not be canceled: %r", record.prediction_id, result)
+    return ended

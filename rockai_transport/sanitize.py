@@ -1,0 +1,87 @@
+"""What of an error its reader sees: no token, and none of our own inner frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from traceback import walk_tb
+from typing import Any
+from urllib.parse import quote
+
+from rockai_transport.errors import APIStatusError, InvalidResponseError, RockAIError
+from rockai_transport.protocol.messages import Response
+from rockai_transport.protocol.prediction import Prediction
+
+__all__ = ["sanitize", "trim_traceback"]
+
+logger = logging.getLogger("rockai")
+
+_LEAST_SECRET = 8  # a shorter token is a placeholder, and hiding it would garble messages
+_HIDDEN = "[token]"
+_INTERNAL_MODULES = frozenset(
+    {"rockai_transport", "httpx", "httpcore", "httpx2", "httpcore2", "httpx_sse", "h11", "anyio", "socksio"}
+    | {"asyncio", "contextlib", "json", "socket", "ssl", "threading"}
+)
+"""The modules whose frames tell a reader nothing."""
+
+
+def sanitize(error: BaseException, token: str) -> None:
+    """Make an error fit for its reader: without the token, and without our inner frames in its traceback.
+
+    What it says and holds tells more than twenty frames of ours. At log level DEBUG they stay.
+    """
+    if isinstance(error, RockAIError):
+        if len(token) >= _LEAST_SECRET:
+            _hide_token(error, token)
+        trim_traceback(error)
+
+
+def _hide_token(error: RockAIError, token: str) -> None:
+    """Take the token out of an exception, should the service have sent it back."""
+    error.args = tuple(_hidden(arg, token) for arg in error.args)
+    error.prediction = _hidden(error.prediction, token)
+    if isinstance(error, APIStatusError | InvalidResponseError):
+        error.body = _hidden(error.body, token)
+    if isinstance(error, APIStatusError):
+        error.request_id = _hidden(error.request_id, token)
+        error.response = _hidden(error.response, token)
+    if isinstance(error.__cause__, RockAIError):
+        _hide_token(error.__cause__, token)
+    elif token in str(error.__cause__):
+        error.__cause__ = None
+
+
+def trim_traceback(error: BaseException | None) -> None:
+    """Take our own inner frames off an error and its causes, but nothing that holds a frame of a user's."""
+    if logger.isEnabledFor(logging.DEBUG):
+        return
+    while error is not None:
+        modules = {frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)}
+        if {module.partition(".")[0] for module in modules} <= _INTERNAL_MODULES:
+            error.__traceback__ = None
+        error = error.__cause__
+
+
+def _hidden(value: Any, token: str) -> Any:  # noqa: PLR0911 - one for each type
+    """A value without the token in any of its texts, as it is or percent-encoded."""
+    match value:
+        case str():
+            return value.replace(token, _HIDDEN).replace(quote(token, safe=""), _HIDDEN)
+        case bytes():
+            hidden = value.replace(token.encode(), _HIDDEN.encode())
+            return hidden.replace(quote(token, safe="").encode(), _HIDDEN.encode())
+        case dict():
+            return {_hidden(key, token): _hidden(item, token) for key, item in value.items()}
+        case list():
+            return [_hidden(item, token) for item in value]
+        case Response():
+            return dataclasses.replace(
+                value, headers=_hidden(dict(value.headers), token), body=_hidden(value.body, token)
+            )
+        case Prediction():
+            # What the user gave and what the model said stay as they are.
+            fields = ("error", "logs", "metrics", "urls", "raw")
+            return dataclasses.replace(
+                value, **{name: _hidden(getattr(value, name), token) for name in fields}
+            )
+    return value

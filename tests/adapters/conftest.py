@@ -1,0 +1,119 @@
+"""One harness for both frameworks: a test asks each of them the same question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from llama_index.core.llms import ChatMessage
+from llama_index.core.tools import FunctionTool
+
+from langchain_rockai import ChatRockAI, RockAIToolkit
+from llama_index_rockai import RockAI, RockAIToolSpec
+from rockai_sandbox import Sandbox
+
+MODEL = "my/hermes"  # by its name it speaks ChatML, and nothing it is sent is refused
+
+
+class LangChain:
+    """How LangChain's users say it."""
+
+    package = "langchain-rockai"
+    model_class = ChatRockAI
+    toolkit_class = RockAIToolkit
+    extra = "model_kwargs"
+
+    def make(self, model: str = MODEL, **settings: Any) -> Any:
+        return self.model_class(model=model, **settings)
+
+    def ask(self, llm: Any, text: str, **call: Any) -> str:
+        return llm.invoke(text, **call).text
+
+    def stream(self, llm: Any, text: str, **call: Any) -> Iterator[str]:
+        return (chunk.text for chunk in llm.stream(text, **call))
+
+    async def aask(self, llm: Any, text: str, **call: Any) -> str:
+        return (await llm.ainvoke(text, **call)).text
+
+    def input(self, llm: Any, *turns: tuple[str, str], **call: Any) -> dict[str, Any]:
+        return llm.preview(list(turns), **call)["input"]
+
+    def calls(self, llm: Any, text: str, tools: list[Any], **call: Any) -> list[str]:
+        return [made["name"] for made in llm.invoke(text, tools=tools, **call).tool_calls]
+
+    def tool(self, function: Any) -> Any:
+        return convert_to_openai_tool(function)
+
+    def use(self, toolkit: Any, **arguments: Any) -> None:
+        """Call its first tool."""
+        toolkit.get_tools()[0].invoke(arguments)
+
+
+class LlamaIndex:
+    """How LlamaIndex's users say it."""
+
+    package = "llama-index-rockai"
+    model_class = RockAI
+    toolkit_class = RockAIToolSpec
+    extra = "additional_kwargs"
+
+    def make(self, model: str = MODEL, **settings: Any) -> Any:
+        return self.model_class(model=model, context_window=4096, **settings)
+
+    def ask(self, llm: Any, text: str, **call: Any) -> str:
+        return llm.chat([ChatMessage(text)], **call).message.content
+
+    def stream(self, llm: Any, text: str, **call: Any) -> Iterator[str]:
+        return (chunk.delta for chunk in llm.stream_chat([ChatMessage(text)], **call))
+
+    async def aask(self, llm: Any, text: str, **call: Any) -> str:
+        return (await llm.achat([ChatMessage(text)], **call)).message.content
+
+    def input(self, llm: Any, *turns: tuple[str, str], **call: Any) -> dict[str, Any]:
+        return llm.preview([ChatMessage(text, role=role) for role, text in turns], **call)["input"]
+
+    def calls(self, llm: Any, text: str, tools: list[Any], **call: Any) -> list[str]:
+        response = llm.chat([ChatMessage(text)], tools=tools, **call)
+        made = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+        return [one.tool_name for one in made]
+
+    def tool(self, function: Any) -> Any:
+        return FunctionTool.from_defaults(function)
+
+    def use(self, toolkit: Any, **arguments: Any) -> None:
+        """Call its first tool."""
+        toolkit.to_tool_list()[0].call(**arguments)
+
+
+@pytest.fixture(params=[LangChain, LlamaIndex], ids=lambda framework: framework.__name__)
+def framework(request) -> LangChain | LlamaIndex:
+    return request.param()
+
+
+@pytest.fixture
+def sandbox(monkeypatch) -> Iterator[Sandbox]:
+    """A sandbox that the environment leads to."""
+    with Sandbox() as running:
+        for name, value in running.environ().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def says(sandbox):
+    """Script what the model says, one answer for each run; gives the list of what it was asked."""
+
+    def script(*answers: str) -> list[dict[str, Any]]:
+        asked: list[dict[str, Any]] = []
+        left = iter(answers)
+
+        @sandbox.model(MODEL)
+        def talk(input):
+            asked.append(input)
+            yield next(left)
+
+        return asked
+
+    return script

@@ -1,0 +1,212 @@
+"""What both frameworks decide alike: the same question, the same answer."""
+
+import pytest
+
+from rockai_transport import (
+    APITimeoutError,
+    AsyncClient,
+    BadRequestError,
+    Client,
+    ConfigurationError,
+    Dialect,
+    HostedModel,
+    InvalidResponseError,
+)
+
+LLAMA_2 = "meta/llama-2-7b-chat"
+LLAMA_3 = "meta/meta-llama-3-70b-instruct"
+MISTRAL = "mistralai/mistral-7b-instruct-v0.1"
+SYSTEM, USER = ("system", "Be brief."), ("user", "Hi")
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+ADD = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": 2}}</tool_call>\n'
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def other_add(numbers: list[int]) -> int:
+    """Add many numbers."""
+    return sum(numbers)
+
+
+other_add.__name__ = "add"
+
+
+class TestThePerCallModel:
+    def test_it_speaks_its_own_dialect(self, framework):
+        """What was chosen for the constructor's model could format its prompt wrongly, unseen."""
+        llm = framework.make("my/unknown", dialect="chatml", max_tokens=5)
+        sent = framework.input(llm, SYSTEM, USER, model=LLAMA_2)
+        assert sent == {"prompt": "Hi", "system_prompt": "Be brief.", "max_new_tokens": 5}
+
+    def test_the_dialect_of_the_call_counts(self, framework):
+        """By name or whole."""
+        llm = framework.make("my/unknown", dialect="chatml")
+        prompt = framework.input(llm, SYSTEM, USER, model="my/other", dialect="llama-3")["prompt"]
+        assert prompt.startswith("<|start_header_id|>system<|end_header_id|>\n\nBe brief.")
+        dialect = Dialect("mine", chat_template="chatml", prompt_key="text")
+        assert framework.input(llm, USER, model="my/other", dialect=dialect) == {"text": "Hi"}
+
+    def test_the_constructor_s_template_is_not_put_around_it(self, framework):
+        """A template is a model's own, as a dialect is; the same model keeps it."""
+        llm = framework.make("my/unknown", chat_template=TEMPLATE)
+        assert framework.input(llm, USER)["prompt"] == "<user>Hi"
+        assert framework.input(llm, USER, model="my/unknown")["prompt"] == "<user>Hi"
+        assert framework.input(llm, USER, model=LLAMA_2) == {"prompt": "Hi"}
+
+    def test_it_is_resolved_once(self, framework):
+        """What writes the request and explains its errors is given the dialect, and looks for none."""
+        for call in ({}, {"model": LLAMA_2}, {"chat_template": TEMPLATE}, {"dialect": "llama-3"}):
+            settings, dialect, _ = framework.make()._for_call(call)
+            assert settings.resolved() is settings.dialect is dialect
+
+    def test_it_may_be_called_model_name(self, framework):
+        """A call knows the names that the constructor knows."""
+        llm = framework.make("my/unknown", max_tokens=5)
+        assert framework.input(llm, USER, model_name=LLAMA_2) == {"prompt": "Hi", "max_new_tokens": 5}
+
+
+class TestNone:
+    @pytest.mark.parametrize("name", ["model", "dialect", "chat_template", "stop", "timeout"])
+    def test_a_setting_that_is_none_is_not_given(self, framework, says, name):
+        """Whoever passes on what may be missing need not leave it out."""
+        asked = says("one. two.")
+        llm = framework.make(chat_template=TEMPLATE, stop=["."], timeout=30)
+        assert framework.ask(llm, "Hi", **{name: None}) == "one"
+        assert asked[0]["prompt"] == "<user>Hi"
+
+    def test_no_inputs_of_the_model_s_own(self, framework):
+        """Neither the constructor's nor a call's."""
+        assert framework.input(framework.make(**{framework.extra: None}), USER) == {"prompt": "Hi"}
+        llm = framework.make(**{framework.extra: {"seed": 1}})
+        assert framework.input(llm, USER, **{framework.extra: None}) == {"prompt": "Hi", "seed": 1}
+        assert framework.input(llm, USER, **{framework.extra: {"seed": 2}})["seed"] == 2
+
+    def test_a_parameter_that_is_none_is_not_sent(self, framework):
+        """The way to take off what the constructor set."""
+        llm = framework.make(temperature=0.5)
+        assert framework.input(llm, USER, temperature=None) == {"prompt": "Hi"}
+
+
+class TestTools:
+    @pytest.mark.parametrize(("parallel", "found"), [(None, 2), (True, 2), (False, 1)])
+    def test_several_calls_are_the_default(self, framework, says, parallel, found):
+        """None means the default; False one call."""
+        asked = says(ADD * 2)
+        tools = [framework.tool(add)]
+        made = framework.calls(framework.make(), "Hi", tools, parallel_tool_calls=parallel)
+        assert made == ["add"] * found
+        assert ("To call several functions" in asked[0]["prompt"]) is (found == 2)
+
+    def test_the_same_tool_twice_is_one_tool(self, framework, says):
+        """Whoever puts lists of tools together need not look for doubles."""
+        asked = says(ADD)
+        tools = [framework.tool(add), framework.tool(add)]
+        assert framework.calls(framework.make(), "Hi", tools) == ["add"]
+        assert asked[0]["prompt"].count('{"name": "add", "description"') == 1
+
+    def test_two_tools_of_one_name_are_refused(self, framework, sandbox):
+        """The model could not tell them apart; nothing is sent."""
+        tools = [framework.tool(add), framework.tool(other_add)]
+        with pytest.raises(ConfigurationError, match="Two tools are named 'add'"):
+            framework.calls(framework.make(), "Hi", tools)
+        assert not sandbox.requests
+
+    def test_another_provider_s_tool_is_refused(self, framework):
+        """It runs on that provider's servers."""
+        with pytest.raises(ConfigurationError, match="'web_search' is run by another provider"):
+            framework.calls(framework.make(), "Hi", [{"type": "web_search"}])
+
+
+class TestClients:
+    def test_handed_in_ones_are_not_held_to_the_environment(self, framework, monkeypatch):
+        """They were allowed plain http; the address in the environment is theirs already."""
+        monkeypatch.setenv("ROCKAI_BASE_URL", "http://gateway.internal/v1")
+        with pytest.raises(ConfigurationError, match="allow_http=True"):
+            framework.make()
+        allowed = {"api_token": "token", "allow_http": True}
+        clients = {"client": Client(**allowed), "async_client": AsyncClient(**allowed)}
+        for given in (clients, {"client": clients["client"]}, {"async_client": clients["async_client"]}):
+            assert framework.input(framework.make(**given), USER) == {"prompt": "Hi"}
+
+    async def test_the_model_s_timeout_counts_with_a_handed_in_client(self, framework, sandbox):
+        """For each call; one that is not set leaves the client's."""
+        gate = sandbox.hold()
+
+        @sandbox.model("my/hermes")
+        def talk(input):
+            gate.wait()
+
+        with Client() as patient, Client(timeout=0.2) as hasty:
+            async with AsyncClient() as waiting:
+                own = framework.make(client=patient, async_client=waiting, timeout=0.2)
+                with pytest.raises(APITimeoutError):
+                    framework.ask(own, "Hi")
+                with pytest.raises(APITimeoutError):
+                    list(framework.stream(own, "Hi"))
+                with pytest.raises(APITimeoutError):
+                    await framework.aask(own, "Hi")
+                with pytest.raises(APITimeoutError):
+                    framework.ask(framework.make(client=hasty), "Hi")
+                with pytest.raises(APITimeoutError):
+                    framework.ask(framework.make(client=patient, timeout=60), "Hi", timeout=0.2)
+        gate.set()
+
+    def test_a_timeout_that_cannot_be_is_refused_at_once(self, framework, sandbox):
+        """With a client that is handed in too."""
+        with Client() as client, pytest.raises(ConfigurationError, match="timeout"):
+            framework.make(client=client, timeout=-1)
+
+    def test_the_user_agent_names_the_package(self, framework, sandbox, says):
+        """A name of the user's own counts more."""
+        says("one", "two", "three")
+        framework.ask(framework.make(), "Hi")
+        list(framework.stream(framework.make(), "Hi"))
+        framework.ask(framework.make(default_headers={"User-Agent": "mine/1"}), "Hi")
+        *named, own = [request.headers["user-agent"] for request in sandbox.requests]
+        for agent in named:
+            package, transport = agent.split()
+            assert package.split("/") == [framework.package, transport.split("/")[1]]
+            assert transport.startswith("rockai-integrations/")
+        assert own == "mine/1"
+
+    def test_a_toolkit_names_it_too(self, framework, sandbox):
+        """Its calls are the framework's."""
+        toolkit = framework.toolkit_class([HostedModel("talk", "sandbox/echo", "Repeat the prompt.")])
+        framework.use(toolkit, prompt="Hi")
+        assert sandbox.requests[0].headers["user-agent"].startswith(f"{framework.package}/")
+        toolkit.close()
+
+
+class TestArguments:
+    @pytest.mark.parametrize("name", ["api_token", "api_key", "base_url", "max_retries", "default_headers"])
+    def test_settings_of_the_client_are_no_inputs(self, framework, sandbox, name):
+        """The token above all would be sent to the model."""
+        llm = framework.make(dialect="plain")
+        with pytest.raises(ConfigurationError, match=f"'{name}' is an argument of .* not of a single call"):
+            framework.ask(llm, "Hi", **{name: "x"})
+        assert not sandbox.requests
+
+    def test_a_key_that_the_model_rejects_is_named(self, framework, sandbox):
+        """With the one that was meant, in the words of the call's own model."""
+        llm = framework.make(LLAMA_2, **{framework.extra: {"max_new_token": 5}})
+        for model, nearest in ((MISTRAL, "max_new_tokens"), (LLAMA_3, "max_tokens")):
+            with pytest.raises(BadRequestError, match=f"'max_new_token'.*Did you mean '{nearest}'"):
+                framework.ask(llm, "Hi", model=model)
+            with pytest.raises(BadRequestError, match=f"Did you mean '{nearest}'"):
+                list(framework.stream(llm, "Hi", model=model))
+
+    def test_an_unknown_setting_of_a_toolkit_names_the_nearest(self, framework):
+        """As one of a model class does."""
+        with pytest.raises(ConfigurationError, match="did you mean 'max_starts'"):
+            framework.toolkit_class([], max_strats=1)
+
+
+def test_a_forced_call_that_never_comes_is_one_error(framework, says):
+    """After two runs."""
+    asked = says("No.", "No!")
+    with pytest.raises(InvalidResponseError, match="asked twice") as caught:
+        framework.calls(framework.make(), "Hi", [framework.tool(add)], tool_choice="required")
+    assert (caught.value.body, len(asked)) == ("No!", 2)

@@ -1,0 +1,87 @@
+import pytest
+
+from rockai_transport import ANIMATE_IMAGE, APIConnectionError, BadRequestError, HostedModel, Prediction
+from rockai_transport.jobs.agent_messages import (
+    PredictionView,
+    describe_not_started,
+    describe_prediction,
+    duration,
+)
+
+BAR = " 40%|████      | 20/50 [00:12<00:18,  1.66it/s]"
+TEXT = HostedModel("say", "a/b", "Says.", output="text")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (3700, "1 h 1 min")]
+)
+def test_a_duration(seconds, said):
+    """As people say it."""
+    assert duration(seconds) == said
+
+
+def test_a_cold_model():
+    """How long it has been starting, and how long that usually takes."""
+    text = describe_prediction(
+        PredictionView(Prediction(id="p1", status="starting"), ANIMATE_IMAGE, 200.0)
+    ).text
+    assert "starting for 3 min 20 s, usually under 20 min" in text
+
+
+def test_a_model_at_work():
+    """Progress, elapsed, id, and what can be done."""
+    text = describe_prediction(
+        PredictionView(Prediction(id="p1", status="processing", logs=BAR), ANIMATE_IMAGE, 61.0)
+    ).text
+    assert text.startswith("Prediction p1 (animate_image) is still processing, 40 %, for 1 min 1 s.")
+    assert "wait_for_prediction" in text
+    assert "cancel_prediction" in text
+
+
+def test_a_file():
+    """Its address alone on its line, without a full stop that would be copied with it."""
+    prediction = Prediction(
+        id="p1",
+        status="succeeded",
+        output=["https://files.example/1.mp4"],
+        created_at="2024-08-15T02:54:06",
+        completed_at="2024-08-15T02:54:19",
+    )
+    assert describe_prediction(PredictionView(prediction, ANIMATE_IMAGE)).text.splitlines() == [
+        "Prediction p1 (animate_image) succeeded after 13 s.",
+        "Output: https://files.example/1.mp4",
+    ]
+
+
+def test_a_file_inside_the_answer_is_not_shown():
+    """A data: URI is a wall of letters."""
+    prediction = Prediction(id="p1", status="succeeded", output="data:image/png;base64," + "A" * 10**6)
+    assert len(describe_prediction(PredictionView(prediction, ANIMATE_IMAGE)).text) < 200
+
+
+def test_text():
+    """As the model said it, up to a length."""
+    said = describe_prediction(
+        PredictionView(Prediction(id="p1", status="succeeded", output=["Hello", " world"]), TEXT)
+    ).text
+    assert said.endswith("Output: Hello world")
+    long = Prediction(id="p1", status="succeeded", output="x" * 10**6)
+    assert len(describe_prediction(PredictionView(long, TEXT)).text) < 5000
+
+
+def test_an_unknown_status_is_told_as_it_is():
+    """A word that only the service knows is no end."""
+    assert (
+        "is still aborted" in describe_prediction(PredictionView(Prediction(id="p1", status="aborted"))).text
+    )
+
+
+def test_whether_a_prediction_may_exist():
+    """A refusal says that nothing is charged; a lost answer, that something may be."""
+    refused = describe_not_started(TEXT, "k", BadRequestError("bad input", status_code=422))
+    assert "nothing was started and nothing is charged. bad input Correct the input" in refused.text
+    lost = describe_not_started(TEXT, "k", APIConnectionError("it broke", may_have_started=True))
+    assert "unknown whether this started. it broke" in lost.text
+    assert "record k must be resolved" in lost.text
+    assert refused.is_error
+    assert lost.is_error

@@ -1,0 +1,216 @@
+"""A toolset on a sandbox; every test holds for blocking calls and for await."""
+
+import asyncio
+import copy
+import inspect
+import threading
+import time
+
+import pytest
+
+from rockai_sandbox import ECHO, NEVER_ENDS, Sandbox
+from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel, Prediction
+from rockai_transport.jobs.admin import ToolkitAdmin
+from rockai_transport.jobs.policy import CallContext
+from rockai_transport.jobs.toolset import Toolset
+
+ENDLESS = HostedModel("endless", NEVER_ENDS, "Never ends.", output="text")
+SAY = HostedModel("say", ECHO, "Says it.", output="text")
+PROMPT = {"prompt": "x"}
+
+
+class Admin(ToolkitAdmin):
+    def __init__(self, toolset):
+        self._toolset = toolset
+
+
+def started_id(answer):
+    return answer.result.id
+
+
+def test_a_model_s_own_tool(caller, tmp_path):
+    """Starts, waits, saves, and answers with the file."""
+    toolset = caller.toolset(save_to=tmp_path / "out")
+    answer = caller.call(toolset, "generate_image", PROMPT)
+    (path,) = answer.files
+    assert path.suffix == ".png"
+    assert f"Saved as: {path}" in answer.text
+    assert isinstance(answer.result, Prediction)
+
+
+def test_outputs_need_a_folder(caller, tmp_path, monkeypatch):
+    """Found when the tools are made: an agent would find it when the video is paid for."""
+    (tmp_path / "file").touch()
+    for bad in (5, "", tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(ConfigurationError, match="save_to="):
+            caller.toolset(save_to=bad)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    answer = caller.call(caller.toolset(save_to="~/new/deeper"), "generate_image", PROMPT)
+    assert answer.files[0].is_relative_to(tmp_path / "new" / "deeper")
+
+
+def test_the_five_tools(caller):
+    """Start, get, wait up to the bound, cancel, list."""
+    toolset = caller.toolset(ENDLESS, max_wait=0.3)
+    start = caller.call(toolset, "start_prediction", {"model": "endless", "input": PROMPT})
+    by_id = {"prediction_id": started_id(start)}
+    assert "is starting" in start.text or "is processing" in start.text
+    assert "processing" in caller.call(toolset, "get_prediction", by_id).text
+    began = time.monotonic()
+    waited = caller.call(toolset, "wait_for_prediction", {**by_id, "timeout": 900})
+    assert 0.25 < time.monotonic() - began < 3
+    assert "is still processing" in waited.text
+    assert "is canceled" in caller.call(toolset, "cancel_prediction", by_id).text
+    listed = caller.call(toolset, "list_predictions")
+    assert [prediction.status for prediction in listed.result] == ["canceled"]
+
+
+@pytest.mark.parametrize("ids", ["abc", 5])
+def test_allowed_ids_are_a_list_or_a_function(caller, ids):
+    """A string would be taken for a list of its letters."""
+    with pytest.raises(ConfigurationError, match="must be a list of prediction ids"):
+        caller.toolset(allowed_ids=ids)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lost_answer_is_resolved_by_the_developer(caller, there):
+    """With the prediction's id, or None: then the same call starts."""
+    toolset, same = caller.toolset(SAY), {"call": ("task", "call-1")}
+    caller.sandbox.answer_next(502, "bad", content_type="text/html", method="POST")
+    lost = caller.call(toolset, "say", PROMPT, **same)
+    admin = Admin(toolset)
+    (unknown,) = admin.receipt().unknown
+    assert unknown.key in lost.text
+    assert "unknown" in str(admin.receipt())
+    with Client(caller.sandbox.api_token, caller.sandbox.base_url) as client:
+        found = client.predictions.create(model=ECHO, input=PROMPT).id if there else None
+    if caller.asynchronous:
+        asyncio.run(admin.aresolve(unknown.key, prediction_id=found))
+    else:
+        admin.resolve(unknown.key, prediction_id=found)
+    answer = caller.call(toolset, "say", PROMPT, **same)
+    assert "succeeded" in answer.text
+    assert found in (None, started_id(answer))
+    with pytest.raises(ConfigurationError, match="No record"):
+        admin.resolve("nonsense", prediction_id=None)
+
+
+def test_a_tool_that_fails_inside_is_an_answer(caller):
+    """Whatever it is: no tool call may crash an agent; a framework's own interruption passes."""
+
+    def breaks(*_):
+        raise LookupError("a mistake of the program's")
+
+    answer = caller.call(caller.toolset(SAY), "say", PROMPT, approve=breaks)
+    assert answer.is_error
+    assert "say failed inside (LookupError)" in answer.text
+    toolset = caller.toolset(SAY)
+    interrupted = toolset.acall("say", PROMPT, CallContext("here", approve=breaks), reraises=(LookupError,))
+    with pytest.raises(LookupError):
+        asyncio.run(interrupted)
+
+
+def test_a_client_of_one_kind_is_enough(sandbox):
+    """The other is made with its settings."""
+    given = {"api_token": sandbox.api_token, "base_url": sandbox.base_url}
+    with_blocking = Toolset([SAY], client=Client(**given))
+    with_await = Toolset([SAY], async_client=AsyncClient(**given))
+    for toolset in (with_blocking, with_await):
+        assert "succeeded" in toolset.call("say", PROMPT, CallContext("here")).text
+        assert "succeeded" in asyncio.run(toolset.acall("say", PROMPT, CallContext("here"))).text
+        toolset.close()
+
+
+def test_a_receipt(caller, tmp_path):
+    """What was started, its status, its seconds and its file."""
+    toolset = caller.toolset(save_to=tmp_path)
+    answer = caller.call(toolset, "generate_image", PROMPT)
+    admin = Admin(toolset)
+    (record,) = admin.receipt().started
+    assert (record.model, record.status, record.prediction_id) == (
+        "generate_image",
+        "succeeded",
+        started_id(answer),
+    )
+    assert admin.receipt().predict_seconds > 0
+    assert str(answer.files[0]) in str(admin.receipt())
+    assert asyncio.run(admin.areceipt()) == admin.receipt()
+
+
+def test_a_receipt_that_asks_the_service(caller):
+    """What was running when it was last looked at is looked at again."""
+    toolset = caller.toolset(ENDLESS)
+    start = caller.call(toolset, "start_prediction", {"model": "endless", "input": PROMPT})
+    with Client(caller.sandbox.api_token, caller.sandbox.base_url) as client:
+        client.predictions.cancel(started_id(start))
+    admin = Admin(toolset)
+    assert admin.receipt().started[0].is_running
+    assert admin.receipt(refresh=True).started[0].status == "canceled"
+
+
+def test_every_method_for_the_developer_has_an_async_twin():
+    """With the same parameters."""
+    names = [name for name in vars(ToolkitAdmin) if not name.startswith("_")]
+    blocking = [name for name in names if f"a{name}" in names]
+    assert blocking == ["receipt", "resolve", "cancel_running", "close"]
+    for name in blocking:
+        one, other = (inspect.signature(getattr(ToolkitAdmin, each)) for each in (name, f"a{name}"))
+        assert list(one.parameters.values()) == list(other.parameters.values())
+
+
+def test_a_copy_of_the_tools_shares_their_limits(caller):
+    """It is no separate budget."""
+    toolset = caller.toolset(SAY, max_starts=1)
+    assert "succeeded" in caller.call(toolset, "say", PROMPT).text
+    assert "used all its 1 starts" in caller.call(copy.deepcopy(toolset), "say", PROMPT).text
+
+
+def test_calls_side_by_side_stay_below_the_limit(sandbox, caller):
+    """However they come, no more run than may run."""
+    toolset = caller.toolset(ENDLESS, max_wait=0.1, max_running=3)
+    answers = []
+    contexts = [CallContext("here", ("task", str(number))) for number in range(8)]
+
+    async def together():
+        calls = (toolset.acall("endless", PROMPT, context) for context in contexts)
+        answers.extend(await asyncio.gather(*calls))
+
+    if caller.asynchronous:
+        asyncio.run(together())
+    else:
+        threads = [
+            threading.Thread(target=lambda at=at: answers.append(toolset.call("endless", PROMPT, at)))
+            for at in contexts
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(sandbox.predictions) == 3
+    assert len([answer for answer in answers if "are allowed at once" in answer.text]) == 5
+
+
+def test_the_same_call_twice_at_once_starts_once(sandbox):
+    """The second is told that the first is on its way."""
+    with Client(sandbox.api_token, sandbox.base_url) as client:
+        toolset = Toolset([SAY], client=client)
+        context = CallContext("here", ("task", "1"))
+
+        async def both():
+            return await asyncio.gather(*(toolset.acall("say", PROMPT, context) for _ in range(2)))
+
+        answers = asyncio.run(both())
+    assert len(sandbox.predictions) == 1
+    assert any("is being carried out already" in answer.text for answer in answers)
+
+
+def test_a_start_that_hangs_ends_with_the_toolset_s_timeout(caller):
+    """The tool does not wait longer, and says that a prediction may exist."""
+    with Sandbox() as slow:
+        slow.answer_next(503, "", method="POST", headers={"Retry-After": "30"}, times=None)
+        caller.sandbox = slow
+        toolset = caller.toolset(SAY, timeout=0.5)
+        began = time.monotonic()
+        answer = caller.call(toolset, "say", PROMPT)
+        assert time.monotonic() - began < 5
+        assert answer.is_error

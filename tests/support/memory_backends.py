@@ -1,0 +1,193 @@
+"""Backends in memory: a service that does what a test says, at once, and a clock that stands still."""
+
+import asyncio
+from dataclasses import replace
+
+from rockai_transport import (
+    ANIMATE_IMAGE,
+    GENERATE_IMAGE,
+    APIConnectionError,
+    HostedModel,
+    NotFoundError,
+    Prediction,
+    PredictionFailedError,
+    RockAIError,
+)
+from rockai_transport.jobs.lifecycle import Lifecycle
+from rockai_transport.jobs.policy import CallContext, Policy
+from rockai_transport.jobs.stores import MemoryRecords
+from rockai_transport.protocol.io import run_blocking
+from rockai_transport.protocol.prediction import Update
+
+__all__ = [
+    "LOOK",
+    "LOST",
+    "PROMPT",
+    "SAME",
+    "SAY",
+    "START",
+    "Breaking",
+    "MemoryBackends",
+    "MemoryService",
+    "call",
+    "do",
+    "lifecycle",
+    "records_of",
+]
+
+SAY = HostedModel("say", "a/say", "Says it.", output="text")
+SCHEMA = {
+    "properties": {"prompt": {"type": "string"}, "size": {"type": "integer"}},
+    "required": ["prompt"],
+}
+LOOK = HostedModel("look", "a/look", "Looks.", SCHEMA, {"size": 3, "secret": "s"}, "text")
+PROMPT = {"prompt": "x"}
+START = {"model": "say", "input": PROMPT}
+SAME = ("task", "call-1")
+LOST = APIConnectionError("the answer was lost", may_have_started=True)
+
+
+class MemoryService:
+    """Predictions by their ids.
+
+    Attributes:
+        ends: How a prediction is once it has been waited for; empty: it goes on.
+        failures: Raised by the next calls, in place of an answer.
+        calls: The name of each call, and what it was about.
+    """
+
+    def __init__(self):
+        self.ends = {"status": "succeeded", "output": "x"}
+        self.predictions = {}
+        self.failures = []
+        self.calls = []
+
+    def named(self, name):
+        """What the calls of this name were about."""
+        return [about for call, about in self.calls if call == name]
+
+    def _called(self, name, about):
+        self.calls.append((name, about))
+        if self.failures:
+            raise self.failures.pop(0)
+
+    async def create(self, *, model, input):
+        self._called("create", (model, dict(input)))
+        made = Prediction(id=f"p{len(self.predictions) + 1}", status="starting", raw={})
+        self.predictions[made.id] = made
+        return made
+
+    async def get(self, prediction_id):
+        self._called("get", prediction_id)
+        if prediction_id not in self.predictions:
+            raise NotFoundError("no such prediction", status_code=404)
+        return self.predictions[prediction_id]
+
+    async def wait(self, prediction_or_id, *, timeout, on_update):
+        self._called("wait", (prediction_or_id.id, timeout))
+        known = self.predictions[prediction_or_id.id]
+        if not known.is_terminal:
+            known = self.predictions[known.id] = replace(known, **self.ends)
+        if on_update is not None:
+            on_update(Update(known, "", None))
+        if known.status == "failed":
+            raise PredictionFailedError(known.error, known)
+        return known
+
+    async def cancel(self, prediction_id):
+        self._called("cancel", prediction_id.id)
+        canceled = self.predictions[prediction_id.id] = replace(prediction_id, status="canceled", raw={})
+        return canceled
+
+
+class MemoryBackends:
+    """`Backends` whose coroutines never suspend.
+
+    Attributes:
+        canceled: Whether the caller was canceled: it is told once, after what is detached.
+        downloads: What was saved.
+        moment: The time of day.
+    """
+
+    def __init__(self, service=None, records=None, context=None):
+        self.predictions = service or MemoryService()
+        self.records = records or MemoryRecords()
+        self.context = context or CallContext("here")
+        self.canceled = self.told = False
+        self.downloads = []
+        self.moment = 1000.0
+
+    def during(self, **changes):
+        """The same, for another call."""
+        other = MemoryBackends(self.predictions, self.records, self.context._replace(**changes))
+        other.downloads = self.downloads
+        return other
+
+    def was_canceled(self):
+        return self.canceled
+
+    def now(self):
+        return self.moment
+
+    async def download(self, prediction, folder):
+        if not folder.is_dir():
+            raise APIConnectionError("it is no folder")
+        path = folder / f"{prediction.id}.png"
+        path.touch()
+        self.downloads.append(path)
+        return [path]
+
+    async def detached(self, operation, within):
+        result = await operation
+        if self.canceled and not self.told:
+            self.told = True
+            raise asyncio.CancelledError
+        return result
+
+    async def together(self, operations):
+        return [await settled(operation) for operation in operations]
+
+
+async def settled(operation):
+    try:
+        return await operation
+    except RockAIError as error:
+        return error
+
+
+def do(operation):
+    """Finish what works with them."""
+    return run_blocking(operation)
+
+
+def lifecycle(**policy):
+    return Lifecycle([GENERATE_IMAGE, ANIMATE_IMAGE, SAY, LOOK], Policy(**policy))
+
+
+def call(backends, tool, arguments, tools=None, **context):
+    """One tool call; the same ``call`` is the same call again."""
+    return do((tools or lifecycle()).answer(backends.during(**context), tool, arguments))
+
+
+def records_of(backends):
+    return do(backends.records.all(None))
+
+
+class Breaking(MemoryRecords):
+    """Records that cannot be written any more after so many times, nor be listed if they say so."""
+
+    def __init__(self, writes):
+        super().__init__()
+        self.writes = writes
+        self.lists = True
+
+    async def put(self, record):
+        if self.writes == 0:
+            raise OSError("the disk is full")
+        self.writes -= 1
+        await super().put(record)
+
+    async def all(self, scope):
+        if not self.lists:
+            raise OSError("the store is gone")
+        return await super().all(scope)

@@ -1,0 +1,263 @@
+"""An `IO` in memory whose clock jumps: waits of hours take no time, and every one of them is on record."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import math
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any
+
+from rockai_transport import Service, Timeouts
+from rockai_transport.config import Settings
+from rockai_transport.io.loops import LoopConnections
+from rockai_transport.protocol.io import EventBody, ExpiredError, LeftError, Notices, run_blocking
+from rockai_transport.protocol.messages import Request, ResponseHead
+from rockai_transport.protocol.operations import Operations, RunRequest
+from rockai_transport.protocol.references import ModelReference
+from rockai_transport.sanitize import sanitize
+
+__all__ = [
+    "FOREVER",
+    "SILENCE",
+    "ScriptedAnswer",
+    "VirtualIO",
+    "events",
+    "operations",
+    "reply",
+    "run_request",
+]
+
+TOKEN = "token-Zx81-that-nobody-may-see"  # noqa: S105 - made up
+FOREVER = math.inf
+
+
+class ScriptedAnswer:
+    """How long an answer takes, its head, and the chunks of its body.
+
+    A chunk may also be a number of seconds that pass, an exception that is raised, a function that is called
+    while its reader waits, or an `asyncio.Event` that is waited for. All chunks are one iterable, which may
+    have no end.
+    """
+
+    def __init__(self, status: int, chunks: Iterable[Any], headers: dict[str, str], after: float) -> None:
+        self.status, self.chunks, self.headers, self.after = status, chunks, headers, after
+
+
+def reply(
+    status: int = 200,
+    body: Any = None,
+    *,
+    after: float = 0.0,
+    media_type: str = "application/json",
+    **headers: str,
+) -> ScriptedAnswer:
+    """An answer that comes after so many seconds: JSON, unless the body is bytes, or text of another type."""
+    if isinstance(body, bytes):
+        content = body
+    elif isinstance(body, str) and media_type != "application/json":
+        content = body.encode()
+    else:
+        content = json.dumps(body).encode()
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ScriptedAnswer(status, [content], {"content-type": media_type, **names}, after)
+
+
+def events(*chunks: Any, framing: str = "chunked", after: float = 0.0) -> ScriptedAnswer:
+    """An event stream of these chunks; one iterable of them may stand in their place.
+
+    Args:
+        chunks: As in `ScriptedAnswer`.
+        framing: ``chunked``, ``length`` or ``close``: what says where the body ends.
+        after: Seconds until its head comes.
+    """
+    body: Iterable[Any] = chunks[0] if len(chunks) == 1 and isinstance(chunks[0], Iterator) else chunks
+    framed = {"chunked": {"transfer-encoding": "chunked"}, "length": {"content-length": "1"}, "close": {}}
+    return ScriptedAnswer(200, body, {"content-type": "text/event-stream", **framed[framing]}, after)
+
+
+SILENCE = reply(after=FOREVER)
+"""No answer at all."""
+
+
+class VirtualIO:
+    """Does operations against scripted answers.
+
+    Args:
+        answers: One for each request that no route answers, the last one for all that follow; an exception is
+            raised in its place.
+        jitter: The random number.
+    """
+
+    def __init__(self, *answers: Any, jitter: float = 0.0) -> None:
+        self._answers = list(answers)
+        self._routes: dict[str, list[Any]] = {}
+        self._chunks: Iterator[Any] = iter(())
+        self._jitter = jitter
+        self._awaited: asyncio.Event | None = None
+        self.connections = LoopConnections()
+        self.moment = 1000.0
+        self.sleeps: list[float] = []
+        self.requests: list[Request] = []
+        self.log: list[str] = []
+        """Every request, and every close of an open response, in their order."""
+        self.called_with: list[Any] = []
+        self.closed = 0
+        self.is_open = False
+        """Whether a response is open."""
+        self.is_left = False
+        self.detached_operations = 0
+
+    def route(self, line: str, *answers: Any) -> None:
+        """Answer a request, such as ``POST /run``, with these, one after another; the last one stays."""
+        self._routes[line] = list(answers)
+
+    def always(self, *answers: Any) -> None:
+        """Answer what no route answers, as the arguments of the class do."""
+        self._answers = list(answers)
+
+    @property
+    def lines(self) -> list[str]:
+        """Method and path of every request so far."""
+        return [str(request) for request in self.requests]
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The decoded bodies of the requests so far; None for one without."""
+        return [request.body and json.loads(request.body) for request in self.requests]
+
+    def do(self, operation: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any:
+        """Finish an operation with this `IO`."""
+        return run_blocking(operation(self, *args, **options))
+
+    # What a stream and a client need besides.
+
+    def leave(self) -> None:
+        """Wake who waits for a chunk."""
+        self.is_left = True
+        if self._awaited is not None:
+            self._awaited.set()
+
+    def sanitize(self, error: BaseException) -> None:
+        sanitize(error, TOKEN)
+
+    # The seam.
+
+    def now(self) -> float:
+        return self.moment
+
+    def jitter(self) -> float:
+        return self._jitter
+
+    async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
+        self.requests.append(request)
+        self.log.append(str(request))
+        answer = self._answer_to(request)
+        if isinstance(answer, BaseException):
+            raise answer
+        self._pass(answer.after, until, notices)
+        self._chunks = iter(answer.chunks)
+        self.is_open = True
+        return ResponseHead(answer.status, answer.headers, 1_700_000_000.0)
+
+    async def read(self, within: float, until: float) -> bytes:
+        return await self._next_chunk(min(until, self.moment + within), None)
+
+    async def follow(self, body: EventBody) -> list[str]:
+        while not body.ended:
+            chunk = await self._next_chunk(min(body.until, self.moment + body.within), body.notices)
+            if not chunk:
+                body.end()
+                break
+            if pieces := body.feed(chunk):
+                return pieces
+        return []
+
+    async def close(self) -> None:
+        self.closed += 1
+        if self.is_open:
+            self.log.append("close")
+        self.is_open = False
+        self._chunks = iter(())
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.sleeps.append(seconds)
+        self.moment += seconds
+
+    async def call(self, callback: Callable[[Any], Any], value: Any) -> None:
+        self.called_with.append(value)
+        callback(value)
+
+    async def in_thread(self, function: Callable[[], Any]) -> Any:
+        return function()
+
+    async def detached(self, operation: Callable[..., Coroutine[Any, Any, Any]], within: float) -> Any:
+        self.detached_operations += 1
+        given_up = self.moment + within
+        was_left, self.is_left = self.is_left, False
+        try:
+            result = await operation(self)
+        finally:
+            self.is_left = was_left
+            self.is_open = False
+        if self.moment > given_up:
+            raise TimeoutError("it was given up")
+        return result
+
+    def _answer_to(self, request: Request) -> Any:
+        answers = self._routes.get(str(request), self._answers)
+        if not answers:
+            return reply(599, {"detail": f"no script for {request}"})
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    def _pass(self, seconds: float, limit: float, notices: Notices | None) -> None:
+        """Let time pass, up to a limit; what there is to say meanwhile is said."""
+        end = self.moment + seconds
+        assert min(end, limit) < FOREVER, "this would be waited for without an end"
+        while notices is not None and notices.due <= min(end, limit):
+            notices.tell(notices.due)
+        self.moment = min(end, limit)
+        if end > limit:
+            raise ExpiredError("the time limit ran out")
+
+    async def _next_chunk(self, limit: float, notices: Notices | None) -> bytes:
+        for chunk in self._chunks:
+            if isinstance(chunk, bytes):
+                return chunk
+            if isinstance(chunk, BaseException):
+                raise chunk
+            if isinstance(chunk, asyncio.Event):
+                self._awaited = chunk
+                await chunk.wait()
+            elif callable(chunk):
+                done = chunk()
+                if inspect.isawaitable(done):
+                    await done
+            else:
+                self._pass(chunk, limit, notices)
+            if self.is_left:
+                raise LeftError
+        return b""
+
+
+def operations(**changes: Any) -> Operations:
+    """The operations of a client with these settings."""
+    given = {
+        "api_token": "t",
+        "base_url": "https://x.example/v1",
+        "timeout": None,
+        "max_retries": 2,
+        "route": "auto",
+        "service": Service(),
+        "default_headers": None,
+        "timeouts": Timeouts(),
+        "allow_http": False,
+    }
+    return Operations(Settings.resolve(**{**given, **changes}))
+
+
+def run_request(model: str, model_input: Any = None) -> RunRequest:
+    """A checked request to run a model."""
+    return operations().run_request(ModelReference.parse(model), model_input or {})

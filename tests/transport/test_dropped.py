@@ -1,0 +1,106 @@
+"""Streams that nobody closes: dropped in a reference cycle, or in a forked child."""
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from support.drivers import TOKEN
+from support.replies import MODEL, prediction
+from support.wire_server import answer, frames, silence
+
+from rockai_transport import AsyncClient, Client
+
+CREATE, CANCEL = "POST /v1/predictions", "POST /v1/predictions/p1/cancel"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+@pytest.fixture
+def endless(server):
+    """A service whose models say one piece and then nothing more."""
+    server.route(CREATE, answer(201, prediction("processing", urls={"stream": "/s"})))
+    server.route("GET /s", silence(HEAD + frames("a", end=False)))
+    server.route(CANCEL, answer(200, prediction("canceled")))
+    return server
+
+
+class Holder:
+    """Holds itself, and a stream."""
+
+    def __init__(self, stream):
+        self.me, self.stream = self, stream
+
+
+def test_a_stream_in_a_cycle_is_left_by_the_collector(endless):
+    """The collector finds it: the prediction is canceled, by a thread, each of 20 times."""
+    with Client(TOKEN, endless.base_url, route="predictions") as client:
+        for count in range(1, 21):
+            holder = Holder(client.stream(MODEL, {}))
+            assert next(holder.stream) == "a"
+            del holder
+            gc.collect()
+            endless.wait_for(CANCEL, count)
+    assert endless.lines.count(CANCEL) == 20
+
+
+def test_a_dropped_stream_is_left_before_the_next_statement(endless):
+    """Without a cycle the cancel has been answered when `del` is over."""
+    with Client(TOKEN, endless.base_url, route="predictions") as client:
+        stream = client.stream(MODEL, {})
+        assert next(stream) == "a"
+        del stream
+        assert endless.lines.count(CANCEL) == 1
+
+
+def test_the_end_of_the_program_waits_for_what_the_collector_leaves(endless):
+    """A program that ends right after the collection has canceled all the same."""
+    script = f"""
+        import gc
+        from rockai_transport import Client
+        class Holder: pass
+        client = Client({TOKEN!r}, {endless.base_url!r}, route="predictions")
+        holder = Holder()
+        holder.me, holder.stream = holder, client.stream({MODEL!r}, {{}})
+        next(holder.stream)
+        del holder
+        gc.collect()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=30)
+    assert endless.lines.count(CANCEL) == 1
+
+
+async def test_an_async_stream_in_a_cycle_is_left_by_its_loop(endless):
+    """Each of 20 times, while the loop goes on."""
+    async with AsyncClient(TOKEN, endless.base_url, route="predictions") as client:
+        for count in range(1, 21):
+            holder = Holder(client.stream(MODEL, {}))
+            assert await anext(holder.stream) == "a"
+            del holder
+            gc.collect()
+            await asyncio.to_thread(endless.wait_for, CANCEL, count)
+    assert endless.lines.count(CANCEL) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_forked_child_leaves_the_parents_stream_alone(endless):
+    """It may drop or close its copy: nothing is sent, and the parent's connection stays."""
+    with Client(TOKEN, endless.base_url, route="predictions") as client:
+        stream = client.stream(MODEL, {})
+        assert next(stream) == "a"
+        child = os.fork()
+        if child == 0:
+            try:
+                stream.close()
+                del stream
+                gc.collect()
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert CANCEL not in endless.lines
+        assert not endless.seen("GET /s")[0].left.is_set()
+        stream.close()
+        assert endless.lines.count(CANCEL) == 1

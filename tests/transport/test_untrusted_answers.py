@@ -1,0 +1,218 @@
+"""What a service, or somebody in between, may answer to do harm: each is an error of ours, or does none."""
+
+import functools
+import gzip
+import json
+import resource
+import zlib
+
+import pytest
+from support.drivers import TOKEN
+from support.replies import MODEL, prediction
+from support.virtual_io import VirtualIO, operations, reply, run_request
+from support.wire_server import answer, frames
+
+from rockai_transport import (
+    APIStatusError,
+    AsyncClient,
+    BadRequestError,
+    Client,
+    ConfigurationError,
+    InvalidResponseError,
+    Prediction,
+    PredictionFailedError,
+    RockAIError,
+)
+
+RUN, SSE, CREATE, GET = "POST /v1/run", "POST /v1/run_sse", "POST /v1/predictions", "GET /v1/predictions/p1"
+DEEP = "[" * 600 + "]" * 600
+
+
+@pytest.mark.parametrize("status", [200, 400, 422, 500])
+@pytest.mark.parametrize(
+    "body", [DEEP, '{"detail": ' + DEEP + "}", '{"status": "succeeded", "id": "p", "output": ' + DEEP + "}"]
+)
+@pytest.mark.parametrize("call", ["run", "get", "cancel", "create", "wait"])
+def test_json_that_is_nested_too_deep_is_an_error_of_ours(status, body, call):
+    """It is no JSON to us: no RecursionError leaves, whatever is done with the answer."""
+    all_ = operations(max_retries=0)
+    calls = {
+        "run": lambda io: io.do(all_.run, run_request(MODEL), None),
+        "get": lambda io: io.do(all_.get, "p1"),
+        "cancel": lambda io: io.do(all_.cancel, "p1"),
+        "create": lambda io: io.do(all_.create, run_request(MODEL)),
+        "wait": lambda io: io.do(all_.wait, "p1", 5, None),
+    }
+    io = VirtualIO(reply(status))
+    io._answers[0].chunks = [body.encode()]
+    if (call, status) == ("cancel", 200):  # any 2xx says that it is canceled
+        assert calls[call](io).id == "p1"
+        return
+    with pytest.raises(RockAIError) as caught:
+        calls[call](io)
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [5, True, [1], [{"loc": True}], [{"loc": 5, "msg": "no"}], [{"loc": {"a": 1}}], {"a": [None]}, [[]], "x"],
+)
+def test_a_refusal_of_odd_form_is_a_bad_request(detail):
+    """Whatever a 422 holds as its detail, it is told as the service's refusal."""
+    io = VirtualIO(reply(422, {"detail": detail}))
+    with pytest.raises(BadRequestError) as caught:
+        io.do(operations().run, run_request(MODEL), None)
+    assert caught.value.body == {"detail": detail}
+
+
+def encoded(how, body):
+    if how == "gzip":
+        return gzip.compress(body)
+    if how == "deflate":
+        return zlib.compress(body)
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+def compressed(how, body, media_type="application/json"):
+    content = encoded(how, body)
+    name = "deflate" if how == "raw deflate" else how
+
+    def script(exchange):
+        headers = {"Content-Type": media_type, "Content-Encoding": name, "Content-Length": str(len(content))}
+        exchange.head(200, headers)
+        exchange.send(content)
+
+    return script
+
+
+@pytest.mark.parametrize("how", ["gzip", "deflate", "raw deflate"])
+def test_a_compressed_answer_is_read_all_the_same(connect, server, how):
+    """Nobody asked for it, but a proxy may do it: an answer, and a stream, come out as they are."""
+    server.route(RUN, compressed(how, json.dumps("hello").encode()))
+    assert connect().run(MODEL, {}).output == "hello"
+    server.route(SSE, compressed(how, frames("a", " b"), "text/event-stream"))
+    assert list(connect().stream(MODEL, {})) == ["a", " b"]
+
+
+@functools.cache
+def bomb_of(how):
+    """300 MiB in a few hundred kilobytes."""
+    return compressed(how, b" " * 300 * 1024**2)
+
+
+@pytest.mark.parametrize("how", ["gzip", "deflate"])
+def test_a_small_answer_does_not_become_gigabytes(connect, server, how):
+    """What a few kilobytes decode to is read up to a limit, never all at once."""
+    bomb = bomb_of(how)
+    server.route(GET, bomb)
+    server.route(RUN, bomb)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    client = connect(max_retries=0)
+    for call in (lambda: client.get("p1"), lambda: client.run(MODEL, {})):
+        with pytest.raises(InvalidResponseError, match="larger than"):
+            call()
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024
+    )  # kibibytes; 300 of ours above
+
+
+def test_an_encoding_that_nobody_knows_is_told(connect, server):
+    """Without a guess at what it may mean."""
+
+    def script(exchange):
+        exchange.head(
+            200, {"Content-Type": "application/json", "Content-Encoding": "br", "Content-Length": "2"}
+        )
+        exchange.send(b"{}")
+
+    server.route(GET, script)
+    with pytest.raises(InvalidResponseError, match="br"):
+        connect().get("p1")
+
+
+@pytest.mark.parametrize("address", ["http://xn--/x", "http://a\ud800b/x", "http://[/x", "http://a:99999/x"])
+def test_an_output_at_an_address_that_is_none(connect, tmp_path, address):
+    """Each is refused with an error of ours."""
+    done = Prediction(id="p1", status="succeeded", output=address, raw={})
+    with pytest.raises(InvalidResponseError):
+        connect(max_retries=0).download(done, tmp_path)
+
+
+def test_a_redirect_to_no_address_is_refused(connect, server, tmp_path):
+    """A Location that cannot be read is no ValueError."""
+
+    def script(exchange):
+        exchange.head(302, {"Location": "http://[", "Content-Length": "0"})
+
+    server.route("GET /file", script)
+    done = Prediction(id="p1", status="succeeded", output=f"{server.origin}/file", raw={})
+    with pytest.raises(InvalidResponseError):
+        connect().download(done, tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_a_configuration_error(connect, server, tmp_path):
+    """Where the file's place is a folder, or its name holds NUL."""
+    server.route("GET /file", answer(200, "x"))
+    done = Prediction(id="p1", status="succeeded", output=f"{server.origin}/file", raw={})
+    (tmp_path / "p1.json").mkdir()
+    for folder in (tmp_path, f"{tmp_path}/a\0b", f"{tmp_path}/\ud800"):
+        with pytest.raises(ConfigurationError):
+            connect().download(done, folder)
+
+
+def test_half_a_character_in_an_input_becomes_a_replacement(connect, server):
+    """A lone surrogate has no form in UTF-8: U+FFFD is sent in its place."""
+    server.route(RUN, answer(200, "x"))
+    connect().run(MODEL, {"prompt": "a\ud800b"})
+    assert server.requests[0].json["input"] == {"prompt": "a\ufffdb"}
+
+
+@pytest.mark.parametrize("where", ["logs", "error", "urls", "metrics"])
+@pytest.mark.parametrize("form", ["plain", "encoded"])
+def test_a_token_that_the_service_sends_back_is_hidden(connect, server, where, form):
+    """In every field of a failed prediction that the service fills in, keys of dicts among them."""
+    token = "to/ken+with=signs-12345678"  # noqa: S105 - made up
+    shown = token if form == "plain" else "to%2Fken%2Bwith%3Dsigns-12345678"
+    value = {
+        "logs": f"key {shown}",
+        "error": f"no {shown}",
+        "urls": {"get": f"/{shown}"},
+        "metrics": {shown: {shown: [shown]}},
+    }
+    told = {where: value[where]} if where != "error" else {"error": value["error"]}
+    server.route(RUN, answer(200, prediction("failed", **told)))
+    with pytest.raises(PredictionFailedError) as caught:
+        connect(api_token=token).run(MODEL, {})
+    assert shown not in repr(caught.value.prediction) + str(caught.value.prediction.raw) + str(caught.value)
+
+
+@pytest.mark.parametrize("cls", [Client, AsyncClient])
+def test_a_client_that_could_not_be_made_can_be_shown(cls):
+    """Tracebacks that show locals call `repr` on it."""
+    client = cls.__new__(cls)
+    with pytest.raises(ConfigurationError):
+        client.__init__(TOKEN, "ftp://nowhere")
+    assert repr(client) == f"{cls.__name__}(…)"
+    assert TOKEN not in repr(client)
+
+
+def test_no_cookie_is_kept(connect, server):
+    """What the API sets is sent back to nobody."""
+
+    def script(exchange):
+        exchange.head(200, {"Content-Type": "application/json", "Set-Cookie": "a=b", "Content-Length": "3"})
+        exchange.send(b'"x"')
+
+    server.route(RUN, script)
+    client = connect()
+    client.run(MODEL, {})
+    client.run(MODEL, {})
+    assert all("cookie" not in request.headers for request in server.requests)
+
+
+def test_a_404_with_an_odd_body_is_a_status_error():
+    """However odd the body."""
+    for body in (None, [], "x", {"detail": []}, {"error": {"a": DEEP}}):
+        with pytest.raises(APIStatusError):
+            VirtualIO(reply(404, body)).do(operations(route="run").get, "p1")
