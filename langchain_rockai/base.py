@@ -165,7 +165,9 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
         """What core hands over of an input: messages, or a text."""
         raise NotImplementedError
 
-    def _builder(self, prompt: Any, stop: Any, call: Mapping[str, Any]) -> LangChainBuilder[Any, Any]:
+    def _builder(
+        self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
+    ) -> LangChainBuilder[Any, Any]:
         """What the subclass makes a reply of: of messages or a text."""
         raise NotImplementedError
 

@@ -94,8 +94,9 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
 
     Response metadata:
         ``model_name``, ``model_provider``, and the run's ``id``, ``status`` and ``metrics`` where the service
-        tells them. ``usage_metadata`` is set where it reports token counts; it is not known to, and none are
-        made up. `get_num_tokens` is an estimate.
+        tells them; ``runs``, where it took several; ``finish_reason`` and ``stop_token``, where an end token
+        of the model's template or a stop sequence ended the answer. ``usage_metadata`` is set where token
+        counts are reported; RockAI is not known to, and none are made up. `get_num_tokens` is an estimate.
 
         .. code-block:: python
 
@@ -240,7 +241,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         **kwargs: Any,
     ) -> ChatResult:
         with translate_errors():
-            return run(self._builder(messages, stop, kwargs), self._sync_client())
+            return run(self._builder(messages, stop, kwargs, streamed=False), self._sync_client())
 
     async def _agenerate(
         self,
@@ -250,9 +251,11 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         **kwargs: Any,
     ) -> ChatResult:
         with translate_errors():
-            return await arun(self._builder(messages, stop, kwargs), self._async_client())
+            return await arun(self._builder(messages, stop, kwargs, streamed=False), self._async_client())
 
-    def _builder(self, prompt: Any, stop: Any, call: Mapping[str, Any]) -> ChatBuilder:
+    def _builder(
+        self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
+    ) -> ChatBuilder:
         """A reply to messages, with the keywords that `bind_tools` bound, or a caller gave."""
         settings, _, timeout = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
@@ -263,4 +266,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             tools=tool_setup(schemas, call.get("tool_choice"), parallel=call.get("parallel_tool_calls")),
             response_format=output.response_format if output else None,
         )
-        return ChatBuilder(chat_call, output.validation_error if output else None, timeout=timeout)
+        return ChatBuilder(
+            chat_call,
+            output.validation_error if output else None,
+            timeout=timeout,
+            max_reasks=self.max_reasks,
+            streamed=streamed,
+        )

@@ -143,7 +143,7 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _complete(self, prompt: str, stop: Any, run_manager: Any, kwargs: Mapping[str, Any]) -> Generation:
         with translate_errors():
             if not self.streaming:
-                return run(self._builder(prompt, stop, kwargs), self._sync_client())
+                return run(self._builder(prompt, stop, kwargs, streamed=False), self._sync_client())
             chunks = self._stream(prompt, stop, run_manager, **kwargs)
             for _ in chunks:
                 pass  # callbacks hear of it
@@ -154,15 +154,17 @@ class RockAILLM(RockAIModel, BaseLLM):
     ) -> Generation:
         with translate_errors():
             if not self.streaming:
-                return await arun(self._builder(prompt, stop, kwargs), self._async_client())
+                return await arun(self._builder(prompt, stop, kwargs, streamed=False), self._async_client())
             chunks = self._astream(prompt, stop, run_manager, **kwargs)
             async for _ in chunks:
                 pass  # callbacks hear of it
             return cast("Generation", chunks.builder.result())
 
-    def _builder(self, prompt: Any, stop: Any, call: Mapping[str, Any]) -> CompletionBuilder:
+    def _builder(
+        self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
+    ) -> CompletionBuilder:
         settings, _, timeout = self._for_call(call, stop)
-        return CompletionBuilder(completion_request(settings, prompt), timeout=timeout)
+        return CompletionBuilder(completion_request(settings, prompt), timeout=timeout, streamed=streamed)
 
 
 def _result(generations: list[Generation]) -> LLMResult:

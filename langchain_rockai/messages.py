@@ -16,7 +16,7 @@ from rockai_transport.prompting import InvalidToolCall, Message, ToolCall, unsup
 __all__ = ["UNREADABLE", "to_conversation"]
 
 UNREADABLE: Final = "<tool_call>"
-"""Stands before the arguments of an invalid call where core would read them as valid; see `.replies`."""
+"""Stands for the arguments of an invalid call without any, which core would take as valid; see `.replies`."""
 
 _IMAGE_BLOCKS: Final = frozenset({"image", "image_url"})  # the second with a plain string, which core leaves
 # Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
@@ -63,7 +63,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
         role=role,
         text=content,
         images=images,
-        tool_calls=tuple(_calls(message)) if isinstance(message, AIMessage) else (),
+        tool_calls=tuple(_calls(message, content)) if isinstance(message, AIMessage) else (),
         tool_call_id=message.tool_call_id if isinstance(message, ToolMessage) else None,
         name=message.name,
         is_error=isinstance(message, ToolMessage) and message.status == "error",
@@ -100,13 +100,13 @@ def _image(block: dict[str, Any], model: str) -> str | None:
     raise ConfigurationError(unsupported_content("image (by file_id)", model))
 
 
-def _calls(message: AIMessage) -> Iterable[ToolCall | InvalidToolCall]:
+def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolCall]:
+    """The calls; not those that the text holds as the model wrote them: they are sent as they are."""
     for call in message.tool_calls:
         yield ToolCall(call.get("id") or "", call["name"], call["args"])
     for invalid in message.invalid_tool_calls:
-        yield InvalidToolCall(
-            invalid.get("id") or "",
-            invalid.get("name"),
-            (invalid.get("args") or "").removeprefix(UNREADABLE),
-            invalid.get("error") or "",
-        )
+        arguments = (invalid.get("args") or "").removeprefix(UNREADABLE)
+        if not arguments or arguments not in content:
+            yield InvalidToolCall(
+                invalid.get("id") or "", invalid.get("name"), arguments, invalid.get("error") or ""
+            )

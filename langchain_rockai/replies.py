@@ -49,12 +49,14 @@ class LangChainBuilder(ReplyBuilder[C, R]):
 
         Returns:
             ``response_metadata``: which model answered, and what is known of its last run: ``id``,
-            ``status``, ``metrics``; ``usage_metadata``: the tokens of all runs; None where not reported.
+            ``status``, ``metrics``; what `ReplyBuilder.ending` tells; ``usage_metadata``: the tokens of all
+            runs; None where not reported.
         """
         known: dict[str, Any] = {"model_name": self.model, "model_provider": PROVIDER}
         for name in ("id", "status", "metrics"):
             if value := getattr(self.runs[-1] if self.runs else None, name, None):
                 known[name] = dict(value) if name == "metrics" else value
+        known.update(self.ending())
         usage = self.usage()
         tokens = {**usage._asdict(), "total_tokens": usage.total_tokens} if usage else None
         return {"response_metadata": known, "usage_metadata": tokens}
@@ -78,7 +80,8 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
             elif isinstance(part, ReasoningDelta):
                 message = AIMessageChunk(content="", additional_kwargs={_REASONING_KEY: part.text})
             else:
-                message = AIMessageChunk(content="", tool_call_chunks=[self._call_chunk(part)])
+                text = part.text if isinstance(part, InvalidToolCall) else ""
+                message = AIMessageChunk(content=text, tool_call_chunks=[self._call_chunk(part)])
             chunks.append(ChatGenerationChunk(message=message))
         return chunks
 
@@ -107,8 +110,10 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         )
 
     def _call_chunk(self, call: ToolCall | InvalidToolCall) -> ToolCallChunk:
-        given = call.arguments
-        arguments = _unreadable(given) if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        if isinstance(call, InvalidToolCall):
+            arguments = _unreadable(call)
+        else:
+            arguments = json.dumps(call.arguments, ensure_ascii=False)
         chunk = tool_call_chunk(name=call.name, args=arguments, id=call.id, index=_FIRST_CALL + self._calls)
         self._calls += 1
         return chunk
@@ -119,17 +124,26 @@ def _valid(call: ToolCall) -> messages.ToolCall:
 
 
 def _invalid(call: InvalidToolCall) -> messages.InvalidToolCall:
-    return invalid_tool_call(name=call.name, args=_unreadable(call.arguments), id=call.id, error=call.error)
+    return invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error=call.error)
 
 
-def _unreadable(arguments: str) -> str:
-    """Arguments that core does not read.
+def _unreadable(call: InvalidToolCall) -> str:
+    """What the model wrote as arguments, so far as core does not read it.
 
     Core repairs the arguments of a streamed call (langchain_core/messages/ai.py, `init_tool_calls`): of one
-    that the model broke off it would make a valid call, with half its arguments.
+    that the model broke off it would make a valid call, with half its arguments. Behind its opening bracket
+    the same text is no object to core. A whole message is not repaired, and has the arguments as they are.
     """
+    for written in (call.arguments, call.text):
+        if not _is_repaired(written):
+            return written
+        if behind := written.lstrip("{ \t\r\n"):
+            return behind
+    return UNREADABLE
+
+
+def _is_repaired(arguments: str) -> bool:
     try:
-        readable = isinstance(parse_partial_json(arguments or "{}"), dict)
+        return isinstance(parse_partial_json(arguments or "{}"), dict)
     except ValueError:
-        readable = False
-    return f"{UNREADABLE}{arguments}" if readable else arguments
+        return False

@@ -69,6 +69,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             answer.
         timeout (float | None): Seconds for one run, with a client that is handed in too; None: no total.
         max_retries (int): Further tries after the first, where another one cannot pay twice.
+        max_reasks (int): How many further runs a chat reply may take that cannot be accepted: a call that
+            cannot be read or is missing, an object that does not fit its class. Each is paid for; 0: none.
         context_window: Tokens that prompt and answer may have together; else the dialect's, else 3900.
         additional_kwargs: Further inputs of the model, sent unchecked.
         dialect (str | Dialect | None): How the model spells its inputs, by name (``"llama-2"``,
@@ -159,7 +161,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
                 class that the answer must fit; and any input of the model by its own name.
 
         Returns:
-            The answer. ``raw`` holds the prediction, and ``usage`` where the service reports it.
+            The answer. ``raw`` holds the prediction; ``usage`` where the service reports it; ``runs`` where
+            it took several; ``finish_reason`` and ``stop_token`` where an end token of the model's template
+            or a stop sequence ended the answer.
 
         Raises:
             ConfigurationError: Nothing was sent.
@@ -173,7 +177,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             >>> response.message.content, response.raw["prediction"]["status"]
             ('Your name is Ada.', 'succeeded')
         """
-        return run(self._chat(messages, kwargs), self._sync_client())
+        return run(self._chat(messages, kwargs, streamed=False), self._sync_client())
 
     @observed(llm_completion_callback)
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -233,7 +237,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             >>> print(await llm.achat([ChatMessage("Say: good morning")]))
             assistant: good morning
         """
-        return await arun(self._chat(messages, kwargs), self._async_client())
+        return await arun(self._chat(messages, kwargs, streamed=False), self._async_client())
 
     @observed(llm_completion_callback)
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -308,7 +312,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         wrapper = self.query_wrapper_prompt
         return wrapper.format(query_str=formatted_prompt) if wrapper else formatted_prompt
 
-    def _chat(self, messages: Sequence[ChatMessage], given: Mapping[str, Any]) -> ChatResponseBuilder:
+    def _chat(
+        self, messages: Sequence[ChatMessage], given: Mapping[str, Any], *, streamed: bool = True
+    ) -> ChatResponseBuilder:
         """Read a call of ``chat``, whose messages are not changed."""
         settings, _, timeout = self._for_call(given)
         schemas = list(map(function_schema, given.get("tools") or ()))
@@ -325,7 +331,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             response_format=form,
             format_messages=self._formatter(),
         )
-        return ChatResponseBuilder(call, check, timeout=timeout)
+        return ChatResponseBuilder(
+            call, check, timeout=timeout, max_reasks=self.max_reasks, streamed=streamed
+        )
 
     def _completion(
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool

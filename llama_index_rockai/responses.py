@@ -76,6 +76,7 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
     def _raw(self) -> dict[str, Any]:
         last = self.runs[-1] if self.runs else None
         raw: dict[str, Any] = {"prediction": last and {name: getattr(last, name) for name in _IN_RAW}}
+        raw.update(self.ending())
         if (usage := self.usage()) is not None:
             # Under the names core counts by (callbacks/token_counting.py:39); never made up.
             raw["usage"] = {

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -22,7 +22,8 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import BadRequestError, RockAIError
 from rockai_transport.prompting.dialogue import Dialogue
-from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather, read_reply
+from rockai_transport.prompting.messages import InvalidToolCall
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, TextDelta, gather
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.parameters import rejected_inputs
 from rockai_transport.prompting.usage import Usage, reported_usage
@@ -41,7 +42,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         request: What is to be run now; None once the reply is complete.
         model: The model that is asked.
         timeout: Seconds for each run; None for the client's own.
-        runs: The predictions it took: one, or two where the model had to be asked again.
+        runs: The predictions it took: one, and one more each time the model had to be asked again.
         parts: What was said so far and may be handed on.
         cut: Whether a stop sequence was reached: the stream can be left.
     """
@@ -52,6 +53,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
         check: Callable[[ModelReply], str | None] | None = None,
         *,
         timeout: float | None = None,
+        max_reasks: int = 1,
+        streamed: bool = True,
     ) -> None:
         """Begin.
 
@@ -59,11 +62,14 @@ class ReplyBuilder(ABC, Generic[C, R]):
             first: As for `Dialogue`.
             check: As for `Dialogue`.
             timeout: Seconds for each run.
+            max_reasks: As for `Dialogue`.
+            streamed: Whether chunks are handed on as they come; if not, a call that cannot be read is asked
+                for again although text came before it.
 
         Raises:
             ConfigurationError: The model cannot be sent this.
         """
-        self._dialogue = Dialogue(first, check)
+        self._dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.request = self._dialogue.request
         self.model = first.model if isinstance(first, ModelRequest) else first.settings.model
         self.timeout = timeout
@@ -73,15 +79,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
 
     def feed(self, pieces: Iterable[str]) -> list[C]:
         """Take what one read of the stream brought, and give the chunks that may be handed on."""
-        chunks: list[C] = []
-        for piece in pieces:
-            if parts := self._dialogue.feed(piece):
-                self.parts += parts
-                chunks += self.chunks(parts)
-            if self._dialogue.cut:
-                self.cut = True
-                break
-        return chunks
+        parts = self._dialogue.feed_batch(list(pieces))
+        self.parts += parts
+        self.cut = self._dialogue.cut
+        return self.chunks(parts) if parts else []
 
     def end(self, prediction: Prediction | None) -> list[C]:
         """End a run, and give the chunks that were held; after the last run, one with the metadata too."""
@@ -101,8 +102,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self.request = self._dialogue.request
 
     def reply(self) -> ModelReply:
-        """All that was said."""
-        return gather(self.parts)
+        """All that was said. A call that cannot be read is text too: nothing the model said is lost."""
+        return gather(_with_unreadable_text(self.parts), self._dialogue.end_token)
 
     def refused(self, text: str) -> ModelReply:
         """A reply that was not accepted, read as far as it can be.
@@ -114,7 +115,22 @@ class ReplyBuilder(ABC, Generic[C, R]):
         if request is None:
             return ModelReply(text)
         tools = replace(request.tools, choice="auto") if request.tools.forced else request.tools
-        return read_reply(text, replace(request, tools=tools).reader())
+        reader = replace(request, tools=tools).reader()
+        parts = [*reader.feed(text), *reader.flush()]
+        return gather(_with_unreadable_text(parts), reader.end_token)
+
+    def ending(self) -> dict[str, Any]:
+        """How the reply came to its end, for the framework's metadata, as far as it is known.
+
+        Returns:
+            ``runs``, how many it took, where these were several; where an end token or a stop sequence ended
+            the answer, ``finish_reason`` (``"stop"``) and ``stop_token`` (which).
+        """
+        known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
+        if self._dialogue.finish_reason is not None:
+            known["finish_reason"] = self._dialogue.finish_reason
+            known["stop_token"] = self._dialogue.stop_token
+        return known
 
     def usage(self) -> Usage | None:
         """The tokens of all runs; None where the service does not report them."""
@@ -147,6 +163,13 @@ class ReplyBuilder(ABC, Generic[C, R]):
     @abstractmethod
     def result(self) -> R:
         """The framework's complete reply, for those who did not stream it."""
+
+
+def _with_unreadable_text(parts: Iterable[ReplyPart]) -> Iterator[ReplyPart]:
+    for part in parts:
+        if isinstance(part, InvalidToolCall):
+            yield TextDelta(part.text)
+        yield part
 
 
 def run(builder: ReplyBuilder[Any, R], client: Client) -> R:

@@ -89,6 +89,9 @@ class ModelFields(BaseModel):
     limits for first byte and idleness."""
     max_retries: int = 2
     """Further tries after the first, where another one cannot pay twice."""
+    max_reasks: int = 1
+    """How many further runs a chat reply may take that cannot be accepted: a call that cannot be read or is
+    missing, an answer that does not fit its schema. Each is paid for; 0: none. Completions never take any."""
     dialect: Annotated[str | Dialect | None, TEXT] = None
     """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
     route: Route = "auto"
@@ -124,6 +127,8 @@ class ModelFields(BaseModel):
         """Refuse at once what no call could use; the token is read at the first call."""
         ModelReference.parse(self.model)
         self._for_call({})
+        if self.max_reasks < 0:
+            raise ConfigurationError(f"max_reasks={self.max_reasks} must be 0 or more.")
         if self.timeout is not None:
             check_timeout(self.timeout, "timeout")
         if self.client is None and self.async_client is None:

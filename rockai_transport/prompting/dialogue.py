@@ -94,6 +94,11 @@ class Dialogue:
         return self._reader.end_token
 
     @property
+    def stop_token(self) -> str | None:
+        """What ended the last answer: such a token, or a stop sequence; None where neither did."""
+        return self._reader.stop_token
+
+    @property
     def finish_reason(self) -> str | None:
         """``"stop"`` where the last answer ended at a stop sequence or such a token; else it is not known."""
         return "stop" if self._reader.cut else None

@@ -37,6 +37,12 @@ class LangChain:
     async def aask(self, llm: Any, text: str, **call: Any) -> str:
         return (await llm.ainvoke(text, **call)).text
 
+    def metadata(self, llm: Any, text: str, **call: Any) -> dict[str, Any]:
+        return llm.invoke(text, **call).response_metadata
+
+    def streamed_metadata(self, llm: Any, text: str, **call: Any) -> dict[str, Any]:
+        return list(llm.stream(text, **call))[-1].response_metadata
+
     def input(self, llm: Any, *turns: tuple[str, str], **call: Any) -> dict[str, Any]:
         return llm.preview(list(turns), **call)["input"]
 
@@ -70,6 +76,12 @@ class LlamaIndex:
 
     async def aask(self, llm: Any, text: str, **call: Any) -> str:
         return (await llm.achat([ChatMessage(text)], **call)).message.content
+
+    def metadata(self, llm: Any, text: str, **call: Any) -> dict[str, Any]:
+        return llm.chat([ChatMessage(text)], **call).raw
+
+    def streamed_metadata(self, llm: Any, text: str, **call: Any) -> dict[str, Any]:
+        return list(llm.stream_chat([ChatMessage(text)], **call))[-1].raw
 
     def input(self, llm: Any, *turns: tuple[str, str], **call: Any) -> dict[str, Any]:
         return llm.preview([ChatMessage(text, role=role) for role, text in turns], **call)["input"]

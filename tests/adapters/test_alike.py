@@ -204,6 +204,64 @@ class TestArguments:
             framework.toolkit_class([], max_strats=1)
 
 
+BROKEN = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": </tool_call>'
+
+
+class TestReasks:
+    def test_a_broken_call_behind_text_is_asked_for_again(self, framework, says):
+        """Nothing was handed on yet. A stream has handed on the text; then the call is what it is."""
+        asked = says(f"I add.\n{BROKEN}", ADD, f"I add.\n{BROKEN}")
+        tools = [framework.tool(add)]
+        assert framework.calls(framework.make(), "Hi", tools) == ["add"]
+        assert "cannot be read" in asked[1]["prompt"]
+        assert "".join(framework.stream(framework.make(), "Hi", tools=tools)) == f"I add.\n{BROKEN}"
+        assert len(asked) == 3
+
+    @pytest.mark.parametrize("allowed", [0, 1, 2])
+    def test_one_setting_says_how_often(self, framework, says, allowed):
+        """Each is a paid run; then the model's text is the answer, or there is an error."""
+        tools = [framework.tool(add)]
+        llm = framework.make(max_reasks=allowed)
+        asked = says(*[BROKEN] * (1 + allowed), *["No."] * (1 + allowed))
+        assert framework.ask(llm, "Hi", tools=tools) == BROKEN
+        assert len(asked) == 1 + allowed
+        with pytest.raises(InvalidResponseError, match="did not return valid output"):
+            framework.calls(llm, "Hi", tools, tool_choice="required")
+        assert len(asked) == 2 * (1 + allowed)
+
+    def test_a_negative_one_is_refused(self, framework):
+        """With what it must be."""
+        with pytest.raises(ConfigurationError, match="max_reasks=-1 must be 0 or more"):
+            framework.make(max_reasks=-1)
+
+    def test_the_metadata_say_how_many_runs_it_took(self, framework, says):
+        """Where it took several."""
+        says(BROKEN, ADD, BROKEN, ADD, ADD)
+        tools = [framework.tool(add)]
+        assert framework.metadata(framework.make(), "Hi", tools=tools)["runs"] == 2
+        assert framework.streamed_metadata(framework.make(), "Hi", tools=tools)["runs"] == 2
+        assert "runs" not in framework.metadata(framework.make(), "Hi", tools=tools)
+
+
+class TestEnds:
+    @pytest.mark.parametrize(
+        ("answer", "token"), [("Hello.<|im_end|>\n<|im_start|>user", "<|im_end|>"), ("Hello. END", " END")]
+    )
+    def test_the_metadata_say_what_ended_the_answer(self, framework, says, answer, token):
+        """A token of the model's template, or a stop sequence; the text is exact up to there."""
+        says(answer, answer)
+        llm = framework.make(stop=[" END"], dialect="chatml")
+        for read in (framework.metadata, framework.streamed_metadata):
+            metadata = read(llm, "Hi")
+            assert (metadata["finish_reason"], metadata["stop_token"]) == ("stop", token)
+
+    def test_an_end_that_is_not_known_is_not_told(self, framework, says):
+        """The service does not say why a run ended."""
+        says("Hello.", "Hello.")
+        for read in (framework.metadata, framework.streamed_metadata):
+            assert not {"finish_reason", "stop_token", "runs"} & read(framework.make(), "Hi").keys()
+
+
 def test_a_forced_call_that_never_comes_is_one_error(framework, says):
     """After two runs."""
     asked = says("No.", "No!")

@@ -123,6 +123,11 @@ class ReplyReader:
         self._settled = self._flushed = False
         self._notable = _search(self._stop, turn_ends, cues, exact=exact, tools=self._has_tools)
 
+    @property
+    def stop_token(self) -> str | None:
+        """What ended the answer: a token of the chat template or a stop sequence; None where neither did."""
+        return self.end_token or (self._cutter.stop if self._made else None)
+
     def rejected(self) -> ModelReply:
         """What came although a call was required, once the reply has ended.
 
