@@ -10,13 +10,13 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from langchain_rockai.base import CORE_KEYWORDS, RockAIModel
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import ChatBuilder
+from langchain_rockai.schemas import openai_tool
 from langchain_rockai.structured import StructuredOutput, structured_chain
 from rockai_transport.adapters import arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
@@ -180,7 +180,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """
         options: dict[str, Any] = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
         options = {name: value for name, value in options.items() if value is not None}
-        options["tools"] = [convert_to_openai_tool(tool) for tool in tools]
+        options["tools"] = [openai_tool(tool) for tool in tools]
         with translate_errors():
             # Two tools of one name are refused by the call only: langchain-tests binds a class and its
             # schema (langchain_tests/unit_tests/chat_models.py, `test_bind_tool_pydantic`).
@@ -259,7 +259,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """A reply to messages, with the keywords that `bind_tools` bound, or a caller gave."""
         settings, _, timeout = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
-        schemas = list(map(convert_to_openai_tool, call.get("tools") or ()))
+        schemas = list(map(openai_tool, call.get("tools") or ()))
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, is_typeddict
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from langchain_rockai.errors import as_model_error
+from langchain_rockai.schemas import openai_tool
 from rockai_transport import ConfigurationError, InvalidResponseError
-from rockai_transport.adapters import OutputParser, check_schema, forced_tool
+from rockai_transport.adapters import (
+    OutputParser,
+    check_object_class,
+    check_object_schema,
+    check_schema,
+    forced_tool,
+)
 from rockai_transport.prompting import ResponseFormat, StructuredMethod, structured_method
 
 __all__ = ["StructuredOutput", "structured_chain"]
@@ -26,11 +34,9 @@ class StructuredOutput(OutputParser):
 
     Attributes:
         method: Which way.
-        name: The schema's name, and the tool's.
     """
 
     method: StructuredMethod
-    name: str = ""
 
     @classmethod
     def of(cls, schema: Mapping[str, Any] | type | None, method: str) -> StructuredOutput:
@@ -44,15 +50,22 @@ class StructuredOutput(OutputParser):
             if way.forces_tool or way.shows_schema:
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
             return cls(method=way, by_call=False)
+        whose = "with_structured_output: schema"
+        if isinstance(schema, Mapping):
+            check_object_schema(schema if schema.get("type") != "function" else {}, whose)
+        elif isinstance(schema, type) and (is_basemodel_subclass(schema) or issubclass(schema, Enum)):
+            check_object_class(schema, whose)
         try:
-            function = convert_to_openai_tool(schema)["function"]
-        except ValueError as error:
-            raise ConfigurationError(f"with_structured_output: schema cannot be one. {error}") from error
+            function = openai_tool(schema)["function"]
+        except (TypeError, ValueError) as error:  # the first for unions
+            raise ConfigurationError(f"{whose} cannot be one. {error}") from error
         about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
-        form = {**about, **function.get("parameters", {})}
+        whole = schema if isinstance(schema, Mapping) and "title" in schema else {}  # core needs properties
+        form = {**about, **(function.get("parameters") or whole)}
         if model is None:  # a class reads its answers itself, by its own rules
-            check_schema(form, "with_structured_output: schema")
+            check_schema(form, whose)
+            check_object_schema(form, whose)
         return cls(method=way, name=function["name"], json_schema=form, model=model, by_call=way.forces_tool)
 
     def __repr__(self) -> str:
@@ -67,13 +80,32 @@ class StructuredOutput(OutputParser):
 
     def call_options(self, schema: Any) -> dict[str, Any]:
         """What has to be bound to the model; ``ls_structured_output_format`` is for traces."""
-        traced = {"kwargs": {"method": self.method.name}, "schema": schema}
+        seen = self.json_schema if is_typeddict(schema) else schema  # core cannot convert all of the former
+        traced = {"kwargs": {"method": self.method.name}, "schema": seen}
         shown = {"ls_structured_output_format": traced} if schema is not None else {}
         return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
 
+    @property
+    def tool(self) -> dict[str, Any]:
+        """The schema as a tool."""
+        form = dict(self.json_schema or {})
+        described = {"name": self.name, "description": form.pop("description", ""), "parameters": form}
+        return {"type": "function", "function": described}
+
     def of_message(self, message: AIMessage) -> Any:
-        """Make what the user asked for of a message that was accepted."""
-        return self.parse(message.text, [call["args"] for call in message.tool_calls])
+        """Make what the user asked for of a message that was accepted.
+
+        Raises:
+            InvalidResponseError: It does not fit any more: a cache gave it, and the class has changed.
+        """
+        try:
+            return self.parse(message.text, [call["args"] for call in message.tool_calls])
+        except ValueError as error:
+            refused = InvalidResponseError(
+                f"The answer does not fit {self.name}: {error}", body=message.text, by_model=True
+            )
+            vars(refused)["answer"] = message
+            raise as_model_error(refused) from error
 
 
 def structured_chain(

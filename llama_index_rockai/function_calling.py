@@ -14,6 +14,7 @@ from llama_index.core.instrumentation.events.llm import (
 )
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool, ToolOutput
@@ -23,6 +24,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from llama_index_rockai.structured import StructuredProgram
 from llama_index_rockai.tool_calls import function_schema, selections_of
+from rockai_transport.adapters import check_object_class
 
 dispatcher = get_dispatcher(__name__)
 
@@ -201,8 +203,9 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
             >>> llm.structured_predict(Order, PromptTemplate("An order for {n} 'steamed hams'."), n=3)
             Order(dish='steamed hams', quantity=3)
         """
+        program = self._program(output_cls, prompt)
         _announce(output_cls, prompt, prompt_args)
-        result = self._program(output_cls, prompt)(llm_kwargs=llm_kwargs, **prompt_args)
+        result = program(llm_kwargs=llm_kwargs, **prompt_args)
         return _announced(result)
 
     async def astructured_predict(
@@ -223,9 +226,36 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
             >>> await llm.astructured_predict(Order, PromptTemplate("An order for {n} 'soups'."), n=2)
             Order(dish='soups', quantity=2)
         """
+        program = self._program(output_cls, prompt)
         _announce(output_cls, prompt, prompt_args)
-        result = await self._program(output_cls, prompt).acall(llm_kwargs=llm_kwargs, **prompt_args)
+        result = await program.acall(llm_kwargs=llm_kwargs, **prompt_args)
         return _announced(result)
+
+    def as_structured_llm(self, output_cls: type[Any], **kwargs: Any) -> StructuredLLM:
+        """Make an LLM whose answers are objects of a class.
+
+        Args:
+            output_cls: The class.
+            kwargs: What core's `StructuredLLM` takes.
+
+        Returns:
+            That LLM.
+
+        Raises:
+            ConfigurationError: The class is none of which an object can be asked.
+
+        Example:
+            >>> from llama_index.core.llms import ChatMessage
+            >>> from pydantic import BaseModel
+            >>> class Order(BaseModel):
+            ...     dish: str
+            ...     quantity: int
+            >>> orders = llm.as_structured_llm(Order)
+            >>> orders.chat([ChatMessage("An order for 2 'soups'.")]).raw
+            Order(dish='soups', quantity=2)
+        """
+        check_object_class(output_cls, "output_cls")
+        return super().as_structured_llm(output_cls, **kwargs)
 
     def _structured_stream_call(
         self,

@@ -36,6 +36,7 @@ from rockai_transport.adapters import (
     ModelFields,
     OutputParser,
     arun,
+    check_object_class,
     run,
     tool_setup,
 )
@@ -321,6 +322,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
         form = check = None
         if output_cls := given.get("output_cls"):
+            check_object_class(output_cls, "output_cls")
             form = None if tools.active else ResponseFormat(output_cls.model_json_schema())
             check = OutputParser(output_cls, by_call=tools.active).validation_error
         call = ChatCall(

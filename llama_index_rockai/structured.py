@@ -17,7 +17,8 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
 
 from llama_index_rockai.tool_calls import function_schema, selections_of
-from rockai_transport.adapters import OutputParser, forced_tool
+from rockai_transport import InvalidResponseError
+from rockai_transport.adapters import OutputParser, check_object_class, forced_tool
 
 
 class StructuredProgram(BasePydanticProgram[Model]):
@@ -28,6 +29,9 @@ class StructuredProgram(BasePydanticProgram[Model]):
         output_cls: The class.
         prompt: What to ask.
         mode: ``LLM``: the reply's text is the JSON. Any other: the class is a tool that must be called.
+
+    Raises:
+        ConfigurationError: The class is none of which an object can be asked.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class StructuredProgram(BasePydanticProgram[Model]):
         prompt: BasePromptTemplate,
         mode: PydanticProgramMode = PydanticProgramMode.DEFAULT,
     ) -> None:
+        check_object_class(output_cls, "output_cls")
         self._llm = llm
         self._output_cls = output_cls
         self._prompt = prompt
@@ -98,5 +103,12 @@ class StructuredProgram(BasePydanticProgram[Model]):
 
     def _object(self, response: ChatResponse) -> Model:
         calls = [call.tool_kwargs for call in selections_of(response.message)]
-        value: Model = OutputParser(self._output_cls).parse(response.message.content or "", calls)
+        text = response.message.content or ""
+        try:
+            value: Model = OutputParser(self._output_cls).parse(text, calls)
+        except ValueError as error:
+            name = self._output_cls.__name__
+            raise InvalidResponseError(
+                f"The answer does not fit {name}: {error}", body=text, by_model=True
+            ) from error
         return value

@@ -12,7 +12,7 @@ from rockai_transport.adapters.arguments import ALIASES, check_call, unknown_nam
 from rockai_transport.adapters.chat import ROLES, forced_tool, tool_setup, tool_specs
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
 from rockai_transport.adapters.settings import TEXT, CallSettings, ModelFields
-from rockai_transport.adapters.structured import OutputParser
+from rockai_transport.adapters.structured import OutputParser, check_object_class, check_object_schema
 from rockai_transport.jobs.json_schema import check_schema
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "ReplyBuilder",
     "arun",
     "check_call",
+    "check_object_class",
+    "check_object_schema",
     "check_schema",
     "forced_tool",
     "run",

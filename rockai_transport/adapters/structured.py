@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
-from rockai_transport.jobs.json_schema import validator
-from rockai_transport.prompting.reply.json_values import extract_json
-from rockai_transport.prompting.reply.reader import ModelReply
+from pydantic import RootModel
 
-__all__ = ["OutputParser"]
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.jobs.json_schema import validator
+from rockai_transport.prompting.messages import ToolCall
+from rockai_transport.prompting.reply.reader import ModelReply
+from rockai_transport.prompting.reply.structured import structured_reply
+
+__all__ = ["OutputParser", "check_object_class", "check_object_schema"]
 
 _MOST_ERRORS: Final = 5  # what a model is shown of its mistakes; the first ones cause the others
+_BY_NAME: Final = ("populate_by_name", "validate_by_name", "allow_population_by_field_name")
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,11 +30,13 @@ class OutputParser:
         model: The pydantic class to make an instance of; None for a dict.
         json_schema: What a dict must fit; None for any.
         by_call: Whether the value is the arguments of a tool call, where there is one; else it is the text.
+        name: The name under which the model knows the schema; the class's own where it is left out.
     """
 
     model: type[Any] | None = None
     json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
     by_call: bool = True
+    name: str = ""
 
     def parse(self, text: str, calls: Sequence[Mapping[str, Any]] = ()) -> Any:
         """Read a value.
@@ -44,7 +52,26 @@ class OutputParser:
             ValueError: It is no JSON, or does not fit; the message says what is wrong, in words that a model
                 can act on.
         """
-        value = calls[0] if calls and self.by_call else extract_json(text)
+        made = tuple(ToolCall("", "", dict(arguments)) for arguments in calls)
+        return self._value(ModelReply(text, tool_calls=made))
+
+    def validation_error(self, reply: ModelReply) -> str | None:
+        """Say what is wrong with a reply; None where it is right: the check of a `Dialogue`.
+
+        Args:
+            reply: The reply. Where the value is the text, calls of tools come before it: they are right.
+        """
+        if not self.by_call and reply.tool_calls:
+            return None
+        try:
+            self._value(reply)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _value(self, reply: ModelReply) -> Any:
+        reply = reply if self.by_call else replace(reply, tool_calls=())
+        value = structured_reply(reply, self._read_by, self.name or getattr(self.model, "__name__", ""))
         if self.model is not None:
             return _instance(self.model, value)
         if not isinstance(value, dict):
@@ -55,21 +82,63 @@ class OutputParser:
                 raise ValueError(wrong)
         return value
 
-    def validation_error(self, reply: ModelReply) -> str | None:
-        """Say what is wrong with a reply; None where it is right: the check of a `Dialogue`.
+    @cached_property
+    def _read_by(self) -> Mapping[str, Any] | None:
+        """The schema that a reply is read by; that of a class knows all names which the class takes."""
+        return self.json_schema if self.model is None else _class_schema(self.model)
 
-        Args:
-            reply: The reply.
-        """
-        try:
-            self.parse(reply.text, [call.arguments for call in reply.tool_calls])
-        except ValueError as error:
-            return str(error)
-        return None
+
+def check_object_class(kind: Any, whose: str) -> None:
+    """Refuse a class of which a model cannot be asked for an object.
+
+    Args:
+        kind: The class.
+        whose: What to call it in the error.
+
+    Raises:
+        ConfigurationError: It is no pydantic class, or one whose value need not be an object.
+    """
+    is_class = isinstance(kind, type) and (hasattr(kind, "model_validate") or hasattr(kind, "parse_obj"))
+    if not is_class or issubclass(kind, RootModel):
+        raise ConfigurationError(
+            f"{whose} must be a pydantic class with fields, not {getattr(kind, '__name__', kind)!r}: "
+            "put a list, a union, an enum or an optional value into a field of such a class."
+        )
+
+
+def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
+    """Refuse a JSON schema that no object can fit.
+
+    Args:
+        schema: The schema.
+        whose: What to call it in the error.
+
+    Raises:
+        ConfigurationError: It is one for values of another type.
+    """
+    kind = schema.get("type", "object")
+    if kind != "object" and "object" not in (kind if isinstance(kind, list | tuple) else ()):
+        raise ConfigurationError(
+            f'{whose} must be one of {{"type": "object"}}, not of {kind!r}: put the value into a property.'
+        )
+
+
+def _class_schema(model: type[Any]) -> Mapping[str, Any]:
+    """By alias, and by the fields' own names where the class takes these too."""
+    make = getattr(model, "model_json_schema", None) or model.schema  # pydantic's own v1 models too
+    by_alias: dict[str, Any] = make()
+    config = getattr(model, "model_config", None)
+    config = vars(model.__config__) if config is None else config
+    if not any(config.get(name) for name in _BY_NAME):
+        return by_alias
+    by_name = make(by_alias=False, ref_template="#/by_name/{model}")
+    definitions: dict[str, Any] = {key: by_alias[key] for key in ("$defs", "definitions") if key in by_alias}
+    named = by_name.get("$defs") or by_name.get("definitions") or {}
+    return {**definitions, "by_name": named, "anyOf": [by_alias, by_name]}
 
 
 def _instance(model: type[Any], value: Any) -> Any:
-    validate = getattr(model, "model_validate", None) or model.parse_obj  # pydantic's own v1 models too
+    validate = getattr(model, "model_validate", None) or model.parse_obj
     try:
         return validate(value)
     except ValueError as error:

@@ -42,6 +42,7 @@ from rockai_transport.jobs.policy import Policy, Progress
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record, digest, record_key
 from rockai_transport.jobs.running import cancel_all, note, refresh
 from rockai_transport.jobs.schemas import input_schema, lifecycle_schemas, problems
+from rockai_transport.prompting.reply.schema_values import adapted
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
 __all__ = ["Lifecycle"]
@@ -68,12 +69,14 @@ class Lifecycle:
 
     async def answer(self, backends: Backends, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
         """Carry out one tool call."""
+        arguments = adapted(dict(arguments), self.schemas[tool])
         if wrong := problems(self.checkers[tool], arguments):
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
         call = _ToolCall(self, backends)
         match tool:
             case "start_prediction":
-                name, given = arguments["model"], arguments["input"]
+                name = arguments["model"]
+                given = adapted(arguments["input"], self.schemas[name])
                 if wrong := problems(self.checkers[name], given):
                     return refusal(
                         f"input of {name}: {wrong}. Nothing was sent. Correct this and call it again."

@@ -1,13 +1,14 @@
 """with_structured_output: three methods, three kinds of schema, one repair."""
 
 import json
-from typing import TypedDict
+from enum import Enum
+from typing import Annotated, NotRequired, Optional, Required, TypedDict
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from langchain_rockai import ChatRockAI
 from rockai_transport import ConfigurationError, InvalidResponseError
@@ -230,3 +231,140 @@ def test_a_description_may_be_missing(scripted, llm):
         {"name": "Joke", "description": None, "parameters": parameters}, method="json_schema"
     )
     assert chain.invoke("Joke!") == GOOD
+
+
+class Page(TypedDict, total=False):
+    """A page."""
+
+    address: Required[str]
+    rank: int
+
+
+class Links(TypedDict):
+    """Links of a page."""
+
+    legal: str
+    faq: NotRequired[str]
+    score: Annotated[NotRequired[int], ..., "how good"]
+    pages: NotRequired[list[Page]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "value", [{"legal": "/legal"}, {"legal": "/legal", "pages": [{"address": "/"}], "score": 3}]
+)
+def test_keys_that_a_typed_dict_does_not_require_may_be_missing(scripted, llm, method, value):
+    """By `total=False`, `NotRequired` and `Required`, however deep; the others may not."""
+    wrong = {**value, "pages": [{"rank": 1}]}
+    scripted(*(written(method, one).replace('"Joke"', '"Links"') for one in (value, wrong, wrong)))
+    chain = llm.with_structured_output(Links, method=method)
+    assert chain.invoke("Go!") == value
+    with pytest.raises(InvalidResponseError, match="'address' is a required property"):
+        chain.invoke("Go!")
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Numbers(RootModel[list[int]]):
+    """Some numbers."""
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        Color,
+        Numbers,
+        Optional[Joke],  # noqa: UP045 - another class than of `|`
+        Joke | Color,
+        {"type": "array", "items": {"type": "integer"}},
+        {"title": "Numbers", "type": "array", "items": {"type": "integer"}},
+        {"name": "numbers", "description": "Some.", "parameters": {"type": "array"}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_no_object_is_refused(llm, method, schema):
+    """A call's arguments are an object; found before anything is sent."""
+    with pytest.raises(ConfigurationError, match="schema"):
+        llm.with_structured_output(schema, method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_schema_without_properties_is_held_against_the_answer(scripted, llm, method):
+    """Core's form of a tool would lose all it says."""
+    schema = {"title": "Joke", "anyOf": [JOKE_SCHEMA, {"type": "object", "required": ["refusal"]}]}
+    scripted(written(method, BAD), written(method, GOOD))
+    assert llm.with_structured_output(schema, method=method).invoke("Joke!") == GOOD
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_cached_answer_that_does_not_fit_any_more_is_our_error(scripted, sandbox, method):
+    """The class has changed since; with `include_raw` it is the `parsing_error`."""
+    scripted(written(method, GOOD))
+    llm = ChatRockAI(model=MODEL, cache=InMemoryCache())
+    allowed = [True]
+
+    class Joke(BaseModel):
+        """A joke to tell."""
+
+        setup: str
+        punchline: str
+
+        def model_post_init(self, context, /):
+            if not allowed:
+                raise ValueError("not funny")
+
+    assert llm.with_structured_output(Joke, method=method).invoke("Joke!")
+    allowed.clear()
+    chain = llm.with_structured_output(Joke, method=method)
+    with pytest.raises(InvalidResponseError, match="not funny") as caught:
+        chain.invoke("Joke!")
+    assert isinstance(caught.value, ModelError)
+    raw = llm.with_structured_output(Joke, method=method, include_raw=True)
+    for answer in (raw.invoke("Joke!"), await raw.ainvoke("Joke!")):
+        assert isinstance(answer["raw"], AIMessage)
+        assert answer["parsed"] is None
+        assert isinstance(answer["parsing_error"], InvalidResponseError)
+    assert len(sandbox.predictions) == 1
+
+
+class Keywords(BaseModel):
+    """Words."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    names: list[str] = Field(default=[], alias="Names")
+    limit: int = 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"Names": ["sea"]}, Keywords(names=["sea"])),
+        ({"Keywords": {"Names": ["sea"]}}, Keywords(names=["sea"])),
+        ({"properties": {"Names": '["sea"]', "limit": "3"}}, Keywords(names=["sea"], limit=3)),
+        ({"Names": ["sea"], "limit": None}, Keywords(names=["sea"])),
+        ({}, Keywords()),
+    ],
+)
+def test_a_class_is_read_as_it_is_meant(scripted, llm, method, value, expected):
+    """Out of one level too many, with texts as the declared types, at the first run."""
+    scripted(written(method, value).replace('"Joke"', '"Keywords"'))
+    assert llm.with_structured_output(Keywords, method=method).invoke("Go!") == expected
+
+
+@pytest.mark.parametrize("method", ["json_mode", "json_schema"])
+def test_a_class_may_be_read_by_its_fields_own_names(scripted, llm, method):
+    """Where it takes these too."""
+    scripted('{"names": ["sea"]}')
+    assert llm.with_structured_output(Keywords, method=method).invoke("Go!") == Keywords(names=["sea"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_defaults_are_no_answer(scripted, llm, method):
+    """An object none of whose keys the class knows is asked for again."""
+    scripted(*(written(method, one).replace('"Joke"', '"Keywords"') for one in ({"words": 1}, {"limit": 1})))
+    assert llm.with_structured_output(Keywords, method=method).invoke("Go!") == Keywords(limit=1)

@@ -1,15 +1,17 @@
 """Structured output on models that write text only."""
 
 import json
+from enum import Enum
 
 import pytest
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.types import PydanticProgramMode
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from with_llama_index.conformance_kit import WHO, Person
 
-from rockai_transport import InvalidResponseError
+from rockai_transport import ConfigurationError, InvalidResponseError
 
 ADA = Person(name="Ada", age=36)
 RIGHT = '<tool_call>{"name": "Person", "arguments": {"name": "Ada", "age": 36}}</tool_call>'
@@ -92,3 +94,81 @@ def test_events_can_be_written_as_json(backend, events):
     start, end = events.of(LLMChatStartEvent, LLMChatEndEvent)
     assert '"tool_choice":"Person"' in start.model_dump_json()
     assert '"tool_name":"Person"' in end.model_dump_json()
+
+
+class Keywords(BaseModel):
+    """Words."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    names: list[str] = Field(default=[], alias="Names")
+    limit: int = 5
+
+
+@pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.LLM])
+class TestReading:
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            ({"Names": ["sea"]}, Keywords(names=["sea"])),
+            ({"Keywords": {"Names": ["sea"]}}, Keywords(names=["sea"])),
+            ({"properties": {"Names": '["sea"]', "limit": "3"}}, Keywords(names=["sea"], limit=3)),
+            ({"Names": ["sea"], "limit": None}, Keywords(names=["sea"])),
+        ],
+    )
+    def test_a_class_is_read_as_it_is_meant(self, backend, mode, value, expected):
+        """Out of one level too many, with texts as the declared types, at the first run."""
+        backend.says(json.dumps(value))
+        llm = backend.llm(pydantic_program_mode=mode)
+        assert llm.structured_predict(Keywords, WHO, who="Ada") == expected
+        assert list(llm.stream_structured_predict(Keywords, WHO, who="Ada")) == [expected]
+        assert backend.runs == 2
+
+    def test_defaults_are_no_answer(self, backend, mode):
+        """An object none of whose keys the class knows is asked for again."""
+        backend.says_in_turn('{"words": 1}', '{"limit": 1}')
+        llm = backend.llm(pydantic_program_mode=mode)
+        assert llm.structured_predict(Keywords, WHO, who="Ada") == Keywords(limit=1)
+
+    def test_what_refuses_an_answer_only_later_is_our_error(self, backend, mode):
+        """The class is asked once more behind the check."""
+        times = []
+
+        class Once(BaseModel):
+            n: int
+
+            def model_post_init(self, context, /):
+                times.append(self.n)
+                if len(times) > 1:
+                    raise ValueError("not again")
+
+        backend.says('{"n": 1}')
+        llm = backend.llm(pydantic_program_mode=mode)
+        with pytest.raises(InvalidResponseError, match="not again"):
+            llm.structured_predict(Once, WHO, who="Ada")
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Numbers(RootModel[list[int]]):
+    """Some numbers."""
+
+
+@pytest.mark.parametrize(
+    "kind", [Color, Numbers, Keywords | None, Keywords | Color, {"type": "array"}], ids=str
+)
+async def test_what_is_no_object_is_refused(backend, kind):
+    """Before anything is sent."""
+    llm = backend.llm()
+    for ask in (llm.structured_predict, llm.stream_structured_predict):
+        with pytest.raises(ConfigurationError, match="must be a pydantic class with fields"):
+            list(ask(kind, WHO, who="Ada"))
+    with pytest.raises(ConfigurationError, match="must be a pydantic class with fields"):
+        await llm.astructured_predict(kind, WHO, who="Ada")
+    with pytest.raises(ConfigurationError, match="must be a pydantic class with fields"):
+        llm.as_structured_llm(kind)
+    with pytest.raises(ConfigurationError, match="must be a pydantic class with fields"):
+        llm.chat([ChatMessage("Hi")], output_cls=kind)
+    assert backend.runs == 0

@@ -45,7 +45,7 @@ def test_what_a_model_is_told(sandbox):
 def test_a_wrong_argument_is_corrected_before_anything_is_sent(sandbox):
     """The message names the argument, its description, and the one that was meant."""
     tool = by_name(make_toolkit(sandbox))["animate_image"]
-    message = tool.invoke(as_call("animate_image", image="statue.png", promt="talk", max_frames="16"))
+    message = tool.invoke(as_call("animate_image", image="statue.png", promt="talk", max_frames="some"))
     assert message.status == "error"
     for words in ("'prompt' is missing", "do you mean 'prompt'", "max_frames must be of type integer"):
         assert words in message.text

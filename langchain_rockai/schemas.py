@@ -1,0 +1,100 @@
+"""Tools and schemas in OpenAI's form, where core's own conversion loses what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Required,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+__all__ = ["openai_tool"]
+
+_QUALIFIERS: Final = (Required, NotRequired)
+
+
+def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) -> dict[str, Any]:
+    """Describe a tool or a schema as OpenAI does.
+
+    Core takes all keys of a TypedDict class for required, and fails at ``NotRequired``
+    (langchain_core/utils/function_calling.py, `_convert_any_typed_dicts_to_pydantic`).
+
+    Args:
+        tool: A tool, a function, a class, or a schema.
+
+    Returns:
+        The description.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    given: Any = tool
+    if not is_typeddict(given):
+        return convert_to_openai_tool(given)
+    described = convert_to_openai_tool(_unqualified(given))
+    _mark_required(described["function"].get("parameters", {}), given)
+    return described
+
+
+def _unqualified(kind: Any, within: tuple[Any, ...] = ()) -> Any:
+    """A type without `Required` and `NotRequired`, in TypedDict classes however deep."""
+    if is_typeddict(kind):
+        if kind in within:
+            return kind
+        hints = get_type_hints(kind, include_extras=True)
+        plain = {name: _unqualified(hint, (*within, kind)) for name, hint in hints.items()}
+        made: Any = TypedDict(kind.__name__, plain)  # type: ignore[misc]  # made from another one
+        made.__doc__ = kind.__doc__
+        return made
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in _QUALIFIERS:
+        return _unqualified(args[0], within)
+    if origin is Annotated:
+        return Annotated[(_unqualified(args[0], within), *args[1:])]
+    if origin is None or origin is Literal or not any(_holds_typed_dict(one) for one in args):
+        return kind
+    within_it = tuple(_unqualified(one, within) for one in args)
+    return Union[within_it] if origin in (Union, UnionType) else origin[within_it]  # noqa: UP007 - made at run time
+
+
+def _holds_typed_dict(kind: Any) -> bool:
+    return is_typeddict(kind) or any(map(_holds_typed_dict, get_args(kind)))
+
+
+def _mark_required(form: dict[str, Any], kind: Any) -> None:
+    """Say which keys must be there, in a schema that says it of all."""
+    if not is_typeddict(kind):
+        for one in get_args(kind):
+            _mark_required(form.get("items", form) if get_origin(kind) is list else form, one)
+        return
+    hints = get_type_hints(kind, include_extras=True)
+    required = [name for name, hint in hints.items() if _is_required(kind, name, hint)]
+    form["required"] = [name for name in form.get("required", ()) if name in required]
+    if not form["required"]:
+        del form["required"]
+    for name, hint in hints.items():
+        _mark_required(form.get("properties", {}).get(name, {}), hint)
+
+
+def _is_required(kind: Any, name: str, hint: Any) -> bool:
+    # Where annotations are texts, as with `from __future__ import annotations`, the class itself does not
+    # know of the qualifiers.
+    while (origin := get_origin(hint)) in (Annotated, *_QUALIFIERS):
+        if origin in _QUALIFIERS:
+            return origin is Required
+        hint = get_args(hint)[0]
+    return name in kind.__required_keys__
