@@ -117,7 +117,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
     """The model's own chat template, a Jinja source; needs the extra ``templates``."""
 
     _call_keywords: ClassVar[frozenset[str]] = frozenset(
-        {*CORE_KEYWORDS, "tools", "tool_choice", "parallel_tool_calls", "structured_output"}
+        {*CORE_KEYWORDS, "tools", "tool_choice", "parallel_tool_calls"}
+        | {"structured_output", "response_format", "strict"}  # the last is for services that check schemas
     )
 
     _llm_type: ClassVar[str] = "rockai-chat"
@@ -153,6 +154,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         *,
         tool_choice: str | bool | Mapping[str, Any] | None = None,
         parallel_tool_calls: bool | None = None,
+        strict: bool | None = None,  # noqa: ARG002 - no service here checks schemas
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Give the model tools that it may, or must, call.
@@ -162,7 +164,9 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             tool_choice: None or ``"auto"``: as the model likes; ``"any"`` or ``"required"``: some tool;
                 ``"none"``: no tool; a tool's name, or OpenAI's form of it: that tool; True: the only tool.
             parallel_tool_calls: Whether one reply may hold several calls; it may by default.
-            kwargs: Bound as they are.
+            strict: Accepted for compatibility.
+            kwargs: Bound as they are; ``response_format`` is OpenAI's, and then the text of an answer that
+                calls no tool is JSON of that form.
 
         Returns:
             The model with its tools.
@@ -259,6 +263,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """A reply to messages, with the keywords that `bind_tools` bound, or a caller gave."""
         settings, _, timeout = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
+        written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
+        output = output or written
         schemas = list(map(openai_tool, call.get("tools") or ()))
         chat_call = ChatCall(
             settings,
@@ -272,4 +278,5 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             timeout=timeout,
             max_reasks=self.max_reasks,
             streamed=streamed,
+            written=written,
         )

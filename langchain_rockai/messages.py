@@ -10,7 +10,7 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, ToolMessage
 
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import ROLES
+from rockai_transport.adapters import ROLES, media_in_words
 from rockai_transport.prompting import InvalidToolCall, Message, ToolCall, unsupported_content
 
 __all__ = ["UNREADABLE", "to_conversation"]
@@ -18,6 +18,7 @@ __all__ = ["UNREADABLE", "to_conversation"]
 UNREADABLE: Final = "<tool_call>"
 """Stands for the arguments of an invalid call without any, which core would take as valid; see `.replies`."""
 
+_TEXT_BLOCKS: Final = frozenset({"text", "text-plain", "json"})
 _IMAGE_BLOCKS: Final = frozenset({"image", "image_url"})  # the second with a plain string, which core leaves
 # Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
 # part of the answer it led to. The last ones are Anthropic's, in histories of their models.
@@ -35,7 +36,8 @@ def to_conversation(messages: Sequence[BaseMessage], *, model: str) -> tuple[Mes
         model: The model, for errors.
 
     Returns:
-        The same conversation, in the order it came.
+        The same conversation, in the order it came. Media in a tool's result are told in words: there they
+        are the agent's result, which must not end its run, and not the model's input.
 
     Raises:
         ConfigurationError: A message holds what no prompt can carry.
@@ -55,6 +57,8 @@ def _convert(message: BaseMessage, model: str) -> Message:
         # As standard blocks; core knows the forms that other providers write.
         standard: list[Any] = message.content_blocks
         blocks = [dict(one["value"] if one["type"] == "non_standard" else one) for one in standard]
+        if role == "tool":
+            blocks = list(map(_told, blocks))
         texts = [text for block in blocks if (text := _text(block, model)) is not None]
         # What a model said in several blocks is one text; what a user said in several are several.
         content = ("" if role == "assistant" else "\n").join(texts)
@@ -72,13 +76,23 @@ def _convert(message: BaseMessage, model: str) -> Message:
 
 def _text(block: dict[str, Any], model: str) -> str | None:
     kind = block.get("type")
-    if kind in {"text", "text-plain"}:
-        return str(block.get("text") or "")
     if kind == "json":
         return json.dumps(block.get("json", block), ensure_ascii=False, default=str)
+    if kind in _TEXT_BLOCKS:
+        return str(block.get("text") or "")
     if kind in _IMAGE_BLOCKS or kind in _SILENT_BLOCKS:
         return None
     raise ConfigurationError(unsupported_content(str(kind), model))
+
+
+def _told(block: dict[str, Any]) -> dict[str, Any]:
+    """A block of a tool's result, as text where it is none."""
+    kind = str(block.get("type"))
+    if kind in _TEXT_BLOCKS or kind in _SILENT_BLOCKS:
+        return block
+    source = block.get("source")
+    url = block.get("url") or block.get("image_url") or (isinstance(source, dict) and source.get("url"))
+    return {"type": "text", "text": media_in_words(kind.removesuffix("_url"), url)}
 
 
 def _image(block: dict[str, Any], model: str) -> str | None:

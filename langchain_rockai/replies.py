@@ -15,7 +15,7 @@ from langchain_core.utils.json import parse_partial_json
 from langchain_rockai.errors import as_model_error
 from langchain_rockai.messages import UNREADABLE
 from rockai_transport import InvalidResponseError, RockAIError
-from rockai_transport.adapters import ReplyBuilder
+from rockai_transport.adapters import OutputParser, ReplyBuilder
 from rockai_transport.prompting import (
     InvalidToolCall,
     ModelReply,
@@ -24,6 +24,7 @@ from rockai_transport.prompting import (
     TextDelta,
     ToolCall,
 )
+from rockai_transport.prompting.reply.reader import gather
 
 __all__ = ["PROVIDER", "ChatBuilder", "LangChainBuilder"]
 
@@ -71,10 +72,21 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
 
     _calls = 0
 
+    def __init__(self, *given: Any, written: OutputParser | None = None, **settings: Any) -> None:
+        """Begin.
+
+        Args:
+            given: As for `ReplyBuilder`.
+            written: What the text of an answer that calls no tool is written as: its value, as JSON alone.
+            settings: As for `ReplyBuilder`.
+        """
+        super().__init__(*given, **settings)
+        self._written = written
+
     def chunks(self, parts: Sequence[ReplyPart]) -> list[ChatGenerationChunk]:
         """A chunk for each part."""
         chunks = []
-        for part in parts:
+        for part in self._as_written(parts):
             if isinstance(part, TextDelta):  # nearly all are
                 message = AIMessageChunk(content=part.text)
             elif isinstance(part, ReasoningDelta):
@@ -92,6 +104,7 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
 
     def result(self) -> ChatResult:
         """The complete answer."""
+        self.parts = list(self._as_written(self.parts))
         return ChatResult(generations=[ChatGeneration(message=self._message(self.reply()))])
 
     def error(self, error: RockAIError) -> RockAIError:
@@ -99,6 +112,16 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         if isinstance(error, InvalidResponseError) and error.by_model:
             vars(error)["answer"] = self._message(self.refused(str(error.body)))
         return super().error(error)
+
+    def _as_written(self, parts: Sequence[ReplyPart]) -> Sequence[ReplyPart]:
+        """The same; a value without what the model wrote around it, which core's agents cannot read."""
+        if self._written is None or not parts:
+            return parts
+        reply = gather(parts)
+        if reply.tool_calls or reply.invalid_tool_calls:
+            return parts
+        thought: list[ReplyPart] = [ReasoningDelta(reply.reasoning)] if reply.reasoning else []
+        return [*thought, TextDelta(json.dumps(self._written.read(reply), ensure_ascii=False))]
 
     def _message(self, reply: ModelReply) -> AIMessage:
         return AIMessage(

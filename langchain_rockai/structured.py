@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, is_typeddict
+from typing import Any, Final, is_typeddict
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -27,6 +27,8 @@ from rockai_transport.prompting import ResponseFormat, StructuredMethod, structu
 
 __all__ = ["StructuredOutput", "structured_chain"]
 
+_FORMATS: Final = frozenset({"text", "json_object", "json_schema"})
+
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class StructuredOutput(OutputParser):
@@ -39,7 +41,30 @@ class StructuredOutput(OutputParser):
     method: StructuredMethod
 
     @classmethod
-    def of(cls, schema: Mapping[str, Any] | type | None, method: str) -> StructuredOutput:
+    def of_response_format(cls, given: Any) -> StructuredOutput | None:
+        """Read the keyword ``response_format``: OpenAI's, as core's agents and `bind` send it.
+
+        Raises:
+            ConfigurationError: It is no such form.
+        """
+        if isinstance(given, Mapping) and given.get("type") in _FORMATS:
+            if given["type"] == "text":
+                return None
+            if given["type"] == "json_object":
+                return cls.of(None, "json_mode")
+            form = given.get("json_schema")
+            if not isinstance(form, Mapping) or not isinstance(form.get("schema"), Mapping):
+                raise ConfigurationError(
+                    "response_format must be "
+                    '{"type": "json_schema", "json_schema": {"name": …, "schema": …}}.'
+                )
+            given = {"title": form.get("name") or "answer", **form["schema"]}
+        return None if given is None else cls.of(given, "json_schema", "response_format")
+
+    @classmethod
+    def of(
+        cls, schema: Mapping[str, Any] | type | None, method: str, whose: str = "with_structured_output"
+    ) -> StructuredOutput:
         """Read the arguments of ``with_structured_output``.
 
         Raises:
@@ -50,7 +75,7 @@ class StructuredOutput(OutputParser):
             if way.forces_tool or way.shows_schema:
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
             return cls(method=way, by_call=False)
-        whose = "with_structured_output: schema"
+        whose = f"{whose}: schema"
         if isinstance(schema, Mapping):
             check_object_schema(schema if schema.get("type") != "function" else {}, whose)
         elif isinstance(schema, type) and (is_basemodel_subclass(schema) or issubclass(schema, Enum)):

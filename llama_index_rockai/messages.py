@@ -20,7 +20,7 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_rockai.tool_calls import arguments_of, calls_of
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import ROLES
+from rockai_transport.adapters import ROLES, media_in_words
 from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall, as_text, unsupported_content
 
 # Read elsewhere (calls), meant for the model's eyes only (reasoning), or for other services (cache points).
@@ -57,7 +57,7 @@ def _to_message(message: Any, model: str) -> Message:
         if isinstance(block, TextBlock):
             texts.append(block.text)
         elif role == "tool":
-            texts.append(_in_words(block))
+            texts.append(media_in_words(_kind(block), getattr(block, "url", None)))
         elif isinstance(block, ImageBlock):
             images.append(_image(block))
         else:
@@ -86,11 +86,6 @@ def _flat(blocks: Sequence[Any]) -> Iterator[Any]:
 
 def _kind(block: Any) -> str:
     return type(block).__name__.removesuffix("Block").lower()
-
-
-def _in_words(block: Any) -> str:
-    url = getattr(block, "url", None)
-    return f"[{_kind(block)}: {url}]" if url else f"[{_kind(block)}]"
 
 
 def _image(block: ImageBlock) -> Image:

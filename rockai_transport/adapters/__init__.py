@@ -9,7 +9,7 @@ Needs pydantic, which both frameworks bring.
 from __future__ import annotations
 
 from rockai_transport.adapters.arguments import ALIASES, check_call, unknown_name
-from rockai_transport.adapters.chat import ROLES, forced_tool, tool_setup, tool_specs
+from rockai_transport.adapters.chat import ROLES, forced_tool, media_in_words, tool_setup, tool_specs
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
 from rockai_transport.adapters.settings import TEXT, CallSettings, ModelFields
 from rockai_transport.adapters.structured import OutputParser, check_object_class, check_object_schema
@@ -31,6 +31,7 @@ __all__ = [
     "check_object_schema",
     "check_schema",
     "forced_tool",
+    "media_in_words",
     "run",
     "tool_setup",
     "tool_specs",

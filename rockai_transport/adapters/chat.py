@@ -9,7 +9,7 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Role
 from rockai_transport.prompting.request.tool_choice import ToolSetup, ToolSpec, set_up_tools
 
-__all__ = ["ROLES", "forced_tool", "tool_setup", "tool_specs"]
+__all__ = ["ROLES", "forced_tool", "media_in_words", "tool_setup", "tool_specs"]
 
 ROLES: Final[dict[str, Role]] = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -73,6 +73,20 @@ def tool_setup(
     if not schemas and tool_choice is None:
         return _NO_TOOLS
     return set_up_tools(tool_specs(schemas), tool_choice, parallel=parallel is not False)
+
+
+def media_in_words(kind: str, url: Any = None) -> str:
+    """Say which file a tool's result holds: there it is the agent's result, not the model's input.
+
+    Args:
+        kind: ``"image"``, ``"audio"``, ``"video"`` or ``"file"``.
+        url: Its address; a data URI is left out.
+
+    Returns:
+        The words.
+    """
+    address = str(url) if url else ""
+    return f"[{kind}: {address}]" if address and not address.startswith("data:") else f"[{kind}]"
 
 
 def forced_tool(name: str) -> dict[str, Any]:

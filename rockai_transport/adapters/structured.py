@@ -69,9 +69,23 @@ class OutputParser:
             return str(error)
         return None
 
-    def _value(self, reply: ModelReply) -> Any:
+    def read(self, reply: ModelReply) -> Any:
+        """Read a reply's value, without validating it.
+
+        Args:
+            reply: The reply.
+
+        Returns:
+            The JSON value.
+
+        Raises:
+            ValueError: There is none.
+        """
         reply = reply if self.by_call else replace(reply, tool_calls=())
-        value = structured_reply(reply, self._read_by, self.name or getattr(self.model, "__name__", ""))
+        return structured_reply(reply, self._read_by, self.name or getattr(self.model, "__name__", ""))
+
+    def _value(self, reply: ModelReply) -> Any:
+        value = self.read(reply)
         if self.model is not None:
             return _instance(self.model, value)
         if not isinstance(value, dict):

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import inspect
+import json
 import threading
 import time
 
@@ -63,6 +64,50 @@ def test_the_five_tools(caller):
     assert "is canceled" in caller.call(toolset, "cancel_prediction", by_id).text
     listed = caller.call(toolset, "list_predictions")
     assert [prediction.status for prediction in listed.result] == ["canceled"]
+
+
+TYPED = HostedModel(
+    "typed",
+    ECHO,
+    "Takes typed inputs.",
+    input_schema={
+        "type": "object",
+        "properties": {
+            "prompt": {"type": "string"},
+            "count": {"type": "integer"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["prompt"],
+    },
+    output="text",
+)
+WRITTEN = {"prompt": "16", "count": "16", "tags": '["x"]'}
+MEANT = {"prompt": "16", "count": 16, "tags": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (WRITTEN, MEANT),
+        ({"prompt": "x", "count": None, "tags": None}, {"prompt": "x"}),
+        ({"prompt": "null", "tags": ["16"]}, {"prompt": "null", "tags": ["16"]}),
+    ],
+)
+def test_arguments_are_read_as_their_schema_declares_them(caller, given, sent):
+    """Null for an optional one is left out, text is the declared number or list; text stays text."""
+    toolset = caller.toolset(TYPED)
+    assert not caller.call(toolset, "typed", given).is_error
+    start = {"model": "typed", "input": json.dumps(given)}
+    assert not caller.call(toolset, "start_prediction", start).is_error
+    assert [prediction.input for prediction in caller.sandbox.predictions] == [sent, sent]
+
+
+def test_arguments_that_are_something_else_are_refused(caller):
+    """Nothing is guessed, and nothing sent."""
+    answer = caller.call(caller.toolset(TYPED), "typed", {"prompt": "x", "count": "some", "tags": "x"})
+    for words in ("count must be of type integer", "tags must be of type array"):
+        assert words in answer.text
+    assert caller.sandbox.predictions == []
 
 
 @pytest.mark.parametrize("ids", ["abc", 5])

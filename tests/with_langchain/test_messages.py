@@ -92,6 +92,28 @@ def test_json_in_a_tool_s_result_is_text():
     assert converted(message).text == '{"a": 1}'
 
 
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"type": "image", "url": "https://a/b.png"}, "[image: https://a/b.png]"),
+        ({"type": "image_url", "image_url": {"url": "https://a/b.png"}}, "[image: https://a/b.png]"),
+        ({"type": "image_url", "image_url": "https://a/b.png"}, "[image: https://a/b.png]"),
+        ({"type": "image", "base64": "aGk=", "mime_type": "image/png"}, "[image]"),
+        ({"type": "image", "file_id": "f"}, "[image]"),
+        ({"type": "audio", "url": "https://a/b.wav"}, "[audio: https://a/b.wav]"),
+        ({"type": "video", "url": "https://a/b.mp4"}, "[video: https://a/b.mp4]"),
+        (
+            {"type": "file", "url": "https://a/b.pdf", "mime_type": "application/pdf"},
+            "[file: https://a/b.pdf]",
+        ),
+    ],
+)
+def test_media_in_a_tool_s_result_are_told_in_words(block, words):
+    """An agent's result must not end its run, whatever the model takes."""
+    message = ToolMessage([{"type": "text", "text": "done"}, block], tool_call_id="1")
+    assert converted(message) == Message("tool", f"done\n{words}", tool_call_id="1")
+
+
 def test_a_message_of_another_provider_is_read_by_its_text():
     """Core would translate plain text by the provider that wrote it, which may not be installed."""
     message = AIMessage("Yes.", response_metadata={"model_provider": "openai"})

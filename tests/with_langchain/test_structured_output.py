@@ -1,10 +1,14 @@
 """with_structured_output: three methods, three kinds of schema, one repair."""
 
 import json
+import operator
 from enum import Enum
+from functools import reduce
 from typing import Annotated, NotRequired, Optional, Required, TypedDict
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import AIMessage
@@ -368,3 +372,52 @@ def test_defaults_are_no_answer(scripted, llm, method):
     """An object none of whose keys the class knows is asked for again."""
     scripted(*(written(method, one).replace('"Joke"', '"Keywords"') for one in ({"words": 1}, {"limit": 1})))
     assert llm.with_structured_output(Keywords, method=method).invoke("Go!") == Keywords(limit=1)
+
+
+OPENAI_FORM = {
+    "type": "json_schema",
+    "json_schema": {"name": "Joke", "schema": JOKE_SCHEMA, "strict": True},
+}
+
+
+@pytest.mark.parametrize("form", [OPENAI_FORM, Joke, JokeDict, JOKE_SCHEMA], ids=str)
+async def test_a_response_format_is_the_json_schema_method(scripted, llm, form):
+    """Invoked and streamed: the schema is shown, a wrong answer asked for again, the text is JSON alone."""
+    asked = scripted(*[json.dumps(BAD), f"<think>Hm</think>Sure:\n```json\n{json.dumps(GOOD)}\n```"] * 4)
+    bound = llm.bind(response_format=form, strict=True)
+    for message in (
+        bound.invoke("Joke!"),
+        await bound.ainvoke("Joke!"),
+        reduce(operator.add, bound.stream("Joke!")),
+        reduce(operator.add, [chunk async for chunk in bound.astream("Joke!")]),
+    ):
+        assert json.loads(message.content) == GOOD
+        assert message.additional_kwargs == {"reasoning_content": "Hm"}
+        assert message.response_metadata["runs"] == 2
+    assert "that fits this JSON schema" in asked.inputs[0]["prompt"]
+
+
+def test_a_response_format_of_any_json_or_of_text(scripted, llm):
+    """As OpenAI has them; what is none is refused."""
+    scripted("Sure: {}", "Hello.")
+    assert llm.invoke("Go!", response_format={"type": "json_object"}).content == "{}"
+    assert llm.invoke("Go!", response_format={"type": "text"}).content == "Hello."
+    for wrong in ({"type": "json_schema"}, {"type": "xml"}, 5):
+        with pytest.raises(ConfigurationError, match="response_format"):
+            llm.invoke("Go!", response_format=wrong)
+
+
+@pytest.mark.parametrize("schema", [Joke, JOKE_SCHEMA], ids=["pydantic", "schema"])
+def test_an_agent_may_ask_for_it(scripted, llm, schema):
+    """By core's `ProviderStrategy`, its tools included."""
+
+    def look(topic: str) -> str:
+        """Look a topic up."""
+        return "Because."
+
+    call = '<tool_call>{"name": "look", "arguments": {"topic": "why"}}</tool_call>'
+    asked = scripted(call, f"Here: {json.dumps(GOOD)}")
+    agent = create_agent(llm, [look], response_format=ProviderStrategy(schema, strict=True))
+    answer = agent.invoke({"messages": [("user", "Joke!")]})["structured_response"]
+    assert answer == (Joke(**GOOD) if schema is Joke else GOOD)
+    assert asked.inputs[0].keys() == {"prompt", "prompt_template"}

@@ -232,6 +232,12 @@ def test_tools_come_in_every_form(llm):
     assert prompt.count('{"name": "add"') == 1
 
 
+def test_strict_is_no_input_of_the_model(llm):
+    """It is for services that check schemas."""
+    bound = llm.bind_tools([add], strict=True)
+    assert "strict" not in llm.preview("Hi", **bound.kwargs, strict=True)["input"]
+
+
 def test_another_provider_s_own_tools_are_refused(llm):
     """They run on its servers."""
     with pytest.raises(ConfigurationError, match="'web_search_preview' is run by another provider"):

@@ -110,6 +110,7 @@ def test_media_in_a_tool_s_result_are_told_in_words():
     """An agent's result must not end its run, whatever the model takes."""
     blocks = [TextBlock(text="done"), VideoBlock(url="https://example.com/a.mp4"), ImageBlock(image=PNG)]
     assert plain(role="tool", blocks=blocks).text == "done\n[video: https://example.com/a.mp4]\n[image]"
+    assert plain(role="tool", blocks=[ImageBlock(url=DATA_URI)]).text == "[image]"
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import sys
 import textwrap
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.store.memory import InMemoryStore
 from scripted import make_toolkit
 
+from langchain_rockai import ChatRockAI
 from langchain_rockai.tools import PROGRESS_EVENT
 from rockai_transport import ConfigurationError, Prediction
 
@@ -107,6 +109,25 @@ def test_rich_content_is_opt_in(sandbox):
     video = tools["animate_image"].invoke(as_call("animate_image", image=url, prompt="x", max_frames=2))
     assert video.content[1]["mime_type"] == "video/mp4"
     assert isinstance(video.artifact, Prediction)
+
+
+def test_an_agent_goes_on_behind_rich_content(sandbox):
+    """The model takes no image, and is told of it in words."""
+    model, asked = "my/hermes", []
+    answers = iter(
+        ['<tool_call>{"name": "generate_image", "arguments": {"prompt": "x"}}</tool_call>', "Done."]
+    )
+
+    @sandbox.model(model)
+    def talk(input):
+        asked.append(input["prompt"])
+        return next(answers)
+
+    llm = ChatRockAI(model=model, api_token=sandbox.api_token, base_url=sandbox.base_url)
+    agent = create_agent(llm, make_toolkit(sandbox, rich_content=True).get_tools())
+    *_, result, answer = agent.invoke({"messages": [("user", "Draw.")]})["messages"]
+    assert answer.text == "Done."
+    assert f"[image: {result.artifact.output[0]}]" in asked[1]
 
 
 def test_the_developer_s_store_beats_the_process(sandbox):
