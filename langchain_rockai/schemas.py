@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import (
@@ -24,6 +26,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 __all__ = ["openai_tool"]
 
+_REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
 _QUALIFIERS: Final = (Required, NotRequired)
 
 
@@ -31,7 +34,8 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
     """Describe a tool or a schema as OpenAI does.
 
     Core takes all keys of a TypedDict class for required, and fails at ``NotRequired``
-    (langchain_core/utils/function_calling.py, `_convert_any_typed_dicts_to_pydantic`).
+    (langchain_core/utils/function_calling.py, `_convert_any_typed_dicts_to_pydantic`); where a pydantic class
+    refers to itself, it leaves an empty schema.
 
     Args:
         tool: A tool, a function, a class, or a schema.
@@ -44,10 +48,31 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
     """
     given: Any = tool
     if not is_typeddict(given):
-        return convert_to_openai_tool(given)
+        described = convert_to_openai_tool(given)
+        if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
+            described["function"]["parameters"] = form
+        return described
     described = convert_to_openai_tool(_unqualified(given))
     _mark_required(described["function"].get("parameters", {}), given)
     return described
+
+
+def _recursive_form(kind: Any) -> dict[str, Any] | None:
+    """The JSON schema, with its ``$defs``, of a pydantic class that refers to itself; None of any other."""
+    if not isinstance(kind, type) or not hasattr(kind, "model_json_schema"):
+        return None
+    form: dict[str, Any] = kind.model_json_schema()
+    definitions = form.get("$defs", {})
+    named = {name: set(_REFERENCE.findall(json.dumps(one))) for name, one in definitions.items()}
+    for name, first in named.items():
+        reached, left = set[str](), set(first)
+        while left:
+            reached |= left
+            left = {further for one in left for further in named.get(one, ())} - reached
+        if name in reached:
+            root = form.pop("$ref", "").removeprefix("#/$defs/")
+            return {**definitions.get(root, {}), **form}
+    return None
 
 
 def _unqualified(kind: Any, within: tuple[Any, ...] = ()) -> Any:

@@ -421,3 +421,29 @@ def test_an_agent_may_ask_for_it(scripted, llm, schema):
     answer = agent.invoke({"messages": [("user", "Joke!")]})["structured_response"]
     assert answer == (Joke(**GOOD) if schema is Joke else GOOD)
     assert asked.inputs[0].keys() == {"prompt", "prompt_template"}
+
+
+class Tree(BaseModel):
+    """A tree."""
+
+    name: str
+    branches: list["Tree"] = []
+
+
+class Wood(BaseModel):
+    """Trees."""
+
+    trees: list[Tree]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_that_refers_to_itself_is_shown_whole(scripted, llm, method):
+    """With its `$defs`, which core's form of a tool would lose; at the root and below it."""
+    tree = {"name": "oak", "branches": [{"name": "twig", "branches": []}]}
+    answers = {"Tree": tree, "Wood": {"trees": [tree]}}
+    asked = scripted(*(written(method, one).replace("Joke", name) for name, one in answers.items()))
+    for schema, value in ((Tree, tree), (Wood, {"trees": [tree]})):
+        answer = llm.with_structured_output(schema, method=method).invoke("Go!")
+        assert answer == schema.model_validate(value)
+    if method != "json_mode":
+        assert all(one["prompt"].count('"#/$defs/Tree"') for one in asked.inputs)
