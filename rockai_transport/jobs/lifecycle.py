@@ -67,17 +67,25 @@ class Lifecycle:
         self._starting: dict[str, list[str]] = {}
         self._lock = threading.Lock()
 
+    def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
+        """The arguments, and what is wrong with them; what does not fit is read as declared, if it can be."""
+        wrong = problems(self.checkers[tool], arguments)
+        if wrong:
+            arguments = adapted(dict(arguments), self.schemas[tool])
+            wrong = problems(self.checkers[tool], arguments)
+        return arguments, wrong
+
     async def answer(self, backends: Backends, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
         """Carry out one tool call."""
-        arguments = adapted(dict(arguments), self.schemas[tool])
-        if wrong := problems(self.checkers[tool], arguments):
+        arguments, wrong = self._checked(tool, arguments)
+        if wrong:
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
         call = _ToolCall(self, backends)
         match tool:
             case "start_prediction":
                 name = arguments["model"]
-                given = adapted(arguments["input"], self.schemas[name])
-                if wrong := problems(self.checkers[name], given):
+                given, wrong = self._checked(name, arguments["input"])
+                if wrong:
                     return refusal(
                         f"input of {name}: {wrong}. Nothing was sent. Correct this and call it again."
                     )
