@@ -137,18 +137,37 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
         )
 
 
-def _class_schema(model: type[Any]) -> Mapping[str, Any]:
-    """By alias, and by the fields' own names where the class takes these too."""
+def _class_schema(model: type[Any]) -> Mapping[str, Any] | None:
+    """By alias, and by the fields' own names where the class takes these too.
+
+    None for a class with a validator of its own before all others: only that knows what it takes.
+    """
+    decorators = getattr(model, "__pydantic_decorators__", None)
+    validators = getattr(decorators, "model_validators", {}).values()
+    if any(one.info.mode != "after" for one in validators):
+        return None
     make = getattr(model, "model_json_schema", None) or model.schema  # pydantic's own v1 models too
-    by_alias: dict[str, Any] = make()
+    by_alias = _with_choices(model, make())
     config = getattr(model, "model_config", None)
-    config = vars(model.__config__) if config is None else config
+    if config is None:
+        config = {name: getattr(model.__config__, name, False) for name in _BY_NAME}
     if not any(config.get(name) for name in _BY_NAME):
         return by_alias
     by_name = make(by_alias=False, ref_template="#/by_name/{model}")
     definitions: dict[str, Any] = {key: by_alias[key] for key in ("$defs", "definitions") if key in by_alias}
     named = by_name.get("$defs") or by_name.get("definitions") or {}
     return {**definitions, "by_name": named, "anyOf": [by_alias, by_name]}
+
+
+def _with_choices(model: type[Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A class's schema with all names of its ``AliasChoices``; of these pydantic shows the first alone."""
+    for one in getattr(model, "model_fields", {}).values():
+        first, *others = getattr(getattr(one, "validation_alias", None), "choices", ()) or (None,)
+        known = schema.get("properties", {}).get(first) if isinstance(first, str) else None
+        if known is not None and others:
+            schema["properties"] |= {name: known for name in others if isinstance(name, str)}
+            schema["required"] = [name for name in schema.get("required", ()) if name != first]
+    return schema
 
 
 def _instance(model: type[Any], value: Any) -> Any:

@@ -1,0 +1,62 @@
+"""Classes whose JSON schema does not show all that they take: what they took before is taken."""
+
+from typing import Any
+
+import pytest
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic.v1 import BaseModel as V1Model
+from pydantic.v1 import Field as V1Field
+
+from rockai_transport.adapters import OutputParser
+
+
+class Choices(BaseModel):
+    age: int = Field(validation_alias=AliasChoices("age", "years"))
+
+
+class ByName(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    age: int = Field(alias="yearsOld")
+
+
+class OldByName(V1Model):
+    age: int = V1Field(alias="yearsOld")
+
+    class Config:
+        """Pydantic v1's way."""
+
+        allow_population_by_field_name = True
+
+
+class Before(BaseModel):
+    age: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_german(cls, data: Any) -> Any:
+        return {"age": data["alter"]} if "alter" in data else data
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (Choices, '{"age": 36}'),
+        (Choices, '{"years": 36}'),
+        (ByName, '{"yearsOld": 36}'),
+        (ByName, '{"age": 36}'),
+        (OldByName, '{"yearsOld": 36}'),
+        (OldByName, '{"age": 36}'),
+        (Before, '{"age": 36}'),
+        (Before, '{"alter": 36}'),
+    ],
+)
+def test_each_name_that_a_class_takes_is_read(model, text):
+    """By alias, by each of several, by the field's name, and as its own validator reads it."""
+    assert OutputParser(model).parse(text).age == 36
+
+
+@pytest.mark.parametrize("model", [Choices, ByName, OldByName])
+def test_an_object_of_foreign_keys_fits_none_of_them(model):
+    """The names of another object are no value of the class."""
+    with pytest.raises(ValueError, match="keys|field"):
+        OutputParser(model).parse('{"name": "Ada"}')
