@@ -19,7 +19,7 @@ from rockai_transport.io.decoding import DECODED_LIMIT, adecoded, is_plain
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint, head_of
 from rockai_transport.io.loops import LoopConnections, running_loop
-from rockai_transport.io.network import is_pool_exhausted, translate
+from rockai_transport.io.network import failure_of
 from rockai_transport.io.timer import Timer
 from rockai_transport.protocol.io import IO, EventBody, ExpiredError, LeftError, Notices, NotSentError
 from rockai_transport.protocol.messages import Request, ResponseHead
@@ -182,16 +182,7 @@ class AsyncIO:
             raise ExpiredError("the time limit ran out") from None  # by our own clock: there is no cause
 
     def _failure(self, error: Exception) -> BaseException:
-        """What an error means for the operation, with its cause; itself, where it is not of the network."""
-        if self.is_left:
-            return LeftError()
-        if is_pool_exhausted(error):
-            self.connections.renew()
-        failure = translate(error)
-        if failure is None:
-            return error
-        failure.__cause__ = error
-        return failure
+        return LeftError() if self.is_left else failure_of(error, self.connections.renew)
 
 
 class AsyncSession:

@@ -16,7 +16,7 @@ from rockai_transport.io.connections import Connections
 from rockai_transport.io.deadlines import Deadline, current_deadline
 from rockai_transport.io.decoding import DECODED_LIMIT, decoded, is_plain
 from rockai_transport.io.endpoint import Endpoint, head_of
-from rockai_transport.io.network import is_pool_exhausted, translate
+from rockai_transport.io.network import failure_of
 from rockai_transport.protocol.io import IO, EventBody, LeftError, Notices, run_blocking
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
@@ -153,16 +153,7 @@ class BlockingIO:
             current_deadline.reset(token)
 
     def _failure(self, error: Exception) -> BaseException:
-        """What an error means for the operation, with its cause; itself, where it is not of the network."""
-        if self.is_left:
-            return LeftError()
-        if is_pool_exhausted(error):
-            self._connections.renew()
-        failure = translate(error)
-        if failure is None:
-            return error
-        failure.__cause__ = error
-        return failure
+        return LeftError() if self.is_left else failure_of(error, self._connections.renew)
 
 
 class Session:

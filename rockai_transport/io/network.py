@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 
@@ -20,6 +20,7 @@ from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError
 __all__ = [
     "SOCKET_OPTIONS",
     "environment_proxy",
+    "failure_of",
     "is_pool_exhausted",
     "proxy_of",
     "ssl_context",
@@ -68,6 +69,22 @@ def translate(error: Exception) -> TransportFailure | None:
     if timed_out:
         return ExpiredError(f"no answer in time: {reason}")
     return BrokenError(f"the connection broke: {reason}")
+
+
+def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
+    """What an error means for an operation, with its cause; itself, where it is not of the network.
+
+    Args:
+        error: What was raised.
+        renew: Begins with new pools, where none of their connections came free.
+    """
+    if is_pool_exhausted(error):
+        renew()
+    failure = translate(error)
+    if failure is None:
+        return error
+    failure.__cause__ = error
+    return failure
 
 
 def is_pool_exhausted(error: Exception) -> bool:
