@@ -1,3 +1,3 @@
-"""The one place where the version is written, besides `pyproject.toml`."""
+"""The version, written here and nowhere else."""
 
 __version__ = "0.1.0"

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).with_name("probe.py")
 PACKAGES = ("rockai_transport", "langchain_rockai", "llama_index_rockai", "rockai_sandbox")
 
-# Name of the case, as probe.py knows it → what it installs, W being the wheel.
+# Name of the case, as probe.py knows it → what it installs; W is the wheel, D the wheels of distributions/.
 CASES = {
     "llama-index": "W[llama-index]",
     "all": "W[all]",
@@ -30,10 +30,12 @@ CASES = {
     "templates-socks": "W[templates,socks]",
     "base": "W",
     "pytest-plugin": "pytest",  # every pytest run of every user loads our plug-in, whatever the extras
+    "distributions": "D",  # under the names that the frameworks' users look for
 }
+DISTRIBUTIONS = sorted(path.parent for path in (ROOT / "distributions").glob("*/pyproject.toml"))
 # The cases of one environment, in turn: a later one brings all that an earlier one has brought.
 ENVIRONMENTS = (
-    ("llama-index", "all"),
+    ("llama-index", "all", "distributions"),
     ("langchain",),
     ("sandbox",),
     ("templates-socks",),
@@ -69,8 +71,9 @@ def call(*command: str) -> str:
 
 def build(folder: Path) -> Path:
     """Build the wheel with the locked hatchling, and see that it holds the packages and nothing else."""
-    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
-    [wheel] = folder.glob("*.whl")
+    for source in (ROOT, *DISTRIBUTIONS):
+        call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source))
+    [wheel] = folder.glob("rockai_integrations-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     foreign = {name.split("/")[0] for name in names if ".dist-info/" not in name}.difference(PACKAGES)
     missing = {f"{package}/py.typed" for package in PACKAGES}.difference(names)
@@ -107,11 +110,13 @@ def examine(cases: Sequence[str], wheel: Path, house: Path, folder: Path) -> Non
     call(sys.executable, "-m", "venv", "--without-pip", str(venv))
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     for case in cases:
-        wanted = CASES[case].replace("W", str(wheel), 1)
+        others = sorted({*wheel.parent.glob("*.whl")} - {wheel})
+        named = CASES[case].replace("W", str(wheel), 1)
+        wanted = [str(path) for path in others] if named == "D" else [named]
         source = ("--no-index", "--find-links", str(house))
-        pip("--python", str(python), "install", "-qq", "--no-compile", *source, *LOCKED, wanted)
+        pip("--python", str(python), "install", "-qq", "--no-compile", *source, *LOCKED, *wanted)
         call(str(python), "-I", str(PROBE), case)
-    if "all" in cases:
+    if "distributions" in cases:
         pip("--python", str(python), "check")
 
 
