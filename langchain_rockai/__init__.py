@@ -57,9 +57,9 @@ def _load(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "langchain_core":
             raise
-        raise ImportError(
-            f'langchain_rockai needs {error.name}: pip install "rockai-integrations[langchain]"'
-        ) from error
+        from rockai_transport._version import install_command
+
+        raise ImportError(f"langchain_rockai needs {error.name}: {install_command('langchain')}") from error
 
 
 def __getattr__(name: str) -> Any:

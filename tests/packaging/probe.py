@@ -37,7 +37,7 @@ TEACHES = """
 try:
     {statement}
 except ImportError as error:
-    advice = 'pip install "rockai-integrations[{extra}]"'
+    advice = 'pip install ".[{extra}]"'
     assert advice in str(error), f'the message should hold {{advice}}, but is: {{error}}'
 else:
     raise AssertionError('{statement} works without the extra {extra}?')
