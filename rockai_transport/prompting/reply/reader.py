@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.call_values import as_arguments
@@ -94,6 +95,7 @@ class ReplyReader:
         cues: tuple[str, ...] = (),
         exact: bool = False,
         new_id: Callable[[], str] = new_call_id,
+        accepts: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
         """Make a reader for one reply.
 
@@ -105,6 +107,8 @@ class ReplyReader:
             cues: What the model may open its own turn with once more; it is passed over.
             exact: Whether a ``</think>`` that nothing opened is text: the reply is a completion's.
             new_id: Makes a call's id.
+            accepts: Whether an object is right as the arguments of the one function that must be called,
+                although its schema does not say so: a class may take more than its schema shows.
         """
         self.cut = False
         self.end_token: str | None = None
@@ -112,6 +116,7 @@ class ReplyReader:
         self._form = inside_reasoning, turn_ends, cues, exact
         self._setup = tools or ToolSetup()
         self._new_id = new_id
+        self._accepts = accepts or (lambda _: False)
         self._has_tools = self._setup.active
         self.waiting = self._has_tools and self._setup.forced
         self._reasoning: list[str] = []  # where tools are bound
@@ -262,13 +267,17 @@ class ReplyReader:
         sole, reply = self._setup.sole, gather(self._held)
         if sole is None or reply.invalid_tool_calls:
             return []
+
+        def read(value: Any) -> dict[str, Any] | None:
+            arguments = as_arguments(value, sole.name, sole.parameters)
+            accepted = arguments is None and isinstance(value, dict) and self._accepts(value)
+            return value if accepted else arguments
+
         try:
-            value, before, behind = find_json(
-                reply.text, lambda one: as_arguments(one, sole.name, sole.parameters) is not None
-            )
+            value, before, behind = find_json(reply.text, lambda one: read(one) is not None)
         except ValueError:
             return []
-        arguments = as_arguments(value, sole.name, sole.parameters)
+        arguments = read(value)
         if arguments is None:
             return []
         call = ToolCall(self._new_id(), sole.name, arguments)
