@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import PrivateAttr
 
+from langchain_rockai.hooks import CancelOnAbort
 from langchain_rockai.tools import RockAITool
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, Toolset, make_toolset
@@ -52,6 +53,8 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         max_starts (int): Predictions that one conversation may start in all.
         on_cancel (str): What becomes of its predictions when an async run is canceled: ``"cancel"``, or
             ``"leave"`` to let them run; the log and a note on the exception then say their ids.
+        duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
+            the first still runs: ``"join"`` gives it that prediction, ``"allow"`` starts another.
         save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
             the answer names the file. None: nothing is saved.
         scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
@@ -110,6 +113,23 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     def __iter__(self) -> Any:
         # Pydantic would iterate over fields, of which there are none: an agent would run without any tool.
         raise ConfigurationError("A toolkit is no list of tools: give tools=toolkit.get_tools().")
+
+    def cancel_on_abort(self) -> CancelOnAbort:
+        """A callback handler that cancels what a run has started or waited for, if the run is aborted.
+
+        A tool that is canceled does this by itself. The handler does it for the moments in between, while the
+        agent's model thinks; in sync graphs too. A normal end cancels nothing.
+
+        Returns:
+            The handler, for the ``callbacks`` of any number of runs.
+
+        Example:
+            >>> from langchain.agents import create_agent
+            >>> agent = create_agent(ChatRockAI(model="meta/meta-llama-3-70b-instruct"), toolkit.get_tools())
+            >>> task = {"messages": [("user", "Generate an image with the prompt 'a lighthouse'.")]}
+            >>> answer = await agent.ainvoke(task, {"callbacks": [toolkit.cancel_on_abort()]})
+        """
+        return CancelOnAbort(self._toolset)
 
     def get_tools(self) -> list[BaseTool]:
         """One tool for each model, named after it, and the five of the lifecycle.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
+from workflows.handler import WorkflowHandler
 
 from llama_index_rockai.tools import RockAIFunctionTool
 from rockai_transport import ConfigurationError, HostedModel
@@ -49,6 +51,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         max_starts (int): Predictions that one conversation may start in all.
         on_cancel (str): What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
             to let them run; the log and a note on the exception then say their ids.
+        duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
+            the first still runs: ``"join"`` gives it that prediction, ``"allow"`` starts another.
         save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
             the answer names the file. None: nothing is saved.
         scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
@@ -92,6 +96,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         self._toolset = make_toolset(
             type(self).__name__, "llama-index-rockai", models, api_token, base_url, settings
         )
+        self._watching: set[asyncio.Task[None]] = set()
         self.spec_functions = list(self._toolset.descriptions)
         self._tools = {
             name: RockAIFunctionTool(
@@ -105,6 +110,36 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
 
     def __iter__(self) -> Any:
         raise ConfigurationError("A tool spec is no list of tools: give tools=toolkit.to_tool_list().")
+
+    def cancel_on_abort(self, handler: WorkflowHandler) -> WorkflowHandler:
+        """Cancel what a run has started or waited for, if it fails or is canceled.
+
+        A tool that is canceled does this by itself. This does it for the moments in between, while the
+        agent's LLM thinks. A normal end cancels nothing.
+
+        Args:
+            handler: What ``agent.run(...)`` gives.
+
+        Returns:
+            The same handler.
+
+        Example:
+            >>> from llama_index.core.agent.workflow import FunctionAgent
+            >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+            >>> answer = await toolkit.cancel_on_abort(agent.run("Generate an image of a lighthouse."))
+        """
+        watching = asyncio.create_task(self._cancel_on_abort(handler))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
+        return handler
+
+    async def _cancel_on_abort(self, handler: WorkflowHandler) -> None:
+        try:
+            await handler
+        except BaseException as error:
+            await self._toolset.aend(self._toolset.runs.find(handler.run_id))
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     def to_tool_list(
         self,

@@ -252,7 +252,7 @@ async def test_a_store_that_fails_while_leaving(server):
 
     records = Breaking()
     toolset = Toolset([FILM], api_token="t", base_url=server.base_url, store=records)  # noqa: S106
-    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE._replace(is_one_run=True)))
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE._replace(run="run")))
     await asyncio.to_thread(server.wait_for, LOOK)
     records.broken = True
     await leave(task)
