@@ -21,6 +21,7 @@ from rockai_transport.adapters.toolkits import (
     ToolAnswer,
     Toolset,
     media_files,
+    published,
     refusal,
 )
 
@@ -99,14 +100,16 @@ class RockAIFunctionTool(FunctionTool):
     def __init__(
         self, toolset: Toolset, metadata: ToolMetadata, *, approval: bool, rich_content: bool
     ) -> None:
-        super().__init__(fn=self._text, async_fn=self._atext, metadata=metadata)
+        name = metadata.get_name()
+        function = published(self._atext, name, metadata.description, toolset.schemas[name])
+        super().__init__(fn=self._text, async_fn=function, metadata=metadata)
         # An agent hands its Context to a tool that says so; a tool without one works too.
         self.requires_context = True
         self.ctx_param_name = _CONTEXT
         self._toolset = toolset
         self._approval = approval
         self._rich_content = rich_content
-        self._parameters = list(toolset.schemas[metadata.get_name()]["properties"])
+        self._parameters = list(toolset.schemas[name]["properties"])
 
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Carry out a call and block; a Context's store is of no use here, since it can only be awaited."""

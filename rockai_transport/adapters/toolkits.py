@@ -16,6 +16,7 @@ from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
 from rockai_transport.jobs.runs import Run
 from rockai_transport.jobs.schemas import argument_class
+from rockai_transport.jobs.signatures import published
 from rockai_transport.jobs.toolset import Toolset
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "argument_class",
     "make_toolset",
     "media_files",
+    "published",
     "refusal",
 ]
 

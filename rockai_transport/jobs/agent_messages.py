@@ -78,6 +78,12 @@ class PredictionView(NamedTuple):
         model = f" ({self.model.name})" if self.model else ""
         return f"Prediction {self.prediction.id or 'without id'}{model}"
 
+    @property
+    def has_files(self) -> bool:
+        """Whether the output is files: the developer says so, else it holds addresses."""
+        output = self.model.output if self.model else None
+        return output != "text" and (output is not None or bool(file_addresses(self.prediction.output)))
+
 
 class Media(NamedTuple):
     """One file of an output."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, fitted, refusal
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import validator
@@ -44,7 +44,7 @@ class Lifecycle:
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
         call = StartCall(self.models, self.policy, self._under_way, backends)
         try:
-            return await self._operation(call, tool, arguments)
+            return fitted(await self._operation(call, tool, arguments))
         except (Exception, GeneratorExit):
             raise
         except BaseException as error:

@@ -120,8 +120,7 @@ class ToolCall:
     ) -> ToolAnswer:
         """Save what there is to save, remember it, and describe it."""
         view = self._view(record, prediction)
-        is_text = view.model is not None and view.model.output == "text"
-        if self._policy.save_to and prediction.status == "succeeded" and not is_text:
+        if self._policy.save_to and prediction.status == "succeeded" and view.has_files:
             view = await self._save(view, self._policy.save_to)
         if record is not None:
             record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))

@@ -18,7 +18,7 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.config import check_timeout
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.agent_messages import ToolAnswer, fitted, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.backends import AsyncBackends, BlockingBackends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
@@ -138,7 +138,7 @@ class Toolset:
             backends = BlockingBackends(
                 self.client, kept.records(blocking=True), self._completed(context, kept)
             )
-            return fitted(run_blocking(self.lifecycle.answer(backends, tool, arguments)))
+            return run_blocking(self.lifecycle.answer(backends, tool, arguments))
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
             return _error_answer(tool, error)
 
@@ -163,7 +163,7 @@ class Toolset:
         try:
             kept = self._records(store)
             backends = AsyncBackends(self.async_client, kept.awaited, self._completed(context, kept))
-            return fitted(await self.lifecycle.answer(backends, tool, arguments))
+            return await self.lifecycle.answer(backends, tool, arguments)
         except reraises:
             raise
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
@@ -295,8 +295,8 @@ def _error_answer(tool: str, error: Exception) -> ToolAnswer:
 def _describe(model: HostedModel, max_wait: float) -> str:
     """What an agent reads of a model's own tool."""
     return (
-        f"{model.description} Waits at most {max_wait:g} s for the {model.output}, then returns the "
-        "prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
+        f"{model.description} Waits at most {max_wait:g} s for the {model.output or 'output'}, then returns "
+        "the prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
     )
 
 
