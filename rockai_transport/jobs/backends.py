@@ -16,21 +16,41 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask, run_detached
+from rockai_transport.jobs.agent_messages import ToolAnswer
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.stores import Records
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
 
-__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "PredictionCalls"]
+__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "PredictionCalls", "Steps"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 OnUpdate = Callable[[Update], Any] | None
+
+
+class Steps(NamedTuple, Generic[T, U]):
+    """Something that must be finished once it has begun, in three steps."""
+
+    before: Callable[[], Coroutine[Any, Any, ToolAnswer | None]]
+    """What comes first; an answer ends it there."""
+    operation: Callable[[], Coroutine[Any, Any, T]]
+    """What may take long."""
+    then: Callable[[T], Coroutine[Any, Any, U]]
+    """What is made of its result."""
+
+    async def all(self) -> U | ToolAnswer:
+        """One after the other."""
+        if (early := await self.before()) is not None:
+            return early
+        return await self.then(await self.operation())
 
 
 class PredictionCalls(Protocol):
@@ -84,15 +104,12 @@ class Backends(Protocol):
         """
 
     async def left_behind(
-        self,
-        operation: Coroutine[Any, Any, T],
-        after: float,
-        meanwhile: Callable[[], Coroutine[Any, Any, Any]],
-    ) -> T | None:
+        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> U | ToolAnswer | None:
         """As `detached`, but what takes longer than so many seconds goes on by itself; None is given then.
 
         Args:
-            operation: What to finish.
+            steps: What to finish.
             after: Seconds.
             meanwhile: What else to do as soon as the caller is canceled.
         """
@@ -144,14 +161,11 @@ class AsyncBackends:
             await self._told()
 
     async def left_behind(
-        self,
-        operation: Coroutine[Any, Any, T],
-        after: float,
-        meanwhile: Callable[[], Coroutine[Any, Any, Any]],
-    ) -> T | None:
+        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> U | ToolAnswer | None:
         """As `Backends.left_behind`."""
         try:
-            return await run_detached(operation, math.inf, patience=after, meanwhile=meanwhile)
+            return await run_detached(steps.all(), math.inf, patience=after, meanwhile=meanwhile)
         except TimeoutError:
             return None
         finally:
@@ -207,23 +221,27 @@ class BlockingBackends:
         return await operation
 
     async def left_behind(
-        self,
-        operation: Coroutine[Any, Any, T],
-        after: float,
-        meanwhile: Callable[[], Coroutine[Any, Any, Any]],
-    ) -> T | None:
-        """As `Backends.left_behind`; Ctrl-C waits for it, two seconds at most."""
-        future = _in_thread(operation)
+        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> U | ToolAnswer | None:
+        """As `Backends.left_behind`; Ctrl-C waits for it, two seconds at most.
+
+        Only the step in the middle is left to another thread: a store may be bound to this one.
+        """
+        if (early := await steps.before()) is not None:
+            return early
+        future = _in_thread(steps.operation())
+        late = partial(_finish_late, steps)
         try:
-            return future.result(after)
-        except TimeoutError:
-            if future.done():
-                raise
-            return None
+            wait_for_futures([future], after)
         except KeyboardInterrupt:
             run_blocking(meanwhile())
             wait_for_futures([future], GRACE_SECONDS)
+            future.add_done_callback(late)  # at once, where it is done
             raise
+        if future.done():
+            return await steps.then(future.result())
+        future.add_done_callback(late)
+        return None
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -233,6 +251,10 @@ class BlockingBackends:
         wait_for_futures(futures, within)
         late = TimeoutError("there was no time to finish it")
         return [(one.exception() or one.result()) if one.done() else late for one in futures]
+
+
+def _finish_late(steps: Steps[T, Any], future: Future[T]) -> None:
+    run_blocking(steps.then(future.result()))
 
 
 def _in_thread(operation: Coroutine[Any, Any, T]) -> Future[T]:

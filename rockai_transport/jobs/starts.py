@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -27,6 +28,7 @@ from rockai_transport.jobs.agent_messages import (
     reason,
     refusal,
 )
+from rockai_transport.jobs.backends import Steps
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record, digest, record_key
 from rockai_transport.jobs.running import note
@@ -139,9 +141,13 @@ class StartCall(ToolCall):
         """
         for run in self._context.runs:
             run.pending.add(self)
-        sending = self._remember_and_send(model, record, sent)
+        steps = Steps(
+            partial(self._claim, model, record),
+            partial(self._attempt, model, record, sent),
+            partial(self._answered, model, record),
+        )
         try:
-            started = await self._backends.left_behind(sending, self._left(), self._leave_while_sending)
+            started = await self._backends.left_behind(steps, self._left(), self._leave_while_sending)
         except BaseException:
             self.was_left = True
             raise
@@ -152,19 +158,18 @@ class StartCall(ToolCall):
             "list_predictions later. Do not start it again."
         )
 
-    async def _remember_and_send(
-        self, model: HostedModel, record: Record, sent: Mapping[str, Any]
-    ) -> _Started | ToolAnswer:
-        """Remember, then send, then remember what came of it."""
-        try:
-            return await self._claim(model, record) or await self._create(model, record, sent)
-        finally:
-            self._under_way.withdraw(record.scope, record.key)
-            for run in self._context.runs:
-                run.pending.discard(self)
-
     async def _claim(self, model: HostedModel, record: Record) -> ToolAnswer | None:
         """Write the record before anything is sent; why nothing is sent, where that is so."""
+        try:
+            refused = await self._claimed(model, record)
+        except BaseException:
+            self._withdraw(record)
+            raise
+        if refused is not None:
+            self._withdraw(record)
+        return refused
+
+    async def _claimed(self, model: HostedModel, record: Record) -> ToolAnswer | None:
         try:
             is_claimed = await self._backends.records.claim(record)
         except Exception:
@@ -180,24 +185,43 @@ class StartCall(ToolCall):
         await note(self._backends, record._replace(state=REFUSED, note=text))
         return refusal(f"{model.name}: {text}")
 
-    async def _create(
+    async def _attempt(
         self, model: HostedModel, record: Record, sent: Mapping[str, Any]
-    ) -> _Started | ToolAnswer:
+    ) -> Prediction | RockAIError:
+        """Send it, once."""
         try:
-            prediction = await self._backends.predictions.create(model=model.model, input=sent)
+            return await self._backends.predictions.create(model=model.model, input=sent)
         except RockAIError as error:
-            state = UNANSWERED if error.may_have_started else REFUSED
-            await note(self._backends, record._replace(state=state, note=reason(error)))
-            return describe_not_started(model, record.key, error)
-        record = await self._write_down(record.seen(prediction))
-        if self._has_left():  # ended here, within the two seconds that the caller waits for this
-            await self._leave_while_sending()
-        return _Started(record, prediction)
+            return error
+        except BaseException:
+            self._withdraw(record)
+            raise
+
+    async def _answered(
+        self, model: HostedModel, record: Record, outcome: Prediction | RockAIError
+    ) -> _Started | ToolAnswer:
+        """Remember what came of it."""
+        try:
+            if isinstance(outcome, RockAIError):
+                state = UNANSWERED if outcome.may_have_started else REFUSED
+                await note(self._backends, record._replace(state=state, note=reason(outcome)))
+                return describe_not_started(model, record.key, outcome)
+            record = await self._write_down(record.seen(outcome))
+            if self._has_left():  # ended here, within the two seconds that the caller waits for this
+                await self._leave_while_sending()
+            return _Started(record, outcome)
+        finally:
+            self._withdraw(record)
 
     async def _leave_while_sending(self) -> None:
         self.was_left = True
         if self._policy.on_cancel == "cancel":
             await self._end(self._to_end())
+
+    def _withdraw(self, record: Record) -> None:
+        self._under_way.withdraw(record.scope, record.key)
+        for run in self._context.runs:
+            run.pending.discard(self)
 
     def _has_left(self) -> bool:
         return self.was_left or self._backends.was_canceled()

@@ -145,8 +145,8 @@ class MemoryBackends:
         self.tell()
         return result
 
-    async def left_behind(self, operation, after, meanwhile):
-        result = await operation
+    async def left_behind(self, steps, after, meanwhile):
+        result = await steps.all()
         if self.canceled and not self.told:
             await meanwhile()
         self.tell()
