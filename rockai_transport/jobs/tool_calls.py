@@ -63,7 +63,7 @@ class ToolCall:
         self._backends = backends
         self._context = backends.context
         self._record: Record | None = None
-        """Of the prediction that this call is about."""
+        """Of the prediction that this call has started, or waits for: leaving ends it."""
         self._begin()
 
     def _begin(self) -> None:
@@ -96,7 +96,8 @@ class ToolCall:
         """Wait for the end, or for the time to be up."""
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return await self._conclude(record, known, remark=remark)
-        self._note_in_runs(record)
+        if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
+            self._adopt(record)
         predictions, report = self._backends.predictions, None
         if self._context.report:
             report = partial(_report, self._backends, self._context.report, record)
@@ -185,13 +186,16 @@ class ToolCall:
     # Remembering.
 
     async def _write_down(self, record: Record) -> Record:
-        """Write down what became of a start; its runs know too."""
-        self._note_in_runs(record)
+        """Write down what became of a start; the runs that have it under way know too."""
+        if self._record is not None:
+            self._adopt(record)
+        for run in self._context.runs:
+            if record.prediction_id in run:
+                run.note(self._context.store, record)
         return await note(self._backends, record)
 
-    def _note_in_runs(self, record: Record | None) -> None:
-        if record is None:
-            return  # an id that the developer allowed: not started here, not ended here
+    def _adopt(self, record: Record) -> None:
+        """This call, and its runs, have started a prediction, or wait for it."""
         self._record = record
         for run in self._context.runs:
             run.note(self._context.store, record)
