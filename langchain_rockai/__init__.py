@@ -19,7 +19,7 @@ from rockai_transport import __version__
 
 if TYPE_CHECKING:
     from langchain_rockai.chat_models import ChatRockAI
-    from langchain_rockai.errors import RETRYABLE, RetryableModelError
+    from langchain_rockai.errors import RETRYABLE, RetryableModelError, should_retry
     from langchain_rockai.llms import RockAILLM
     from langchain_rockai.toolkit import RockAIToolkit
     from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, Dialect, HostedModel
@@ -35,6 +35,7 @@ __all__ = [
     "RockAILLM",
     "RockAIToolkit",
     "__version__",
+    "should_retry",
 ]
 
 _HOMES = {
@@ -47,6 +48,7 @@ _HOMES = {
     "RetryableModelError": "langchain_rockai.errors",
     "RockAILLM": "langchain_rockai.llms",
     "RockAIToolkit": "langchain_rockai.toolkit",
+    "should_retry": "langchain_rockai.errors",
 }
 
 
@@ -57,9 +59,9 @@ def _load(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "langchain_core":
             raise
-        raise ImportError(
-            f'langchain_rockai needs {error.name}: pip install "rockai-integrations[langchain]"'
-        ) from error
+        from rockai_transport._version import install_command
+
+        raise ImportError(f"langchain_rockai needs {error.name}: {install_command('langchain')}") from error
 
 
 def __getattr__(name: str) -> Any:
