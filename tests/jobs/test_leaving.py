@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import threading
 import time
 
@@ -374,6 +375,24 @@ def test_what_is_given_up_ends_before_the_loop_is_closed(caplog):
     loop.close()
     gc.collect()
     assert "pending" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal reaches a thread")
+def test_ctrl_c_while_a_blocking_start_is_on_its_way(server, toolset):
+    """Its answer is waited for, two seconds at most, and what it has started is canceled."""
+
+    def slowly(exchange):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        interrupted.wait(10)
+        answer(201, STARTED)(exchange)
+
+    interrupted = threading.Event()
+    threading.Timer(0.3, interrupted.set).start()
+    server.route(CREATE, slowly)
+    with pytest.raises(KeyboardInterrupt):
+        toolset.call("film", PROMPT, HERE)
+    assert server.lines == [CREATE, CANCEL]
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 async def test_leaving_between_two_tool_calls(server, toolset):
