@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import PrivateAttr
 
+from langchain_rockai.hooks import CancelOnAbort
 from langchain_rockai.tools import RockAITool
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, Toolset, make_toolset
@@ -26,14 +27,15 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     ``stream_mode="custom"`` as ``{"type": "rockai_progress", "prediction_id": …, "model": …, "status": …,
     "progress": …, "elapsed": …}``.
 
-    In async runs, canceling the agent cancels its predictions at the service within two seconds. In a sync
-    graph tools run in threads that Ctrl-C cannot reach: there a tool ends at ``max_wait``, and the
-    prediction's id remains. Prefer async.
+    In async runs, an abort while a tool is active cancels at the service, within two seconds, what the run
+    has started or waited for; while the model thinks that needs `cancel_on_abort`. In a sync graph tools run
+    in threads that Ctrl-C cannot reach: there a tool ends at ``max_wait``, and the prediction's id remains.
+    Prefer async.
 
     Nothing is paid for twice: a start is written to the graph's store (``create_agent(…, store=…)``) before
     it is sent, so a run that is resumed finds it. In a crash this holds only with ``durability="sync"``: by
     default LangGraph may lose the model's turn, and the next one asks anew. A start of which the answer was
-    lost is told as "unknown" and is not sent again until you `resolve` it.
+    lost is told as "unknown"; the same order is not sent again until you `resolve` it.
 
     Args:
         models: What the agent may run, and nothing else.
@@ -46,12 +48,14 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
             async too.
         async_client (AsyncClient | None): An `AsyncClient` of your own.
-        max_wait (float): Seconds that a tool waits at most, whatever the agent asks for. The prediction goes
-            on.
+        max_wait (float): Seconds that a tool takes at most, whatever the agent asks for, a second if that is
+            more. The prediction goes on; a file that is not saved by then is saved at the next look.
         max_running (int): Predictions that one conversation may have under way at once.
         max_starts (int): Predictions that one conversation may start in all.
         on_cancel (str): What becomes of its predictions when an async run is canceled: ``"cancel"``, or
             ``"leave"`` to let them run; the log and a note on the exception then say their ids.
+        duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
+            the first still runs: ``"join"`` gives it that prediction, ``"allow"`` starts another.
         save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
             the answer names the file. None: nothing is saved.
         scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
@@ -110,6 +114,23 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     def __iter__(self) -> Any:
         # Pydantic would iterate over fields, of which there are none: an agent would run without any tool.
         raise ConfigurationError("A toolkit is no list of tools: give tools=toolkit.get_tools().")
+
+    def cancel_on_abort(self) -> CancelOnAbort:
+        """A callback handler that cancels what a run has started or waited for, if the run is aborted.
+
+        A tool that is canceled does this by itself. The handler does it for the moments in between, while the
+        agent's model thinks; in sync graphs too. A normal end cancels nothing.
+
+        Returns:
+            The handler, for the ``callbacks`` of any number of runs.
+
+        Example:
+            >>> from langchain.agents import create_agent
+            >>> agent = create_agent(ChatRockAI(model="meta/meta-llama-3-70b-instruct"), toolkit.get_tools())
+            >>> task = {"messages": [("user", "Generate an image with the prompt 'a lighthouse'.")]}
+            >>> answer = await agent.ainvoke(task, {"callbacks": [toolkit.cancel_on_abort()]})
+        """
+        return CancelOnAbort(self._toolset)
 
     def get_tools(self) -> list[BaseTool]:
         """One tool for each model, named after it, and the five of the lifecycle.

@@ -19,6 +19,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, PrivateAttr
 
+from langchain_rockai.hooks import runs_around
 from rockai_transport.adapters.toolkits import (
     CallContext,
     Progress,
@@ -83,18 +84,23 @@ class RockAITool(BaseTool):
         return self._output(await self._toolset.acall(self.name, arguments, context, around.store))
 
     def _call_context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
-        given = self._toolset.scope
-        if callable(given):
-            try:
-                given = str(given(around.config))
-            except Exception as error:
-                logger.exception("scope= could not name the scope of a call of %s.", self.name)
-                raise ToolException(
-                    f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
-                ) from error
-        scope = given or (f"thread:{around.thread_id}" if around.thread_id else self._toolset.own_scope)
-        call = (around.task_id, _tool_call_id.get() or "") if around.task_id else None
-        return CallContext(scope, call, report, is_one_run=bool(around.thread_id and not given))
+        own = f"thread:{around.thread_id}" if around.thread_id else None
+        try:
+            scope = self._toolset.scope_of(around.config, own)
+        except Exception as error:
+            logger.exception("scope= could not name the scope of a call of %s.", self.name)
+            raise ToolException(
+                f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
+            ) from error
+        tool_call_id = _tool_call_id.get() or ""
+        return CallContext(
+            scope,
+            (around.task_id, tool_call_id) if around.task_id else None,
+            report,
+            turn=around.turn if tool_call_id else "",
+            run=around.run,
+            runs=runs_around(around.config, self._toolset),
+        )
 
     def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
         tool_call_id = _tool_call_id.get()
@@ -118,6 +124,10 @@ class _Surroundings(NamedTuple):
     task_id: str | None = None
     store: Any = None
     write: Callable[[Any], None] | None = None
+    turn: str = ""
+    """The checkpoint that the running step began with: the calls of one message share it."""
+    run: Any = None
+    """What LangGraph has one of for each run, subgraphs included."""
 
     @classmethod
     def find(cls) -> _Surroundings:
@@ -134,8 +144,16 @@ class _Surroundings(NamedTuple):
                 runtime = get_runtime()
         if runtime is None:
             return cls(config, thread_id)
-        task_id = getattr(getattr(runtime, "execution_info", None), "task_id", None)
-        return cls(config, thread_id, task_id, runtime.store, runtime.stream_writer)
+        info = getattr(runtime, "execution_info", None)
+        return cls(
+            config,
+            thread_id,
+            getattr(info, "task_id", None),
+            runtime.store,
+            runtime.stream_writer,
+            getattr(info, "checkpoint_id", None) or "",
+            getattr(runtime, "control", None),
+        )
 
     def tell(self, progress: Progress) -> None:
         """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""

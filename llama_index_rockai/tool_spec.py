@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
+from workflows.handler import WorkflowHandler
 
 from llama_index_rockai.tools import RockAIFunctionTool
 from rockai_transport import ConfigurationError, HostedModel
@@ -23,14 +25,16 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     Whatever goes wrong is an answer too, with ``is_error`` set: no call raises.
 
     Progress goes to the run's stream as `PredictionProgressEvent`. Canceling the run (``cancel_run``, a
-    timeout, a task that awaits the handler, Ctrl-C) cancels its predictions at the service within two
-    seconds. A task that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without
-    it: there ``await handler.cancel_run()`` in a ``finally``.
+    timeout, a task that awaits the handler, Ctrl-C) while a tool is active cancels at the service, within two
+    seconds, what the run has started or waited for; while the LLM thinks that needs `cancel_on_abort`. A task
+    that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without it: there
+    ``await handler.cancel_run()`` in a ``finally``.
 
     A start is written to the ``Context``'s store before it is sent. That protects a Context that is saved and
     restored, and steps that run again after ``wait_for_event``; not a crash before the Context was saved. The
     same tool call, by the id that the model gave it and its input, gets what it had started; one of which the
-    answer was lost is told as "unknown" and is not sent again until you `aresolve` it.
+    answer was lost is told as "unknown"; the same order is not sent again until you `aresolve` it. A Context
+    with a typed state has no room for records: pass ``store=``, and ``scope=``, or each run is a scope.
 
     Args:
         models: What the agent may run, and nothing else.
@@ -43,12 +47,14 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
             async too.
         async_client (AsyncClient | None): An `AsyncClient` of your own.
-        max_wait (float): Seconds that a tool waits at most, whatever the agent asks for. The prediction goes
-            on.
+        max_wait (float): Seconds that a tool takes at most, whatever the agent asks for, a second if that is
+            more. The prediction goes on; a file that is not saved by then is saved at the next look.
         max_running (int): Predictions that one conversation may have under way at once.
         max_starts (int): Predictions that one conversation may start in all.
         on_cancel (str): What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
             to let them run; the log and a note on the exception then say their ids.
+        duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
+            the first still runs: ``"join"`` gives it that prediction, ``"allow"`` starts another.
         save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
             the answer names the file. None: nothing is saved.
         scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
@@ -92,6 +98,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         self._toolset = make_toolset(
             type(self).__name__, "llama-index-rockai", models, api_token, base_url, settings
         )
+        self._watching: set[asyncio.Task[None]] = set()
         self.spec_functions = list(self._toolset.descriptions)
         self._tools = {
             name: RockAIFunctionTool(
@@ -105,6 +112,36 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
 
     def __iter__(self) -> Any:
         raise ConfigurationError("A tool spec is no list of tools: give tools=toolkit.to_tool_list().")
+
+    def cancel_on_abort(self, handler: WorkflowHandler) -> WorkflowHandler:
+        """Cancel what a run has started or waited for, if it fails or is canceled.
+
+        A tool that is canceled does this by itself. This does it for the moments in between, while the
+        agent's LLM thinks. A normal end cancels nothing.
+
+        Args:
+            handler: What ``agent.run(...)`` gives.
+
+        Returns:
+            The same handler.
+
+        Example:
+            >>> from llama_index.core.agent.workflow import FunctionAgent
+            >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+            >>> answer = await toolkit.cancel_on_abort(agent.run("Generate an image of a lighthouse."))
+        """
+        watching = asyncio.create_task(self._cancel_on_abort(handler))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
+        return handler
+
+    async def _cancel_on_abort(self, handler: WorkflowHandler) -> None:
+        try:
+            await handler
+        except BaseException as error:
+            await self._toolset.aend(self._toolset.runs.find(handler.run_id))
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     def to_tool_list(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from llama_index.core.base.llms.types import AudioBlock, ContentBlock, ImageBlock, TextBlock, VideoBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
@@ -20,6 +21,7 @@ from rockai_transport.adapters.toolkits import (
     ToolAnswer,
     Toolset,
     media_files,
+    published,
     refusal,
 )
 
@@ -29,6 +31,8 @@ logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _SCOPE = "rockai-scope"
+_typed_scopes: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""The names of the runs whose Context has a typed state, by their stores."""
 _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
 
 
@@ -96,38 +100,52 @@ class RockAIFunctionTool(FunctionTool):
     def __init__(
         self, toolset: Toolset, metadata: ToolMetadata, *, approval: bool, rich_content: bool
     ) -> None:
-        super().__init__(fn=self._text, async_fn=self._atext, metadata=metadata)
+        name = metadata.get_name()
+        function = published(self._atext, name, metadata.description, toolset.schemas[name])
+        super().__init__(fn=self._text, async_fn=function, metadata=metadata)
         # An agent hands its Context to a tool that says so; a tool without one works too.
         self.requires_context = True
         self.ctx_param_name = _CONTEXT
         self._toolset = toolset
         self._approval = approval
         self._rich_content = rich_content
-        self._parameters = list(toolset.schemas[metadata.get_name()]["properties"])
+        self._parameters = list(toolset.schemas[name]["properties"])
 
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
-        """Carry out a call and block; a Context is of no use here, since it can only be awaited."""
-        arguments, _, answer = self._read(args, kwargs)
+        """Carry out a call and block; a Context's store is of no use here, since it can only be awaited."""
+        arguments, context, answer = self._read(args, kwargs)
         if answer is None:
-            scope = self._toolset.scope if isinstance(self._toolset.scope, str) else self._toolset.own_scope
-            answer = self._toolset.call(self.metadata.get_name(), arguments, self._alone(scope))
+            answer = self._call(arguments, context or _running_context())
         return self._output(answer, arguments)
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
-        """Carry out a call. Canceling it ends the prediction, unless ``on_cancel`` is ``"leave"``."""
+        """Carry out a call. Canceling it ends what its run has under way."""
         arguments, context, answer = self._read(args, kwargs)
         if answer is None:
-            call_context, store = await self._call_context(context or _running_context())
-            answer = await self._toolset.acall(
-                self.metadata.get_name(), arguments, call_context, store, reraises=_interruptions()
-            )
+            answer = await self._acall(arguments, context or _running_context())
         return self._output(answer, arguments)
 
-    def _text(self, /, **arguments: Any) -> str:
-        return self.call(**arguments).content
+    def _call(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
+        name = self.metadata.get_name()
+        try:
+            scope = self._toolset.scope_of(context, None)
+        except Exception as error:  # noqa: BLE001 - no call raises
+            return _not_set_up(name, error)
+        return self._toolset.call(name, arguments, self._alone(scope))
 
-    async def _atext(self, /, **arguments: Any) -> str:
-        return (await self.acall(**arguments)).content
+    async def _acall(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
+        name = self.metadata.get_name()
+        try:
+            call_context, store = await self._call_context(context)
+        except Exception as error:  # noqa: BLE001 - no call raises
+            return _not_set_up(name, error)
+        return await self._toolset.acall(name, arguments, call_context, store, reraises=_interruptions())
+
+    def _text(self, /, *args: Any, **arguments: Any) -> str:
+        return self.call(*args, **arguments).content
+
+    async def _atext(self, /, *args: Any, **arguments: Any) -> str:
+        return (await self.acall(*args, **arguments)).content
 
     def _read(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -150,19 +168,19 @@ class RockAIFunctionTool(FunctionTool):
 
     async def _call_context(self, context: Context | None) -> tuple[CallContext, Context | None]:
         """Where this call happens, and the Context whose store keeps its record."""
-        given = self._toolset.scope
-        given = given(context) if callable(given) else given
         if context is None:
-            return self._alone(given or self._toolset.own_scope), None
-        own = await _scope_of(context)
+            return self._alone(self._toolset.scope_of(None, None)), None
+        own, keeps_records = await _scope_of(context)
+        tool_id = _tool_id()
         call_context = CallContext(
-            given or own or self._toolset.own_scope,
-            _call_id(),
+            self._toolset.scope_of(context, own),
+            (tool_id,),
             partial(_tell, context),
             partial(_ask, context) if self._approval else None,
-            is_one_run=bool(own and not given),
+            turn=await _turn(context) if tool_id else "",
+            run=_run_id(),
         )
-        return call_context, context if own else None
+        return call_context, context if keeps_records else None
 
     def _output(self, answer: ToolAnswer, arguments: Mapping[str, Any]) -> ToolOutput:
         blocks: list[ContentBlock] = [TextBlock(text=answer.text)]
@@ -199,18 +217,29 @@ async def _ask(context: Context, model: HostedModel, model_input: Mapping[str, A
     return str(response.response).strip().lower() in _YES
 
 
-async def _scope_of(context: Context) -> str | None:
-    """The name of a Context, which it keeps when it is saved and restored; None if it cannot hold one."""
+async def _scope_of(context: Context) -> tuple[str, bool]:
+    """The name of a Context, and whether it can keep records.
+
+    It keeps its name when it is saved and restored; one with a typed state has room for neither, and each of
+    its runs gets a name of its own.
+    """
     try:
         async with context.store.edit_state() as state:
             scope: str = state.get(_SCOPE) or f"context:{uuid4().hex}"
             state[_SCOPE] = scope
-    except (AttributeError, TypeError, ValueError):  # a typed state has no room for more
+    except (AttributeError, TypeError, ValueError):
         logger.warning(
-            "The Context's state is typed: starts are remembered in this process only. Pass store=."
+            "The Context's state is typed: starts are remembered in this process only. Pass store=, and "
+            "scope= so that a later run is the same conversation."
         )
-        return None
-    return scope
+        return _typed_scopes.setdefault(context.store, f"context:{uuid4().hex}"), False
+    return scope, True
+
+
+def _not_set_up(name: str, error: Exception) -> ToolAnswer:
+    """A call whose place cannot be told, or whose Context cannot be written to."""
+    logger.error("The scope of a call of %s could not be named.", name, exc_info=error)
+    return refusal(f"{name} is not set up for this conversation; nothing was sent. Tell the user.")
 
 
 def _interruptions() -> tuple[type[Exception], ...]:
@@ -230,19 +259,35 @@ def _running_context() -> Context | None:
         return None
 
 
-def _call_id() -> tuple[str, ...]:
-    """What tells the running call from others: the tool id of the step's event.
+def _tool_id() -> str:
+    """The id of the running tool call, by the event of the running step: an agent hands its tools none.
 
-    An agent hands its tools no id; the event of the running step has it. Where it cannot be read, nothing but
-    model and input tells two calls of one Context apart, so that the same input is started once.
+    Where it cannot be read, nothing but model and input tells two calls of one Context apart, so that the
+    same input is started once.
     """
     try:
         from workflows.runtime.types.results import StepWorkerStateContextVar
 
         step = StepWorkerStateContextVar.get()
     except (ImportError, LookupError):
-        return ("",)
-    return (str(getattr(step.event, "tool_id", "")),)
+        return ""
+    return str(getattr(step.event, "tool_id", ""))
+
+
+def _run_id() -> str | None:
+    """The id of the running run (workflows/context/context.py); None where it is not told."""
+    try:
+        from llama_index_instrumentation.dispatcher import active_instrument_tags
+    except ImportError:
+        return None
+    run_id = active_instrument_tags.get().get("llamaindex.run_id")
+    return None if run_id is None else str(run_id)
+
+
+async def _turn(context: Context) -> str:
+    """The agent's turn, which all calls of one message share: its run, and how often the LLM has answered."""
+    count = await context.store.get("num_iterations", default=None)
+    return "" if count is None else f"{_run_id()}:{count}"
 
 
 def _media_blocks(answer: ToolAnswer) -> list[ContentBlock]:

@@ -13,11 +13,14 @@ from rockai_transport.client import Client
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.policy import CallContext, OnCancel, Progress
+from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
+from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.schemas import argument_class
+from rockai_transport.jobs.signatures import published
 from rockai_transport.jobs.toolset import Toolset
 
 __all__ = [
+    "AgentRun",
     "CallContext",
     "Progress",
     "ToolAnswer",
@@ -27,6 +30,7 @@ __all__ = [
     "argument_class",
     "make_toolset",
     "media_files",
+    "published",
     "refusal",
 ]
 
@@ -43,6 +47,7 @@ class ToolkitSettings(TypedDict, total=False):
     max_running: int
     max_starts: int
     on_cancel: OnCancel
+    duplicates: Duplicates
     save_to: str | Path | None
     scope: str | Callable[[Any], str] | None
     allowed_ids: Collection[str] | Callable[[str], bool]

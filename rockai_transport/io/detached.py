@@ -8,9 +8,10 @@ most.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS as GRACE_SECONDS
@@ -18,6 +19,10 @@ from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS as GRACE_S
 __all__ = ["GRACE_SECONDS", "DetachedTask", "run_detached"]
 
 T = TypeVar("T")
+_LAST_SECONDS = 0.25
+"""For a task that was given up to end in."""
+_GOING_ON: set[asyncio.Task[Any]] = set()
+"""Tasks that nobody waits for any more; the event loop alone would not keep them."""
 
 
 class DetachedTask(asyncio.Task[T]):
@@ -42,7 +47,11 @@ class DetachedTask(asyncio.Task[T]):
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel it, if a timeout of its own asks for it."""
         loop = self.get_loop()
-        if not loop.is_running() or asyncio.current_task(loop) not in (None, self):
+        if not loop.is_running():
+            if self in _GOING_ON:  # the end of `asyncio.run` waits for it: not for long
+                loop.call_later(GRACE_SECONDS, self.give_up)
+            return False
+        if asyncio.current_task(loop) not in (None, self):
             return False
         return super().cancel(msg)
 
@@ -51,7 +60,14 @@ class DetachedTask(asyncio.Task[T]):
         super().cancel()
 
 
-async def run_detached(operation: Coroutine[Any, Any, T], within: float, grace: float = GRACE_SECONDS) -> T:
+async def run_detached(
+    operation: Coroutine[Any, Any, T],
+    within: float,
+    grace: float = GRACE_SECONDS,
+    *,
+    patience: float = math.inf,
+    meanwhile: Callable[[], Coroutine[Any, Any, Any]] | None = None,
+) -> T:
     """Run an operation in a task that no cancellation reaches, and wait for it.
 
     A cancellation that comes meanwhile is told afterwards, at the caller's next ``await``.
@@ -60,27 +76,49 @@ async def run_detached(operation: Coroutine[Any, Any, T], within: float, grace: 
         operation: What to run.
         within: Seconds after which it is given up.
         grace: Seconds after which it is given up when the caller was canceled.
+        patience: Seconds after which the caller goes on without it; it goes on too, by itself.
+        meanwhile: What else to run as soon as the caller is canceled, as long as there is grace.
 
     Returns:
         What the operation returns.
 
     Raises:
-        TimeoutError: It was given up.
+        TimeoutError: It was given up, or goes on.
     """
     task = DetachedTask(operation, within)
-    give_up = math.inf
+    others: list[DetachedTask[Any]] = []
+    patient, give_up = time.monotonic() + patience, math.inf
     canceled = False
-    while not task.done() and (left := give_up - time.monotonic()) > 0:
+    while not all(one.done() for one in (task, *others)):
+        left = min(give_up, math.inf if canceled else patient) - time.monotonic()
+        if left <= 0:
+            break
         try:
-            await asyncio.wait({task}, timeout=None if left == math.inf else left)
+            await asyncio.wait({task, *others}, timeout=None if left == math.inf else left)
         except asyncio.CancelledError:
+            if meanwhile is not None and not canceled:
+                others.append(DetachedTask(meanwhile(), grace))
             canceled = True
             give_up = min(give_up, time.monotonic() + grace)
+    if not canceled and not task.done():
+        _GOING_ON.add(task)
+        task.add_done_callback(_GOING_ON.discard)
+        raise TimeoutError("it goes on")
+    for one in (task, *others):
+        if not one.done():
+            one.give_up()
+    await _ended(task, *others)
     if canceled and (caller := asyncio.current_task()) is not None:
         caller.uncancel()  # it has been taken note of, and is asked for again
         caller.cancel()
-    if not task.done():
-        task.give_up()
-    elif not task.cancelled():
+    if task.done() and not task.cancelled():
         return task.result()
     raise TimeoutError("there was no time to finish it")
+
+
+async def _ended(*tasks: asyncio.Task[Any]) -> None:
+    """Let what was given up end: a loop may be closed next, and would find it pending."""
+    give_up = time.monotonic() + _LAST_SECONDS
+    while (left := give_up - time.monotonic()) > 0 and not all(task.done() for task in tasks):
+        with contextlib.suppress(asyncio.CancelledError):  # the caller is told of one already
+            await asyncio.wait(tasks, timeout=left)

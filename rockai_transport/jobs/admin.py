@@ -14,9 +14,11 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import CLEARED, STARTED, UNANSWERED, Receipt, Record, receipt
 from rockai_transport.jobs.running import cancel_all, refresh
+from rockai_transport.jobs.runs import AgentRun, Block, open_blocks
 from rockai_transport.jobs.stores import Store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.protocol.io import run_blocking
+from rockai_transport.protocol.references import path_segment
 
 __all__ = ["ToolkitAdmin", "cancel_running", "list_records", "resolve"]
 
@@ -84,7 +86,8 @@ class ToolkitAdmin:
             The record as it is now.
 
         Raises:
-            ConfigurationError: There is no such record, or it is not unknown; or the store needs ``await``.
+            ConfigurationError: There is no such record, or it is not unknown; the id is none; or the store
+                needs ``await``.
 
         Example:
             >>> sandbox.drop_next(path="/predictions")  # the answer to the next start is lost
@@ -144,10 +147,11 @@ class ToolkitAdmin:
 
     @contextlib.asynccontextmanager
     async def leaving_nothing_running(self, *, scope: str | None = None) -> AsyncIterator[None]:
-        """Run an agent in this block, and what it has under way ends with it, however it is left.
+        """Run an agent in this block: what is started or waited for in it ends with it, however it is left.
 
-        A tool that is canceled ends its predictions by itself. This is for the moments in between, when an
-        agent that has started a video is left while its model is thinking.
+        A tool that is canceled ends its run's predictions by itself. This is for the moments in between, when
+        an agent that has started a video is left while its model is thinking. What was started before the
+        block, or elsewhere meanwhile, goes on.
 
         Args:
             scope: As in `receipt`.
@@ -161,11 +165,15 @@ class ToolkitAdmin:
             >>> [record.status for record in toolkit.receipt().started]
             ['canceled']
         """
+        run = AgentRun()
+        around = open_blocks.get()
+        open_blocks.set((*around, Block(self._toolset, scope, run)))
         try:
             yield
         finally:
+            open_blocks.set(around)
             with contextlib.suppress(TimeoutError):
-                await run_detached(self.acancel_running(scope=scope), math.inf)
+                await run_detached(self._toolset.aend(run), math.inf)
             await asyncio.sleep(0)  # a second cancellation must not leave the rest running: it comes now
 
     def close(self) -> None:
@@ -231,6 +239,7 @@ def _resolved(record: Record, prediction_id: str | None, records: Iterable[Recor
         raise ConfigurationError(f"Record {record.key} is not unknown: it is {record.state}.")
     if prediction_id is None:
         return record._replace(state=CLEARED)
+    path_segment(prediction_id)  # what is no id cannot be looked at, nor taken back
     for other in records:
         if other.prediction_id == prediction_id:
             raise ConfigurationError(f"Prediction {prediction_id} is that of record {other.key} already.")

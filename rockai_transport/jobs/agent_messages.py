@@ -1,7 +1,7 @@
 """What an agent reads: short texts that say how things stand and what can be done next, and the files.
 
 Invariants of this module: an id, a status, how far, how long, and a URL or a file; never a traceback, never
-JSON, never the bytes of a file.
+JSON, never the bytes of a file; and less than 2,000 characters, whatever the agent or a model has written.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from rockai_transport.errors import BadRequestError, ConfigurationError, RockAIError
+from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import Record
 from rockai_transport.protocol.downloads import file_addresses
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 
 __all__ = [
+    "ALREADY_RUNNING",
+    "STARTED_BEFORE",
     "Media",
     "PredictionView",
     "ToolAnswer",
@@ -27,14 +29,22 @@ __all__ = [
     "describe_list",
     "describe_not_started",
     "describe_prediction",
+    "describe_too_many",
     "describe_unreachable",
     "duration",
+    "fitted",
     "media_files",
     "reason",
     "refusal",
+    "shortened",
 ]
 
-_MOST_TEXT = 4000
+ALREADY_RUNNING = "It was already running for the same order: no second one was started."
+STARTED_BEFORE = "This same call had started it before: nothing new was started."
+
+_MOST_CHARACTERS = 1999
+_MOST_TEXT = 1500
+_MOST_ID = 100
 _MOST_REASON = 500
 _COLD_AFTER = 10.0
 _MINUTE = 60
@@ -68,6 +78,12 @@ class PredictionView(NamedTuple):
         model = f" ({self.model.name})" if self.model else ""
         return f"Prediction {self.prediction.id or 'without id'}{model}"
 
+    @property
+    def has_files(self) -> bool:
+        """Whether the output is files: the developer says so, else it holds addresses."""
+        output = self.model.output if self.model else None
+        return output != "text" and (output is not None or bool(file_addresses(self.prediction.output)))
+
 
 class Media(NamedTuple):
     """One file of an output."""
@@ -78,8 +94,8 @@ class Media(NamedTuple):
     media_type: str
 
 
-def describe_prediction(view: PredictionView, *, just_started: bool = False) -> ToolAnswer:
-    """How a prediction stands."""
+def describe_prediction(view: PredictionView, *, just_started: bool = False, remark: str = "") -> ToolAnswer:
+    """How a prediction stands; with a remark on how it came about."""
     prediction = view.prediction
     match prediction.status:
         case "succeeded":
@@ -103,6 +119,9 @@ def describe_prediction(view: PredictionView, *, just_started: bool = False) -> 
                 "wait_for_prediction, or end it with cancel_prediction. Do not start it again."
             )
     text = f"{text}\n{view.trouble}" if view.trouble else text
+    if remark:
+        first, newline, rest = text.partition("\n")
+        text = f"{first} {remark}{newline}{rest}"
     return ToolAnswer(text, prediction, prediction.status == "failed", view.files)
 
 
@@ -122,8 +141,10 @@ def describe_canceled(view: PredictionView) -> ToolAnswer:
 
 def describe_list(views: Sequence[PredictionView], unknown: Sequence[Record]) -> ToolAnswer:
     """All that this conversation has started."""
-    lines = [*map(_line, views), *map(_unknown_line, unknown)]
-    text = "\n".join(lines) or "No predictions were started in this conversation."
+    more = list(map(_unknown_line, unknown))
+    text = "\n".join([*map(_line, views), *more]) or "No predictions were started in this conversation."
+    if len(text) > _MOST_CHARACTERS:  # ids and how they stand are what matters
+        text = "\n".join([*(_line(view, with_files=False) for view in views), *more])
     return ToolAnswer(text, [one.prediction for one in views])
 
 
@@ -142,18 +163,59 @@ def describe_not_started(model: HostedModel, key: str, error: RockAIError | None
     return refusal(
         f"{model.name}: it is unknown whether this started.{why} A prediction may be running and be charged, "
         "so it is not started again. Do not repeat the call; tell the user that record "
-        f"{key} must be resolved."
+        f"{key} must be resolved, by the developer: resolve({key!r}, prediction_id=…)."
     )
+
+
+def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolAnswer:
+    """No more may be started: so many are running, and so many others are being started."""
+    known = [one.prediction_id for one in running if one.prediction_id]
+    unknown = [one.key for one in running if not one.prediction_id]
+    names = [*known, *(f"record {key}" for key in unknown), *["one that is being started"] * ahead]
+    text = (
+        f"Not started: {len(names)} predictions are running ({', '.join(names)}), and {most} are allowed at "
+        "once."
+    )
+    if unknown:
+        text += (
+            f" Of {', '.join(f'record {key}' for key in unknown)} it is unknown whether it started: tell the "
+            f"user that the developer must resolve it, with resolve({unknown[0]!r}, prediction_id=…)."
+        )
+    if known or ahead:
+        text += " Wait for one or cancel one, then try again."
+    return refusal(text)
 
 
 def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:
     """A prediction that the service could not be asked about."""
+    if isinstance(error, NotFoundError):
+        advice = "The service knows no such prediction: do not ask for it again; tell the user."
+    else:
+        advice = "It may go on: ask again later, and do not start it again."
     return ToolAnswer(
-        f"{view.name} could not be asked about. {reason(error)} It may go on: ask again later, and do not "
-        "start it again.",
-        view.prediction,
-        is_error=True,
+        f"{view.name} could not be asked about. {reason(error)} {advice}", view.prediction, is_error=True
     )
+
+
+def fitted(answer: ToolAnswer) -> ToolAnswer:
+    """The answer with less than 2,000 characters: whole lines, as far as there is room, and the first cut."""
+    if len(answer.text) <= _MOST_CHARACTERS:
+        return answer
+    first, *rest = answer.text.split("\n")
+    lines = [_cut(first, _MOST_TEXT)]
+    room = _MOST_CHARACTERS - len(lines[0]) - len(_more(len(rest)))
+    for line in rest:
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
+    left_out = len(rest) + 1 - len(lines)
+    return answer._replace(text="\n".join(lines) + (_more(left_out) if left_out else ""))
+
+
+def shortened(text: str) -> str:
+    """What an agent has written, as it is told back: without control characters, and not at length."""
+    return repr(_cut(text, _MOST_ID))
 
 
 def reason(error: RockAIError) -> str:
@@ -225,15 +287,20 @@ def _after(view: PredictionView) -> str:
         return ""
 
 
-def _line(view: PredictionView) -> str:
+def _line(view: PredictionView, *, with_files: bool = True) -> str:
     prediction = view.prediction
     how = prediction.status if prediction.is_terminal else _how_far(view)
     shown = [address for address in file_addresses(prediction.output) if not address.startswith("data:")]
-    return ", ".join([f"- {view.name}: {how}", *shown, *map(str, view.files)])
+    files = [*shown, *map(str, view.files)] if with_files else []
+    return ", ".join([f"- {view.name}: {how}", *files])
 
 
 def _unknown_line(record: Record) -> str:
     return f"- {record.model}: unknown whether it started (record {record.key}); it is not started again."
+
+
+def _more(count: int) -> str:
+    return f"\n… and {count} more lines." if count else ""
 
 
 def _cut(text: str, length: int) -> str:

@@ -2,31 +2,55 @@
 
 Invariants of this module: the coroutines of `BlockingBackends` never suspend, so that `run_blocking` finishes
 in one step what works with them. What is detached is finished before a cancellation is raised, since a start
-that was sent must be remembered; that takes two seconds at most.
+that was sent must be remembered; that takes two seconds at most. What is left behind goes on by itself: in a
+task with ``await``, in a thread without.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask, run_detached
+from rockai_transport.jobs.agent_messages import ToolAnswer
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.stores import Records
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
 
-__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "PredictionCalls"]
+__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "PredictionCalls", "Steps"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 OnUpdate = Callable[[Update], Any] | None
+
+
+class Steps(NamedTuple, Generic[T, U]):
+    """Something that must be finished once it has begun, in three steps."""
+
+    before: Callable[[], Coroutine[Any, Any, ToolAnswer | None]]
+    """What comes first; an answer ends it there."""
+    operation: Callable[[], Coroutine[Any, Any, T]]
+    """What may take long."""
+    then: Callable[[T], Coroutine[Any, Any, U]]
+    """What is made of its result."""
+
+    async def all(self) -> U | ToolAnswer:
+        """One after the other."""
+        if (early := await self.before()) is not None:
+            return early
+        return await self.then(await self.operation())
 
 
 class PredictionCalls(Protocol):
@@ -58,8 +82,15 @@ class Backends(Protocol):
     def now(self) -> float:
         """Seconds since 1970."""
 
-    async def download(self, prediction: Prediction, folder: Path) -> list[Path]:
-        """Save the files of an output."""
+    async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
+        """Save the files of an output, within so many seconds."""
+
+    async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
+        """Carry out an operation, within so many seconds; a cancellation ends it at once.
+
+        Raises:
+            TimeoutError: Its time was up.
+        """
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
@@ -72,8 +103,24 @@ class Backends(Protocol):
             TimeoutError: Its time was up.
         """
 
-    async def together(self, operations: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
-        """Do several things at once, detached, for two seconds at most; give results, or exceptions."""
+    async def left_behind(
+        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> U | ToolAnswer | None:
+        """As `detached`, but what takes longer than so many seconds goes on by itself; None is given then.
+
+        Args:
+            steps: What to finish.
+            after: Seconds.
+            meanwhile: What else to do as soon as the caller is canceled.
+        """
+
+    async def together(
+        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
+    ) -> list[T | BaseException]:
+        """Do several things at once, within so many seconds; give results, or exceptions.
+
+        What this is part of may be detached: then they are too.
+        """
 
 
 class AsyncBackends:
@@ -97,22 +144,49 @@ class AsyncBackends:
         """As `Backends.was_canceled`."""
         return self._task is not None and self._task.cancelling() > self._cancellations
 
-    async def download(self, prediction: Prediction, folder: Path) -> list[Path]:
+    async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
         """As `Backends.download`."""
-        return await self._client.download(prediction, folder)
+        return await self._client.download(prediction, folder, timeout=timeout)
+
+    async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
+        """As `Backends.bounded`."""
+        async with asyncio.timeout(within):
+            return await operation
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """As `Backends.detached`."""
         try:
             return await run_detached(operation, within)
         finally:
-            if self.was_canceled():
-                await asyncio.sleep(0)  # raises the cancellation that came meanwhile
+            await self._told()
 
-    async def together(self, operations: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    async def left_behind(
+        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> U | ToolAnswer | None:
+        """As `Backends.left_behind`."""
+        try:
+            return await run_detached(steps.all(), math.inf, patience=after, meanwhile=meanwhile)
+        except TimeoutError:
+            return None
+        finally:
+            await self._told()
+
+    async def together(
+        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
+    ) -> list[T | BaseException]:
         """As `Backends.together`."""
-        tasks = [DetachedTask(operation, GRACE_SECONDS) for operation in operations]
-        return await self.detached(_gathered(tasks), math.inf)
+        tasks = [DetachedTask(operation, within) for operation in operations]
+        try:
+            return await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True))
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.give_up()
+            raise
+
+    async def _told(self) -> None:
+        """Raise the cancellation that came meanwhile."""
+        if self.was_canceled():
+            await asyncio.sleep(0)
 
 
 class BlockingBackends:
@@ -134,31 +208,68 @@ class BlockingBackends:
         """As `Backends.was_canceled`: Ctrl-C comes at once."""
         return False
 
-    async def download(self, prediction: Prediction, folder: Path) -> list[Path]:
+    async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
         """As `Backends.download`."""
-        return self._client.download(prediction, folder)
+        return self._client.download(prediction, folder, timeout=timeout)
+
+    async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
+        """As `Backends.bounded`: what takes longer goes on in its thread, and nobody hears of it."""
+        return _in_thread(operation).result(within)
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:  # noqa: ARG002
         """As `Backends.detached`: nothing but its own limits ends a blocking call."""
         return await operation
 
-    async def together(self, operations: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    async def left_behind(
+        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> U | ToolAnswer | None:
+        """As `Backends.left_behind`; Ctrl-C waits for it, two seconds at most.
+
+        Only the step in the middle is left to another thread: a store may be bound to this one.
+        """
+        if (early := await steps.before()) is not None:
+            return early
+        future = _in_thread(steps.operation())
+        late = partial(_finish_late, steps)
+        try:
+            wait_for_futures([future], after)
+        except KeyboardInterrupt:
+            run_blocking(meanwhile())
+            wait_for_futures([future], GRACE_SECONDS)
+            future.add_done_callback(late)  # at once, where it is done
+            raise
+        if future.done():
+            return await steps.then(future.result())
+        future.add_done_callback(late)
+        return None
+
+    async def together(
+        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
+    ) -> list[T | BaseException]:
         """As `Backends.together`: each in a thread that nobody waits for longer."""
-        results: list[T | BaseException] = [TimeoutError("not done within two seconds")] * len(operations)
+        futures = [_in_thread(operation) for operation in operations]
+        wait_for_futures(futures, within)
+        late = TimeoutError("there was no time to finish it")
+        return [(one.exception() or one.result()) if one.done() else late for one in futures]
 
-        def finish(index: int, operation: Coroutine[Any, Any, T]) -> None:
-            try:
-                results[index] = run_blocking(operation)
-            except Exception as error:  # noqa: BLE001 - the caller looks at what failed
-                results[index] = error
 
-        threads = [threading.Thread(target=finish, args=one, daemon=True) for one in enumerate(operations)]
-        give_up = time.monotonic() + GRACE_SECONDS
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(give_up - time.monotonic(), 0))
-        return list(results)
+def _finish_late(steps: Steps[T, Any], future: Future[T]) -> None:
+    run_blocking(steps.then(future.result()))
+
+
+def _in_thread(operation: Coroutine[Any, Any, T]) -> Future[T]:
+    """Finish what works with blocking calls, in a thread that the end of the program does not wait for."""
+    future: Future[T] = Future()
+    context = contextvars.copy_context()
+
+    def finish() -> None:
+        try:
+            future.set_result(context.run(run_blocking, operation))
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
+            future.set_exception(error)
+
+    threading.Thread(target=finish, daemon=True).start()
+    return future
 
 
 class _BlockingPredictions:
@@ -178,7 +289,3 @@ class _BlockingPredictions:
 
     async def cancel(self, prediction: Prediction, /) -> Prediction:
         return self._predictions.cancel(prediction)
-
-
-async def _gathered(tasks: Sequence[asyncio.Task[T]]) -> list[T | BaseException]:
-    return await asyncio.gather(*tasks, return_exceptions=True)

@@ -36,7 +36,8 @@ class HostedModel:
             ``additionalProperties`` itself.
         defaults: Inputs that are sent where the agent gives no others. One that ``input_schema`` does not
             list is sent always, and the agent can neither see nor change it.
-        output: What comes out: ``"video"``, ``"image"``, ``"audio"`` or ``"text"``.
+        output: What comes out, as the agent is told: ``"video"``, ``"image"``, ``"audio"`` or ``"text"``.
+            None: not said; the output shows whether it is a text or files.
         usual_cold_start: Seconds within which a cold model is usually ready; the agent is told while it
             waits. The service says a few minutes to ten-odd, up to twenty (docs/http-api.md).
 
@@ -53,7 +54,7 @@ class HostedModel:
     description: str
     input_schema: Any = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    output: Output = "video"
+    output: Output | None = None
     usual_cold_start: float = 1200.0
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class HostedModel:
             )
         if len(self.description) > _LONGEST_DESCRIPTION:
             raise self._wrong(f"description is longer than {_LONGEST_DESCRIPTION} characters.")
-        if self.output not in get_args(Output):
+        if self.output is not None and self.output not in get_args(Output):
             raise self._wrong(f"output={self.output!r} is none of {', '.join(get_args(Output))}.")
         if not isinstance(self.defaults, Mapping):
             raise self._wrong("defaults must be a dict of inputs.")

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rockai_transport.jobs.hosted_models import HostedModel
+from rockai_transport.jobs.runs import AgentRun
 
-__all__ = ["CallContext", "OnCancel", "Policy", "Progress"]
+__all__ = ["CallContext", "Duplicates", "OnCancel", "Policy", "Progress"]
 
 OnCancel = Literal["cancel", "leave"]
 """What becomes of the predictions of an agent that is canceled."""
+Duplicates = Literal["join", "allow"]
+"""What becomes of an order that a later turn repeats while the first still runs."""
 
 
 class Policy(NamedTuple):
@@ -21,6 +24,7 @@ class Policy(NamedTuple):
     max_running: int = 2
     max_starts: int = 10
     on_cancel: OnCancel = "cancel"
+    duplicates: Duplicates = "join"
     save_to: Path | None = None
     is_allowed: Callable[[str], bool] = lambda _: False
 
@@ -48,5 +52,13 @@ class CallContext(NamedTuple):
     """Told of progress; with await it may be a coroutine function."""
     approve: Callable[[HostedModel, Mapping[str, Any], str], Any] | None = None
     """Asked before a start, with the model, its input and the record's key; likewise."""
-    is_one_run: bool = False
-    """Whether the scope belongs to one conversation, so that leaving it ends all that runs in it."""
+    turn: str = ""
+    """The model's turn that makes this call, the same for the calls of one message; empty: not known."""
+    run: Any = None
+    """What the framework knows the agent's run by: an object of its own, or an id; None: not known."""
+    runs: tuple[AgentRun, ...] = ()
+    """The runs that this call is part of; what they have under way ends with them."""
+    is_shared: bool = False
+    """Whether others than one conversation use the scope."""
+    store: Any = None
+    """Where this call's records are, for whoever ends its runs later."""

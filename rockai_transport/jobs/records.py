@@ -71,6 +71,10 @@ class Record(NamedTuple):
     """Where the output was saved."""
     note: str = ""
     """Why it is unknown, or was refused."""
+    turn: str = ""
+    """The model's turn that asked for it; empty where none is known."""
+    nonce: str = ""
+    """What tells this attempt from another worker's at the same call."""
 
     @property
     def is_running(self) -> bool:

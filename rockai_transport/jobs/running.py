@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import Record
 from rockai_transport.protocol.prediction import Prediction
@@ -29,10 +30,12 @@ async def note(backends: Backends, record: Record) -> Record:
     return record
 
 
-async def refresh(backends: Backends, records: Sequence[Record]) -> list[Record]:
+async def refresh(
+    backends: Backends, records: Sequence[Record], within: float = GRACE_SECONDS
+) -> list[Record]:
     """Look at all those that were running; one that cannot be looked at stays as it was."""
     ids = [record.prediction_id for record in records if record.is_running and record.prediction_id]
-    looks = await backends.together([backends.predictions.get(one) for one in ids])
+    looks = await backends.together([backends.predictions.get(one) for one in ids], within)
     found: dict[str | None, Any] = dict(zip(ids, looks, strict=True))
     fresh = list(records)
     for index, record in enumerate(records):

@@ -20,6 +20,7 @@ __all__ = ["PREDICTION_ID", "argument_class", "check_models", "input_schema", "l
 _SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
 _SAYS_IT_ELSEWHERE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
 _MOST_PROBLEMS = 5
+_LONGEST_PROBLEM = 300
 _LONGEST_VALUE = 60
 _LONGEST_MESSAGE = 200
 PREDICTION_ID = {
@@ -74,7 +75,7 @@ def problems(checker: Any, value: Any) -> str:
     found = sorted(checker.iter_errors(value), key=lambda error: str(error.json_path))
     if not found:
         return ""
-    texts = [_describe(error, checker.schema) for error in found[:_MOST_PROBLEMS]]
+    texts = [_cut(_describe(error, checker.schema), _LONGEST_PROBLEM) for error in found[:_MOST_PROBLEMS]]
     more = [f"and {len(found) - _MOST_PROBLEMS} more"] if len(found) > _MOST_PROBLEMS else []
     return "; ".join([*texts, *more])
 
@@ -147,7 +148,9 @@ def _keys(model: HostedModel) -> str:
 
 def _describe(error: Any, schema: Mapping[str, Any]) -> str:
     """One violation, in words for an agent."""
-    where = ".".join(str(part) for part in error.absolute_path) or "the arguments"
+    path = ".".join(str(part) for part in error.absolute_path)
+    where = path if path.isprintable() else repr(path)
+    where = _cut(where, _LONGEST_VALUE) or "the arguments"
     rule, given = error.validator_value, error.instance
     match error.validator:
         case "required":
@@ -176,7 +179,8 @@ def _unknown_keys(given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(str(unknown[0]), known, 1) if unknown else []
     hint = f" (do you mean {close[0]!r}?)" if close else ""
     takes = ", ".join(known) or "none"
-    return f"{', '.join(map(repr, unknown))} is not an argument{hint}; there are: {takes}"
+    named = ", ".join(map(_shown, unknown[:_MOST_PROBLEMS]))
+    return f"{named} is not an argument{hint}; there are: {takes}"
 
 
 def _described(key: str, schema: Mapping[str, Any]) -> str:
@@ -186,5 +190,8 @@ def _described(key: str, schema: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return _cut(repr(value), _LONGEST_VALUE)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

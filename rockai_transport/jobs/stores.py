@@ -1,7 +1,9 @@
 """Where records are kept: in the process, in a mapping, in a LangGraph store, in a LlamaIndex Context.
 
 Invariants of this module: a store is known by its methods alone, and neither framework is imported. `Records`
-made for blocking calls never suspend.
+made for blocking calls never suspend. Of those that claim a key at the same moment one gets it: exactly in
+this process, a dict and a Context; elsewhere by writing and reading back, where a worker that is stopped
+between its look and its write for longer than `_SETTLES` can get it too.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -25,6 +28,10 @@ _NAMESPACE = ("rockai", "predictions")
 """Where records are in a LangGraph store."""
 _PREFIX = "rockai-prediction"
 _PAGE = 100
+_SETTLES = 0.05
+"""Seconds between writing a claim and reading it back: whoever looked before has written by then."""
+_dicts = threading.Lock()
+"""Held while a plain dict is used: nothing slow is done with one."""
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -35,6 +42,9 @@ class Records(Protocol):
     async def put(self, record: Record) -> None:
         """Write a record; it must be durable when this returns, as far as the store is at all."""
 
+    async def claim(self, record: Record) -> bool:
+        """Write the record of a start, unless another start holds its key; whether it was written."""
+
     async def all(self, scope: str | None) -> list[Record]:
         """The records of a scope, oldest first; of all scopes if None."""
 
@@ -44,6 +54,16 @@ class MemoryRecords:
 
     def __init__(self) -> None:
         self._scopes: dict[str, dict[str, Record]] = {}
+        self._lock = threading.Lock()
+
+    async def claim(self, record: Record) -> bool:
+        """As `Records.claim`."""
+        with self._lock:
+            found = self._scopes.setdefault(record.scope, {})
+            if (held := found.get(record.key)) is not None and held.counts:
+                return False
+            found[record.key] = record
+        return True
 
     async def put(self, record: Record) -> None:
         """As `Records.put`."""
@@ -71,6 +91,13 @@ class MirroredRecords:
         await self._store.put(record)
         await self._mirror.put(record)
 
+    async def claim(self, record: Record) -> bool:
+        """Claim it in the store, and write it to both."""
+        claimed = await self._store.claim(record)
+        if claimed:
+            await self._mirror.put(record)
+        return claimed
+
 
 class ContextRecords:
     """Records in the store of a LlamaIndex ``Context``: they go where it goes. With ``await`` only."""
@@ -82,6 +109,15 @@ class ContextRecords:
         """Write a record, beside whatever other calls are writing."""
         async with self._store.edit_state() as state:
             state[_PREFIX] = {**state.get(_PREFIX, {}), record.key: record.to_json()}
+
+    async def claim(self, record: Record) -> bool:
+        """As `Records.claim`."""
+        async with self._store.edit_state() as state:
+            kept = state.get(_PREFIX, {})
+            if _is_held(kept.get(record.key)):
+                return False
+            state[_PREFIX] = {**kept, record.key: record.to_json()}
+        return True
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
@@ -96,27 +132,48 @@ class MappingRecords:
         mapping: The mapping.
         lock: Held while it is used, by all that share it.
         call: Calls a function that uses it: directly, or in a thread.
+        pause: Waits for so many seconds before a claim is read back; None: the lock is enough.
     """
 
-    def __init__(self, mapping: MutableMapping[str, str], lock: threading.Lock, call: Call) -> None:
+    def __init__(
+        self, mapping: MutableMapping[str, str], lock: threading.Lock, call: Call, pause: Call | None
+    ) -> None:
         self._mapping = mapping
         self._lock = lock
         self._call = call
+        self._pause = pause
 
     async def put(self, record: Record) -> None:
         """As `Records.put`; a `shelve` is synced."""
-        await self._call(self._write, _name(record.scope, record.key), json.dumps(record.to_json()))
+        await self._call(self._write, record)
+
+    async def claim(self, record: Record) -> bool:
+        """As `Records.claim`."""
+        if not await self._call(self._write, record, unless_held=True):
+            return False
+        if self._pause is None:
+            return True
+        await self._pause(_SETTLES)
+        return _is_own(await self._call(self._get, _name(record.scope, record.key)), record)
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         texts = await self._call(self._read, f"{_PREFIX}:" if scope is None else _name(scope, ""))
         return _sorted(map(json.loads, texts))
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+        name, text = _name(record.scope, record.key), json.dumps(record.to_json())
         with self._lock:
+            if unless_held and name in self._mapping and _is_held(json.loads(self._mapping[name])):
+                return False
             self._mapping[name] = text
             if callable(sync := getattr(self._mapping, "sync", None)):
                 sync()
+        return True
+
+    def _get(self, name: str) -> Any:
+        with self._lock:
+            return json.loads(self._mapping[name])
 
     def _read(self, prefix: str) -> list[str]:
         with self._lock:
@@ -128,16 +185,31 @@ class GraphRecords:
 
     Args:
         put: The store's ``put``, awaited.
+        get: Its ``get``, awaited.
         search: Its ``search``, awaited.
+        pause: Waits for so many seconds before a claim is read back.
     """
 
-    def __init__(self, put: Call, search: Call) -> None:
+    def __init__(self, put: Call, get: Call, search: Call, pause: Call) -> None:
         self._put = put
+        self._get = get
         self._search = search
+        self._pause = pause
 
     async def put(self, record: Record) -> None:
         """As `Records.put`. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
         await self._put(_namespace(record.scope), record.key, record.to_json(), index=False)
+
+    async def claim(self, record: Record) -> bool:
+        """As `Records.claim`: a ``BaseStore`` has no compare-and-set."""
+        place = (_namespace(record.scope), record.key)
+        held = await self._get(*place)
+        if held is not None and _is_held(held.value):
+            return False
+        await self.put(record)
+        await self._pause(_SETTLES)
+        written = await self._get(*place)
+        return written is not None and _is_own(written.value, record)
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
@@ -178,15 +250,26 @@ def as_store(store: Any) -> Store:
         ConfigurationError: It is none of these.
     """
     if isinstance(store, MutableMapping):
+        if type(store) is dict:
+            at_once = MappingRecords(store, _dicts, _directly, None)
+            return Store(at_once, at_once)
+        # Any other mapping may be slow, and shared: it stands for a file, or a database.
         lock = threading.Lock()
-        at_once = MappingRecords(store, lock, _directly)
-        # Any other mapping may be slow: it stands for a file, or a database.
-        is_slow = type(store) is not dict
-        return Store(MappingRecords(store, lock, asyncio.to_thread) if is_slow else at_once, at_once)
+        return Store(
+            MappingRecords(store, lock, _in_thread_or_here, asyncio.sleep),
+            MappingRecords(store, lock, _directly, partial(_directly, time.sleep)),
+        )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
         return Store(
-            GraphRecords(_or_in_thread(store.aput, store.put), _or_in_thread(store.asearch, store.search)),
-            GraphRecords(partial(_directly, store.put), partial(_directly, store.search)),
+            GraphRecords(
+                _or_in_thread(store.aput, store.put),
+                _or_in_thread(store.aget, store.get),
+                _or_in_thread(store.asearch, store.search),
+                asyncio.sleep,
+            ),
+            GraphRecords(
+                *(partial(_directly, method) for method in (store.put, store.get, store.search, time.sleep))
+            ),
         )
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)
@@ -199,6 +282,28 @@ async def _directly(function: Callable[..., Any], *arguments: Any, **named: Any)
     return function(*arguments, **named)
 
 
+async def _in_thread_or_here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call a function of a mapping in a thread; here, where the mapping is bound to the thread it is from.
+
+    SQLite's connections are, and with them a `shelve` since Python 3.13 (dbm.sqlite3).
+    """
+    try:
+        return await asyncio.to_thread(function, *arguments, **named)
+    except Exception as error:
+        if not _is_bound_to_a_thread(error):
+            raise
+        return function(*arguments, **named)
+
+
+def _is_bound_to_a_thread(error: BaseException | None) -> bool:
+    """Whether SQLite has said so, or what wraps its error."""
+    while error is not None:
+        if "can only be used in that same thread" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
     """A store's async method; its blocking one in a thread where it has none."""
 
@@ -209,6 +314,15 @@ def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
             return await asyncio.to_thread(blocking, *arguments, **named)
 
     return call
+
+
+def _is_held(data: Mapping[str, Any] | None) -> bool:
+    """Whether a start holds this key: one that was refused or cleared does not."""
+    return data is not None and Record.from_json(data).counts
+
+
+def _is_own(data: Mapping[str, Any], record: Record) -> bool:
+    return Record.from_json(data).nonce == record.nonce
 
 
 def _hashed(scope: str) -> str:

@@ -6,6 +6,7 @@ An adapter adds how its framework calls a tool, and what it shows of the answer.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -21,7 +22,10 @@ from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.backends import AsyncBackends, BlockingBackends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import CallContext, OnCancel, Policy
+from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Policy
+from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.running import cancel_all
+from rockai_transport.jobs.runs import AgentRun, RunRegistry, UnderWay, open_blocks
 from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.protocol.io import run_blocking
@@ -69,6 +73,7 @@ class Toolset:
         max_running: int = 2,
         max_starts: int = 10,
         on_cancel: OnCancel = "cancel",
+        duplicates: Duplicates = "join",
         save_to: str | Path | None = None,
         scope: Any = None,
         allowed_ids: Collection[str] | Callable[[str], bool] = (),
@@ -83,6 +88,8 @@ class Toolset:
             )
         if on_cancel not in get_args(OnCancel):
             raise ConfigurationError(f"on_cancel={on_cancel!r} is none of 'cancel', 'leave'.")
+        if duplicates not in get_args(Duplicates):
+            raise ConfigurationError(f"duplicates={duplicates!r} is none of 'join', 'allow'.")
         if scope is not None and not callable(scope) and not (isinstance(scope, str) and scope):
             raise ConfigurationError(f"scope={scope!r} must be a name, or a function that gives one.")
         self.models = check_models(models, DESCRIPTIONS)
@@ -91,6 +98,7 @@ class Toolset:
             max_running=_count(max_running, "max_running"),
             max_starts=_count(max_starts, "max_starts"),
             on_cancel=on_cancel,
+            duplicates=duplicates,
             save_to=None if save_to is None else _folder(save_to),
             is_allowed=allowed_ids if callable(allowed_ids) else frozenset(allowed_ids).__contains__,
         )
@@ -111,6 +119,8 @@ class Toolset:
         self._memory = Store(memory, memory)
         self._store = None if store is None else as_store(store)
         self._recent: list[Store] = []
+        self.runs = RunRegistry()
+        """What the runs of this process have under way."""
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -124,8 +134,10 @@ class Toolset:
     ) -> ToolAnswer:
         """Carry out a tool call."""
         try:
-            records = self._records(store).records(blocking=True)
-            backends = BlockingBackends(self.client, records, context)
+            kept = self._records(store)
+            backends = BlockingBackends(
+                self.client, kept.records(blocking=True), self._completed(context, kept)
+            )
             return run_blocking(self.lifecycle.answer(backends, tool, arguments))
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
             return _error_answer(tool, error)
@@ -139,7 +151,7 @@ class Toolset:
         *,
         reraises: tuple[type[Exception], ...] = (),
     ) -> ToolAnswer:
-        """As `call`, with ``await``. Canceling it ends the prediction, unless ``on_cancel`` is ``"leave"``.
+        """As `call`, with ``await``. Canceling it ends what its run has under way.
 
         Args:
             tool: The tool's name.
@@ -149,12 +161,44 @@ class Toolset:
             reraises: Exceptions by which a framework interrupts a tool.
         """
         try:
-            backends = AsyncBackends(self.async_client, self._records(store).awaited, context)
+            kept = self._records(store)
+            backends = AsyncBackends(self.async_client, kept.awaited, self._completed(context, kept))
             return await self.lifecycle.answer(backends, tool, arguments)
         except reraises:
             raise
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
             return _error_answer(tool, error)
+
+    def scope_of(self, place: Any, own: str | None) -> str:
+        """The name of the conversation that a call belongs to.
+
+        Args:
+            place: What a framework calls the place of the call: given to the developer's function.
+            own: What the framework calls the conversation; None: these tools are its limit.
+
+        Raises:
+            Exception: What the developer's function has raised.
+            ConfigurationError: It named none.
+        """
+        if not callable(self.scope):
+            return self.scope or own or self.own_scope
+        named = self.scope(place)
+        if named is None or not str(named):
+            raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
+        return str(named)
+
+    def _completed(self, context: CallContext, store: Store) -> CallContext:
+        """The context with the runs that the call is part of: the framework's, and the blocks around it."""
+        runs = [
+            block.run
+            for block in open_blocks.get()
+            if block.owner is self and block.scope in (None, context.scope)
+        ]
+        if context.run is not None:
+            runs.append(self.runs.find(context.run))
+        return context._replace(
+            runs=(*context.runs, *runs), store=store, is_shared=context.scope == self.own_scope
+        )
 
     def _records(self, store: Any) -> Store:
         """A call's records go to the developer's store, else the conversation's own, else the process."""
@@ -167,6 +211,25 @@ class Toolset:
             # The newest few, so that a record can be resolved without naming its store.
             self._recent = [*self._recent[1 - _KEPT_STORES :], opened]
         return self._mirrored(opened)
+
+    # Ending a run from outside of its tools.
+
+    def end(self, run: AgentRun) -> list[Record]:
+        """Cancel what a run has under way; give what was canceled, as it is now."""
+        ended: list[Record] = []
+        for store, records in _by_store(run.take()):
+            blocking = (store if store.blocking else self._memory).records(blocking=True)
+            backends = BlockingBackends(self.client, blocking, CallContext(""))
+            ended += run_blocking(cancel_all(backends, records))
+        return ended
+
+    async def aend(self, run: AgentRun) -> list[Record]:
+        """As `end`, with ``await``, whatever becomes of the caller meanwhile."""
+        ended: list[Record] = []
+        for store, records in _by_store(run.take()):
+            backends = AsyncBackends(self.async_client, store.awaited, CallContext(""))
+            ended += await backends.detached(cancel_all(backends, records), math.inf)
+        return ended
 
     # The clients.
 
@@ -213,6 +276,14 @@ class Toolset:
         return Store(awaited, store.blocking and MirroredRecords(store.blocking, self._memory.awaited))
 
 
+def _by_store(found: Iterable[UnderWay]) -> list[tuple[Store, list[Record]]]:
+    """What is to be ended, together where the records are in one store."""
+    stores: dict[int, tuple[Store, list[Record]]] = {}
+    for store, record in found:
+        stores.setdefault(id(store.awaited), (store, []))[1].append(record)
+    return list(stores.values())
+
+
 def _error_answer(tool: str, error: Exception) -> ToolAnswer:
     logger.error("The tool %s failed.", tool, exc_info=error)
     return refusal(
@@ -224,8 +295,8 @@ def _error_answer(tool: str, error: Exception) -> ToolAnswer:
 def _describe(model: HostedModel, max_wait: float) -> str:
     """What an agent reads of a model's own tool."""
     return (
-        f"{model.description} Waits at most {max_wait:g} s for the {model.output}, then returns the "
-        "prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
+        f"{model.description} Waits at most {max_wait:g} s for the {model.output or 'output'}, then returns "
+        "the prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
     )
 
 

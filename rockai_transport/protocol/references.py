@@ -11,8 +11,8 @@ from rockai_transport.errors import ConfigurationError
 __all__ = ["ModelReference", "path_segment"]
 
 _VERSION = r"[0-9a-fA-F]{64}"
-_NAME = r"[^\s/:?#%@\\]+/[^\s/:?#%@\\]+"
-_TAG = r"[^\s/:?#%@\\]+"
+_TAG = r"[^\s/:?#%@\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
+_NAME = f"{_TAG}/{_TAG}"
 _FORBIDDEN_IN_PATH = r"[/?#%\\\s\x00-\x1f\x7f-\x9f]"
 
 

@@ -1,6 +1,9 @@
 """Whoever leaves early: nothing is left running, nothing is forgotten, nobody is kept for long."""
 
 import asyncio
+import gc
+import math
+import signal
 import threading
 import time
 
@@ -8,6 +11,7 @@ import pytest
 from support.wire_server import WireServer, answer, silence
 
 from rockai_transport import HostedModel
+from rockai_transport.io.detached import run_detached
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.toolset import Toolset
@@ -252,7 +256,7 @@ async def test_a_store_that_fails_while_leaving(server):
 
     records = Breaking()
     toolset = Toolset([FILM], api_token="t", base_url=server.base_url, store=records)  # noqa: S106
-    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE._replace(is_one_run=True)))
+    task = asyncio.create_task(toolset.acall("film", PROMPT, HERE._replace(run="run")))
     await asyncio.to_thread(server.wait_for, LOOK)
     records.broken = True
     await leave(task)
@@ -289,6 +293,115 @@ def test_ctrl_c_in_a_blocking_call(server, toolset):
     with pytest.raises(KeyboardInterrupt):
         toolset.call("film", PROMPT, HERE._replace(report=interrupted))
     assert server.seen(CANCEL)
+    assert Admin(toolset).receipt().started[0].status == "canceled"
+
+
+WHATEVER = {
+    "it looks": ("get_prediction", {"prediction_id": "p1"}, LOOK, 0),
+    "it lists": ("list_predictions", {}, LOOK, 0),
+    "it cancels": ("cancel_prediction", {"prediction_id": "p1"}, CANCEL, 1),
+    "it saves": ("film", {"prompt": "saved"}, "GET /out.mp4", 0),
+    "its start is not answered": ("film", {"prompt": "lost"}, CREATE, 0),
+}
+
+
+@pytest.mark.parametrize("doing", WHATEVER)
+async def test_leaving_whatever_the_tool_does(server, tmp_path, doing):
+    """What this run has started ends within two seconds, also where the service or the file host hangs."""
+    tool, arguments, hanging, canceled_before = WHATEVER[doing]
+    toolset = Toolset([FILM], api_token="t", base_url=server.base_url, save_to=tmp_path)  # noqa: S106
+    await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, HERE._replace(run="run"))
+    if hanging == "GET /out.mp4":
+        file = {"output": f"{server.base_url}/out.mp4".replace("/v1/", "/")}
+        server.route(CREATE, answer(201, {"id": "p2", "status": "succeeded", **file}))
+    server.route(hanging, silence, *([answer(200, CANCELED)] if hanging == CANCEL else []))
+    before = len(server.seen(hanging))
+    context = CallContext("here", ("task", "2"), run="run")
+    task = asyncio.create_task(toolset.acall(tool, arguments, context))
+    await asyncio.to_thread(server.wait_for, hanging, before + 1)
+    leaving, began = asyncio.create_task(leave(task)), time.monotonic()
+    await asyncio.to_thread(server.wait_for, CANCEL, 1 + canceled_before)
+    assert time.monotonic() - began < 1
+    assert await leaving < 2.5
+    assert len(server.seen(CANCEL)) == 1 + canceled_before
+    toolset.close()
+
+
+async def test_leaving_ends_nothing_of_other_runs(server, toolset):
+    """Not what an earlier turn of the same conversation has left running on purpose."""
+    await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, HERE._replace(run="first"))
+    server.route(CREATE, answer(201, {"id": "p2", "status": "starting"}))
+    server.route("GET /v1/predictions/p2", answer(200, {"id": "p2", "status": "starting"}))
+    server.route("POST /v1/predictions/p2/cancel", answer(200, {"id": "p2", "status": "canceled"}))
+    context = CallContext("here", ("task", "2"), run="second")
+    task = asyncio.create_task(toolset.acall("film", {"prompt": "y"}, context))
+    await asyncio.to_thread(server.wait_for, "GET /v1/predictions/p2")
+    await leave(task)
+    assert server.seen("POST /v1/predictions/p2/cancel")
+    assert not server.seen(CANCEL)
+
+
+async def test_a_block_ends_what_was_started_in_it(server, toolset):
+    """Also after a normal end; what was started before, or elsewhere meanwhile, goes on."""
+    admin = Admin(toolset)
+    started, other_done = asyncio.Event(), asyncio.Event()
+
+    async def ann():
+        async with admin.leaving_nothing_running():
+            await toolset.acall("start_prediction", {"model": "film", "input": PROMPT}, HERE)
+            started.set()
+            await other_done.wait()
+            assert not server.seen(CANCEL)
+
+    async def bob():
+        await started.wait()
+        async with admin.leaving_nothing_running():
+            pass
+        other_done.set()
+
+    await asyncio.gather(ann(), bob())
+    assert len(server.seen(CANCEL)) == 1
+
+
+def test_what_is_given_up_ends_before_the_loop_is_closed(caplog):
+    """However many turns of the loop its ending takes: a loop that is closed next finds nothing pending."""
+
+    async def stubborn():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    async def leave_it():
+        task = asyncio.create_task(run_detached(stubborn(), math.inf, grace=0.05))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises((asyncio.CancelledError, TimeoutError)):
+            await task
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave_it())
+    loop.close()
+    gc.collect()
+    assert "pending" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal reaches a thread")
+def test_ctrl_c_while_a_blocking_start_is_on_its_way(server, toolset):
+    """Its answer is waited for, two seconds at most, and what it has started is canceled."""
+
+    def slowly(exchange):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        interrupted.wait(10)
+        answer(201, STARTED)(exchange)
+
+    interrupted = threading.Event()
+    threading.Timer(0.3, interrupted.set).start()
+    server.route(CREATE, slowly)
+    with pytest.raises(KeyboardInterrupt):
+        toolset.call("film", PROMPT, HERE)
+    assert server.lines == [CREATE, CANCEL]
     assert Admin(toolset).receipt().started[0].status == "canceled"
 
 

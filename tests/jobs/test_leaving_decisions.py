@@ -17,6 +17,7 @@ from support.memory_backends import (
 )
 
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED
+from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 
 
@@ -30,6 +31,13 @@ class Canceling(MemoryRecords):
 
     async def put(self, record):
         await super().put(record)
+        self.wrote(record)
+
+    async def claim(self, record):
+        self.wrote(record)
+        return await super().claim(record)
+
+    def wrote(self, record):
         if record.state == self.state:
             self.backends.canceled = True
 
@@ -76,18 +84,51 @@ class Interrupted(MemoryService):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("is_one_run", "canceled"), [(True, ["p2", "p1"]), (False, ["p2"])])
-def test_leaving_ends_the_whole_run(is_one_run, canceled):
-    """What else runs in the same conversation, if the scope is one; never what another one has."""
-    backends = MemoryBackends(Interrupted())
-    call(backends, "start_prediction", START)
+def test_leaving_ends_the_whole_run():
+    """What this run had started or waited for; never what another run has, of the same scope or not."""
+    backends = MemoryBackends()
+    backends.predictions.ends = {}
+    earlier, run, tools = AgentRun(), AgentRun(), lifecycle(max_running=9)
+    for prompt, runs in (("1", (earlier,)), ("2", (run,)), ("3", ()), ("4", ())):
+        call(backends, "start_prediction", {**START, "input": {"prompt": prompt}}, tools, runs=runs)
+    call(backends, "wait_for_prediction", {"prediction_id": "p3"}, tools, runs=(run,))
+    call(backends, "get_prediction", {"prediction_id": "p4"}, tools, runs=(run,))  # it only looks
+    interrupted = Interrupted()
+    interrupted.predictions = backends.predictions.predictions
+    backends.predictions = interrupted
     with pytest.raises(KeyboardInterrupt):
-        call(backends, "say", PROMPT, is_one_run=is_one_run)
-    assert backends.predictions.named("cancel") == canceled
-    call(backends, "start_prediction", START, scope="elsewhere")
+        call(backends, "say", PROMPT, tools, runs=(run,))
+    assert sorted(interrupted.named("cancel")) == ["p2", "p3", "p5"]
+
+
+class LeftAt(MemoryRecords):
+    """Records during whose reading Ctrl-C comes, once it is due."""
+
+    due = False
+
+    async def all(self, scope):
+        if self.due:
+            raise KeyboardInterrupt
+        return await super().all(scope)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("list_predictions", {}),
+        ("cancel_prediction", {"prediction_id": "p1"}),
+        ("get_prediction", {"prediction_id": "p1"}),
+        ("say", PROMPT),
+    ],
+)
+def test_leaving_any_tool_ends_the_run(tool, arguments):
+    """Not only one that waits."""
+    backends, run = MemoryBackends(records=LeftAt()), AgentRun()
+    call(backends, "start_prediction", START, runs=(run,))
+    backends.records.due = True
     with pytest.raises(KeyboardInterrupt):
-        call(backends, "say", PROMPT, is_one_run=is_one_run)
-    assert "p3" not in backends.predictions.named("cancel")
+        call(backends, tool, arguments, runs=(run,))
+    assert backends.predictions.named("cancel") == ["p1"]
 
 
 def test_an_allowed_prediction_is_not_ended():
@@ -100,15 +141,7 @@ def test_an_allowed_prediction_is_not_ended():
 
 def test_a_store_that_fails_while_leaving():
     """The prediction is canceled all the same."""
-    records = Breaking(2)
-    backends = MemoryBackends(Interrupted(), records)
-
-    class Failing(Interrupted):
-        async def wait(self, prediction_or_id, *, timeout, on_update):
-            records.lists = False
-            await super().wait(prediction_or_id, timeout=timeout, on_update=on_update)
-
-    backends.predictions = Failing()
+    backends = MemoryBackends(Interrupted(), Breaking(2))
     with pytest.raises(KeyboardInterrupt):
-        call(backends, "say", PROMPT, is_one_run=True)
+        call(backends, "say", PROMPT, runs=(AgentRun(),))
     assert backends.predictions.named("cancel") == ["p1"]

@@ -1,6 +1,10 @@
 """What the lifecycle decides, in memory: the same code runs with blocking calls and with await."""
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.memory_backends import (
     LOST,
     PROMPT,
@@ -19,10 +23,13 @@ from rockai_transport import (
     APIConnectionError,
     BadRequestError,
     ConfigurationError,
+    NotFoundError,
     Prediction,
 )
 from rockai_transport.jobs.admin import cancel_running, list_records, resolve
 from rockai_transport.jobs.records import CLEARED, STARTED, receipt
+from rockai_transport.jobs.runs import AgentRun
+from rockai_transport.jobs.stores import MemoryRecords
 
 
 @pytest.fixture
@@ -67,8 +74,8 @@ def test_a_wait_is_bounded(backends):
     started = call(backends, "start_prediction", START, tools)
     by_id = {"prediction_id": started.result.id}
     backends.predictions.ends = {}
-    for given in ({}, {"timeout": 900}, {"timeout": 5}, {"timeout": 0}):
-        call(backends, "wait_for_prediction", {**by_id, **given}, tools)
+    for asked in ({}, {"timeout": 900}, {"timeout": 5}, {"timeout": 0}):
+        call(backends, "wait_for_prediction", {**by_id, **asked}, tools)
     assert backends.predictions.named("wait") == [("p1", 30.0), ("p1", 30.0), ("p1", 5)]
     assert backends.predictions.named("get") == ["p1"]
 
@@ -163,6 +170,152 @@ def test_a_lost_answer_is_unknown_until_the_developer_resolves_it(backends):
         do(resolve([backends], unknown.key, None))
     with pytest.raises(ConfigurationError, match="No record"):
         do(resolve([backends], "nonsense", None))
+
+
+def test_the_same_order_is_refused_while_one_is_unknown(backends):
+    """In a later turn, whose call has another id, and by any tool; with the key of what is unknown."""
+    backends.predictions.failures = [LOST]
+    call(backends, "say", PROMPT, call=SAME, turn="1")
+    (unknown,) = records_of(backends)
+    for tool, arguments in (("say", PROMPT), ("start_prediction", START)):
+        refused = call(backends, tool, arguments, call=("task", "call-2"), turn="2")
+        assert unknown.key in refused.text
+        assert refused.is_error
+    assert len(backends.predictions.named("create")) == 1
+    assert "succeeded" in call(backends, "say", {"prompt": "y"}, turn="2").text
+    assert "succeeded" in call(backends, "say", PROMPT, scope="elsewhere").text
+    do(resolve([backends], unknown.key, None))
+    assert "succeeded" in call(backends, "say", PROMPT, call=("task", "call-2")).text
+
+
+def test_unknown_starts_that_fill_the_limit_are_the_developer_s(backends):
+    """Nobody can wait for them: the answer says who can do what about it."""
+    backends.predictions.failures = [LOST, LOST]
+    for prompt in ("a", "b"):
+        call(backends, "say", {"prompt": prompt})
+    refused = call(backends, "say", {"prompt": "c"}).text
+    assert "Wait for one" not in refused
+    assert "the developer must resolve" in refused
+    for record in records_of(backends):
+        assert record.key in refused
+    do(resolve([backends], records_of(backends)[0].key, None))
+    call(backends, "start_prediction", START)
+    assert "Wait for one or cancel one" in call(backends, "say", {"prompt": "c"}).text
+
+
+@pytest.mark.parametrize("wrong", ["", "a/b", "..", 7, "a b", "\x00"])
+def test_an_unknown_start_is_resolved_by_an_id_alone(backends, wrong):
+    """What is none is refused, and the record can still be resolved."""
+    backends.predictions.failures = [LOST]
+    call(backends, "say", PROMPT)
+    (unknown,) = records_of(backends)
+    with pytest.raises(ConfigurationError, match="is not a prediction id"):
+        do(resolve([backends], unknown.key, wrong))
+    assert do(resolve([backends], unknown.key, None)).state == CLEARED
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [("say", PROMPT), ("start_prediction", START)])
+def test_the_same_order_in_a_later_turn_is_joined(backends, tool, arguments):
+    """While the first runs: with its id, and without a second start."""
+    backends.predictions.ends = {}
+    first = call(backends, "start_prediction", START, call=("t", "1"), turn="1").result
+    again = call(backends, tool, arguments, call=("t", "2"), turn="2")
+    assert again.result.id == first.id
+    assert "already running" in again.text
+    assert not again.is_error
+    do(backends.predictions.cancel(first))
+    assert call(backends, tool, arguments, call=("t", "3"), turn="3").result.id != first.id
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings"),
+    [
+        ({"turn": "1"}, {}),
+        ({"turn": ""}, {}),
+        ({"scope": "elsewhere"}, {}),
+        ({"is_shared": True}, {}),
+        ({}, {"duplicates": "allow"}),
+    ],
+)
+def test_what_is_meant_to_be_another_is_another(backends, changed, settings):
+    """Parallel calls of one turn, calls of a program's own, other conversations, or by the setting."""
+    tools = lifecycle(**settings)
+    first = call(backends, "start_prediction", START, tools, call=("t", "1"), turn="1").result
+    later = {"call": ("t", "2"), "turn": "2", **changed}
+    assert call(backends, "start_prediction", START, tools, **later).result.id != first.id
+
+
+def test_a_run_joins_its_own_order_in_a_shared_scope(backends):
+    """Where the scope is that of several conversations, the run tells what is its own."""
+    run = AgentRun()
+    first = call(backends, "start_prediction", START, turn="1", is_shared=True, runs=(run,)).result
+    again = call(backends, "start_prediction", START, turn="2", is_shared=True, runs=(run,)).result
+    assert again.id == first.id
+
+
+def test_a_start_that_another_worker_has_claimed_is_not_sent():
+    """The answer says so."""
+
+    class Taken(MemoryRecords):
+        async def claim(self, record):
+            return False
+
+    backends = MemoryBackends(records=Taken())
+    assert "another worker" in call(backends, "say", PROMPT).text
+    assert not backends.predictions.calls
+
+
+def test_an_allowed_id_that_the_service_does_not_know(backends):
+    """Does not go on."""
+    for tool in ("get_prediction", "wait_for_prediction"):
+        backends.predictions.failures = [NotFoundError("no such prediction", status_code=404)]
+        answer = call(backends, tool, {"prediction_id": "z"}, lifecycle(is_allowed=lambda _: True))
+        assert "knows no such prediction" in answer.text
+        assert "go on" not in answer.text
+
+
+WRITTEN = st.text(st.characters(codec=None), max_size=4).map(lambda text: text * 1500)
+"""What a model may write, at length."""
+
+
+@given(tool=st.sampled_from([*lifecycle().schemas]), name=WRITTEN, value=WRITTEN, key=WRITTEN)
+@settings(max_examples=60, deadline=None)
+def test_an_answer_is_short_whatever_an_agent_writes(tool, name, value, key):
+    """Less than 2,000 characters: ids, names of models, keys and values; and nothing is sent."""
+    backends = MemoryBackends()
+    for arguments in (
+        {"prediction_id": value},
+        {"model": name, "input": {key: value}},
+        {"model": "say", "input": {key: value, name: value}},
+        {key: value},
+    ):
+        answer = call(backends, tool, arguments)
+        assert len(answer.text) < 2000
+
+
+def test_an_answer_is_short_however_much_there_is(backends):
+    """A list of many keeps every id; many files end in a line that says how many more there are."""
+    tools = lifecycle(max_running=99, max_starts=99)
+    for number in range(20):
+        backends.predictions.ends["output"] = f"https://files.example/{number}{'x' * 200}.png"
+        call(backends, "generate_image", {"prompt": str(number)}, tools)
+    listed = call(backends, "list_predictions", {}, tools)
+    assert len(listed.text) < 2000
+    assert all(f"Prediction p{number} " in listed.text for number in range(1, 21))
+    backends.predictions.ends["output"] = [
+        f"https://files.example/{number}{'x' * 200}" for number in range(20)
+    ]
+    files = call(backends, "generate_image", PROMPT, tools)
+    assert len(files.text) < 2000
+    assert re.search(r"… and \d+ more lines.$", files.text)
+    assert all(line.endswith("x" * 200) for line in files.text.splitlines()[1:-1])
+
+
+def test_the_same_call_again_says_that_it_started_nothing(backends):
+    """Three calls with nothing to tell them apart get one prediction, and not in silence."""
+    answers = [call(backends, "say", PROMPT, call=("task", "")) for _ in range(3)]
+    assert [answer.result.id for answer in answers] == ["p1"] * 3
+    assert ["nothing new was started" in answer.text for answer in answers] == [False, True, True]
 
 
 def test_a_resolved_id_is_what_the_call_had_started(backends):

@@ -1,5 +1,8 @@
 import asyncio
+import contextlib
 import shelve
+import sqlite3
+from collections.abc import MutableMapping
 from types import SimpleNamespace
 
 import pytest
@@ -7,9 +10,11 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
-from rockai_transport import ConfigurationError, Prediction
-from rockai_transport.jobs.records import STARTED, Record, digest, record_key
+from rockai_transport import GENERATE_IMAGE, Client, ConfigurationError, Prediction
+from rockai_transport.jobs.policy import CallContext
+from rockai_transport.jobs.records import CLEARED, STARTED, Record, digest, record_key
 from rockai_transport.jobs.stores import MemoryRecords, Store, as_store
+from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.protocol.io import run_blocking
 
 ONE = Record("k1", "user.7/ü", "draw", "d", 1.0)
@@ -53,6 +58,96 @@ def test_what_is_written_is_read(store):
 async def test_the_same_with_await(store):
     """By the store's async methods, in a thread where it has none."""
     await use(store.records(blocking=False))
+
+
+def test_a_key_is_claimed_once(store):
+    """Until the start that holds it was refused or cleared; with await and without."""
+    records, awaited = store.records(blocking=True), store.awaited
+    first, other = ONE._replace(nonce="a"), ONE._replace(nonce="b")
+    assert run_blocking(records.claim(first))
+    assert not run_blocking(records.claim(other))
+    assert not asyncio.run(awaited.claim(other))
+    assert [record.nonce for record in run_blocking(records.all(ONE.scope))] == ["a"]
+    run_blocking(records.put(first._replace(state=CLEARED)))
+    assert asyncio.run(awaited.claim(other))
+
+
+@pytest.mark.parametrize("kind", ["langgraph", "mapping"])
+def test_who_writes_last_has_the_key(kind):
+    """Where a store has no compare-and-set, another worker that had looked before writes over a claim."""
+    claims = []
+
+    class Slow(dict):
+        """A mapping to which another worker writes between this one's write and its reading back."""
+
+        def sync(self):
+            if not claims:
+                claims.append("other")
+                run_blocking(as_store(self).blocking.put(ONE._replace(nonce="other")))
+
+    class Raced(InMemoryStore):
+        def put(self, namespace, key, value, **settings):
+            super().put(namespace, key, value, **settings)
+            if not claims:
+                claims.append("other")
+                super().put(namespace, key, {**value, "nonce": "other"}, **settings)
+
+    store = as_store(Raced() if kind == "langgraph" else Slow())
+    assert not run_blocking(store.blocking.claim(ONE._replace(nonce="mine")))
+    assert [record.nonce for record in run_blocking(store.blocking.all(None))] == ["other"]
+
+
+class BoundToItsThread(MutableMapping):
+    """A mapping over an SQLite connection, which works in the thread that opened it, and in no other.
+
+    `shelve.open` gives such a one since Python 3.13.
+    """
+
+    def __init__(self):
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.execute("CREATE TABLE pairs (name TEXT PRIMARY KEY, text TEXT)")
+
+    def __getitem__(self, name):
+        found = self.connection.execute("SELECT text FROM pairs WHERE name = ?", (name,)).fetchone()
+        if found is None:
+            raise KeyError(name)
+        return found[0]
+
+    def __setitem__(self, name, text):
+        self.connection.execute("REPLACE INTO pairs VALUES (?, ?)", (name, text))
+
+    def __delitem__(self, name):
+        self.connection.execute("DELETE FROM pairs WHERE name = ?", (name,))
+
+    def __iter__(self):
+        return iter([name for (name,) in self.connection.execute("SELECT name FROM pairs")])
+
+    def close(self):
+        self.connection.close()
+
+    def __len__(self):
+        return self.connection.execute("SELECT count(*) FROM pairs").fetchone()[0]
+
+
+@pytest.fixture
+def bound():
+    """One that was opened in the thread of the tests."""
+    with contextlib.closing(BoundToItsThread()) as mapping:
+        yield mapping
+
+
+async def test_a_mapping_that_is_bound_to_its_thread(bound):
+    """It is used there, where the event loop runs in that thread."""
+    await use(as_store(bound).awaited)
+
+
+def test_tools_with_a_mapping_that_is_bound_to_its_thread(sandbox, bound):
+    """With and without await."""
+    with Client(sandbox.api_token, sandbox.base_url) as client:
+        toolset = Toolset([GENERATE_IMAGE], client=client, store=bound)
+        arguments, context = {"prompt": "x"}, CallContext("here")
+        assert "succeeded" in toolset.call("generate_image", arguments, context).text
+        assert "succeeded" in asyncio.run(toolset.acall("generate_image", arguments, context)).text
 
 
 def test_blocking_calls_never_suspend(store):

@@ -129,7 +129,7 @@ class MemoryBackends:
     def now(self):
         return self.moment
 
-    async def download(self, prediction, folder):
+    async def download(self, prediction, folder, timeout):
         if not folder.is_dir():
             raise APIConnectionError("it is no folder")
         path = folder / f"{prediction.id}.png"
@@ -137,15 +137,28 @@ class MemoryBackends:
         self.downloads.append(path)
         return [path]
 
+    async def bounded(self, operation, within):
+        return await operation
+
     async def detached(self, operation, within):
         result = await operation
+        self.tell()
+        return result
+
+    async def left_behind(self, steps, after, meanwhile):
+        result = await steps.all()
+        if self.canceled and not self.told:
+            await meanwhile()
+        self.tell()
+        return result
+
+    async def together(self, operations, within=2.0):
+        return [await settled(operation) for operation in operations]
+
+    def tell(self):
         if self.canceled and not self.told:
             self.told = True
             raise asyncio.CancelledError
-        return result
-
-    async def together(self, operations):
-        return [await settled(operation) for operation in operations]
 
 
 async def settled(operation):
@@ -186,6 +199,10 @@ class Breaking(MemoryRecords):
             raise OSError("the disk is full")
         self.writes -= 1
         await super().put(record)
+
+    async def claim(self, record):
+        await self.put(record)
+        return True
 
     async def all(self, scope):
         if not self.lists:

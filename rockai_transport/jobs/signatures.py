@@ -1,0 +1,86 @@
+"""A tool's arguments as a function's signature, for those that publish a tool by its function.
+
+Invariants of this module: a signature tells what the JSON schema tells, as far as Python has words for it;
+what is sent is checked by the schema alone. What is no name in Python cannot be an argument, and is left out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, Literal, Optional
+
+__all__ = ["published", "signature_of"]
+
+_TYPES: Mapping[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list[Any],
+    "object": dict[str, Any],
+}
+
+
+def signature_of(schema: Mapping[str, Any]) -> inspect.Signature:
+    """The arguments by name, with their types, descriptions and defaults; None where one may be left out."""
+    required = schema.get("required", ())
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if name in required else _default(rule),
+            annotation=_annotation(rule, is_required=name in required),
+        )
+        for name, rule in schema.get("properties", {}).items()
+        if name.isidentifier() and not keyword.iskeyword(name)
+    ]
+    return inspect.Signature(parameters, return_annotation=str)
+
+
+def published(
+    call: Callable[..., Coroutine[Any, Any, str]], name: str, text: str, schema: Mapping[str, Any]
+) -> Callable[..., Coroutine[Any, Any, str]]:
+    """A coroutine function of this name and text that says which arguments it takes."""
+    signature = signature_of(schema)
+    left_out = {one.name for one in signature.parameters.values() if one.default is None}
+
+    async def function(*args: Any, **kwargs: Any) -> str:
+        given = {key: value for key, value in kwargs.items() if value is not None or key not in left_out}
+        return await call(*args, **given)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = text
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__annotations__ = {
+        **{one.name: one.annotation for one in signature.parameters.values()},
+        "return": str,
+    }
+    return function
+
+
+def _default(rule: Any) -> Any:
+    return rule.get("default") if isinstance(rule, Mapping) else None
+
+
+def _annotation(rule: Any, *, is_required: bool) -> Any:
+    from pydantic import Field  # the frameworks have it
+
+    kind = _type(rule)
+    if not is_required and _default(rule) is None:
+        kind = Optional[kind]  # noqa: UP045 - of a type that is only known at run time
+    described = rule.get("description") if isinstance(rule, Mapping) else None
+    return Annotated[kind, Field(description=described)] if described else kind
+
+
+def _type(rule: Any) -> Any:
+    if not isinstance(rule, Mapping):
+        return Any
+    choices = rule.get("enum")
+    if choices and all(isinstance(one, str | int | bool) for one in choices):
+        return Literal[tuple(choices)]
+    kind = rule.get("type")
+    if kind == "array" and isinstance(rule.get("items"), Mapping):
+        return list[_type(rule["items"])]  # type: ignore[misc]
+    return _TYPES.get(kind, Any) if isinstance(kind, str) else Any

@@ -1,0 +1,253 @@
+"""One tool call about predictions that there are: look, wait, cancel, list; and how it is left.
+
+Invariants of this module: a call takes no longer than ``max_wait``, or a second where that is less; what
+takes longer is answered with the id, and goes on. Whoever leaves ends what its run has under way, within two
+seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rockai_transport.errors import APITimeoutError, PredictionError, RockAIError
+from rockai_transport.io.detached import GRACE_SECONDS
+from rockai_transport.jobs.agent_messages import (
+    PredictionView,
+    ToolAnswer,
+    describe_canceled,
+    describe_list,
+    describe_prediction,
+    describe_unreachable,
+    reason,
+    refusal,
+    shortened,
+)
+from rockai_transport.jobs.backends import Backends
+from rockai_transport.jobs.hosted_models import HostedModel
+from rockai_transport.jobs.policy import Policy, Progress
+from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
+from rockai_transport.jobs.running import cancel_all, note, refresh
+from rockai_transport.jobs.under_way import ToolCallsUnderWay
+from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
+
+__all__ = ["LifecycleCall"]
+
+logger = logging.getLogger("rockai")
+
+T = TypeVar("T")
+_AT_ONCE = 0.05
+"""A wait that is shorter is one look."""
+_LEAST = 1.0
+"""Seconds that a call may take for its requests, however short ``max_wait`` is."""
+_NOT_SAVED_YET = "The file is not saved yet: this took too long. It is saved at the next look."
+
+
+class LifecycleCall:
+    """One tool call: what it works with, and what it shares with others."""
+
+    def __init__(
+        self,
+        models: Mapping[str, HostedModel],
+        policy: Policy,
+        under_way: ToolCallsUnderWay,
+        backends: Backends,
+    ) -> None:
+        self._models = models
+        self._policy = policy
+        self._under_way = under_way
+        self._backends = backends
+        self._context = backends.context
+        self._record: Record | None = None
+        """Of the prediction that this call has started, or waits for: leaving ends it."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Give the call its time, from now on."""
+        self._until = self._backends.now() + max(self._policy.max_wait, _LEAST)
+
+    def _left(self) -> float:
+        """The seconds that this call may still take; a little is left for a last request."""
+        return max(self._until - self._backends.now(), _AT_ONCE)
+
+    async def _in_time(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Ask the service for something, as long as the call may take."""
+        try:
+            return await self._backends.bounded(operation, self._left())
+        except TimeoutError:
+            raise APITimeoutError("It took too long to answer.") from None
+
+    # Waiting.
+
+    async def wait_for_prediction(self, prediction_id: str, seconds: float) -> ToolAnswer:
+        """Wait for a prediction, for so many seconds at most; with none, look at it once."""
+        found = await self._find(prediction_id)
+        if isinstance(found, ToolAnswer):
+            return found
+        return await self._wait(*found, min(seconds, self._policy.max_wait))
+
+    async def _wait(
+        self, record: Record | None, known: Prediction, seconds: float, remark: str = ""
+    ) -> ToolAnswer:
+        """Wait for the end, or for the time to be up."""
+        if known.id is None or (known.is_terminal and not is_unfetched(known)):
+            return await self._conclude(record, known, remark=remark)
+        if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
+            self._adopt(record)
+        predictions, report = self._backends.predictions, None
+        if self._context.report:
+            report = partial(_report, self._backends, self._context.report, record)
+        self._under_way.watched.append(known.id)
+        try:
+            if seconds < _AT_ONCE:
+                prediction = await self._in_time(predictions.get(known.id))
+            else:
+                limit = min(seconds, self._left())
+                prediction = await predictions.wait(known, timeout=limit, on_update=report)
+        except PredictionError as error:
+            prediction = error.prediction or known
+        except RockAIError as error:
+            return describe_unreachable(self._view(record, known), error)
+        finally:
+            self._under_way.watched.remove(known.id)
+        return await self._conclude(record, prediction, remark=remark)
+
+    async def _conclude(
+        self, record: Record | None, prediction: Prediction, *, just_started: bool = False, remark: str = ""
+    ) -> ToolAnswer:
+        """Save what there is to save, remember it, and describe it."""
+        view = self._view(record, prediction)
+        if self._policy.save_to and prediction.status == "succeeded" and view.has_files:
+            view = await self._save(view, self._policy.save_to)
+        if record is not None:
+            record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
+            await self._backends.detached(self._write_down(record), math.inf)
+        return describe_prediction(view, just_started=just_started, remark=remark)
+
+    async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
+        if view.files and all(path.exists() for path in view.files):
+            return view
+        try:
+            files = await self._backends.download(view.prediction, folder, self._left())
+        except APITimeoutError:
+            return view._replace(files=(), trouble=_NOT_SAVED_YET)
+        except RockAIError as error:
+            return view._replace(files=(), trouble=f"The file could not be saved: {reason(error)}")
+        return view._replace(files=tuple(files))
+
+    def _view(self, record: Record | None, prediction: Prediction) -> PredictionView:
+        if record is None:
+            return PredictionView(prediction)
+        elapsed = None if prediction.is_terminal else self._backends.now() - record.created
+        model = self._models.get(record.model)
+        return PredictionView(prediction, model, elapsed, tuple(map(Path, record.files)))
+
+    # The others.
+
+    async def cancel_prediction(self, prediction_id: str) -> ToolAnswer:
+        """Cancel a prediction."""
+        found = await self._find(prediction_id)
+        if isinstance(found, ToolAnswer):
+            return found
+        record, known = found
+        try:
+            prediction = await self._in_time(self._backends.predictions.cancel(known))
+        except RockAIError as error:
+            return describe_unreachable(self._view(record, known), error)
+        if record is not None:
+            await self._backends.detached(self._write_down(record.seen(prediction)), math.inf)
+        return describe_canceled(self._view(record, prediction))
+
+    async def list_predictions(self) -> ToolAnswer:
+        """List what was started in this scope, as it stands now."""
+        records = [one for one in await self._backends.records.all(self._context.scope) if one.counts]
+        records = await self._refreshed(records)
+        views = [self._view(record, record.known) for record in records if record.state == STARTED]
+        return describe_list(views, [record for record in records if record.state == UNANSWERED])
+
+    async def _find(self, prediction_id: str) -> tuple[Record | None, Prediction] | ToolAnswer:
+        """A prediction, and its record, which one that is allowed may lack; else why it is refused."""
+        records = await self._backends.records.all(self._context.scope)
+        by_id = {record.prediction_id: record for record in records if record.prediction_id}
+        if record := by_id.get(prediction_id):
+            return record, record.known
+        if self._policy.is_allowed(prediction_id):
+            return None, Prediction(id=prediction_id)
+        there = f"There are: {', '.join(by_id)}." if by_id else "None was started yet."
+        return refusal(f"{shortened(prediction_id)} is not a prediction of this conversation. {there}")
+
+    async def _refreshed(self, records: list[Record]) -> list[Record]:
+        return await refresh(self._backends, records, min(GRACE_SECONDS, self._left()))
+
+    # Remembering.
+
+    async def _write_down(self, record: Record) -> Record:
+        """Write down what became of a start; the runs that have it under way know too."""
+        if self._record is not None:
+            self._adopt(record)
+        for run in self._context.runs:
+            if record.prediction_id in run:
+                run.note(self._context.store, record)
+        return await note(self._backends, record)
+
+    def _adopt(self, record: Record) -> None:
+        """This call, and its runs, have started a prediction, or wait for it."""
+        self._record = record
+        for run in self._context.runs:
+            run.note(self._context.store, record)
+
+    # Leaving.
+
+    async def leave(self, error: BaseException) -> None:
+        """End what this call, and the runs that it is part of, have under way; or say that it goes on."""
+        records = self._to_end()
+        if self._policy.on_cancel == "leave":
+            for record in records:
+                error.add_note(f"Prediction {record.prediction_id} goes on.")
+                logger.info("Prediction %s goes on (on_cancel='leave').", record.prediction_id)
+            return
+        try:
+            await self._backends.detached(self._end(records), GRACE_SECONDS)
+        except TimeoutError:
+            ids = ", ".join(str(record.prediction_id) for record in records)
+            logger.warning("There was no time to cancel prediction %s.", ids)
+
+    async def _end(self, records: list[Record]) -> None:
+        if records:
+            await cancel_all(self._backends, records)
+
+    def _to_end(self) -> list[Record]:
+        """The call's own prediction, and what its runs have under way.
+
+        A sibling that waits for its own prediction is canceled too, and ends that itself.
+        """
+        own = self._record if self._record is not None and self._record.is_running else None
+        own_id = own.prediction_id if own else None
+        watched = [one for one in self._under_way.watched if one != own_id]
+        found = {
+            one.record.prediction_id: one.record for run in self._context.runs for one in run.take(watched)
+        }
+        if own is not None:
+            found[own_id] = own
+        self._record = None
+        return list(found.values())
+
+
+def _report(
+    backends: Backends, report: Callable[[Progress], Any], record: Record | None, update: Update
+) -> Any:
+    """Report progress to the program; what it returns may have to be awaited."""
+    prediction = update.prediction
+    return report(
+        Progress(
+            prediction.id,
+            record.model if record else "",
+            prediction.status,
+            1.0 if prediction.status == "succeeded" else update.progress,
+            backends.now() - record.created if record else 0.0,
+        )
+    )
