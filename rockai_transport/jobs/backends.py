@@ -58,15 +58,19 @@ class PredictionCalls(Protocol):
 
     async def create(self, *, model: str, input: Mapping[str, Any]) -> Prediction:
         """Start a prediction."""
+        ...
 
     async def get(self, prediction_id: str, /) -> Prediction:
         """Look at one once."""
+        ...
 
     async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
         """Wait for its end, or until the time is up."""
+        ...
 
     async def cancel(self, prediction: Prediction, /) -> Prediction:
         """Cancel it."""
+        ...
 
 
 class Backends(Protocol):
@@ -78,12 +82,15 @@ class Backends(Protocol):
 
     def was_canceled(self) -> bool:
         """Whether the caller was canceled, and may not know it yet."""
+        ...
 
     def now(self) -> float:
         """Seconds since 1970."""
+        ...
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
         """Save the files of an output, within so many seconds."""
+        ...
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Carry out an operation, within so many seconds; a cancellation ends it at once.
@@ -91,6 +98,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
@@ -102,6 +110,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def left_behind(
         self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
@@ -113,6 +122,7 @@ class Backends(Protocol):
             after: Seconds.
             meanwhile: What else to do as soon as the caller is canceled.
         """
+        ...
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -121,6 +131,7 @@ class Backends(Protocol):
 
         What this is part of may be detached: then they are too.
         """
+        ...
 
 
 class AsyncBackends:
