@@ -64,8 +64,8 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             function of the `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
         allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
             looked at, waited for and canceled; or a function that tells.
-        store (Any): Where starts are remembered: a mapping of strings or a LangGraph ``BaseStore``. None: the
-            graph's own store, else this process.
+        store (Any): Where starts are remembered: a mapping of strings, a LangGraph ``BaseStore``, or the path
+            of an SQLite file. None: the graph's own store, else this process.
         rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
         settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
             checker.

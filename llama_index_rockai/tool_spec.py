@@ -63,8 +63,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             function of the ``Context`` (None outside of a run). None: the Context, else these tools.
         allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
             looked at, waited for and canceled; or a function that tells.
-        store (Any): Where starts are remembered: a mapping of strings, or another Context. None: the run's
-            Context, else this process.
+        store (Any): Where starts are remembered: a mapping of strings, another Context, or the path of an
+            SQLite file. None: the run's Context, else this process.
         approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
             of a run nobody can be asked, and nothing is started.
         rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.

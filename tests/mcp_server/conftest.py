@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 from rockai_sandbox import Sandbox
 
@@ -41,12 +42,18 @@ class Served:
         self.models = folder / "models.toml"
         self.models.write_text(MODELS.format(store=(folder / "predictions.db").as_posix()), "utf-8")
         self.arguments = ["-m", "rockai_transport", "mcp", "--models", str(self.models)]
-        self.environment = {**os.environ, **sandbox.environ(), "PYTHONPATH": str(Path.cwd())}
+        self.environment = {**os.environ, **sandbox.environ(), "PYTHONPATH": str(Path(__file__).parents[2])}
 
     @contextlib.asynccontextmanager
-    async def session(self, **callbacks):
+    async def session(self, address=None):
+        """A session over stdio, with a process of its own; or with the server at an address."""
+        if address:
+            async with streamable_http_client(address) as (*streams, _), ClientSession(*streams) as session:
+                await session.initialize()
+                yield session
+            return
         parameters = StdioServerParameters(command=sys.executable, args=self.arguments, env=self.environment)
-        async with stdio_client(parameters) as streams, ClientSession(*streams, **callbacks) as session:
+        async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
             await session.initialize()
             yield session
 

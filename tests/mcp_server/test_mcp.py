@@ -1,11 +1,14 @@
 """The server as a process of its own, through the clients that agents use."""
 
 import asyncio
+import contextlib
 import itertools
 import json
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from langchain_mcp_adapters.callbacks import Callbacks
@@ -107,9 +110,16 @@ async def test_progress_is_told_at_least_every_two_seconds(served):
     assert heard[-1][2].startswith("endless: ")
 
 
-async def test_canceling_the_request_cancels_the_prediction(served):
+@pytest.fixture(params=["stdio", "http"])
+def address(request, served):
+    """None: stdio."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(served.over_http()) if request.param == "http" else None
+
+
+async def test_canceling_the_request_cancels_the_prediction(served, address):
     """By the protocol's own notification, within two seconds; the session goes on."""
-    async with served.session() as session:
+    async with served.session(address) as session:
         request = session._request_id
         call = asyncio.ensure_future(session.call_tool("endless", {"prompt": "x"}))
         await until(lambda: served.sandbox.predictions)
@@ -123,13 +133,25 @@ async def test_canceling_the_request_cancels_the_prediction(served):
         assert not (await session.call_tool("list_predictions", {})).isError
 
 
-async def test_a_session_that_ends_cancels_what_it_waits_for(served):
+async def test_a_session_that_ends_cancels_what_it_waits_for(served, address):
     """A client that goes away in the middle of a call leaves nothing running."""
-    async with served.session() as session:
+    async with served.session(address) as session:
         call = asyncio.ensure_future(session.call_tool("endless", {"prompt": "x"}))
         await until(lambda: served.sandbox.predictions)
         call.cancel()
     await until(lambda: served.sandbox.predictions[0].status == "canceled", 2)
+
+
+async def test_a_session_that_ends_leaves_what_was_only_started(served, address):
+    """As a normal end does: another session can look at it."""
+    async with served.session(address) as session:
+        await session.call_tool("start_prediction", {"model": "endless", "input": {"prompt": "x"}})
+    async with served.session(address) as session:
+        listed = await session.call_tool("list_predictions", {})
+        one = served.sandbox.predictions[0]
+        assert one.id in listed.content[0].text
+        assert one.status in ("starting", "processing")
+        await session.call_tool("cancel_prediction", {"prediction_id": one.id})
 
 
 async def test_sigterm_cancels_what_is_waited_for(served):
@@ -262,3 +284,30 @@ def test_a_file_that_cannot_be_right(tmp_path, monkeypatch, text, said):
     file.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError, match=said):
         read_toolset(file)
+
+
+def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):
+    """As it stands in docs/how-to/mcp.md."""
+    monkeypatch.setenv("ROCKAI_API_TOKEN", "x")
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "mcp.md"
+    text = re.search(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[1]
+    file = tmp_path / "models.toml"
+    file.write_text(text, "utf-8")
+    toolset = read_toolset(file)
+    assert "Costs 0.01 at most." in toolset.descriptions["generate_image"]
+    toolset.close()
+
+
+IMPORTED = "import sys, rockai_transport.__main__; print(*{'mcp', 'starlette', 'uvicorn'} & set(sys.modules))"
+WITHOUT = (
+    "import sys; sys.modules['mcp'] = None; from rockai_transport.__main__ import main; sys.exit(main())"
+)
+
+
+def test_the_sdk_is_loaded_only_to_serve(served):
+    """The other commands work without it; without it this one says what to install."""
+    run = {"env": served.environment, "capture_output": True, "text": True, "timeout": 60}
+    assert subprocess.run([sys.executable, "-c", IMPORTED], check=False, **run).stdout.strip() == ""
+    ended = subprocess.run([sys.executable, "-c", WITHOUT, *served.arguments[2:]], check=False, **run)
+    assert ended.returncode == 2
+    assert '.[mcp]"' in ended.stderr
