@@ -94,9 +94,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
 
     Response metadata:
         ``model_name``, ``model_provider``, and the run's ``id``, ``status`` and ``metrics`` where the service
-        tells them; ``runs``, where it took several; ``finish_reason`` and ``stop_token``, where an end token
-        of the model's template or a stop sequence ended the answer. ``usage_metadata`` is set where token
-        counts are reported; RockAI is not known to, and none are made up. `get_num_tokens` is an estimate.
+        tells them; ``runs``, where it took several; ``finish_reason``: ``tool_calls``, ``length`` where the
+        service says so, else ``stop``; ``stop_token``, where an end token of the model's template or a stop
+        sequence ended the answer. ``usage_metadata`` is set where token counts are reported; RockAI is not
+        known to, and none are made up. `get_num_tokens` is an estimate.
 
         .. code-block:: python
 
@@ -277,6 +278,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             output.validation_error if output else None,
             timeout=timeout,
             max_reasks=self.max_reasks,
+            stream_usage=self.stream_usage,
             streamed=streamed,
             written=written,
         )

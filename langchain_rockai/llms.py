@@ -164,7 +164,8 @@ class RockAILLM(RockAIModel, BaseLLM):
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> CompletionBuilder:
         settings, _, timeout = self._for_call(call, stop)
-        return CompletionBuilder(completion_request(settings, prompt), timeout=timeout, streamed=streamed)
+        request = completion_request(settings, prompt)
+        return CompletionBuilder(request, timeout=timeout, streamed=streamed, stream_usage=self.stream_usage)
 
 
 def _result(generations: list[Generation]) -> LLMResult:

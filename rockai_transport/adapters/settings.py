@@ -92,6 +92,9 @@ class ModelFields(BaseModel):
     max_reasks: int = 1
     """How many further runs a chat reply may take that cannot be accepted: a call that cannot be read or is
     missing, an answer that does not fit its schema. Each is paid for; 0: none. Completions never take any."""
+    stream_usage: bool = True
+    """Whether a stream's last chunk tells the token counts, where the service reports them and the prediction
+    has an id (``route="predictions"``): that takes one look at the prediction more."""
     dialect: Annotated[str | Dialect | None, TEXT] = None
     """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
     route: Route = "auto"
@@ -188,6 +191,7 @@ class ModelFields(BaseModel):
             chosen = self.dialect if chosen is None else chosen
             template = getattr(self, "chat_template", None) if template is None else template
         dialect = resolve_dialect(model, chosen, template)
+        self._check_window(dialect, parameters.get("max_tokens"))
         stop = own.get("stop", self.stop) if stop is None else stop
         settings = ModelSettings(
             model=model,
@@ -198,6 +202,19 @@ class ModelFields(BaseModel):
             extra_name=extra_name,
         )
         return CallSettings(settings, dialect, own.get("timeout", self.timeout))
+
+    def _check_window(self, dialect: Dialect, max_tokens: Any) -> None:
+        """Refuse an answer that leaves no room for the prompt.
+
+        Raises:
+            ConfigurationError: It does.
+        """
+        window = getattr(self, "context_window", None) or dialect.context_window
+        if window and isinstance(max_tokens, int) and max_tokens >= window:
+            raise ConfigurationError(
+                f"max_tokens={max_tokens} leaves no room for the prompt: prompt and answer together may have "
+                f"{window} tokens (context_window)."
+            )
 
     def _sync_client(self) -> Client:
         return self.client or self._clients.get(Client, self, self._package)
