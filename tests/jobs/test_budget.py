@@ -13,6 +13,7 @@ from support.memory_backends import LOST, PROMPT, MemoryBackends, call, do, reco
 
 from langchain_rockai import RockAIToolkit
 from llama_index_rockai import RockAIToolSpec
+from llama_index_rockai.tools import _ask
 from rockai_sandbox import ECHO
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.jobs.budget import Price, amount, shown
@@ -288,3 +289,16 @@ def test_both_frameworks_show_it(kind, sandbox):
     assert toolkit.receipt().cost == Decimal("0.1")
     assert str(toolkit.receipt()).endswith("cost 0.1")
     toolkit.close()
+
+
+async def test_an_approval_request_says_what_the_run_costs_at_most():
+    """In the question that a person is shown."""
+    asked = []
+
+    class Run:
+        async def wait_for_event(self, kind, *, waiter_event, **_):
+            asked.append(waiter_event.prefix)
+            return kind(response="no")
+
+    assert not await _ask(Run(), DRAW, PROMPT, "key")
+    assert asked == ["Start draw? It costs 2.1 at most."]
