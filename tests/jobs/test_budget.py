@@ -4,6 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
+from collections import UserDict
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -21,6 +23,7 @@ from rockai_transport.jobs.lifecycle import Lifecycle
 from rockai_transport.jobs.policy import CallContext, Policy
 from rockai_transport.jobs.records import Record, receipt
 from rockai_transport.jobs.sqlite_records import SqliteRecords
+from rockai_transport.jobs.stores import MemoryRecords
 from rockai_transport.jobs.toolset import Toolset
 
 DRAW = HostedModel("draw", ECHO, "Draws.", cost_per_run=0.1, cost_per_second="0.2", longest_seconds=10)
@@ -184,11 +187,26 @@ def test_a_start_that_is_found_reserves_nothing():
     assert len(backends.predictions.named("create")) == 1
 
 
-@pytest.mark.parametrize("kind", ["process", "dict", "graph", "sqlite"])
+class Slow(UserDict):
+    """A mapping that takes its time, as a file does: between a look and a write others come."""
+
+    def __iter__(self):
+        found = list(self.data)
+        time.sleep(0.02)
+        return iter(found)
+
+
+@pytest.mark.parametrize("kind", ["process", "dict", "slow", "graph", "sqlite"])
 @pytest.mark.parametrize("way", ["threads", "tasks", "both"])
 def test_exact_for_all_threads_and_tasks(sandbox, tmp_path, kind, way):
     """Sixteen orders at once, from two sets of tools, and money for five: five are sent."""
-    stores = {"process": None, "dict": {}, "graph": InMemoryStore(), "sqlite": tmp_path / "predictions.db"}
+    stores = {
+        "process": None,
+        "dict": {},
+        "slow": Slow(),
+        "graph": InMemoryStore(),
+        "sqlite": tmp_path / "predictions.db",
+    }
     settings = {"api_token": sandbox.api_token, "base_url": sandbox.base_url, "store": stores[kind]}
     settings |= {"max_cost": "0.55", "max_running": 99, "max_starts": 99}
     sets = [Toolset([FLAT], **settings) for _ in range(1 if kind == "process" else 2)]
@@ -302,3 +320,19 @@ async def test_an_approval_request_says_what_the_run_costs_at_most():
 
     assert not await _ask(Run(), DRAW, PROMPT, "key")
     assert asked == ["Start draw? It costs 2.1 at most."]
+
+
+class Overtaken(MemoryRecords):
+    """Another process reserves everything between the look at what is left and the claim."""
+
+    async def claim(self, record, max_cost=None):
+        await self.put(record._replace(key="rival", price=(str(max_cost), "0", "0")))
+        return False
+
+
+def test_a_store_that_refuses_the_money_is_believed():
+    """It is told of the budget with the claim, and the agent of what is left; nothing is sent."""
+    backends = MemoryBackends(records=Overtaken())
+    refused = call(backends, "flat", PROMPT, tools("5"))
+    assert "budget of 5 there is 0 left" in refused.text
+    assert backends.predictions.named("create") == []
