@@ -61,15 +61,19 @@ class PredictionCalls(Protocol):
 
     async def create(self, *, model: str, input: Mapping[str, Any]) -> Prediction:
         """Start a prediction."""
+        ...
 
     async def get(self, prediction_id: str, /) -> Prediction:
         """Look at one once."""
+        ...
 
     async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
         """Wait for its end, or until the time is up."""
+        ...
 
     async def cancel(self, prediction: Prediction, /) -> Prediction:
         """Cancel it."""
+        ...
 
 
 class Backends(Protocol):
@@ -81,12 +85,15 @@ class Backends(Protocol):
 
     def was_canceled(self) -> bool:
         """Whether the caller was canceled, and may not know it yet."""
+        ...
 
     def now(self) -> float:
         """Seconds since 1970."""
+        ...
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
         """Save the files of an output, within so many seconds."""
+        ...
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Carry out an operation, within so many seconds; a cancellation ends it at once.
@@ -94,6 +101,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
@@ -105,6 +113,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def left_behind(
         self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
@@ -116,6 +125,7 @@ class Backends(Protocol):
             after: Seconds.
             meanwhile: What else to do as soon as the caller is canceled.
         """
+        ...
 
     def locked(self, lock: threading.Lock) -> AbstractAsyncContextManager[None]:
         """Hold a lock that calls of both kinds take.
@@ -123,6 +133,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Another has held it for ten seconds.
         """
+        ...
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -131,6 +142,7 @@ class Backends(Protocol):
 
         What this is part of may be detached: then they are too.
         """
+        ...
 
 
 class AsyncBackends:

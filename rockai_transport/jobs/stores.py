@@ -51,9 +51,11 @@ class Records(Protocol):
         A store that can compare and set holds it against the scope's budget too. For the others, calls of
         one process come one by one.
         """
+        ...
 
     async def all(self, scope: str | None) -> list[Record]:
         """The records of a scope, oldest first; of all scopes if None."""
+        ...
 
 
 class MemoryRecords:
@@ -256,11 +258,8 @@ def as_store(store: Any) -> Store:
     Raises:
         ConfigurationError: It is none of these.
     """
-    if isinstance(store, str | os.PathLike) and str(store):
-        from rockai_transport.jobs.sqlite_records import SqliteRecords
-
-        path = str(Path(store).expanduser().absolute())
-        return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, _directly))
+    if isinstance(store, str | os.PathLike):
+        return _file(store)
     if isinstance(store, MutableMapping):
         if type(store) is dict:
             at_once = MappingRecords(store, _dicts, _directly, None)
@@ -289,6 +288,15 @@ def as_store(store: Any) -> Store:
         "store must be a mapping, a LangGraph BaseStore, a LlamaIndex Context or the path of an SQLite file, "
         f"not {type(store).__name__}."
     )
+
+
+def _file(path: str | os.PathLike[str]) -> Store:
+    from rockai_transport.jobs.sqlite_records import SqliteRecords
+
+    if not os.fspath(path):
+        raise ConfigurationError("store='' names no file.")
+    name = str(Path(path).expanduser().absolute())
+    return Store(SqliteRecords(name, asyncio.to_thread), SqliteRecords(name, _directly))
 
 
 async def _directly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rockai_transport.config import Settings
 from rockai_transport.errors import APITimeoutError, ConfigurationError, RockAIError, StreamInterruptedError
@@ -168,7 +169,7 @@ class RunStream:
         self._begin = begin
         self._cancel = cancel
         self._for_run = for_run
-        self._body: EventStreamBody | None = None
+        self._body: Any = None  # an `EventStreamBody`: pyright takes its attribute `feed` for a method
         self.started = False
         self.finished = False
 
