@@ -14,7 +14,7 @@ from rockai_sandbox.files import FileStore
 from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.hosting import Hosting, listen
 from rockai_sandbox.inputs import Inputs
-from rockai_sandbox.models import builtin_models
+from rockai_sandbox.models import any_text_model, builtin_models
 from rockai_sandbox.options import HOST, PORT, SECONDS, check_choice
 from rockai_sandbox.predictions import Changes, SandboxPrediction
 from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, choices
@@ -48,6 +48,7 @@ class Sandbox(Gateway):
         seconds_per_piece: How long a model takes for each piece of text.
         video_seconds: How long a video of any length takes.
         reports_usage: Whether ``metrics`` holds token counts; the live service is not known to report any.
+        any_model: Whether a name that no model has is answered too, as by a text model.
 
     Attributes:
         api_token: The token it accepts.
@@ -77,6 +78,7 @@ class Sandbox(Gateway):
         seconds_per_piece: float = 0.0,
         video_seconds: float = 3.0,
         reports_usage: bool = False,
+        any_model: bool = False,
     ) -> None:
         super().__init__()
         changes = choices(generation, shape, run_answer, reports_usage=reports_usage)
@@ -93,7 +95,9 @@ class Sandbox(Gateway):
         self._files = FileStore()
         self._requests = RequestLog(self._changed)
         self._file_requests = RequestLog(self._changed)
-        self._registry = Registry(builtin_models(video_seconds=video_seconds))
+        self._registry = Registry(
+            builtin_models(video_seconds=video_seconds), any_text_model if any_model else None
+        )
         self._engine = Engine(
             self.protocol,
             self._registry,
@@ -286,6 +290,16 @@ class Sandbox(Gateway):
             return function
 
         return add
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the models that it has, sorted.
+
+        Example:
+            >>> ECHO in sandbox.models
+            True
+        """
+        return self._registry.names
 
     def hold(self) -> Gate:
         """Make a gate for a scripted model to wait at, or for a ``cold_start``.
