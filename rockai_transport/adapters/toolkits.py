@@ -52,6 +52,7 @@ class ToolkitSettings(TypedDict, total=False):
     scope: str | Callable[[Any], str] | None
     allowed_ids: Collection[str] | Callable[[str], bool]
     store: Any
+    webhook_url: str | None
 
 
 def make_toolset(

@@ -18,6 +18,7 @@ from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Pre
 __all__ = [
     "CLEARED",
     "REFUSED",
+    "RESUMED",
     "STARTED",
     "UNANSWERED",
     "Receipt",
@@ -33,6 +34,8 @@ STARTED = "started"
 """The service has answered with an id."""
 REFUSED = "refused"
 """The service has refused it, or it was not sent: nothing exists, and the same call may be sent again."""
+RESUMED = "resumed"
+"""No start: a worker has taken on to wake whoever waits for a prediction."""
 CLEARED = "cleared"
 """A developer has found that nothing exists: the same call may be sent again."""
 
@@ -75,6 +78,12 @@ class Record(NamedTuple):
     """The model's turn that asked for it; empty where none is known."""
     nonce: str = ""
     """What tells this attempt from another worker's at the same call."""
+    webhook_hash: str = ""
+    """Of the secret in the address that the service calls at the end; empty: it calls nobody."""
+    thread: str = ""
+    """What is resumed once it has ended: LangGraph's thread id, or LlamaIndex's scope."""
+    asleep: float | None = None
+    """Since when an agent sleeps until its end: seconds since 1970; None: none does."""
 
     @property
     def is_running(self) -> bool:
@@ -101,6 +110,29 @@ class Record(NamedTuple):
             1
         """
         return self.state in (STARTED, UNANSWERED)
+
+    @property
+    def holds_its_key(self) -> bool:
+        """Whether no other may be written under its key.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().started[0].holds_its_key
+            True
+        """
+        return self.state not in (REFUSED, CLEARED)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody is to be told of its end, and has not seen it yet.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().started[0].is_awaited  # without a webhook nobody is told
+            False
+        """
+        is_open = self.asleep is not None or self.status not in TERMINAL_STATUSES
+        return bool(self.webhook_hash) and self.state == STARTED and is_open
 
     @property
     def known(self) -> Prediction:

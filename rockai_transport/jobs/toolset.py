@@ -29,6 +29,7 @@ from rockai_transport.jobs.runs import Run, RunRegistry, UnderWay, open_blocks
 from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.protocol.io import run_blocking
+from rockai_transport.protocol.webhooks import check_webhook_url
 
 __all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "OnCancel", "Toolset"]
 
@@ -78,6 +79,7 @@ class Toolset:
         scope: Any = None,
         allowed_ids: Collection[str] | Callable[[str], bool] = (),
         store: Any = None,
+        webhook_url: str | None = None,
         **client_settings: Any,
     ) -> None:
         if not callable(allowed_ids) and (
@@ -100,6 +102,7 @@ class Toolset:
             on_cancel=on_cancel,
             duplicates=duplicates,
             save_to=None if save_to is None else _folder(save_to),
+            webhook_url=None if webhook_url is None else check_webhook_url(webhook_url),
             is_allowed=allowed_ids if callable(allowed_ids) else frozenset(allowed_ids).__contains__,
         )
         self.lifecycle = Lifecycle(self.models, policy)
@@ -196,8 +199,13 @@ class Toolset:
         ]
         if context.run is not None:
             runs.append(self.runs.find(context.run))
+        # Who is to wake a sleeper must be able to read its record: another process, or a webhook's.
+        is_readable = store.blocking is not None and store is not self._memory
         return context._replace(
-            runs=(*context.runs, *runs), store=store, is_shared=context.scope == self.own_scope
+            runs=(*context.runs, *runs),
+            store=store,
+            is_shared=context.scope == self.own_scope,
+            thread=context.thread if is_readable else "",
         )
 
     def _records(self, store: Any) -> Store:

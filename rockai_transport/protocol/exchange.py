@@ -23,6 +23,7 @@ from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFai
 from rockai_transport.protocol.messages import Request, Response, ResponseHead
 from rockai_transport.protocol.responses import effective_status, status_error
 from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
+from rockai_transport.protocol.webhooks import redacted
 
 __all__ = [
     "AttemptLimits",
@@ -138,7 +139,7 @@ async def read_body(io: IO, settings: Settings, head: ResponseHead, until: float
     while chunk := await io.read(settings.timeouts.idle, until):
         chunks.append(chunk)
     await io.close()
-    return Response(head.status_code, head.headers, head.received_at, b"".join(chunks))
+    return Response(head.status_code, head.headers, head.received_at, redacted(b"".join(chunks)))
 
 
 async def read_rest(
