@@ -20,6 +20,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, PrivateAttr
 
 from langchain_rockai.hooks import runs_around
+from langchain_rockai.sleeping import resumable_thread, sleep
 from rockai_transport.adapters.toolkits import (
     CallContext,
     Progress,
@@ -99,10 +100,13 @@ class RockAITool(BaseTool):
             report,
             turn=around.turn if tool_call_id else "",
             run=around.run,
+            thread=resumable_thread(around.config),
             runs=runs_around(around.config, self._toolset),
         )
 
     def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
+        if answer.sleeps:
+            sleep(answer)
         tool_call_id = _tool_call_id.get()
         content = _content(answer) if self.rich_content else answer.text
         if not answer.is_error:

@@ -8,9 +8,10 @@ from typing import Any, Unpack
 
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
+from llama_index.core.workflow import Context
 from workflows.handler import WorkflowHandler
 
-from llama_index_rockai.tools import RockAIFunctionTool
+from llama_index_rockai.tools import RockAIFunctionTool, scope_of
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters import unknown_name
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, argument_class, make_toolset
@@ -140,6 +141,39 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             await self._toolset.aend(self._toolset.runs.find(handler.run_id))
             if isinstance(error, asyncio.CancelledError):
                 raise
+
+    async def scope_of(self, context: Context) -> str:
+        """The name of the conversation that a Context is: what its records and its saved form go by.
+
+        Args:
+            context: The Context of a run.
+
+        Returns:
+            What ``scope=`` names, else the Context's own name, which it keeps when it is saved and restored.
+
+        Example:
+            >>> from llama_index.core.agent.workflow import FunctionAgent
+            >>> from llama_index.core.workflow import Context
+            >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+            >>> await toolkit.scope_of(Context(agent))
+            'context:...'
+        """
+        return self._toolset.scope_of(context, (await scope_of(context))[0])
+
+    def let_go_on(self, handler: WorkflowHandler) -> None:
+        """Let what a run has started go on, however the run ends from now on.
+
+        Args:
+            handler: What ``agent.run(...)`` gives.
+
+        Example:
+            >>> from llama_index.core.agent.workflow import FunctionAgent
+            >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+            >>> handler = agent.run("Generate an image of a lighthouse.")
+            >>> toolkit.let_go_on(handler)
+            >>> answer = await handler
+        """
+        self._toolset.runs.find(handler.run_id).take()
 
     def to_tool_list(
         self,

@@ -22,6 +22,7 @@ from rockai_sandbox.recorder import RequestLog, SeenRequest
 from rockai_sandbox.registry import COLD_START, Registry, scripted
 from rockai_sandbox.runs import Gate
 from rockai_sandbox.server import HttpApi, OnDisconnect, files_app
+from rockai_sandbox.webhooks import Delivery, Webhooks
 
 Function = TypeVar("Function", bound=ModelFunction)
 Found = TypeVar("Found")
@@ -48,6 +49,9 @@ class Sandbox(Gateway):
         seconds_per_piece: How long a model takes for each piece of text.
         video_seconds: How long a video of any length takes.
         reports_usage: Whether ``metrics`` holds token counts; the live service is not known to report any.
+        webhooks: How it calls a prediction's webhook, if that is this machine's: ``"in order"``, ``"late"``
+            (by a second), ``"twice"``, ``"out of order"`` (all at the end, the last first), ``"forged"``
+            (with a wrong secret first), or ``"never"``.
 
     Attributes:
         api_token: The token it accepts.
@@ -77,10 +81,12 @@ class Sandbox(Gateway):
         seconds_per_piece: float = 0.0,
         video_seconds: float = 3.0,
         reports_usage: bool = False,
+        webhooks: Webhooks = "in order",
     ) -> None:
         super().__init__()
         changes = choices(generation, shape, run_answer, reports_usage=reports_usage)
         check_choice("on_disconnect", on_disconnect, get_args(OnDisconnect))
+        check_choice("webhooks", webhooks, get_args(Webhooks))
         COLD_START.check("cold_start", cold_start)
         PORT.check("port", port)
         SECONDS.check("seconds_per_piece", seconds_per_piece)
@@ -101,6 +107,7 @@ class Sandbox(Gateway):
             self._changed,
             cold_start=cold_start,
             seconds_per_piece=seconds_per_piece,
+            webhooks=webhooks,
         )
         self._hosting: Hosting | None = None
 
@@ -222,6 +229,19 @@ class Sandbox(Gateway):
             [('sandbox/echo', 'succeeded')]
         """
         return [job.snapshot() for job in self._engine.ledger.jobs()]
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every call of a webhook, oldest first, with what was answered.
+
+        Example:
+            >>> hook = "https://example.com/"  # not this machine: it is never called
+            >>> started = client.predictions.create(model=ECHO, input={"prompt": "x"}, webhook=hook)
+            >>> sandbox.deliveries
+            []
+        """
+        with self._changed:
+            return list(self._engine.webhooks.deliveries)
 
     @property
     def requests(self) -> list[SeenRequest]:

@@ -105,7 +105,8 @@ class ToolCall:
         self._under_way.watched.append(known.id)
         sleeper = self._sleeper(record, seconds)
         if sleeper is not None:
-            seconds = 0.0 if sleeper.asleep else min(seconds, _AWAKE)
+            # Woken, it is no other call: it looks, and says what it would have said.
+            seconds, remark = (0.0, "") if sleeper.asleep else (min(seconds, _AWAKE), remark)
         try:
             if seconds < _AT_ONCE:
                 prediction = await self._in_time(predictions.get(known.id))

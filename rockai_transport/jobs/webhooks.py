@@ -135,9 +135,18 @@ class WebhookReceiver:
             >>> await receiver.sweep(older_than=60)
             []
         """
-        before = time.time() - older_than
-        records = [one for one in await self._records.all(None) if one.is_awaited]
-        due = [one for one in records if (one.asleep or one.created) <= before]
+        now, records = time.time(), await self._records.all(None)
+        crashed = {
+            one.key.rpartition("@")[0]
+            for one in records
+            if one.state == RESUMED and one.status != _DONE and one.created <= now - self._stale
+        }
+        due = [
+            one
+            for one in records
+            if one.state == STARTED
+            and (one.key in crashed or (one.is_awaited and (one.asleep or one.created) <= now - older_than))
+        ]
         few = asyncio.Semaphore(_AT_ONCE)
 
         async def look(record: Record) -> bool:
@@ -147,7 +156,10 @@ class WebhookReceiver:
                 except RockAIError as error:
                     logger.warning("Prediction %s could not be looked at: %s", record.prediction_id, error)
                     return False
-                return prediction.is_terminal and await self._wake_safely(record, prediction)
+                is_crashed = record.key in crashed
+                return prediction.is_terminal and await self._wake_safely(
+                    record, prediction, is_crashed=is_crashed
+                )
 
         woken = await asyncio.gather(*map(look, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]
@@ -201,17 +213,20 @@ class WebhookReceiver:
 
     # Resuming.
 
-    async def _wake_safely(self, record: Record, prediction: Prediction) -> bool:
+    async def _wake_safely(self, record: Record, prediction: Prediction, *, is_crashed: bool = False) -> bool:
         try:
-            return await self._wake(record, prediction)
+            return await self._wake(record, prediction, is_crashed=is_crashed)
         except Exception:
             logger.exception("What waits for prediction %s could not be resumed.", record.prediction_id)
             return False
 
-    async def _wake(self, record: Record, prediction: Prediction) -> bool:
-        """Resume what waits for this, unless another does; whether that was done here."""
+    async def _wake(self, record: Record, prediction: Prediction, *, is_crashed: bool) -> bool:
+        """Resume what waits for this, unless another does; whether that was done here.
+
+        Where a worker has died while it was resuming, the end was seen perhaps, and nobody went on.
+        """
         place = place_of(record)
-        fresh = await self._left_alone(place)
+        fresh = record if is_crashed else await self._left_alone(place)
         if fresh is None:
             return False
         async with self._claimed(f"{fresh.key}@{fresh.asleep}", fresh) as claim:
@@ -220,7 +235,7 @@ class WebhookReceiver:
             for pause in _pauses(_KEPT):
                 async with self._claimed("resuming", fresh) as turn:
                     current = await self._records.find(place) if turn else fresh
-                    if current is None or not current.is_awaited:
+                    if current is None or not (current.is_awaited or is_crashed):
                         return False
                     if turn and await self._resumed(current, prediction):
                         claim.is_done = True
