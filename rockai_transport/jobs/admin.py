@@ -17,6 +17,7 @@ from rockai_transport.jobs.running import cancel_all, refresh
 from rockai_transport.jobs.runs import Block, Run, open_blocks
 from rockai_transport.jobs.stores import Store
 from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.references import path_segment
 
@@ -144,6 +145,48 @@ class ToolkitAdmin:
             ['canceled']
         """
         return await cancel_running(self._awaited(self._toolset.kept(store)), scope)
+
+    def sweep(
+        self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None
+    ) -> list[Record]:
+        """Look at what a webhook should have told of by now, and resume what has ended; outside of a loop.
+
+        Args:
+            resume: As in `WebhookReceiver`; None: only look, and write down how it stands.
+            older_than: Seconds since an agent sleeps, or since the start where none does. 600 by default.
+            store: As in `receipt`.
+
+        Returns:
+            The records of what has ended: of what was resumed, if there is ``resume``.
+
+        Raises:
+            ConfigurationError: ``store`` is none of these.
+
+        Example:
+            >>> toolkit.sweep()
+            []
+        """
+        return asyncio.run(self.asweep(resume, older_than=older_than, store=store))
+
+    async def asweep(
+        self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None
+    ) -> list[Record]:
+        """As `sweep`, with ``await``.
+
+        Example:
+            >>> await toolkit.asweep(lambda record, prediction: None, older_than=60)
+            []
+        """
+        kept, client, found = self._toolset.kept(store), self._toolset.async_client, []
+        if resume is None:
+            for backends in self._awaited(kept):
+                before = backends.now() - older_than
+                due = [one for one in await backends.records.all(None) if one.is_overdue(before)]
+                found += await refresh(backends, due)
+            return [one for one in found if one.known.is_terminal]
+        for opened in kept:
+            found += await WebhookReceiver(client, opened, resume).sweep(older_than=older_than)
+        return found
 
     @contextlib.asynccontextmanager
     async def leaving_nothing_running(self, *, scope: str | None = None) -> AsyncIterator[None]:

@@ -144,8 +144,7 @@ class WebhookReceiver:
         due = [
             one
             for one in records
-            if one.state == STARTED
-            and (one.key in crashed or (one.is_awaited and (one.asleep or one.created) <= now - older_than))
+            if one.state == STARTED and (one.key in crashed or one.is_overdue(now - older_than))
         ]
         few = asyncio.Semaphore(_AT_ONCE)
 
