@@ -2,6 +2,6 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check lint types notebooks docs env bench bench-quick soak lock
-help demo test check lint types notebooks docs env bench bench-quick soak lock:
+.PHONY: help demo test check lint types notebooks docs docs-serve env bench bench-quick soak build coverage matrix lock
+help demo test check lint types notebooks docs docs-serve env bench bench-quick soak build coverage matrix lock:
 	@$(PYTHON) tasks.py $@

@@ -30,10 +30,11 @@ if sys.platform != "win32":
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-STAMP = VENV / ".made-by-tasks"
 CONSTRAINTS = ROOT / "constraints.txt"
 PYPROJECT = ROOT / "pyproject.toml"
 UNFINISHED = "unfinished"
+# The project with the extras that its tests and examples use, and its developers' tools.
+EVERYTHING = ["--editable", ".[all,ray]", "--group", "dev"]
 OLDEST = (3, 11)
 # Tried in this order when the running Python is too old: those the classifiers name first.
 MINORS = (13, 12, 11, 14, 15, 16)
@@ -59,6 +60,7 @@ def start(command: list[str], output: IO[bytes] | None = None) -> subprocess.Pop
     # Bytecode is wanted: without it each process of the tests would compile everything again.
     unwanted = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE"}
     environ = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environ["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement of the theme's
     environ.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_USER="0")
     error = None if output is None else subprocess.STDOUT
     return subprocess.Popen(command, cwd=str(ROOT), env=environ, stdout=output, stderr=error)
@@ -94,9 +96,9 @@ def python(venv: Path = VENV) -> str:
     return str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 
 
-def module(*words: str) -> list[str]:
-    """Spell a command of a tool inside the environment."""
-    return [python(), "-m", *words]
+def module(*words: str, venv: Path = VENV) -> list[str]:
+    """Spell a command of a tool inside an environment."""
+    return [python(venv), "-m", *words]
 
 
 def each(steps: dict[str, list[str]]) -> None:
@@ -146,7 +148,11 @@ def find_python(exactly: tuple[int, ...] = ()) -> str:
         # Not the one inside .venv, which may be about to be removed.
         return str(getattr(sys, "_base_executable", "") or sys.executable)
     names = [f"python3.{minor}" for minor in MINORS] + ["python3", "python"]
-    found = (path for path in map(shutil.which, names) if path)
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    # pyenv's own commands refuse the versions that it was not told to use.
+    found = [path for path in map(shutil.which, names) if path] + [
+        str(path) for path in sorted(pyenv.glob("versions/3.*/bin/python"), reverse=True)
+    ]
     return next((path for path in found if suits(version_of(path))), "")
 
 
@@ -161,31 +167,38 @@ def no_python(wanted: str) -> SystemExit:
     )
 
 
-def create() -> None:
-    """Make an empty `.venv` in place of a broken or half-made one."""
-    if VENV.exists():
-        shutil.rmtree(str(VENV))
-    chosen, uv = find_python(), shutil.which("uv")
-    # --seed: the packaging check and `pip list` need a pip inside.
-    if uv and run([uv, "venv", "--quiet", "--seed", "--python", chosen or ">=3.11", str(VENV)]) == 0:
-        return
-    if not chosen:
-        raise no_python("3.11 or newer")
-    if VENV.exists():
-        shutil.rmtree(str(VENV))
-    must([chosen, "-m", "venv", str(VENV)], "making .venv")
+def create(venv: Path, exactly: tuple[int, ...]) -> None:
+    """Make an empty environment in place of a broken or half-made one."""
+    chosen, uv = find_python(exactly), shutil.which("uv")
+    wanted = ".".join(map(str, exactly)) or ">=3.11"
+    for command in (
+        # --seed: the packaging check and `pip list` need a pip inside.
+        [uv, "venv", "--quiet", "--seed", "--python", chosen or wanted, str(venv)] if uv else [],
+        [chosen, "-m", "venv", str(venv)] if chosen else [],
+    ):
+        if venv.exists():
+            shutil.rmtree(str(venv))
+        if command and run(command) == 0:
+            return
+    raise no_python(wanted) if not chosen else SystemExit(f"tasks.py: making {venv.name} failed, see above.")
 
 
-def install() -> None:
-    """Install the project, editable, and all that its verbs need, at the locked versions."""
-    wanted = ["--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}[dev]"]
+def install(venv: Path, constraints: Path) -> None:
+    """Install the project, editable, and all that its verbs need, at the versions of the constraints."""
+    wanted = ["--constraint", str(constraints), *EVERYTHING]
     uv = shutil.which("uv")
-    if uv and run([uv, "pip", "install", "--quiet", "--python", python(), *wanted]) == 0:
+    if uv and run([uv, "pip", "install", "--quiet", "--python", python(venv), *wanted]) == 0:
         return
     if uv:
         say("tasks.py: uv could not install this; trying pip, which may know a mirror that uv does not.")
-    quiet = ["-qq", "--progress-bar", "off"]  # twice quiet: errors only
-    must(module("pip", "install", *quiet, *wanted), "installing the dependencies")
+    pip_install(venv, *wanted)
+
+
+def pip_install(venv: Path, *wanted: str) -> None:
+    """Install with pip; first a pip that knows dependency groups, which Python 3.11 does not bring."""
+    quiet = [python(venv), "-m", "pip", "install", "-qq", "--progress-bar", "off"]  # twice quiet: errors only
+    must([*quiet, "pip>=25.1"], "installing a newer pip")
+    must([*quiet, *wanted], "installing the dependencies")
 
 
 @contextlib.contextmanager
@@ -197,30 +210,31 @@ def alone() -> Iterator[None]:
         yield
 
 
-def digest() -> str:
-    """Sum up what the environment is made from; the folder too, which an editable install records."""
+def digest(constraints: Path) -> str:
+    """Sum up what an environment is made from; the folder too, which an editable install records."""
     made_from = hashlib.sha256()
-    for part in (str(ROOT).encode(), PYPROJECT.read_bytes(), CONSTRAINTS.read_bytes()):
+    for part in (str(ROOT).encode(), PYPROJECT.read_bytes(), constraints.read_bytes()):
         made_from.update(hashlib.sha256(part).digest())
     return made_from.hexdigest()
 
 
-def env() -> None:
-    """Make `.venv`, or keep the one that is up to date."""
+def env(venv: Path = VENV, exactly: tuple[int, ...] = (), constraints: Path = CONSTRAINTS) -> None:
+    """Make an environment, or keep the one that is up to date."""
+    stamp = venv / ".made-by-tasks"
     with alone():
-        wanted = digest()
-        state = STAMP.read_text(encoding="ascii") if STAMP.exists() else ""
-        works = version_of(python()) >= OLDEST
+        wanted = digest(constraints)
+        state = stamp.read_text(encoding="ascii") if stamp.exists() else ""
+        works = version_of(python(venv)) >= OLDEST
         if state == wanted and works:
             return
-        say("tasks.py: making .venv (the first time takes a minute or two)")
+        say(f"tasks.py: making {venv.name} (the first time takes a minute or two)")
         began = time.monotonic()
         if state == UNFINISHED or not works:
-            create()
-        STAMP.write_text(UNFINISHED, encoding="ascii")
-        install()
-        STAMP.write_text(wanted, encoding="ascii")
-        say(f"tasks.py: .venv is ready after {time.monotonic() - began:.0f} s")
+            create(venv, exactly)
+        stamp.write_text(UNFINISHED, encoding="ascii")
+        install(venv, constraints)
+        stamp.write_text(wanted, encoding="ascii")
+        say(f"tasks.py: {venv.name} is ready after {time.monotonic() - began:.0f} s")
 
 
 # --- the verbs ----------------------------------------------------------------------------------------------
@@ -230,6 +244,8 @@ def env() -> None:
 LINT = {
     "ruff check": module("ruff", "check", "--output-format", "concise", "."),
     "ruff format": module("ruff", "format", "--check", "."),
+    "codespell": module("codespell_lib"),
+    "zizmor": [str(Path(python()).with_name("zizmor")), "--offline", "--quiet", ".github"],
 }
 TYPES = {"mypy": module("mypy")}
 # Each worker imports and collects everything. Two help on one core as well, since tests wait too.
@@ -269,6 +285,57 @@ def demo() -> None:
         raise SystemExit(code)
 
 
+def coverage() -> None:
+    """Run all tests and measure what they run of the packages; too little is an error."""
+    env()
+    must(module("pytest", *WORKERS, "--cov"), "the tests, or their coverage,")
+
+
+def build() -> None:
+    """Build what is published into dist/: the project, and the thin packages in distributions/."""
+    env()
+    said = (ROOT / "rockai_transport" / "_version.py").read_text(encoding="utf-8")
+    version = said.split('__version__ = "')[1].split('"')[0]
+    tag = os.environ.get("TAG", f"v{version}")
+    if tag != f"v{version}":
+        raise SystemExit(f"tasks.py: the tag is {tag}, but rockai_transport/_version.py says {version}.")
+    if (ROOT / "dist").exists():
+        shutil.rmtree(str(ROOT / "dist"))
+    for folder in (ROOT, *(path.parent for path in sorted(ROOT.glob("distributions/*/pyproject.toml")))):
+        command = module("build", "--no-isolation", "--outdir", "dist", str(folder))
+        must(command, f"building {folder.name}")
+
+
+def floors() -> str:
+    """Give the lowest allowed version of each package that a user's install brings, as constraints."""
+    text = PYPROJECT.read_text(encoding="utf-8").split("[dependency-groups]")[0].split("[project]")[1]
+    lowest = re.findall(r'"([A-Za-z][\w.-]*)(?:\[[\w,]+\])?>=([\w.]+)', text)
+    return "".join(f"{name}=={version}\n" for name, version in sorted(set(lowest)))
+
+
+def matrix() -> None:
+    """Run the tests on each installed Python, and on the lowest and newest versions; ONLY=lowest picks."""
+    folder = ROOT / ".venv-matrix"
+    folder.mkdir(exist_ok=True)
+    rows = {f"3.{minor}": ((3, minor), CONSTRAINTS) for minor in sorted(MINORS) if find_python((3, minor))}
+    for name, pins in {"lowest": floors(), "newest": ""}.items():
+        constraints = folder / f"{name}.txt"
+        constraints.write_text(pins, encoding="ascii")
+        rows[name] = (OLDEST, constraints)
+    only = os.environ.get("ONLY", "")
+    if only and only not in rows:
+        raise SystemExit(f"tasks.py: ONLY={only} is not one of {', '.join(rows)}.")
+    codes = {}
+    for name, (exactly, constraints) in rows.items():
+        if only in {"", name}:
+            venv = folder / name
+            env(venv, exactly, constraints)
+            codes[name] = run(module("pytest", *WORKERS, venv=venv))
+    say("".join(f"\n{name:<12} {'FAILED' if code else 'ok'}" for name, code in codes.items()))
+    if any(codes.values()):
+        raise SystemExit(1)
+
+
 def soak() -> None:
     """Kill agents at fifty points and resume them; `make test` does it at fifteen."""
     env()
@@ -299,26 +366,30 @@ def notebooks() -> None:
 def docs() -> None:
     """Build the documentation in site/; a warning is an error."""
     env()
-    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement of the theme's
     must(module("mkdocs", "build", "--strict"), "building the documentation")  # --quiet would hide warnings
     say("The documentation is in site/index.html.")
 
 
+def docs_serve() -> None:
+    """Show the documentation on a local port, and build it anew when a page changes."""
+    env()
+    must(module("mkdocs", "serve"), "serving the documentation")
+
+
 def lock() -> None:
-    """Resolve all of [dev] with plain pip in an empty environment and write down the versions."""
+    """Resolve EVERYTHING with plain pip in an empty environment and write down the versions."""
     oldest = find_python(exactly=OLDEST)
     if not oldest:
         raise no_python("3.11 exactly, so that the locked versions suit every Python from there on")
     with tempfile.TemporaryDirectory() as temporary:
         fresh, report = Path(temporary) / "venv", Path(temporary) / "report.json"
         must([oldest, "-m", "venv", str(fresh)], "making a fresh environment")
-        resolve = [python(fresh), "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed"]
-        must([*resolve, "--report", str(report), f"{ROOT}[dev]"], "resolving the dependencies")
+        pip_install(fresh, "--dry-run", "--ignore-installed", "--report", str(report), *EVERYTHING)
         found = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
     versions = {re.sub(r"[-_.]+", "-", item["name"]).lower(): item["version"] for item in found}
     del versions["rockai-integrations"]
     lines = [
-        "# The versions this project is developed and tested with: all of [dev], resolved by plain pip.",
+        "# The versions this project is developed and tested with, resolved by plain pip.",
         f"# Written by `python3 tasks.py lock` with Python {OLDEST[0]}.{OLDEST[1]} on {sys.platform}.",
         *(f"{name}=={version}" for name, version in sorted(versions.items())),
     ]
@@ -343,10 +414,16 @@ VERBS = {
     "types": Verb(types, "mypy --strict"),
     "notebooks": Verb(notebooks, "run the notebooks on the sandbox and store their outputs"),
     "docs": Verb(docs, "build the documentation in site/, warnings are errors"),
+    "docs-serve": Verb(
+        docs_serve, "show the documentation at http://127.0.0.1:8000/, rebuilt at each change"
+    ),
     "env": Verb(env, "make or bring up to date the environment, .venv (each verb does so by itself)"),
     "bench": Verb(bench, "compare with other clients, and write benchmarks/RESULTS.md (some ten minutes)"),
     "bench-quick": Verb(bench_quick, "the same in under three minutes, printed only"),
     "soak": Verb(soak, "kill durable agents fifty times, resume them, and count what was started"),
+    "build": Verb(build, "build what is published into dist/; TAG=v1.2.3 must be the version"),
+    "coverage": Verb(coverage, "all tests, and how much of the packages they run"),
+    "matrix": Verb(matrix, "all tests on each installed Python, and on the lowest and newest versions"),
     "lock": Verb(lock, "write constraints.txt anew from pyproject.toml"),
 }
 

@@ -1,6 +1,6 @@
 """A durable agent: kill it at any point, start it again, and it goes on without paying for anything twice.
 
-    pip install "rockai-integrations[langchain]" langchain langgraph-checkpoint-sqlite
+    pip install ".[agents]" langgraph-checkpoint-sqlite
     python durable_video_agent.py        # and again, after a crash
 
 The checkpointer keeps the conversation, the store keeps what was started. `durability="sync"` is needed: by

@@ -1,6 +1,6 @@
 """Many prompts on many machines: an actor pool of Ray Data, one rate limit for all, files to go on from.
 
-    pip install "rockai-integrations[langchain,ray]"
+    pip install ".[langchain,ray]"
     python ray_batch.py prompts.txt answers      # a prompt a line; all machines see the folder
 
 Ray replaces a worker that dies, and all can be started again: what a file holds is not asked for again.

@@ -19,7 +19,7 @@ from rockai_transport import __version__
 
 if TYPE_CHECKING:
     from langchain_rockai.chat_models import ChatRockAI
-    from langchain_rockai.errors import RETRYABLE, RetryableModelError
+    from langchain_rockai.errors import RETRYABLE, RetryableModelError, should_retry
     from langchain_rockai.llms import RockAILLM
     from langchain_rockai.sleeping import resume_graph
     from langchain_rockai.toolkit import RockAIToolkit
@@ -37,6 +37,7 @@ __all__ = [
     "RockAIToolkit",
     "__version__",
     "resume_graph",
+    "should_retry",
 ]
 
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "RockAILLM": "langchain_rockai.llms",
     "RockAIToolkit": "langchain_rockai.toolkit",
     "resume_graph": "langchain_rockai.sleeping",
+    "should_retry": "langchain_rockai.errors",
 }
 
 
@@ -60,9 +62,9 @@ def _load(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "langchain_core":
             raise
-        raise ImportError(
-            f'langchain_rockai needs {error.name}: pip install "rockai-integrations[langchain]"'
-        ) from error
+        from rockai_transport._version import install_command
+
+        raise ImportError(f"langchain_rockai needs {error.name}: {install_command('langchain')}") from error
 
 
 def __getattr__(name: str) -> Any:

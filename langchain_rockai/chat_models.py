@@ -31,7 +31,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
     reasoning are handled here, by the model's `Dialect`: chosen from its name, or given as ``dialect=``.
 
     Setup:
-        ``pip install "rockai-integrations[langchain]"``, and a token in ``ROCKAI_API_TOKEN``
+        ``pip install ".[langchain]"``, and a token in ``ROCKAI_API_TOKEN``
         (https://www.rockai.online/setting/token), or the local sandbox: ``python -m rockai_sandbox``.
 
     Instantiate:

@@ -3,6 +3,8 @@
 Invariants: a core class that is retryable by its type (`ModelConnectionError`, `ModelTimeoutError`,
 `ModelAPIError`, `ModelRateLimitError`) is given only to a failure after which nothing can have started, so
 that no ``with_retry`` on core's types pays for a run twice. Such a failure is a `RetryableModelError` too.
+Every other one is a `RuntimeError` too: LangGraph's default ``RetryPolicy()`` runs a node again for any
+exception that is not one of a few built-in kinds (langgraph/_internal/_retry.py, `default_retry_on`).
 
 Core's docstring asks for this: "Provider integrations raise subclasses that also inherit from the provider
 SDK's own exception type" (langchain_core/exceptions.py, `ModelError`).
@@ -28,7 +30,7 @@ from langchain_core.exceptions import (
 
 import rockai_transport as transport
 
-__all__ = ["RETRYABLE", "RetryableModelError", "as_model_error", "translate_errors"]
+__all__ = ["RETRYABLE", "RetryableModelError", "as_model_error", "should_retry", "translate_errors"]
 
 
 class RetryableModelError(ModelError):
@@ -97,7 +99,7 @@ def _class(name: str, *bases: type[Exception]) -> type[transport.RockAIError]:
     return made
 
 
-_FINAL_CLASSES = {kind: _class(kind.__name__, kind, core) for kind, core in _CORE.items()}
+_FINAL_CLASSES = {kind: _class(kind.__name__, kind, core, RuntimeError) for kind, core in _CORE.items()}
 _RETRYABLE_CLASSES = {
     kind: _class(f"Retryable{kind.__name__}", kind, RetryableModelError, core)
     for kind, core in _TRANSIENT.items()
@@ -122,6 +124,31 @@ def as_model_error(error: transport.RockAIError) -> transport.RockAIError:
     made.args = (error.message,)
     made.__dict__.update(error.__dict__)
     return made.with_traceback(error.__traceback__)
+
+
+def should_retry(error: Exception) -> bool:
+    """For ``RetryPolicy(retry_on=should_retry)`` of a LangGraph node that calls a `rockai_transport` client.
+
+    `ChatRockAI` and `RockAILLM` need it not: LangGraph's default is right for their errors.
+
+    Args:
+        error: What the node raised.
+
+    Returns:
+        Of an error of RockAI: True where it is transient and nothing can have started. Of any other: what
+        LangGraph's default says.
+
+    Example:
+        >>> from rockai_transport import RateLimitError
+        >>> should_retry(RateLimitError("Too many requests."))
+        True
+    """
+    if isinstance(error, transport.RockAIError):
+        return isinstance(as_model_error(error), RetryableModelError)
+    from langgraph.types import RetryPolicy  # who asks has it
+
+    default: Callable[[Exception], bool] = RetryPolicy._field_defaults["retry_on"]
+    return default(error)
 
 
 class _TranslateErrors(contextlib.AbstractContextManager[None, None]):

@@ -27,7 +27,7 @@ class RockAILLM(RockAIModel, BaseLLM):
     """Any model on RockAI: text in, text out. Of an image or video model, the text is the output's address.
 
     Setup:
-        ``pip install "rockai-integrations[langchain]"``, and a token in ``ROCKAI_API_TOKEN``
+        ``pip install ".[langchain]"``, and a token in ``ROCKAI_API_TOKEN``
         (https://www.rockai.online/setting/token), or the local sandbox: ``python -m rockai_sandbox``.
 
     Instantiate:

@@ -27,14 +27,15 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     ``stream_mode="custom"`` as ``{"type": "rockai_progress", "prediction_id": …, "model": …, "status": …,
     "progress": …, "elapsed": …}``.
 
-    In async runs, canceling the agent cancels its predictions at the service within two seconds. In a sync
-    graph tools run in threads that Ctrl-C cannot reach: there a tool ends at ``max_wait``, and the
-    prediction's id remains. Prefer async.
+    In async runs, an abort while a tool is active cancels at the service, within two seconds, what the run
+    has started or waited for; while the model thinks that needs `cancel_on_abort`. In a sync graph tools run
+    in threads that Ctrl-C cannot reach: there a tool ends at ``max_wait``, and the prediction's id remains.
+    Prefer async.
 
     Nothing is paid for twice: a start is written to the graph's store (``create_agent(…, store=…)``) before
     it is sent, so a run that is resumed finds it. In a crash this holds only with ``durability="sync"``: by
     default LangGraph may lose the model's turn, and the next one asks anew. A start of which the answer was
-    lost is told as "unknown" and is not sent again until you `resolve` it.
+    lost is told as "unknown"; the same order is not sent again until you `resolve` it.
 
     Args:
         models: What the agent may run, and nothing else.
@@ -47,8 +48,8 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
             async too.
         async_client (AsyncClient | None): An `AsyncClient` of your own.
-        max_wait (float): Seconds that a tool waits at most, whatever the agent asks for. The prediction goes
-            on.
+        max_wait (float): Seconds that a tool takes at most, whatever the agent asks for, a second if that is
+            more. The prediction goes on; a file that is not saved by then is saved at the next look.
         max_running (int): Predictions that one conversation may have under way at once.
         max_starts (int): Predictions that one conversation may start in all.
         on_cancel (str): What becomes of its predictions when an async run is canceled: ``"cancel"``, or
@@ -63,8 +64,12 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             looked at, waited for and canceled; or a function that tells.
         store (Any): Where starts are remembered: a mapping of strings or a LangGraph ``BaseStore``. None: the
             graph's own store, else this process.
+        webhook_url (str | None): An https address of yours where a `WebhookReceiver` is. A tool that waits for
+            longer than five seconds then interrupts the graph, if that has a checkpointer, a thread and a
+            store, and the service's call resumes it. The address is sent with a secret for each start.
+            docs/how-to/sleeping-agents.md shows it. None: the tools wait themselves.
         rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
-        settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
+        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for a type
             checker.
 
     Raises:

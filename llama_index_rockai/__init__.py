@@ -17,9 +17,9 @@ try:
 except ModuleNotFoundError as error:
     if error.name not in {"llama_index", "llama_index.core"}:
         raise
-    raise ImportError(
-        'llama_index_rockai needs LlamaIndex: pip install "rockai-integrations[llama-index]"'
-    ) from error
+    from rockai_transport._version import install_command
+
+    raise ImportError(f"llama_index_rockai needs LlamaIndex: {install_command('llama-index')}") from error
 
 from llama_index_rockai.llms import RockAI
 from rockai_transport import Dialect, __version__

@@ -26,14 +26,16 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     Whatever goes wrong is an answer too, with ``is_error`` set: no call raises.
 
     Progress goes to the run's stream as `PredictionProgressEvent`. Canceling the run (``cancel_run``, a
-    timeout, a task that awaits the handler, Ctrl-C) cancels its predictions at the service within two
-    seconds. A task that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without
-    it: there ``await handler.cancel_run()`` in a ``finally``.
+    timeout, a task that awaits the handler, Ctrl-C) while a tool is active cancels at the service, within two
+    seconds, what the run has started or waited for; while the LLM thinks that needs `cancel_on_abort`. A task
+    that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without it: there
+    ``await handler.cancel_run()`` in a ``finally``.
 
     A start is written to the ``Context``'s store before it is sent. That protects a Context that is saved and
     restored, and steps that run again after ``wait_for_event``; not a crash before the Context was saved. The
     same tool call, by the id that the model gave it and its input, gets what it had started; one of which the
-    answer was lost is told as "unknown" and is not sent again until you `aresolve` it.
+    answer was lost is told as "unknown"; the same order is not sent again until you `aresolve` it. A Context
+    with a typed state has no room for records: pass ``store=``, and ``scope=``, or each run is a scope.
 
     Args:
         models: What the agent may run, and nothing else.
@@ -46,8 +48,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
             async too.
         async_client (AsyncClient | None): An `AsyncClient` of your own.
-        max_wait (float): Seconds that a tool waits at most, whatever the agent asks for. The prediction goes
-            on.
+        max_wait (float): Seconds that a tool takes at most, whatever the agent asks for, a second if that is
+            more. The prediction goes on; a file that is not saved by then is saved at the next look.
         max_running (int): Predictions that one conversation may have under way at once.
         max_starts (int): Predictions that one conversation may start in all.
         on_cancel (str): What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
@@ -62,10 +64,14 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             looked at, waited for and canceled; or a function that tells.
         store (Any): Where starts are remembered: a mapping of strings, or another Context. None: the run's
             Context, else this process.
+        webhook_url (str | None): An https address of yours where a `WebhookReceiver` is. A tool that waits for
+            longer than five seconds in a step then suspends its run, if there is a ``store``, and the
+            service's call resumes it: see `run_until_asleep`. The address is sent with a secret for each
+            start. None: the tools wait themselves.
         approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
             of a run nobody can be asked, and nothing is started.
         rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.
-        settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
+        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for a type
             checker.
 
     Raises:

@@ -9,7 +9,7 @@ with Sandbox() as sandbox:
         yield "Hello"
 ```
 
-Needs the extra: ``pip install "rockai-integrations[sandbox]"``. Names are loaded when they are first used,
+Needs the extra: ``pip install ".[sandbox]"``. Names are loaded when they are first used,
 because pytest imports this package for its plugin.
 """
 
@@ -78,7 +78,8 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise MissingExtraError(
-            f'rockai_sandbox.{name} needs the sandbox extra: pip install "rockai-integrations[sandbox]"'
+            f"rockai_sandbox.{name} needs the sandbox extra: "
+            'pip install ".[sandbox]" in a clone of the repository'
         ) from error
 
 

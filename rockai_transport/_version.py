@@ -1,3 +1,12 @@
-"""The one place where the version is written, besides `pyproject.toml`."""
+"""The version, and how an extra is installed: written here and nowhere else."""
 
 __version__ = "0.1.0"
+ON_PYPI = False  # the first release sets it: CONTRIBUTING.md
+
+
+def install_command(*extras: str) -> str:
+    """Give the command that installs extras, for the messages that name one."""
+    wanted = ",".join(extras)
+    if ON_PYPI:
+        return f'pip install "rockai-integrations[{wanted}]"'
+    return f'pip install ".[{wanted}]" in a clone of the repository'

@@ -20,16 +20,17 @@ DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
 
 
-class HasOperations(Protocol):
+class AnySession(Protocol):
     """What both kinds of session have."""
 
     operations: Operations
+    connections: Any
 
 
 class BaseClient:
     """The settings of a client, checked at once; its connections come later."""
 
-    _session: HasOperations
+    _session: AnySession
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
@@ -95,6 +96,10 @@ class BaseClient:
             AsyncClient(base_url='http...', route='auto')
         """
         return cls(**other._given)
+
+    def _take_connections(self, other: BaseClient) -> None:
+        """Go on with the connections of a client of the same kind, in whose place this one is."""
+        self._session.connections = other._session.connections
 
     def __repr__(self) -> str:
         if not hasattr(self, "_session"):  # shown in the traceback of its own construction

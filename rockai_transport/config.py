@@ -25,6 +25,11 @@ TOKEN_PAGE = "https://www.rockai.online/setting/token"  # noqa: S105 - a page, n
 _TOKEN_VARIABLES = ("ROCKAI_API_TOKEN", "ROCKAI_API_KEY", "ROCK_API_TOKEN")
 _BASE_URL_VARIABLE = "ROCKAI_BASE_URL"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that IANA gives out to networks
+_SPECIAL = (
+    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, given up by RFC 7526
+    ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
+)
 _HEADER_SAFE = r"[\x21-\x7e]+"
 _QUOTES = "\"'`"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -154,7 +159,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def is_private(host: str | None) -> bool:
-    """Whether a host is by its name or address one that only machines nearby can reach."""
+    """Whether a host is by its name or address one that not everybody on the internet can reach."""
     if not host or is_loopback(host):
         return True
     host = host.removesuffix(".")
@@ -165,7 +170,10 @@ def is_private(host: str | None) -> bool:
     held = address in _NAT64 or getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
     if held:
         address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if held is True else held
-    return is_loopback(str(address)) or not address.is_global or address.is_multicast
+    # Older Pythons take for global what was assigned after them, or never was.
+    unassigned = isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST
+    special = any(address in network for network in _SPECIAL)
+    return unassigned or special or not address.is_global or address.is_multicast
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

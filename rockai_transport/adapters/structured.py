@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 from pydantic import RootModel
+from pydantic.json_schema import GenerateJsonSchema
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.json_schema import validator
@@ -137,37 +138,38 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
         )
 
 
-def _class_schema(model: type[Any]) -> Mapping[str, Any] | None:
-    """By alias, and by the fields' own names where the class takes these too.
-
-    None for a class with a validator of its own before all others: only that knows what it takes.
-    """
-    decorators = getattr(model, "__pydantic_decorators__", None)
-    validators = getattr(decorators, "model_validators", {}).values()
-    if any(one.info.mode != "after" for one in validators):
-        return None
-    make = getattr(model, "model_json_schema", None) or model.schema  # pydantic's own v1 models too
-    by_alias = _with_choices(model, make())
-    config = getattr(model, "model_config", None)
-    if config is None:
-        config = {name: getattr(model.__config__, name, False) for name in _BY_NAME}
-    if not any(config.get(name) for name in _BY_NAME):
-        return by_alias
-    by_name = make(by_alias=False, ref_template="#/by_name/{model}")
-    definitions: dict[str, Any] = {key: by_alias[key] for key in ("$defs", "definitions") if key in by_alias}
-    named = by_name.get("$defs") or by_name.get("definitions") or {}
-    return {**definitions, "by_name": named, "anyOf": [by_alias, by_name]}
+def _class_schema(model: type[Any]) -> Mapping[str, Any]:
+    """By all names that the class takes, without what only a validator of the class's own knows."""
+    if hasattr(model, "model_json_schema"):
+        made: Mapping[str, Any] = model.model_json_schema(schema_generator=_EveryName)
+        return made
+    by_name = any(getattr(model.__config__, name, False) for name in _BY_NAME)  # pydantic's own v1 models
+    return {"anyOf": [model.schema(), model.schema(by_alias=False)]} if by_name else model.schema()
 
 
-def _with_choices(model: type[Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """A class's schema with all names of its ``AliasChoices``; of these pydantic shows the first alone."""
-    for one in getattr(model, "model_fields", {}).values():
-        first, *others = getattr(getattr(one, "validation_alias", None), "choices", ()) or (None,)
-        known = schema.get("properties", {}).get(first) if isinstance(first, str) else None
-        if known is not None and others:
-            schema["properties"] |= {name: known for name in others if isinstance(name, str)}
-            schema["required"] = [name for name in schema.get("required", ()) if name != first]
-    return schema
+class _EveryName(GenerateJsonSchema):
+    """The schema of a class under all names of its fields; pydantic shows the first of them alone."""
+
+    def model_schema(self, schema: Any) -> Any:
+        model = schema["cls"]
+        if any(one.info.mode != "after" for one in model.__pydantic_decorators__.model_validators.values()):
+            return {}
+        made = super().model_schema(schema)
+        by_name = any(model.model_config.get(name) for name in _BY_NAME)
+        properties = made.get("properties", {})
+        for own, info in model.model_fields.items():
+            choices = getattr(info.validation_alias, "choices", [info.validation_alias])
+            names = {*(one for one in choices if isinstance(one, str)), *([own] if by_name else ())}
+            known = next((properties[one] for one in names if one in properties), None)
+            if known is not None and len(names) > 1:
+                properties |= dict.fromkeys(names, known)
+                made["required"] = [one for one in made.get("required", ()) if one not in names]
+        return made
+
+    def function_before_schema(self, schema: Any) -> Any:  # noqa: ARG002 - pydantic's hook
+        return {}  # what a validator takes that comes before all others is only known to it
+
+    function_wrap_schema = function_plain_schema = function_before_schema
 
 
 def _instance(model: type[Any], value: Any) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
+from rockai_transport._version import install_command
 from rockai_transport.config import is_loopback
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError, TransportFailure
@@ -146,7 +147,6 @@ def proxy_of(address: str) -> httpx.Proxy:
         ) from None
     if proxy.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigurationError(
-            "The environment names a SOCKS proxy, which needs one more package: "
-            'pip install "rockai-integrations[socks]".'
+            f"The environment names a SOCKS proxy, which needs one more package: {install_command('socks')}."
         )
     return proxy

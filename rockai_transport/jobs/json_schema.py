@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
 
 __all__ = ["check_schema", "keywords", "validator"]
@@ -75,8 +76,8 @@ def _jsonschema() -> Any:
         import jsonschema  # in the extras that carry tools, and slow to import
     except ImportError as error:
         raise ImportError(
-            "JSON schemas are checked with jsonschema, which is not installed: "
-            'pip install "rockai-integrations[langchain]" or "rockai-integrations[llama-index]".'
+            "JSON schemas are checked with jsonschema, which is not installed. The extras langchain, "
+            f"llama-index and mcp bring it: {install_command('langchain')}."
         ) from error
     return jsonschema
 

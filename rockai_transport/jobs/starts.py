@@ -214,7 +214,8 @@ class StartCall(ToolCall):
                 state = UNANSWERED if outcome.may_have_started else REFUSED
                 await note(self._backends, record._replace(state=state, note=reason(outcome)))
                 return describe_not_started(model, record.key, outcome)
-            record = await self._write_down(record.seen(outcome))
+            self._adopt(record := record.seen(outcome))
+            await note(self._backends, record)
             if self._has_left():  # ended here, within the two seconds that the caller waits for this
                 await self._leave_while_sending()
             return _Started(record, outcome)

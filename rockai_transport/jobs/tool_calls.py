@@ -65,7 +65,7 @@ class ToolCall:
         self._backends = backends
         self._context = backends.context
         self._record: Record | None = None
-        """Of the prediction that this call is about."""
+        """Of the prediction that this call has started, or waits for: leaving ends it."""
         self._begin()
 
     def _begin(self) -> None:
@@ -98,7 +98,8 @@ class ToolCall:
         """Wait for the end, or for the time to be up."""
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return await self._conclude(record, known, remark=remark)
-        self._note_in_runs(record)
+        if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
+            self._adopt(record)
         predictions, report = self._backends.predictions, None
         if self._context.report:
             report = partial(_report, self._backends, self._context.report, record)
@@ -119,14 +120,13 @@ class ToolCall:
             return describe_unreachable(self._view(record, known), error)
         finally:
             self._under_way.watched.remove(known.id)
-        if sleeper is None:
-            return await self._conclude(record, prediction, remark=remark)
-        if not prediction.is_terminal:
-            sleeper, prediction = await self._fall_asleep(sleeper, prediction)
-        if sleeper.asleep and not prediction.is_terminal:
-            self._leave_asleep(sleeper)
-            return describe_prediction(self._view(sleeper, prediction), remark=remark)._replace(sleeps=True)
-        return await self._conclude(sleeper._replace(asleep=None), prediction, remark=remark)
+        if sleeper is not None:
+            record, prediction = await self._fall_asleep(sleeper, prediction)
+            if record.asleep:
+                return describe_prediction(self._view(record, prediction), remark=remark)._replace(
+                    sleeps=True
+                )
+        return await self._conclude(record, prediction, remark=remark)
 
     # Sleeping until a webhook comes.
 
@@ -139,21 +139,24 @@ class ToolCall:
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Write down that an agent sleeps, then look: an end before that was nobody's to tell of."""
+        awake = record._replace(asleep=None)
+        if prediction.is_terminal:
+            return awake, prediction
         asleep = record.seen(prediction)._replace(asleep=self._backends.now())
         try:
             await self._backends.detached(self._backends.records.put(asleep), math.inf)
-            return asleep, await self._in_time(self._backends.predictions.get(prediction.id or ""))
+            prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
         except RockAIError:
-            return asleep, prediction  # asleep it is; a webhook or a sweep tells of the end
+            logger.info("A last look at prediction %s failed: its webhook tells.", prediction.id)
         except Exception:
             logger.exception("That an agent sleeps could not be written down; it does not.")
-            return record._replace(asleep=None), prediction
-
-    def _leave_asleep(self, record: Record) -> None:
-        """What sleeps until a webhook comes does not end with the run."""
-        for run in self._context.runs:
-            run.forget(record.prediction_id or "")
+            return awake, prediction
+        if prediction.is_terminal:
+            return awake, prediction
+        for run in self._context.runs:  # what sleeps does not end with the run
+            run.forget(prediction.id or "")
         self._record = None
+        return asleep, prediction
 
     async def _conclude(
         self, record: Record | None, prediction: Prediction, *, just_started: bool = False, remark: str = ""
@@ -225,13 +228,16 @@ class ToolCall:
     # Remembering.
 
     async def _write_down(self, record: Record) -> Record:
-        """Write down what became of a start; its runs know too."""
-        self._note_in_runs(record)
+        """Write down what became of a start; the runs that have it under way know too."""
+        if self._record is not None:
+            self._adopt(record)
+        for run in self._context.runs:
+            if record.prediction_id in run:
+                run.note(self._context.store, record)
         return await note(self._backends, record)
 
-    def _note_in_runs(self, record: Record | None) -> None:
-        if record is None:
-            return  # an id that the developer allowed: not started here, not ended here
+    def _adopt(self, record: Record) -> None:
+        """This call, and its runs, have started a prediction, or wait for it."""
         self._record = record
         for run in self._context.runs:
             run.note(self._context.store, record)

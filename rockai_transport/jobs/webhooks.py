@@ -137,7 +137,7 @@ class WebhookReceiver:
         """
         now, records = time.time(), await self._records.all(None)
         crashed = {
-            one.key.rpartition("@")[0]
+            one.key.partition("@")[0]: one.key.rpartition("#")[0]
             for one in records
             if one.state == RESUMED and one.status != _DONE and one.created <= now - self._stale
         }
@@ -155,10 +155,8 @@ class WebhookReceiver:
                 except RockAIError as error:
                     logger.warning("Prediction %s could not be looked at: %s", record.prediction_id, error)
                     return False
-                is_crashed = record.key in crashed
-                return prediction.is_terminal and await self._wake_safely(
-                    record, prediction, is_crashed=is_crashed
-                )
+                name = crashed.get(record.key)
+                return prediction.is_terminal and await self._wake_safely(record, prediction, name)
 
         woken = await asyncio.gather(*map(look, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]
@@ -212,33 +210,36 @@ class WebhookReceiver:
 
     # Resuming.
 
-    async def _wake_safely(self, record: Record, prediction: Prediction, *, is_crashed: bool = False) -> bool:
+    async def _wake_safely(
+        self, record: Record, prediction: Prediction, abandoned: str | None = None
+    ) -> bool:
         try:
-            return await self._wake(record, prediction, is_crashed=is_crashed)
+            return await self._wake(record, prediction, abandoned)
         except Exception:
             logger.exception("What waits for prediction %s could not be resumed.", record.prediction_id)
             return False
 
-    async def _wake(self, record: Record, prediction: Prediction, *, is_crashed: bool) -> bool:
+    async def _wake(self, record: Record, prediction: Prediction, abandoned: str | None) -> bool:
         """Resume what waits for this, unless another does; whether that was done here.
 
-        Where a worker has died while it was resuming, the end was seen perhaps, and nobody went on.
+        Where a worker has abandoned a claim of such a name, the end was seen perhaps, and nobody went on.
         """
         place = place_of(record)
-        fresh = record if is_crashed else await self._left_alone(place)
+        fresh = record if abandoned else await self._left_alone(place)
         if fresh is None:
             return False
-        async with self._claimed(f"{fresh.key}@{fresh.asleep}", fresh) as claim:
+        async with self._claimed(abandoned or f"{fresh.key}@{fresh.asleep}", fresh) as claim:
             if claim is None:
                 return False
             for pause in _pauses(_KEPT):
                 async with self._claimed("resuming", fresh) as turn:
                     current = await self._records.find(place) if turn else fresh
-                    if current is None or not (current.is_awaited or is_crashed):
+                    if current is None or not (current.is_awaited or abandoned):
                         return False
-                    if turn and await self._resumed(current, prediction):
+                    is_resumed = turn is not None and await self._resumed(current, prediction)
+                    if is_resumed or (turn and abandoned):  # else there is nothing left to resume
                         claim.is_done = True
-                        return True
+                        return is_resumed
                 await asyncio.sleep(pause)
         return False
 
@@ -267,11 +268,11 @@ class WebhookReceiver:
     @asynccontextmanager
     async def _claimed(self, name: str, about: Record) -> AsyncIterator[_Claim | None]:
         """Claim what one worker may do; None where another holds it. What is not done is let go."""
-        claim = None
+        claim, mine = None, []
         for attempt in count():
             made = Record(f"{name}#{attempt}", about.scope, about.model, "", time.time(), RESUMED)
-            made = made._replace(nonce=uuid4().hex)
-            if await self._records.claim(made):
+            mine.append(made._replace(nonce=uuid4().hex))
+            if await self._records.claim(mine[-1]):
                 claim = _Claim()
                 break
             held = await self._records.find(place_of(made))
@@ -281,8 +282,9 @@ class WebhookReceiver:
             yield claim
         finally:
             if claim is not None:
-                ended = made._replace(status=_DONE) if claim.is_done else made._replace(state=REFUSED)
-                await asyncio.shield(self._records.put(ended))
+                for one in mine:  # and those that were abandoned
+                    ended = one._replace(status=_DONE) if claim.is_done else one._replace(state=REFUSED)
+                    await asyncio.shield(self._records.put(ended))
 
 
 class _Claim:

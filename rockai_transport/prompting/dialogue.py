@@ -168,7 +168,7 @@ class Dialogue:
 
     def _begin(self, request: ModelRequest) -> None:
         self.request = self.running = request
-        self._reader = request.reader(self._new_id)
+        self._reader = request.reader(self._new_id, self._accepts if self._check else None)
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
         self._holds = self._check is not None or not self._streamed
@@ -193,6 +193,11 @@ class Dialogue:
         function = f"the function {tools.name}" if tools.name else "a function"
         errors = "; ".join(call.error for call in self._reader.rejected().invalid_tool_calls)
         return f"{function} must be called, in a <tool_call> line{f' ({errors})' if errors else ''}."
+
+    def _accepts(self, arguments: dict[str, Any]) -> bool:
+        """Whether an object would be right as the arguments of the one function that must be called."""
+        reply = ModelReply(tool_calls=(ToolCall("", "", arguments),))
+        return self._check is None or self._check(reply) is None
 
     def _unreadable(self) -> str | None:
         """Why the reply's only call cannot be read, where nothing of it was handed on."""

@@ -36,6 +36,7 @@ __all__ = ["download_files", "file_addresses"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
+_URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _PART = 1024 * 1024
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/binary"})
 
@@ -147,7 +148,9 @@ def _save_data_uri(sink: _Sink, address: str) -> Path:
     header, comma, body = address.removeprefix("data:").partition(",")
     media_type = header.partition(";")[0].strip().lower()
     try:
-        content = b64decode(unquote_to_bytes(body)) if header.endswith(";base64") else unquote_to_bytes(body)
+        content = unquote_to_bytes(body)
+        if header.lower().endswith(";base64"):
+            content = _from_base64(content)
     except ValueError:
         comma = ""
         content = b""
@@ -156,6 +159,16 @@ def _save_data_uri(sink: _Sink, address: str) -> Path:
     with sink.discarding():
         sink.write(content)
         return sink.finish(media_type)
+
+
+def _from_base64(text: bytes) -> bytes:
+    """Decode base64 of either alphabet, broken into lines or not, with its padding or without.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = b"".join(text.split()).translate(_URL_ALPHABET).rstrip(b"=")
+    return b64decode(text + b"=" * (-len(text) % 4), validate=True)
 
 
 @dataclass

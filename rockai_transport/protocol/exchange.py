@@ -20,7 +20,7 @@ from rockai_transport.errors import (
     RockAIError,
 )
 from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFailure
-from rockai_transport.protocol.messages import Request, Response, ResponseHead
+from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
 from rockai_transport.protocol.responses import effective_status, status_error
 from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
 from rockai_transport.protocol.webhooks import redacted
@@ -31,7 +31,6 @@ __all__ = [
     "exchange",
     "open_response",
     "read_body",
-    "read_rest",
     "transport_error",
     "with_retries",
 ]
@@ -59,10 +58,12 @@ class AttemptLimits(NamedTuple):
 
 
 class OpenResponse(NamedTuple):
-    """The head of a good response whose body is still to be read."""
+    """The head of a good response whose body is still to be read, if it is an event stream."""
 
     head: ResponseHead
     limits: AttemptLimits
+    whole: Response | None = None
+    """What was answered in place of an event stream."""
 
 
 async def exchange(io: IO, settings: Settings, request: Request, until: float) -> Response:
@@ -81,7 +82,7 @@ async def exchange(io: IO, settings: Settings, request: Request, until: float) -
 
 
 async def open_response(io: IO, settings: Settings, request: Request, until: float) -> OpenResponse:
-    """Send a request and wait for the head of a good response, whose body the caller reads.
+    """Send a request and wait for an event stream, which the caller reads, or for what is answered instead.
 
     Raises:
         RockAIError: The last attempt's failure.
@@ -92,7 +93,10 @@ async def open_response(io: IO, settings: Settings, request: Request, until: flo
         if not head.is_success:
             response = await read_body(io, settings, head, limits.until)
             raise status_error(settings.service, request, response, response.status_code)
-        return OpenResponse(head, limits)
+        if head.media_type == EVENT_STREAM:
+            return OpenResponse(head, limits)
+        response = await read_body(io, settings, head, limits.until)
+        return OpenResponse(head, limits, _accepted(settings, request, response))
 
     return await with_retries(io, settings, request, until, math.inf, attempt)
 
@@ -140,20 +144,6 @@ async def read_body(io: IO, settings: Settings, head: ResponseHead, until: float
         chunks.append(chunk)
     await io.close()
     return Response(head.status_code, head.headers, head.received_at, redacted(b"".join(chunks)))
-
-
-async def read_rest(
-    io: IO, settings: Settings, request: Request, opened: OpenResponse, until: float
-) -> Response:
-    """Read the whole body of an open response after all: it is not the stream that was asked for.
-
-    Raises:
-        RockAIError: It could not be read, or says no.
-    """
-    try:
-        return _accepted(settings, request, await read_body(io, settings, opened.head, until))
-    except TransportFailure as failure:
-        raise transport_error(request, failure)  # noqa: B904 - it names its cause itself
 
 
 def transport_error(request: Request, failure: TransportFailure) -> APIConnectionError:

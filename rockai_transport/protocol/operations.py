@@ -29,10 +29,10 @@ from rockai_transport.errors import (
     RockAIError,
 )
 from rockai_transport.protocol import requests, responses
-from rockai_transport.protocol.exchange import exchange, open_response, read_rest
+from rockai_transport.protocol.exchange import exchange, open_response
 from rockai_transport.protocol.inputs import check_input, check_webhook, encode_input
 from rockai_transport.protocol.io import IO
-from rockai_transport.protocol.messages import EVENT_STREAM, Request
+from rockai_transport.protocol.messages import Request
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState
@@ -330,10 +330,11 @@ class Operations:
     ) -> EventStreamBody | None:
         """Open an event stream; what is answered instead is the prediction, perhaps one to wait for."""
         opened = await open_response(io, self.settings, request, until)
-        if opened.head.media_type == EVENT_STREAM:
+        if opened.whole is None:
             return EventStreamBody(self.settings, request, opened, state, until)
-        response = await read_rest(io, self.settings, request, opened, until)
-        state.prediction = prediction = responses.read_output(self.settings.service, request, response, known)
+        state.prediction = prediction = responses.read_output(
+            self.settings.service, request, opened.whole, known
+        )
         await self._wait_for_whole(io, state, prediction, until)
         return None
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from llama_index.core.llms import ChatMessage
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 
 from langchain_rockai import ChatRockAI, RockAIToolkit
@@ -48,6 +49,10 @@ class LangChain:
 
     def calls(self, llm: Any, text: str, tools: list[Any], **call: Any) -> list[str]:
         return [made["name"] for made in llm.invoke(text, tools=tools, **call).tool_calls]
+
+    def object(self, llm: Any, kind: type[Any]) -> Any:
+        """An object of a class, as a function that must be called."""
+        return llm.with_structured_output(kind, method="function_calling").invoke("x")
 
     def tool(self, function: Any) -> Any:
         return convert_to_openai_tool(function)
@@ -90,6 +95,9 @@ class LlamaIndex:
         response = llm.chat([ChatMessage(text)], tools=tools, **call)
         made = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
         return [one.tool_name for one in made]
+
+    def object(self, llm: Any, kind: type[Any]) -> Any:
+        return llm.structured_predict(kind, PromptTemplate("x"))
 
     def tool(self, function: Any) -> Any:
         return FunctionTool.from_defaults(function)

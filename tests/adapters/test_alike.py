@@ -1,6 +1,7 @@
 """What both frameworks decide alike: the same question, the same answer."""
 
 import pytest
+from support.wire_server import WireServer, answer, frames, stream
 
 from rockai_transport import (
     APITimeoutError,
@@ -268,3 +269,19 @@ def test_a_forced_call_that_never_comes_is_one_error(framework, says):
     with pytest.raises(InvalidResponseError, match="asked twice") as caught:
         framework.calls(framework.make(), "Hi", [framework.tool(add)], tool_choice="required")
     assert (caught.value.body, len(asked)) == ("No!", 2)
+
+
+class TestANewSetting:
+    async def test_it_opens_no_new_connection(self, framework):
+        """Twenty calls under twenty timeouts share a connection; a stream under an earlier one goes on."""
+        with WireServer() as server:
+            server.route("POST /v1/run", answer(200, {"status": "succeeded", "output": "hi"}))
+            server.route("POST /v1/run_sse", stream(frames("one", "two", "three")))
+            llm = framework.make(base_url=server.base_url, api_token="t")  # noqa: S106 - none
+            earlier = framework.stream(llm, "x")
+            heard = next(earlier)
+            for seconds in range(100, 120):
+                llm.timeout = seconds
+                assert framework.ask(llm, "x") == await framework.aask(llm, "x") == "hi"
+            assert "".join([heard, *earlier]) == "onetwothree"
+            assert server.connections == 3  # the stream's, and one for each kind of client

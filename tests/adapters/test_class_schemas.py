@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.v1 import BaseModel as V1Model
 from pydantic.v1 import Field as V1Field
 
@@ -35,6 +35,39 @@ class Before(BaseModel):
     @classmethod
     def _from_german(cls, data: Any) -> Any:
         return {"age": data["alter"]} if "alter" in data else data
+
+
+class Nested(BaseModel):
+    inner: ByName
+    others: list[Choices] = []
+    before: Before | None = None
+    tags: list[str] = []
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+
+NESTED = '{"inner": {"age": 36}, "others": [{"years": 1}], "before": {"alter": 2}, "tags": "a,b"}'
+
+
+def test_names_and_validators_of_inner_classes_count_too():
+    """However deep they are."""
+    value = OutputParser(Nested).parse(NESTED)
+    found = value.inner.age, value.others[0].age, value.before.age, value.tags
+    assert found == (36, 1, 2, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [(ByName, '{"age": 36}'), (Choices, '{"years": 36}'), (Before, '{"alter": 36}'), (Nested, NESTED)],
+)
+def test_bare_arguments_by_another_name_take_one_run(framework, says, model, text):
+    """Where the class is the one function that must be called, what it takes is taken at once."""
+    asked = says(text)
+    assert framework.object(framework.make(), model) == OutputParser(model).parse(text)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,16 @@ PRINTS = {
         "[INST] Be brief.",
         "</s> [INST] Where do I live?",
     ],
+    "sleeping_agent.py": [
+        "The agent sleeps: ['rockai_sleeping']",
+        "The webhook says: animate_image succeeded",
+        "2 started",
+    ],
+    "sleeping_agent_llama_index.py": [
+        "The agent sleeps: 1 saved.",
+        "has woken the agent: animate_image",
+        "2 started",
+    ],
     "streaming_callbacks.py": [
         "Steamed hams,\na poem",
         "pieces, 11 lines",

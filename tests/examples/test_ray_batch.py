@@ -30,9 +30,7 @@ MAIN = (
 )
 
 pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "rockai-integrations[ray]"'
-    ),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install ".[ray]"'),
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc"),
     pytest.mark.timeout(300),
 ]

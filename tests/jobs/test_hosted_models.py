@@ -131,7 +131,7 @@ def test_without_jsonschema_the_extra_is_named():
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert 'pip install "rockai-integrations[langchain]"' in done.stderr
+    assert 'pip install ".[langchain]"' in done.stderr
 
 
 NODE = {

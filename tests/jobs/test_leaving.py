@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import math
+import signal
 import threading
 import time
 
@@ -317,7 +319,10 @@ async def test_leaving_whatever_the_tool_does(server, tmp_path, doing):
     context = CallContext("here", ("task", "2"), run="run")
     task = asyncio.create_task(toolset.acall(tool, arguments, context))
     await asyncio.to_thread(server.wait_for, hanging, before + 1)
-    assert await leave(task) < 2.5
+    leaving, began = asyncio.create_task(leave(task)), time.monotonic()
+    await asyncio.to_thread(server.wait_for, CANCEL, 1 + canceled_before)
+    assert time.monotonic() - began < 1
+    assert await leaving < 2.5
     assert len(server.seen(CANCEL)) == 1 + canceled_before
     toolset.close()
 
@@ -368,12 +373,36 @@ def test_what_is_given_up_ends_before_the_loop_is_closed(caplog):
             for _ in range(5):
                 await asyncio.sleep(0)
 
+    async def leave_it():
+        task = asyncio.create_task(run_detached(stubborn(), math.inf, grace=0.05))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises((asyncio.CancelledError, TimeoutError)):
+            await task
+
     loop = asyncio.new_event_loop()
-    with pytest.raises(TimeoutError):
-        loop.run_until_complete(run_detached(stubborn(), 0.05))
+    loop.run_until_complete(leave_it())
     loop.close()
     gc.collect()
     assert "pending" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal reaches a thread")
+def test_ctrl_c_while_a_blocking_start_is_on_its_way(server, toolset):
+    """Its answer is waited for, two seconds at most, and what it has started is canceled."""
+
+    def slowly(exchange):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        interrupted.wait(10)
+        answer(201, STARTED)(exchange)
+
+    interrupted = threading.Event()
+    threading.Timer(0.3, interrupted.set).start()
+    server.route(CREATE, slowly)
+    with pytest.raises(KeyboardInterrupt):
+        toolset.call("film", PROMPT, HERE)
+    assert server.lines == [CREATE, CANCEL]
+    assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
 async def test_leaving_between_two_tool_calls(server, toolset):

@@ -86,19 +86,19 @@ class Interrupted(MemoryService):
 
 def test_leaving_ends_the_whole_run():
     """What this run had started or waited for; never what another run has, of the same scope or not."""
-    backends = MemoryBackends(Interrupted())
-    earlier, run = Run(), Run()
-    call(backends, "start_prediction", START, runs=(earlier,))
-    call(backends, "start_prediction", START, runs=(run,))
-    waited_for = call(backends, "start_prediction", START, scope="elsewhere").result.id
-    tools = lifecycle(max_running=9)
+    backends = MemoryBackends()
+    backends.predictions.ends = {}
+    earlier, run, tools = Run(), Run(), lifecycle(max_running=9)
+    for prompt, runs in (("1", (earlier,)), ("2", (run,)), ("3", ()), ("4", ())):
+        call(backends, "start_prediction", {**START, "input": {"prompt": prompt}}, tools, runs=runs)
+    call(backends, "wait_for_prediction", {"prediction_id": "p3"}, tools, runs=(run,))
+    call(backends, "get_prediction", {"prediction_id": "p4"}, tools, runs=(run,))  # it only looks
+    interrupted = Interrupted()
+    interrupted.predictions = backends.predictions.predictions
+    backends.predictions = interrupted
     with pytest.raises(KeyboardInterrupt):
         call(backends, "say", PROMPT, tools, runs=(run,))
-    assert sorted(backends.predictions.named("cancel")) == ["p2", "p4"]
-    call(backends, "get_prediction", {"prediction_id": waited_for}, scope="elsewhere", runs=(run,))
-    with pytest.raises(KeyboardInterrupt):
-        call(backends, "say", PROMPT, tools, runs=(run,))
-    assert sorted(backends.predictions.named("cancel")) == ["p2", "p3", "p4", "p5"]
+    assert sorted(interrupted.named("cancel")) == ["p2", "p3", "p5"]
 
 
 class LeftAt(MemoryRecords):

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import shelve
 import sqlite3
 from collections.abc import MutableMapping
@@ -121,19 +122,29 @@ class BoundToItsThread(MutableMapping):
     def __iter__(self):
         return iter([name for (name,) in self.connection.execute("SELECT name FROM pairs")])
 
+    def close(self):
+        self.connection.close()
+
     def __len__(self):
         return self.connection.execute("SELECT count(*) FROM pairs").fetchone()[0]
 
 
-async def test_a_mapping_that_is_bound_to_its_thread():
+@pytest.fixture
+def bound():
+    """One that was opened in the thread of the tests."""
+    with contextlib.closing(BoundToItsThread()) as mapping:
+        yield mapping
+
+
+async def test_a_mapping_that_is_bound_to_its_thread(bound):
     """It is used there, where the event loop runs in that thread."""
-    await use(as_store(BoundToItsThread()).awaited)
+    await use(as_store(bound).awaited)
 
 
-def test_tools_with_a_mapping_that_is_bound_to_its_thread(sandbox):
+def test_tools_with_a_mapping_that_is_bound_to_its_thread(sandbox, bound):
     """With and without await."""
     with Client(sandbox.api_token, sandbox.base_url) as client:
-        toolset = Toolset([GENERATE_IMAGE], client=client, store=BoundToItsThread())
+        toolset = Toolset([GENERATE_IMAGE], client=client, store=bound)
         arguments, context = {"prompt": "x"}, CallContext("here")
         assert "succeeded" in toolset.call("generate_image", arguments, context).text
         assert "succeeded" in asyncio.run(toolset.acall("generate_image", arguments, context)).text

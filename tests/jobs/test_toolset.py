@@ -10,7 +10,14 @@ import time
 import pytest
 
 from rockai_sandbox import ECHO, NEVER_ENDS, Sandbox
-from rockai_transport import AsyncClient, Client, ConfigurationError, HostedModel, Prediction
+from rockai_transport import (
+    GENERATE_IMAGE,
+    AsyncClient,
+    Client,
+    ConfigurationError,
+    HostedModel,
+    Prediction,
+)
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.toolset import Toolset
@@ -37,6 +44,26 @@ def test_a_model_s_own_tool(caller, tmp_path):
     assert path.suffix == ".png"
     assert f"Saved as: {path}" in answer.text
     assert isinstance(answer.result, Prediction)
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [("audio", "the audio"), ("text", "the text"), ("video", "the video"), (None, "the output")],
+)
+def test_what_comes_out_is_told_as_it_is(caller, output, told):
+    """To the agent, in the tool's description; what the developer does not say is no video."""
+    described = caller.toolset(HostedModel("speak", ECHO, "Speaks.", output=output)).descriptions["speak"]
+    assert f"s for {told}, then" in described
+
+
+def test_an_output_that_is_not_said_is_seen(caller, tmp_path):
+    """A text is told and not saved, a file is saved."""
+    picture = HostedModel("picture", GENERATE_IMAGE.model, "Draws.")
+    toolset = caller.toolset(HostedModel("echo", ECHO, "Says it."), picture, save_to=tmp_path)
+    said = caller.call(toolset, "echo", PROMPT)
+    assert "Output: " in said.text
+    assert "saved" not in said.text.lower()
+    assert caller.call(toolset, "picture", PROMPT).files
 
 
 def test_outputs_need_a_folder(caller, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -31,14 +32,15 @@ EXCEPT = (
 )
 
 
-def execute(path: Path, folder: Path) -> Any:
-    """Run one notebook from top to bottom in a copy of its surroundings.
+def execute(path: Path, folder: Path, python: str = sys.executable) -> Any:
+    """Run one notebook from top to bottom in a copy of its surroundings; what it installs is there already.
 
-    The kernel is the running interpreter, whatever kernels a user has installed, with nobody's configuration.
+    The kernel is one interpreter, whatever kernels a user has installed, with nobody's configuration.
 
     Args:
         path: The notebook.
         folder: An empty folder, which plays the repository.
+        python: The interpreter. The default is the running one.
 
     Returns:
         The notebook with new outputs.
@@ -50,8 +52,18 @@ def execute(path: Path, folder: Path) -> Any:
     place.mkdir()
     shutil.copytree(ROOT / "examples" / "documents", folder / "examples" / "documents")
     notebook = nbformat.read(path, as_version=4)
+    [install] = (cell for cell in notebook.cells if cell.source.startswith("%pip install"))
+    line, install.source = install.source, ""
+    kernel = {
+        "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Python",
+    }
+    (folder / "kernels" / "python3").mkdir(parents=True)
+    (folder / "kernels" / "python3" / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
     manager = AsyncKernelManager(
-        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+        kernel_spec_manager=KernelSpecManager(
+            kernel_dirs=[str(folder / "kernels")], ensure_native_kernel=False
+        ),
         connection_file=str(folder / "kernel.json"),
         transport="ipc" if os.name == "posix" else "tcp",
     )
@@ -70,12 +82,18 @@ def execute(path: Path, folder: Path) -> Any:
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
     hidden = {name: value for name, value in os.environ.items() if not name.startswith(("ROCKAI_", "ROCK_"))}
     client.execute(cleanup_kc=True, cwd=str(place), env={**hidden, **private, **proxies})
+    install.source = line
     notebook.metadata.language_info = {"name": "python"}  # not the version of this interpreter
     return notebook
 
 
 def main() -> int:
-    """Run all notebooks and store what they give."""
+    """Run all notebooks and store what they give; `NAME PYTHON` runs one there, and stores nothing."""
+    if sys.argv[1:]:
+        name, python = sys.argv[1:]
+        with tempfile.TemporaryDirectory() as folder:
+            execute(ROOT / "notebooks" / name, Path(folder), python)
+        return 0
     for path in NOTEBOOKS:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:

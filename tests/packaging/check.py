@@ -20,8 +20,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).with_name("probe.py")
 PACKAGES = ("rockai_transport", "langchain_rockai", "llama_index_rockai", "rockai_sandbox")
+NOTEBOOKS = ROOT / "tests" / "notebooks" / "run.py"
 
-# Name of the case, as probe.py knows it → what it installs, W being the wheel.
+
+def notebooks() -> dict[str, str]:
+    """Give the extras that the first line of each notebook installs."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb")}
+    return {
+        name: text.split("%pip install --quiet")[1].split("[")[1].split("]")[0]
+        for name, text in texts.items()
+    }
+
+
+# Name of the case, as probe.py knows it → what it installs; W is the wheel, D the wheels of distributions/.
 CASES = {
     "llama-index": "W[llama-index]",
     "all": "W[all]",
@@ -30,11 +41,14 @@ CASES = {
     "templates-socks": "W[templates,socks]",
     "base": "W",
     "pytest-plugin": "pytest",  # every pytest run of every user loads our plug-in, whatever the extras
+    **{f"{name}.ipynb": f"W[{extras}] ipykernel" for name, extras in notebooks().items()},
+    "distributions": "D",  # under the names that the frameworks' users look for
 }
+DISTRIBUTIONS = sorted(path.parent for path in (ROOT / "distributions").glob("*/pyproject.toml"))
 # The cases of one environment, in turn: a later one brings all that an earlier one has brought.
 ENVIRONMENTS = (
-    ("llama-index", "all"),
-    ("langchain",),
+    ("llama-index", "02_llama_index.ipynb", "all", "distributions"),
+    ("langchain", "01_langchain.ipynb", "03_video_agent.ipynb"),
     ("sandbox",),
     ("templates-socks",),
     ("base", "pytest-plugin"),
@@ -69,8 +83,9 @@ def call(*command: str) -> str:
 
 def build(folder: Path) -> Path:
     """Build the wheel with the locked hatchling, and see that it holds the packages and nothing else."""
-    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
-    [wheel] = folder.glob("*.whl")
+    for source in (ROOT, *DISTRIBUTIONS):
+        call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source))
+    [wheel] = folder.glob("rockai_integrations-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     foreign = {name.split("/")[0] for name in names if ".dist-info/" not in name}.difference(PACKAGES)
     missing = {f"{package}/py.typed" for package in PACKAGES}.difference(names)
@@ -89,13 +104,14 @@ def pip(*words: str) -> None:
 def wheels(wheel: Path) -> Path:
     """Download what the cases install, once for each state of the requirements: an index is slow to read."""
     made_from = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    made_from += Path(__file__).read_bytes()
     folder = Path(sys.prefix) / f"wheels-{hashlib.sha256(made_from).hexdigest()[:16]}"
     if not folder.exists():
         for older in folder.parent.glob("wheels-*"):
             shutil.rmtree(older)
         with tempfile.TemporaryDirectory(prefix="wheels-", dir=folder.parent) as unfinished:
             house = Path(unfinished) / "house"
-            pip("download", "-qq", *LOCKED, "--dest", str(house), f"{wheel}[all]", "pytest")
+            pip("download", "-qq", *LOCKED, "--dest", str(house), f"{wheel}[all]", "pytest", "ipykernel")
             (house / wheel.name).unlink(missing_ok=True)
             house.rename(folder)
     return folder
@@ -107,11 +123,16 @@ def examine(cases: Sequence[str], wheel: Path, house: Path, folder: Path) -> Non
     call(sys.executable, "-m", "venv", "--without-pip", str(venv))
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     for case in cases:
-        wanted = CASES[case].replace("W", str(wheel), 1)
+        others = sorted({*wheel.parent.glob("*.whl")} - {wheel})
+        named = CASES[case].replace("W", str(wheel), 1)
+        wanted = [str(path) for path in others] if named == "D" else named.split()
         source = ("--no-index", "--find-links", str(house))
-        pip("--python", str(python), "install", "-qq", "--no-compile", *source, *LOCKED, wanted)
-        call(str(python), "-I", str(PROBE), case)
-    if "all" in cases:
+        pip("--python", str(python), "install", "-qq", "--no-compile", *source, *LOCKED, *wanted)
+        if case.endswith(".ipynb"):
+            call(sys.executable, str(NOTEBOOKS), case, str(python))
+        else:
+            call(str(python), "-I", str(PROBE), case)
+    if "distributions" in cases:
         pip("--python", str(python), "check")
 
 

@@ -37,7 +37,7 @@ TEACHES = """
 try:
     {statement}
 except ImportError as error:
-    advice = 'pip install "rockai-integrations[{extra}]"'
+    advice = 'pip install ".[{extra}]"'
     assert advice in str(error), f'the message should hold {{advice}}, but is: {{error}}'
 else:
     raise AssertionError('{statement} works without the extra {extra}?')
@@ -64,6 +64,15 @@ def FOUND(name):
     return importlib.util.find_spec(name) is not None
 """
 
+DISTRIBUTIONS = """
+import llama_index.core, llama_index.llms.rockai, llama_index.tools.rockai, llama_index_rockai
+from importlib.metadata import version
+for package in (llama_index.llms.rockai, llama_index.tools.rockai):
+    assert all(getattr(package, name) is getattr(llama_index_rockai, name) for name in package.__all__)
+names = ('langchain-rockai', 'llama-index-llms-rockai', 'llama-index-tools-rockai', 'rockai-integrations')
+assert len({version(name) for name in names}) == 1
+"""
+
 NO_LANGCHAIN = TEACHES.format(statement="import langchain_rockai", extra="langchain")
 NO_LLAMA_INDEX = TEACHES.format(statement="import llama_index_rockai", extra="llama-index")
 NO_SANDBOX = TEACHES.format(statement="from rockai_sandbox import Sandbox", extra="sandbox")
@@ -87,6 +96,7 @@ CHECKS = {
     "templates-socks": [NEITHER, "import jinja2, socksio", NO_LANGCHAIN],
     "all": [NEITHER, LANGCHAIN, LLAMA_INDEX, SANDBOX, "import jinja2, socksio, rich"],
     "pytest-plugin": [PLUGIN],
+    "distributions": [LANGCHAIN, LLAMA_INDEX, DISTRIBUTIONS],
 }
 
 

@@ -85,8 +85,10 @@ def test_constraints_are_plain_and_sorted() -> None:
 
 def test_every_dependency_has_a_floor_and_a_pin() -> None:
     """Each requirement states a lowest version (else pip backtracks for minutes) and is in the lock file."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = sum(project["optional-dependencies"].values(), project["dependencies"])
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project, groups = settings["project"], settings["dependency-groups"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values(), *groups.values()]
+    wanted = [one for entries in lists for one in entries if isinstance(one, str)]
     wanted = [one for one in wanted if not one.startswith(project["name"] + "[")]
     assert not [one for one in wanted if ">=" not in one]
     pins = (ROOT / "constraints.txt").read_text(encoding="ascii")

@@ -154,7 +154,7 @@ def test_without_jinja2_the_error_says_what_to_install(monkeypatch):
     jinja._compiled.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     monkeypatch.setitem(sys.modules, "jinja2.sandbox", None)
-    with pytest.raises(ConfigurationError, match=re.escape('pip install "rockai-integrations[templates]"')):
+    with pytest.raises(ConfigurationError, match=re.escape('pip install ".[templates]"')):
         prompt("{{ 1 }}", Message("user", "a"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(importlib.util.find_spec("rockai_transport.prompting").origin).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ALLOWED = ("rockai_transport.prompting", "rockai_transport.errors")
+ALLOWED = ("rockai_transport.prompting", "rockai_transport.errors", "rockai_transport._version")
 STANDARD = frozenset(
     {"__future__", "ast", "collections.abc", "dataclasses", "datetime", "difflib", "fnmatch", "importlib"}
     | {"functools", "itertools", "json", "math", "numbers", "re", "typing", "uuid"}

@@ -251,9 +251,11 @@ def test_a_call_comes_out_as_soon_as_it_is_complete():
 
 
 def test_without_parallel_calls_the_first_one_counts():
-    """Further calls are dropped, text is not."""
+    """Further calls are invalid, with a reason; they are not made, and not lost."""
     text = f"a\n{CALL}\nb\n{CALL}\nc"
-    assert read([text], parallel=False) == ("a\n\nb\n\nc", [W], [])
+    said, calls, invalid = read([text], parallel=False)
+    assert (said, calls) == ("a\n\nb\n\nc", [W])
+    assert [(name, json.loads(arguments)) for name, arguments in invalid] == [W]
 
 
 def test_a_call_of_a_tool_that_may_not_be_called():

@@ -69,6 +69,13 @@ def test_an_image_of_any_size_gives_a_video_of_even_size(sandbox, api, size, exp
     assert frames_of(prediction.output)[0].size == expected
 
 
+def test_the_first_bytes_of_an_image_are_enough(sandbox, api):
+    """A test's file need not be a whole image; the video shows a placeholder."""
+    url = sandbox.add_file(b"\x89PNG\r\n\x1a\n", "image/png")
+    prediction, _ = animate(sandbox, api, image=url, max_frames=2)
+    assert len(frames_of(prediction.output)) == 2
+
+
 @pytest.mark.parametrize("image", ["data:image/png;base64,AAAA", "data:image/png;base64,!", "data:nothing"])
 def test_an_image_that_cannot_be_read_is_the_prediction_s_failure(sandbox, api, image):
     """Its error says why."""

@@ -66,7 +66,7 @@ def test_without_the_extra_the_import_says_how_to_get_it():
         "try: rockai_sandbox.Sandbox\n"
         "except ImportError as error: print(error)"
     )
-    assert 'pip install "rockai-integrations[sandbox]"' in " ".join(run_python(code))
+    assert 'pip install ".[sandbox]"' in " ".join(run_python(code))
 
 
 @pytest.mark.parametrize("missing", ["uvicorn", "starlette", "av", "PIL"])
@@ -79,7 +79,9 @@ def test_without_the_extra_the_command_says_how_to_get_it(missing):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
-    sentence = 'rockai_sandbox.Sandbox needs the sandbox extra: pip install "rockai-integrations[sandbox]"\n'
+    from rockai_transport._version import install_command
+
+    sentence = f"rockai_sandbox.Sandbox needs the sandbox extra: {install_command('sandbox')}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence)
     helped = subprocess.run(
         [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False, timeout=60

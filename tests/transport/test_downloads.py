@@ -114,6 +114,9 @@ def test_an_id_is_no_prediction(client, tmp_path):
         ("data:text/plain,hello%20you", "p1.txt", b"hello you"),
         ("data:text/plain;charset=utf-8;base64,aGk=", "p1.txt", b"hi"),
         ("data:;base64,iVBORw0KGgo=", "p1.png", b"\x89PNG\r\n\x1a\n"),
+        ("data:;base64,iVBORw0KGgo", "p1.png", b"\x89PNG\r\n\x1a\n"),
+        ("data:text/plain;base64,-_-%5F", "p1.txt", b"\xfb\xff\xbf"),
+        ("data:text/plain;BASE64,aG\r\n k%3D", "p1.txt", b"hi"),
         ("data:,", "p1.bin", b""),
     ],
 )
@@ -123,7 +126,18 @@ def test_data_uris_are_saved(client, tmp_path, uri, name, content):
     assert (path.name, path.read_bytes()) == (name, content)
 
 
-@pytest.mark.parametrize("uri", ["data:image/png;base64", "data:image/png;base64,a", "data:"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "data:image/png;base64",
+        "data:image/png;base64,a",
+        "data:",
+        "data:;base64,hello, world",
+        "data:;base64,aGk=aGk=",
+        "data:;base64,aG\u00e9=",
+        "data:;base64,aGk+_%ff",
+    ],
+)
 def test_bad_data_uris_are_refused(client, tmp_path, uri):
     """One that cannot be read is an InvalidResponseError, and leaves nothing."""
     with pytest.raises(InvalidResponseError):
@@ -137,7 +151,9 @@ def test_bad_data_uris_are_refused(client, tmp_path, uri):
         "127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "017700000001", "[::1]", "[::ffff:127.0.0.1]",  # noqa: E501
         "[::ffff:7f00:1]", "0.0.0.0", "[::]", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1",  # noqa: E501, S104
         "[fe80::1]", "[fc00::1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "224.0.0.1", "localhost.", "a.localhost",  # noqa: E501
-        "255.255.255.255",
+        "255.255.255.255", "[fec0::1]", "[64:ff9b:1::1]", "[64:ff9b::a00:1]", "[::10.0.0.1]", "[100::1]",
+        "[5f00::1]",
+        "[4000::1]", "[1::1]", "[2001:db8::1]", "[3fff::1]", "192.0.2.1", "192.88.99.1", "[ff0e::1]", "198.18.0.1", "240.0.0.1",  # noqa: E501
     ],
 )  # fmt: skip
 def test_private_addresses_are_refused(client, io, tmp_path, host):
@@ -146,6 +162,15 @@ def test_private_addresses_are_refused(client, io, tmp_path, host):
         client.download(done(f"http://{host}:8000/a"), tmp_path)
     assert not io.requests
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "[2606:4700::1]", "[64:ff9b::808:808]", "[2002:808:808::1]", "a.example"]
+)
+def test_public_addresses_are_fetched(client, io, tmp_path, host):
+    """Names, and what the internet routes, of either version."""
+    client.download(done(f"http://{host}:8000/a"), tmp_path)
+    assert io.requests[-1].public_only
 
 
 def test_a_folder_that_cannot_be_written(client, io, tmp_path):

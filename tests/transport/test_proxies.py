@@ -81,7 +81,7 @@ def test_a_socks_proxy_without_its_package(connect, monkeypatch):
         importlib.util, "find_spec", lambda name, *rest: None if name == "socksio" else real(name, *rest)
     )
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    with pytest.raises(ConfigurationError, match=r"rockai-integrations\[socks\]"):
+    with pytest.raises(ConfigurationError, match=r"\[socks\]"):
         connect(FAR, allow_http=True).run(MODEL, {})
 
 

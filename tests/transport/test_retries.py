@@ -42,8 +42,7 @@ TABLE = {
     "503 with Retry-After": (reply(503, {}, retry_after="3"), EVERY),
     "never sent": (NotSentError("refused"), EVERY),
     "connect timeout": (NotSentError("slow", timed_out=True), EVERY),
-    # Under a 200 to a stream only the head is tried again; what is said in its place is read once.
-    "envelope 429": (reply(200, {"code": 429, "msg": "busy"}), EVERY - {"stream"}),
+    "envelope 429": (reply(200, {"code": 429, "msg": "busy"}), EVERY),
     "503": (reply(503, {}), HARMLESS),
     "408": (reply(408, {}), HARMLESS),
     "500": (reply(500, {}), HARMLESS),

@@ -197,6 +197,7 @@ def test_what_is_no_webhook_is_refused(client, io, bad):
 BAD_REFERENCES = [
     "", "name", "owner/", "/name", "owner/name/x", "owner/name:", "owner/name:a:b", "owner /name", "https://x/y",
     "owner/name?x", "../name#", VERSION[:-1], VERSION + "0", None, 5, b"owner/name", ["owner/name"], "owner/name\n",  # noqa: E501
+    "owner/na\x00me", "ow\x1bner/name", "owner/name:t\x7fag", "owner/name\x85", "owner/name\ud800",
 ]  # fmt: skip
 
 

@@ -16,12 +16,15 @@ from langchain_core.exceptions import (
     ModelRateLimitError,
     ModelTimeoutError,
 )
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import RetryPolicy
 from pydantic import ValidationError
 from support.drivers import TOKEN
 
 import rockai_transport
-from langchain_rockai import RETRYABLE, ChatRockAI, RetryableModelError, RockAILLM
+from langchain_rockai import RETRYABLE, ChatRockAI, RetryableModelError, RockAILLM, should_retry
 from langchain_rockai.errors import as_model_error, translate_errors
+from rockai_sandbox import FAILS_HALF_WAY
 from rockai_transport import (
     APIConnectionError,
     APIStatusError,
@@ -202,6 +205,69 @@ def test_with_retry_does_not_pay_twice(sandbox, types):
     with pytest.raises(ModelError):
         llm.invoke("Hi")
     assert len(sandbox.predictions) == 1
+
+
+def graph_of(node):
+    """A graph of one node, under LangGraph's default retry policy without its waiting."""
+    graph = StateGraph(MessagesState)
+    graph.add_node("node", node, retry_policy=RetryPolicy(initial_interval=0.001))
+    graph.add_edge(START, "node")
+    return graph.compile()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("may_have_started", [False, True])
+def test_langgraph_s_default_policy_runs_again_what_is_retryable_and_nothing_else(kind, may_have_started):
+    """By its base `RuntimeError`; `should_retry` decides alike for the transport's errors."""
+    plain = kind("x", may_have_started=may_have_started)
+    made = as_model_error(plain)
+    assert isinstance(made, RuntimeError) != made.is_retryable
+    tries = []
+
+    def node(state):
+        tries.append(1)
+        raise made
+
+    with pytest.raises(kind):
+        graph_of(node).invoke({"messages": "x"})
+    assert len(tries) == (3 if made.is_retryable else 1)
+    assert should_retry(plain) is should_retry(made) is made.is_retryable
+
+
+def test_should_retry_leaves_other_errors_to_langgraph():
+    """Its default tries a broken connection again, and no ValueError."""
+    assert should_retry(ConnectionError("reset"))
+    assert not should_retry(ValueError("no"))
+
+
+def test_a_run_that_failed_half_way_is_paid_once_in_a_graph(rockai_sandbox):
+    """The model was charged for the first run; LangGraph's default policy does not start another."""
+    llm = ChatRockAI(model=FAILS_HALF_WAY)
+    with pytest.raises(ModelError):
+        graph_of(lambda state: {"messages": [llm.invoke(state["messages"])]}).invoke({"messages": "x"})
+    assert len(rockai_sandbox.predictions) == 1
+
+
+def test_a_request_that_was_refused_is_tried_again_in_a_graph(rockai_sandbox):
+    """A 429 started nothing."""
+    rockai_sandbox.model(MODEL)(lambda input: "at last")
+    rockai_sandbox.answer_next(429, "{}", times=2)
+    llm = ChatRockAI(model=MODEL, max_retries=0)
+    graph_of(lambda state: {"messages": [llm.invoke(state["messages"])]}).invoke({"messages": "Say: hello"})
+    assert len(rockai_sandbox.predictions) == 1
+
+
+def test_a_model_that_cannot_be_made_says_so_and_is_made_once_in_a_graph():
+    """What cannot be right raises `ConfigurationError`, not pydantic's error, and is not tried again."""
+    tries = []
+
+    def node(state):
+        tries.append(1)
+        return {"messages": [ChatRockAI(model=MODEL, temperature=float("nan")).invoke("x")]}
+
+    with pytest.raises(ConfigurationError):
+        graph_of(node).invoke({"messages": "x"})
+    assert len(tries) == 1
 
 
 def test_with_fallbacks_goes_on_to_the_next_model(sandbox, scripted):

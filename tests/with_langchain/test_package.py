@@ -126,7 +126,7 @@ def test_without_the_extra_an_error_says_what_to_install(missing, statement):
             print(error)
         """
     )
-    assert 'pip install "rockai-integrations[langchain]"' in printed
+    assert 'pip install ".[langchain]"' in printed
 
 
 def examples(cls):

@@ -352,7 +352,7 @@ class TestPackage:
         """The extra, word for word."""
         program = "import sys; sys.modules['llama_index'] = None; import llama_index_rockai"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-        assert 'pip install "rockai-integrations[llama-index]"' in done.stderr
+        assert 'pip install ".[llama-index]"' in done.stderr
 
     def test_it_has_a_json_schema(self):
         """Core's workflows ask for one."""

@@ -20,9 +20,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_values import as_arguments
+from rockai_transport.prompting.reply.call_heads import Opener
+from rockai_transport.prompting.reply.call_values import as_arguments, read_calls
 from rockai_transport.prompting.reply.json_values import find_json, well_formed
 from rockai_transport.prompting.reply.reasoning import (
     CLOSE_TAG,
@@ -36,7 +38,8 @@ from rockai_transport.prompting.reply.reasoning import (
 )
 from rockai_transport.prompting.reply.stop import StopCutter
 from rockai_transport.prompting.reply.tool_reader import NOTABLE as CALLS_NOTABLE
-from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
+from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id, one_too_many
+from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
@@ -94,6 +97,7 @@ class ReplyReader:
         cues: tuple[str, ...] = (),
         exact: bool = False,
         new_id: Callable[[], str] = new_call_id,
+        accepts: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
         """Make a reader for one reply.
 
@@ -105,6 +109,8 @@ class ReplyReader:
             cues: What the model may open its own turn with once more; it is passed over.
             exact: Whether a ``</think>`` that nothing opened is text: the reply is a completion's.
             new_id: Makes a call's id.
+            accepts: Whether an object is right as the arguments of the one function that must be called,
+                although its schema does not say so: a class may take more than its schema shows.
         """
         self.cut = False
         self.end_token: str | None = None
@@ -112,6 +118,7 @@ class ReplyReader:
         self._form = inside_reasoning, turn_ends, cues, exact
         self._setup = tools or ToolSetup()
         self._new_id = new_id
+        self._accepts = accepts or (lambda _: False)
         self._has_tools = self._setup.active
         self.waiting = self._has_tools and self._setup.forced
         self._reasoning: list[str] = []  # where tools are bound
@@ -182,7 +189,7 @@ class ReplyReader:
         if self._calls is not None:
             parts += self._calls.flush()
             parts += self._last_calls() if self._splitter.inside else ()
-        return self._released(parts) or (self._bare_arguments() if self.waiting else [])
+        return self._released(parts) or (self._unmarked_call() if self.waiting else [])
 
     def _feed(self, piece: str) -> list[ReplyPart]:
         if self._may_skip:  # the first piece, which may be text of the answer at once
@@ -257,25 +264,47 @@ class ReplyReader:
         held, self._held = self._held, []
         return held
 
-    def _bare_arguments(self) -> list[ReplyPart]:
-        """The arguments of the one function that must be called, where they came without a call."""
-        sole, reply = self._setup.sole, gather(self._held)
-        if sole is None or reply.invalid_tool_calls:
+    def _unmarked_call(self) -> list[ReplyPart]:
+        """The call that is required, where nothing marked it: bare arguments, or a Python call."""
+        reply = gather(self._held)
+        if reply.invalid_tool_calls:
             return []
+        found = self._bare_arguments(reply.text) or self._python_calls(reply.text)
+        if found:
+            self.waiting, self._held = False, []
+            found = [*([ReasoningDelta(reply.reasoning)] if reply.reasoning else []), *found]
+        return found
+
+    def _bare_arguments(self, text: str) -> list[ReplyPart]:
+        """The arguments of the one function that must be called, alone."""
+        if (sole := self._setup.sole) is None:
+            return []
+
+        def read(value: Any) -> dict[str, Any] | None:
+            arguments = as_arguments(value, sole.name, sole.parameters)
+            accepted = arguments is None and isinstance(value, dict) and self._accepts(value)
+            return value if accepted else arguments
+
         try:
-            value, before, behind = find_json(
-                reply.text, lambda one: as_arguments(one, sole.name, sole.parameters) is not None
-            )
+            value, *around = find_json(text, lambda one: read(one) is not None)
         except ValueError:
             return []
-        arguments = as_arguments(value, sole.name, sole.parameters)
-        if arguments is None:
+        if (arguments := read(value)) is None:
             return []
-        call = ToolCall(self._new_id(), sole.name, arguments)
-        reasoning: list[ReplyPart] = [ReasoningDelta(reply.reasoning)] if reply.reasoning else []
-        texts = [TextDelta(text) for text in (before, behind) if text and not text.isspace()]
-        self.waiting, self._held = False, []
-        return [*reasoning, *texts, call]
+        texts: list[ReplyPart] = [TextDelta(one) for one in around if one and not one.isspace()]
+        return [*texts, ToolCall(self._new_id(), sole.name, arguments)]
+
+    def _python_calls(self, text: str) -> list[ReplyPart]:
+        """The calls of a reply that is nothing but ``name(key="value")``."""
+        calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._setup.callable_tools)) or []
+        if any(call.arguments is None for call in calls):
+            return []
+        made = len(calls) if self._setup.parallel else 1
+        others = [one_too_many(call, self._new_id()) for call in calls[made:]]
+        return [
+            *(ToolCall(self._new_id(), call.name or "", call.arguments or {}) for call in calls[:made]),
+            *others,
+        ]
 
 
 def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelReply:

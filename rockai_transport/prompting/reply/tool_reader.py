@@ -15,6 +15,7 @@ token marks it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -43,9 +44,18 @@ NOTABLE: Final = "<[{`\n\r"
 _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
 
+_ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
+
+
 def new_call_id() -> str:
     """Make up an id for a call."""
     return f"call_{uuid4().hex}"
+
+
+def one_too_many(call: ReadCall, call_id: str) -> InvalidToolCall:
+    """What becomes of a call behind another one, where a reply may hold one only."""
+    arguments = call.raw if call.arguments is None else json.dumps(call.arguments, ensure_ascii=False)
+    return InvalidToolCall(call_id, call.name, arguments, _ONE_CALL)
 
 
 class ToolCallReader:
@@ -67,7 +77,7 @@ class ToolCallReader:
 
         Args:
             tools: The tools that may be called: the JSON schema of each one's arguments, by its name.
-            parallel: Whether a reply may hold several calls; else all but the first are dropped.
+            parallel: Whether a reply may hold several calls; else all but the first are invalid.
             demanded: Whether one of these tools must be called, so that a call of another is invalid, and one
                 with none of a tool's arguments.
             new_id: Makes a call's id.
@@ -288,6 +298,7 @@ class ToolCallReader:
 
     def _emit_call(self, call: ReadCall) -> None:
         if self._called and not self._parallel:
+            self._parts.append(one_too_many(call, self._new_id()))
             return
         self._called = True
         if call.name is None or call.arguments is None:

@@ -58,11 +58,16 @@ class ModelRequest:
     cues: tuple[str, ...] = ()
     exact: bool = False
 
-    def reader(self, new_id: Callable[[], str] = new_call_id) -> ReplyReader:
+    def reader(
+        self,
+        new_id: Callable[[], str] = new_call_id,
+        accepts: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> ReplyReader:
         """Make a reader for the answer.
 
         Args:
             new_id: Makes a tool call's id.
+            accepts: As for `ReplyReader`.
 
         Returns:
             A fresh reader.
@@ -75,6 +80,7 @@ class ModelRequest:
             cues=self.cues,
             exact=self.exact,
             new_id=new_id,
+            accepts=accepts,
         )
 
 

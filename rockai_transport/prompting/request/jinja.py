@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Turn
 
@@ -176,7 +177,7 @@ def _environment() -> jinja2.Environment:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
         raise ConfigurationError(
-            'A Jinja chat template needs jinja2: pip install "rockai-integrations[templates]"'
+            f"A Jinja chat template needs jinja2: {install_command('templates')}"
         ) from error
     from rockai_transport.prompting.request.jinja_blocks import GenerationBlock
 

@@ -1,4 +1,4 @@
-"""Runs agents that are killed: reads jobs from its input, a line of JSON each, and forks a process for each.
+"""Runs agents that are killed: reads jobs from its input, a line of JSON each, and forks its workers.
 
 It is a program of its own, so that the slow imports are paid for once, and no thread runs when it forks.
 """
@@ -36,7 +36,7 @@ class Fate:
 
     def __init__(self, point):
         self.point = point
-        self.written = 0
+        self.written = self.read = 0
 
     def before_put(self):
         if (self.point, self.written) in (("before-record", 0), ("answered", 1)):
@@ -45,6 +45,11 @@ class Fate:
     def after_put(self):
         self.written += 1
         if (self.point, self.written) == ("recorded", 1):
+            die()
+
+    def after_get(self):
+        self.read += 1
+        if (self.point, self.read) == ("claimed", 2):  # it looks, writes, and reads back
             die()
 
     def before_request(self, request):
@@ -71,6 +76,11 @@ class Store(SqliteStore):
         super().put(*args, **kwargs)
         self.fate.after_put()
 
+    def get(self, *args, **kwargs):
+        found = super().get(*args, **kwargs)
+        self.fate.after_get()
+        return found
+
 
 class AsyncStore(AsyncSqliteStore):
     fate: Fate
@@ -79,6 +89,11 @@ class AsyncStore(AsyncSqliteStore):
         self.fate.before_put()
         await super().aput(*args, **kwargs)
         self.fate.after_put()
+
+    async def aget(self, *args, **kwargs):
+        found = await super().aget(*args, **kwargs)
+        self.fate.after_get()
+        return found
 
 
 def script(messages):
@@ -127,20 +142,32 @@ async def arun(job, fate):
         return (await agent.ainvoke(given(job), config, durability="sync"))["messages"][-1].text
 
 
-def work(job):
+def work(job, worker):
     fate = Fate(job["point"])
     text = asyncio.run(arun(job, fate)) if job["asynchronous"] else run(job, fate)
-    Path(job["answer"]).write_text(text, encoding="utf-8")
+    Path(f"{job['answer']}{worker}").write_text(text, encoding="utf-8")
+
+
+def fork_worker(job, worker, ready, go):
+    """A process that begins when all have been made."""
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        os.read(ready, 1)
+        work(job, worker)
+        os._exit(0)
+    return child
 
 
 def main():
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            work(json.loads(line))
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        sys.stdout.write(f"{status}\n")
+        job = json.loads(line)
+        ready, go = os.pipe()
+        children = [fork_worker(job, worker, ready, go) for worker in range(job["workers"])]
+        os.close(go)
+        os.close(ready)
+        ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        sys.stdout.write(f"{min(ends)}\n")
         sys.stdout.flush()
 
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 POINTS = {
     "before-record": (0, True),
     "recorded": (0, False),
+    "claimed": (0, False),
     "sent": (1, False),
     "answered": (1, False),
     "waiting": (1, True),
@@ -35,8 +36,8 @@ def run():
         [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as zygote:
 
-        def run_one(**job):
-            zygote.stdin.write(json.dumps(job) + "\n")
+        def run_one(*, workers=1, **job):
+            zygote.stdin.write(json.dumps({**job, "workers": workers}) + "\n")
             zygote.stdin.flush()
             return int(zygote.stdout.readline())
 
@@ -50,27 +51,32 @@ def service():
         yield running
 
 
+def job_in(folder, service, *, asynchronous):
+    """One conversation, whose checkpoints and records are in this folder."""
+    return {
+        "asynchronous": asynchronous,
+        "thread": "thread.1",
+        "url": service.base_url,
+        "token": service.api_token,
+        "checkpoints": str(folder / "checkpoints.db"),
+        "store": str(folder / "store.db"),
+        "answer": str(folder / "answer"),
+    }
+
+
 @pytest.mark.parametrize("round_number", range(ROUNDS))
 @pytest.mark.parametrize("point", POINTS)
 def test_a_killed_agent_that_is_resumed_starts_nothing_twice(run, service, tmp_path, point, round_number):
     """One start for one video; where the record says "unknown" none, until a developer clears it."""
     before = len(service.predictions)
     started, can_tell = POINTS[point]
-    job = {
-        "asynchronous": round_number % 2 == 1,
-        "thread": f"thread.{round_number}",
-        "url": service.base_url,
-        "token": service.api_token,
-        "checkpoints": str(tmp_path / "checkpoints.db"),
-        "store": str(tmp_path / "store.db"),
-        "answer": str(tmp_path / "answer.txt"),
-    }
+    job = job_in(tmp_path, service, asynchronous=round_number % 2 == 1)
 
     assert run(**job, point=point, resume=False) == -signal.SIGKILL
     service.wait_for(lambda it: len(it.predictions) >= before + started)
     assert run(**job, point="never", resume=True) == 0
 
-    answer = Path(job["answer"]).read_text(encoding="utf-8")
+    answer = (tmp_path / "answer0").read_text(encoding="utf-8")
     mine = service.predictions[before:]
     if can_tell:
         assert [prediction.status for prediction in mine] == ["succeeded"]
@@ -79,6 +85,18 @@ def test_a_killed_agent_that_is_resumed_starts_nothing_twice(run, service, tmp_p
         assert len(mine) == started
         assert "unknown whether this started" in answer
         assert_can_be_cleared(service, job["store"])
+
+
+@pytest.mark.parametrize("round_number", range(4 * ROUNDS))
+def test_two_workers_that_resume_one_thread_start_once(run, service, tmp_path, round_number):
+    """At the same moment: the record is read back before the start is sent, and holds one worker's claim."""
+    before = len(service.predictions)
+    job = job_in(tmp_path, service, asynchronous=round_number % 2 == 1)
+    assert run(**job, point="before-record", resume=False) == -signal.SIGKILL
+    assert run(**job, point="never", resume=True, workers=2) == 0
+    (mine,) = service.predictions[before:]
+    answers = [(tmp_path / f"answer{worker}").read_text(encoding="utf-8") for worker in range(2)]
+    assert any(mine.id in answer for answer in answers)
 
 
 def assert_can_be_cleared(service, path):
