@@ -1,6 +1,6 @@
 """A LangGraph agent sleeps while its video is made: no process waits, and the service's webhook wakes it.
 
-    pip install "rockai-integrations[langchain]" langchain uvicorn
+    pip install ".[agents]" uvicorn
     export WEBHOOK_URL=https://my.app/rockai      # your own address, where the service can call this program
     python sleeping_agent.py
 

@@ -1,6 +1,6 @@
 """A LlamaIndex agent sleeps while its video is made: its Context is saved, and a webhook wakes it.
 
-    pip install "rockai-integrations[llama-index]" uvicorn
+    pip install ".[llama-index]" uvicorn
     export WEBHOOK_URL=https://my.app/rockai      # your own address, where the service can call this program
     python sleeping_agent_llama_index.py
 
@@ -50,9 +50,8 @@ async def main() -> None:
             store=STARTED,
             max_wait=0.2,  # so that it sleeps soon; by default a tool waits for five seconds before
         )
-        agent = FunctionAgent(
-            tools=toolkit.to_tool_list(), llm=RockAI(model="meta/meta-llama-3-70b-instruct")
-        )
+        llm = RockAI(model="meta/meta-llama-3-70b-instruct")
+        agent = FunctionAgent(tools=[*toolkit.to_tool_list()], llm=llm)
         done = asyncio.Event()
 
         def end(record: Any, result: Any) -> None:

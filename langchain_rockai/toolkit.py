@@ -69,8 +69,8 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             store, and the service's call resumes it. The address is sent with a secret for each start.
             docs/how-to/sleeping-agents.md shows it. None: the tools wait themselves.
         rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
-        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for a type
-            checker.
+        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for type
+            checkers.
 
     Raises:
         ConfigurationError: A setting cannot be right, or there is no token.

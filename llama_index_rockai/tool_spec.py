@@ -71,8 +71,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
             of a run nobody can be asked, and nothing is started.
         rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.
-        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for a type
-            checker.
+        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for type
+            checkers.
 
     Raises:
         ConfigurationError: A setting cannot be right, or there is no token.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
@@ -149,7 +150,7 @@ class ToolkitAdmin:
     def sweep(
         self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None
     ) -> list[Record]:
-        """Look at what a webhook should have told of by now, and resume what has ended; outside of a loop.
+        """Look at what a webhook should have told of by now, and resume what has ended.
 
         Args:
             resume: As in `WebhookReceiver`; None: only look, and write down how it stands.
@@ -166,7 +167,15 @@ class ToolkitAdmin:
             >>> toolkit.sweep()
             []
         """
-        return asyncio.run(self.asweep(resume, older_than=older_than, store=store))
+
+        async def sweep() -> list[Record]:
+            try:
+                return await self.asweep(resume, older_than=older_than, store=store)
+            finally:
+                await self._toolset.async_client.aclose()
+
+        with ThreadPoolExecutor(1) as thread:  # a loop of its own, wherever this is called
+            return thread.submit(lambda: asyncio.run(sweep())).result()
 
     async def asweep(
         self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None

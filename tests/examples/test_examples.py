@@ -16,8 +16,10 @@ from rockai_sandbox import Sandbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # A chat engine's memory is an SQLite database that LlamaIndex never closes (core/storage/chat_store/sql.py).
+# Its workflows look at every attribute of an agent, pydantic's deprecated ones too.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:<aiosqlite.core.Connection.*before being closed:ResourceWarning"
+    "ignore:<aiosqlite.core.Connection.*before being closed:ResourceWarning",
+    "ignore::pydantic.warnings.PydanticDeprecationWarning",
 )
 
 # File → what it prints on the sandbox, in this order.
