@@ -9,7 +9,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
-from rockai_transport.adapters.toolkits import Run, Toolset
+from rockai_transport.adapters.toolkits import AgentRun, Toolset
 
 __all__ = ["CancelOnAbort", "runs_around"]
 
@@ -25,9 +25,9 @@ class CancelOnAbort(BaseCallbackHandler):
         self.toolset = toolset
         self._roots: dict[UUID, UUID] = {}
         """The root of each chain and tool that is running."""
-        self._runs: dict[UUID, Run] = {}
+        self._runs: dict[UUID, AgentRun] = {}
 
-    def run_of(self, run_id: UUID | None) -> Run | None:
+    def run_of(self, run_id: UUID | None) -> AgentRun | None:
         """The run that a chain or tool is part of."""
         root = self._roots.get(run_id) if run_id else None
         return self._runs.get(root) if root else None
@@ -35,7 +35,7 @@ class CancelOnAbort(BaseCallbackHandler):
     def on_chain_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
         """A root begins a run; what is below belongs to it."""
         if parent_run_id is None:
-            self._runs[run_id] = Run()
+            self._runs[run_id] = AgentRun()
         self._roots[run_id] = self._roots.get(parent_run_id, run_id) if parent_run_id else run_id
 
     def on_tool_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
@@ -64,7 +64,7 @@ class CancelOnAbort(BaseCallbackHandler):
             self.toolset.end(run)
 
 
-def runs_around(config: RunnableConfig, toolset: Toolset) -> tuple[Run, ...]:
+def runs_around(config: RunnableConfig, toolset: Toolset) -> tuple[AgentRun, ...]:
     """The runs around a tool call that end by a handler of its toolset's."""
     manager = config.get("callbacks")
     handlers = getattr(manager, "handlers", None) or []

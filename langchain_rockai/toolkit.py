@@ -64,7 +64,7 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             looked at, waited for and canceled; or a function that tells.
         store (Any): Where starts are remembered: a mapping of strings or a LangGraph ``BaseStore``. None: the
             graph's own store, else this process.
-        webhook_url (str | None): An https address of yours where a `WebhookReceiver` is. A tool that waits for
+        webhook_url (str | None): An https address where a `WebhookReceiver` is. A tool that waits for
             longer than five seconds then interrupts the graph, if that has a checkpointer, a thread and a
             store, and the service's call resumes it. The address is sent with a secret for each start.
             docs/how-to/sleeping-agents.md shows it. None: the tools wait themselves.

@@ -64,7 +64,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             looked at, waited for and canceled; or a function that tells.
         store (Any): Where starts are remembered: a mapping of strings, or another Context. None: the run's
             Context, else this process.
-        webhook_url (str | None): An https address of yours where a `WebhookReceiver` is. A tool that waits for
+        webhook_url (str | None): An https address where a `WebhookReceiver` is. A tool that waits for
             longer than five seconds in a step then suspends its run, if there is a ``store``, and the
             service's call resumes it: see `run_until_asleep`. The address is sent with a secret for each
             start. None: the tools wait themselves.

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from rockai_transport.io.connections import Connections
+from rockai_transport.io.connections import Connections, within_grace
 from rockai_transport.io.deadlines import Deadline, current_deadline
 from rockai_transport.io.decoding import DECODED_LIMIT, decoded, is_plain
 from rockai_transport.io.endpoint import Endpoint, head_of
@@ -44,6 +44,7 @@ class BlockingIO:
         self._deadline = Deadline()
         self._response: httpx.Response | None = None
         self._chunks: Iterator[bytes] = iter(())
+        self._interrupted = False
 
     @property
     def is_left(self) -> bool:
@@ -113,6 +114,9 @@ class BlockingIO:
         except Exception as error:  # noqa: BLE001 - translated
             failure = self._failure(error)
             raise failure from failure.__cause__
+        except BaseException:
+            self._note_interrupt()
+            raise
         finally:
             current_deadline.reset(token)
         return []
@@ -121,7 +125,7 @@ class BlockingIO:
         response, self._response, self._chunks = self._response, None, iter(())
         if response is not None:
             with contextlib.suppress(Exception):
-                response.close()
+                within_grace(response.close) if self._interrupted else response.close()
 
     async def sleep(self, seconds: float) -> None:
         self._deadline.sleep(seconds)
@@ -149,8 +153,16 @@ class BlockingIO:
         except Exception as error:  # noqa: BLE001 - translated
             failure = self._failure(error)
             raise failure from failure.__cause__
+        except BaseException:
+            self._note_interrupt()
+            raise
         finally:
             current_deadline.reset(token)
+
+    def _note_interrupt(self) -> None:
+        """Go on with new pools after Ctrl-C: in httpcore's locks it can come between taking and releasing."""
+        self._interrupted = True
+        self._connections.renew(interrupted=True)
 
     def _failure(self, error: Exception) -> BaseException:
         return LeftError() if self.is_left else failure_of(error, self._connections.renew)

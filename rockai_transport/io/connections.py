@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
+from collections.abc import Callable
 
 import httpx
 
 from rockai_transport.io.network import environment_proxy, proxy_of
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "within_grace"]
 
 
 class Connections:
@@ -25,8 +28,9 @@ class Connections:
         self._process = os.getpid()
         self._transports: dict[tuple[str | None, bool], httpx.HTTPTransport] = {}
         self._made: list[httpx.HTTPTransport] = []
+        self._doubtful: list[httpx.HTTPTransport] = []
         # A client that nobody closed leaves no open sockets behind, at the program's end neither.
-        weakref.finalize(self, _close_all, self._made, self._process)
+        weakref.finalize(self, _close_all, self._made, self._doubtful, self._process)
 
     def to(self, url: httpx.URL, *, public_only: bool) -> httpx.HTTPTransport:
         """The transport for an address."""
@@ -35,7 +39,8 @@ class Connections:
         with self._lock:
             if self._process != os.getpid():
                 # A forked child must not write into its parent's connections.
-                self._process, self._transports, self._made = os.getpid(), {}, []
+                self._process, self._transports = os.getpid(), {}
+                self._made, self._doubtful = [], []
             if key not in self._transports:
                 from rockai_transport.io.transports import Transport
 
@@ -44,18 +49,37 @@ class Connections:
                 self._made.append(transport)
             return self._transports[key]
 
-    def renew(self) -> None:
-        """Begin with new pools; what runs in the old ones runs on."""
+    def renew(self, *, interrupted: bool = False) -> None:
+        """Begin with new pools; what runs in the old ones runs on.
+
+        Args:
+            interrupted: Whether Ctrl-C came within one: a lock of httpcore's may never be released.
+        """
         with self._lock:
+            if interrupted:
+                self._doubtful.extend(self._transports.values())
             self._transports = {}
 
     def close(self) -> None:
         """Close them all."""
         with self._lock:
             self._transports = {}
-            _close_all(self._made, self._process)
+            _close_all(self._made, self._doubtful, self._process)
 
 
-def _close_all(transports: list[httpx.HTTPTransport], process: int) -> None:
-    while transports and process == os.getpid():
-        transports.pop().close()
+def within_grace(function: Callable[[], None]) -> None:
+    """Do what may block for ever, and wait for it two seconds at most."""
+    thread = threading.Thread(target=function, daemon=True)
+    with contextlib.suppress(RuntimeError):  # the program is at its end
+        thread.start()
+        thread.join(CANCEL_GRACE_SECONDS)
+
+
+def _close_all(made: list[httpx.HTTPTransport], doubtful: list[httpx.HTTPTransport], process: int) -> None:
+    while made and process == os.getpid():
+        transport = made.pop()
+        if transport in doubtful:
+            within_grace(transport.close)
+        else:
+            transport.close()
+    doubtful.clear()

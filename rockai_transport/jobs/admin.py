@@ -15,7 +15,7 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import CLEARED, STARTED, UNANSWERED, Receipt, Record, receipt
 from rockai_transport.jobs.running import cancel_all, refresh
-from rockai_transport.jobs.runs import Block, Run, open_blocks
+from rockai_transport.jobs.runs import AgentRun, Block, open_blocks
 from rockai_transport.jobs.stores import Store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver
@@ -217,7 +217,7 @@ class ToolkitAdmin:
             >>> [record.status for record in toolkit.receipt().started]
             ['canceled']
         """
-        run = Run()
+        run = AgentRun()
         around = open_blocks.get()
         open_blocks.set((*around, Block(self._toolset, scope, run)))
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.runs import Run
+from rockai_transport.jobs.runs import AgentRun
 
 __all__ = ["CallContext", "Duplicates", "OnCancel", "Policy", "Progress"]
 
@@ -57,7 +57,7 @@ class CallContext(NamedTuple):
     """The model's turn that makes this call, the same for the calls of one message; empty: not known."""
     run: Any = None
     """What the framework knows the agent's run by: an object of its own, or an id; None: not known."""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[AgentRun, ...] = ()
     """The runs that this call is part of; what they have under way ends with them."""
     is_shared: bool = False
     """Whether others than one conversation use the scope."""

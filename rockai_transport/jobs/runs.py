@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rockai_transport.jobs.records import Record
 
-__all__ = ["Block", "Run", "RunRegistry", "open_blocks"]
+__all__ = ["AgentRun", "Block", "RunRegistry", "open_blocks"]
 
 _MOST_RUNS = 4096
 
@@ -33,7 +33,7 @@ class UnderWay(NamedTuple):
     record: Record
 
 
-class Run:
+class AgentRun:
     """What one run of an agent has under way, as far as this process knows."""
 
     def __init__(self) -> None:
@@ -68,14 +68,14 @@ class RunRegistry:
     """The runs of a process, by what a framework knows them by: an object of its own, or an id."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[Any, tuple[Any, Run]] = OrderedDict()
+        self._runs: OrderedDict[Any, tuple[Any, AgentRun]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, identity: Any) -> Run:
+    def find(self, identity: Any) -> AgentRun:
         """The run of an object, by its identity, or of an id; the one unused for longest makes room."""
         key = identity if isinstance(identity, str) else id(identity)
         with self._lock:
-            _, run = self._runs.pop(key, (identity, Run()))
+            _, run = self._runs.pop(key, (identity, AgentRun()))
             self._runs[key] = (identity, run)  # the object is kept: another may not get its identity
             if len(self._runs) > _MOST_RUNS:
                 self._runs.popitem(last=False)
@@ -88,7 +88,7 @@ class Block(NamedTuple):
     owner: Any
     """The toolset whose predictions it is about."""
     scope: str | None
-    run: Run
+    run: AgentRun
 
 
 open_blocks: ContextVar[tuple[Block, ...]] = ContextVar("rockai_open_blocks", default=())

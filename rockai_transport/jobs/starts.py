@@ -33,7 +33,7 @@ from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record, digest, record_key
 from rockai_transport.jobs.running import note
 from rockai_transport.jobs.stores import place_of
-from rockai_transport.jobs.tool_calls import ToolCall
+from rockai_transport.jobs.tool_calls import LifecycleCall
 from rockai_transport.protocol.prediction import Prediction, is_unfetched
 from rockai_transport.protocol.webhooks import WebhookTarget
 
@@ -42,7 +42,7 @@ __all__ = ["StartCall"]
 logger = logging.getLogger("rockai")
 
 
-class StartCall(ToolCall):
+class StartCall(LifecycleCall):
     """A tool call that may start a prediction."""
 
     was_left = False

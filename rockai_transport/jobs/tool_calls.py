@@ -35,7 +35,7 @@ from rockai_transport.jobs.running import cancel_all, note, refresh
 from rockai_transport.jobs.under_way import ToolCallsUnderWay
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
-__all__ = ["ToolCall"]
+__all__ = ["LifecycleCall"]
 
 logger = logging.getLogger("rockai")
 
@@ -49,7 +49,7 @@ _LEAST = 1.0
 _NOT_SAVED_YET = "The file is not saved yet: this took too long. It is saved at the next look."
 
 
-class ToolCall:
+class LifecycleCall:
     """One tool call: what it works with, and what it shares with others."""
 
     def __init__(

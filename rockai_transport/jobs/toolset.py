@@ -25,7 +25,7 @@ from rockai_transport.jobs.lifecycle import Lifecycle
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Policy
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import cancel_all
-from rockai_transport.jobs.runs import Run, RunRegistry, UnderWay, open_blocks
+from rockai_transport.jobs.runs import AgentRun, RunRegistry, UnderWay, open_blocks
 from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.protocol.io import run_blocking
@@ -222,7 +222,7 @@ class Toolset:
 
     # Ending a run from outside of its tools.
 
-    def end(self, run: Run) -> list[Record]:
+    def end(self, run: AgentRun) -> list[Record]:
         """Cancel what a run has under way; give what was canceled, as it is now."""
         ended: list[Record] = []
         for store, records in _by_store(run.take()):
@@ -231,7 +231,7 @@ class Toolset:
             ended += run_blocking(cancel_all(backends, records))
         return ended
 
-    async def aend(self, run: Run) -> list[Record]:
+    async def aend(self, run: AgentRun) -> list[Record]:
         """As `end`, with ``await``, whatever becomes of the caller meanwhile."""
         ended: list[Record] = []
         for store, records in _by_store(run.take()):

@@ -17,7 +17,7 @@ from support.memory_backends import (
 )
 
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED
-from rockai_transport.jobs.runs import Run
+from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 
 
@@ -88,7 +88,7 @@ def test_leaving_ends_the_whole_run():
     """What this run had started or waited for; never what another run has, of the same scope or not."""
     backends = MemoryBackends()
     backends.predictions.ends = {}
-    earlier, run, tools = Run(), Run(), lifecycle(max_running=9)
+    earlier, run, tools = AgentRun(), AgentRun(), lifecycle(max_running=9)
     for prompt, runs in (("1", (earlier,)), ("2", (run,)), ("3", ()), ("4", ())):
         call(backends, "start_prediction", {**START, "input": {"prompt": prompt}}, tools, runs=runs)
     call(backends, "wait_for_prediction", {"prediction_id": "p3"}, tools, runs=(run,))
@@ -123,7 +123,7 @@ class LeftAt(MemoryRecords):
 )
 def test_leaving_any_tool_ends_the_run(tool, arguments):
     """Not only one that waits."""
-    backends, run = MemoryBackends(records=LeftAt()), Run()
+    backends, run = MemoryBackends(records=LeftAt()), AgentRun()
     call(backends, "start_prediction", START, runs=(run,))
     backends.records.due = True
     with pytest.raises(KeyboardInterrupt):
@@ -143,5 +143,5 @@ def test_a_store_that_fails_while_leaving():
     """The prediction is canceled all the same."""
     backends = MemoryBackends(Interrupted(), Breaking(2))
     with pytest.raises(KeyboardInterrupt):
-        call(backends, "say", PROMPT, runs=(Run(),))
+        call(backends, "say", PROMPT, runs=(AgentRun(),))
     assert backends.predictions.named("cancel") == ["p1"]

@@ -28,7 +28,7 @@ from rockai_transport import (
 )
 from rockai_transport.jobs.admin import cancel_running, list_records, resolve
 from rockai_transport.jobs.records import CLEARED, STARTED, receipt
-from rockai_transport.jobs.runs import Run
+from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 
 
@@ -247,7 +247,7 @@ def test_what_is_meant_to_be_another_is_another(backends, changed, settings):
 
 def test_a_run_joins_its_own_order_in_a_shared_scope(backends):
     """Where the scope is that of several conversations, the run tells what is its own."""
-    run = Run()
+    run = AgentRun()
     first = call(backends, "start_prediction", START, turn="1", is_shared=True, runs=(run,)).result
     again = call(backends, "start_prediction", START, turn="2", is_shared=True, runs=(run,)).result
     assert again.id == first.id

@@ -27,6 +27,12 @@ def statuses(sandbox):
     return [one.status for one in jobs(sandbox)]
 
 
+def expect(sandbox, expected):
+    """How the predictions stand, once those that were just started are at work."""
+    sandbox.wait_for(lambda it: "starting" not in statuses(it))
+    assert statuses(sandbox) == expected
+
+
 def in_turns(*turns):
     """A script that makes these turns, one after the other, whatever the conversation was before."""
     left = list(turns)
@@ -104,7 +110,7 @@ async def test_an_abort_ends_no_earlier_turn_s_prediction(sandbox):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert statuses(sandbox) == left
+        expect(sandbox, left)
 
 
 async def abort_while_thinking(toolkit, config):
@@ -122,9 +128,9 @@ async def test_an_abort_while_the_model_thinks(sandbox, config):
     """The handler ends what the run has under way; without one it goes on, as the docs say."""
     toolkit = make_toolkit(sandbox, ENDLESS, max_running=9, duplicates="allow")
     await abort_while_thinking(toolkit, config)
-    assert statuses(sandbox) == ["processing"]
+    expect(sandbox, ["processing"])
     await abort_while_thinking(toolkit, {**config, "callbacks": [toolkit.cancel_on_abort()]})
-    assert statuses(sandbox) == ["processing", "canceled"]
+    expect(sandbox, ["processing", "canceled"])
 
 
 async def test_a_handler_tells_its_runs_apart(sandbox):
@@ -133,9 +139,9 @@ async def test_a_handler_tells_its_runs_apart(sandbox):
     handler = toolkit.cancel_on_abort()
     calm = create_agent(ScriptedModel(script=in_turns([start("calm")], AIMessage("ok"))), toolkit.get_tools())
     await calm.ainvoke(ASK, {**thread("calm"), "callbacks": [handler]})
-    assert statuses(sandbox) == ["processing"]
+    expect(sandbox, ["processing"])
     await abort_while_thinking(toolkit, {**thread("left"), "callbacks": [handler]})
-    assert statuses(sandbox) == ["processing", "canceled"]
+    expect(sandbox, ["processing", "canceled"])
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal reaches a thread")
@@ -153,7 +159,7 @@ def test_ctrl_c_in_a_sync_graph_with_the_handler(sandbox):
     with pytest.raises(KeyboardInterrupt):
         agent.invoke(ASK, {**thread(), "callbacks": [toolkit.cancel_on_abort()]})
     presses.join()
-    assert statuses(sandbox) == ["canceled", "canceled"]
+    sandbox.wait_for(lambda it: statuses(it) == ["canceled", "canceled"])
 
 
 async def test_a_block_is_about_its_own_agent(sandbox):
@@ -170,7 +176,7 @@ async def test_a_block_is_about_its_own_agent(sandbox):
             await turn("ann")
             ann_started.set()
             await bob_left.wait()
-            assert statuses(sandbox) == ["processing", "canceled"]
+            expect(sandbox, ["processing", "canceled"])
 
     async def bob():
         await ann_started.wait()
