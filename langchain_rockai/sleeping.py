@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -9,11 +10,17 @@ from langchain_core.runnables import RunnableConfig
 
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
-__all__ = ["SLEEPING", "resumable_thread", "resume_graph", "sleep"]
+__all__ = ["SLEEPING", "interruptions", "resumable_thread", "resume_graph", "sleep"]
 
 SLEEPING = "rockai_sleeping"
 """The ``type`` of an interrupt's value; ``prediction_id`` is what it sleeps for."""
 _CHECKPOINTER = "__pregel_checkpointer"
+
+
+def interruptions() -> tuple[type[Exception], ...]:
+    """What LangGraph raises to stop a run that is to be resumed; nothing where it is not in use."""
+    errors = sys.modules.get("langgraph.errors")
+    return () if errors is None else (errors.GraphBubbleUp,)
 
 
 def resumable_thread(config: RunnableConfig) -> str:

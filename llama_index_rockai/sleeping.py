@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -12,7 +13,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.workflow import Context, Event
 from workflows.context.state_store import UnserializableKeyWarning
-from workflows.events import WorkflowIdleEvent
+from workflows.events import InternalDispatchEvent, WorkflowIdleEvent
 from workflows.handler import WorkflowHandler
 from workflows.runtime.types.results import (
     AddWaiter,
@@ -40,6 +41,9 @@ class PredictionEndedEvent(Event):
     prediction_id: str
 
 
+_ENDED = f"{PredictionEndedEvent.__module__}.{PredictionEndedEvent.__name__}"
+
+
 def is_in_step() -> bool:
     """Whether a step of a workflow is running, which can be run again."""
     return StepWorkerStateContextVar.get(None) is not None
@@ -65,14 +69,20 @@ def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
     return answer
 
 
-async def run_until_asleep(handler: WorkflowHandler, toolkit: Any, contexts: MutableMapping[str, str]) -> Any:
+async def run_until_asleep(
+    handler: WorkflowHandler,
+    toolkit: Any,
+    contexts: MutableMapping[str, str],
+    on_event: Callable[[Event], Any] | None = None,
+) -> Any:
     """Wait for a run's end, or until nothing of it is left but tools that sleep; that is no abort.
 
     Args:
-        handler: What ``agent.run(...)`` gives. Its events are read here.
+        handler: What ``agent.run(...)`` gives. Its events are read here, and handed to ``on_event``.
         toolkit: The `RockAIToolSpec` whose tools the agent has.
         contexts: Where the Context of a run that sleeps is kept, by its scope: a dict, a `shelve`, a
             database's own. The agent's memory is saved with it, as its messages.
+        on_event: Called with each event of the run's stream.
 
     Returns:
         The run's result; None: it sleeps, and is in ``contexts``.
@@ -91,6 +101,8 @@ async def run_until_asleep(handler: WorkflowHandler, toolkit: Any, contexts: Mut
                 toolkit.let_go_on(handler)
                 await handler.cancel_run()
                 return None
+            if on_event is not None and not isinstance(event, InternalDispatchEvent):
+                on_event(event)
         result = await handler
     except BaseException:
         await handler.cancel_run()
@@ -104,6 +116,7 @@ def resume_workflow(
     toolkit: Any,
     contexts: MutableMapping[str, str],
     on_end: Callable[[Record, Any], Any] | None = None,
+    on_event: Callable[[Event], Any] | None = None,
 ) -> Callable[[Record, Prediction], Awaitable[bool]]:
     """Make the function by which a `WebhookReceiver` resumes a run.
 
@@ -113,6 +126,7 @@ def resume_workflow(
         contexts: Where `run_until_asleep` has saved the Context.
         on_end: Called with the record and the run's result once it ends; may be a coroutine function. After a
             crash it may be called a second time.
+        on_event: As in `run_until_asleep`.
 
     Returns:
         The function; False where nothing is saved yet.
@@ -134,7 +148,7 @@ def resume_workflow(
             memory = ChatMemoryBuffer.from_defaults(chat_history=messages)
             await handler.ctx.store.set("memory", memory)
         handler.ctx.send_event(PredictionEndedEvent(prediction_id=prediction.id or ""))
-        result = await run_until_asleep(handler, toolkit, contexts)
+        result = await run_until_asleep(handler, toolkit, contexts, on_event)
         if result is not None and on_end is not None:
             told = on_end(record, result)
             if inspect.isawaitable(told):
@@ -145,11 +159,14 @@ def resume_workflow(
 
 
 async def _saved(context: Context) -> str | None:
-    """A Context with the agent's memory, which it does not save itself; None where no tool of ours sleeps."""
+    """A Context with the agent's memory, which it does not save itself.
+
+    None where not only tools of ours wait: a person may be asked meanwhile, by an event of this process.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnserializableKeyWarning)
         data = context.to_dict()
-    if f"{PredictionEndedEvent.__module__}.{PredictionEndedEvent.__name__}" not in json.dumps(data):
+    if set(re.findall(r'"waiting_for_event": "([^"]+)"', json.dumps(data))) != {_ENDED}:
         return None
     memory = await context.store.get("memory", default=None)
     messages = None if memory is None else [one.model_dump(mode="json") for one in await memory.aget_all()]

@@ -49,9 +49,8 @@ class Sandbox(Gateway):
         seconds_per_piece: How long a model takes for each piece of text.
         video_seconds: How long a video of any length takes.
         reports_usage: Whether ``metrics`` holds token counts; the live service is not known to report any.
-        webhooks: How it calls a prediction's webhook, if that is this machine's: ``"in order"``, ``"late"``
-            (by a second), ``"twice"``, ``"out of order"`` (all at the end, the last first), ``"forged"``
-            (with a wrong secret first), or ``"never"``.
+        webhooks: How it calls webhooks on this machine: ``"in order"``, ``"late"`` (by a second),
+            ``"twice"``, ``"out of order"``, ``"forged"`` (a wrong secret first), or ``"never"``.
 
     Attributes:
         api_token: The token it accepts.

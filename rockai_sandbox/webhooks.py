@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from rockai_sandbox.predictions import Changes, Job
 
@@ -21,6 +21,7 @@ LATE = 1.0
 """Seconds by which a late delivery is late."""
 ANSWERS_WITHIN = 30.0
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}")
+_KEEPS_METHOD = (307, 308)
 _EVENTS = ("start", "output", "logs", "completed")
 
 
@@ -127,7 +128,8 @@ def _happened(job: Job) -> dict[str, Any]:
     return happened
 
 
-async def _post(address: SplitResult, body: bytes) -> int:
+async def _post(address: SplitResult, body: bytes, *, follows: bool = True) -> int:
+    """Send it; a redirect that keeps the method is followed once, on this machine."""
     reader, writer = await asyncio.open_connection(address.hostname, address.port or 80)
     try:
         target = f"{address.path or '/'}?{address.query}" if address.query else address.path or "/"
@@ -137,11 +139,22 @@ async def _post(address: SplitResult, body: bytes) -> int:
         )
         writer.write(head.encode() + body)
         await writer.drain()
-        return int((await reader.readline()).split()[1])
+        status = int((await reader.readline()).split()[1])
+        place = await _location(reader) if follows and status in _KEEPS_METHOD else ""
     except IndexError:
         raise EOFError from None
     finally:
         writer.close()
+    moved = _address(urljoin(address.geturl(), place)) if place else None
+    return status if moved is None else await _post(moved, body, follows=False)
+
+
+async def _location(reader: asyncio.StreamReader) -> str:
+    while line := (await reader.readline()).strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        if name.lower() == "location":
+            return value.strip()
+    return ""
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -133,15 +133,23 @@ class Toolset:
     # One tool call. Whatever happens, there is an answer.
 
     def call(
-        self, tool: str, arguments: Mapping[str, Any], context: CallContext, store: Any = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        context: CallContext,
+        store: Any = None,
+        *,
+        reraises: tuple[type[Exception], ...] = (),
     ) -> ToolAnswer:
-        """Carry out a tool call."""
+        """Carry out a tool call; ``reraises`` are the exceptions by which a framework interrupts a tool."""
         try:
             kept = self._records(store)
             backends = BlockingBackends(
                 self.client, kept.records(blocking=True), self._completed(context, kept)
             )
             return run_blocking(self.lifecycle.answer(backends, tool, arguments))
+        except reraises:
+            raise
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
             return _error_answer(tool, error)
 

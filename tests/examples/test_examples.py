@@ -149,3 +149,18 @@ def test_a_durable_agent_that_was_killed_goes_on(tmp_path, monkeypatch, capsys):
     assert "2 started" in third
     assert [video.status for video in videos] == ["succeeded"]
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 1
+
+
+def test_a_durable_agent_sleeps_where_a_webhook_wakes_it(tmp_path, monkeypatch, capsys):
+    """The program ends while the video is being made; started again once it is done, it says so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEBHOOK_URL", "https://my.app/rockai")
+    with Sandbox(video_seconds=7.0) as sandbox:
+        for name, value in sandbox.environ().items():
+            monkeypatch.setenv(name, value)
+        run("durable_video_agent.py")
+        assert "The agent sleeps" in capsys.readouterr().out
+        sandbox.wait_for(lambda it: all(one.is_terminal for one in it.predictions))
+        run("durable_video_agent.py")
+        assert "animate_image        succeeded" in capsys.readouterr().out
+        assert len([one for one in sandbox.predictions if "image" in one.input]) == 1

@@ -13,7 +13,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.store.memory import InMemoryStore
+from langgraph.types import interrupt
 from scripted import ScriptedModel, call, make_toolkit, results
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from langchain_rockai import resume_graph
 from rockai_sandbox import Sandbox
@@ -95,7 +98,14 @@ class App:
             store=self.store,
         )
         client = Client(self.sandbox.api_token, self.sandbox.base_url)
-        self.receiver = WebhookReceiver(client, self.store, resume_graph(self.graph))
+        self.receiver = WebhookReceiver(client, self.store, self.resume)
+        self.done = threading.Event()
+
+    async def resume(self, record, prediction):
+        is_resumed = await resume_graph(self.graph)(record, prediction)
+        if not self.state(record.thread).next:
+            self.done.set()
+        return is_resumed
 
     async def run(self, thread="t", **options):
         given = {"messages": [HumanMessage("two videos, please")]}
@@ -214,8 +224,8 @@ def test_the_service_calls(webhooks):
         service.end("a")
         service.end("b")
         if webhooks == "never":
-            assert app.toolkit.sweep(resume_graph(app.graph), older_than=0, store=app.store)
-        sandbox.wait_for(lambda _: not app.state().next and app.state().values["messages"][-1].text)
+            assert app.toolkit.sweep(app.resume, older_than=0, store=app.store)
+        assert app.done.wait(10)
         if webhooks == "forged":
             assert {one.status for one in sandbox.deliveries if one.event == "forged"} == {403}
         turns = [one for one in app.state().values["messages"] if isinstance(one, AIMessage)]
@@ -247,6 +257,35 @@ async def test_without_a_checkpointer_or_a_store_it_polls(service):
         config = {"configurable": {"thread_id": str(saved)}}
         result = await graph.ainvoke({"messages": [HumanMessage("two videos")]}, config)
         assert "is still processing" in result["messages"][-1].text
+
+
+@pytest.mark.parametrize("how", ["await", "sync"])
+async def test_an_interrupt_of_the_program_s_own_passes(service, how):
+    """A function of the developer's, which a tool calls, may interrupt the graph too."""
+
+    def ask(prediction_id):
+        return interrupt({"may it be looked at?": prediction_id})
+
+    toolkit = make_toolkit(service.sandbox, VIDEO, allowed_ids=ask)
+    look = call(("get_prediction", {"prediction_id": "p1"}))
+    model = ScriptedModel(script=lambda messages: AIMessage("done") if results(messages) else look)
+    graph = create_agent(model, toolkit.get_tools(), checkpointer=InMemorySaver())
+    config, given = {"configurable": {"thread_id": how}}, {"messages": [HumanMessage("look")]}
+    result = await graph.ainvoke(given, config) if how == "await" else graph.invoke(given, config)
+    assert [one.value for one in result["__interrupt__"]] == [{"may it be looked at?": "p1"}]
+
+
+async def test_the_receiver_is_mounted(service):
+    """In an app of Starlette's, as in FastAPI, below a path of its own."""
+    apps = []
+    with served(apps) as url:
+        app = App(service.sandbox, url=f"{url}/hooks")
+        apps.append(Starlette(routes=[Mount("/rockai/hooks", app.receiver)]))
+        await app.run()
+        ended = [service.end("a"), service.end("b")]
+        await asyncio.to_thread(service.sandbox.wait_for, lambda it: len(it.deliveries) == len(ended))
+        assert await asyncio.to_thread(app.done.wait, 10)
+        assert {one.status for one in service.sandbox.deliveries} == {200}
 
 
 async def test_sleeping_is_no_abort(service):

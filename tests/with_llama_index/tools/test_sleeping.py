@@ -12,7 +12,7 @@ from llama_index.core.workflow import Context
 from llama_index_harness import WARNINGS
 from scripted_llm import calling, make_spec
 
-from llama_index_rockai import resume_workflow, run_until_asleep
+from llama_index_rockai import ApprovalRequiredEvent, resume_workflow, run_until_asleep
 from rockai_sandbox import Sandbox
 from rockai_transport import Client, HostedModel
 from rockai_transport.jobs.webhooks import WebhookReceiver
@@ -39,6 +39,7 @@ class App:
     def __init__(self, sandbox, kind="FunctionAgent", url="https://my.app/rockai", script=script):
         self.sandbox, self.kind, self.url, self.script = sandbox, kind, url, script
         self.store, self.contexts, self.ends, self.gates = {}, {}, [], {}
+        self.done = threading.Event()
 
         @sandbox.model(SLOW)
         async def make(given, run):
@@ -60,6 +61,7 @@ class App:
 
     async def end_of(self, record, result):
         self.ends.append(str(result))
+        self.done.set()
 
     async def run(self, **options):
         return await run_until_asleep(self.agent.run("two videos", **options), self.toolkit, self.contexts)
@@ -126,7 +128,8 @@ def test_the_service_calls(webhooks):
         app.end("b")
         if webhooks == "never":
             asyncio.run(app.receiver.sweep(older_than=0))
-        sandbox.wait_for(lambda it: app.ends and (webhooks == "never" or len(it.deliveries) > 1))
+        assert app.done.wait(10)
+        sandbox.wait_for(lambda it: webhooks == "never" or len(it.deliveries) > 1)
         assert len(app.ends) == 1
         assert len(sandbox.predictions) == 2
 
@@ -186,8 +189,17 @@ async def test_a_run_that_waits_for_a_person_does_not_sleep(sandbox):
     app = App(sandbox)
     app.toolkit = make_spec(sandbox, VIDEO, approval=True, webhook_url=app.url, store=app.store)
     app.agent = AGENTS["FunctionAgent"](app.toolkit.to_tool_list(), script)
-    running = asyncio.create_task(app.run())
-    await asyncio.sleep(0.3)
+    asked, events = asyncio.Event(), []
+
+    def note(event):
+        events.append(event)
+        if isinstance(event, ApprovalRequiredEvent):
+            asked.set()
+
+    handler = app.agent.run("two videos")
+    running = asyncio.create_task(run_until_asleep(handler, app.toolkit, app.contexts, note))
+    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.sleep(0.1)  # it is idle by now
     assert not running.done()
     assert app.contexts == {}
     running.cancel()
