@@ -43,11 +43,14 @@ def sleep(answer: ToolAnswer) -> NoReturn:
         interrupt({"type": SLEEPING, "prediction_id": prediction.id, "status": prediction.status})
 
 
-def resume_graph(graph: Any, *, context: Any = None) -> Callable[[Record, Prediction], Awaitable[bool]]:
+def resume_graph(
+    graph: Any, *, config: RunnableConfig | None = None, context: Any = None
+) -> Callable[[Record, Prediction], Awaitable[bool]]:
     """Make the function by which a `WebhookReceiver` resumes a graph.
 
     Args:
         graph: A compiled graph with a checkpointer that can be awaited: what ``create_agent`` gives.
+        config: What its runs are configured with besides the thread: callbacks, a limit of recursion.
         context: The graph's context, where it has one.
 
     Returns:
@@ -68,15 +71,16 @@ def resume_graph(graph: Any, *, context: Any = None) -> Callable[[Record, Predic
     async def resume(record: Record, prediction: Prediction) -> bool:
         from langgraph.types import Command
 
-        config: RunnableConfig = {"configurable": {"thread_id": record.thread}}
-        state = await graph.aget_state(config)
+        known = {**(config or {}).get("configurable", {}), "thread_id": record.thread}
+        thread: Any = {**(config or {}), "configurable": known}
+        state = await graph.aget_state(thread)
         # One node may sleep for several, and shows one of them: it looks at its own, and sleeps again.
         asleep = [one for one in state.interrupts if _is_ours(one.value)]
         meant = [one for one in asleep if one.value["prediction_id"] == record.prediction_id] or asleep
         if not record.thread or not meant:
             return False
         command: Any = Command(resume={one.id: prediction.id for one in meant})
-        await graph.ainvoke(command, config, context=context, durability="sync")
+        await graph.ainvoke(command, thread, context=context, durability="sync")
         return True
 
     return resume

@@ -118,7 +118,7 @@ class WebhookReceiver:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             if found is not None:
-                await self._wake_safely(*found)
+                await self._wake_safely(*found, _pauses(_KEPT))
 
     async def sweep(self, *, older_than: float = STALE) -> list[Record]:
         """Look at what has been waited for longer than a limit, and resume it: a webhook may never come.
@@ -156,7 +156,7 @@ class WebhookReceiver:
                     logger.warning("Prediction %s could not be looked at: %s", record.prediction_id, error)
                     return False
                 name = crashed.get(record.key)
-                return prediction.is_terminal and await self._wake_safely(record, prediction, name)
+                return prediction.is_terminal and await self._wake_safely(record, prediction, [], name)
 
         woken = await asyncio.gather(*map(look, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]
@@ -210,19 +210,23 @@ class WebhookReceiver:
 
     # Resuming.
 
-    async def _wake_safely(
-        self, record: Record, prediction: Prediction, abandoned: str | None = None
-    ) -> bool:
+    async def _wake_safely(self, record: Record, prediction: Prediction, *how: Any) -> bool:
         try:
-            return await self._wake(record, prediction, abandoned)
+            return await self._wake(record, prediction, *how)
         except Exception:
             logger.exception("What waits for prediction %s could not be resumed.", record.prediction_id)
             return False
 
-    async def _wake(self, record: Record, prediction: Prediction, abandoned: str | None) -> bool:
+    async def _wake(
+        self, record: Record, prediction: Prediction, pauses: list[float], abandoned: str | None = None
+    ) -> bool:
         """Resume what waits for this, unless another does; whether that was done here.
 
-        Where a worker has abandoned a claim of such a name, the end was seen perhaps, and nobody went on.
+        Args:
+            record: What was started.
+            prediction: Its end.
+            pauses: Seconds between the tries, while there is nothing to resume yet.
+            abandoned: A claim whose worker has died: the end was seen perhaps, and nobody went on.
         """
         place = place_of(record)
         fresh = record if abandoned else await self._left_alone(place)
@@ -231,17 +235,20 @@ class WebhookReceiver:
         async with self._claimed(abandoned or f"{fresh.key}@{fresh.asleep}", fresh) as claim:
             if claim is None:
                 return False
-            for pause in _pauses(_KEPT):
+            left = iter(pauses)
+            while True:
                 async with self._claimed("resuming", fresh) as turn:
                     current = await self._records.find(place) if turn else fresh
                     if current is None or not (current.is_awaited or abandoned):
                         return False
-                    is_resumed = turn is not None and await self._resumed(current, prediction)
-                    if is_resumed or (turn and abandoned):  # else there is nothing left to resume
+                    if turn and await self._resumed(current, prediction):
                         claim.is_done = True
-                        return is_resumed
+                        return True
+                    pause = next(left, None) if turn else _PAUSES[1]
+                    if pause is None:
+                        claim.is_done = not current.is_awaited  # there is nothing left to resume
+                        return False
                 await asyncio.sleep(pause)
-        return False
 
     async def _left_alone(self, place: str) -> Record | None:
         """The record once no tool call looks by itself; None: one has seen the end."""
