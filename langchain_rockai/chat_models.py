@@ -94,9 +94,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
 
     Response metadata:
         ``model_name``, ``model_provider``, and the run's ``id``, ``status`` and ``metrics`` where the service
-        tells them; ``runs``, where it took several; ``finish_reason`` and ``stop_token``, where an end token
-        of the model's template or a stop sequence ended the answer. ``usage_metadata`` is set where token
-        counts are reported; RockAI is not known to, and none are made up. `get_num_tokens` is an estimate.
+        tells them; ``runs``, where it took several; ``finish_reason``: ``tool_calls``, ``length`` where the
+        service says so, else ``stop``; ``stop_token``, where an end token of the model's template or a stop
+        sequence ended the answer. ``usage_metadata`` is set where token counts are reported; RockAI is not
+        known to, and none are made up. `get_num_tokens` is an estimate.
 
         .. code-block:: python
 
@@ -121,7 +122,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         | {"structured_output", "response_format", "strict"}  # the last is for services that check schemas
     )
 
-    _llm_type: ClassVar[str] = "rockai-chat"
+    _llm_type: ClassVar[str] = "rockai-chat"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
 
     def _resolve_model_profile(self) -> ModelProfile:
         """Say what the model can do, as its dialect tells; what is not known is left out.
@@ -277,6 +278,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             output.validation_error if output else None,
             timeout=timeout,
             max_reasks=self.max_reasks,
+            stream_usage=self.stream_usage,
             streamed=streamed,
             written=written,
         )

@@ -73,7 +73,7 @@ class RockAILLM(RockAIModel, BaseLLM):
     Parameters, stop sequences, per-call ``model=``, `preview` and errors are as in `ChatRockAI`.
     """
 
-    _llm_type: ClassVar[str] = "rockai"
+    _llm_type: ClassVar[str] = "rockai"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
 
     def _prompt(self, input: LanguageModelInput) -> str:
         return self._convert_input(input).to_string()
@@ -164,7 +164,8 @@ class RockAILLM(RockAIModel, BaseLLM):
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> CompletionBuilder:
         settings, _, timeout = self._for_call(call, stop)
-        return CompletionBuilder(completion_request(settings, prompt), timeout=timeout, streamed=streamed)
+        request = completion_request(settings, prompt)
+        return CompletionBuilder(request, timeout=timeout, streamed=streamed, stream_usage=self.stream_usage)
 
 
 def _result(generations: list[Generation]) -> LLMResult:

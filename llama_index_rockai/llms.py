@@ -72,6 +72,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         max_retries (int): Further tries after the first, where another one cannot pay twice.
         max_reasks (int): How many further runs a chat reply may take that cannot be accepted: a call that
             cannot be read or is missing, an object that does not fit its class. Each is paid for; 0: none.
+        stream_usage (bool): Whether a stream's last chunk tells the token counts, where the service reports
+            them and the prediction has an id: that takes one look at the prediction more.
         context_window: Tokens that prompt and answer may have together; else the dialect's, else 3900.
         additional_kwargs: Further inputs of the model, sent unchecked.
         dialect (str | Dialect | None): How the model spells its inputs, by name (``"llama-2"``,
@@ -163,8 +165,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
         Returns:
             The answer. ``raw`` holds the prediction; ``usage`` where the service reports it; ``runs`` where
-            it took several; ``finish_reason`` and ``stop_token`` where an end token of the model's template
-            or a stop sequence ended the answer.
+            it took several; ``finish_reason`` (``tool_calls``, ``length`` where the service says so, else
+            ``stop``); ``stop_token`` where an end token of the model's template or a stop sequence ended the
+            answer.
 
         Raises:
             ConfigurationError: Nothing was sent.
@@ -334,7 +337,12 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             format_messages=self._formatter(),
         )
         return ChatResponseBuilder(
-            call, check, timeout=timeout, max_reasks=self.max_reasks, streamed=streamed
+            call,
+            check,
+            timeout=timeout,
+            max_reasks=self.max_reasks,
+            streamed=streamed,
+            stream_usage=self.stream_usage,
         )
 
     def _completion(
@@ -348,7 +356,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         settings, _, timeout = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
         system_prompt = given.get("system_prompt", self.system_prompt)
         request = completion_request(settings, prompt, system_prompt=system_prompt, formatted=own is not None)
-        return CompletionResponseBuilder(request, timeout=timeout)
+        return CompletionResponseBuilder(request, timeout=timeout, stream_usage=self.stream_usage)
 
     def _formatter(self) -> Callable[[Sequence[Message]], str] | None:
         """The user's own ``messages_to_prompt``; core fills in its default for none (llm.py:219)."""

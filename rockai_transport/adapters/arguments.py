@@ -10,7 +10,10 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.dialects import DIALECTS
+from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.prompting.request.parameters import accepted_names, map_parameters
 
 __all__ = ["ALIASES", "PER_CALL", "check_call", "constructor_arguments", "unknown_name", "wrong_argument"]
 
@@ -31,10 +34,23 @@ _CLIENT_ONLY: Final = frozenset({"allow_http", "http_client", "service", "timeou
 """Settings that a model class does not take itself, but through a client that is handed in."""
 
 
+_ADVICE: Final = {
+    "response_format": "Ask for an object with with_structured_output or structured_predict.",
+    "prompt_key": "It is a field of the dialect: dialect=Dialect.of(model).replace(prompt_key=…).",
+    "num_ctx": "A model's window is fixed; Dialect.of(model).replace(context_window=…) says its length.",
+}
+"""What is done here in another way than by an argument that others have."""
+
+_MODEL_INPUTS: Final = frozenset({"seed", "system_prompt"}).union(
+    *(accepted_names(dialect) for dialect in DIALECTS.values())
+)
+"""What some model takes as its input, so that it is no misspelt argument."""
+
+
 def constructor_arguments(
     owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str
 ) -> dict[str, Any]:
-    """Bring other names to ours, and refuse what cannot be right.
+    """Bring other names to ours, and refuse what cannot be right. What the model's dialect knows is an input.
 
     Args:
         owner: The class.
@@ -50,10 +66,12 @@ def constructor_arguments(
             no text.
     """
     named: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     for name, value in given.items():
         own = ALIASES.get(name, name)
         if own not in fields:
-            raise wrong_argument(owner, name, fields, extra)
+            inputs[name] = value
+            continue
         if own in named:
             other = next(one for one in given if one != own and ALIASES.get(one) == own)
             raise ConfigurationError(f"{other!r} is another name for {own!r}: give one of the two.")
@@ -65,6 +83,13 @@ def constructor_arguments(
         raise ConfigurationError(f"api_token must be a text, not {type(token).__name__}.")
     if extra in named and named[extra] is None:
         del named[extra]
+    if inputs:
+        dialect = resolve_dialect(named["model"], named.get("dialect"), named.get("chat_template"))
+        known = accepted_names(dialect) if extra and dialect.is_strict else ()
+        if unknown := [name for name in inputs if name not in known]:
+            raise wrong_argument(owner, unknown[0], fields, extra)
+        mapped = map_parameters(dialect, inputs, model=named["model"], extra_name=extra)
+        named[extra] = {**mapped, **named.get(extra, {})}
     return named
 
 
@@ -108,5 +133,12 @@ def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "")
             f"{name!r} is a setting of Client and AsyncClient: {owner}(client=Client({name}=…), "
             f"async_client=AsyncClient({name}=…))."
         )
-    wrong = unknown_name(f"an argument of {owner}", name, set(names) - {"class_name"})
-    return ConfigurationError(f"{wrong} Inputs of the model itself go into {extra}." if extra else wrong)
+    right = set(names) - {"class_name"}
+    inputs = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
+    if name in _ADVICE and not (name == "num_ctx" and "context_window" in right):
+        return ConfigurationError(f"{name!r} is not an argument of {owner}. {_ADVICE[name]}")
+    if extra and name in _MODEL_INPUTS:
+        return ConfigurationError(f"{name!r} is not an argument of {owner}. {inputs}")
+    return ConfigurationError(
+        f"{unknown_name(f'an argument of {owner}', name, right, 0.75)} {inputs}".rstrip()
+    )

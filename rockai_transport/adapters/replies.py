@@ -12,6 +12,7 @@ transport's stream with it, which leaves by itself.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
@@ -22,11 +23,11 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import BadRequestError, RockAIError
 from rockai_transport.prompting.dialogue import Dialogue
-from rockai_transport.prompting.messages import InvalidToolCall
+from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, TextDelta, gather
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.parameters import rejected_inputs
-from rockai_transport.prompting.usage import Usage, reported_usage
+from rockai_transport.prompting.usage import Usage, reported_length_end, reported_usage
 from rockai_transport.protocol.prediction import Prediction
 
 __all__ = ["AsyncChunks", "Chunks", "ReplyBuilder", "arun", "run"]
@@ -55,6 +56,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         timeout: float | None = None,
         max_reasks: int = 1,
         streamed: bool = True,
+        stream_usage: bool = True,
     ) -> None:
         """Begin.
 
@@ -65,10 +67,12 @@ class ReplyBuilder(ABC, Generic[C, R]):
             max_reasks: As for `Dialogue`.
             streamed: Whether chunks are handed on as they come; if not, a call that cannot be read is asked
                 for again although text came before it.
+            stream_usage: Whether the prediction is looked at once its stream has ended, for its token counts.
 
         Raises:
             ConfigurationError: The model cannot be sent this.
         """
+        self._stream_usage = stream_usage
         self._dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.request = self._dialogue.request
         self.model = first.model if isinstance(first, ModelRequest) else first.settings.model
@@ -123,14 +127,23 @@ class ReplyBuilder(ABC, Generic[C, R]):
         """How the reply came to its end, for the framework's metadata, as far as it is known.
 
         Returns:
-            ``runs``, how many it took, where these were several; where an end token or a stop sequence ended
-            the answer, ``finish_reason`` (``"stop"``) and ``stop_token`` (which).
+            ``finish_reason``: ``"tool_calls"``; ``"length"`` where the service says so; else ``"stop"``, also
+            where it gives no reason. ``stop_token``, where an end token or a stop sequence ended the answer;
+            ``runs``, how many it took, where these were several.
         """
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
-        if self._dialogue.finish_reason is not None:
-            known["finish_reason"] = self._dialogue.finish_reason
+        last = self.runs[-1] if self.runs else None
+        cut_short = last is not None and reported_length_end(last.metrics)
+        calls = any(isinstance(part, ToolCall) for part in self.parts)
+        known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
+        if self._dialogue.cut:
             known["stop_token"] = self._dialogue.stop_token
         return known
+
+    def lacks_usage(self, prediction: Prediction | None) -> bool:
+        """Whether a stream has ended of which only a look at its prediction tells the token counts."""
+        known = prediction is not None and prediction.id is not None and not prediction.metrics
+        return self._stream_usage and known and not self.cut
 
     def usage(self) -> Usage | None:
         """The tokens of all runs; None where the service does not report them."""
@@ -274,7 +287,11 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             self._ready += self.builder.feed([piece])
         if piece is None or self.builder.cut:
             self._stream.close()
-            self._ready += self.builder.end(self._stream.prediction)
+            prediction = self._stream.prediction
+            if self.builder.lacks_usage(prediction):
+                with contextlib.suppress(RockAIError):
+                    prediction = self._client.predictions.get(prediction)
+            self._ready += self.builder.end(prediction)
             self._stream = None
 
 
@@ -323,5 +340,9 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             self._ready += self.builder.feed([piece])
         if piece is None or self.builder.cut:
             await self._stream.aclose()
-            self._ready += self.builder.end(self._stream.prediction)
+            prediction = self._stream.prediction
+            if self.builder.lacks_usage(prediction):
+                with contextlib.suppress(RockAIError):
+                    prediction = await self._client.predictions.get(prediction)
+            self._ready += self.builder.end(prediction)
             self._stream = None

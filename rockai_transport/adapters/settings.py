@@ -26,7 +26,7 @@ from rockai_transport.config import Route, check_timeout
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.reply.stop import stop_sequences
 from rockai_transport.prompting.request.build import ModelSettings
-from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.dialects import Dialect, dialect_from_json
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.protocol.references import ModelReference
 
@@ -53,6 +53,10 @@ class CallSettings(NamedTuple):
 
 def _secret(value: Any) -> Any:
     return SecretStr(value) if isinstance(value, str) else value
+
+
+def _dialect(value: Any) -> Any:
+    return dialect_from_json(value) if isinstance(value, Mapping) else value
 
 
 def _listed(value: Any) -> Any:
@@ -92,7 +96,10 @@ class ModelFields(BaseModel):
     max_reasks: int = 1
     """How many further runs a chat reply may take that cannot be accepted: a call that cannot be read or is
     missing, an answer that does not fit its schema. Each is paid for; 0: none. Completions never take any."""
-    dialect: Annotated[str | Dialect | None, TEXT] = None
+    stream_usage: bool = True
+    """Whether a stream's last chunk tells the token counts, where the service reports them and the prediction
+    has an id (``route="predictions"``): that takes one look at the prediction more."""
+    dialect: Annotated[str | Dialect | None, BeforeValidator(_dialect), TEXT] = None
     """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
     route: Route = "auto"
     """Which way runs are started; see `rockai_transport.Client`."""
@@ -120,7 +127,8 @@ class ModelFields(BaseModel):
         """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
         if not isinstance(given, dict):
             return given
-        return constructor_arguments(cls.__name__, given, cls.model_fields, cls._extra_name)
+        known = [*cls.model_fields, *filter(None, (field.alias for field in cls.model_fields.values()))]
+        return constructor_arguments(cls.__name__, given, known, cls._extra_name)
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
@@ -188,6 +196,7 @@ class ModelFields(BaseModel):
             chosen = self.dialect if chosen is None else chosen
             template = getattr(self, "chat_template", None) if template is None else template
         dialect = resolve_dialect(model, chosen, template)
+        self._check_window(dialect, parameters.get("max_tokens"))
         stop = own.get("stop", self.stop) if stop is None else stop
         settings = ModelSettings(
             model=model,
@@ -198,6 +207,19 @@ class ModelFields(BaseModel):
             extra_name=extra_name,
         )
         return CallSettings(settings, dialect, own.get("timeout", self.timeout))
+
+    def _check_window(self, dialect: Dialect, max_tokens: Any) -> None:
+        """Refuse an answer that leaves no room for the prompt.
+
+        Raises:
+            ConfigurationError: It does.
+        """
+        window = getattr(self, "context_window", None) or dialect.context_window
+        if window and isinstance(max_tokens, int) and max_tokens >= window:
+            raise ConfigurationError(
+                f"max_tokens={max_tokens} leaves no room for the prompt: prompt and answer together may have "
+                f"{window} tokens (context_window)."
+            )
 
     def _sync_client(self) -> Client:
         return self.client or self._clients.get(Client, self, self._package)

@@ -65,15 +65,19 @@ class PredictionCalls(Protocol):
         webhook_events_filter: Sequence[str] | None = None,
     ) -> Prediction:
         """Start a prediction; at its end the service tells the webhook."""
+        ...
 
     async def get(self, prediction_id: str, /) -> Prediction:
         """Look at one once."""
+        ...
 
     async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
         """Wait for its end, or until the time is up."""
+        ...
 
     async def cancel(self, prediction: Prediction, /) -> Prediction:
         """Cancel it."""
+        ...
 
 
 class Backends(Protocol):
@@ -85,12 +89,15 @@ class Backends(Protocol):
 
     def was_canceled(self) -> bool:
         """Whether the caller was canceled, and may not know it yet."""
+        ...
 
     def now(self) -> float:
         """Seconds since 1970."""
+        ...
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
         """Save the files of an output, within so many seconds."""
+        ...
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Carry out an operation, within so many seconds; a cancellation ends it at once.
@@ -98,6 +105,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
@@ -109,6 +117,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def left_behind(
         self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
@@ -120,6 +129,7 @@ class Backends(Protocol):
             after: Seconds.
             meanwhile: What else to do as soon as the caller is canceled.
         """
+        ...
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -128,6 +138,7 @@ class Backends(Protocol):
 
         What this is part of may be detached: then they are too.
         """
+        ...
 
 
 class AsyncBackends:

@@ -44,9 +44,11 @@ class Records(Protocol):
 
     async def claim(self, record: Record) -> bool:
         """Write the record of a start, unless another start holds its key; whether it was written."""
+        ...
 
     async def all(self, scope: str | None) -> list[Record]:
         """The records of a scope, oldest first; of all scopes if None."""
+        ...
 
     async def find(self, place: str) -> Record | None:
         """The record at a place that `place_of` has named; None: there is none."""

@@ -98,11 +98,6 @@ class Dialogue:
         """What ended the last answer: such a token, or a stop sequence; None where neither did."""
         return self._reader.stop_token
 
-    @property
-    def finish_reason(self) -> str | None:
-        """``"stop"`` where the last answer ended at a stop sequence or such a token; else it is not known."""
-        return "stop" if self._reader.cut else None
-
     def feed(self, piece: str) -> list[ReplyPart]:
         """Take the next piece of the run.
 

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 _INPUT_KEY: Final = "input_token_count"
 _OUTPUT_KEY: Final = "output_token_count"
+_REASON_KEYS: Final = ("finish_reason", "stop_reason")
+_LENGTH: Final = frozenset({"length", "max_tokens", "max_length"})
 
 
 class Usage(NamedTuple):
@@ -39,3 +41,15 @@ def reported_usage(metrics: Iterable[Mapping[str, Any] | None]) -> Usage | None:
     if not counts or len(known) < len(counts):
         return None
     return Usage(sum(known[0::2]), sum(known[1::2]))
+
+
+def reported_length_end(metrics: Mapping[str, Any] | None) -> bool:
+    """Whether the service reports that a run ended because it may not have said more.
+
+    Args:
+        metrics: The run's ``metrics``.
+
+    Returns:
+        Whether it says so, in one of the words that peers use.
+    """
+    return any(str((metrics or {}).get(key)).lower() in _LENGTH for key in _REASON_KEYS)

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rockai_transport.config import Settings
 from rockai_transport.errors import APITimeoutError, ConfigurationError, RockAIError, StreamInterruptedError
@@ -36,6 +37,8 @@ class StreamState:
     """The last of the pieces: those that have come, and are not handed on yet."""
     prediction: Prediction | None = None
     callback_failed: bool = False
+    was_canceled: bool = False
+    """Whether a cancel was sent on leaving, whatever came of it."""
 
     @property
     def text(self) -> str:
@@ -168,7 +171,7 @@ class RunStream:
         self._begin = begin
         self._cancel = cancel
         self._for_run = for_run
-        self._body: EventStreamBody | None = None
+        self._body: Any = None  # an `EventStreamBody`: pyright takes its attribute `feed` for a method
         self.started = False
         self.finished = False
 
@@ -207,6 +210,13 @@ class RunStream:
         if self.finished:
             return
         self.finished = True
+        try:
+            await self._leave(error)
+        except KeyboardInterrupt:
+            self.finished = False  # whoever drops the stream leaves it again
+            raise
+
+    async def _leave(self, error: BaseException | None) -> None:
         left = not isinstance(error, Exception) or self._state.callback_failed
         timed_out = not self._for_run and isinstance(error, APITimeoutError)
         if not self.started:

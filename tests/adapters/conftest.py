@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +51,24 @@ class LangChain:
     def calls(self, llm: Any, text: str, tools: list[Any], **call: Any) -> list[str]:
         return [made["name"] for made in llm.invoke(text, tools=tools, **call).tool_calls]
 
+    def answer(self, llm: Any, text: str) -> Any:
+        return llm.invoke(text)
+
+    def last(self, llm: Any, text: str, kind: str) -> Any:
+        """The last chunk of a stream."""
+        if kind == "sync":
+            return list(llm.stream(text))[-1]
+
+        async def read() -> Any:
+            return [chunk async for chunk in llm.astream(text)][-1]
+
+        return asyncio.run(read())
+
+    def usage(self, answer: Any) -> tuple[int, int] | None:
+        """Tokens in and out."""
+        found = answer.usage_metadata
+        return found and (found["input_tokens"], found["output_tokens"])
+
     def object(self, llm: Any, kind: type[Any]) -> Any:
         """An object of a class, as a function that must be called."""
         return llm.with_structured_output(kind, method="function_calling").invoke("x")
@@ -95,6 +114,22 @@ class LlamaIndex:
         response = llm.chat([ChatMessage(text)], tools=tools, **call)
         made = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
         return [one.tool_name for one in made]
+
+    def answer(self, llm: Any, text: str) -> Any:
+        return llm.chat([ChatMessage(text)])
+
+    def last(self, llm: Any, text: str, kind: str) -> Any:
+        if kind == "sync":
+            return list(llm.stream_chat([ChatMessage(text)]))[-1]
+
+        async def read() -> Any:
+            return [chunk async for chunk in await llm.astream_chat([ChatMessage(text)])][-1]
+
+        return asyncio.run(read())
+
+    def usage(self, answer: Any) -> tuple[int, int] | None:
+        found = answer.raw.get("usage")
+        return found and (found["prompt_tokens"], found["completion_tokens"])
 
     def object(self, llm: Any, kind: type[Any]) -> Any:
         return llm.structured_predict(kind, PromptTemplate("x"))

@@ -1,8 +1,11 @@
 """What both frameworks decide alike: the same question, the same answer."""
 
+import re
+
 import pytest
 from support.wire_server import WireServer, answer, frames, stream
 
+from rockai_sandbox import Sandbox
 from rockai_transport import (
     APITimeoutError,
     AsyncClient,
@@ -14,6 +17,7 @@ from rockai_transport import (
     InvalidResponseError,
 )
 
+MODEL = "my/hermes"
 LLAMA_2 = "meta/llama-2-7b-chat"
 LLAMA_3 = "meta/meta-llama-3-70b-instruct"
 MISTRAL = "mistralai/mistral-7b-instruct-v0.1"
@@ -89,6 +93,58 @@ class TestNone:
         """The way to take off what the constructor set."""
         llm = framework.make(temperature=0.5)
         assert framework.input(llm, USER, temperature=None) == {"prompt": "Hi"}
+
+
+class TestConstructorArguments:
+    @pytest.mark.parametrize(
+        ("model", "given", "sent"),
+        [
+            (LLAMA_3, {"presence_penalty": 0.5}, {"presence_penalty": 0.5}),
+            (LLAMA_3, {"min_tokens": 5}, {"min_tokens": 5}),
+            (MISTRAL, {"min_tokens": 5}, {"min_new_tokens": 5}),
+            (LLAMA_2, {"max_new_tokens": 5}, {"max_new_tokens": 5}),
+        ],
+    )
+    def test_what_the_model_s_dialect_knows_is_an_input(self, framework, model, given, sent):
+        """In the constructor as in a call, under the common name or the model's own."""
+        found = framework.input(framework.make(model, **given), USER)
+        assert found.items() >= sent.items()
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ({"seed": 1}, '{"seed": …}'),
+            ({"presence_penalty": 1}, '{"presence_penalty": …}'),
+            ({"num_predict": 1}, "did you mean 'max_tokens'"),
+            ({"max_completion_tokens": 1}, "did you mean 'max_tokens'"),
+            ({"num_ctx": 1}, "context_window"),
+            ({"response_format": {}}, "structured"),
+            ({"prompt_key": "text"}, "replace(prompt_key=…)"),
+            ({"temprature": 1}, "did you mean 'temperature'"),
+            ({"quantum": 1}, '{"quantum": …}'),
+        ],
+    )
+    def test_the_names_that_people_try_are_answered(self, framework, given, words):
+        """With the name here, the way it is done here, or where inputs of the model go."""
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
+            framework.make(**given)
+
+    def test_a_name_is_suggested_only_where_it_is_near(self, framework):
+        """A guess that is none misleads."""
+        with pytest.raises(ConfigurationError) as caught:
+            framework.make(minimum=1)
+        assert "did you mean" not in str(caught.value)
+
+    @pytest.mark.parametrize("per_call", [False, True])
+    def test_an_answer_that_leaves_no_room_for_the_prompt_is_refused(self, framework, per_call):
+        """Before anything is sent."""
+        settings = {"dialect": "llama-2"}
+        with pytest.raises(ConfigurationError, match="4096 tokens"):
+            framework.input(
+                framework.make(LLAMA_2, **settings, **({} if per_call else {"max_tokens": 4096})),
+                USER,
+                **({"max_tokens": 4096} if per_call else {}),
+            )
 
 
 class TestTools:
@@ -256,11 +312,63 @@ class TestEnds:
             metadata = read(llm, "Hi")
             assert (metadata["finish_reason"], metadata["stop_token"]) == ("stop", token)
 
-    def test_an_end_that_is_not_known_is_not_told(self, framework, says):
-        """The service does not say why a run ended."""
+    def test_an_end_that_the_service_gives_no_reason_for_is_a_stop(self, framework, says):
+        """In the field's word: tracers take an answer without a reason for an error."""
         says("Hello.", "Hello.")
         for read in (framework.metadata, framework.streamed_metadata):
-            assert not {"finish_reason", "stop_token", "runs"} & read(framework.make(), "Hi").keys()
+            metadata = read(framework.make(), "Hi")
+            assert metadata["finish_reason"] == "stop"
+            assert not {"stop_token", "runs"} & metadata.keys()
+
+    def test_an_answer_that_calls_tools_ends_with_them(self, framework, says):
+        """As with other providers."""
+        says(ADD, ADD)
+        tools = [framework.tool(add)]
+        for read in (framework.metadata, framework.streamed_metadata):
+            assert read(framework.make(), "Hi", tools=tools)["finish_reason"] == "tool_calls"
+
+    @pytest.mark.parametrize(
+        ("word", "found"), [("length", "length"), ("MAX_TOKENS", "length"), ("eos", "stop")]
+    )
+    def test_length_is_said_where_the_service_says_it(self, framework, word, found):
+        """In the prediction's metrics, under the names of peers."""
+        done = {"id": "p1", "status": "succeeded", "output": "Hi", "metrics": {"finish_reason": word}}
+        with WireServer() as server:
+            server.route("POST /v1/run", answer(200, done))
+            llm = framework.make(base_url=server.base_url, api_token="t")  # noqa: S106 - none
+            assert framework.metadata(llm, "Hi")["finish_reason"] == found
+
+
+class TestUsage:
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_a_stream_tells_the_token_counts_that_a_call_tells(self, framework, kind):
+        """One look at the prediction, once the stream has ended."""
+        with Sandbox(reports_usage=True) as sandbox:
+            sandbox.model(MODEL)(lambda input: "one two three")
+            given = {"base_url": sandbox.base_url, "api_token": sandbox.api_token, "route": "predictions"}
+            llm = framework.make(**given)
+            called = framework.usage(framework.last(llm, "Hi", kind))
+            assert called == framework.usage(framework.answer(llm, "Hi"))
+            assert min(called) > 0
+            looks = [request for request in sandbox.requests if request.method == "GET"]
+            silent = framework.make(**given, stream_usage=False)
+            assert framework.usage(framework.last(silent, "Hi", kind)) is None
+            now = [request for request in sandbox.requests if request.method == "GET"]
+            assert len(now) == len(looks) + 1  # the stream itself
+
+    def test_a_look_that_fails_costs_the_counts_only(self, framework):
+        """The answer is whole."""
+        urls = {"stream": "/v1/stream"}
+        with WireServer() as server:
+            server.route(
+                "POST /v1/predictions", answer(201, {"id": "p1", "status": "starting", "urls": urls})
+            )
+            server.route("GET /v1/stream", stream(frames("Hel", "lo")))
+            server.route("GET /v1/predictions/p1", answer(500, {}))
+            given = {"base_url": server.base_url, "api_token": "t", "route": "predictions", "max_retries": 0}
+            llm = framework.make(**given)
+            assert "".join(framework.stream(llm, "Hi")) == "Hello"
+            assert framework.usage(framework.last(llm, "Hi", "sync")) is None
 
 
 def test_a_forced_call_that_never_comes_is_one_error(framework, says):

@@ -155,7 +155,7 @@ def test_an_answer_ends_with_its_turn():
     assert gather(dialogue.feed(CALL + "\n<tool_response>12")).tool_calls
     assert dialogue.cut
     assert dialogue.end() == []
-    assert (dialogue.finish_reason, dialogue.end_token) == ("stop", "<tool_response>")
+    assert dialogue.end_token == "<tool_response>"  # noqa: S105 - a token of a template
 
 
 def test_a_dialect_can_leave_the_end_of_turns_alone():
@@ -164,7 +164,7 @@ def test_a_dialect_can_leave_the_end_of_turns_alone():
     dialogue = Dialogue(ChatCall(settings, [Message("user", "When?")]))
     [(handed_on, _)] = run(dialogue, "At noon.<|im_end|> x")
     assert handed_on.text == "At noon.<|im_end|> x"
-    assert (dialogue.cut, dialogue.finish_reason) == (False, None)
+    assert not dialogue.cut
 
 
 @pytest.mark.parametrize("system", [None, "Be brief."])

@@ -64,7 +64,7 @@ async def test_stop_sequences_are_cut(scripted, sandbox):
 async def test_the_metadata_are_in_generation_info(scripted, text_llm):
     """Of each generation; of a stream in its last chunk."""
     scripted("one", "two", "three", ["<think>hm", "</think>", "four"])
-    known = {"model_name": MODEL, "model_provider": "rockai", "status": "succeeded"}
+    known = {"model_name": MODEL, "model_provider": "rockai", "status": "succeeded", "finish_reason": "stop"}
     assert text_llm.generate(["Hi"]).generations[0][0].generation_info == known
     assert (await text_llm.agenerate(["Hi"])).generations[0][0].generation_info == known
     last = list(text_llm._stream("Hi"))[-1]

@@ -24,7 +24,7 @@ def test_the_metadata_name_the_model_of_the_call(scripted, llm):
     """A per-call model, too; status where it is known."""
     scripted("a")
     scripted("b", "c", model="my/other-hermes")
-    known = {"model_name": MODEL, "model_provider": "rockai", "status": "succeeded"}
+    known = {"model_name": MODEL, "model_provider": "rockai", "status": "succeeded", "finish_reason": "stop"}
     assert llm.invoke("Hi").response_metadata == known
     other = {**known, "model_name": "my/other-hermes"}
     assert llm.invoke("Hi", model="my/other-hermes").response_metadata == other

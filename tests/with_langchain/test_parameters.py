@@ -125,8 +125,8 @@ def test_a_misspelt_constructor_argument_names_the_nearest(cls):
         cls(model=MISTRAL, temprature=1)
     with pytest.raises(ConfigurationError, match="did you mean 'max_tokens'"):
         cls(model=MISTRAL, max_length=1)
-    with pytest.raises(ConfigurationError, match="go into model_kwargs"):
-        cls(model=MISTRAL, repetition_penalty=1.1)
+    with pytest.raises(ConfigurationError, match=r'goes into model_kwargs=\{"presence_penalty": …\}'):
+        cls(model=MISTRAL, presence_penalty=1.1)
 
 
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])

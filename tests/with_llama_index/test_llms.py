@@ -44,7 +44,7 @@ class TestConstructor:
         ("name", "nearest"),
         [
             ("temperatur", "temperature"),
-            ("max_new_tokens", "max_tokens"),
+            ("max_completion_tokens", "max_tokens"),
             ("modle", "model"),
             ("request_timeout", "timeout"),
         ],
