@@ -58,14 +58,20 @@ def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
     Raises:
         WaitingForEvent: The tool sleeps.
     """
-    step = StepWorkerStateContextVar.get(None)
-    if step is None or not isinstance(answer.result, Prediction):
-        return answer
-    name = f"rockai-{tool_id}-{answer.result.id}"
+    call = f"rockai-{tool_id}-"
     if answer.sleeps:
-        raise WaitingForEvent(AddWaiter(waiter_id=name, timeout=None, event_type=PredictionEndedEvent))
-    if any(waiter.waiter_id == name for waiter in step.state.collected_waiters):
-        step.returns.return_values.append(DeleteWaiter(waiter_id=name))
+        raise WaitingForEvent(
+            AddWaiter(
+                waiter_id=f"{call}{getattr(answer.result, 'id', None)}",
+                waiter_event=None,
+                requirements={},
+                timeout=None,
+                event_type=PredictionEndedEvent,
+            )
+        )
+    if (step := StepWorkerStateContextVar.get(None)) is not None:
+        names = [waiter.waiter_id for waiter in step.state.collected_waiters]
+        step.returns.return_values += [DeleteWaiter(waiter_id=one) for one in names if one.startswith(call)]
     return answer
 
 

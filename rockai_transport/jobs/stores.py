@@ -52,6 +52,7 @@ class Records(Protocol):
 
     async def find(self, place: str) -> Record | None:
         """The record at a place that `place_of` has named; None: there is none."""
+        ...
 
 
 class MemoryRecords:
