@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from rockai_transport import mcp_server
 from rockai_transport.doctor import command
 from rockai_transport.jobs import sweep_command
 
@@ -14,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     command.add_to(commands)
     sweep_command.add_to(commands)
+    mcp_server.add_to(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status

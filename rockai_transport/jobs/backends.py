@@ -13,9 +13,10 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -34,6 +35,8 @@ __all__ = ["AsyncBackends", "Backends", "BlockingBackends", "PredictionCalls", "
 T = TypeVar("T")
 U = TypeVar("U")
 OnUpdate = Callable[[Update], Any] | None
+_LOCK_SECONDS = 10.0
+_LOCK_LOOKS = 0.005
 
 
 class Steps(NamedTuple, Generic[T, U]):
@@ -131,6 +134,14 @@ class Backends(Protocol):
         """
         ...
 
+    def locked(self, lock: threading.Lock) -> AbstractAsyncContextManager[None]:
+        """Hold a lock that calls of both kinds take.
+
+        Raises:
+            TimeoutError: Another has held it for ten seconds.
+        """
+        ...
+
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
@@ -188,6 +199,17 @@ class AsyncBackends:
             return None
         finally:
             await self._told()
+
+    @asynccontextmanager
+    async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
+        """As `Backends.locked`: asked for again and again, since no loop may wait for a thread."""
+        async with asyncio.timeout(_LOCK_SECONDS):
+            while not lock.acquire(blocking=False):  # noqa: ASYNC110 - see above
+                await asyncio.sleep(_LOCK_LOOKS)
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -260,6 +282,16 @@ class BlockingBackends:
             return await steps.then(future.result())
         future.add_done_callback(late)
         return None
+
+    @asynccontextmanager
+    async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
+        """As `Backends.locked`."""
+        if not lock.acquire(timeout=_LOCK_SECONDS):
+            raise TimeoutError("another start of this conversation is being written down")
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS

@@ -229,6 +229,7 @@ class WebhookReceiver:
             abandoned: A claim whose worker has died: the end was seen perhaps, and nobody went on.
         """
         place = place_of(record)
+        thread = f"resuming {place.partition(':')[0]}"
         fresh = record if abandoned else await self._left_alone(place)
         if fresh is None:
             return False
@@ -237,7 +238,7 @@ class WebhookReceiver:
                 return False
             left = iter(pauses)
             while True:
-                async with self._claimed("resuming", fresh) as turn:
+                async with self._claimed(thread, fresh) as turn:
                     current = await self._records.find(place) if turn else fresh
                     if current is None or not (current.is_awaited or abandoned):
                         return False

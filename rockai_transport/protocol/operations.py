@@ -16,7 +16,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from rockai_transport.protocol.io import IO
 from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.references import ModelReference, path_segment
-from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState
+from rockai_transport.protocol.requests import RunRequest
+from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState, call_with_each
 from rockai_transport.protocol.waiting import fetch, wait
 from rockai_transport.service import Service
 
@@ -46,22 +47,6 @@ logger = logging.getLogger("rockai")
 
 CANCEL_GRACE_SECONDS = 2.0
 """How long leaving may take: until then the cancel of the prediction is sent and answered, or given up."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What is to be run, checked before anything is sent."""
-
-    reference: ModelReference
-    input: Any
-    options: dict[str, Any] = field(default_factory=dict)
-    has_files: bool = False
-    """Whether there is anything in the input to read from a disk or to encode."""
-
-    @property
-    def partial(self) -> Prediction:
-        """What is known of the prediction before the service has said a word."""
-        return Prediction(model=self.reference.name, version=self.reference.version, input=self.input)
 
 
 class Operations:
@@ -107,7 +92,7 @@ class Operations:
         try:
             try:
                 while batch := await stream.next_batch():
-                    await _call_with_each(io, on_text, batch, state, stream)
+                    await call_with_each(io, on_text, batch, state, stream)
             except APITimeoutError as error:
                 if state.callback_failed or state.prediction is None or state.prediction.id is None:
                     raise
@@ -412,19 +397,3 @@ class Operations:
 async def _encoded(io: IO, run: RunRequest) -> RunRequest:
     """Turn files into data URIs; reading them is work for a disk."""
     return replace(run, input=await io.in_thread(partial(encode_input, run.input)))
-
-
-async def _call_with_each(
-    io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
-) -> None:
-    """Call the user's function with each piece; a failing one, or leaving within it, ends the run."""
-    for piece in batch:
-        state.pieces.append(piece)
-        try:
-            await io.call(on_text, piece)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            state.callback_failed = True
-            await stream.leave(error)
-            raise

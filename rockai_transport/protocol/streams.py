@@ -23,7 +23,14 @@ from rockai_transport.protocol.messages import Request
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import finished
 
-__all__ = ["EventStreamBody", "RunStream", "StreamState", "closed_elsewhere", "read_already"]
+__all__ = [
+    "EventStreamBody",
+    "RunStream",
+    "StreamState",
+    "call_with_each",
+    "closed_elsewhere",
+    "read_already",
+]
 
 _DRAIN_SECONDS = 0.1
 
@@ -307,3 +314,19 @@ def _interrupted(reason: str, state: StreamState) -> StreamInterruptedError:
 
 def _kept(state: StreamState) -> str:
     return f"The {len(state.text)} characters that had arrived are in `partial_text`."
+
+
+async def call_with_each(
+    io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
+) -> None:
+    """Call the user's function with each piece; a failing one, or leaving within it, ends the run."""
+    for piece in batch:
+        state.pieces.append(piece)
+        try:
+            await io.call(on_text, piece)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            state.callback_failed = True
+            await stream.leave(error)
+            raise

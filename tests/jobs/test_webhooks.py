@@ -370,6 +370,30 @@ def test_the_command_sweeps(app, tmp_path, monkeypatch, capsys):
     assert app.resumed == [(started.id, "succeeded")]
 
 
+def test_a_file_is_a_store_for_several_workers(sandbox, tmp_path):
+    """Two receivers over one SQLite file resume once; threads of other conversations do not wait for it."""
+    path = tmp_path / "records.db"
+    app = App(sandbox)
+    tools = Toolset(
+        [SAY], api_token=sandbox.api_token, base_url=sandbox.base_url, store=path, webhook_url=OURS
+    )
+    for scope in ("here", "there"):
+        tools.call("start_prediction", START, CallContext(scope))
+    sandbox.wait_for(lambda it: all(one.is_terminal for one in it.predictions))
+    workers = [WebhookReceiver(tools.client, path, app.resume) for _ in range(2)]
+
+    async def deliver():
+        calls = [
+            call(one, started.webhook, b"", "POST") for one in workers for started in sandbox.predictions
+        ]
+        return await asyncio.gather(*calls, *(one.sweep(older_than=0) for one in workers))
+
+    asyncio.run(deliver())
+    assert sorted(app.resumed) == sorted((one.id, "succeeded") for one in sandbox.predictions)
+    assert len(app.resumed) == 2
+    tools.close()
+
+
 def test_a_server_can_start_and_stop_it():
     """As an app of its own it answers the lifespan messages."""
     messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
