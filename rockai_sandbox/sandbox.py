@@ -387,20 +387,12 @@ class Sandbox(Gateway):
     def _look_for(self, what: str) -> Callable[[], Any]:
         check_choice("what", what, ("disconnect", *get_args(Status)))
 
-        def left() -> SeenRequest | None:
-            return next((request for request in self.requests if request.disconnected), None)
-
-        def standing() -> SandboxPrediction | None:
-            jobs = self._engine.ledger.jobs()
-            return next((job.snapshot() for job in jobs if job.status == what), None)
-
-        return left if what == "disconnect" else standing
+        if what == "disconnect":
+            return lambda: next((one for one in self.requests if one.disconnected), None)
+        jobs = self._engine.ledger.jobs
+        return lambda: next((job.snapshot() for job in jobs() if job.status == what), None)
 
     def _describe(self) -> str:
-        predictions = [
-            (prediction.id, prediction.model, prediction.status) for prediction in self.predictions
-        ]
-        requests = [
-            (request.method, request.path, request.status, request.outcome) for request in self.requests
-        ]
+        predictions = [(one.id, one.model, one.status) for one in self.predictions]
+        requests = [(one.method, one.path, one.status, one.outcome) for one in self.requests]
         return f"predictions: {predictions}; requests: {requests}"
