@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from rockai_sandbox import ECHO, Sandbox
-from rockai_transport import Client, ConfigurationError, HostedModel
+from rockai_transport import Client, ConfigurationError, HostedModel, InternalServerError
 from rockai_transport.__main__ import main
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.policy import CallContext
@@ -25,6 +25,10 @@ OURS = "https://my.app/rockai"
 class Admin(ToolkitAdmin):
     def __init__(self, toolset):
         self._toolset = toolset
+
+
+MADE = []
+"""Toolsets, for a fixture to close."""
 
 
 class App:
@@ -44,6 +48,7 @@ class App:
             **settings,
         )
         self.receiver = WebhookReceiver(self.toolset.client, self.store, self.resume)
+        MADE.append(self.toolset)
 
     def resume(self, record, prediction):
         self.resumed.append((record.prediction_id, prediction.status))
@@ -83,9 +88,14 @@ async def call(receiver, address, body, method):
 
 @pytest.fixture
 def app(sandbox):
-    made = App(sandbox)
-    yield made
-    made.toolset.close()
+    return App(sandbox)
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    while MADE:
+        MADE.pop().close()
 
 
 def secret_of(prediction):
@@ -150,10 +160,11 @@ def test_the_secret_is_told_to_nobody(shape, caplog, app):
         listed = app.toolset.call("list_predictions", {}, CallContext("here"))
         looked = app.toolset.client.predictions.get(answer.result.id)
         sandbox.answer_next(path="/predictions", status=503, body={"detail": sandbox.predictions[-1].webhook})
-        with pytest.raises(Exception, match="503") as failed:
-            Client(sandbox.api_token, sandbox.base_url, max_retries=0).predictions.create(
-                model=ECHO, input={}
-            )
+        with (
+            Client(sandbox.api_token, sandbox.base_url, max_retries=0) as other,
+            pytest.raises(InternalServerError) as failed,
+        ):
+            other.predictions.create(model=ECHO, input={})
         told = [
             answer,
             listed,
