@@ -22,6 +22,7 @@ from rockai_sandbox.recorder import RequestLog, SeenRequest
 from rockai_sandbox.registry import COLD_START, Registry, scripted
 from rockai_sandbox.runs import Gate
 from rockai_sandbox.server import HttpApi, OnDisconnect, files_app
+from rockai_sandbox.webhooks import Delivery, Webhooks
 
 Function = TypeVar("Function", bound=ModelFunction)
 Found = TypeVar("Found")
@@ -49,6 +50,8 @@ class Sandbox(Gateway):
         video_seconds: How long a video of any length takes.
         reports_usage: Whether ``metrics`` holds token counts; the live service is not known to report any.
         any_model: Whether a name that no model has is answered too, as by a text model.
+        webhooks: How it calls webhooks on this machine: ``"in order"``, ``"late"`` (by a second),
+            ``"twice"``, ``"out of order"``, ``"forged"`` (a wrong secret first), or ``"never"``.
 
     Attributes:
         api_token: The token it accepts.
@@ -79,10 +82,12 @@ class Sandbox(Gateway):
         video_seconds: float = 3.0,
         reports_usage: bool = False,
         any_model: bool = False,
+        webhooks: Webhooks = "in order",
     ) -> None:
         super().__init__()
         changes = choices(generation, shape, run_answer, reports_usage=reports_usage)
         check_choice("on_disconnect", on_disconnect, get_args(OnDisconnect))
+        check_choice("webhooks", webhooks, get_args(Webhooks))
         COLD_START.check("cold_start", cold_start)
         PORT.check("port", port)
         SECONDS.check("seconds_per_piece", seconds_per_piece)
@@ -105,6 +110,7 @@ class Sandbox(Gateway):
             self._changed,
             cold_start=cold_start,
             seconds_per_piece=seconds_per_piece,
+            webhooks=webhooks,
         )
         self._hosting: Hosting | None = None
 
@@ -226,6 +232,19 @@ class Sandbox(Gateway):
             [('sandbox/echo', 'succeeded')]
         """
         return [job.snapshot() for job in self._engine.ledger.jobs()]
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every call of a webhook, oldest first, with what was answered.
+
+        Example:
+            >>> hook = "https://example.com/"  # not this machine: it is never called
+            >>> started = client.predictions.create(model=ECHO, input={"prompt": "x"}, webhook=hook)
+            >>> sandbox.deliveries
+            []
+        """
+        with self._changed:
+            return list(self._engine.webhooks.deliveries)
 
     @property
     def requests(self) -> list[SeenRequest]:
@@ -382,20 +401,12 @@ class Sandbox(Gateway):
     def _look_for(self, what: str) -> Callable[[], Any]:
         check_choice("what", what, ("disconnect", *get_args(Status)))
 
-        def left() -> SeenRequest | None:
-            return next((request for request in self.requests if request.disconnected), None)
-
-        def standing() -> SandboxPrediction | None:
-            jobs = self._engine.ledger.jobs()
-            return next((job.snapshot() for job in jobs if job.status == what), None)
-
-        return left if what == "disconnect" else standing
+        if what == "disconnect":
+            return lambda: next((one for one in self.requests if one.disconnected), None)
+        jobs = self._engine.ledger.jobs
+        return lambda: next((job.snapshot() for job in jobs() if job.status == what), None)
 
     def _describe(self) -> str:
-        predictions = [
-            (prediction.id, prediction.model, prediction.status) for prediction in self.predictions
-        ]
-        requests = [
-            (request.method, request.path, request.status, request.outcome) for request in self.requests
-        ]
+        predictions = [(one.id, one.model, one.status) for one in self.predictions]
+        requests = [(one.method, one.path, one.status, one.outcome) for one in self.requests]
         return f"predictions: {predictions}; requests: {requests}"

@@ -56,6 +56,7 @@ def own_logging():
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.usefixtures("own_logging")
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # LlamaIndex's own
 def test_every_block_of_a_page_runs(page, rockai_sandbox, tmp_path, monkeypatch):
     """The blocks of a page run in turn, in an empty folder; a `text` block behind one is its exact output."""
     monkeypatch.chdir(tmp_path)
