@@ -59,7 +59,10 @@ def test_the_reference_shows_constructors_not_pydantic(site):
     shown = {}
     for path in (site / "reference").rglob("*.html"):
         text = re.sub(
-            r'<details class="mkdocstrings-source">.*?</details>', "", path.read_text("utf-8"), flags=re.S
+            r'<details class="mkdocstrings-source">.*?</details>',
+            "",
+            path.read_text("utf-8"),
+            flags=re.DOTALL,
         )
         shown[path.stem] = html.unescape(re.sub(r"<[^>]+>", "", text))
         assert not re.search(
