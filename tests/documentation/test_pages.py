@@ -86,6 +86,28 @@ def test_the_test_on_the_page_of_testing_passes(pytester):
     pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio").assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("chinese", "english"),
+    [
+        ("zh/index.md", "index.md"),
+        ("zh/quick-start.md", "quick-start.md"),
+        ("zh/video-agents.md", "how-to/video-agents.md"),
+    ],
+)
+def test_a_chinese_page_says_the_same(chinese, english):
+    """It has the sections and code of the English page, but for comments; links to English pages say so."""
+
+    def shape(page: str) -> tuple[list[str], list[str]]:
+        text = (DOCS / page).read_text("utf-8")
+        code = [re.sub(r" *#.*", "", found[2]) for found in FENCE.finditer(text)]
+        return re.findall(r"^#+ ", FENCE.sub("", text), re.MULTILINE), code
+
+    assert shape(chinese) == shape(english)
+    text = (DOCS / chinese).read_text("utf-8")
+    for line in text.splitlines():
+        assert "英文" in line or not re.search(r"\]\(\.\./(?!http-api-quickstart\.zh)", line), line
+
+
 def rows(page: str) -> list[list[str]]:
     """The rows of a page's only table, without its head."""
     lines = [line for line in (DOCS / page).read_text("utf-8").splitlines() if line.startswith("| ")]
