@@ -248,6 +248,7 @@ LINT = {
     "zizmor": [str(Path(python()).with_name("zizmor")), "--offline", "--quiet", ".github"],
 }
 TYPES = {"mypy": module("mypy")}
+PYRIGHT = {"pyright": module("pyright", "--pythonpath", python())}  # it is fetched from npm
 # Each worker imports and collects everything. Two help on one core as well, since tests wait too.
 WORKERS = ("--numprocesses", str(max(2, os.cpu_count() or 1)), "--dist", "worksteal")
 PACKAGING = {"packaging": [python(), str(Path("tests") / "packaging" / "check.py")]}
@@ -260,9 +261,9 @@ def lint() -> None:
 
 
 def types() -> None:
-    """Mypy."""
+    """Mypy, and pyright in the mode that most editors use."""
     env()
-    each(TYPES)
+    each({**TYPES, **PYRIGHT})
 
 
 def check() -> None:
@@ -412,7 +413,7 @@ VERBS = {
     "test": Verb(test, "all checks: ruff, mypy, all tests, and the wheel installed once per extra"),
     "check": Verb(check, "ruff, mypy, and the tests without sockets: less than a minute"),
     "lint": Verb(lint, "ruff check and ruff format --check"),
-    "types": Verb(types, "mypy --strict"),
+    "types": Verb(types, "mypy --strict, and pyright in standard mode"),
     "notebooks": Verb(notebooks, "run the notebooks on the sandbox and store their outputs"),
     "docs": Verb(docs, "build the documentation in site/, warnings are errors"),
     "docs-serve": Verb(

@@ -122,7 +122,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         | {"structured_output", "response_format", "strict"}  # the last is for services that check schemas
     )
 
-    _llm_type: ClassVar[str] = "rockai-chat"
+    _llm_type: ClassVar[str] = "rockai-chat"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
 
     def _resolve_model_profile(self) -> ModelProfile:
         """Say what the model can do, as its dialect tells; what is not known is left out.

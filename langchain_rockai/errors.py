@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from langchain_core.exceptions import (
     ModelAPIError,
@@ -94,9 +95,10 @@ def _class(name: str, *bases: type[Exception]) -> type[transport.RockAIError]:
     # Core copies these two into the trace (langchain_core/language_models/chat_models.py,
     # `_generate_response_from_error`); an error that has an answer behind it sets its own.
     known = {"response": None, "request_id": None}
-    made = type(name, bases, {"__module__": __name__, "__doc__": bases[0].__doc__, **known})
-    globals()[name] = made
-    return made
+    made: Any = type(name, bases, {"__module__": __name__, "__doc__": bases[0].__doc__, **known})
+    kind: type[transport.RockAIError] = made
+    globals()[name] = kind
+    return kind
 
 
 _FINAL_CLASSES = {kind: _class(kind.__name__, kind, core, RuntimeError) for kind, core in _CORE.items()}

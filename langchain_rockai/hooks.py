@@ -40,7 +40,7 @@ class CancelOnAbort(BaseCallbackHandler):
 
     def on_tool_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
         """A tool belongs to the run that calls it."""
-        if parent_run_id in self._roots:
+        if parent_run_id is not None and parent_run_id in self._roots:
             self._roots[run_id] = self._roots[parent_run_id]
 
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:

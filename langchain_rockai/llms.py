@@ -73,7 +73,7 @@ class RockAILLM(RockAIModel, BaseLLM):
     Parameters, stop sequences, per-call ``model=``, `preview` and errors are as in `ChatRockAI`.
     """
 
-    _llm_type: ClassVar[str] = "rockai"
+    _llm_type: ClassVar[str] = "rockai"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
 
     def _prompt(self, input: LanguageModelInput) -> str:
         return self._convert_input(input).to_string()

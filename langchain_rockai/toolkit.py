@@ -52,6 +52,8 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             more. The prediction goes on; a file that is not saved by then is saved at the next look.
         max_running (int): Predictions that one conversation may have under way at once.
         max_starts (int): Predictions that one conversation may start in all.
+        max_cost (Decimal | float | str | None): What one conversation's predictions may cost in all, in the
+            unit of the models' prices. What a start may cost is reserved before it is sent. None: no limit.
         on_cancel (str): What becomes of its predictions when an async run is canceled: ``"cancel"``, or
             ``"leave"`` to let them run; the log and a note on the exception then say their ids.
         duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
@@ -62,8 +64,8 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             function of the `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
         allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
             looked at, waited for and canceled; or a function that tells.
-        store (Any): Where starts are remembered: a mapping of strings or a LangGraph ``BaseStore``. None: the
-            graph's own store, else this process.
+        store (Any): Where starts are remembered: a mapping of strings, a LangGraph ``BaseStore``, or the path
+            of an SQLite file. None: the graph's own store, else this process.
         rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
         settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
             checker.

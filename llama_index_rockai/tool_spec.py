@@ -51,6 +51,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             more. The prediction goes on; a file that is not saved by then is saved at the next look.
         max_running (int): Predictions that one conversation may have under way at once.
         max_starts (int): Predictions that one conversation may start in all.
+        max_cost (Decimal | float | str | None): What one conversation's predictions may cost in all, in the
+            unit of the models' prices. What a start may cost is reserved before it is sent. None: no limit.
         on_cancel (str): What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
             to let them run; the log and a note on the exception then say their ids.
         duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
@@ -61,8 +63,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             function of the ``Context`` (None outside of a run). None: the Context, else these tools.
         allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
             looked at, waited for and canceled; or a function that tells.
-        store (Any): Where starts are remembered: a mapping of strings, or another Context. None: the run's
-            Context, else this process.
+        store (Any): Where starts are remembered: a mapping of strings, another Context, or the path of an
+            SQLite file. None: the run's Context, else this process.
         approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
             of a run nobody can be asked, and nothing is started.
         rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.

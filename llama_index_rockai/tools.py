@@ -23,6 +23,7 @@ from rockai_transport.adapters.toolkits import (
     media_files,
     published,
     refusal,
+    shown,
 )
 
 __all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
@@ -208,8 +209,9 @@ async def _ask(context: Context, model: HostedModel, model_input: Mapping[str, A
 
     ``wait_for_event`` runs the tool again from its beginning once there is an answer: nothing was sent yet.
     """
+    cost = f"{shown(model.price.reserved)} at most" if model.price else "money"
     question = ApprovalRequiredEvent(
-        prefix=f"Start {model.name}? It costs money.", key=key, model=model.name, input=dict(model_input)
+        prefix=f"Start {model.name}? It costs {cost}.", key=key, model=model.name, input=dict(model_input)
     )
     response = await context.wait_for_event(
         HumanResponseEvent, waiter_event=question, waiter_id=f"rockai-{key}", requirements={"key": key}

@@ -157,6 +157,8 @@ class Protocol:
     """The header that holds the token."""
     auth_scheme: str = "Bearer"
     """The word before the token; empty for a header that holds the token alone."""
+    stream_needs_token: bool = False
+    """Whether ``urls.stream`` is answered only with the token: the service's own client sends none there."""
 
     create_status: int = 201
     """The HTTP status of an answer to create. *Assumed*: as at the peers; the quick start shows none."""

@@ -88,7 +88,7 @@ class Sandbox(Gateway):
         self.api_token = api_token or f"sandbox-{secrets.token_hex(8)}"
         self.protocol = (protocol or Protocol()).replace(**changes)
         self._port = port
-        self._on_disconnect = on_disconnect
+        self._on_disconnect: OnDisconnect = on_disconnect
         self._changed = Changes()
         self._files = FileStore()
         self._requests = RequestLog(self._changed)

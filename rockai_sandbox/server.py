@@ -66,7 +66,8 @@ class HttpApi:
         if fault is not None:
             return answer_fault(fault)
         try:
-            self._authenticate(request)
+            if handler is not stream or self.protocol.stream_needs_token:
+                self._authenticate(request)
             return await handler(self, request)
         except RefusalError as refusal:
             return JSONResponse({"detail": refusal.detail}, refusal.status)

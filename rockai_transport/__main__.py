@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from rockai_transport import mcp_server
 from rockai_transport.doctor import command
 
 
@@ -12,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m rockai_transport", description="RockAI from a shell.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     command.add_to(commands)
+    mcp_server.add_to(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from rockai_transport.config import Settings, Timeouts
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.endpoint import Endpoint
-from rockai_transport.protocol.operations import Operations
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import trim_traceback
 from rockai_transport.service import Service
@@ -20,17 +19,10 @@ DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
 
 
-class AnySession(Protocol):
-    """What both kinds of session have."""
-
-    operations: Operations
-    connections: Any
-
-
 class BaseClient:
     """The settings of a client, checked at once; its connections come later."""
 
-    _session: AnySession
+    _session: Any  # `Session` or `AsyncSession`
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
@@ -49,7 +41,8 @@ class BaseClient:
 
     @property
     def _settings(self) -> Settings:
-        return self._session.operations.settings
+        settings: Settings = self._session.operations.settings
+        return settings
 
     @property
     def base_url(self) -> str:
@@ -79,7 +72,8 @@ class BaseClient:
             {'model': 'meta/llama-2-7b-chat', 'input': {'prompt': 'Hello'}}
         """
         operations = self._session.operations
-        return operations.preview(operations.run_request(ModelReference.parse(model), input))
+        body: dict[str, Any] = operations.preview(operations.run_request(ModelReference.parse(model), input))
+        return body
 
     @classmethod
     def like(cls, other: BaseClient) -> Self:

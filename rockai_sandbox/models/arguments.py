@@ -129,7 +129,7 @@ class Filler:
     def _says(self, word: Any) -> bool:
         return re.search(rf"\b{re.escape(str(word))}\b", self._request, re.IGNORECASE) is not None
 
-    FILLERS: ClassVar[Mapping[str, Callable[[Filler, Slot], Any]]] = {
+    FILLERS: ClassVar[Mapping[str, Callable[..., Any]]] = {
         "integer": _number,
         "number": _number,
         "boolean": _truth,

@@ -26,7 +26,7 @@ from rockai_transport.config import Route, check_timeout
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.reply.stop import stop_sequences
 from rockai_transport.prompting.request.build import ModelSettings
-from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.dialects import Dialect, dialect_from_json
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.protocol.references import ModelReference
 
@@ -53,6 +53,10 @@ class CallSettings(NamedTuple):
 
 def _secret(value: Any) -> Any:
     return SecretStr(value) if isinstance(value, str) else value
+
+
+def _dialect(value: Any) -> Any:
+    return dialect_from_json(value) if isinstance(value, Mapping) else value
 
 
 def _listed(value: Any) -> Any:
@@ -95,7 +99,7 @@ class ModelFields(BaseModel):
     stream_usage: bool = True
     """Whether a stream's last chunk tells the token counts, where the service reports them and the prediction
     has an id (``route="predictions"``): that takes one look at the prediction more."""
-    dialect: Annotated[str | Dialect | None, TEXT] = None
+    dialect: Annotated[str | Dialect | None, BeforeValidator(_dialect), TEXT] = None
     """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
     route: Route = "auto"
     """Which way runs are started; see `rockai_transport.Client`."""
@@ -123,7 +127,8 @@ class ModelFields(BaseModel):
         """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
         if not isinstance(given, dict):
             return given
-        return constructor_arguments(cls.__name__, given, cls.model_fields, cls._extra_name)
+        known = [*cls.model_fields, *filter(None, (field.alias for field in cls.model_fields.values()))]
+        return constructor_arguments(cls.__name__, given, known, cls._extra_name)
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:

@@ -177,9 +177,10 @@ def _instance(model: type[Any], value: Any) -> Any:
     try:
         return validate(value)
     except ValueError as error:
-        if not hasattr(error, "errors"):
+        errors: Any = getattr(error, "errors", None)
+        if errors is None:
             raise
-        raise ValueError(_in_words((item["loc"], item["msg"]) for item in error.errors())) from error
+        raise ValueError(_in_words((item["loc"], item["msg"]) for item in errors())) from error
 
 
 def _in_words(errors: Iterable[tuple[Iterable[Any], str]]) -> str:

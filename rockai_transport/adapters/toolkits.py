@@ -12,6 +12,7 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
+from rockai_transport.jobs.budget import Money, shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
 from rockai_transport.jobs.runs import AgentRun
@@ -32,6 +33,7 @@ __all__ = [
     "media_files",
     "published",
     "refusal",
+    "shown",
 ]
 
 
@@ -46,6 +48,7 @@ class ToolkitSettings(TypedDict, total=False):
     max_wait: float
     max_running: int
     max_starts: int
+    max_cost: Money | None
     on_cancel: OnCancel
     duplicates: Duplicates
     save_to: str | Path | None

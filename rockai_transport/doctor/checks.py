@@ -15,7 +15,9 @@ from rockai_transport.service import Service
 
 __all__ = ["CHECKS", "PROBES", "TABLES", "UNSET", "AnswerKey", "Finding", "SuggestedSetting", "Verdict"]
 
-TABLES: dict[str, Any] = tomllib.loads(files(__package__).joinpath("checks.toml").read_text("utf-8"))
+TABLES: dict[str, Any] = tomllib.loads(
+    files("rockai_transport.doctor").joinpath("checks.toml").read_text("utf-8")
+)
 _ALL_ROUTES: tuple[str, ...] = get_args(Route)
 
 

@@ -78,16 +78,16 @@ class BlockingIO:
                 built = http.build_request(
                     request.method, str(url), content=request.body, headers=headers, extensions=extensions
                 )
-                self._response = http.send(built, stream=True, follow_redirects=False)
+                self._response = response = http.send(built, stream=True, follow_redirects=False)
             else:
                 transport = self._connections.to(url, public_only=request.public_only)
-                self._response = transport.handle_request(
+                self._response = response = transport.handle_request(
                     httpx.Request(
                         request.method, url, headers=headers, content=request.body, extensions=extensions
                     )
                 )
-        head = head_of(self._response)
-        raw: Any = self._response.stream
+        head = head_of(response)
+        raw: Any = response.stream
         limit = math.inf if request.download else DECODED_LIMIT
         self._chunks = iter(raw) if is_plain(head) else decoded(iter(raw), head, limit)
         return head

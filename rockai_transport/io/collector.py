@@ -1,7 +1,7 @@
-"""Leaving streams that the garbage collector finds, which may run at any moment, within any lock.
+"""Leaving streams that the garbage collector finds, or the end of the program.
 
-Invariants of this module: within a collection no lock is taken and nothing is sent; a thread does it, and the
-end of the program waits for it, two seconds at most.
+Invariants of this module: within a collection, which may run at any moment, within any lock, no lock is taken
+and nothing is sent; a thread does it, and the end of the program waits for it, two seconds at most.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 
-__all__ = ["in_background", "is_collecting", "watch_collections"]
+__all__ = ["finish_streams", "in_background", "is_collecting", "open_streams", "watch_collections"]
 
 _collecting: set[int] = set()
+open_streams: WeakSet[Any] = WeakSet()
+"""Streams that may have to be left at the end: the last traceback, for one, drops nothing that it holds."""
 _pending: list[Callable[[], None]] = []  # appending to a list, and removing from it, takes no lock
 
 
@@ -39,7 +42,7 @@ def in_background(leave: Callable[[], None]) -> None:
 def watch_collections() -> None:
     """Take note of collections from now on."""
     gc.callbacks.append(_note)
-    atexit.register(_finish)
+    atexit.register(finish_streams)
 
 
 def _note(phase: str, _info: dict[str, Any]) -> None:
@@ -52,7 +55,11 @@ def _do(leave: Callable[[], None]) -> None:
     _pending.remove(leave)
 
 
-def _finish() -> None:
+def finish_streams() -> None:
+    """Leave what is still open, as the program ends."""
+    for stream in list(open_streams):
+        with contextlib.suppress(Exception):
+            stream.close()
     give_up = time.monotonic() + CANCEL_GRACE_SECONDS
     while _pending and time.monotonic() < give_up:
         time.sleep(0.005)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from rockai_transport.io.blocking import BlockingIO
-from rockai_transport.io.collector import in_background, is_collecting, watch_collections
+from rockai_transport.io.collector import in_background, is_collecting, open_streams, watch_collections
 from rockai_transport.protocol.io import LeftError, run_blocking
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
@@ -117,7 +117,11 @@ class Stream:
         # A `break` out of a loop that held the only reference ends up here.
         if not sys.is_finalizing() and hasattr(self, "_process"):
             with contextlib.suppress(Exception):
-                self.close()
+                try:
+                    self.close()
+                except KeyboardInterrupt:
+                    self.close()
+                    raise
 
     def _next_of_new_batch(self) -> str:
         with self._turn:
@@ -125,6 +129,8 @@ class Stream:
                 self._is_cut = False
                 raise closed_elsewhere(self._state)
             self._reader = threading.get_ident()
+            if not self._run.started:
+                open_streams.add(self)
             try:
                 batch = run_blocking(self._run.next_batch())
             except LeftError:

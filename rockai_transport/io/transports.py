@@ -115,9 +115,9 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
 
-    def read(
+    def read(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited all the same
         self, max_bytes: int, timeout: float | None = None
-    ) -> Coroutine[Any, Any, bytes]:  # awaited all the same
+    ) -> Coroutine[Any, Any, bytes]:
         return self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -146,7 +146,7 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
     """As `_Backend`, with ``await``."""
 
     def __init__(self, *, public_only: bool) -> None:
-        self._backend = httpcore.AnyIOBackend()
+        self._backend: Any = httpcore.AnyIOBackend()
         self._public_only = public_only
 
     async def connect_tcp(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
+from rockai_transport.jobs.budget import left_of, shown, total
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import Record
 from rockai_transport.protocol.downloads import file_addresses
@@ -28,6 +30,7 @@ __all__ = [
     "describe_canceled",
     "describe_list",
     "describe_not_started",
+    "describe_over_budget",
     "describe_prediction",
     "describe_too_many",
     "describe_unreachable",
@@ -184,6 +187,26 @@ def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolA
     if known or ahead:
         text += " Wait for one or cancel one, then try again."
     return refusal(text)
+
+
+def describe_over_budget(record: Record, records: Sequence[Record], max_cost: Decimal) -> ToolAnswer | None:
+    """Why no money is left for a start, beside the others of its conversation; None: there is."""
+    counted = [one for one in records if one.counts and one.key != record.key]
+    for one in counted:
+        if one.is_exceeded:
+            return refusal(
+                f"Not started: prediction {one.prediction_id} has cost {shown(one.cost or Decimal(0))}, more "
+                f"than the {shown(one.reserved or Decimal(0))} reserved for it, so that nothing more is "
+                "started in this conversation. Tell the user."
+            )
+    left = left_of(max_cost, total(one.cost or Decimal(0) for one in counted))
+    wanted = record.reserved or Decimal(0)
+    if wanted <= left:
+        return None
+    return refusal(
+        f"Not started: {record.model} may cost {shown(wanted)}, and of this conversation's budget of "
+        f"{shown(max_cost)} there is {shown(max(left, Decimal(0)))} left. Tell the user."
+    )
 
 
 def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:

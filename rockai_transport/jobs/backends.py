@@ -13,9 +13,10 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -34,6 +35,8 @@ __all__ = ["AsyncBackends", "Backends", "BlockingBackends", "PredictionCalls", "
 T = TypeVar("T")
 U = TypeVar("U")
 OnUpdate = Callable[[Update], Any] | None
+_LOCK_SECONDS = 10.0
+_LOCK_LOOKS = 0.005
 
 
 class Steps(NamedTuple, Generic[T, U]):
@@ -58,15 +61,19 @@ class PredictionCalls(Protocol):
 
     async def create(self, *, model: str, input: Mapping[str, Any]) -> Prediction:
         """Start a prediction."""
+        ...
 
     async def get(self, prediction_id: str, /) -> Prediction:
         """Look at one once."""
+        ...
 
     async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
         """Wait for its end, or until the time is up."""
+        ...
 
     async def cancel(self, prediction: Prediction, /) -> Prediction:
         """Cancel it."""
+        ...
 
 
 class Backends(Protocol):
@@ -78,12 +85,15 @@ class Backends(Protocol):
 
     def was_canceled(self) -> bool:
         """Whether the caller was canceled, and may not know it yet."""
+        ...
 
     def now(self) -> float:
         """Seconds since 1970."""
+        ...
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
         """Save the files of an output, within so many seconds."""
+        ...
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Carry out an operation, within so many seconds; a cancellation ends it at once.
@@ -91,6 +101,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
@@ -102,6 +113,7 @@ class Backends(Protocol):
         Raises:
             TimeoutError: Its time was up.
         """
+        ...
 
     async def left_behind(
         self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
@@ -113,6 +125,15 @@ class Backends(Protocol):
             after: Seconds.
             meanwhile: What else to do as soon as the caller is canceled.
         """
+        ...
+
+    def locked(self, lock: threading.Lock) -> AbstractAsyncContextManager[None]:
+        """Hold a lock that calls of both kinds take.
+
+        Raises:
+            TimeoutError: Another has held it for ten seconds.
+        """
+        ...
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -121,6 +142,7 @@ class Backends(Protocol):
 
         What this is part of may be detached: then they are too.
         """
+        ...
 
 
 class AsyncBackends:
@@ -170,6 +192,17 @@ class AsyncBackends:
             return None
         finally:
             await self._told()
+
+    @asynccontextmanager
+    async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
+        """As `Backends.locked`: asked for again and again, since no loop may wait for a thread."""
+        async with asyncio.timeout(_LOCK_SECONDS):
+            while not lock.acquire(blocking=False):  # noqa: ASYNC110 - see above
+                await asyncio.sleep(_LOCK_LOOKS)
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -242,6 +275,16 @@ class BlockingBackends:
             return await steps.then(future.result())
         future.add_done_callback(late)
         return None
+
+    @asynccontextmanager
+    async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
+        """As `Backends.locked`."""
+        if not lock.acquire(timeout=_LOCK_SECONDS):
+            raise TimeoutError("another start of this conversation is being written down")
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.jobs.budget import Money, Price, amount
 from rockai_transport.protocol.references import ModelReference
 
 __all__ = ["ANIMATE_IMAGE", "GENERATE_IMAGE", "HostedModel", "Output"]
@@ -40,6 +41,11 @@ class HostedModel:
             None: not said; the output shows whether it is a text or files.
         usual_cold_start: Seconds within which a cold model is usually ready; the agent is told while it
             waits. The service says a few minutes to ten-odd, up to twenty (docs/http-api.md).
+        cost_per_run: What each run costs, in a unit of yours: ``max_cost`` is in it too. A `Decimal`, a text,
+            or a float, which counts as it is written. The service has no call that tells prices.
+        cost_per_second: What each second of ``metrics.predict_time`` costs. It needs ``longest_seconds``.
+        longest_seconds: Seconds that a run may take, as far as is reserved for it. The service does not
+            enforce it.
 
     Raises:
         ConfigurationError: One of these cannot be right.
@@ -56,6 +62,9 @@ class HostedModel:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     output: Output | None = None
     usual_cold_start: float = 1200.0
+    cost_per_run: Money | None = None
+    cost_per_second: Money | None = None
+    longest_seconds: Money | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(_TOOL_NAME, self.name):
@@ -73,6 +82,7 @@ class HostedModel:
         if not isinstance(self.defaults, Mapping):
             raise self._wrong("defaults must be a dict of inputs.")
         ModelReference.parse(self.model)
+        self._check_price()
         schema = self.json_schema
         if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):
             raise self._wrong("input_schema must be the JSON schema of an object.")
@@ -94,6 +104,31 @@ class HostedModel:
             return schema
         kind = type(self.input_schema).__name__
         raise self._wrong(f"input_schema must be a JSON schema or a pydantic class, not {kind}.")
+
+    @property
+    def price(self) -> Price | None:
+        """What a run costs, and how much is reserved for it; None: no price was given.
+
+        Example:
+            >>> priced = HostedModel("draw", "a/b", "Draws.", cost_per_run=0.1, cost_per_second="0.02",
+            ...                      longest_seconds=60)
+            >>> print(priced.price.reserved)
+            1.30
+        """
+        if self.cost_per_run is None and self.cost_per_second is None:
+            return None
+        names = ("cost_per_run", "cost_per_second", "longest_seconds")
+        return Price(*(str(amount(getattr(self, name) or 0, self._named(name))) for name in names))
+
+    def _check_price(self) -> None:
+        if self.cost_per_second is not None and self.longest_seconds is None:
+            raise self._wrong("cost_per_second needs longest_seconds: so much is reserved for a run.")
+        for name in ("cost_per_run", "cost_per_second", "longest_seconds"):
+            if (given := getattr(self, name)) is not None:
+                amount(given, self._named(name))
+
+    def _named(self, setting: str) -> str:
+        return f"HostedModel {self.name}: {setting}"
 
     def _wrong(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"HostedModel {self.name}: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ class Policy(NamedTuple):
     max_wait: float = 60.0
     max_running: int = 2
     max_starts: int = 10
+    max_cost: Decimal | None = None
     on_cancel: OnCancel = "cancel"
     duplicates: Duplicates = "join"
     save_to: Path | None = None

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from rockai_transport.jobs.budget import Price, shown, total
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
 
 __all__ = [
@@ -75,6 +77,48 @@ class Record(NamedTuple):
     """The model's turn that asked for it; empty where none is known."""
     nonce: str = ""
     """What tells this attempt from another worker's at the same call."""
+    price: tuple[str, ...] = ()
+    """Cost per run, per second, and the longest seconds that were reserved for; empty: none is known."""
+
+    @property
+    def reserved(self) -> Decimal | None:
+        """What was reserved for it before it was sent; None: no price is known.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> print(toolkit.receipt().started[0].reserved)
+            None
+        """
+        return Price(*self.price).reserved if self.price else None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What it counts with: all that was reserved, until its end and ``metrics.predict_time`` are known.
+
+        It can be more than was reserved: the service does not enforce ``longest_seconds``.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> print(toolkit.receipt().started[0].cost)
+            None
+        """
+        if not self.price:
+            return None
+        if not self.counts:
+            return Decimal(0)
+        return Price(*self.price).settled(None if self.is_running else self.predict_seconds)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether it has cost more than was reserved for it.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().started[0].is_exceeded
+            False
+        """
+        cost, reserved = self.cost, self.reserved
+        return cost is not None and reserved is not None and cost > reserved
 
     @property
     def is_running(self) -> bool:
@@ -148,7 +192,7 @@ class Record(NamedTuple):
             >>> toolkit.receipt().started[0].to_json()
             {'key': '...', 'scope': '...', 'model': 'generate_image', ...}
         """
-        return {**self._asdict(), "files": list(self.files)}
+        return {**self._asdict(), "files": list(self.files), "price": list(self.price)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
@@ -168,7 +212,7 @@ class Record(NamedTuple):
             True
         """
         known = {name: data[name] for name in cls._fields if name in data}
-        return cls(**{**known, "files": tuple(data.get("files", ()))})
+        return cls(**{**known, **{name: tuple(data.get(name, ())) for name in ("files", "price")}})
 
 
 class Receipt(NamedTuple):
@@ -199,11 +243,24 @@ class Receipt(NamedTuple):
         """
         return sum((record.predict_seconds or 0.0 for record in self.started), 0.0)
 
+    @property
+    def cost(self) -> Decimal:
+        """What all of it costs, and may yet cost, in the unit of `HostedModel`'s prices.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> print(toolkit.receipt().cost)  # no price was given
+            0
+        """
+        return total(record.cost or Decimal(0) for record in (*self.started, *self.unknown))
+
     def __str__(self) -> str:
-        total = f"{len(self.started)} started, {self.predict_seconds:.1f} s of prediction"
+        last = f"{len(self.started)} started, {self.predict_seconds:.1f} s of prediction"
         if self.unknown:
-            total += f", {len(self.unknown)} unknown"
-        return "\n".join([*map(_row, self.started), *map(_row, self.unknown), total])
+            last += f", {len(self.unknown)} unknown"
+        if any(record.price for record in (*self.started, *self.unknown)):
+            last += f", cost {shown(self.cost)}"
+        return "\n".join([*map(_row, self.started), *map(_row, self.unknown), last])
 
 
 def digest(model: str, model_input: Mapping[str, Any]) -> str:
@@ -237,7 +294,20 @@ def receipt(records: Iterable[Record]) -> Receipt:
 
 def _row(record: Record) -> str:
     if record.state == UNANSWERED:
-        return f"{record.model:<20} unknown     record {record.key}  {record.note}".rstrip()
+        return f"{record.model:<20} unknown     record {record.key}{_cost(record)}  {record.note}".rstrip()
     seconds = "" if record.predict_seconds is None else f"{record.predict_seconds:.1f} s"
     files = ", ".join(record.files)
-    return f"{record.model:<20} {record.status:<11} {record.prediction_id}  {seconds:>8}  {files}".rstrip()
+    row = (
+        f"{record.model:<20} {record.status:<11} {record.prediction_id}  {seconds:>8}{_cost(record)}  {files}"
+    )
+    return row.rstrip()
+
+
+def _cost(record: Record) -> str:
+    """What a row says of the cost."""
+    cost, reserved = record.cost, record.reserved
+    if cost is None or reserved is None:
+        return ""
+    is_final = not record.is_running and record.predict_seconds is not None
+    note = f" (more than the {shown(reserved)} reserved)" if record.is_exceeded else ""
+    return f"  {'cost' if is_final else 'reserved'} {shown(cost)}{note}"

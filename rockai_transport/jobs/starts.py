@@ -5,6 +5,7 @@ Invariants of this module:
 * A start is remembered before it is sent. The same call again gets what it had started; where the answer was
   lost it gets "unknown", and nothing is sent: nor for the same order in another call, until that is resolved.
 * Of several workers that carry out the same call, one sends.
+* Where a budget is agreed, a start's money is reserved with its record, or nothing is sent.
 * The same order in a later turn, while the first still runs, gets that prediction.
 """
 
@@ -24,11 +25,13 @@ from rockai_transport.jobs.agent_messages import (
     STARTED_BEFORE,
     ToolAnswer,
     describe_not_started,
+    describe_over_budget,
     describe_too_many,
     reason,
     refusal,
 )
 from rockai_transport.jobs.backends import Steps
+from rockai_transport.jobs.budget import scope_lock
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record, digest, record_key
 from rockai_transport.jobs.running import note
@@ -62,7 +65,15 @@ class StartCall(LifecycleCall):
         scope, sent = self._context.scope, {**model.defaults, **given}
         fingerprint = digest(model.model, sent)
         key = record_key(scope, self._context.call, fingerprint)
-        record = Record(key, scope, model.name, fingerprint, self._backends.now(), turn=self._context.turn)
+        record = Record(
+            key,
+            scope,
+            model.name,
+            fingerprint,
+            self._backends.now(),
+            turn=self._context.turn,
+            price=tuple(model.price or ()),
+        )
         ahead = self._under_way.announce(scope, key)
         was_sent = False
         try:
@@ -101,7 +112,8 @@ class StartCall(LifecycleCall):
         for one in await self._refreshed([one for one in same if self._may_join(one)]):
             if one.is_running:
                 return _Started(one, one.known, ALREADY_RUNNING)
-        return await self._over_limits(records, len(ahead.difference(map(attrgetter("key"), records))))
+        limited = await self._over_limits(records, len(ahead.difference(map(attrgetter("key"), records))))
+        return limited or await self._over_budget(record, records)
 
     def _may_join(self, record: Record) -> bool:
         """Whether an order that runs is that of an earlier turn of this conversation.
@@ -129,6 +141,13 @@ class StartCall(LifecycleCall):
         if len(running) + ahead < max_running:
             return None
         return describe_too_many(running, ahead, max_running)
+
+    async def _over_budget(self, record: Record, records: list[Record]) -> ToolAnswer | None:
+        """Why no money is left for this; what has ended meanwhile is settled before it is said."""
+        max_cost = self._policy.max_cost
+        if max_cost is None or describe_over_budget(record, records, max_cost) is None:
+            return None
+        return describe_over_budget(record, await self._refreshed(records), max_cost)
 
     # Sending.
 
@@ -171,12 +190,14 @@ class StartCall(LifecycleCall):
 
     async def _claimed(self, model: HostedModel, record: Record) -> ToolAnswer | None:
         try:
-            is_claimed = await self._backends.records.claim(record)
+            is_claimed = await self._reserved(record)
         except Exception:
             logger.exception("The record of a start could not be written; nothing was sent.")
             return refusal(
                 f"{model.name}: the start could not be remembered, so nothing was sent. Tell the user."
             )
+        if isinstance(is_claimed, ToolAnswer):
+            return is_claimed
         if not is_claimed:
             return refusal(f"{model.name}: another worker carries out this same call. Nothing was sent here.")
         if not self._has_left():
@@ -184,6 +205,19 @@ class StartCall(LifecycleCall):
         text = "The call was canceled before anything was sent."
         await note(self._backends, record._replace(state=REFUSED, note=text))
         return refusal(f"{model.name}: {text}")
+
+    async def _reserved(self, record: Record) -> bool | ToolAnswer:
+        """Claim the record's key, and its money: both or neither."""
+        records, max_cost = self._backends.records, self._policy.max_cost
+        if max_cost is None:
+            return await records.claim(record)
+        lock = scope_lock(record.scope)
+        async with self._backends.locked(lock.lock):
+            refused = describe_over_budget(record, await records.all(record.scope), max_cost)
+            is_claimed = refused is None and await records.claim(record, max_cost)
+        if not is_claimed and refused is None:  # another process may have been faster
+            refused = describe_over_budget(record, await records.all(record.scope), max_cost)
+        return refused or is_claimed
 
     async def _attempt(
         self, model: HostedModel, record: Record, sent: Mapping[str, Any]

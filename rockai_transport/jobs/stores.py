@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from decimal import Decimal
 from functools import partial
 from itertools import chain
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from rockai_transport.errors import ConfigurationError
@@ -42,11 +45,17 @@ class Records(Protocol):
     async def put(self, record: Record) -> None:
         """Write a record; it must be durable when this returns, as far as the store is at all."""
 
-    async def claim(self, record: Record) -> bool:
-        """Write the record of a start, unless another start holds its key; whether it was written."""
+    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
+        """Write the record of a start, unless another start holds its key; whether it was written.
+
+        A store that can compare and set holds it against the scope's budget too. For the others, calls of
+        one process come one by one.
+        """
+        ...
 
     async def all(self, scope: str | None) -> list[Record]:
         """The records of a scope, oldest first; of all scopes if None."""
+        ...
 
 
 class MemoryRecords:
@@ -56,7 +65,7 @@ class MemoryRecords:
         self._scopes: dict[str, dict[str, Record]] = {}
         self._lock = threading.Lock()
 
-    async def claim(self, record: Record) -> bool:
+    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """As `Records.claim`."""
         with self._lock:
             found = self._scopes.setdefault(record.scope, {})
@@ -91,9 +100,9 @@ class MirroredRecords:
         await self._store.put(record)
         await self._mirror.put(record)
 
-    async def claim(self, record: Record) -> bool:
+    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """Claim it in the store, and write it to both."""
-        claimed = await self._store.claim(record)
+        claimed = await self._store.claim(record, max_cost)
         if claimed:
             await self._mirror.put(record)
         return claimed
@@ -110,7 +119,7 @@ class ContextRecords:
         async with self._store.edit_state() as state:
             state[_PREFIX] = {**state.get(_PREFIX, {}), record.key: record.to_json()}
 
-    async def claim(self, record: Record) -> bool:
+    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """As `Records.claim`."""
         async with self._store.edit_state() as state:
             kept = state.get(_PREFIX, {})
@@ -147,7 +156,7 @@ class MappingRecords:
         """As `Records.put`; a `shelve` is synced."""
         await self._call(self._write, record)
 
-    async def claim(self, record: Record) -> bool:
+    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """As `Records.claim`."""
         if not await self._call(self._write, record, unless_held=True):
             return False
@@ -200,7 +209,7 @@ class GraphRecords:
         """As `Records.put`. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
         await self._put(_namespace(record.scope), record.key, record.to_json(), index=False)
 
-    async def claim(self, record: Record) -> bool:
+    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """As `Records.claim`: a ``BaseStore`` has no compare-and-set."""
         place = (_namespace(record.scope), record.key)
         held = await self._get(*place)
@@ -244,11 +253,13 @@ class Store(NamedTuple):
 
 
 def as_store(store: Any) -> Store:
-    """Wrap what a user gives as ``store``: a mapping, a LangGraph store, a LlamaIndex Context.
+    """Wrap what a user gives as ``store``: a file, a mapping, a LangGraph store, a LlamaIndex Context.
 
     Raises:
         ConfigurationError: It is none of these.
     """
+    if isinstance(store, str | os.PathLike):
+        return _file(store)
     if isinstance(store, MutableMapping):
         if type(store) is dict:
             at_once = MappingRecords(store, _dicts, _directly, None)
@@ -274,8 +285,18 @@ def as_store(store: Any) -> Store:
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)
     raise ConfigurationError(
-        f"store must be a mapping, a LangGraph BaseStore or a LlamaIndex Context, not {type(store).__name__}."
+        "store must be a mapping, a LangGraph BaseStore, a LlamaIndex Context or the path of an SQLite file, "
+        f"not {type(store).__name__}."
     )
+
+
+def _file(path: str | os.PathLike[str]) -> Store:
+    from rockai_transport.jobs.sqlite_records import SqliteRecords
+
+    if not os.fspath(path):
+        raise ConfigurationError("store='' names no file.")
+    name = str(Path(path).expanduser().absolute())
+    return Store(SqliteRecords(name, asyncio.to_thread), SqliteRecords(name, _directly))
 
 
 async def _directly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

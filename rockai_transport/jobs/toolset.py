@@ -10,6 +10,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self, get_args
 from uuid import uuid4
@@ -20,6 +21,7 @@ from rockai_transport.config import check_timeout
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.backends import AsyncBackends, BlockingBackends
+from rockai_transport.jobs.budget import Money, amount, shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Policy
@@ -72,6 +74,7 @@ class Toolset:
         max_wait: float = 60.0,
         max_running: int = 2,
         max_starts: int = 10,
+        max_cost: Money | None = None,
         on_cancel: OnCancel = "cancel",
         duplicates: Duplicates = "join",
         save_to: str | Path | None = None,
@@ -97,6 +100,7 @@ class Toolset:
             max_wait=check_timeout(max_wait, "max_wait"),
             max_running=_count(max_running, "max_running"),
             max_starts=_count(max_starts, "max_starts"),
+            max_cost=None if max_cost is None else _budget(max_cost, self.models),
             on_cancel=on_cancel,
             duplicates=duplicates,
             save_to=None if save_to is None else _folder(save_to),
@@ -294,9 +298,10 @@ def _error_answer(tool: str, error: Exception) -> ToolAnswer:
 
 def _describe(model: HostedModel, max_wait: float) -> str:
     """What an agent reads of a model's own tool."""
+    price = f" Costs {shown(model.price.reserved)} at most." if model.price else ""
     return (
-        f"{model.description} Waits at most {max_wait:g} s for the {model.output or 'output'}, then returns "
-        "the prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
+        f"{model.description}{price} Waits at most {max_wait:g} s for the {model.output or 'output'}, then "
+        "returns the prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
     )
 
 
@@ -304,6 +309,16 @@ def _count(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{name}={value!r} must be a whole number, 1 or more.")
     return value
+
+
+def _budget(value: Any, models: Iterable[HostedModel]) -> Decimal:
+    for model in models:
+        if model.price is None:
+            raise ConfigurationError(
+                f"max_cost needs a price for each model: give HostedModel {model.name} cost_per_run, or "
+                "cost_per_second and longest_seconds."
+            )
+    return amount(value, "max_cost")
 
 
 def _folder(value: Any) -> Path:

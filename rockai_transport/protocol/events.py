@@ -14,33 +14,23 @@ holds.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from httpx_sse import EventSource, ServerSentEvent
 
+from rockai_transport.protocol.stream_end import End
 from rockai_transport.service import Service
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["End", "EventReader", "FrameReader"]
+__all__ = ["EventReader", "FrameReader"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data:", "event:", "id:", "retry:")
 _HELD_FIELDS = ("id:", "retry:")
 _LONGEST_TAIL = 512
-_CANCELED = frozenset({"canceled", "cancelled", "aborted"})
-_FAILED = frozenset({"error", "failed", "failure"})
-
-
-class End(NamedTuple):
-    """The end of a stream."""
-
-    status: str = "succeeded"
-    """``succeeded``, ``failed`` or ``canceled``."""
-    message: str = ""
 
 
 class EventReader:
@@ -206,9 +196,9 @@ class FrameReader:
         if event.event == service.output_event:
             self._named = True
         elif event.event in service.end_events:
-            self.end = _read_end(event.data)
+            self.end = End.read(event.data)
         elif event.event in service.error_events:
-            self.end = End("failed", _reason(event.data))
+            self.end = End.of_error(event.data)
         elif self._named or event.event not in ("", "message"):
             return ""
         elif event.data == service.end_marker:
@@ -377,31 +367,3 @@ class _Frames:
 def _parse(frames: Iterable[list[str]]) -> Iterator[ServerSentEvent]:
     text = "".join("\n".join(frame) + "\n\n" for frame in frames)
     return EventSource(cast("httpx.Response", _Frames(text))).iter_sse()
-
-
-def _read_end(data: str) -> End:
-    """``{}`` is the end; ``{"reason": "canceled"}`` and errors were seen at a peer."""
-    fields = _json_object(data)
-    reason = str(fields.get("reason") or fields.get("status")).lower()
-    if reason in _CANCELED:
-        return End("canceled", _reason(data))
-    if reason in _FAILED or fields.get("error"):
-        return End("failed", _reason(data))
-    return End()
-
-
-def _reason(data: str) -> str:
-    """What an error says: a message, or JSON with ``detail``."""
-    fields = _json_object(data)
-    reason = next(
-        (fields[key] for key in ("detail", "message", "error", "msg", "reason") if fields.get(key)), data
-    )
-    return reason if isinstance(reason, str) else json.dumps(reason, ensure_ascii=False)
-
-
-def _json_object(data: str) -> dict[str, Any]:
-    try:
-        decoded = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return decoded if isinstance(decoded, dict) else {}

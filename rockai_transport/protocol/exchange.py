@@ -65,16 +65,27 @@ class OpenResponse(NamedTuple):
     """What was answered in place of an event stream."""
 
 
-async def exchange(io: IO, settings: Settings, request: Request, until: float) -> Response:
+async def exchange(
+    io: IO, settings: Settings, request: Request, until: float, received: list[bytes] | None = None
+) -> Response:
     """Send a request and read its whole response, trying again what may be tried again.
+
+    Args:
+        io: How it is done.
+        settings: The client's.
+        request: What to send.
+        until: When to give up.
+        received: Has what came of the last attempt's body, for a caller that is interrupted meanwhile.
 
     Raises:
         RockAIError: The last attempt's failure.
     """
+    chunks = [] if received is None else received
 
     async def attempt(limits: AttemptLimits) -> Response:
+        chunks.clear()
         head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
-        return _accepted(settings, request, await read_body(io, settings, head, limits.until))
+        return _accepted(settings, request, await read_body(io, settings, head, limits.until, chunks))
 
     per_attempt = settings.timeouts.poll if not request.starts else math.inf
     return await with_retries(io, settings, request, until, per_attempt, attempt)
@@ -136,11 +147,13 @@ async def with_retries(
         retries += 1
 
 
-async def read_body(io: IO, settings: Settings, head: ResponseHead, until: float) -> Response:
-    """Read the whole body of an open response."""
-    chunks = []
-    while chunk := await io.read(settings.timeouts.idle, until):
-        chunks.append(chunk)
+async def read_body(
+    io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes] | None = None
+) -> Response:
+    """Read the whole body of an open response, into a list where one is given."""
+    chunks = [] if chunks is None else chunks
+    while not chunks or chunks[-1]:
+        chunks.append(await io.read(settings.timeouts.idle, until))  # kept at once: Ctrl-C may come next
     await io.close()
     return Response(head.status_code, head.headers, head.received_at, b"".join(chunks))
 

@@ -47,9 +47,12 @@ class EventBody(Protocol):
     @property
     def ended(self) -> bool:
         """Whether its end has come."""
+        ...
 
-    def feed(self, chunk: bytes) -> list[str]:
+    @property
+    def feed(self) -> Callable[[bytes], list[str]]:
         """Take bytes; give the pieces that they complete."""
+        ...
 
     def end(self) -> None:
         """Take note that there are no more bytes; raise if that was not the end."""
@@ -60,18 +63,23 @@ class IO(Protocol):
 
     def now(self) -> float:
         """The moment, in seconds of a clock that never goes back."""
+        ...
 
     def jitter(self) -> float:
         """A random number, 0 to 1."""
+        ...
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
         """Send a request and wait for the head of its response, until a moment."""
+        ...
 
     async def read(self, within: float, until: float) -> bytes:
         """Wait for the next bytes of the open response; empty at the end of its body."""
+        ...
 
     async def follow(self, body: EventBody) -> list[str]:
         """Read on until an event stream gives pieces: all that one read brought; empty at its end."""
+        ...
 
     async def close(self) -> None:
         """Close the open response, and its connection unless the body was read to its end."""
@@ -84,6 +92,7 @@ class IO(Protocol):
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Do something that may take a while at a disk."""
+        ...
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
         """Finish an operation of its own, with a fresh `IO`, whatever becomes of the caller meanwhile.
@@ -95,6 +104,7 @@ class IO(Protocol):
         Raises:
             TimeoutError: It was given up.
         """
+        ...
 
 
 def run_blocking(operation: Coroutine[Any, Any, T]) -> T:

@@ -11,11 +11,12 @@ Invariants of this module:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,13 @@ from rockai_transport.protocol import requests, responses
 from rockai_transport.protocol.exchange import exchange, open_response
 from rockai_transport.protocol.inputs import check_input, check_webhook, encode_input
 from rockai_transport.protocol.io import IO
-from rockai_transport.protocol.messages import Request
+from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.references import ModelReference, path_segment
-from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState
+from rockai_transport.protocol.requests import RunRequest
+from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState, call_with_each
 from rockai_transport.protocol.waiting import fetch, wait
+from rockai_transport.service import Service
 
 __all__ = ["CANCEL_GRACE_SECONDS", "Operations", "RunRequest"]
 
@@ -44,22 +47,6 @@ logger = logging.getLogger("rockai")
 
 CANCEL_GRACE_SECONDS = 2.0
 """How long leaving may take: until then the cancel of the prediction is sent and answered, or given up."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What is to be run, checked before anything is sent."""
-
-    reference: ModelReference
-    input: Any
-    options: dict[str, Any] = field(default_factory=dict)
-    has_files: bool = False
-    """Whether there is anything in the input to read from a disk or to encode."""
-
-    @property
-    def partial(self) -> Prediction:
-        """What is known of the prediction before the service has said a word."""
-        return Prediction(model=self.reference.name, version=self.reference.version, input=self.input)
 
 
 class Operations:
@@ -77,18 +64,23 @@ class Operations:
         if run.has_files:
             run = await _encoded(io, run)
         path = self.settings.service.run_path
-        if self._goes_direct(run, path):
-            request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
-            try:
-                response = await exchange(io, self.settings, request, until)
-            except APIStatusError as error:
-                if not self._may_fall_back(error):
-                    raise
-            else:
-                prediction = responses.read_output(self.settings.service, request, response, run.partial)
-                return await self._finish_run(io, StreamState(prediction=prediction), until, timeout)
-        prediction = await self._create_instead(io, run, path, until)
-        return await self._finish_run(io, StreamState(prediction=prediction), until, timeout)
+        state = StreamState()
+        try:
+            if self._goes_direct(run, path):
+                request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
+                try:
+                    await self._start(io, request, run, until, state, responses.read_output)
+                except APIStatusError as error:
+                    if not self._may_fall_back(error):
+                        raise
+            if state.prediction is None:
+                await self._create_instead(io, run, path, until, state)
+            return await self._finish_run(io, state, until, timeout)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:
+            await self.cancel_on_exit(io, state)
+            raise
 
     async def run_with_text(
         self, io: IO, run: RunRequest, timeout: float | None, on_text: Callable[[str], Any]
@@ -98,17 +90,23 @@ class Operations:
         state = StreamState()
         stream = self.stream(io, run, timeout, state, for_run=True)
         try:
-            while batch := await stream.next_batch():
-                await _call_with_each(io, on_text, batch, state, stream)
-        except APITimeoutError as error:
-            if state.callback_failed or state.prediction is None or state.prediction.id is None:
-                raise
-            raise PredictionTimeoutError(error.message, state.prediction, state.text) from error
-        if state.prediction is None:
-            return state.concluded(run.partial)
-        if not state.prediction.is_terminal:  # its stream has ended, so it is looked at without a pause
-            state.prediction = replace(state.prediction, status=UNKNOWN)
-        return await self._finish_run(io, state, until, timeout)
+            try:
+                while batch := await stream.next_batch():
+                    await call_with_each(io, on_text, batch, state, stream)
+            except APITimeoutError as error:
+                if state.callback_failed or state.prediction is None or state.prediction.id is None:
+                    raise
+                raise PredictionTimeoutError(error.message, state.prediction, state.text) from error
+            if state.prediction is None:
+                return state.concluded(run.partial)
+            if not state.prediction.is_terminal:  # its stream has ended, so it is looked at without a pause
+                state.prediction = replace(state.prediction, status=UNKNOWN)
+            return await self._finish_run(io, state, until, timeout)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:
+            await self.cancel_on_exit(io, state)
+            raise
 
     def stream(
         self,
@@ -147,7 +145,8 @@ class Operations:
     async def create(self, io: IO, run: RunRequest) -> Prediction:
         """Create a prediction and do not wait for it."""
         until = self._until(io, None)
-        return await self._create(io, await _encoded(io, run) if run.has_files else run, until)
+        run = await _encoded(io, run) if run.has_files else run
+        return await self._create(io, run, until, StreamState())
 
     async def get(self, io: IO, prediction_id: Any) -> Prediction:
         """Look at a prediction once."""
@@ -247,13 +246,14 @@ class Operations:
     def _may_fall_back(self, error: APIStatusError) -> bool:
         return self.settings.route == "auto" and responses.is_missing_route(self.settings.service, error)
 
-    async def _create_instead(self, io: IO, run: RunRequest, path: str, until: float) -> Prediction:
+    async def _create_instead(
+        self, io: IO, run: RunRequest, path: str, until: float, state: StreamState
+    ) -> None:
         """Create; and if that took the place of a missing route, remember it once create was accepted."""
         direct = self._goes_direct(run, path)
-        prediction = await self._create(io, run, until)
+        await self._create(io, run, until, state)
         if direct:
             self.missing_routes.add(path)
-        return prediction
 
     # The single requests.
 
@@ -262,10 +262,32 @@ class Operations:
         timeout = timeout if timeout is not None else self.settings.timeout
         return math.inf if timeout is None else io.now() + check_timeout(timeout, "timeout")
 
-    async def _create(self, io: IO, run: RunRequest, until: float) -> Prediction:
+    async def _create(self, io: IO, run: RunRequest, until: float, state: StreamState) -> Prediction:
         request = requests.create_request(self.settings.service, run.reference, run.input, run.options)
-        response = await exchange(io, self.settings, request, until)
-        return responses.read_created(self.settings.service, request, response, run.partial)
+        return await self._start(io, request, run, until, state, responses.read_created)
+
+    async def _start(
+        self,
+        io: IO,
+        request: Request,
+        run: RunRequest,
+        until: float,
+        state: StreamState,
+        read: Callable[[Service, Request, Response, Prediction], Prediction],
+    ) -> Prediction:
+        """Send what starts a prediction; who leaves while the answer is read, knows what has come of it."""
+        service, received = self.settings.service, list[bytes]()
+        try:
+            response = await exchange(io, self.settings, request, until, received)
+            state.prediction = read(service, request, response, run.partial)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:
+            with contextlib.suppress(RockAIError):
+                response = Response(200, {}, io.now(), b"".join(received))
+                state.prediction = read(service, request, response, run.partial)
+            raise
+        return state.prediction
 
     async def _cancel(self, io: IO, known: Prediction, until: float) -> Prediction:
         request = requests.cancel_request(self.settings.service, known.id)
@@ -288,11 +310,6 @@ class Operations:
             if not error.prediction:
                 error.prediction, error.may_have_started = prediction, True
             raise
-        except (Exception, GeneratorExit):
-            raise
-        except BaseException:
-            await self.cancel_on_exit(io, state)
-            raise
 
     # Streaming.
 
@@ -311,7 +328,7 @@ class Operations:
                 if not self._may_fall_back(error):
                     raise
         streamed = replace(run, options={**run.options, "stream": True})
-        state.prediction = await self._create_instead(io, streamed, path, until)
+        await self._create_instead(io, streamed, path, until, state)
         return await self._begin_created(io, state, until)
 
     async def _begin_created(self, io: IO, state: StreamState, until: float) -> EventStreamBody | None:
@@ -362,35 +379,21 @@ class Operations:
     async def _cancel_detached(self, io: IO, state: StreamState) -> Prediction | None:
         """Cancel what may still be running; what came of it, as far as there was time to hear."""
         prediction = state.prediction
-        if prediction is None or not prediction.id or prediction.is_terminal:
+        if state.was_canceled or prediction is None or not prediction.id or prediction.is_terminal:
             return None
 
         async def cancel(io: IO) -> Prediction:
             return await self._cancel(io, prediction, io.now() + CANCEL_GRACE_SECONDS)
 
+        ended = None
         try:
-            return await io.detached(cancel, CANCEL_GRACE_SECONDS)
+            ended = await io.detached(cancel, CANCEL_GRACE_SECONDS)
         except Exception as error:  # noqa: BLE001 - best effort: what is raised is why we leave
             logger.debug("The cancel that was sent on leaving failed: %s", error)
-            return None
+        state.was_canceled = True
+        return ended
 
 
 async def _encoded(io: IO, run: RunRequest) -> RunRequest:
     """Turn files into data URIs; reading them is work for a disk."""
     return replace(run, input=await io.in_thread(partial(encode_input, run.input)))
-
-
-async def _call_with_each(
-    io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
-) -> None:
-    """Call the user's function with each piece; a failing one, or leaving within it, ends the run."""
-    for piece in batch:
-        state.pieces.append(piece)
-        try:
-            await io.call(on_text, piece)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            state.callback_failed = True
-            await stream.leave(error)
-            raise

@@ -7,6 +7,7 @@ another origin; only a download names a whole address, and it carries no token.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ __all__ = [
     "Request",
     "Response",
     "ResponseHead",
+    "RunRequest",
     "cancel_request",
     "create_request",
     "download_request",
@@ -27,6 +29,22 @@ __all__ = [
     "run_request",
     "stream_request",
 ]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What is to be run, checked before anything is sent."""
+
+    reference: ModelReference
+    input: Any
+    options: dict[str, Any] = field(default_factory=dict)
+    has_files: bool = False
+    """Whether there is anything in the input to read from a disk or to encode."""
+
+    @property
+    def partial(self) -> Prediction:
+        """What is known of the prediction before the service has said a word."""
+        return Prediction(model=self.reference.name, version=self.reference.version, input=self.input)
 
 
 def create_request(

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rockai_transport.config import Settings
 from rockai_transport.errors import APITimeoutError, ConfigurationError, RockAIError, StreamInterruptedError
@@ -22,7 +23,14 @@ from rockai_transport.protocol.messages import Request
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import finished
 
-__all__ = ["EventStreamBody", "RunStream", "StreamState", "closed_elsewhere", "read_already"]
+__all__ = [
+    "EventStreamBody",
+    "RunStream",
+    "StreamState",
+    "call_with_each",
+    "closed_elsewhere",
+    "read_already",
+]
 
 _DRAIN_SECONDS = 0.1
 
@@ -36,6 +44,8 @@ class StreamState:
     """The last of the pieces: those that have come, and are not handed on yet."""
     prediction: Prediction | None = None
     callback_failed: bool = False
+    was_canceled: bool = False
+    """Whether a cancel was sent on leaving, whatever came of it."""
 
     @property
     def text(self) -> str:
@@ -168,7 +178,7 @@ class RunStream:
         self._begin = begin
         self._cancel = cancel
         self._for_run = for_run
-        self._body: EventStreamBody | None = None
+        self._body: Any = None  # an `EventStreamBody`: pyright takes its attribute `feed` for a method
         self.started = False
         self.finished = False
 
@@ -207,6 +217,13 @@ class RunStream:
         if self.finished:
             return
         self.finished = True
+        try:
+            await self._leave(error)
+        except KeyboardInterrupt:
+            self.finished = False  # whoever drops the stream leaves it again
+            raise
+
+    async def _leave(self, error: BaseException | None) -> None:
         left = not isinstance(error, Exception) or self._state.callback_failed
         timed_out = not self._for_run and isinstance(error, APITimeoutError)
         if not self.started:
@@ -297,3 +314,19 @@ def _interrupted(reason: str, state: StreamState) -> StreamInterruptedError:
 
 def _kept(state: StreamState) -> str:
     return f"The {len(state.text)} characters that had arrived are in `partial_text`."
+
+
+async def call_with_each(
+    io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
+) -> None:
+    """Call the user's function with each piece; a failing one, or leaving within it, ends the run."""
+    for piece in batch:
+        state.pieces.append(piece)
+        try:
+            await io.call(on_text, piece)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            state.callback_failed = True
+            await stream.leave(error)
+            raise

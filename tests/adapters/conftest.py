@@ -14,7 +14,7 @@ from llama_index.core.tools import FunctionTool
 
 from langchain_rockai import ChatRockAI, RockAIToolkit
 from llama_index_rockai import RockAI, RockAIToolSpec
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 
 MODEL = "my/hermes"  # by its name it speaks ChatML, and nothing it is sent is refused
 
@@ -150,7 +150,7 @@ def framework(request) -> LangChain | LlamaIndex:
 @pytest.fixture
 def sandbox(monkeypatch) -> Iterator[Sandbox]:
     """A sandbox that the environment leads to."""
-    with Sandbox() as running:
+    with Sandbox(protocol=Protocol(stream_needs_token=True)) as running:
         for name, value in running.environ().items():
             monkeypatch.setenv(name, value)
         yield running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 from rockai_transport.doctor import run_doctor
 
 MODEL = "meta/llama-2-7b-chat"
@@ -29,7 +29,7 @@ def examine():
 
 @pytest.fixture
 def sandbox():
-    with Sandbox() as running:
+    with Sandbox(protocol=Protocol(stream_needs_token=True)) as running:
         yield running
 
 

@@ -33,11 +33,13 @@ class Operation(NamedTuple):
         line: The request that the fault befalls.
         call: What is called, with a client, the origin of its service, and a list for the text handed on.
         right: What is right in the fault's place: a prediction, or the bytes of a stream or of a file.
+        route: The client's.
     """
 
     line: str
     call: Callable[[Any, str, list[str]], Any]
     right: Any = DONE
+    route: str = "auto"
 
 
 def _read(stream: Any, heard: list[str]) -> None:
@@ -65,6 +67,14 @@ OPERATIONS = {
     ),
     "stream": Operation(
         "POST /run_sse", lambda client, _, heard: _read(client.stream(MODEL, {}), heard), HELLO + END
+    ),
+    "run by id": Operation(
+        "POST /predictions", lambda client, *_: client.run(MODEL, {}), route="predictions"
+    ),
+    "stream by id": Operation(
+        "POST /predictions",
+        lambda client, _, heard: _read(client.stream(MODEL, {}), heard),
+        route="predictions",
     ),
     "follow": Operation("GET /stream/p1", _follow, HELLO + END),
     "create": Operation("POST /predictions", lambda client, *_: client.create(model=MODEL, input={})),
@@ -210,7 +220,7 @@ def right_answer(operation: Operation) -> Any:
 
 def right_text(operation: Operation) -> str:
     """The text that a right answer hands on."""
-    return "Hello" if operation.right == HELLO + END else ""
+    return "Hello" if operation.right == HELLO + END or operation is OPERATIONS["stream by id"] else ""
 
 
 def outcome(client: Any, origin: str, operation: Operation, requests: Callable[[], int]) -> Cell:
@@ -239,7 +249,7 @@ def in_memory(kind: str, operation: Operation, fault: Fault, *, once: bool) -> C
         f"{method} {ORIGIN}/v1{path}",
     ):  # as a request shows it
         io.route(line, *([fault.virtual, right_answer(operation)] if once else [fault.virtual]))
-    client = (AsyncInMemory if kind == "async" else InMemory)(io)
+    client = (AsyncInMemory if kind == "async" else InMemory)(io, route=operation.route)
     try:
         return outcome(client, ORIGIN, operation, lambda: len(io.requests))
     finally:
@@ -253,7 +263,7 @@ def over_sockets(kind: str, operation: Operation, fault: Fault) -> Cell:
         method, path = operation.line.split()
         server.route(f"{method} /v1{path}", fault.wire)
         server.script = answer(599, {"detail": "no script"})
-        client = Driven(kind, server.base_url, max_retries=0)
+        client = Driven(kind, server.base_url, max_retries=0, route=operation.route)
         try:
             return outcome(client, server.origin, operation, lambda: len(server.requests))
         finally:

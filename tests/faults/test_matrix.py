@@ -1,8 +1,22 @@
 """Each fault with each operation: the exception, the requests, the text, and what may have been paid for."""
 
+import json
+
 import pytest
-from faults.faults import FAULTS, OPERATIONS, in_memory, over_sockets, right_text
-from faults.matrix import read_table
+from faults.faults import (
+    DONE,
+    END,
+    FAULTS,
+    HELLO,
+    JSON,
+    OPERATIONS,
+    Fault,
+    in_memory,
+    over_sockets,
+    right_text,
+)
+from faults.matrix import Cell, read_table
+from support.virtual_io import events, reply
 
 TABLE = read_table()
 ON_SOCKETS = ("run", "stream", "follow", "get", "download")
@@ -41,3 +55,25 @@ def test_a_fault_over_sockets(fault, kind):
     found = {name: over_sockets(kind, OPERATIONS[name], FAULTS[fault]) for name in ON_SOCKETS}
     expected = {name: TABLE[fault][name].without_retries()._replace(again=False) for name in ON_SOCKETS}
     assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("name", ["run", "run by id", "stream by id", "create", "get"])
+def test_an_answer_cut_at_any_byte(name, kind):
+    """Half an answer that ends in good order is none, and what may have been paid for is not sent again."""
+    whole = json.dumps(DONE).encode()
+    expected = Cell("InvalidResponse", started=name != "get", again=False, requests=1, text="")
+    for cut in range(len(whole)):
+        fault = Fault(reply(200, whole[:cut], media_type=JSON))
+        assert in_memory(kind, OPERATIONS[name], fault, once=False) == expected, cut
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("name", ["run on_text", "stream", "follow"])
+def test_a_stream_cut_at_any_byte(name, kind):
+    """It is interrupted, never a short answer; its text is a beginning of what the model said."""
+    whole = HELLO + END
+    for cut in range(len(whole)):
+        found = in_memory(kind, OPERATIONS[name], Fault(events(whole[:cut])), once=False)
+        assert found[:4] == ("StreamInterrupted", True, False, 1), cut
+        assert "Hello".startswith(found.text), cut

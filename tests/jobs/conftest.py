@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.toolset import Toolset
@@ -10,7 +10,7 @@ from rockai_transport.jobs.toolset import Toolset
 
 @pytest.fixture
 def sandbox():
-    with Sandbox(video_seconds=0.2) as running:
+    with Sandbox(video_seconds=0.2, protocol=Protocol(stream_needs_token=True)) as running:
         yield running
 
 

@@ -136,6 +136,19 @@ def examine(cases: Sequence[str], wheel: Path, house: Path, folder: Path) -> Non
         pip("--python", str(python), "check")
 
 
+def official_client() -> None:
+    """Try the service's own client on sandboxes, in the environment that the benchmarks have for it."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks import sdk
+    from rockai_sandbox import Sandbox
+
+    if wrong := sdk.make_environment():
+        raise CheckFailedError(f"{sdk.SDK} cannot be installed: {wrong}")
+    program = str(Path(__file__).with_name("official_client.py"))
+    with Sandbox("token") as flat, Sandbox("token", shape="enveloped") as enveloped:
+        call(str(sdk.PYTHON), program, flat.base_url, enveloped.base_url, "token")
+
+
 def main(chosen: list[str]) -> int:
     """Check the chosen cases, or all; 0 if all hold."""
     failed = 0
@@ -149,6 +162,8 @@ def main(chosen: list[str]) -> int:
             return 1
         chains = [cases for cases in ENVIRONMENTS if not chosen or {*cases} & {*chosen}]
         running = {", ".join(cases): pool.submit(examine, cases, wheel, house, folder) for cases in chains}
+        if not chosen or "official-client" in chosen:
+            running["official-client"] = pool.submit(official_client)
         for names, future in running.items():
             try:
                 future.result()

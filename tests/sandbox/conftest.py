@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(video_seconds=0.2) as running:
+    with Sandbox(video_seconds=0.2, protocol=Protocol(stream_needs_token=True)) as running:
         yield running
 
 

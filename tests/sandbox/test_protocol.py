@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from rockai_sandbox import Event, Protocol, RawAnswer, Sandbox
+from rockai_transport import Client
 
 ECHO = {"model": "sandbox/echo", "input": {"prompt": "hi"}}
 
@@ -48,6 +49,17 @@ def test_another_header_and_scheme():
         ).status_code
         == 200
     )
+
+
+@pytest.mark.parametrize(("needs", "status"), [(False, 200), (True, 401)])
+def test_whether_a_stream_s_address_needs_the_token(needs, status):
+    """The service's own client sends none there; our clients do."""
+    with Sandbox(protocol=Protocol(stream_needs_token=needs)) as sandbox:
+        given = {"api_token": sandbox.api_token, "base_url": sandbox.base_url, "route": "predictions"}
+        with Client(**given) as client:
+            assert "".join(client.stream("sandbox/echo", {"prompt": "hi"})) == "hi"
+            created = client.predictions.create(model="sandbox/echo", input={"prompt": "hi"}, stream=True)
+        assert httpx.get(created.urls["stream"]).status_code == status
 
 
 def test_other_event_names():

@@ -1,6 +1,7 @@
 """Backends in memory: a service that does what a test says, at once, and a clock that stands still."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 from rockai_transport import (
@@ -152,6 +153,11 @@ class MemoryBackends:
         self.tell()
         return result
 
+    @contextlib.asynccontextmanager
+    async def locked(self, lock):
+        with lock:
+            yield
+
     async def together(self, operations, within=2.0):
         return [await settled(operation) for operation in operations]
 
@@ -200,7 +206,7 @@ class Breaking(MemoryRecords):
         self.writes -= 1
         await super().put(record)
 
-    async def claim(self, record):
+    async def claim(self, record, max_cost=None):
         await self.put(record)
         return True
 

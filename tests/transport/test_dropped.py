@@ -73,6 +73,17 @@ def test_the_end_of_the_program_waits_for_what_the_collector_leaves(endless):
     assert endless.lines.count(CANCEL) == 1
 
 
+def test_the_end_of_the_program_leaves_a_stream_that_is_still_held(endless):
+    """A global name, or the last traceback after Ctrl-C, holds it until then: it is canceled all the same."""
+    script = f"""
+        from rockai_transport import Client
+        stream = Client({TOKEN!r}, {endless.base_url!r}, route="predictions").stream({MODEL!r}, {{}})
+        next(stream)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=30)
+    assert endless.lines.count(CANCEL) == 1
+
+
 async def test_an_async_stream_in_a_cycle_is_left_by_its_loop(endless):
     """Each of 20 times, while the loop goes on."""
     async with AsyncClient(TOKEN, endless.base_url, route="predictions") as client:

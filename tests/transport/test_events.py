@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rockai_transport import Service
-from rockai_transport.protocol.events import End, EventReader, FrameReader
+from rockai_transport.protocol.events import EventReader, FrameReader
+from rockai_transport.protocol.stream_end import End
 
 WIRE = Path(__file__).parent.parent / "samples" / "wire"
 EXPECTED = json.loads((WIRE / "expected.json").read_text("utf-8"))

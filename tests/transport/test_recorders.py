@@ -4,10 +4,17 @@ import httpx
 import pytest
 import respx
 import vcr
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support.replies import MODEL, prediction
 from support.wire_server import answer, frames, stream
 from vcr.errors import CannotOverwriteExistingCassetteException
 
+from rockai_transport import PaymentRequiredError
+
+BASE = "https://api.rockai.example/v1"
 RUN, SSE, CREATE = "POST /v1/run", "POST /v1/run_sse", "POST /v1/predictions"
 
 
@@ -50,22 +57,46 @@ def test_respx_sees_every_request(connect, service):
     assert service.requests == []
 
 
-def test_a_tracer_of_httpx_sees_every_request(kind, connect, service, monkeypatch):
-    """What wraps `handle_request` of httpx's own transports, as OpenTelemetry does, sees runs and streams."""
-    seen = []
-    sync, asynchronous = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
+@pytest.fixture
+def early(connect):
+    """A client that was made before anything was patched."""
+    return connect(BASE)
 
-    def traced(transport, request):
-        seen.append(str(request.url))
-        return sync(transport, request)
 
-    async def atraced(transport, request):
-        seen.append(str(request.url))
-        return await asynchronous(transport, request)
+def test_pytest_httpx_answers_in_the_service_s_place(early, connect, httpx_mock):
+    """For a client made before its patch, and one made after."""
+    for client in (early, connect(BASE)):
+        httpx_mock.add_response(url=f"{BASE}/run", method="POST", json="mocked")
+        httpx_mock.add_response(
+            url=f"{BASE}/run_sse", headers={"content-type": "text/event-stream"}, content=frames("a", "b")
+        )
+        assert client.run(MODEL, {}).output == "mocked"
+        assert list(client.stream(MODEL, {})) == ["a", "b"]
 
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", traced)
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", atraced)
+
+def test_opentelemetry_sees_one_span_for_each_request(early, connect, service):
+    """Its instrumentation of httpx: runs, streams and refusals, by clients made before it and after."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    service.route(CREATE, answer(402, {"detail": "no balance"}))
     client = connect()
-    client.run(MODEL, {})
-    list(client.stream(MODEL, {}))
-    assert seen == [f"{service.base_url}/run", f"{service.base_url}/run_sse"]
+    HTTPXClientInstrumentor().instrument(tracer_provider=provider)
+    try:
+        for one in (client, connect()):
+            exporter.clear()
+            one.run(MODEL, {})
+            list(one.stream(MODEL, {}))
+            with pytest.raises(PaymentRequiredError):
+                one.create(model=MODEL, input={})
+            spans = [
+                (span.attributes["http.url"], span.attributes["http.status_code"])
+                for span in exporter.get_finished_spans()
+            ]
+            assert spans == [
+                (f"{service.base_url}/run", 200),
+                (f"{service.base_url}/run_sse", 200),
+                (f"{service.base_url}/predictions", 402),
+            ]
+    finally:
+        HTTPXClientInstrumentor().uninstrument()

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 
 from langchain_rockai import ChatRockAI, RockAILLM
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 
 MODEL = "my/hermes"  # by its name it speaks ChatML, and nothing it is sent is refused
 
@@ -14,7 +14,7 @@ MODEL = "my/hermes"  # by its name it speaks ChatML, and nothing it is sent is r
 @pytest.fixture
 def sandbox(monkeypatch) -> Iterator[Sandbox]:
     """A sandbox that the environment leads to."""
-    with Sandbox() as running:
+    with Sandbox(protocol=Protocol(stream_needs_token=True)) as running:
         for name, value in running.environ().items():
             monkeypatch.setenv(name, value)
         yield running

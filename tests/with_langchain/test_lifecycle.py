@@ -4,6 +4,7 @@ import asyncio
 import copy
 import gc
 import io
+import json
 import logging
 import pickle
 import time
@@ -14,10 +15,12 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps, load, loads
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
+from pydantic import Field
 
-from langchain_rockai import ChatRockAI, RockAILLM
+from langchain_rockai import ChatRockAI, Dialect, RockAILLM
 from rockai_sandbox import Sandbox
 from rockai_transport import APITimeoutError, AsyncClient, AuthenticationError, Client, ConfigurationError
+from rockai_transport.prompting.request.templates import TEMPLATES
 
 MODEL = "my/hermes"
 WRONG = "wrong"
@@ -105,6 +108,34 @@ def test_a_serialised_model_can_be_loaded(sandbox, cls):
     ):
         assert (again.model, again.temperature, again.stop) == ("sandbox/echo", 0.0, ["x"])
         assert text(again.invoke("Hi")) == "Hi"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        Dialect.of("meta/llama-2-7b-chat").replace(max_tokens_key="length", fixed_inputs={"a": [1]}),
+        Dialect("mine", chat_template=TEMPLATES["chatml"], max_tokens_key="length"),
+    ],
+    ids=["changed", "with a template"],
+)
+def test_a_model_with_a_dialect_of_its_own_can_be_saved_and_loaded(cls, dialect):
+    """As JSON, through core's own `dumpd` and `load`."""
+    llm = cls(model="me/mine", dialect=dialect, max_tokens=5)
+    saved = json.loads(json.dumps(dumpd(llm)))
+    again = load(saved, allowed_objects=[cls], valid_namespaces=["langchain_rockai"])
+    assert again.dialect == dialect
+    assert again.preview("Hi") == llm.preview("Hi")
+
+
+@BOTH
+def test_a_subclass_may_have_fields_with_aliases(cls):
+    """As pydantic takes them."""
+
+    class Ours(cls):
+        team: str = Field(default="none", alias="teamName")
+
+    assert Ours(model=MODEL, teamName="red").team == "red"
 
 
 @BOTH

@@ -4,14 +4,14 @@ import pytest
 from with_llama_index.backends import TOKEN, RockAIBackend
 from with_llama_index.conformance_kit import EventKeeper, keeping_events
 
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 
 LLAMA_2 = "meta/llama-2-7b-chat"
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(api_token=TOKEN) as running:
+    with Sandbox(api_token=TOKEN, protocol=Protocol(stream_needs_token=True)) as running:
         yield running
 
 

@@ -8,12 +8,12 @@ it was trained with, what its server adds to a prompt. Which model speaks which 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
 from rockai_transport.prompting.data import read_table
-from rockai_transport.prompting.request.templates import ChatTemplate
+from rockai_transport.prompting.request.templates import ChatTemplate, TurnTemplate
 
 Evidence = Literal["seen", "assumed"]
 
@@ -165,6 +165,45 @@ class Dialect:
         new = [value for attribute, value in changes.items() if attribute.endswith("_key") and value]
         added = tuple(InputKey(name, "seen", "given by the user") for name in new if name not in known)
         return replace(changed, keys=changed.keys + added)
+
+
+def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
+    """Write a dialect as JSON can hold it, for a model that is saved.
+
+    Args:
+        dialect: The dialect.
+
+    Returns:
+        Its attributes. A template object of the user's own stays what it is.
+    """
+    written = {one.name: getattr(dialect, one.name) for one in fields(dialect)}
+    written["keys"] = [asdict(key) for key in dialect.keys]
+    written["server_template"] = dialect.server_template and asdict(dialect.server_template)
+    template: Any = dialect.chat_template
+    if isinstance(template, TurnTemplate):
+        written["chat_template"] = asdict(template)
+    return {**written, "fixed_inputs": dict(dialect.fixed_inputs)}
+
+
+def dialect_from_json(written: Mapping[str, Any]) -> Dialect:
+    """Read what `dialect_to_json` has written.
+
+    Args:
+        written: The attributes.
+
+    Returns:
+        The dialect.
+
+    Raises:
+        TypeError: It is none.
+    """
+    read = dict(written)
+    read["keys"] = tuple(InputKey(**key) for key in read.get("keys") or ())
+    if isinstance(server := read.get("server_template"), Mapping):
+        read["server_template"] = ServerTemplate(**{**server, "system": tuple(server["system"])})
+    if isinstance(template := read.get("chat_template"), Mapping):
+        read["chat_template"] = TurnTemplate.read(template)
+    return Dialect(**read)
 
 
 def keys_of(names: str, source: str, evidence: Evidence = "seen") -> tuple[InputKey, ...]:

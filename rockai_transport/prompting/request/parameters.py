@@ -86,9 +86,12 @@ def _number(name: str, value: Any, extra_name: str) -> Any:
     if (limits := _NUMBERS.get(name)) is None:
         return value
     kind, least, most = limits
-    is_number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-    if is_number and least <= value <= most and kind(value) == value:
-        return kind(value) if kind is int or not isinstance(value, int) else value
+    is_number = isinstance(value, Real)
+    number: Any = math.nan
+    if is_number and not isinstance(value, bool):
+        number = value
+    if math.isfinite(number) and least <= number <= most and kind(number) == number:
+        return kind(number) if kind is int or not isinstance(number, int) else number
     what = "a whole number" if kind is int else "a number"
     upper = "" if most == math.inf else f", {most} at most"
     raise ConfigurationError(

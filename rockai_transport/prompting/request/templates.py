@@ -12,7 +12,7 @@ text to earlier tokenizers: breaking them costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
@@ -90,6 +90,21 @@ class TurnTemplate:
     turn_labels: tuple[str, ...] = ()
     end_tokens: tuple[str, ...] = ()
 
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> TurnTemplate:
+        """Read a template from JSON.
+
+        Args:
+            row: Its attributes.
+
+        Returns:
+            The template.
+        """
+        known: dict[str, Any] = {
+            key: tuple(one) if isinstance(one, list) else one for key, one in row.items()
+        }
+        return cls(**known)
+
     @property
     def alternating(self) -> bool:
         """Templates without a system turn are the ones that demand strict alternation."""
@@ -124,12 +139,7 @@ def _wrapped(wrap: Wrap, text: str) -> str:
     return f"{wrap[0]}{text}{wrap[1]}"
 
 
-def _template(row: dict[str, Any]) -> TurnTemplate:
-    known: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in row.items()}
-    return TurnTemplate(**known)
-
-
-TEMPLATES: Final = {row["name"]: _template(row) for row in read_table("request/templates.json")}
+TEMPLATES: Final = {row["name"]: TurnTemplate.read(row) for row in read_table("request/templates.json")}
 ALL_CONTROL_TOKENS: Final = tuple(
     dict.fromkeys(token for template in TEMPLATES.values() for token in template.control_tokens)
 )

@@ -1,0 +1,200 @@
+"""``python -m rockai_transport mcp``: an agent's tools over the Model Context Protocol.
+
+Invariants of this module: on standard output there is nothing but messages of the protocol, and none holds
+the API token; a request that is canceled, or whose session ends, ends what its call has under way; HTTP is
+served on loopback only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import mimetypes
+import os
+import signal
+import socket
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from rockai_transport._version import __version__, install_command
+from rockai_transport.adapters.toolkits import make_toolset
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
+from rockai_transport.jobs.hosted_models import HostedModel
+from rockai_transport.jobs.policy import CallContext, Progress
+from rockai_transport.jobs.toolset import Toolset
+
+__all__ = ["add_to", "make_server", "read_toolset"]
+
+_TELLS_EVERY = 1.0
+"""Seconds between two notifications of progress."""
+_LEAVES_WITHIN = 2.5
+"""Seconds that a canceled call is waited for; its own limit is two."""
+_SCOPE = "mcp"
+"""All sessions are one conversation: many clients open a new one, or a new process, for each call."""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    parser = commands.add_parser("mcp", help="serve hosted models as MCP tools")
+    parser.add_argument("--models", required=True, metavar="FILE.toml", help="the models, and the limits")
+    parser.add_argument("--http", type=int, metavar="PORT", help="streamable HTTP on loopback, not stdio")
+    parser.set_defaults(run=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Serve until the client leaves; return the exit status."""
+    try:
+        server = make_server(read_toolset(options.models))
+        asyncio.run(_serve_stdio(server) if options.http is None else _serve_http(server, options.http))
+    except (ConfigurationError, ImportError, OSError, OverflowError) as error:  # no such port
+        print(error, file=sys.stderr)  # noqa: T201 - a command
+        return 2
+    return 0
+
+
+def read_toolset(file: str | Path) -> Toolset:
+    """Read a ``[[models]]`` table for each `HostedModel`, and the settings of a toolkit above them.
+
+    The API token comes from the environment.
+    """
+    try:
+        settings = tomllib.loads(Path(file).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    tables, base_url = settings.pop("models", []), settings.pop("base_url", None)
+    try:
+        models = [HostedModel(**table) for table in tables]
+    except TypeError as error:  # no tables, an unknown key, or a missing one
+        raise ConfigurationError(f"{file}: write a [[models]] table for each model. {error}") from None
+    return make_toolset(str(file), "rockai-mcp", models, None, base_url, settings)
+
+
+def make_server(toolset: Toolset) -> Any:
+    """Make an ``mcp.server.lowlevel.Server`` of a toolset's tools, for any of the SDK's transports."""
+    try:
+        from mcp import types
+        from mcp.server.lowlevel import Server
+    except ImportError as error:
+        raise ImportError(f"The MCP server needs mcp: {install_command('mcp')}") from error
+
+    server: Any = Server("rockai", __version__)
+
+    @server.list_tools()  # type: ignore[untyped-decorator]
+    async def list_tools() -> list[types.Tool]:
+        return [
+            types.Tool(name=name, description=text, inputSchema=toolset.schemas[name])
+            for name, text in toolset.descriptions.items()
+        ]
+
+    @server.call_tool(validate_input=False)  # type: ignore[untyped-decorator]
+    async def call_tool(name: str, arguments: dict[str, Any]) -> Any:
+        if name not in toolset.schemas:
+            return _result(refusal(f"There is no tool {name[:64]!r}: {', '.join(toolset.schemas)}."))
+        told = _Told(server.request_context)
+        context = CallContext(toolset.scope_of(None, _SCOPE), report=told.note)
+        telling = asyncio.create_task(told.regularly())
+        try:
+            return _result(await _finished(toolset.acall(name, arguments, context)))
+        finally:
+            telling.cancel()
+
+    return server
+
+
+async def _finished(call: Any) -> ToolAnswer:
+    """Carry out a call in a task of its own; canceled, it is waited for until it has ended its prediction.
+
+    The SDK's cancellation strikes again and again, as long as anything is awaited.
+    """
+    import anyio
+
+    task: asyncio.Task[ToolAnswer] = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({task}, timeout=_LEAVES_WITHIN)
+        raise
+
+
+class _Told:
+    """Tells the client how far a call is, where it has asked for that.
+
+    The protocol wants a number that grows with each notification: it is the seconds since the call came.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._context, self._token = context, context.meta.progressToken if context.meta else None
+        self._came = time.monotonic()
+        self._text = "asking the service"
+
+    def note(self, progress: Progress) -> None:
+        """Remember what was heard last."""
+        share = "" if progress.progress is None else f", {progress.progress:.0%}"
+        self._text = f"{progress.model or progress.prediction_id}: {progress.status}{share}"
+
+    async def regularly(self) -> None:
+        """Tell it, until this is canceled."""
+        while self._token is not None:
+            with contextlib.suppress(Exception):  # a client that is gone is not the call's business
+                await self._context.session.send_progress_notification(
+                    self._token,
+                    time.monotonic() - self._came,
+                    message=self._text,
+                    related_request_id=str(self._context.request_id),
+                )
+            await asyncio.sleep(_TELLS_EVERY)
+
+
+def _result(answer: ToolAnswer) -> Any:
+    """The text, and a link to each file: where the service has it, and where it was saved."""
+    from mcp import types
+
+    content: list[Any] = [types.TextContent(type="text", text=answer.text)]
+    saved = [(path.absolute().as_uri(), mimetypes.guess_type(path)[0]) for path in answer.files]
+    for address, media_type in [*(one[1:] for one in media_files(answer.result)), *saved]:
+        name = address.partition("?")[0].rstrip("/").rpartition("/")[2]
+        link = {"type": "resource_link", "uri": address, "name": name, "mimeType": media_type}
+        with contextlib.suppress(ValueError):  # no URL by pydantic's rules; the text says it
+            content.append(types.ResourceLink.model_validate(link))
+    return types.CallToolResult(content=content, isError=answer.is_error)
+
+
+async def _serve_stdio(server: Any) -> None:
+    from mcp.server.stdio import stdio_server
+
+    serving: Any = asyncio.current_task()
+    with contextlib.suppress(NotImplementedError):  # Windows ends a process without asking it
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    async with stdio_server() as (read, write):
+        try:
+            await server.run(read, write, server.create_initialization_options())
+        except asyncio.CancelledError:  # the calls are ended; the SDK would wait for standard input
+            os._exit(0)
+
+
+async def _serve_http(server: Any, port: int) -> None:
+    import uvicorn
+    from mcp.server.fastmcp.server import StreamableHTTPASGIApp
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+    from mcp.server.transport_security import TransportSecuritySettings
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        names = [f"{name}:{listening.getsockname()[1]}" for name in ("127.0.0.1", "localhost")]
+        origins = [f"http://{name}" for name in names]
+        guard = TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins)
+        sessions = StreamableHTTPSessionManager(server, security_settings=guard)
+        app = Starlette(
+            routes=[Route("/mcp", StreamableHTTPASGIApp(sessions))], lifespan=lambda _: sessions.run()
+        )
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        print(f"{origins[0]}/mcp", file=sys.stderr, flush=True)  # noqa: T201 - a command
+        await uvicorn.Server(config).serve([listening])

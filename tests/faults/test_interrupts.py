@@ -1,0 +1,153 @@
+"""Ctrl-C before each line of our code, and a canceled task at each of its waits: nothing is left running."""
+
+import asyncio
+import contextlib
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+from support.drivers import AsyncVirtualClient, InMemory
+from support.replies import MODEL, prediction
+from support.virtual_io import VirtualIO, events, reply
+
+import rockai_transport
+from rockai_transport.io.collector import finish_streams
+
+OURS = str(Path(rockai_transport.__file__).parent)
+CREATE, CANCEL = "POST /predictions", "POST /predictions/p1/cancel"
+PIECES = b"event: output\ndata: a\n\nevent: output\ndata: b\n\n"
+
+
+class Service(VirtualIO):
+    """A service in memory that notes whether something runs whose id has been read."""
+
+    def __init__(self):
+        super().__init__(reply(200, prediction("processing")))
+        self.is_running = False
+        self.route("POST /run", reply(200, prediction("processing")))
+        self.route(CREATE, reply(201, prediction("processing", urls={"stream": "/s"})))
+        self.route("GET https://api.rockai.example/s", events(PIECES, PIECES, b"event: done\ndata: {}\n\n"))
+        looks = [prediction("processing"), prediction("succeeded", output="abab")]
+        self.route("GET /predictions/p1", *[reply(200, look) for look in looks])
+        self.route(CANCEL, reply(200, prediction("canceled")))
+
+    async def _next_chunk(self, limit, notices):
+        chunk = await super()._next_chunk(limit, notices)
+        if any(end in chunk for end in (b"succeeded", b"canceled", b"event: done")):
+            self.is_running = False
+        elif b"p1" in chunk:
+            self.is_running = True
+        return chunk
+
+
+def run(client):
+    client.run(MODEL, {})
+
+
+def run_with_text(client):
+    client.run(MODEL, {}, on_text=lambda _: None)
+
+
+def read(client):
+    for _ in client.stream(MODEL, {}):
+        pass
+
+
+def leave(client):
+    with client.stream(MODEL, {}) as stream:
+        for _ in stream:
+            break
+
+
+def drop(client):
+    for _ in client.stream(MODEL, {}):
+        break
+
+
+def interrupt(work, client, count):
+    """Do it, with a Ctrl-C before the line of this number; whether there was one."""
+    left = count
+
+    def trace(frame, event, _):
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work(client)
+    except KeyboardInterrupt as error:
+        return error  # as the interpreter's last traceback, which keeps what its frames hold
+    finally:
+        sys.settrace(before)
+    return left <= 0  # swallowed: it came where a dropped stream was left
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("work", "route"),
+    [(run, "auto"), *((work, "predictions") for work in (run, run_with_text, read, leave, drop))],
+)
+def test_ctrl_c_before_any_line(work, route):
+    """The program ends by it: nothing is left running whose id our code has read."""
+    running, count = [], 0
+    while True:
+        count += 1
+        io = Service()
+        client = InMemory(io, route=route)
+        interrupted = interrupt(work, client.client, count)
+        finish_streams()
+        if not interrupted:
+            break
+        if io.is_running and CANCEL not in io.lines:
+            running.append(where(interrupted))
+    assert count > 100
+    assert running == []
+
+
+def where(error):
+    trace = getattr(error, "__traceback__", None)
+    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(trace)]
+    return next((frame for frame in reversed(frames) if frame.startswith(OURS)), "swallowed")
+
+
+class Suspending(Service):
+    """Lets the loop go on before it reads, and before it closes."""
+
+    async def read(self, within, until):
+        await asyncio.sleep(0)
+        return await super().read(within, until)
+
+    async def close(self):
+        if self.is_open:
+            await asyncio.sleep(0)
+        await super().close()
+
+
+@pytest.mark.parametrize("route", ["auto", "predictions"])
+async def test_a_task_canceled_at_any_wait(route):
+    """`run` cancels its prediction wherever it waits, also for the rest of the answer that names the id."""
+    running, was_running, steps = [], 0, 0
+    done = False
+    while not done:
+        io = Suspending()
+        task = asyncio.ensure_future(AsyncVirtualClient(io, route=route).run(MODEL, {}))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        done = task.done()
+        was_running += io.is_running
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        running += [steps] if io.is_running and CANCEL not in io.lines else []
+        steps += 1
+    assert was_running > 2
+    assert running == []

@@ -1,0 +1,314 @@
+"""The server as a process of its own, through the clients that agents use."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from langchain_mcp_adapters.callbacks import Callbacks
+from langchain_mcp_adapters.client import MultiServerMCPClient
+from llama_index.tools.mcp import BasicMCPClient, McpToolSpec
+from mcp import types
+
+from rockai_transport.errors import ConfigurationError
+from rockai_transport.jobs.toolset import DESCRIPTIONS
+from rockai_transport.mcp_server import read_toolset
+
+PROMPT = {"prompt": "a lighthouse"}
+
+
+async def until(condition, seconds=10.0):
+    """Wait for what happens in another process."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - it sends no event
+            await asyncio.sleep(0.02)
+
+
+def prediction_id(text):
+    return text.split()[1]
+
+
+def langchain_client(served, address=None):
+    connection = {
+        "transport": "stdio",
+        "command": sys.executable,
+        "args": served.arguments,
+        "env": served.environment,
+    }
+    if address:
+        connection = {"transport": "streamable_http", "url": address}
+    return connection
+
+
+async def test_tools_and_their_schemas(served):
+    """One tool for each model, with its own schema, and the five of the lifecycle."""
+    async with served.session() as session:
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+    assert set(tools) == {"generate_image", "endless", *DESCRIPTIONS}
+    assert tools["generate_image"].inputSchema["properties"]["prompt"]["minLength"] == 1
+    assert tools["start_prediction"].inputSchema["properties"]["model"]["enum"] == [
+        "generate_image",
+        "endless",
+    ]
+
+
+async def test_an_output_is_a_resource_link(served):
+    """The text says the address, and the link says it with its type."""
+    async with served.session() as session:
+        result = await session.call_tool("generate_image", PROMPT)
+    text, link = result.content
+    assert not result.isError
+    assert "succeeded" in text.text
+    assert (link.type, link.mimeType) == ("resource_link", "image/png")
+    assert str(link.uri) in text.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("generate_image", {}),
+        ("generate_image", {"prompt": ""}),
+        ("generate_image", {"prompt": "x", "size": 3}),
+        ("start_prediction", {"model": "other", "input": {}}),
+        ("wait_for_prediction", {"prediction_id": "no-such"}),
+        ("no_such_tool", {}),
+    ],
+)
+async def test_invalid_input_is_an_error_of_the_tool(served, tool, arguments):
+    """It is a result with ``isError``, which a model can read; nothing is sent."""
+    async with served.session() as session:
+        result = await session.call_tool(tool, arguments)
+    assert result.isError
+    assert served.sandbox.predictions == []
+
+
+async def test_progress_is_told_at_least_every_two_seconds(served):
+    """From the call to its end, with a number that grows each time."""
+    heard = []
+
+    async def on_progress(progress, total, message):
+        heard.append((time.monotonic(), progress, message))
+
+    async with served.session() as session:
+        began = time.monotonic()
+        started = await session.call_tool("start_prediction", {"model": "endless", "input": {"prompt": "x"}})
+        one = prediction_id(started.content[0].text)
+        waiting = {"prediction_id": one, "timeout": 5}
+        await session.call_tool("wait_for_prediction", waiting, progress_callback=on_progress)
+        ended = time.monotonic()
+        await session.call_tool("cancel_prediction", {"prediction_id": one})
+    times = [began, *(when for when, _, _ in heard), ended]
+    assert max(after - before for before, after in itertools.pairwise(times)) < 2
+    numbers = [progress for _, progress, _ in heard]
+    assert numbers == sorted(set(numbers))
+    assert heard[-1][2].startswith("endless: ")
+
+
+@pytest.fixture(params=["stdio", "http"])
+def address(request, served):
+    """None: stdio."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(served.over_http()) if request.param == "http" else None
+
+
+async def test_canceling_the_request_cancels_the_prediction(served, address):
+    """By the protocol's own notification, within two seconds; the session goes on."""
+    async with served.session(address) as session:
+        request = session._request_id
+        call = asyncio.ensure_future(session.call_tool("endless", {"prompt": "x"}))
+        await until(lambda: served.sandbox.predictions)
+        notice = types.CancelledNotification(params=types.CancelledNotificationParams(requestId=request))
+        began = time.monotonic()
+        await session.send_notification(types.ClientNotification(notice))
+        await until(lambda: served.sandbox.predictions[0].status == "canceled")
+        assert time.monotonic() - began < 2
+        with pytest.raises(Exception, match="cancelled"):
+            await call
+        assert not (await session.call_tool("list_predictions", {})).isError
+
+
+async def test_a_session_that_ends_cancels_what_it_waits_for(served, address):
+    """A client that goes away in the middle of a call leaves nothing running."""
+    async with served.session(address) as session:
+        call = asyncio.ensure_future(session.call_tool("endless", {"prompt": "x"}))
+        await until(lambda: served.sandbox.predictions)
+        call.cancel()
+    await until(lambda: served.sandbox.predictions[0].status == "canceled", 2)
+
+
+async def test_a_session_that_ends_leaves_what_was_only_started(served, address):
+    """As a normal end does: another session can look at it."""
+    async with served.session(address) as session:
+        await session.call_tool("start_prediction", {"model": "endless", "input": {"prompt": "x"}})
+    async with served.session(address) as session:
+        listed = await session.call_tool("list_predictions", {})
+        one = served.sandbox.predictions[0]
+        assert one.id in listed.content[0].text
+        assert one.status in ("starting", "processing")
+        await session.call_tool("cancel_prediction", {"prediction_id": one.id})
+
+
+async def test_sigterm_cancels_what_is_waited_for(served):
+    """The process ends by itself, though standard input is still open."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *served.arguments,
+        env=served.environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+    def send(method, params, **more):
+        message = {"jsonrpc": "2.0", "method": method, "params": params, **more}
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    send("initialize", hello, id=1)
+    await process.stdout.readline()
+    send("notifications/initialized", {})
+    send("tools/call", {"name": "endless", "arguments": {"prompt": "x"}}, id=2)
+    await until(lambda: served.sandbox.predictions)
+    process.terminate()
+    await until(lambda: served.sandbox.predictions[0].status == "canceled", 2)
+    async with asyncio.timeout(5):
+        await process.communicate()
+
+
+def test_no_message_holds_the_token(served):
+    """Not in a tool, an answer or an error, nor in what the server writes to its log."""
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    calls = [
+        {"method": "initialize", "params": hello, "id": 1},
+        {"method": "notifications/initialized"},
+        {"method": "tools/list", "params": {}, "id": 2},
+        {"method": "tools/call", "params": {"name": "generate_image", "arguments": PROMPT}, "id": 3},
+        {"method": "tools/call", "params": {"name": "list_predictions", "arguments": {}}, "id": 4},
+    ]
+    process = subprocess.Popen(
+        [sys.executable, *served.arguments],
+        env={**served.environment, "ROCKAI_BASE_URL": "http://127.0.0.1:9"},  # nobody listens
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    said = []
+    with process:
+        for call in calls:
+            process.stdin.write(json.dumps({"jsonrpc": "2.0", **call}).encode() + b"\n")
+            process.stdin.flush()
+            if "id" in call:
+                said.append(process.stdout.readline())
+        said += process.communicate(timeout=20)
+    assert b'"isError":true' in said[2]
+    assert served.sandbox.api_token.encode() not in b"".join(said)
+
+
+async def test_langchain_starts_in_one_process_and_waits_in_another(served):
+    """Its tools open a session, and so a process, for each call: the store is what they share."""
+    client = MultiServerMCPClient({"rockai": langchain_client(served)})
+    tools = {tool.name: tool for tool in await client.get_tools()}
+    started = await tools["start_prediction"].ainvoke({"model": "generate_image", "input": PROMPT})
+    waited = await tools["wait_for_prediction"].ainvoke({"prediction_id": prediction_id(started[0]["text"])})
+    assert "succeeded" in waited[0]["text"]
+    assert (waited[1]["type"], waited[1]["mime_type"]) == ("image", "image/png")
+
+
+async def test_langchain_over_http_with_progress(served):
+    """Its callback hears how far a call is."""
+    heard = []
+
+    async def on_progress(progress, total, message, context):
+        heard.append(message)
+
+    with served.over_http() as address:
+        connections = {"rockai": langchain_client(served, address)}
+        client = MultiServerMCPClient(connections, callbacks=Callbacks(on_progress=on_progress))
+        tools = {tool.name: tool for tool in await client.get_tools()}
+        answer = await tools["generate_image"].ainvoke(PROMPT)
+        refused = await tools["endless"].ainvoke(
+            {"name": "endless", "args": {}, "id": "1", "type": "tool_call"}
+        )
+    assert answer[1]["url"].endswith(".png")
+    assert heard
+    assert refused.status == "error"
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_llama_index(served, transport):
+    """Its tools have the models' own arguments, and its results say what is an error."""
+    with served.over_http() as address:
+        client = BasicMCPClient(sys.executable, args=served.arguments, env=served.environment)
+        if transport == "http":
+            client = BasicMCPClient(address)
+        tools = {tool.metadata.name: tool for tool in await McpToolSpec(client).to_tool_list_async()}
+        answer = await tools["generate_image"].acall(**PROMPT)
+        refused = await client.call_tool("generate_image", {})
+        await client.http_client.aclose()  # it is made by the adapter, which leaves it open
+    assert "prompt" in tools["generate_image"].metadata.get_parameters_dict()["properties"]
+    assert answer.raw_output.content[1].type == "resource_link"
+    assert refused.isError
+
+
+async def test_http_is_for_this_machine_s_own_programs(served):
+    """A page in a browser, which sends its own origin or another host's name, is refused."""
+    import httpx
+
+    with served.over_http() as address:
+        assert address.startswith("http://127.0.0.1:")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            foreign = await client.post(address, json={}, headers={"Origin": "https://evil.example"})
+            rebound = await client.post(address, json={}, headers={"Host": "evil.example"})
+    assert (foreign.status_code, rebound.status_code) == (403, 421)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models = 3", r"\[\[models\]\]"),
+        ("[[models]]\nname = 'x'", "missing 2 required"),
+        ("[[models]]\nname = 'x'\nmodel = 'a/b'\ndescription = 'd'\nouput = 'text'", "ouput"),
+        ("max_runing = 3", "max_running"),
+        ("api_token = 'x'", "api_token"),
+        ("= 3", "models.toml"),
+    ],
+)
+def test_a_file_that_cannot_be_right(tmp_path, monkeypatch, text, said):
+    """It is refused before anything is served; the token belongs into the environment."""
+    monkeypatch.setenv("ROCKAI_API_TOKEN", "x")
+    file = tmp_path / "models.toml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigurationError, match=said):
+        read_toolset(file)
+
+
+def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):
+    """As it stands in docs/how-to/mcp.md."""
+    monkeypatch.setenv("ROCKAI_API_TOKEN", "x")
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "mcp.md"
+    text = re.search(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[1]
+    file = tmp_path / "models.toml"
+    file.write_text(text, "utf-8")
+    toolset = read_toolset(file)
+    assert "Costs 0.01 at most." in toolset.descriptions["generate_image"]
+    toolset.close()
+
+
+IMPORTED = "import sys, rockai_transport.__main__; print(*{'mcp', 'starlette', 'uvicorn'} & set(sys.modules))"
+WITHOUT = (
+    "import sys; sys.modules['mcp'] = None; from rockai_transport.__main__ import main; sys.exit(main())"
+)
+
+
+def test_the_sdk_is_loaded_only_to_serve(served):
+    """The other commands work without it; without it this one says what to install."""
+    run = {"env": served.environment, "capture_output": True, "text": True, "timeout": 60}
+    assert subprocess.run([sys.executable, "-c", IMPORTED], check=False, **run).stdout.strip() == ""
+    ended = subprocess.run([sys.executable, "-c", WITHOUT, *served.arguments[2:]], check=False, **run)
+    assert ended.returncode == 2
+    assert '.[mcp]"' in ended.stderr
