@@ -38,12 +38,15 @@ def test_every_block_of_python_runs(name, rockai_sandbox, tmp_path, monkeypatch,
     assert list((tmp_path / "out").glob("*.png"))
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_it_is_short_and_says_first_what_was_not_seen(name):
-    """At most 150 lines; what was not checked, and the doctor, stand before the first section."""
+@pytest.mark.parametrize(("name", "home"), zip(READMES, ("index.md", "zh/index.md"), strict=True))
+def test_it_is_short_and_says_first_what_was_not_seen(name, home):
+    """At most 150 lines; what was not checked, and the doctor, are the first paragraph, on the site too."""
     text = (ROOT / name).read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
-    assert "python -m rockai_transport doctor" in text.partition("\n## ")[0]
+    note = next(part for part in text.split("\n\n") if part.startswith("> "))
+    assert "python -m rockai_transport doctor" in note
+    assert (ROOT / "docs" / home).read_text(encoding="utf-8").split("\n\n")[1] == note
+    assert text.index(note) < text.index("![")
 
 
 def test_the_picture_is_small_and_needs_no_network():
