@@ -38,7 +38,7 @@ def test_every_block_of_python_runs(name, rockai_sandbox, tmp_path, monkeypatch,
     assert list((tmp_path / "out").glob("*.png"))
 
 
-@pytest.mark.parametrize(("name", "home"), zip(READMES, ("index.md", "zh/index.md"), strict=True))
+@pytest.mark.parametrize(("name", "home"), [("README.md", "index.md"), ("README.zh-CN.md", "zh/index.md")])
 def test_it_is_short_and_says_first_what_was_not_seen(name, home):
     """At most 150 lines; what was not checked, and the doctor, are the first paragraph, on the site too."""
     text = (ROOT / name).read_text(encoding="utf-8")
