@@ -284,7 +284,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = next(self._stream, None)
         if piece is not None:
-            self._ready += self.builder.feed([piece])
+            self._ready += self.builder.feed([piece, *self._stream.take_ready()])
         if piece is None or self.builder.cut:
             self._stream.close()
             prediction = self._stream.prediction
@@ -337,7 +337,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = await anext(self._stream, None)
         if piece is not None:
-            self._ready += self.builder.feed([piece])
+            self._ready += self.builder.feed([piece, *self._stream.take_ready()])
         if piece is None or self.builder.cut:
             await self._stream.aclose()
             prediction = self._stream.prediction

@@ -77,6 +77,19 @@ class AsyncStream:
             return self._ready.popleft()
         return await self._reader.next_of_new_batch()
 
+    def take_ready(self) -> list[str]:
+        """Hand on at once what has come together with the last piece; nothing is waited for.
+
+        Returns:
+            The pieces, none where nothing more has come yet.
+
+        Example:
+            >>> stream = client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"})
+            >>> "".join([await anext(stream), *stream.take_ready()]) in ("one", "one two")
+            True
+        """
+        return self._reader.take_ready()
+
     async def aclose(self) -> None:
         """Leave: close the connection at once; cancel the prediction where its id is known.
 
@@ -142,6 +155,10 @@ class _Reader:
             await self._leave()
             self._is_cut = True
         return piece
+
+    def take_ready(self) -> list[str]:
+        """All that is ready."""
+        return self._state.take_ready() if self._state.ready else []
 
     async def close(self) -> None:
         """Leave, whichever task it is that reads."""

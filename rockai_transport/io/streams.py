@@ -81,6 +81,19 @@ class Stream:
                 return self._ready.popleft()
         return self._next_of_new_batch()
 
+    def take_ready(self) -> list[str]:
+        """Hand on at once what has come together with the last piece; nothing is waited for.
+
+        Returns:
+            The pieces, none where nothing more has come yet.
+
+        Example:
+            >>> stream = client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"})
+            >>> "".join([next(stream), *stream.take_ready(), *stream])
+            'one two'
+        """
+        return self._state.take_ready() if self._ready else []
+
     def close(self) -> None:
         """Leave: close the connection at once; cancel the prediction where its id is known.
 

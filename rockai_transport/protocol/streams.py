@@ -59,6 +59,14 @@ class StreamState:
             self.ready.extend(batch[1:])
         return batch[0]
 
+    def take_ready(self) -> list[str]:
+        """Take all that is ready."""
+        taken: list[str] = []
+        with contextlib.suppress(IndexError):  # another thread may drop them meanwhile
+            while True:
+                taken.append(self.ready.popleft())
+        return taken
+
     def drop_ready(self) -> bool:
         """Forget what was not handed on, as its reader has left; whether there was any.
 

@@ -64,6 +64,23 @@ class LangChain:
 
         return asyncio.run(read())
 
+    def chunks(self, llm: Any, text: str) -> Any:
+        return llm.stream(text)
+
+    def said(self, chunk: Any) -> str:
+        """What a chunk adds."""
+        return chunk.text
+
+    def pieces(self, llm: Any, text: str, kind: str) -> list[str]:
+        """What each chunk of a stream adds."""
+        if kind == "sync":
+            return [self.said(chunk) for chunk in llm.stream(text)]
+
+        async def read() -> list[str]:
+            return [self.said(chunk) async for chunk in llm.astream(text)]
+
+        return asyncio.run(read())
+
     def usage(self, answer: Any) -> tuple[int, int] | None:
         """Tokens in and out."""
         found = answer.usage_metadata
@@ -124,6 +141,21 @@ class LlamaIndex:
 
         async def read() -> Any:
             return [chunk async for chunk in await llm.astream_chat([ChatMessage(text)])][-1]
+
+        return asyncio.run(read())
+
+    def chunks(self, llm: Any, text: str) -> Any:
+        return llm.stream_chat([ChatMessage(text)])
+
+    def said(self, chunk: Any) -> str:
+        return chunk.delta or ""
+
+    def pieces(self, llm: Any, text: str, kind: str) -> list[str]:
+        if kind == "sync":
+            return [self.said(chunk) for chunk in self.chunks(llm, text)]
+
+        async def read() -> list[str]:
+            return [self.said(chunk) async for chunk in await llm.astream_chat([ChatMessage(text)])]
 
         return asyncio.run(read())
 
