@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, get_args, overload
+from typing import Self, TypeVar, get_args
 
 from rockai_sandbox.engine import Engine
 from rockai_sandbox.faults import Gateway
@@ -22,14 +22,13 @@ from rockai_sandbox.recorder import RequestLog, SeenRequest
 from rockai_sandbox.registry import COLD_START, Registry, scripted
 from rockai_sandbox.runs import Gate
 from rockai_sandbox.server import HttpApi, OnDisconnect, files_app
+from rockai_sandbox.watched import Watched
 from rockai_sandbox.webhooks import Delivery, Webhooks
 
 Function = TypeVar("Function", bound=ModelFunction)
-Found = TypeVar("Found")
-Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
 
 
-class Sandbox(Gateway):
+class Sandbox(Gateway, Watched):
     """A local RockAI: a real HTTP server on 127.0.0.1 with the service's API, that never leaves the machine.
 
     Use it in a ``with`` block, or call `start` and `stop`. Several can run at once.
@@ -359,54 +358,7 @@ class Sandbox(Gateway):
         """
         return self._files.add(content, media_type)
 
-    @overload
-    def wait_for(self, what: Literal["disconnect"], timeout: float = 10.0) -> SeenRequest: ...
-    @overload
-    def wait_for(self, what: Status, timeout: float = 10.0) -> SandboxPrediction: ...
-    @overload
-    def wait_for(self, what: Callable[[Sandbox], Found | None], timeout: float = 10.0) -> Found: ...
-    def wait_for(self, what: str | Callable[[Sandbox], Any], timeout: float = 10.0) -> Any:
-        """Wait until something is so; it is looked at after every change and never by the clock.
-
-        Args:
-            what: A status, for the first prediction that has it; ``"disconnect"``, for the first request that
-                its client left; or a function of the sandbox, for the first true value it returns.
-            timeout: Seconds.
-
-        Returns:
-            The prediction, the request, or the function's value.
-
-        Raises:
-            TimeoutError: It did not become so; the message says how things stand.
-            ValueError: There is no such status.
-
-        Example:
-            >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
-            >>> sandbox.wait_for("succeeded").output
-            ['Hello']
-            >>> sandbox.wait_for(lambda local: local.requests[0].outcome == "complete")
-            True
-        """
-        look = self._look_for(what) if isinstance(what, str) else lambda: what(self)
-        found = self._changed.wait_until(look, timeout)
-        if not found:
-            raise TimeoutError(f"waited {timeout} s for {what!r}; {self._describe()}")
-        return found
-
     def _started(self, address: str) -> str:
         if not address:
             raise RuntimeError("the sandbox has no address before it is started")
         return address
-
-    def _look_for(self, what: str) -> Callable[[], Any]:
-        check_choice("what", what, ("disconnect", *get_args(Status)))
-
-        if what == "disconnect":
-            return lambda: next((one for one in self.requests if one.disconnected), None)
-        jobs = self._engine.ledger.jobs
-        return lambda: next((job.snapshot() for job in jobs() if job.status == what), None)
-
-    def _describe(self) -> str:
-        predictions = [(one.id, one.model, one.status) for one in self.predictions]
-        requests = [(one.method, one.path, one.status, one.outcome) for one in self.requests]
-        return f"predictions: {predictions}; requests: {requests}"
