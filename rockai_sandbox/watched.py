@@ -18,8 +18,11 @@ class Watched:
 
     if TYPE_CHECKING:  # the sandbox has them
         _changed: Changes
-        predictions: list[SandboxPrediction]
-        requests: list[SeenRequest]
+
+        @property
+        def predictions(self) -> list[SandboxPrediction]: ...  # noqa: D102 - told there
+        @property
+        def requests(self) -> list[SeenRequest]: ...  # noqa: D102
 
     @overload
     def wait_for(self, what: Literal["disconnect"], timeout: float = 10.0) -> SeenRequest: ...
