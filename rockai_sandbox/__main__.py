@@ -138,15 +138,23 @@ def echo(given: dict[str, Any]) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C or a request to terminate; return the exit status."""
+    """Serve until Ctrl-C or a request to terminate, which then mean what they did; return the exit status."""
     options = parse(arguments)
     ended = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         ended.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return serve(options, ended)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def serve(options: argparse.Namespace, ended: threading.Event) -> int:
+    """Serve until it is to end; return the exit status."""
     try:
         sandbox = rockai_sandbox.Sandbox(
             options.token,

@@ -1,12 +1,14 @@
 """Which models there are: told at `/`, in a 404, and at the command line, where more can be added."""
 
 import contextlib
+import signal
+import socket
 
 import httpx
 import pytest
 
 from rockai_sandbox import Sandbox
-from rockai_sandbox.__main__ import parse, text_model
+from rockai_sandbox.__main__ import main, parse, text_model
 from rockai_transport import Client, NotFoundError
 
 
@@ -73,3 +75,11 @@ def test_a_model_that_is_none_ends_with_one_line(script, capsys, given, words):
         parse(["--model", given.format(script=script)])
     assert caught.value.code == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_signals_mean_what_they_did_once_it_has_ended():
+    """A program that calls the command keeps its own Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1])]) == 1
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
