@@ -1,4 +1,4 @@
-"""`ChatRockAI`: any text model on RockAI as a LangChain chat model."""
+"""`ChatRockAI`: any model on RockAI as a LangChain chat model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ChatRockAI"]
 
 
 class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
-    """Any text model on RockAI as a chat model, with tools and structured output.
+    """Any model on RockAI as a chat model, with tools and structured output.
 
     The models themselves take a prompt and give text. Their chat templates, tool calls, stop sequences and
     reasoning are handled here, by the model's `Dialect`: chosen from its name, or given as ``dialect=``.
@@ -86,6 +86,16 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
                 punchline: str = Field(description="the answer")
 
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats.")
+
+    Files:
+        A model that draws, films or composes answers with addresses: they are the text, and image, video and
+        audio blocks beside it. A stream's last chunk has the blocks.
+
+        .. code-block:: python
+
+            painter = ChatRockAI(model="incomingflyingbrick/flux-1-schnell")
+            [text, image] = painter.invoke("A red boat").content_blocks
+            image["url"]
 
     Inspecting the request:
         .. code-block:: python

@@ -167,7 +167,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             The answer. ``raw`` holds the prediction; ``usage`` where the service reports it; ``runs`` where
             it took several; ``finish_reason`` (``tool_calls``, ``length`` where the service says so, else
             ``stop``); ``stop_token`` where an end token of the model's template or a stop sequence ended the
-            answer.
+            answer. A model that draws, films or composes answers with addresses: they are the message's
+            text, and image, video and audio blocks beside it.
 
         Raises:
             ConfigurationError: Nothing was sent.

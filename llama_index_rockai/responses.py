@@ -7,17 +7,20 @@ from dataclasses import asdict, fields
 from typing import Any, Final, TypeVar
 
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     ChatMessage,
     ChatResponse,
     CompletionResponse,
+    ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
+    VideoBlock,
 )
 
 from llama_index_rockai.tool_calls import call_block, legacy_call
 from rockai_transport import Prediction
-from rockai_transport.adapters import ReplyBuilder
+from rockai_transport.adapters import OutputFile, ReplyBuilder
 from rockai_transport.prompting import InvalidToolCall, ReasoningDelta, ReplyPart, ToolCall
 
 __all__ = ["ChatResponseBuilder", "CompletionResponseBuilder"]
@@ -96,11 +99,12 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
         )
 
     def _message(self) -> ChatMessage:
-        """The message: reasoning first, then text (left out where there are only calls), then calls."""
+        """The message: reasoning first, then text (left out where there are only calls), files, calls."""
         blocks: list[Any] = [ThinkingBlock(content=self.thinking)] if self.thinking else []
         extra: dict[str, Any] = {}
         if self.text or not self.calls:
             blocks.append(TextBlock(text=self.text))
+        blocks += map(_file_block, self.files())
         if self.calls:
             blocks += map(call_block, self.calls)
             extra["tool_calls"] = [legacy_call(call) for call in self.calls]
@@ -119,6 +123,14 @@ class CompletionResponseBuilder(_ResponseBuilder[CompletionResponse]):
         return CompletionResponse(
             text=self.text, delta=delta, raw=raw, additional_kwargs={**extra, **_thinking_delta(thinking)}
         )
+
+
+def _file_block(file: OutputFile) -> ImageBlock | VideoBlock | AudioBlock:
+    if file.kind == "image":
+        return ImageBlock(url=file.address, image_mimetype=file.media_type)
+    if file.kind == "video":
+        return VideoBlock(url=file.address, video_mimetype=file.media_type)
+    return AudioBlock(url=file.address)
 
 
 def _thinking_delta(thinking: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from dataclasses import replace
 from typing import Any, Generic, NoReturn, TypeVar
 
+from rockai_transport.adapters.files import OutputFile, output_files
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import BadRequestError, RockAIError
@@ -139,6 +140,12 @@ class ReplyBuilder(ABC, Generic[C, R]):
         if self._dialogue.cut:
             known["stop_token"] = self._dialogue.stop_token
         return known
+
+    def files(self) -> list[OutputFile]:
+        """The images, videos and audio files that the reply consists of; none where it says anything else."""
+        last = self.runs[-1] if self.runs else None
+        files = output_files(last.output) if last is not None else []
+        return files if files and last is not None and self.reply().text == last.text else []
 
     def lacks_usage(self, prediction: Prediction | None) -> bool:
         """Whether a stream has ended of which only a look at its prediction tells the token counts."""
