@@ -18,7 +18,7 @@ from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import ChatBuilder
 from langchain_rockai.schemas import openai_tool
 from langchain_rockai.structured import StructuredOutput, structured_chain
-from rockai_transport.adapters import arun, run, tool_setup, tool_specs
+from rockai_transport.adapters import PartialObjects, arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
 __all__ = ["ChatRockAI"]
@@ -215,8 +215,12 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """Let the model answer in the form of a schema.
 
         An answer that is no JSON, or does not fit the schema, is shown to the model with its error once, a
-        second paid run; if the next one is wrong too, that is the error. Until it is accepted, nothing of an
-        answer is streamed.
+        second paid run; if the next one is wrong too, that is the error.
+
+        A stream gives the object as it fills in, each a prefix of the next: not validated; fields that have
+        not come are None, and a dict lacks them. The last one is validated. Where the model is asked again,
+        an object of which nothing has come says so, and the next answer begins. With ``include_raw`` there is
+        one result.
 
         Args:
             schema: A pydantic class, a TypedDict class, or a JSON or OpenAI schema; ``json_mode`` needs none.
@@ -277,6 +281,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
         output = output or written
         schemas = list(map(openai_tool, call.get("tools") or ()))
+        fills_in = streamed and not written and (output is None or output.by_call or not schemas)
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),
@@ -291,4 +296,5 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             stream_usage=self.stream_usage,
             streamed=streamed,
             written=written,
+            partials=PartialObjects(output) if output and fills_in else None,
         )

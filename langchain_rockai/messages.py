@@ -36,9 +36,9 @@ def to_conversation(messages: Sequence[BaseMessage], *, model: str) -> tuple[Mes
         model: The model, for errors.
 
     Returns:
-        The same conversation, in the order it came. Media in a tool's result or a model's answer are told in
-        words, unless the text beside them does: they are results, which must not end an agent's run, and not
-        the model's input.
+        The same conversation, in the order it came. Media in a tool's result are told in words, and in a
+        model's answer where its text does not have their address: they are results, which must not end an
+        agent's run, and not the model's input.
 
     Raises:
         ConfigurationError: A message holds what no prompt can carry.
@@ -59,7 +59,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
         standard: list[Any] = message.content_blocks
         blocks = [dict(one["value"] if one["type"] == "non_standard" else one) for one in standard]
         if role in ("tool", "assistant"):
-            blocks = list(map(_told, blocks, repeat(message.text)))
+            blocks = list(map(_told, blocks, repeat(message.text if role == "assistant" else "")))
         texts = [text for block in blocks if (text := _text(block, model)) is not None]
         # What a model said in several blocks is one text; what a user said in several are several.
         content = ("" if role == "assistant" else "\n").join(texts)

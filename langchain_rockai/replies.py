@@ -27,12 +27,14 @@ from rockai_transport.prompting import (
 )
 from rockai_transport.prompting.reply.reader import gather
 
-__all__ = ["PROVIDER", "ChatBuilder", "LangChainBuilder"]
+__all__ = ["PARTIAL", "PROVIDER", "ChatBuilder", "LangChainBuilder"]
 
 C = TypeVar("C")
 R = TypeVar("R")
 
 PROVIDER: Final = "rockai"
+PARTIAL: Final = "partial_object"
+"""The field of a chunk that holds an object as far as it has come; core lets messages have further fields."""
 # Core reads reasoning out of this key into a content block of its own, and `content` stays a plain string
 # (langchain_core/messages/base.py, `_extract_reasoning_from_additional_kwargs`).
 _REASONING_KEY: Final = "reasoning_content"
@@ -100,6 +102,11 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
                 message = AIMessageChunk(content=text, tool_call_chunks=[self._call_chunk(part)])
             chunks.append(ChatGenerationChunk(message=message))
         return chunks
+
+    def partial_chunk(self, value: dict[str, Any]) -> ChatGenerationChunk:
+        """A chunk that says nothing; `langchain_rockai.structured` reads the object, and adding drops it."""
+        beside: dict[str, Any] = {PARTIAL: value}
+        return ChatGenerationChunk(message=AIMessageChunk(content="", **beside))
 
     def last_chunk(self) -> ChatGenerationChunk:
         """An empty chunk with the metadata."""

@@ -35,6 +35,7 @@ from rockai_transport.adapters import (
     Chunks,
     ModelFields,
     OutputParser,
+    PartialObjects,
     arun,
     check_object_class,
     run,
@@ -209,7 +210,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, chunk by chunk: ``delta`` is new, ``message`` is all so far; the last chunk has ``raw``.
 
-        A stream that must contain a call is silent until the call was found.
+        A stream that must contain a call is silent until the call was found. With ``output_cls`` chunks that
+        say nothing have the object as it fills in, in ``additional_kwargs["partial_object"]``.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
@@ -324,11 +326,12 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         settings, _, timeout = self._for_call(given)
         schemas = list(map(function_schema, given.get("tools") or ()))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
-        form = check = None
+        form = check = partials = None
         if output_cls := given.get("output_cls"):
             check_object_class(output_cls, "output_cls")
             form = None if tools.active else ResponseFormat(output_cls.model_json_schema())
-            check = OutputParser(output_cls, by_call=tools.active).validation_error
+            parser = OutputParser(output_cls, by_call=tools.active)
+            check, partials = parser.validation_error, PartialObjects(parser) if streamed else None
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
@@ -344,6 +347,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             max_reasks=self.max_reasks,
             streamed=streamed,
             stream_usage=self.stream_usage,
+            partials=partials,
         )
 
     def _completion(

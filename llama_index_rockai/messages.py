@@ -35,8 +35,9 @@ def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]
         model: The model they are meant for, for errors.
 
     Returns:
-        The same in plain values. Media in a tool's result or a model's answer are told in words, unless the
-        text beside them does: they are results, which must not end an agent's run, and not the model's input.
+        The same in plain values. Media in a tool's result are told in words, and in a model's answer where
+        its text does not have their address: they are results, which must not end an agent's run, and not
+        the model's input.
 
     Raises:
         ConfigurationError: A message holds audio, video or a document, which no prompt can carry.
@@ -57,7 +58,8 @@ def _to_message(message: Any, model: str) -> Message:
         if isinstance(block, TextBlock):
             texts.append(block.text)
         elif role in ("tool", "assistant"):
-            words = media_in_words(_kind(block), getattr(block, "url", None), message.content or "")
+            beside = message.content or "" if role == "assistant" else ""
+            words = media_in_words(_kind(block), getattr(block, "url", None), beside)
             texts += [words] if words else []
         elif isinstance(block, ImageBlock):
             images.append(_image(block))

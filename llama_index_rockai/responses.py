@@ -23,7 +23,10 @@ from rockai_transport import Prediction
 from rockai_transport.adapters import OutputFile, ReplyBuilder
 from rockai_transport.prompting import InvalidToolCall, ReasoningDelta, ReplyPart, ToolCall
 
-__all__ = ["ChatResponseBuilder", "CompletionResponseBuilder"]
+__all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder"]
+
+PARTIAL: Final = "partial_object"
+"""Where a response holds an object as far as it has come."""
 
 R = TypeVar("R", ChatResponse, CompletionResponse)
 
@@ -92,6 +95,11 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
 
 class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
     """One reply as chat responses."""
+
+    def partial_chunk(self, value: dict[str, Any]) -> ChatResponse:
+        """A response that says nothing; `llama_index_rockai.structured` reads the object."""
+        extra = {PARTIAL: value}
+        return ChatResponse(message=self._message(), delta="", additional_kwargs=extra)
 
     def _response(self, delta: str | None, thinking: str, raw: dict[str, Any] | None = None) -> ChatResponse:
         return ChatResponse(

@@ -131,6 +131,17 @@ class LangChain:
         """An object of a class, as a function that must be called."""
         return llm.with_structured_output(kind, method="function_calling").invoke("x")
 
+    def objects(self, llm: Any, kind: type[Any], way: str = "sync") -> list[Any]:
+        """What a stream of such an object gives, one after the other."""
+        chain = llm.with_structured_output(kind)
+        if way == "sync":
+            return list(chain.stream("x"))
+
+        async def read() -> list[Any]:
+            return [value async for value in chain.astream("x")]
+
+        return asyncio.run(read())
+
     def tool(self, function: Any) -> Any:
         return convert_to_openai_tool(function)
 
@@ -226,6 +237,16 @@ class LlamaIndex:
 
     def object(self, llm: Any, kind: type[Any]) -> Any:
         return llm.structured_predict(kind, PromptTemplate("x"))
+
+    def objects(self, llm: Any, kind: type[Any], way: str = "sync") -> list[Any]:
+        if way == "sync":
+            return list(llm.stream_structured_predict(kind, PromptTemplate("x")))
+
+        async def read() -> list[Any]:
+            stream = await llm.astream_structured_predict(kind, PromptTemplate("x"))
+            return [value async for value in stream]
+
+        return asyncio.run(read())
 
     def tool(self, function: Any) -> Any:
         return FunctionTool.from_defaults(function)
