@@ -172,39 +172,36 @@ def structured_chain(
 
 
 class _Objects(RunnableLambda[AIMessage, Any]):
-    """Reads the object out of a message; of a stream, the object as it fills in, then the validated one."""
+    """Reads the object out of a message; of a stream, the object as it fills in, then the validated one.
+
+    A stream that is left is left at once: core's own `_transform_stream_with_config` would read it to its
+    end, for the trace. The trace has the last object, as without a stream.
+    """
 
     def __init__(self, output: StructuredOutput) -> None:
         super().__init__(output.of_message, name="StructuredOutput")
         self._output = output
 
     def transform(
-        self, input: Iterator[AIMessage], config: RunnableConfig | None = None, **kwargs: Any
+        self, input: Iterator[Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """Read a stream."""
-        return self._transform_stream_with_config(input, self._read, config, **kwargs)
-
-    async def atransform(
-        self, input: AsyncIterator[AIMessage], config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        """As `transform`, with ``await``."""
-        async for value in self._atransform_stream_with_config(input, self._aread, config, **kwargs):
-            yield value
-
-    def _read(self, chunks: Iterator[Any]) -> Iterator[Any]:
         messages = []
-        for chunk in chunks:
+        for chunk in input:
             messages.append(chunk)
             yield from self._partial(chunk)
-        yield self._output.of_message(_whole(messages))
+        yield self.invoke(_whole(messages), config, **kwargs)
 
-    async def _aread(self, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def atransform(
+        self, input: AsyncIterator[Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """As `transform`, with ``await``."""
         messages = []
-        async for chunk in chunks:
+        async for chunk in input:
             messages.append(chunk)
             for value in self._partial(chunk):
                 yield value
-        yield self._output.of_message(_whole(messages))
+        yield await self.ainvoke(_whole(messages), config, **kwargs)
 
     def _partial(self, chunk: AIMessage) -> list[Any]:
         value = (chunk.model_extra or {}).get(PARTIAL)

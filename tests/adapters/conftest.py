@@ -131,16 +131,13 @@ class LangChain:
         """An object of a class, as a function that must be called."""
         return llm.with_structured_output(kind, method="function_calling").invoke("x")
 
-    def objects(self, llm: Any, kind: type[Any], way: str = "sync") -> list[Any]:
-        """What a stream of such an object gives, one after the other."""
-        chain = llm.with_structured_output(kind)
-        if way == "sync":
-            return list(chain.stream("x"))
+    def objects(self, llm: Any, kind: type[Any]) -> Any:
+        """A stream of such an object, as it fills in."""
+        return llm.with_structured_output(kind).stream("x")
 
-        async def read() -> list[Any]:
-            return [value async for value in chain.astream("x")]
-
-        return asyncio.run(read())
+    async def aobjects(self, llm: Any, kind: type[Any]) -> Any:
+        """The same, with ``await``."""
+        return llm.with_structured_output(kind).astream("x")
 
     def tool(self, function: Any) -> Any:
         return convert_to_openai_tool(function)
@@ -238,15 +235,11 @@ class LlamaIndex:
     def object(self, llm: Any, kind: type[Any]) -> Any:
         return llm.structured_predict(kind, PromptTemplate("x"))
 
-    def objects(self, llm: Any, kind: type[Any], way: str = "sync") -> list[Any]:
-        if way == "sync":
-            return list(llm.stream_structured_predict(kind, PromptTemplate("x")))
+    def objects(self, llm: Any, kind: type[Any]) -> Any:
+        return llm.stream_structured_predict(kind, PromptTemplate("x"))
 
-        async def read() -> list[Any]:
-            stream = await llm.astream_structured_predict(kind, PromptTemplate("x"))
-            return [value async for value in stream]
-
-        return asyncio.run(read())
+    async def aobjects(self, llm: Any, kind: type[Any]) -> Any:
+        return await llm.astream_structured_predict(kind, PromptTemplate("x"))
 
     def tool(self, function: Any) -> Any:
         return FunctionTool.from_defaults(function)

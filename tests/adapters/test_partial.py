@@ -1,5 +1,6 @@
 """Objects that fill in while they stream: each is a prefix of the next, and the last one is validated."""
 
+import asyncio
 import json
 from itertools import pairwise
 from typing import Any
@@ -81,14 +82,45 @@ def streams(sandbox):
     return script
 
 
+async def objects_of(framework, way):
+    """All that a stream gives."""
+    llm = framework.make()
+    if way == "sync":
+        return list(framework.objects(llm, Journey))
+    return [one async for one in await framework.aobjects(llm, Journey)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_leaving_early_cancels_the_run(framework, sandbox, way):
+    """Nothing reads on behind the object that was the last to be looked at."""
+    gate = sandbox.hold()
+
+    @sandbox.model(MODEL)
+    def talk(input):
+        yield CALL[:60]
+        gate.wait()
+        yield CALL[60:]
+
+    llm = framework.make(route="predictions")
+    if way == "sync":
+        objects = framework.objects(llm, Journey)
+        next(objects)
+        objects.close()
+    else:
+        objects = await framework.aobjects(llm, Journey)
+        await anext(objects)
+        await objects.aclose()
+    assert (await asyncio.to_thread(sandbox.wait_for, "canceled", 5.0)).model == MODEL
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "text", [CALL, JSON, "<think>{}</think>\n" + CALL, "Here: ```json\n" + JSON + "\n```"]
 )
-def test_an_object_fills_in(framework, streams, text, way):
+async def test_an_object_fills_in(framework, streams, text, way):
     """However the model writes it; one run is made."""
     asked = streams(text)
-    *partial, last = framework.objects(framework.make(), Journey, way)
+    *partial, last = await objects_of(framework, way)
     assert (last, len(asked)) == (Journey(**VALUE), 1)
     assert type(last) is Journey
     assert len(partial) > 5
@@ -100,10 +132,10 @@ def test_an_object_fills_in(framework, streams, text, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_asking_again_is_announced(framework, streams, way):
+async def test_asking_again_is_announced(framework, streams, way):
     """An object of which nothing has come stands between the two answers; the first is never the last."""
     asked = streams(WRONG, CALL)
-    objects = framework.objects(framework.make(), Journey, way)
+    objects = await objects_of(framework, way)
     (at,) = [
         at for at, one in enumerate(objects) if not any(value is not None for value in vars(one).values())
     ]
@@ -118,7 +150,7 @@ def test_what_never_fits_is_an_error_at_the_end(framework, streams):
     """As without a stream."""
     streams(WRONG, WRONG)
     with pytest.raises(InvalidResponseError, match="asked twice"):
-        framework.objects(framework.make(), Journey)
+        list(framework.objects(framework.make(), Journey))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
