@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _YES = frozenset({"1", "y", "yes", "true"})
+_UNSEEN = (
+    "This is beta: checked against recordings of the official model server and a local sandbox; "
+    "the live gateway has not been seen. Run the doctor first: python -m rockai_transport doctor"
+)
 
 
 def main() -> int:
@@ -62,7 +66,10 @@ def _sandbox() -> Iterator[None]:
 def _agreed(console: Console) -> bool:
     """Name the paid calls, and ask; without a terminal nobody can be asked, so YES=1 has to say it."""
     console.print(
-        Panel("\n".join(f"• {call}" for call in PAID_CALLS), title="This will be charged by RockAI")
+        Panel(
+            "\n".join([*(f"• {call}" for call in PAID_CALLS), "", _UNSEEN]),
+            title="This will be charged by RockAI",
+        )
     )
     if os.environ.get("YES", "").lower() in _YES:
         return True

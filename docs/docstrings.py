@@ -71,24 +71,51 @@ class Markdown(griffe.Extension):
         siblings = {name: f"{entry}.{name}" for name in members}
         obj.docstring.value = to_markdown(obj.docstring.value, targets, siblings)
 
-    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Give a pydantic class whose docstring tells of arguments the constructor that pydantic makes."""
-        has_args = cls.docstring is not None and "\nArgs:\n" in inspect.cleandoc(cls.docstring.value)
-        if not has_args or "__init__" in cls.members or "dataclass" in cls.labels:
-            return
-        fields = [
-            griffe.Parameter(
-                name,
-                annotation=_bare(field.annotation),
-                kind=griffe.ParameterKind.keyword_only,
-                default=_default(field.value),
-            )
-            for name, field in cls.members.items()
-            if field.is_attribute and field.annotation and not name.startswith("_")
-            if "property" not in field.labels
-        ]
-        itself = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
-        cls.set_member("__init__", griffe.Function("__init__", parameters=griffe.Parameters(itself, *fields)))
+    def on_attribute(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        """Show a field's type and default, without what they tell pydantic."""
+        attr.annotation, attr.value = _bare(attr.annotation), _default(attr.value)
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Give classes whose constructor pydantic makes their fields as its parameters."""
+        owned = [one for module in _modules(pkg) for one in module.members.values() if not one.is_alias]
+        for cls in [one for one in owned if one.is_class and _is_made_by_pydantic(one)]:
+            cls.set_member("__init__", _constructor(cls))
+
+
+def _modules(module: griffe.Module) -> list[griffe.Module]:
+    below = [one for child in module.modules.values() if not child.is_alias for one in _modules(child)]
+    return [module, *below]
+
+
+def _lineage(cls: griffe.Class) -> list[griffe.Class]:
+    """A class and its bases of our packages, the nearest first."""
+    return [cls, *cls.mro()]
+
+
+def _is_made_by_pydantic(cls: griffe.Class) -> bool:
+    """Whether a class tells of its arguments without naming them in a constructor, or takes any."""
+    init = next((one.members["__init__"] for one in _lineage(cls) if "__init__" in one.members), None)
+    if init is not None:
+        return {parameter.name for parameter in init.parameters} <= {"self", "args", "kwargs"}
+    has_args = cls.docstring is not None and "\nArgs:\n" in inspect.cleandoc(cls.docstring.value)
+    return has_args and "dataclass" not in cls.labels
+
+
+def _constructor(cls: griffe.Class) -> griffe.Function:
+    fields = {
+        name: griffe.Parameter(
+            name,
+            annotation=_bare(field.annotation),
+            kind=griffe.ParameterKind.keyword_only,
+            default=_default(field.value),
+        )
+        for one in reversed(_lineage(cls))
+        for name, field in one.members.items()
+        if not field.is_alias and field.is_attribute and field.annotation and not name.startswith("_")
+        if "property" not in field.labels
+    }
+    itself = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
+    return griffe.Function("__init__", parameters=griffe.Parameters(itself, *fields.values()))
 
 
 def _bare(annotation: Any) -> Any:

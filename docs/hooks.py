@@ -1,26 +1,90 @@
-"""mkdocs: the changelog is a page of the site; links to other files of the repository become plain text."""
+"""mkdocs: files beside docs/ become pages too, and links to them lead there; the footer tells the version.
+
+Links to other files of the repository become plain text.
+"""
 
 from __future__ import annotations
 
+import html
+import json
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
 
-CHANGELOG = "CHANGELOG.md"
+from rockai_transport._version import __version__
+
+_LINK = re.compile(r"(!?)\[([^\]]+)\]\((?!https?:|data:|#)([^)#\s]+)(#[^)\s]*)?\)")
+_FENCE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
+
+
+def on_config(config: Any) -> Any:
+    """Write the version below every page."""
+    config.copyright = f"rockai-integrations {__version__} · MIT licence"
+    return config
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the changelog, which stands at the root of the repository."""
+    """Add the pages that stand elsewhere in the repository: see `beside`."""
     root = Path(config.config_file_path).parent
-    files.append(File.generated(config, CHANGELOG, content=(root / CHANGELOG).read_text(encoding="utf-8")))
+    for path, page in beside(root).items():
+        text = (root / path).read_text(encoding="utf-8")
+        match posixpath.splitext(path)[1]:
+            case ".ipynb":
+                text = notebook(json.loads(text))
+            case ".py":
+                text = f"# {posixpath.basename(path)}\n\n```python\n{text}```\n"
+        files.append(File.generated(config, page, content=text))
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     """Let links out of docs/ lead to the page that is here, or to nothing."""
-    up = "../" * page.file.src_uri.count("/")
-    markdown = re.sub(r"\]\((?:\.\./)+CHANGELOG\.md\)", f"]({up}{CHANGELOG})", markdown)
-    outside = r"\[([^\]]+)\]\((?:\.\./)+(?:README|ARCHITECTURE|CONTRIBUTING|tests|examples|notebooks)[^)]*\)"
-    return re.sub(outside, r"\1", markdown)
+    pages = beside(Path(config.config_file_path).parent)
+    origin = next((path for path, known in pages.items() if known == page.file.src_uri), "")
+    folder = posixpath.dirname(origin or f"docs/{page.file.src_uri}")
+
+    def link(found: re.Match[str]) -> str:
+        image, text, target, anchor = found.groups()
+        path = posixpath.normpath(posixpath.join(folder, target))
+        here = path.removeprefix("docs/") if path.startswith("docs/") else pages.get(path)
+        if here is None:
+            return str(text)
+        way = posixpath.relpath(here, posixpath.dirname(page.file.src_uri) or ".")
+        return f"{image}[{text}]({way}{anchor or ''})"
+
+    parts = _FENCE.split(markdown)  # every second one is code
+    return "".join(part if at % 2 else _LINK.sub(link, part) for at, part in enumerate(parts))
+
+
+def beside(root: Path) -> dict[str, str]:
+    """The files outside of docs/ that are pages, by their paths in the repository, and the pages' paths."""
+    found = [*root.glob("notebooks/*.ipynb"), *root.glob("examples/*.py"), *root.glob("examples/*.md")]
+    paths = ["CHANGELOG.md", *(path.relative_to(root).as_posix() for path in sorted(found))]
+    return {path: f"{posixpath.splitext(path)[0]}.md" for path in paths}
+
+
+def notebook(content: Any) -> str:
+    """A notebook as Markdown, with its stored outputs."""
+    parts = []
+    for cell in content["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+        else:
+            parts.append(f"```{'console' if source.startswith('%') else 'python'}\n{source}\n```")
+            parts += [_output(output) for output in cell["outputs"]]
+    return "\n\n".join(parts) + "\n"
+
+
+def _output(output: Any) -> str:
+    """One stored output: a picture or HTML as it is, else the text."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f"![Output](data:image/png;base64,{''.join(data['image/png']).strip()})"
+    if "text/html" in data:
+        return f"<div>{''.join(data['text/html']).strip()}</div>"
+    text = html.escape("".join(output.get("text", data.get("text/plain", ""))).rstrip("\n"), quote=False)
+    return f'<pre class="output">{text}</pre>'

@@ -5,11 +5,15 @@
 
 The checkpointer keeps the conversation, the store keeps what was started. `durability="sync"` is needed: by
 default LangGraph saves a step while the next one already runs, and a crash in between loses the model's turn.
+
+With WEBHOOK_URL set, the address of a `WebhookReceiver` over the same two files, the agent sleeps while its
+video is made, and this program ends (docs/how-to/sleeping-agents.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from langchain.agents import create_agent
@@ -28,7 +32,8 @@ TASK = (
 
 async def main() -> None:
     """Begin the task, go on with it, or say that it is done: whichever the checkpoint calls for."""
-    toolkit = RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out")
+    webhook_url = os.environ.get("WEBHOOK_URL")
+    toolkit = RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out", webhook_url=webhook_url)
     async with (
         AsyncSqliteSaver.from_conn_string("conversation.sqlite") as checkpointer,
         AsyncSqliteStore.from_conn_string("started.sqlite") as store,
@@ -49,6 +54,8 @@ async def main() -> None:
             options: dict[str, Any] = {"stream_mode": "custom", "durability": "sync"}
             async for event in agent.astream(question, THREAD, **options):
                 print(f"  {event['model']}: {event['status']}, {event['progress'] or 0:.0%}", flush=True)
+            if (await agent.aget_state(THREAD)).interrupts:
+                print("The agent sleeps until the webhook is called.")
         print(await toolkit.areceipt(store=store, refresh=True))
     await toolkit.aclose()
 

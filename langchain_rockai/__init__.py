@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langchain_rockai.chat_models import ChatRockAI
     from langchain_rockai.errors import RETRYABLE, RetryableModelError, should_retry
     from langchain_rockai.llms import RockAILLM
+    from langchain_rockai.sleeping import resume_graph
     from langchain_rockai.toolkit import RockAIToolkit
     from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, Dialect, HostedModel
 
@@ -35,6 +36,7 @@ __all__ = [
     "RockAILLM",
     "RockAIToolkit",
     "__version__",
+    "resume_graph",
     "should_retry",
 ]
 
@@ -48,6 +50,7 @@ _HOMES = {
     "RetryableModelError": "langchain_rockai.errors",
     "RockAILLM": "langchain_rockai.llms",
     "RockAIToolkit": "langchain_rockai.toolkit",
+    "resume_graph": "langchain_rockai.sleeping",
     "should_retry": "langchain_rockai.errors",
 }
 

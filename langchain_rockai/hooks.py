@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
+from langchain_rockai.sleeping import interruptions
 from rockai_transport.adapters.toolkits import AgentRun, Toolset
 
 __all__ = ["CancelOnAbort", "runs_around"]
@@ -60,7 +60,7 @@ class CancelOnAbort(BaseCallbackHandler):
         """A root that fails or is canceled ends what its run has under way, within two seconds."""
         self._roots.pop(run_id, None)
         run = self._runs.pop(run_id, None)
-        if run is not None and not _is_pause(error):
+        if run is not None and not isinstance(error, interruptions()):
             self.toolset.end(run)
 
 
@@ -71,9 +71,3 @@ def runs_around(config: RunnableConfig, toolset: Toolset) -> tuple[AgentRun, ...
     tool_run_id = getattr(manager, "parent_run_id", None)
     mine = [one for one in handlers if isinstance(one, CancelOnAbort) and one.toolset is toolset]
     return tuple(run for one in mine if (run := one.run_of(tool_run_id)) is not None)
-
-
-def _is_pause(error: BaseException) -> bool:
-    """Whether LangGraph has stopped a run that is to be resumed."""
-    errors = sys.modules.get("langgraph.errors")
-    return errors is not None and isinstance(error, errors.GraphBubbleUp)

@@ -66,9 +66,13 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             looked at, waited for and canceled; or a function that tells.
         store (Any): Where starts are remembered: a mapping of strings, a LangGraph ``BaseStore``, or the path
             of an SQLite file. None: the graph's own store, else this process.
+        webhook_url (str | None): An https address where a `WebhookReceiver` is. A tool that waits for
+            longer than five seconds then interrupts the graph, if that has a checkpointer, a thread and a
+            store, and the service's call resumes it. The address is sent with a secret for each start.
+            docs/how-to/sleeping-agents.md shows it. None: the tools wait themselves.
         rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
-        settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
-            checker.
+        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for type
+            checkers.
 
     Raises:
         ConfigurationError: A setting cannot be right, or there is no token.

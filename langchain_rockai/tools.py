@@ -20,6 +20,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, PrivateAttr
 
 from langchain_rockai.hooks import runs_around
+from langchain_rockai.sleeping import interruptions, resumable_thread, sleep
 from rockai_transport.adapters.toolkits import (
     CallContext,
     Progress,
@@ -76,17 +77,23 @@ class RockAITool(BaseTool):
     def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
         context = self._call_context(around, around.tell)
-        return self._output(self._toolset.call(self.name, arguments, context, around.store))
+        pauses = interruptions()
+        return self._output(self._toolset.call(self.name, arguments, context, around.store, reraises=pauses))
 
     async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
         context = self._call_context(around, around.atell)
-        return self._output(await self._toolset.acall(self.name, arguments, context, around.store))
+        pauses = interruptions()
+        return self._output(
+            await self._toolset.acall(self.name, arguments, context, around.store, reraises=pauses)
+        )
 
     def _call_context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
         own = f"thread:{around.thread_id}" if around.thread_id else None
         try:
             scope = self._toolset.scope_of(around.config, own)
+        except interruptions():
+            raise
         except Exception as error:
             logger.exception("scope= could not name the scope of a call of %s.", self.name)
             raise ToolException(
@@ -99,10 +106,13 @@ class RockAITool(BaseTool):
             report,
             turn=around.turn if tool_call_id else "",
             run=around.run,
+            thread=resumable_thread(around.config),
             runs=runs_around(around.config, self._toolset),
         )
 
     def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
+        if answer.sleeps:
+            sleep(answer)
         tool_call_id = _tool_call_id.get()
         content = _content(answer) if self.rich_content else answer.text
         if not answer.is_error:

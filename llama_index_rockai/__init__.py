@@ -25,6 +25,7 @@ from llama_index_rockai.llms import RockAI
 from rockai_transport import Dialect, __version__
 
 if TYPE_CHECKING:
+    from llama_index_rockai.sleeping import PredictionEndedEvent, resume_workflow, run_until_asleep
     from llama_index_rockai.tool_spec import RockAIToolSpec
     from llama_index_rockai.tools import ApprovalRequiredEvent, PredictionProgressEvent
     from rockai_transport import ANIMATE_IMAGE, GENERATE_IMAGE, HostedModel
@@ -35,10 +36,13 @@ __all__ = [
     "ApprovalRequiredEvent",
     "Dialect",
     "HostedModel",
+    "PredictionEndedEvent",
     "PredictionProgressEvent",
     "RockAI",
     "RockAIToolSpec",
     "__version__",
+    "resume_workflow",
+    "run_until_asleep",
 ]
 
 # A program that only chats does not wait for what runs jobs.
@@ -47,8 +51,11 @@ _LATER = {
     "ApprovalRequiredEvent": "llama_index_rockai.tools",
     "GENERATE_IMAGE": "rockai_transport",
     "HostedModel": "rockai_transport",
+    "PredictionEndedEvent": "llama_index_rockai.sleeping",
     "PredictionProgressEvent": "llama_index_rockai.tools",
     "RockAIToolSpec": "llama_index_rockai.tool_spec",
+    "resume_workflow": "llama_index_rockai.sleeping",
+    "run_until_asleep": "llama_index_rockai.sleeping",
 }
 
 

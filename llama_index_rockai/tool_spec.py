@@ -8,9 +8,10 @@ from typing import Any, Unpack
 
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
+from llama_index.core.workflow import Context
 from workflows.handler import WorkflowHandler
 
-from llama_index_rockai.tools import RockAIFunctionTool
+from llama_index_rockai.tools import RockAIFunctionTool, scope_of
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters import unknown_name
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, argument_class, make_toolset
@@ -65,11 +66,15 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             looked at, waited for and canceled; or a function that tells.
         store (Any): Where starts are remembered: a mapping of strings, another Context, or the path of an
             SQLite file. None: the run's Context, else this process.
+        webhook_url (str | None): An https address where a `WebhookReceiver` is. A tool that waits for
+            longer than five seconds in a step then suspends its run, if there is a ``store``, and the
+            service's call resumes it: see `run_until_asleep`. The address is sent with a secret for each
+            start. None: the tools wait themselves.
         approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
             of a run nobody can be asked, and nothing is started.
         rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.
-        settings: The arguments from ``timeout`` to ``store``, as `ToolkitSettings` has them for a type
-            checker.
+        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for type
+            checkers.
 
     Raises:
         ConfigurationError: A setting cannot be right, or there is no token.
@@ -144,6 +149,39 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             await self._toolset.aend(self._toolset.runs.find(handler.run_id))
             if isinstance(error, asyncio.CancelledError):
                 raise
+
+    async def scope_of(self, context: Context) -> str:
+        """The name of the conversation that a Context is: what its records and its saved form go by.
+
+        Args:
+            context: The Context of a run.
+
+        Returns:
+            What ``scope=`` names, else the Context's own name, which it keeps when it is saved and restored.
+
+        Example:
+            >>> from llama_index.core.agent.workflow import FunctionAgent
+            >>> from llama_index.core.workflow import Context
+            >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+            >>> await toolkit.scope_of(Context(agent))
+            'context:...'
+        """
+        return self._toolset.scope_of(context, (await scope_of(context))[0])
+
+    def let_go_on(self, handler: WorkflowHandler) -> None:
+        """Let what a run has started go on, however the run ends from now on.
+
+        Args:
+            handler: What ``agent.run(...)`` gives.
+
+        Example:
+            >>> from llama_index.core.agent.workflow import FunctionAgent
+            >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+            >>> handler = agent.run("Generate an image of a lighthouse.")
+            >>> toolkit.let_go_on(handler)
+            >>> answer = await handler
+        """
+        self._toolset.runs.find(handler.run_id).take()
 
     def to_tool_list(
         self,

@@ -14,6 +14,7 @@ from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
 from workflows.errors import WorkflowRuntimeError
 
+from llama_index_rockai.sleeping import is_in_step, suspended
 from rockai_transport import HostedModel
 from rockai_transport.adapters.toolkits import (
     CallContext,
@@ -26,7 +27,7 @@ from rockai_transport.adapters.toolkits import (
     shown,
 )
 
-__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
+__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool", "scope_of"]
 
 logger = logging.getLogger("rockai")
 
@@ -140,7 +141,8 @@ class RockAIFunctionTool(FunctionTool):
             call_context, store = await self._call_context(context)
         except Exception as error:  # noqa: BLE001 - no call raises
             return _not_set_up(name, error)
-        return await self._toolset.acall(name, arguments, call_context, store, reraises=_interruptions())
+        answer = await self._toolset.acall(name, arguments, call_context, store, reraises=_interruptions())
+        return suspended(answer, _tool_id())
 
     def _text(self, /, *args: Any, **arguments: Any) -> str:
         return self.call(*args, **arguments).content
@@ -171,7 +173,7 @@ class RockAIFunctionTool(FunctionTool):
         """Where this call happens, and the Context whose store keeps its record."""
         if context is None:
             return self._alone(self._toolset.scope_of(None, None)), None
-        own, keeps_records = await _scope_of(context)
+        own, keeps_records = await scope_of(context)
         tool_id = _tool_id()
         call_context = CallContext(
             self._toolset.scope_of(context, own),
@@ -180,6 +182,7 @@ class RockAIFunctionTool(FunctionTool):
             partial(_ask, context) if self._approval else None,
             turn=await _turn(context) if tool_id else "",
             run=_run_id(),
+            thread=self._toolset.scope_of(context, own) if is_in_step() else "",
         )
         return call_context, context if keeps_records else None
 
@@ -219,7 +222,7 @@ async def _ask(context: Context, model: HostedModel, model_input: Mapping[str, A
     return str(response.response).strip().lower() in _YES
 
 
-async def _scope_of(context: Context) -> tuple[str, bool]:
+async def scope_of(context: Context) -> tuple[str, bool]:
     """The name of a Context, and whether it can keep records.
 
     It keeps its name when it is saved and restored; one with a typed state has room for neither, and each of

@@ -17,6 +17,7 @@ from rockai_sandbox.protocol import Protocol
 from rockai_sandbox.registry import Model, Registry, split
 from rockai_sandbox.runs import CanceledError, Gate, Run
 from rockai_sandbox.tokens import count_tokens
+from rockai_sandbox.webhooks import Webhooks, WebhookSender
 
 THREADS_END_WITHIN = 1.0
 """Seconds that stopping waits for models' threads. One that is stuck elsewhere is a daemon, and is left."""
@@ -48,6 +49,7 @@ class Engine:
         *,
         cold_start: float | Gate = 0.0,
         seconds_per_piece: float = 0.0,
+        webhooks: Webhooks = "in order",
     ) -> None:
         self.protocol = protocol
         self.registry = registry
@@ -58,6 +60,8 @@ class Engine:
         self.base_url = ""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._threads: set[threading.Thread] = set()
+        self.webhooks = WebhookSender(webhooks, changed, self.to_json)
+        self._followers: set[asyncio.Task[None]] = set()
 
     def start(self, body: Any, started_by: StartedBy) -> Job:
         """Start what a request's body asks for.
@@ -74,6 +78,10 @@ class Engine:
         task = asyncio.get_running_loop().create_task(self._run_prediction(job, model))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        if fields["webhook"] is not None:
+            follower = asyncio.get_running_loop().create_task(self.webhooks.follow(job))
+            self._followers.add(follower)
+            follower.add_done_callback(self._followers.discard)
         return job
 
     def find(self, prediction_id: str) -> Job:
@@ -99,7 +107,10 @@ class Engine:
         tasks = list(self._tasks.values())
         for job in self.ledger.jobs():
             self.cancel(job)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        followers = tuple(self._followers)
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*tasks, *followers, return_exceptions=True)
         deadline = time.monotonic() + THREADS_END_WITHIN
         for thread in tuple(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -163,7 +174,9 @@ class Engine:
         model = self.registry.find(name, body.get("version") or version)
         if model is None:
             # Assumed: no source shows the answer. It must differ from the one for a missing route.
-            raise RefusalError(404, "model or version not found")
+            wanted = ":".join(filter(None, (name, body.get("version") or version)))
+            there = ", ".join(self.registry.names)
+            raise RefusalError(404, f"model or version not found: {wanted}. This sandbox has: {there}")
         return model
 
     async def _run_prediction(self, job: Job, model: Model) -> None:

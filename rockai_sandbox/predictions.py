@@ -82,7 +82,7 @@ class SandboxPrediction:
         started_at: When the model began, in the same form; `None` before.
         completed_at: When it ended, in the same form; `None` before.
         stream: Whether the client said ``"stream": true``.
-        webhook: The address that the client gave, which the sandbox never calls; `None` without one.
+        webhook: The address that the client gave; it is called if it is this machine's. `None` without one.
         webhook_events_filter: The events that the client wants there, as it gave them.
 
     Example:

@@ -97,8 +97,16 @@ def scripted(
 class Registry:
     """The models of one sandbox. The newest entry of a name wins, so that a script can hide a built-in."""
 
-    def __init__(self, models: tuple[Model, ...] = ()) -> None:
+    def __init__(
+        self, models: tuple[Model, ...] = (), any_model: Callable[[str], Model] | None = None
+    ) -> None:
         self._models = list(models)
+        self._any_model = any_model
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models, sorted."""
+        return sorted({model.name for model in self._models})
 
     def add(self, model: Model) -> None:
         """Add a model; it hides those that it shares name or version with."""
@@ -111,4 +119,4 @@ class Registry:
             same_version = version in ("", model.version) or (model.any_version and name == model.name)
             if same_name and same_version:
                 return model
-        return None
+        return self._any_model(name) if self._any_model is not None and name else None

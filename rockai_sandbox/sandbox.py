@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, get_args, overload
+from typing import Self, TypeVar, get_args
 
 from rockai_sandbox.engine import Engine
 from rockai_sandbox.faults import Gateway
@@ -14,7 +14,7 @@ from rockai_sandbox.files import FileStore
 from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.hosting import Hosting, listen
 from rockai_sandbox.inputs import Inputs
-from rockai_sandbox.models import builtin_models
+from rockai_sandbox.models import any_text_model, builtin_models
 from rockai_sandbox.options import HOST, PORT, SECONDS, check_choice
 from rockai_sandbox.predictions import Changes, SandboxPrediction
 from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, choices
@@ -22,13 +22,13 @@ from rockai_sandbox.recorder import RequestLog, SeenRequest
 from rockai_sandbox.registry import COLD_START, Registry, scripted
 from rockai_sandbox.runs import Gate
 from rockai_sandbox.server import HttpApi, OnDisconnect, files_app
+from rockai_sandbox.watched import Watched
+from rockai_sandbox.webhooks import Delivery, Webhooks
 
 Function = TypeVar("Function", bound=ModelFunction)
-Found = TypeVar("Found")
-Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
 
 
-class Sandbox(Gateway):
+class Sandbox(Gateway, Watched):
     """A local RockAI: a real HTTP server on 127.0.0.1 with the service's API, that never leaves the machine.
 
     Use it in a ``with`` block, or call `start` and `stop`. Several can run at once.
@@ -48,6 +48,9 @@ class Sandbox(Gateway):
         seconds_per_piece: How long a model takes for each piece of text.
         video_seconds: How long a video of any length takes.
         reports_usage: Whether ``metrics`` holds token counts; the live service is not known to report any.
+        any_model: Whether a name that no model has is answered too, as by a text model.
+        webhooks: How it calls webhooks on this machine: ``"in order"``, ``"late"`` (by a second),
+            ``"twice"``, ``"out of order"``, ``"forged"`` (a wrong secret first), or ``"never"``.
 
     Attributes:
         api_token: The token it accepts.
@@ -77,10 +80,13 @@ class Sandbox(Gateway):
         seconds_per_piece: float = 0.0,
         video_seconds: float = 3.0,
         reports_usage: bool = False,
+        any_model: bool = False,
+        webhooks: Webhooks = "in order",
     ) -> None:
         super().__init__()
         changes = choices(generation, shape, run_answer, reports_usage=reports_usage)
         check_choice("on_disconnect", on_disconnect, get_args(OnDisconnect))
+        check_choice("webhooks", webhooks, get_args(Webhooks))
         COLD_START.check("cold_start", cold_start)
         PORT.check("port", port)
         SECONDS.check("seconds_per_piece", seconds_per_piece)
@@ -93,7 +99,9 @@ class Sandbox(Gateway):
         self._files = FileStore()
         self._requests = RequestLog(self._changed)
         self._file_requests = RequestLog(self._changed)
-        self._registry = Registry(builtin_models(video_seconds=video_seconds))
+        self._registry = Registry(
+            builtin_models(video_seconds=video_seconds), any_text_model if any_model else None
+        )
         self._engine = Engine(
             self.protocol,
             self._registry,
@@ -101,6 +109,7 @@ class Sandbox(Gateway):
             self._changed,
             cold_start=cold_start,
             seconds_per_piece=seconds_per_piece,
+            webhooks=webhooks,
         )
         self._hosting: Hosting | None = None
 
@@ -224,6 +233,19 @@ class Sandbox(Gateway):
         return [job.snapshot() for job in self._engine.ledger.jobs()]
 
     @property
+    def deliveries(self) -> list[Delivery]:
+        """Every call of a webhook, oldest first, with what was answered.
+
+        Example:
+            >>> hook = "https://example.com/"  # not this machine: it is never called
+            >>> started = client.predictions.create(model=ECHO, input={"prompt": "x"}, webhook=hook)
+            >>> sandbox.deliveries
+            []
+        """
+        with self._changed:
+            return list(self._engine.webhooks.deliveries)
+
+    @property
     def requests(self) -> list[SeenRequest]:
         """Every request that the API saw, oldest first, those it refused included.
 
@@ -287,6 +309,16 @@ class Sandbox(Gateway):
 
         return add
 
+    @property
+    def models(self) -> list[str]:
+        """The names of the models that it has, sorted.
+
+        Example:
+            >>> ECHO in sandbox.models
+            True
+        """
+        return self._registry.names
+
     def hold(self) -> Gate:
         """Make a gate for a scripted model to wait at, or for a ``cold_start``.
 
@@ -326,62 +358,7 @@ class Sandbox(Gateway):
         """
         return self._files.add(content, media_type)
 
-    @overload
-    def wait_for(self, what: Literal["disconnect"], timeout: float = 10.0) -> SeenRequest: ...
-    @overload
-    def wait_for(self, what: Status, timeout: float = 10.0) -> SandboxPrediction: ...
-    @overload
-    def wait_for(self, what: Callable[[Sandbox], Found | None], timeout: float = 10.0) -> Found: ...
-    def wait_for(self, what: str | Callable[[Sandbox], Any], timeout: float = 10.0) -> Any:
-        """Wait until something is so; it is looked at after every change and never by the clock.
-
-        Args:
-            what: A status, for the first prediction that has it; ``"disconnect"``, for the first request that
-                its client left; or a function of the sandbox, for the first true value it returns.
-            timeout: Seconds.
-
-        Returns:
-            The prediction, the request, or the function's value.
-
-        Raises:
-            TimeoutError: It did not become so; the message says how things stand.
-            ValueError: There is no such status.
-
-        Example:
-            >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
-            >>> sandbox.wait_for("succeeded").output
-            ['Hello']
-            >>> sandbox.wait_for(lambda local: local.requests[0].outcome == "complete")
-            True
-        """
-        look = self._look_for(what) if isinstance(what, str) else lambda: what(self)
-        found = self._changed.wait_until(look, timeout)
-        if not found:
-            raise TimeoutError(f"waited {timeout} s for {what!r}; {self._describe()}")
-        return found
-
     def _started(self, address: str) -> str:
         if not address:
             raise RuntimeError("the sandbox has no address before it is started")
         return address
-
-    def _look_for(self, what: str) -> Callable[[], Any]:
-        check_choice("what", what, ("disconnect", *get_args(Status)))
-
-        def left() -> SeenRequest | None:
-            return next((request for request in self.requests if request.disconnected), None)
-
-        def standing() -> SandboxPrediction | None:
-            jobs = self._engine.ledger.jobs()
-            return next((job.snapshot() for job in jobs if job.status == what), None)
-
-        return left if what == "disconnect" else standing
-
-    def _describe(self) -> str:
-        predictions = [
-            (prediction.id, prediction.model, prediction.status) for prediction in self.predictions
-        ]
-        requests = [
-            (request.method, request.path, request.status, request.outcome) for request in self.requests
-        ]
-        return f"predictions: {predictions}; requests: {requests}"

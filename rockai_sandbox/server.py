@@ -58,6 +58,7 @@ class HttpApi:
             for path, method, handler in calls
             if path is not None
         ]
+        routes.append(Route("/", self._about, methods=["GET"]))
         handlers: dict[Any, Any] = {404: self._no_route, HTTPException: _http_error}
         return Recorder(Starlette(routes=routes, exception_handlers=handlers), log)
 
@@ -71,6 +72,11 @@ class HttpApi:
             return await handler(self, request)
         except RefusalError as refusal:
             return JSONResponse({"detail": refusal.detail}, refusal.status)
+
+    async def _about(self, _request: Request) -> Response:
+        """Say what this is, and which models there are; no token is needed."""
+        about = "a local RockAI: rule-based responses, for tests"
+        return JSONResponse({"sandbox": about, "models": self.engine.registry.names})
 
     async def _no_route(self, request: Request, _error: Exception) -> Response:
         fault = self.faults.take(request.method, request.url.path)

@@ -77,10 +77,11 @@ def test_live_without_a_token_says_what_to_do_and_asks_nothing(live, agreed):
 
 
 def test_live_asks_first_and_without_a_terminal_needs_yes(live, tmp_path):
-    """Live it names the paid calls; without a terminal and without YES=1 it sends nothing and ends with 2."""
+    """Live it names the paid calls and the doctor; without a terminal and YES=1 nothing is sent."""
     code, (printed, _) = live(**NOBODY)
     assert code == 2
     assert "incomingflyingbrick/flux-1-schnell" in printed
+    assert "python -m rockai_transport doctor" in printed
     assert "YES=1" in printed
     assert not (tmp_path / "out").exists()
 

@@ -71,10 +71,10 @@ def answer(prompt: ParsedPrompt, model: str) -> str:
 
 
 def repeat(prompt: ParsedPrompt) -> str | None:
-    """«Say …», «repeat after me: …», «reply with …»: says exactly that."""
+    """«Say …», «repeat after me: …», «reply with …», «说：…»: says exactly that."""
     found = re.search(
-        r"^(?:please )?(?:say|repeat(?: after me)?|echo|(?:reply|answer|respond) with)"
-        r"(?: exactly| only| just)?:?\s+(.+)",
+        r"^(?:(?:please )?(?:say|repeat(?: after me)?|echo|(?:reply|answer|respond) with)"
+        r"(?: exactly| only| just)?:?\s+|请?(?:说|重复|回答|回复)[：:]\s*)(.+)",
         prompt.last,
         re.IGNORECASE | re.DOTALL | re.MULTILINE,
     )
@@ -157,11 +157,18 @@ WORDS_OF_ARITHMETIC = {
     " times ": "*",
     " multiplied by ": "*",
     " divided by ": "/",
+    "加上": "+",
+    "加": "+",
+    "减去": "-",
+    "减": "-",
+    "乘以": "*",
+    "乘": "*",
+    "除以": "/",
 }
 
 
 def calculate(prompt: ParsedPrompt) -> str | None:
-    """«What is 2 + 3?»."""
+    """«What is 2 + 3?», «2 加 3 等于几？»."""
     question = prompt.last
     for word, sign in WORDS_OF_ARITHMETIC.items():
         question = question.replace(word, f" {sign} ")
@@ -185,11 +192,14 @@ def _value(node: ast.expr) -> float:
 
 
 def write_poem(prompt: ParsedPrompt) -> str | None:
-    """«A poem about …»."""
+    """«A poem about …», «写一首关于…的诗»."""
     if not re.search(r"\bpoem\b|\bhaiku\b|\bverses?\b|诗", prompt.last, re.IGNORECASE):
         return None
-    subject = re.search(r"\babout (?:the |an? )?([^.?!,;:\n]+)", prompt.last, re.IGNORECASE)
-    return POEM.format(subject=subject[1].strip().capitalize() if subject else "Something")
+    subject = re.search(
+        r"\babout (?:the |an? )?([^.?!,;:\n]+)|关于(?P<chinese>[^。？！，\n]+?)的", prompt.last, re.IGNORECASE
+    )
+    about = subject[1] or subject["chinese"] if subject else "something"
+    return POEM.format(subject=about.strip().capitalize())
 
 
 def write_code(prompt: ParsedPrompt) -> str | None:

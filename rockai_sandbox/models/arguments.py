@@ -20,6 +20,10 @@ PROPER_NAME = re.compile(
 ABOUT = re.compile(r"\b(?:about|of|for|titled|saying|showing)\s+(.+?)(?:[.?!]\s|[.?!]?$)", re.IGNORECASE)
 NEGATED = re.compile(r"\b(?:not|no|without|don't|never|false)\b", re.IGNORECASE)
 
+PLACE = re.compile(
+    r"\b(?:in|at|near|for)\s+([\w'-]+(?: [\w'-]+)?)\s*[?.!]?\s*$"
+    r"|(?P<chinese>[\u4e00-\u9fff]{2,6}?)(?:今天|现在|明天)?的?天气"
+)
 PLACES = frozenset({"location", "city", "place", "town", "country"})
 ADDRESSES = words("image picture photo url uri link video")
 
@@ -121,6 +125,8 @@ class Filler:
 
     def _text_by_sense(self, name: str) -> str:
         names = PROPER_NAME.findall(self._request)
+        if name.lower() in PLACES and not names and (place := PLACE.search(self._request)):
+            return str(place[1] or place["chinese"])
         about = ABOUT.search(self._request)
         if names and (name.lower() in PLACES or not about):
             return str(names[-1])

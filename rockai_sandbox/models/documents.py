@@ -29,6 +29,12 @@ REWRITE = re.compile(
 )
 """A prompt that asks to make a question stand alone."""
 
+REFINE = re.compile(
+    r"query(?: is as follows)?:\s*(?P<query>[^\n]+).*?(?:existing|original) answer:\s*(?P<answer>[^\n]+)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A prompt that asks to better an answer by more documents, as LlamaIndex's refine mode does."""
+
 STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -49,6 +55,9 @@ def rewrite_question(prompt: ParsedPrompt) -> str | None:
 
 def answer_from_documents(prompt: ParsedPrompt) -> str | None:
     """Answer with the sentence of the given documents that is nearest to the question."""
+    if refined := REFINE.search(prompt.last):
+        known = f"{refined['answer']}\n{_documents(prompt.last) or ''}"
+        return nearest_sentence(refined["query"], known) or refined["answer"]
     for place in (prompt.last, prompt.system):
         documents = _documents(place)
         if documents is None:

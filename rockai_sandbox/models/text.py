@@ -71,6 +71,22 @@ class TextModel:
         return Model(self.name, self.version, self.function(), self.inputs)
 
 
+_MARKS = {"<|im_start|>": CHATML, "<|start_header_id|>": LLAMA_3, "<<SYS>>": LLAMA_2, "[INST]": MISTRAL}
+
+
+def any_text_model(name: str) -> Model:
+    """Return a text model of any name: it reads a prompt by whichever template's tokens stand in it."""
+
+    async def speak(given: dict[str, Any]) -> AsyncIterator[str]:
+        prompt = str(given.get("prompt", ""))
+        mark = next((mark for mark in _MARKS if mark in prompt), "")
+        seen = prompt if mark else CHATML_MODEL.server_template.replace("{prompt}", prompt)
+        for piece in split_tokens(answer(_MARKS.get(mark, CHATML).read(seen), name)):
+            yield piece
+
+    return Model(name, made_up_version(name), speak, any_version=True)
+
+
 SAMPLING: Inputs = {"temperature": number(), "top_p": number()}
 
 MISTRAL_7B = TextModel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rockai_sandbox.models.arguments import Filler
@@ -14,6 +14,17 @@ from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 STEPS = re.compile(
     r"(?:[,;.]\s*|\s+)(?:and\s+then|then|after that|afterwards|and after that)[,\s]+", re.IGNORECASE
 )
+MEANT: Mapping[str, str] = {
+    r"\d\s*[*×]\s*\d|乘": "multiply product",
+    r"\d\s*\+\s*\d|加": "add sum",
+    r"\d\s*-\s*\d|减": "subtract minus",
+    r"\d\s*[/÷]\s*\d|除以": "divide",
+    "天气": "weather",
+    "时间|几点": "time",
+    "图片|图像|画": "image picture",
+    "视频": "video animate",
+}
+"""What stands in a request without its English word → that word."""
 NAMED = 10.0
 """What it counts when the request says a function's very name; a shared word counts 1, one of its name 2."""
 
@@ -35,7 +46,8 @@ def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
     tool = choose(steps[0], instructions) if steps else None
     step = steps[0] if tool else request
     if tool is None and instructions.forced:
-        tool = instructions.forced[0]
+        said = "".join(turn.text for turn in prompt.turns if turn.role == "assistant")
+        tool = next((one for one in instructions.forced if one.name not in said), instructions.forced[-1])
     if tool is not None:
         arguments = Filler(step, results, tool.schema).fill(tool.schema)
         return instructions.call(tool, arguments), prompt
@@ -63,7 +75,7 @@ def choose(step: str, instructions: Instructions) -> Tool | None:
 
 def score(step: str, tool: Tool) -> float:
     """Say how much a step has in common with a function."""
-    asked = words(step)
+    asked = words(" ".join([step, *(word for sign, word in MEANT.items() if re.search(sign, step))]))
     name = words(re.sub(r"[_\-]|(?<=[a-z])(?=[A-Z])", " ", tool.name))
     about = words(" ".join([tool.description, *tool.schema.get("properties", {})]).replace("_", " "))
     very_name = re.search(rf"\b{re.escape(tool.name)}\b", step, re.IGNORECASE) is not None

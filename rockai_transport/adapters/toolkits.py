@@ -15,15 +15,19 @@ from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusa
 from rockai_transport.jobs.budget import Money, shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
+from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.schemas import argument_class
 from rockai_transport.jobs.signatures import published
 from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "AgentRun",
     "CallContext",
+    "Prediction",
     "Progress",
+    "Record",
     "ToolAnswer",
     "ToolkitAdmin",
     "ToolkitSettings",
@@ -55,6 +59,7 @@ class ToolkitSettings(TypedDict, total=False):
     scope: str | Callable[[Any], str] | None
     allowed_ids: Collection[str] | Callable[[str], bool]
     store: Any
+    webhook_url: str | None
 
 
 def make_toolset(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
@@ -17,6 +18,7 @@ from rockai_transport.jobs.running import cancel_all, refresh
 from rockai_transport.jobs.runs import AgentRun, Block, open_blocks
 from rockai_transport.jobs.stores import Store
 from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.references import path_segment
 
@@ -144,6 +146,56 @@ class ToolkitAdmin:
             ['canceled']
         """
         return await cancel_running(self._awaited(self._toolset.kept(store)), scope)
+
+    def sweep(
+        self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None
+    ) -> list[Record]:
+        """Look at what a webhook should have told of by now, and resume what has ended.
+
+        Args:
+            resume: As in `WebhookReceiver`; None: only look, and write down how it stands.
+            older_than: Seconds since an agent sleeps, or since the start where none does. 600 by default.
+            store: As in `receipt`.
+
+        Returns:
+            The records of what has ended: of what was resumed, if there is ``resume``.
+
+        Raises:
+            ConfigurationError: ``store`` is none of these.
+
+        Example:
+            >>> toolkit.sweep()
+            []
+        """
+
+        async def sweep() -> list[Record]:
+            try:
+                return await self.asweep(resume, older_than=older_than, store=store)
+            finally:
+                await self._toolset.async_client.aclose()
+
+        with ThreadPoolExecutor(1) as thread:  # a loop of its own, wherever this is called
+            return thread.submit(lambda: asyncio.run(sweep())).result()
+
+    async def asweep(
+        self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None
+    ) -> list[Record]:
+        """As `sweep`, with ``await``.
+
+        Example:
+            >>> await toolkit.asweep(lambda record, prediction: None, older_than=60)
+            []
+        """
+        kept, client, found = self._toolset.kept(store), self._toolset.async_client, []
+        if resume is None:
+            for backends in self._awaited(kept):
+                before = backends.now() - older_than
+                due = [one for one in await backends.records.all(None) if one.is_overdue(before)]
+                found += await refresh(backends, due)
+            return [one for one in found if one.known.is_terminal]
+        for opened in kept:
+            found += await WebhookReceiver(client, opened, resume).sweep(older_than=older_than)
+        return found
 
     @contextlib.asynccontextmanager
     async def leaving_nothing_running(self, *, scope: str | None = None) -> AsyncIterator[None]:

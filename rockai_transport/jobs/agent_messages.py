@@ -62,6 +62,8 @@ class ToolAnswer(NamedTuple):
     """The prediction that the call was about; a list for ``list_predictions``."""
     is_error: bool = False
     files: tuple[Path, ...] = ()
+    sleeps: bool = False
+    """The call is to be suspended, and made again once the prediction has ended."""
 
 
 class PredictionView(NamedTuple):

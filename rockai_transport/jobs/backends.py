@@ -59,8 +59,15 @@ class Steps(NamedTuple, Generic[T, U]):
 class PredictionCalls(Protocol):
     """What the service is asked for; an `AsyncClient`'s ``predictions`` are this."""
 
-    async def create(self, *, model: str, input: Mapping[str, Any]) -> Prediction:
-        """Start a prediction."""
+    async def create(
+        self,
+        *,
+        model: str,
+        input: Mapping[str, Any],
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[str] | None = None,
+    ) -> Prediction:
+        """Start a prediction; at its end the service tells the webhook."""
         ...
 
     async def get(self, prediction_id: str, /) -> Prediction:
@@ -321,8 +328,8 @@ class _BlockingPredictions:
     def __init__(self, client: Client) -> None:
         self._predictions = client.predictions
 
-    async def create(self, *, model: str, input: Mapping[str, Any]) -> Prediction:
-        return self._predictions.create(model=model, input=input)
+    async def create(self, *, model: str, input: Mapping[str, Any], **webhook: Any) -> Prediction:
+        return self._predictions.create(model=model, input=input, **webhook)
 
     async def get(self, prediction_id: str, /) -> Prediction:
         return self._predictions.get(prediction_id)

@@ -28,6 +28,7 @@ class Policy(NamedTuple):
     on_cancel: OnCancel = "cancel"
     duplicates: Duplicates = "join"
     save_to: Path | None = None
+    webhook_url: str | None = None
     is_allowed: Callable[[str], bool] = lambda _: False
 
 
@@ -62,5 +63,7 @@ class CallContext(NamedTuple):
     """The runs that this call is part of; what they have under way ends with them."""
     is_shared: bool = False
     """Whether others than one conversation use the scope."""
+    thread: str = ""
+    """What can be resumed later, see `Record`; empty: nothing, so the call waits here."""
     store: Any = None
     """Where this call's records are, for whoever ends its runs later."""

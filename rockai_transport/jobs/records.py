@@ -20,6 +20,7 @@ from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Pre
 __all__ = [
     "CLEARED",
     "REFUSED",
+    "RESUMED",
     "STARTED",
     "UNANSWERED",
     "Receipt",
@@ -35,6 +36,8 @@ STARTED = "started"
 """The service has answered with an id."""
 REFUSED = "refused"
 """The service has refused it, or it was not sent: nothing exists, and the same call may be sent again."""
+RESUMED = "resumed"
+"""No start: a worker has taken on to wake whoever waits for a prediction."""
 CLEARED = "cleared"
 """A developer has found that nothing exists: the same call may be sent again."""
 
@@ -79,6 +82,12 @@ class Record(NamedTuple):
     """What tells this attempt from another worker's at the same call."""
     price: tuple[str, ...] = ()
     """Cost per run, per second, and the longest seconds that were reserved for; empty: none is known."""
+    webhook_hash: str = ""
+    """Of the secret in the address that the service calls at the end; empty: it calls nobody."""
+    thread: str = ""
+    """What is resumed once it has ended: LangGraph's thread id, or LlamaIndex's scope."""
+    asleep: float | None = None
+    """Since when an agent sleeps until its end: seconds since 1970; None: none does."""
 
     @property
     def reserved(self) -> Decimal | None:
@@ -145,6 +154,45 @@ class Record(NamedTuple):
             1
         """
         return self.state in (STARTED, UNANSWERED)
+
+    @property
+    def holds_its_key(self) -> bool:
+        """Whether no other may be written under its key.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().started[0].holds_its_key
+            True
+        """
+        return self.state not in (REFUSED, CLEARED)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody is to be told of its end, and has not seen it yet.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().started[0].is_awaited  # without a webhook nobody is told
+            False
+        """
+        is_open = self.asleep is not None or self.status not in TERMINAL_STATUSES
+        return bool(self.webhook_hash) and self.state == STARTED and is_open
+
+    def is_overdue(self, before: float) -> bool:
+        """Whether somebody is to be told of its end, and has waited for it since before a time.
+
+        Args:
+            before: Seconds since 1970.
+
+        Returns:
+            Whether it is so.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().started[0].is_overdue(0.0)
+            False
+        """
+        return self.is_awaited and (self.asleep or self.created) <= before
 
     @property
     def known(self) -> Prediction:

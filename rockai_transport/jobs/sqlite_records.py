@@ -38,6 +38,7 @@ _CLAIM = _PUT.format(
     ),
     unless=" WHERE NOT rockai_predictions.counts",
 )
+_ONE = "SELECT record FROM rockai_predictions WHERE key = :key"
 _ALL = "SELECT record FROM rockai_predictions WHERE :scope IS NULL OR scope = :scope ORDER BY created"
 
 
@@ -81,6 +82,11 @@ class SqliteRecords:
         found, _ = await self._call(self._execute, _ALL, {"scope": scope})
         return [Record.from_json(json.loads(text)) for (text,) in found]
 
+    async def find(self, place: str) -> Record | None:
+        """As `Records.find`."""
+        found, _ = await self._call(self._execute, _ONE, {"key": place.partition(":")[2]})
+        return Record.from_json(json.loads(found[0][0])) if found else None
+
     def _execute(self, statement: str, values: dict[str, Any]) -> tuple[list[Any], int]:
         with closing(sqlite3.connect(self._path, timeout=_WAITS)) as connection, connection:
             connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
@@ -99,7 +105,7 @@ def _row(record: Record) -> dict[str, Any]:
         "key": record.key,
         "scope": record.scope,
         "created": record.created,
-        "counts": record.counts,
+        "counts": record.holds_its_key,  # what is no start costs nothing
         "cost": str(record.cost or 0),
         "record": json.dumps(record.to_json()),
     }

@@ -35,8 +35,10 @@ from rockai_transport.jobs.budget import scope_lock
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record, digest, record_key
 from rockai_transport.jobs.running import note
+from rockai_transport.jobs.stores import place_of
 from rockai_transport.jobs.tool_calls import LifecycleCall
 from rockai_transport.protocol.prediction import Prediction, is_unfetched
+from rockai_transport.protocol.webhooks import WebhookTarget
 
 __all__ = ["StartCall"]
 
@@ -87,7 +89,8 @@ class StartCall(LifecycleCall):
                 )
             self._begin()  # a person may take their time
             was_sent = True
-            return await self._send(model, record._replace(nonce=uuid4().hex), sent)
+            record = record._replace(nonce=uuid4().hex, thread=self._context.thread)
+            return await self._send(model, record, sent)
         finally:
             if not was_sent:
                 self._under_way.withdraw(scope, key)
@@ -160,9 +163,14 @@ class StartCall(LifecycleCall):
         """
         for run in self._context.runs:
             run.pending.add(self)
+        webhook: dict[str, Any] = {}
+        if self._policy.webhook_url:
+            target = WebhookTarget.make(self._policy.webhook_url, place_of(record))
+            webhook = {"webhook": target.address, "webhook_events_filter": ["completed"]}
+            record = record._replace(webhook_hash=target.secret_hash)
         steps = Steps(
             partial(self._claim, model, record),
-            partial(self._attempt, model, record, sent),
+            partial(self._attempt, model, record, sent, webhook),
             partial(self._answered, model, record),
         )
         try:
@@ -220,11 +228,11 @@ class StartCall(LifecycleCall):
         return refused or is_claimed
 
     async def _attempt(
-        self, model: HostedModel, record: Record, sent: Mapping[str, Any]
+        self, model: HostedModel, record: Record, sent: Mapping[str, Any], webhook: Mapping[str, Any]
     ) -> Prediction | RockAIError:
         """Send it, once."""
         try:
-            return await self._backends.predictions.create(model=model.model, input=sent)
+            return await self._backends.predictions.create(model=model.model, input=sent, **webhook)
         except RockAIError as error:
             return error
         except BaseException:

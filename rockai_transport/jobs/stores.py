@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.records import Record
 
-__all__ = ["MemoryRecords", "MirroredRecords", "Records", "Store", "as_store"]
+__all__ = ["MemoryRecords", "MirroredRecords", "Records", "Store", "as_store", "place_of"]
 
 _NAMESPACE = ("rockai", "predictions")
 """Where records are in a LangGraph store."""
@@ -57,6 +57,10 @@ class Records(Protocol):
         """The records of a scope, oldest first; of all scopes if None."""
         ...
 
+    async def find(self, place: str) -> Record | None:
+        """The record at a place that `place_of` has named; None: there is none."""
+        ...
+
 
 class MemoryRecords:
     """Records of this process. They are there at once, for blocking calls too."""
@@ -69,7 +73,7 @@ class MemoryRecords:
         """As `Records.claim`."""
         with self._lock:
             found = self._scopes.setdefault(record.scope, {})
-            if (held := found.get(record.key)) is not None and held.counts:
+            if (held := found.get(record.key)) is not None and held.holds_its_key:
                 return False
             found[record.key] = record
         return True
@@ -83,6 +87,10 @@ class MemoryRecords:
         scopes = list(self._scopes.values()) if scope is None else [self._scopes.get(scope, {})]
         return sorted(chain.from_iterable(map(dict.values, scopes)), key=attrgetter("created"))
 
+    async def find(self, place: str) -> Record | None:
+        """As `Records.find`."""
+        return next((record for record in await self.all(None) if place_of(record) == place), None)
+
 
 class MirroredRecords:
     """Records in a conversation's own store, and in this process too: a receipt then needs no store.
@@ -94,6 +102,7 @@ class MirroredRecords:
         self._store = store
         self._mirror = mirror
         self.all = store.all
+        self.find = store.find
 
     async def put(self, record: Record) -> None:
         """Write to both, the store first."""
@@ -133,6 +142,10 @@ class ContextRecords:
         data = await self._store.get(_PREFIX, default={})
         return [record for record in _sorted(data.values()) if scope in (None, record.scope)]
 
+    async def find(self, place: str) -> Record | None:
+        """As `Records.find`."""
+        return next((record for record in await self.all(None) if place_of(record) == place), None)
+
 
 class MappingRecords:
     """Records in a mapping from strings to strings: a dict, a `shelve`, a database's own.
@@ -170,6 +183,11 @@ class MappingRecords:
         texts = await self._call(self._read, f"{_PREFIX}:" if scope is None else _name(scope, ""))
         return _sorted(map(json.loads, texts))
 
+    async def find(self, place: str) -> Record | None:
+        """As `Records.find`."""
+        data = await self._call(self._get, f"{_PREFIX}:{place}")
+        return None if data is None else Record.from_json(data)
+
     def _write(self, record: Record, *, unless_held: bool = False) -> bool:
         name, text = _name(record.scope, record.key), json.dumps(record.to_json())
         with self._lock:
@@ -182,7 +200,7 @@ class MappingRecords:
 
     def _get(self, name: str) -> Any:
         with self._lock:
-            return json.loads(self._mapping[name])
+            return json.loads(self._mapping[name]) if name in self._mapping else None
 
     def _read(self, prefix: str) -> list[str]:
         with self._lock:
@@ -228,6 +246,14 @@ class GraphRecords:
             items += page
             if len(page) < _PAGE:
                 return _sorted(item.value for item in items)
+
+    async def find(self, place: str) -> Record | None:
+        """As `Records.find`."""
+        scope, _, key = place.partition(":")
+        if not (scope and key) or "." in scope:  # no place of ours: LangGraph refuses such a label
+            return None
+        item = await self._get((*_NAMESPACE, scope), key)
+        return None if item is None else Record.from_json(item.value)
 
 
 class Store(NamedTuple):
@@ -339,11 +365,16 @@ def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
 
 def _is_held(data: Mapping[str, Any] | None) -> bool:
     """Whether a start holds this key: one that was refused or cleared does not."""
-    return data is not None and Record.from_json(data).counts
+    return data is not None and Record.from_json(data).holds_its_key
 
 
 def _is_own(data: Mapping[str, Any], record: Record) -> bool:
     return Record.from_json(data).nonce == record.nonce
+
+
+def place_of(record: Record) -> str:
+    """Where a record is, without its scope's name: for an address that others may see."""
+    return f"{_hashed(record.scope)}:{record.key}"
 
 
 def _hashed(scope: str) -> str:

@@ -42,6 +42,8 @@ logger = logging.getLogger("rockai")
 T = TypeVar("T")
 _AT_ONCE = 0.05
 """A wait that is shorter is one look."""
+_AWAKE = 5.0
+"""Seconds that a call looks for the end itself, before it sleeps until a webhook comes."""
 _LEAST = 1.0
 """Seconds that a call may take for its requests, however short ``max_wait`` is."""
 _NOT_SAVED_YET = "The file is not saved yet: this took too long. It is saved at the next look."
@@ -102,6 +104,10 @@ class LifecycleCall:
         if self._context.report:
             report = partial(_report, self._backends, self._context.report, record)
         self._under_way.watched.append(known.id)
+        sleeper = self._sleeper(record, seconds)
+        if sleeper is not None:
+            # Woken, it is no other call: it looks, and says what it would have said.
+            seconds, remark = (0.0, "") if sleeper.asleep else (min(seconds, _AWAKE), remark)
         try:
             if seconds < _AT_ONCE:
                 prediction = await self._in_time(predictions.get(known.id))
@@ -114,7 +120,43 @@ class LifecycleCall:
             return describe_unreachable(self._view(record, known), error)
         finally:
             self._under_way.watched.remove(known.id)
+        if sleeper is not None:
+            record, prediction = await self._fall_asleep(sleeper, prediction)
+            if record.asleep:
+                return describe_prediction(self._view(record, prediction), remark=remark)._replace(
+                    sleeps=True
+                )
         return await self._conclude(record, prediction, remark=remark)
+
+    # Sleeping until a webhook comes.
+
+    def _sleeper(self, record: Record | None, seconds: float) -> Record | None:
+        """The record, where this call waits for longer and can be suspended meanwhile."""
+        thread = self._context.thread
+        if record is None or not (thread and record.webhook_hash):
+            return None
+        return record._replace(thread=thread) if seconds >= min(_AWAKE, self._policy.max_wait) else None
+
+    async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
+        """Write down that an agent sleeps, then look: an end before that was nobody's to tell of."""
+        awake = record._replace(asleep=None)
+        if prediction.is_terminal:
+            return awake, prediction
+        asleep = record.seen(prediction)._replace(asleep=self._backends.now())
+        try:
+            await self._backends.detached(self._backends.records.put(asleep), math.inf)
+            prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
+        except RockAIError:
+            logger.info("A last look at prediction %s failed: its webhook tells.", prediction.id)
+        except Exception:
+            logger.exception("That an agent sleeps could not be written down; it does not.")
+            return awake, prediction
+        if prediction.is_terminal:
+            return awake, prediction
+        for run in self._context.runs:  # what sleeps does not end with the run
+            run.forget(prediction.id or "")
+        self._record = None
+        return asleep, prediction
 
     async def _conclude(
         self, record: Record | None, prediction: Prediction, *, just_started: bool = False, remark: str = ""

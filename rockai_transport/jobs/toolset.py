@@ -31,6 +31,7 @@ from rockai_transport.jobs.runs import AgentRun, RunRegistry, UnderWay, open_blo
 from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.protocol.io import run_blocking
+from rockai_transport.protocol.webhooks import check_webhook_url
 
 __all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "OnCancel", "Toolset"]
 
@@ -81,6 +82,7 @@ class Toolset:
         scope: Any = None,
         allowed_ids: Collection[str] | Callable[[str], bool] = (),
         store: Any = None,
+        webhook_url: str | None = None,
         **client_settings: Any,
     ) -> None:
         if not callable(allowed_ids) and (
@@ -104,6 +106,7 @@ class Toolset:
             on_cancel=on_cancel,
             duplicates=duplicates,
             save_to=None if save_to is None else _folder(save_to),
+            webhook_url=None if webhook_url is None else check_webhook_url(webhook_url),
             is_allowed=allowed_ids if callable(allowed_ids) else frozenset(allowed_ids).__contains__,
         )
         self.lifecycle = Lifecycle(self.models, policy)
@@ -134,15 +137,23 @@ class Toolset:
     # One tool call. Whatever happens, there is an answer.
 
     def call(
-        self, tool: str, arguments: Mapping[str, Any], context: CallContext, store: Any = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        context: CallContext,
+        store: Any = None,
+        *,
+        reraises: tuple[type[Exception], ...] = (),
     ) -> ToolAnswer:
-        """Carry out a tool call."""
+        """Carry out a tool call; ``reraises`` are the exceptions by which a framework interrupts a tool."""
         try:
             kept = self._records(store)
             backends = BlockingBackends(
                 self.client, kept.records(blocking=True), self._completed(context, kept)
             )
             return run_blocking(self.lifecycle.answer(backends, tool, arguments))
+        except reraises:
+            raise
         except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
             return _error_answer(tool, error)
 
@@ -200,8 +211,13 @@ class Toolset:
         ]
         if context.run is not None:
             runs.append(self.runs.find(context.run))
+        # Who is to wake a sleeper must be able to read its record: another process, or a webhook's.
+        is_readable = store.blocking is not None and store is not self._memory
         return context._replace(
-            runs=(*context.runs, *runs), store=store, is_shared=context.scope == self.own_scope
+            runs=(*context.runs, *runs),
+            store=store,
+            is_shared=context.scope == self.own_scope,
+            thread=context.thread if is_readable else "",
         )
 
     def _records(self, store: Any) -> Store:

@@ -23,6 +23,7 @@ from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFai
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
 from rockai_transport.protocol.responses import effective_status, status_error
 from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
+from rockai_transport.protocol.webhooks import redacted
 
 __all__ = [
     "AttemptLimits",
@@ -155,7 +156,7 @@ async def read_body(
     while not chunks or chunks[-1]:
         chunks.append(await io.read(settings.timeouts.idle, until))  # kept at once: Ctrl-C may come next
     await io.close()
-    return Response(head.status_code, head.headers, head.received_at, b"".join(chunks))
+    return Response(head.status_code, head.headers, head.received_at, redacted(b"".join(chunks)))
 
 
 def transport_error(request: Request, failure: TransportFailure) -> APIConnectionError:

@@ -18,6 +18,7 @@ MET = {
         ("async_client", "AsyncPredictions"),
         ("jobs.records", "Receipt"),
         ("jobs.records", "Record"),
+        ("jobs.webhooks", "WebhookReceiver"),
     ),
 }
 # Hooks that only pydantic calls.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from documentation.public import PACKAGES, PUBLIC
+
+from rockai_transport import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,28 +35,92 @@ def site(tmp_path_factory):
 
 def test_it_builds_without_a_warning(site):
     """All pages are there, also the service's own and the changelog."""
-    for page in (
-        "index.html",
-        "http-api/index.html",
-        "http-api-quickstart.zh/index.html",
-        "CHANGELOG/index.html",
-    ):
+    for page in ("index.html", "http-api.html", "http-api-quickstart.zh.html", "CHANGELOG.html"):
         assert (site / page).exists()
 
 
 def test_all_public_names_are_in_the_reference(site):
     """Every public name has an entry of its own, and so has each public method, inherited ones too."""
-    text = "".join(path.read_text("utf-8") for path in (site / "reference").rglob("index.html"))
+    text = "".join(path.read_text("utf-8") for path in (site / "reference").rglob("*.html"))
     anchors = set(re.findall(r'id="([\w.]+)"', text))
     assert [name for name in PUBLIC if name not in anchors | set(PACKAGES)] == []
 
 
 def test_an_example_looks_like_code(site):
     """What stands behind `>>>` is highlighted as a session, not quoted as prose."""
-    for path in (site / "reference").rglob("index.html"):
+    for path in (site / "reference").rglob("*.html"):
         text = path.read_text("utf-8")
         assert "&gt;&gt;&gt;" in text, path
         assert not re.search(r"<blockquote>|<p>&gt;&gt;&gt;", text), path
+
+
+def test_the_reference_shows_constructors_not_pydantic(site):
+    """Fields have their types and defaults; what `Annotated` and `Field` tell pydantic is not shown."""
+    shown = {}
+    for path in (site / "reference").rglob("*.html"):
+        text = re.sub(
+            r'<details class="mkdocstrings-source">.*?</details>',
+            "",
+            path.read_text("utf-8"),
+            flags=re.DOTALL,
+        )
+        shown[path.stem] = html.unescape(re.sub(r"<[^>]+>", "", text))
+        assert not re.search(
+            r"Annotated\[|Validator\(|= Field\(\s*default|model_(config|fields)\b", shown[path.stem]
+        )
+    for page, name in (("langchain_rockai", "ChatRockAI"), ("llama_index_rockai", "RockAI")):
+        [signature] = re.findall(rf"^{name}\(\n(.*?)^\)", shown[page], re.DOTALL | re.MULTILINE)
+        assert {"model", "api_token", "max_tokens", "chat_template"} <= set(re.findall(r"(\w+):", signature))
+
+
+def test_each_name_has_its_source(site):
+    """The reference shows the source of what it describes, and which file it is in."""
+    for package in PACKAGES:
+        text = (site / "reference" / f"{package}.html").read_text("utf-8")
+        assert re.search(rf"Source code in <code>{package}/[\w/]+\.py</code>", text), package
+
+
+def test_a_notebook_is_a_page_with_its_outputs(site):
+    """Each notebook is a page: its headings, its code, and what its cells gave when they were run."""
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        page = (site / "notebooks" / f"{path.stem}.html").read_text("utf-8")
+        text = html.unescape(re.sub(r"<[^>]+>", "", page))
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                assert "".join(cell["source"]).strip() in text
+            for output in cell.get("outputs", []):
+                assert "".join(output.get("text", "")).rstrip() in text
+                for kind in ("image/png", "text/html"):
+                    assert "".join(output.get("data", {}).get(kind, "")).strip() in page
+
+
+def test_every_link_leads_to_a_file_of_the_site(site):
+    """Opened from disk there is no server that makes `folder/` mean `folder/index.html`: links name files."""
+    for path in site.rglob("*.html"):
+        if path.name == "404.html":
+            continue  # served only, from anywhere
+        text = path.read_text("utf-8")
+        for target in re.findall(r'(?:href|src)="(?!\w+:)([^"#?]+)', text):
+            assert (path.parent / unquote(target)).is_file(), f"{path.relative_to(site)}: {target}"
+
+
+def test_the_search_works_from_disk(site):
+    """The index is a script too, and each page loads what replaces the worker that a browser refuses."""
+    assert (site / "search" / "search_index.js").read_text("utf-8").startswith("var __index = {")
+    for path in site.rglob("*.html"):
+        [script] = re.findall(r'<script src="([^"]*iframe-worker.js)"', path.read_text("utf-8"))
+        assert path.name == "404.html" or (path.parent / script).is_file()
+
+
+def test_each_page_tells_the_version_and_leads_on(site):
+    """The footer has the version, and the page before or after."""
+    for path in site.rglob("*.html"):
+        text = path.read_text("utf-8")
+        assert f"rockai-integrations {__version__}" in text
+        is_listed = path.name != "404.html" and not (
+            path.parent.name == "examples" and path.name != "index.html"
+        )
+        assert not is_listed or "md-footer__link" in text, path.name
 
 
 def test_it_needs_no_other_site(site):

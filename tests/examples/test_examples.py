@@ -16,8 +16,10 @@ from rockai_sandbox import Sandbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # A chat engine's memory is an SQLite database that LlamaIndex never closes (core/storage/chat_store/sql.py).
+# Its workflows look at every attribute of an agent, pydantic's deprecated ones too.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:<aiosqlite.core.Connection.*before being closed:ResourceWarning"
+    "ignore:<aiosqlite.core.Connection.*before being closed:ResourceWarning",
+    "ignore::pydantic.warnings.PydanticDeprecationWarning",
 )
 
 # File → what it prints on the sandbox, in this order.
@@ -37,6 +39,16 @@ PRINTS = {
         "You said Turin.",
         "[INST] Be brief.",
         "</s> [INST] Where do I live?",
+    ],
+    "sleeping_agent.py": [
+        "The agent sleeps: ['rockai_sleeping']",
+        "The webhook says: animate_image succeeded",
+        "2 started",
+    ],
+    "sleeping_agent_llama_index.py": [
+        "The agent sleeps: 1 saved.",
+        "has woken the agent: animate_image",
+        "2 started",
     ],
     "streaming_callbacks.py": [
         "Steamed hams,\na poem",
@@ -137,3 +149,18 @@ def test_a_durable_agent_that_was_killed_goes_on(tmp_path, monkeypatch, capsys):
     assert "2 started" in third
     assert [video.status for video in videos] == ["succeeded"]
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 1
+
+
+def test_a_durable_agent_sleeps_where_a_webhook_wakes_it(tmp_path, monkeypatch, capsys):
+    """The program ends while the video is being made; started again once it is done, it says so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEBHOOK_URL", "https://my.app/rockai")
+    with Sandbox(video_seconds=7.0) as sandbox:
+        for name, value in sandbox.environ().items():
+            monkeypatch.setenv(name, value)
+        run("durable_video_agent.py")
+        assert "The agent sleeps" in capsys.readouterr().out
+        sandbox.wait_for(lambda it: all(one.is_terminal for one in it.predictions))
+        run("durable_video_agent.py")
+        assert "animate_image        succeeded" in capsys.readouterr().out
+        assert len([one for one in sandbox.predictions if "image" in one.input]) == 1

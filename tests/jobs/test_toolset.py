@@ -224,7 +224,7 @@ def test_every_method_for_the_developer_has_an_async_twin():
     """With the same parameters."""
     names = [name for name in vars(ToolkitAdmin) if not name.startswith("_")]
     blocking = [name for name in names if f"a{name}" in names]
-    assert blocking == ["receipt", "resolve", "cancel_running", "close"]
+    assert blocking == ["receipt", "resolve", "cancel_running", "sweep", "close"]
     for name in blocking:
         one, other = (inspect.signature(getattr(ToolkitAdmin, each)) for each in (name, f"a{name}"))
         assert list(one.parameters.values()) == list(other.parameters.values())

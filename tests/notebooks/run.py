@@ -23,6 +23,8 @@ SECONDS = 60  # for one cell
 # Said after the kernel has started, which is not clean of them.
 WARNINGS_ARE_ERRORS = "import warnings; warnings.simplefilter('error')"
 EXCEPT = (
+    # tornado asks for a loop before there is one, which Python 3.12 warns of (tornado/ioloop.py).
+    "warnings.filterwarnings('ignore', 'There is no current event loop', DeprecationWarning)",
     # ipykernel warns of itself when it is shut down (kernelbase.py).
     "warnings.filterwarnings('ignore', category=PendingDeprecationWarning, module='ipykernel')",
     # LlamaIndex looks at all members of its pydantic classes, deprecated ones too (workflows/utils.py).

@@ -55,6 +55,7 @@ class MemoryService:
         ends: How a prediction is once it has been waited for; empty: it goes on.
         failures: Raised by the next calls, in place of an answer.
         calls: The name of each call, and what it was about.
+        webhooks: What each start was sent with besides.
     """
 
     def __init__(self):
@@ -62,6 +63,7 @@ class MemoryService:
         self.predictions = {}
         self.failures = []
         self.calls = []
+        self.webhooks = []
 
     def named(self, name):
         """What the calls of this name were about."""
@@ -72,8 +74,9 @@ class MemoryService:
         if self.failures:
             raise self.failures.pop(0)
 
-    async def create(self, *, model, input):
+    async def create(self, *, model, input, **webhook):
         self._called("create", (model, dict(input)))
+        self.webhooks.append(webhook)
         made = Prediction(id=f"p{len(self.predictions) + 1}", status="starting", raw={})
         self.predictions[made.id] = made
         return made

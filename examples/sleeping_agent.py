@@ -1,0 +1,73 @@
+"""A LangGraph agent sleeps while its video is made: no process waits, and the service's webhook wakes it.
+
+    pip install ".[agents]" uvicorn
+    export WEBHOOK_URL=https://my.app/rockai      # your own address, where the service can call this program
+    python sleeping_agent.py
+
+On the sandbox it is called on this machine. In an application the agent and the receiver are two processes
+that share a checkpointer and a store, as SQLite's or Postgres's; here they are one, and both are in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any
+
+import uvicorn
+from langchain.agents import create_agent
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.memory import InMemoryStore
+
+from langchain_rockai import ANIMATE_IMAGE, GENERATE_IMAGE, ChatRockAI, RockAIToolkit, resume_graph
+from rockai_transport import Client
+from rockai_transport.jobs.webhooks import WebhookReceiver
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "statue"}}
+TASK = (
+    "Generate an image with the prompt 'a statue made of porcelain', "
+    "and then animate that image with the prompt 'the eyes of the statue blink'."
+)
+
+
+async def main() -> None:
+    """Order a video, sleep, be woken, say how it went."""
+    with (
+        socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0")))) as listener,
+        Client() as client,
+    ):
+        here = f"http://127.0.0.1:{listener.getsockname()[1]}/rockai"
+        toolkit = RockAIToolkit(
+            [GENERATE_IMAGE, ANIMATE_IMAGE],
+            webhook_url=os.environ.get("WEBHOOK_URL", here),
+            max_wait=0.2,  # so that it sleeps soon; by default a tool waits for five seconds before
+        )
+        store = InMemoryStore()
+        model = ChatRockAI(model="meta/meta-llama-3-70b-instruct")
+        agent: Any = create_agent(model, toolkit.get_tools(), checkpointer=InMemorySaver(), store=store)
+        resume, done = resume_graph(agent), asyncio.Event()
+
+        async def wake(record: Any, prediction: Any) -> bool:
+            is_resumed = await resume(record, prediction)
+            if is_resumed:
+                print(f"The webhook says: {record.model} {prediction.status}. The agent was woken.")
+                done.set()
+            return is_resumed
+
+        config = uvicorn.Config(WebhookReceiver(client, store, wake), log_level="warning")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        result = await agent.ainvoke({"messages": [("user", TASK)]}, THREAD)
+        print(f"The agent sleeps: {[one.value['type'] for one in result['__interrupt__']]}")
+        await done.wait()
+        print((await agent.aget_state(THREAD)).values["messages"][-1].text)
+        print(toolkit.receipt(store=store))
+        server.should_exit = True
+        await serving
+        await toolkit.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,179 @@
+"""How a run sleeps until a prediction has ended: its Context is saved, its handler ends; later it goes on."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import warnings
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.workflow import Context, Event
+from workflows.context.state_store import UnserializableKeyWarning
+from workflows.events import InternalDispatchEvent, WorkflowIdleEvent
+from workflows.handler import WorkflowHandler
+from workflows.runtime.types.results import (
+    AddWaiter,
+    DeleteWaiter,
+    StepWorkerStateContextVar,
+    WaitingForEvent,
+)
+
+from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
+
+__all__ = ["PredictionEndedEvent", "is_in_step", "resume_workflow", "run_until_asleep", "suspended"]
+
+
+class PredictionEndedEvent(Event):
+    """Wakes the tools of a run that sleep: each looks at its own prediction, and may sleep again.
+
+    Attributes:
+        prediction_id: The prediction that has ended.
+
+    Example:
+        >>> PredictionEndedEvent(prediction_id="p1").prediction_id
+        'p1'
+    """
+
+    prediction_id: str
+
+
+_ENDED = f"{PredictionEndedEvent.__module__}.{PredictionEndedEvent.__name__}"
+
+
+def is_in_step() -> bool:
+    """Whether a step of a workflow is running, which can be run again."""
+    return StepWorkerStateContextVar.get(None) is not None
+
+
+def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
+    """A tool's answer; one that sleeps suspends its step in place of it.
+
+    As ``Context.wait_for_event`` does it (workflows/context/internal_context.py), which would hand out the
+    event of an earlier wake again. Without ``requirements``: a restored waiter has forgotten them.
+
+    Raises:
+        WaitingForEvent: The tool sleeps.
+    """
+    call = f"rockai-{tool_id}-"
+    if answer.sleeps:
+        raise WaitingForEvent(
+            AddWaiter(
+                waiter_id=f"{call}{getattr(answer.result, 'id', None)}",
+                waiter_event=None,
+                requirements={},
+                timeout=None,
+                event_type=PredictionEndedEvent,
+            )
+        )
+    if (step := StepWorkerStateContextVar.get(None)) is not None:
+        names = [waiter.waiter_id for waiter in step.state.collected_waiters]
+        step.returns.return_values += [DeleteWaiter(waiter_id=one) for one in names if one.startswith(call)]
+    return answer
+
+
+async def run_until_asleep(
+    handler: WorkflowHandler,
+    toolkit: Any,
+    contexts: MutableMapping[str, str],
+    on_event: Callable[[Event], Any] | None = None,
+) -> Any:
+    """Wait for a run's end, or until nothing of it is left but tools that sleep; that is no abort.
+
+    Args:
+        handler: What ``agent.run(...)`` gives. Its events are read here, and handed to ``on_event``.
+        toolkit: The `RockAIToolSpec` whose tools the agent has.
+        contexts: Where the Context of a run that sleeps is kept, by its scope: a dict, a `shelve`, a
+            database's own. The agent's memory is saved with it, as its messages.
+        on_event: Called with each event of the run's stream.
+
+    Returns:
+        The run's result; None: it sleeps, and is in ``contexts``.
+
+    Example:
+        >>> from llama_index.core.agent.workflow import FunctionAgent
+        >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
+        >>> print(await run_until_asleep(agent.run("Generate an image of a lighthouse."), toolkit, {}))
+        Here is what the tools say:
+        Prediction ... (generate_image) succeeded...
+    """
+    try:
+        async for event in handler.stream_events(expose_internal=True):
+            if isinstance(event, WorkflowIdleEvent) and (saved := await _saved(handler.ctx)):
+                contexts[await toolkit.scope_of(handler.ctx)] = saved
+                toolkit.let_go_on(handler)
+                await handler.cancel_run()
+                return None
+            if on_event is not None and not isinstance(event, InternalDispatchEvent):
+                on_event(event)
+        result = await handler
+    except BaseException:
+        await handler.cancel_run()
+        raise
+    contexts.pop(await toolkit.scope_of(handler.ctx), None)
+    return result
+
+
+def resume_workflow(
+    workflow: Any,
+    toolkit: Any,
+    contexts: MutableMapping[str, str],
+    on_end: Callable[[Record, Any], Any] | None = None,
+    on_event: Callable[[Event], Any] | None = None,
+) -> Callable[[Record, Prediction], Awaitable[bool]]:
+    """Make the function by which a `WebhookReceiver` resumes a run.
+
+    Args:
+        workflow: The agent or workflow, made anew by this process.
+        toolkit: The `RockAIToolSpec` whose tools it has.
+        contexts: Where `run_until_asleep` has saved the Context.
+        on_end: Called with the record and the run's result once it ends; may be a coroutine function. After a
+            crash it may be called a second time.
+        on_event: As in `run_until_asleep`.
+
+    Returns:
+        The function; False where nothing is saved yet.
+
+    Example:
+        >>> from llama_index.core.agent.workflow import FunctionAgent
+        >>> from rockai_transport.jobs.webhooks import WebhookReceiver
+        >>> agent, store, contexts = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm), {}, {}
+        >>> receiver = WebhookReceiver(client, store, resume_workflow(agent, toolkit, contexts))
+    """
+
+    async def resume(record: Record, prediction: Prediction) -> bool:
+        if (text := contexts.get(record.thread)) is None:
+            return False
+        saved = json.loads(text)
+        handler = workflow.run(ctx=Context.from_dict(workflow, saved["context"]))
+        if saved["messages"] is not None:  # nothing runs before there is an event
+            messages = [ChatMessage.model_validate(one) for one in saved["messages"]]
+            memory = ChatMemoryBuffer.from_defaults(chat_history=messages)
+            await handler.ctx.store.set("memory", memory)
+        handler.ctx.send_event(PredictionEndedEvent(prediction_id=prediction.id or ""))
+        result = await run_until_asleep(handler, toolkit, contexts, on_event)
+        if result is not None and on_end is not None:
+            told = on_end(record, result)
+            if inspect.isawaitable(told):
+                await told
+        return True
+
+    return resume
+
+
+async def _saved(context: Context) -> str | None:
+    """A Context with the agent's memory, which it does not save itself.
+
+    None where not only tools of ours wait: a person may be asked meanwhile, by an event of this process.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnserializableKeyWarning)
+        data = context.to_dict()
+    if set(re.findall(r'"waiting_for_event": "([^"]+)"', json.dumps(data))) != {_ENDED}:
+        return None
+    memory = await context.store.get("memory", default=None)
+    messages = None if memory is None else [one.model_dump(mode="json") for one in await memory.aget_all()]
+    return json.dumps({"context": data, "messages": messages})

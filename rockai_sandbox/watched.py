@@ -1,0 +1,71 @@
+"""Waiting until something has happened to a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+
+from rockai_sandbox.options import check_choice
+from rockai_sandbox.predictions import Changes, SandboxPrediction
+from rockai_sandbox.recorder import SeenRequest
+
+Found = TypeVar("Found")
+Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
+
+
+class Watched:
+    """What has predictions and requests that a test waits for."""
+
+    if TYPE_CHECKING:  # the sandbox has them
+        _changed: Changes
+
+        @property
+        def predictions(self) -> list[SandboxPrediction]: ...  # noqa: D102 - told there
+        @property
+        def requests(self) -> list[SeenRequest]: ...  # noqa: D102
+
+    @overload
+    def wait_for(self, what: Literal["disconnect"], timeout: float = 10.0) -> SeenRequest: ...
+    @overload
+    def wait_for(self, what: Status, timeout: float = 10.0) -> SandboxPrediction: ...
+    @overload
+    def wait_for(self, what: Callable[[Any], Found | None], timeout: float = 10.0) -> Found: ...
+    def wait_for(self, what: str | Callable[[Any], Any], timeout: float = 10.0) -> Any:
+        """Wait until something is so; it is looked at after every change and never by the clock.
+
+        Args:
+            what: A status, for the first prediction that has it; ``"disconnect"``, for the first request that
+                its client left; or a function of the sandbox, for the first true value it returns.
+            timeout: Seconds.
+
+        Returns:
+            The prediction, the request, or the function's value.
+
+        Raises:
+            TimeoutError: It did not become so; the message says how things stand.
+            ValueError: There is no such status.
+
+        Example:
+            >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
+            >>> sandbox.wait_for("succeeded").output
+            ['Hello']
+            >>> sandbox.wait_for(lambda local: local.requests[0].outcome == "complete")
+            True
+        """
+        look = self._look_for(what) if isinstance(what, str) else lambda: what(self)
+        found = self._changed.wait_until(look, timeout)
+        if not found:
+            raise TimeoutError(f"waited {timeout} s for {what!r}; {self._describe()}")
+        return found
+
+    def _look_for(self, what: str) -> Callable[[], Any]:
+        check_choice("what", what, ("disconnect", *get_args(Status)))
+
+        if what == "disconnect":
+            return lambda: next((one for one in self.requests if one.disconnected), None)
+        return lambda: next((one for one in self.predictions if one.status == what), None)
+
+    def _describe(self) -> str:
+        predictions = [(one.id, one.model, one.status) for one in self.predictions]
+        requests = [(one.method, one.path, one.status, one.outcome) for one in self.requests]
+        return f"predictions: {predictions}; requests: {requests}"

@@ -1,0 +1,41 @@
+"""``python -m rockai_transport sweep my_app:receiver``: resumes what no webhook has told of."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from rockai_transport.jobs.webhooks import STALE, WebhookReceiver
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    text = "Look at the predictions that have been waited for longer than a limit, and resume what has ended."
+    parser = commands.add_parser("sweep", help="resume what no webhook has told of", description=text)
+    parser.add_argument("receiver", metavar="MODULE:NAME", help="your WebhookReceiver, as in my_app:receiver")
+    parser.add_argument(
+        "--older-than", type=float, default=STALE, metavar="SECONDS", help="the limit (%(default)g)"
+    )
+    parser.set_defaults(run=_main)
+
+
+def _main(options: argparse.Namespace) -> int:
+    module, _, name = options.receiver.partition(":")
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` itself does
+    try:
+        receiver = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        sys.stderr.write(f"{options.receiver} cannot be loaded: {error}. Give MODULE:NAME.\n")
+        return 2
+    if not isinstance(receiver, WebhookReceiver):
+        sys.stderr.write(f"{options.receiver} is no WebhookReceiver, but {type(receiver).__name__}.\n")
+        return 2
+    for record in asyncio.run(receiver.sweep(older_than=options.older_than)):
+        sys.stdout.write(f"{record.model} {record.prediction_id}: resumed\n")
+    return 0

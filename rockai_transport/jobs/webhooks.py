@@ -1,0 +1,343 @@
+"""`WebhookReceiver`: resumes what sleeps until a prediction has ended, by the service's webhook or by a look.
+
+Invariants of this module:
+
+* A call proves itself by the secret of its record; what it says beside is a hint, since the service's
+  signature is not known. The service is asked.
+* Of all deliveries of one end, and looks for it, one resumes: it claims that in the store. A claim whose
+  worker has died is taken over after `STALE` seconds.
+* One thread is resumed by one worker at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import inspect
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+from rockai_transport.async_client import AsyncClient
+from rockai_transport.client import Client
+from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
+from rockai_transport.jobs.records import REFUSED, RESUMED, STARTED, UNANSWERED, Record, digest
+from rockai_transport.jobs.stores import Records, Store, as_store, place_of
+from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.references import path_segment
+from rockai_transport.protocol.webhooks import WebhookCall, echoes
+
+__all__ = ["STALE", "Resume", "WebhookReceiver"]
+
+logger = logging.getLogger("rockai")
+
+Resume = Callable[[Record, Prediction], Any]
+"""Resumes what sleeps; False: there is nothing to resume yet. It may be a coroutine function."""
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+STALE = 600.0
+"""Seconds after which a worker that was resuming is taken to have died."""
+_DONE = "done"
+_KEPT = 60.0
+"""Seconds that a delivery waits for the run that it resumes to be saved; a look finds it later."""
+_AWAKE = 2.0
+"""Seconds that a tool call which still looks by itself has to see the end by itself."""
+_PAUSES = (0.05, 1.0)
+"""Seconds between two tries: the first, and the longest."""
+_MOST_BODY = 16 * 1024 * 1024
+_AT_ONCE = 8
+
+
+class WebhookReceiver:
+    """An ASGI app that the service calls when a prediction has ended.
+
+    Mount it in FastAPI or Starlette (``app.mount("/rockai", receiver)``), or serve it alone. It checks the
+    secret of the address, asks the service by ``GET``, and calls ``resume``, once for each end. It answers
+    before it resumes: 200, 403 for a secret that is wrong, 503 where the service could not be asked.
+
+    Args:
+        client: A `Client` or `AsyncClient` with the token that has started the predictions.
+        store: The toolkit's ``store=``, or the graph's store: a mapping of strings or a LangGraph store.
+        resume: Called with the record and the prediction; may be a coroutine function. False means that
+            there is nothing to resume yet: it is tried again for a minute.
+            An exception is logged, and a later delivery or `sweep` tries again.
+            `langchain_rockai.resume_graph` and `llama_index_rockai.resume_workflow` make ready ones.
+
+        stale: Seconds after which a worker that was resuming is taken to have died. 600 by default.
+
+    Raises:
+        ConfigurationError: The store is none of these.
+
+    Example:
+        >>> from rockai_transport.jobs.webhooks import WebhookReceiver
+        >>> store = {}
+        >>> receiver = WebhookReceiver(client, store, lambda record, prediction: print(prediction.status))
+    """
+
+    def __init__(
+        self, client: Client | AsyncClient, store: Any, resume: Resume, *, stale: float = STALE
+    ) -> None:
+        self._client = client if isinstance(client, AsyncClient) else AsyncClient.like(client)
+        opened = store if isinstance(store, Store) else as_store(store)
+        self._records: Records = opened.awaited
+        self._resume = resume
+        self._stale = stale
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request, as ASGI has it.
+
+        Args:
+            scope: What the request is.
+            receive: Gives its body.
+            send: Takes the response.
+
+        Example:
+            >>> from rockai_transport.jobs.webhooks import WebhookReceiver
+            >>> receiver = WebhookReceiver(client, {}, print)
+            >>> async def receive():
+            ...     return {"type": "http.request", "body": b""}
+            >>> async def send(message):
+            ...     print(message.get("status", message["type"]))
+            >>> forged = {"type": "http", "method": "POST", "query_string": b"rockai_secret=guess"}
+            >>> await receiver(forged, receive, send)
+            403
+            http.response.body
+        """
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "http":
+            status, found = await self._read(scope, receive)
+            headers = [(b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            if found is not None:
+                await self._wake_safely(*found, _pauses(_KEPT))
+
+    async def sweep(self, *, older_than: float = STALE) -> list[Record]:
+        """Look at what has been waited for longer than a limit, and resume it: a webhook may never come.
+
+        Args:
+            older_than: Seconds since an agent sleeps, or since the start where none does.
+
+        Returns:
+            The records of what was resumed.
+
+        Example:
+            >>> from rockai_transport.jobs.webhooks import WebhookReceiver
+            >>> receiver = WebhookReceiver(client, {}, lambda record, prediction: None)
+            >>> await receiver.sweep(older_than=60)
+            []
+        """
+        now, records = time.time(), await self._records.all(None)
+        crashed = {
+            one.key.partition("@")[0]: one.key.rpartition("#")[0]
+            for one in records
+            if one.state == RESUMED and one.status != _DONE and one.created <= now - self._stale
+        }
+        due = [
+            one
+            for one in records
+            if one.state == STARTED and (one.key in crashed or one.is_overdue(now - older_than))
+        ]
+        few = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(record: Record) -> bool:
+            async with few:
+                try:
+                    prediction = await self._client.predictions.get(record.prediction_id or "")
+                except RockAIError as error:
+                    logger.warning("Prediction %s could not be looked at: %s", record.prediction_id, error)
+                    return False
+                name = crashed.get(record.key)
+                return prediction.is_terminal and await self._wake_safely(record, prediction, [], name)
+
+        woken = await asyncio.gather(*map(look, due))
+        return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]
+
+    # A delivery.
+
+    async def _read(  # noqa: PLR0911 - one for each status
+        self, scope: Message, receive: Receive
+    ) -> tuple[int, tuple[Record, Prediction] | None]:
+        """What to answer, and what to resume."""
+        call = WebhookCall.read(scope.get("query_string", b""))
+        if scope["method"] != "POST":
+            return 405, None
+        try:
+            record = await self._records.find(call.record) if call else None
+            if call is None or record is None or not call.proves(record.webhook_hash):
+                return 403, None
+            body = await _body(receive)
+            if record.state == UNANSWERED:
+                record = await self._resolved(record, body)
+            if record is None or record.state != STARTED:
+                return 200, None
+            prediction = await self._client.predictions.get(record.prediction_id or "")
+        except NotFoundError:
+            return 404, None
+        except RockAIError as error:
+            logger.warning("A webhook came, and the service could not be asked: %s", error)
+            return 503, None
+        except Exception:
+            logger.exception("A webhook came, and could not be dealt with.")
+            return 500, None
+        return 200, (record, prediction) if prediction.is_terminal else None
+
+    async def _resolved(self, record: Record, body: bytes) -> Record | None:
+        """The record of a start whose answer was lost, with the id that is told, once the service agrees."""
+        try:
+            told = json.loads(body)
+            prediction_id = (told.get("data") or told)["id"]
+            path_segment(prediction_id)
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ConfigurationError):
+            return None
+        prediction = await self._client.predictions.get(prediction_id)
+        fresh = await self._records.find(place_of(record))
+        if fresh is None or fresh.state != UNANSWERED:
+            return fresh
+        if not _agrees(prediction, record):
+            return None
+        resolved = fresh._replace(state=STARTED, prediction_id=prediction_id, note="")
+        await self._records.put(resolved)
+        return resolved
+
+    # Resuming.
+
+    async def _wake_safely(self, record: Record, prediction: Prediction, *how: Any) -> bool:
+        try:
+            return await self._wake(record, prediction, *how)
+        except Exception:
+            logger.exception("What waits for prediction %s could not be resumed.", record.prediction_id)
+            return False
+
+    async def _wake(
+        self, record: Record, prediction: Prediction, pauses: list[float], abandoned: str | None = None
+    ) -> bool:
+        """Resume what waits for this, unless another does; whether that was done here.
+
+        Args:
+            record: What was started.
+            prediction: Its end.
+            pauses: Seconds between the tries, while there is nothing to resume yet.
+            abandoned: A claim whose worker has died: the end was seen perhaps, and nobody went on.
+        """
+        place = place_of(record)
+        thread = f"resuming {place.partition(':')[0]}"
+        fresh = record if abandoned else await self._left_alone(place)
+        if fresh is None:
+            return False
+        async with self._claimed(abandoned or f"{fresh.key}@{fresh.asleep}", fresh) as claim:
+            if claim is None:
+                return False
+            left = iter(pauses)
+            while True:
+                async with self._claimed(thread, fresh) as turn:
+                    current = await self._records.find(place) if turn else fresh
+                    if current is None or not (current.is_awaited or abandoned):
+                        return False
+                    if turn and await self._resumed(current, prediction):
+                        claim.is_done = True
+                        return True
+                    pause = next(left, None) if turn else _PAUSES[1]
+                    if pause is None:
+                        claim.is_done = not current.is_awaited  # there is nothing left to resume
+                        return False
+                await asyncio.sleep(pause)
+
+    async def _left_alone(self, place: str) -> Record | None:
+        """The record once no tool call looks by itself; None: one has seen the end."""
+        record = await self._records.find(place)
+        for pause in _pauses(_AWAKE):
+            if record is None or not record.is_awaited:
+                return None
+            if record.asleep is not None:
+                break
+            await asyncio.sleep(pause)
+            record = await self._records.find(place)
+        return record
+
+    async def _resumed(self, record: Record, prediction: Prediction) -> bool:
+        """Call the developer's function; a plain one may block, and gets a thread."""
+        if _is_async(self._resume):
+            result = await self._resume(record, prediction)
+        else:
+            result = await asyncio.to_thread(self._resume, record, prediction)
+            if inspect.isawaitable(result):
+                result = await result
+        return result is not False
+
+    @asynccontextmanager
+    async def _claimed(self, name: str, about: Record) -> AsyncIterator[_Claim | None]:
+        """Claim what one worker may do; None where another holds it. What is not done is let go."""
+        claim, mine = None, []
+        for attempt in count():
+            made = Record(f"{name}#{attempt}", about.scope, about.model, "", time.time(), RESUMED)
+            mine.append(made._replace(nonce=uuid4().hex))
+            if await self._records.claim(mine[-1]):
+                claim = _Claim()
+                break
+            held = await self._records.find(place_of(made))
+            if held is None or held.status == _DONE or held.created > time.time() - self._stale:
+                break
+        try:
+            yield claim
+        finally:
+            if claim is not None:
+                for one in mine:  # and those that were abandoned
+                    ended = one._replace(status=_DONE) if claim.is_done else one._replace(state=REFUSED)
+                    await asyncio.shield(self._records.put(ended))
+
+
+class _Claim:
+    is_done = False
+
+
+def _agrees(prediction: Prediction, record: Record) -> bool:
+    """Whether the service shows that this is the start of the record: by its webhook, else by its input."""
+    raw = prediction.raw if isinstance(prediction.raw, dict) else {}
+    if address := raw.get("webhook"):
+        return echoes(address, record.webhook_hash)
+    model, version = prediction.model or "", prediction.version or ""
+    names = (model, version, f"{model}:{version}")
+    return any(hmac.compare_digest(digest(one, prediction.input or {}), record.digest) for one in names)
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _pauses(seconds: float) -> list[float]:
+    """Pauses that grow, so many seconds in all."""
+    pause, most = _PAUSES
+    pauses: list[float] = []
+    while sum(pauses) < seconds:
+        pauses.append(pause)
+        pause = min(pause * 2, most)
+    return pauses
+
+
+async def _body(receive: Receive) -> bytes:
+    """The body, as far as it has a reasonable length."""
+    body = b""
+    while len(body) <= _MOST_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return body
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Start and stop, where a server serves this alone."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,70 @@
+"""An agent that sleeps is paid for once and answers once, wherever on its way a process is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rockai_sandbox import Sandbox
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+# Where a process dies → which one: the agent's, or the one that resumes it.
+POINTS = {"sent": "begin", "asleep": "begin", "saved": "begin", "claimed": "deliver", "seen": "deliver"}
+TESTS = Path(__file__).parents[1]
+PROGRAM = TESTS / "support" / "sleeping_process.py"
+SCRIPTED = [str(TESTS / framework / "tools") for framework in ("with_langchain", "with_llama_index")]
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Run an agent in a process that may be killed; give its exit code."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(PROGRAM)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(SCRIPTED)},
+    ) as zygote:
+
+        def run_one(**job):
+            zygote.stdin.write(json.dumps(job) + "\n")
+            zygote.stdin.flush()
+            return int(zygote.stdout.readline())
+
+        yield run_one
+        zygote.stdin.close()
+
+
+@pytest.mark.parametrize("framework", ["langgraph", "llama_index"])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_sleeping_agent_that_was_killed_goes_on_once(run, tmp_path, framework, point):
+    """One start, and one answer with its video; by what a program does when it starts, and one delivery."""
+    with Sandbox() as sandbox:
+        gate = sandbox.hold()
+
+        @sandbox.model("you/slow")
+        async def make(given, running):
+            await running.opened(gate)
+            return "the video"
+
+        job = {"framework": framework, "folder": str(tmp_path), "url": sandbox.base_url}
+        job |= {"token": sandbox.api_token, "point": "", "stale": 600.0}
+        begin = point if POINTS[point] == "begin" else ""
+        assert run(**{**job, "phase": "begin", "point": begin}) == -signal.SIGKILL
+        started = sandbox.wait_for(lambda it: it.predictions)[0]
+        gate.set()
+        sandbox.wait_for("succeeded")
+
+        job |= {"phase": "deliver", "webhook": started.webhook, "id": started.id}
+        if POINTS[point] == "deliver":
+            assert run(**{**job, "point": point}) == -signal.SIGKILL
+            job["stale"] = 0.0
+        assert run(**job) == 0
+        answer = (tmp_path / "answer.txt").read_text(encoding="utf-8")
+        assert answer.count("the video") == 1
+        assert [one.id for one in sandbox.predictions] == [started.id]

@@ -1,0 +1,421 @@
+"""Webhooks: one secret for each start, told to nobody; and of all deliveries of one end, one resumes."""
+
+import asyncio
+import json
+import logging
+import pickle
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from rockai_sandbox import ECHO, Sandbox
+from rockai_transport import Client, ConfigurationError, HostedModel, InternalServerError
+from rockai_transport.__main__ import main
+from rockai_transport.jobs.admin import ToolkitAdmin
+from rockai_transport.jobs.policy import CallContext
+from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
+from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.jobs.webhooks import WebhookReceiver
+
+SAY = HostedModel("say", ECHO, "Says it.", output="text")
+START = {"model": "say", "input": {"prompt": "x"}}
+OURS = "https://my.app/rockai"
+
+
+class Admin(ToolkitAdmin):
+    def __init__(self, toolset):
+        self._toolset = toolset
+
+
+MADE = []
+"""Toolsets, for a fixture to close."""
+
+
+class App:
+    """A toolset whose starts carry a webhook, a receiver, and what was resumed."""
+
+    def __init__(self, sandbox, url=OURS, **settings):
+        self.sandbox = sandbox
+        self.store = {}
+        self.resumed = []
+        self.answers = []
+        self.toolset = Toolset(
+            [SAY],
+            api_token=sandbox.api_token,
+            base_url=sandbox.base_url,
+            store=self.store,
+            webhook_url=url,
+            **settings,
+        )
+        self.receiver = WebhookReceiver(self.toolset.client, self.store, self.resume)
+        MADE.append(self.toolset)
+
+    def resume(self, record, prediction):
+        self.resumed.append((record.prediction_id, prediction.status))
+        return self.answers.pop(0) if self.answers else None
+
+    def start(self):
+        """Start a prediction; give it as the service was asked for it."""
+        self.toolset.call("start_prediction", START, CallContext("here"))
+        return self.sandbox.predictions[-1]
+
+    def deliver(self, address, body=b"", *, times=1, method="POST"):
+        """Call the receiver as the service does, so many times at once; give the statuses."""
+        return asyncio.run(self.adeliver(address, body, times=times, method=method))
+
+    async def adeliver(self, address, body=b"", *, times=1, method="POST"):
+        calls = [call(self.receiver, address, body, method) for _ in range(times)]
+        return [status for (status,) in await asyncio.gather(*calls)]
+
+    def record(self):
+        (found,) = [one for one in map(Record.from_json, map(json.loads, self.store.values())) if one.digest]
+        return found
+
+
+async def call(receiver, address, body, method):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    query = urlsplit(address).query.encode()
+    await receiver({"type": "http", "method": method, "query_string": query}, receive, send)
+    return [message["status"] for message in sent if "status" in message]
+
+
+@pytest.fixture
+def app(sandbox):
+    return App(sandbox)
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    while MADE:
+        MADE.pop().close()
+
+
+def secret_of(prediction):
+    return parse_qs(urlsplit(prediction.webhook).query)["rockai_secret"][0]
+
+
+def test_a_start_carries_a_webhook_with_a_secret_of_its_own(app):
+    """The event is "completed"; two starts have two secrets; the record holds a hash, and no secret."""
+    first, second = app.start(), app.start()
+    assert first.webhook.startswith(f"{OURS}?")
+    assert first.webhook_events_filter == ["completed"]
+    assert secret_of(first) != secret_of(second)
+    assert app.sandbox.api_token not in first.webhook
+    assert not any(secret_of(first) in text for text in app.store.values())
+
+
+def test_a_query_of_the_address_stays(sandbox):
+    """What the developer's own query says is said to the receiver too."""
+    app = App(sandbox, "https://my.app/rockai?tenant=a%20b&tenant=c")
+    asked = parse_qs(urlsplit(app.start().webhook).query)
+    assert asked["tenant"] == ["a b", "c"]
+    assert {"rockai_record", "rockai_secret"} < set(asked)
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000/a", "http://127.0.0.1/", "http://[::1]/x", OURS])
+def test_addresses_that_may_be_called(sandbox, url):
+    """Those with https, and at loopback with http."""
+    App(sandbox, url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://my.app/rockai",
+        "http://127.0.0.1.my.app/",
+        "http://localhost@my.app/",
+        "ftp://my.app/",
+        "my.app/rockai",
+        "https://",
+        "https:// my.app/",
+        "https://my.app/#a",
+        "https://my.app:port/",
+        "https://my.app/?rockai_secret=mine",
+        "",
+        5,
+    ],
+)
+def test_addresses_that_may_not_be_called(sandbox, url):
+    """Refused when the toolkit is made."""
+    with pytest.raises(ConfigurationError, match="webhook_url"):
+        App(sandbox, url)
+
+
+@pytest.mark.parametrize("shape", ["flat", "enveloped"])
+def test_the_secret_is_told_to_nobody(shape, caplog, app):
+    """The service sends the address back: it is in no prediction, answer, error, receipt or log."""
+    caplog.set_level(logging.DEBUG)
+    with Sandbox(shape=shape) as sandbox:
+        app = App(sandbox)
+        answer = app.toolset.call("start_prediction", START, CallContext("here"))
+        secret = secret_of(sandbox.predictions[-1])
+        listed = app.toolset.call("list_predictions", {}, CallContext("here"))
+        looked = app.toolset.client.predictions.get(answer.result.id)
+        sandbox.answer_next(path="/predictions", status=503, body={"detail": sandbox.predictions[-1].webhook})
+        with (
+            Client(sandbox.api_token, sandbox.base_url, max_retries=0) as other,
+            pytest.raises(InternalServerError) as failed,
+        ):
+            other.predictions.create(model=ECHO, input={})
+        told = [
+            answer,
+            listed,
+            looked,
+            looked.raw,
+            failed.value,
+            vars(failed.value),
+            failed.value.response.body,
+        ]
+        told += [Admin(app.toolset).receipt(), pickle.dumps([answer.result, looked, failed.value.body])]
+        assert not any(secret in repr(one) or secret in str(one) for one in [*told, *caplog.messages])
+        assert "sha256" in json.dumps(looked.raw)
+        app.toolset.close()
+
+
+def test_a_delivery_resumes_once_however_often_it_comes(app):
+    """Five at once, two more later, and sweeps in between: one call, with what the service says."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+
+    async def all_at_once():
+        sweeps = [app.receiver.sweep(older_than=0) for _ in range(2)]
+        return await asyncio.gather(app.adeliver(started.webhook, times=5), *sweeps)
+
+    statuses, *_ = asyncio.run(all_at_once())
+    assert statuses == [200] * 5
+    assert app.deliver(started.webhook, times=2) == [200, 200]
+    assert asyncio.run(app.receiver.sweep(older_than=0)) == []
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda query: query.replace("rockai_secret=", "rockai_secret=x"),
+        lambda query: query.partition("&rockai_secret")[0],
+        lambda query: query.partition("&")[2],
+        lambda query: f"{query}&rockai_secret=twice",
+        lambda query: query.replace("rockai_record=", "rockai_record=x"),
+        lambda query: "rockai_record=..%2F..&rockai_secret=x",
+        lambda query: "%ff=\xff",
+        lambda query: "",
+    ],
+)
+def test_a_forged_delivery_resumes_nothing(app, forge):
+    """Without the secret it is refused, and the service is not even asked."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    asked = len(app.sandbox.requests)
+    query = forge(urlsplit(started.webhook).query)
+    assert app.deliver(f"{OURS}?{query}", json.dumps({"id": started.id}).encode()) == [403]
+    assert app.resumed == []
+    assert len(app.sandbox.requests) == asked
+
+
+def test_the_body_is_a_hint(sandbox):
+    """What says "succeeded" while the service says "starting" resumes nothing; the end does."""
+    gate = sandbox.hold()
+    sandbox.model(ECHO, cold_start=gate)(lambda given: given["prompt"])
+    app = App(sandbox)
+    started = app.start()
+    claim = json.dumps({"id": started.id, "status": "succeeded", "output": "forged"}).encode()
+    assert app.deliver(started.webhook, claim) == [200]
+    assert app.resumed == []
+    gate.set()
+    sandbox.wait_for("succeeded")
+    assert app.deliver(started.webhook, b"\x00 no JSON") == [200]
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_only_post_is_a_delivery(app):
+    """A browser that finds the address does nothing."""
+    started = app.start()
+    assert app.deliver(started.webhook, method="GET") == [405]
+    assert app.resumed == []
+
+
+def test_a_service_that_cannot_be_asked_is_no_end(app):
+    """The delivery is answered 503, so that it may be made again; the next one resumes."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    app.sandbox.answer_next(method="GET", status=422, body="broken")
+    assert app.deliver(started.webhook) == [503]
+    assert app.resumed == []
+    assert app.deliver(started.webhook) == [200]
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_a_delivery_before_there_is_anything_to_resume_is_kept(app):
+    """``False`` means: not saved yet. It is tried again, and then it is done."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    app.answers = [False, False]
+    assert app.deliver(started.webhook) == [200]
+    assert len(app.resumed) == 3
+    assert app.deliver(started.webhook) == [200]
+    assert len(app.resumed) == 3
+
+
+def test_what_fails_to_resume_is_resumed_by_the_next(app, caplog):
+    """An exception of the developer's function is logged; the delivery is not lost."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    failing = WebhookReceiver(app.toolset.client, app.store, lambda record, prediction: 1 / 0)
+    assert asyncio.run(call(failing, started.webhook, b"", "POST")) == [200]
+    assert "could not be resumed" in caplog.text
+    assert app.deliver(started.webhook) == [200]
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_an_end_that_the_agent_has_seen_resumes_nothing(app):
+    """A tool that has waited itself has told of it."""
+    app.toolset.call("say", {"prompt": "x"}, CallContext("here"))
+    assert app.deliver(app.sandbox.predictions[-1].webhook) == [200]
+    assert app.resumed == []
+
+
+def lost(app):
+    """A start of which the answer is lost."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    ((name, text),) = app.store.items()
+    app.store[name] = json.dumps({**json.loads(text), "state": UNANSWERED, "prediction_id": None})
+    return started
+
+
+@pytest.mark.parametrize("body", [lambda one: {"id": one.id}, lambda one: {"data": {"id": one.id}}])
+def test_a_delivery_resolves_a_start_whose_answer_was_lost(app, body):
+    """The id is the body's, once the service shows that it is this start; then it is resumed, once."""
+    started = lost(app)
+    assert app.deliver(started.webhook, json.dumps(body(started)).encode(), times=3) == [200] * 3
+    assert (app.record().state, app.record().prediction_id) == (STARTED, started.id)
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+@pytest.mark.parametrize("told", [{"id": "a/b"}, {"id": 7}, [], {}, None, {"data": 5}])
+def test_a_lost_start_is_not_resolved_by_nonsense(app, told):
+    """Neither by a body without an id."""
+    started = lost(app)
+    assert app.deliver(started.webhook, json.dumps(told).encode()) == [200]
+    assert app.record().state == UNANSWERED
+
+
+def test_a_lost_start_is_not_resolved_by_another_prediction(app):
+    """The service shows another address for it: it stays unknown."""
+    started = lost(app)
+    other = app.toolset.client.predictions.create(model=ECHO, input={"prompt": "y"}, webhook=OURS)
+    assert app.deliver(started.webhook, json.dumps({"id": other.id}).encode()) == [200]
+    assert app.record().state == UNANSWERED
+    assert app.resumed == []
+
+
+def test_a_sweep_finds_what_no_webhook_has_told_of(app):
+    """What is younger than the limit is left; what has ended is resumed, once."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    admin = Admin(app.toolset)
+    assert admin.sweep(app.resume, older_than=60) == []
+    assert [record.prediction_id for record in admin.sweep(older_than=0)] == [started.id]  # only looks
+    assert app.resumed == []
+
+
+def test_a_sweep_resumes(app):
+    """With the developer's function; the delivery that comes after all does nothing."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    assert [one.prediction_id for one in Admin(app.toolset).sweep(app.resume, older_than=0)] == [started.id]
+    app.deliver(started.webhook)
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_a_sweep_takes_over_from_a_worker_that_has_died(app):
+    """A claim that is old and not done is nobody's: what it was for is resumed."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+
+    async def die_while_resuming():
+        begun = asyncio.Event()
+
+        async def never(record, prediction):
+            begun.set()
+            await asyncio.Event().wait()
+
+        worker = WebhookReceiver(app.toolset.client, app.store, never)
+        dying = asyncio.create_task(call(worker, started.webhook, b"", "POST"))
+        await begun.wait()
+        kept = dict(app.store)
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+        app.store.update(kept)  # as it was when the process was gone
+
+    asyncio.run(die_while_resuming())
+    assert app.deliver(started.webhook) == [200]
+    assert app.resumed == []  # it may be alive
+    patient = WebhookReceiver(app.toolset.client, app.store, app.resume, stale=0.0)
+    assert [one.prediction_id for one in asyncio.run(patient.sweep())] == [started.id]
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_the_command_sweeps(app, tmp_path, monkeypatch, capsys):
+    """``sweep MODULE:NAME`` says what it has resumed; what cannot be loaded is said in words."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    (tmp_path / "swept_app.py").write_text("receiver, other = None, 5\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "swept_app:other"]) == 2
+    assert main(["sweep", "swept_app:missing"]) == 2
+    assert main(["sweep", "no_such_app"]) == 2
+    import swept_app
+
+    swept_app.receiver = app.receiver
+    assert main(["sweep", "swept_app:receiver", "--older-than", "0"]) == 0
+    assert f"say {started.id}: resumed" in capsys.readouterr().out
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_a_file_is_a_store_for_several_workers(sandbox, tmp_path):
+    """Two receivers over one SQLite file resume once; threads of other conversations do not wait for it."""
+    path = tmp_path / "records.db"
+    app = App(sandbox)
+    tools = Toolset(
+        [SAY], api_token=sandbox.api_token, base_url=sandbox.base_url, store=path, webhook_url=OURS
+    )
+    for scope in ("here", "there"):
+        tools.call("start_prediction", START, CallContext(scope))
+    sandbox.wait_for(lambda it: all(one.is_terminal for one in it.predictions))
+    workers = [WebhookReceiver(tools.client, path, app.resume) for _ in range(2)]
+
+    async def deliver():
+        calls = [
+            call(one, started.webhook, b"", "POST") for one in workers for started in sandbox.predictions
+        ]
+        return await asyncio.gather(*calls, *(one.sweep(older_than=0) for one in workers))
+
+    asyncio.run(deliver())
+    assert sorted(app.resumed) == sorted((one.id, "succeeded") for one in sandbox.predictions)
+    assert len(app.resumed) == 2
+    tools.close()
+
+
+def test_a_server_can_start_and_stop_it():
+    """As an app of its own it answers the lifespan messages."""
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    receiver = WebhookReceiver(Client("token-of-nobody", "http://127.0.0.1:9"), {}, print)
+    asyncio.run(receiver({"type": "lifespan"}, receive, send))
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

@@ -1,0 +1,235 @@
+"""A run sleeps until its prediction has ended: its Context is saved, nothing is held; later it goes on."""
+
+import asyncio
+import gc
+import json
+import threading
+from urllib.parse import urlsplit
+
+import pytest
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.workflow import Context
+from llama_index_harness import WARNINGS
+from scripted_llm import calling, make_spec
+
+from llama_index_rockai import ApprovalRequiredEvent, resume_workflow, run_until_asleep
+from rockai_sandbox import Sandbox
+from rockai_transport import Client, HostedModel
+from rockai_transport.jobs.webhooks import WebhookReceiver
+from tests.support.webhook_server import served
+
+SLOW = "you/slow"
+VIDEO = HostedModel("video", SLOW, "Makes a video.", output="text")
+ORDERS = [("video", {"prompt": "a"}), ("video", {"prompt": "b"})]
+AGENTS = {
+    "FunctionAgent": lambda tools, script: FunctionAgent(tools=tools, llm=calling(script)),
+    "AgentWorkflow": lambda tools, script: AgentWorkflow.from_tools_or_functions(tools, llm=calling(script)),
+}
+pytestmark = [pytest.mark.filterwarnings(one) for one in WARNINGS]
+
+
+def script(said):
+    """Order two videos in one message, then say how it went."""
+    return " | ".join(said) if said else ORDERS
+
+
+class App:
+    """An agent, as each of an application's processes makes it anew over what is saved."""
+
+    def __init__(self, sandbox, kind="FunctionAgent", url="https://my.app/rockai", script=script):
+        self.sandbox, self.kind, self.url, self.script = sandbox, kind, url, script
+        self.store, self.contexts, self.ends, self.gates = {}, {}, [], {}
+        self.done = threading.Event()
+
+        @sandbox.model(SLOW)
+        async def make(given, run):
+            await run.opened(self.gate(given["prompt"]))
+            return f"video of {given['prompt']}"
+
+        self.restart()
+
+    def gate(self, prompt):
+        return self.gates.setdefault(prompt, self.sandbox.hold())
+
+    def restart(self):
+        settings = {"max_wait": 0.1, "max_running": 2000, "max_starts": 2000, "store": self.store}
+        self.toolkit = make_spec(self.sandbox, VIDEO, webhook_url=self.url, **settings)
+        self.agent = AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
+        resume = resume_workflow(self.agent, self.toolkit, self.contexts, self.end_of)
+        client = Client(self.sandbox.api_token, self.sandbox.base_url)
+        self.receiver = WebhookReceiver(client, self.store, resume)
+
+    async def end_of(self, record, result):
+        self.ends.append(str(result))
+        self.done.set()
+
+    async def run(self, **options):
+        return await run_until_asleep(self.agent.run("two videos", **options), self.toolkit, self.contexts)
+
+    def end(self, prompt):
+        self.gate(prompt).set()
+        return self.sandbox.wait_for(
+            lambda it: next(
+                (one for one in it.predictions if one.is_terminal and one.input == {"prompt": prompt}), 0
+            )
+        )
+
+    async def deliver(self, prediction):
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b""}
+
+        async def send(message):
+            sent.append(message)
+
+        query = urlsplit(prediction.webhook).query.encode()
+        await self.receiver({"type": "http", "method": "POST", "query_string": query}, receive, send)
+        return sent[0]["status"]
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize("order", ["ab", "ba"])
+async def test_two_sleeping_calls_go_on_after_a_restart(sandbox, kind, order):
+    """In whichever order they end, each is started once, and the agent says both; its memory is as it was."""
+    app = App(sandbox, kind)
+    assert await app.run() is None
+    for prompt in order:
+        assert len(app.contexts) == 1
+        app.restart()
+        assert await app.deliver(app.end(prompt)) == 200
+    (said,) = app.ends
+    assert "video of a" in said
+    assert "video of b" in said
+    assert app.contexts == {}
+    assert len(sandbox.predictions) == 2
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+async def test_racing_deliveries_and_sweeps_resume_once(sandbox, kind):
+    """Five deliveries of each at once, and sweeps in between: one end, of two starts."""
+    app = App(sandbox, kind)
+    await app.run()
+    deliveries = [app.deliver(one) for one in (app.end("a"), app.end("b")) for _ in range(5)]
+    await asyncio.gather(*deliveries, *(app.receiver.sweep(older_than=0) for _ in range(2)))
+    assert len(app.ends) == 1
+    assert len(sandbox.predictions) == 2
+
+
+@pytest.mark.parametrize("webhooks", ["in order", "twice", "out of order", "forged", "never"])
+def test_the_service_calls(webhooks):
+    """Whatever the service does with its webhooks, the run goes on, once; by a sweep where none comes."""
+    apps = []
+    with Sandbox(webhooks=webhooks) as sandbox, served(apps) as url:
+        app = App(sandbox, url=url)
+        apps.append(app.receiver)
+        asyncio.run(app.run())
+        app.end("a")
+        app.end("b")
+        if webhooks == "never":
+            asyncio.run(app.receiver.sweep(older_than=0))
+        assert app.done.wait(10)
+        sandbox.wait_for(lambda it: webhooks == "never" or len(it.deliveries) > 1)
+        assert len(app.ends) == 1
+        assert len(sandbox.predictions) == 2
+
+
+async def test_a_delivery_before_the_context_is_saved_is_kept(sandbox):
+    """It waits until there is something to resume."""
+    app = App(sandbox)
+    saved = app.contexts
+    app.contexts = {}
+    await app.run()
+    delivery = asyncio.create_task(app.deliver(app.end("a")))
+    app.end("b")
+    await asyncio.sleep(0.3)
+    assert not delivery.done()
+    saved.update(app.contexts)
+    assert await delivery == 200
+    assert len(app.ends) == 1
+
+
+async def test_sleeping_is_no_abort(sandbox):
+    """The handler is ended, and a hook for aborts cancels nothing; a run that is canceled does not sleep."""
+    app = App(sandbox)
+    async with app.toolkit.leaving_nothing_running():
+        handler = app.toolkit.cancel_on_abort(app.agent.run("two videos"))
+        assert await run_until_asleep(handler, app.toolkit, app.contexts) is None
+        await asyncio.sleep(0.1)
+    assert {one.status for one in sandbox.predictions} == {"processing"}
+
+
+async def test_a_caller_that_leaves_aborts_the_run(sandbox):
+    """While its tools are awake; then nothing is saved, and the predictions are canceled."""
+    app = App(sandbox)
+    app.toolkit = make_spec(sandbox, VIDEO, webhook_url=app.url, store=app.store)
+    app.agent = AGENTS["FunctionAgent"](app.toolkit.to_tool_list(), script)
+    running = asyncio.create_task(app.run())
+    await asyncio.to_thread(sandbox.wait_for, lambda it: len(it.predictions) == 2)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.to_thread(
+        sandbox.wait_for, lambda it: all(one.status == "canceled" for one in it.predictions)
+    )
+    assert app.contexts == {}
+
+
+async def test_without_a_store_of_its_own_it_polls(sandbox):
+    """A record that is in the Context alone cannot be read by a receiver: the tool answers with the id."""
+    toolkit = make_spec(sandbox, VIDEO, max_wait=0.1, webhook_url="https://my.app/")
+    App(sandbox)
+    agent = AGENTS["FunctionAgent"](toolkit.to_tool_list(), script)
+    said = await run_until_asleep(agent.run("two videos", ctx=Context(agent)), toolkit, {})
+    assert "is still processing" in str(said)
+
+
+async def test_a_run_that_waits_for_a_person_does_not_sleep(sandbox):
+    """Nothing is saved, and nothing ended, where only an approval is awaited."""
+    app = App(sandbox)
+    app.toolkit = make_spec(sandbox, VIDEO, approval=True, webhook_url=app.url, store=app.store)
+    app.agent = AGENTS["FunctionAgent"](app.toolkit.to_tool_list(), script)
+    asked, events = asyncio.Event(), []
+
+    def note(event):
+        events.append(event)
+        if isinstance(event, ApprovalRequiredEvent):
+            asked.set()
+
+    handler = app.agent.run("two videos")
+    running = asyncio.create_task(run_until_asleep(handler, app.toolkit, app.contexts, note))
+    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.sleep(0.1)  # it is idle by now
+    assert not running.done()
+    assert app.contexts == {}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_thousand_sleeping_runs_hold_nothing(sandbox):
+    """No task or thread is left of them; a delivery wakes one, without a look before."""
+    app = App(sandbox, script=lambda said: said[-1] if said else ORDERS[:1])
+    for _ in range(100):
+        assert await asyncio.gather(*(app.run() for _ in range(10))) == [None] * 10
+    await app.toolkit.aclose()
+    gc.collect()
+    assert len(app.contexts) == 1000
+    assert len(asyncio.all_tasks()) == 1
+    theirs = ("asyncio_", "rockai-sandbox")
+    assert [one for one in threading.enumerate() if not one.name.startswith(theirs)] == [
+        threading.main_thread()
+    ]
+    asked = len(sandbox.requests)
+    await app.deliver(app.end("a"))
+    assert len(app.ends) == 1
+    assert len(app.contexts) == 999
+    assert len(sandbox.requests) - asked == 2  # the receiver's look, and the woken tool's
+
+
+async def test_what_is_saved_holds_no_secret(sandbox):
+    """Neither the Context nor the records."""
+    app = App(sandbox)
+    await app.run()
+    secret = urlsplit(sandbox.predictions[0].webhook).query.rpartition("=")[2]
+    assert len(secret) > 40
+    assert secret not in json.dumps([app.contexts, app.store])
