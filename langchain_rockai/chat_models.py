@@ -1,4 +1,4 @@
-"""`ChatRockAI`: any text model on RockAI as a LangChain chat model."""
+"""`ChatRockAI`: any model on RockAI as a LangChain chat model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import ChatBuilder
 from langchain_rockai.schemas import openai_tool
 from langchain_rockai.structured import StructuredOutput, structured_chain
-from rockai_transport.adapters import arun, run, tool_setup, tool_specs
+from rockai_transport.adapters import PartialObjects, arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
 __all__ = ["ChatRockAI"]
 
 
 class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
-    """Any text model on RockAI as a chat model, with tools and structured output.
+    """Any model on RockAI as a chat model, with tools and structured output.
 
     The models themselves take a prompt and give text. Their chat templates, tool calls, stop sequences and
     reasoning are handled here, by the model's `Dialect`: chosen from its name, or given as ``dialect=``.
@@ -86,6 +86,16 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
                 punchline: str = Field(description="the answer")
 
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats.")
+
+    Files:
+        A model that draws, films or composes answers with addresses: they are the text, and image, video and
+        audio blocks beside it. A stream's last chunk has the blocks.
+
+        .. code-block:: python
+
+            painter = ChatRockAI(model="incomingflyingbrick/flux-1-schnell")
+            [text, image] = painter.invoke("A red boat").content_blocks
+            image["url"]
 
     Inspecting the request:
         .. code-block:: python
@@ -205,8 +215,12 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """Let the model answer in the form of a schema.
 
         An answer that is no JSON, or does not fit the schema, is shown to the model with its error once, a
-        second paid run; if the next one is wrong too, that is the error. Until it is accepted, nothing of an
-        answer is streamed.
+        second paid run; if the next one is wrong too, that is the error.
+
+        A stream gives the object as it fills in, each a prefix of the next: not validated; fields that have
+        not come are None, and a dict lacks them. The last one is validated. Where the model is asked again,
+        an object of which nothing has come says so, and the next answer begins. With ``include_raw`` there is
+        one result.
 
         Args:
             schema: A pydantic class, a TypedDict class, or a JSON or OpenAI schema; ``json_mode`` needs none.
@@ -267,6 +281,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
         output = output or written
         schemas = list(map(openai_tool, call.get("tools") or ()))
+        fills_in = streamed and not written and (output is None or output.by_call or not schemas)
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),
@@ -281,4 +296,5 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             stream_usage=self.stream_usage,
             streamed=streamed,
             written=written,
+            partials=PartialObjects(output) if output and fills_in else None,
         )

@@ -36,8 +36,9 @@ def to_conversation(messages: Sequence[BaseMessage], *, model: str) -> tuple[Mes
         model: The model, for errors.
 
     Returns:
-        The same conversation, in the order it came. Media in a tool's result are told in words: there they
-        are the agent's result, which must not end its run, and not the model's input.
+        The same conversation, in the order it came. Media in a tool's result are told in words, and in a
+        model's answer where its text does not have their address: they are results, which must not end an
+        agent's run, and not the model's input.
 
     Raises:
         ConfigurationError: A message holds what no prompt can carry.
@@ -57,8 +58,8 @@ def _convert(message: BaseMessage, model: str) -> Message:
         # As standard blocks; core knows the forms that other providers write.
         standard: list[Any] = message.content_blocks
         blocks = [dict(one["value"] if one["type"] == "non_standard" else one) for one in standard]
-        if role == "tool":
-            blocks = list(map(_told, blocks))
+        if role in ("tool", "assistant"):
+            blocks = list(map(_told, blocks, repeat(message.text if role == "assistant" else "")))
         texts = [text for block in blocks if (text := _text(block, model)) is not None]
         # What a model said in several blocks is one text; what a user said in several are several.
         content = ("" if role == "assistant" else "\n").join(texts)
@@ -85,14 +86,14 @@ def _text(block: dict[str, Any], model: str) -> str | None:
     raise ConfigurationError(unsupported_content(str(kind), model))
 
 
-def _told(block: dict[str, Any]) -> dict[str, Any]:
-    """A block of a tool's result, as text where it is none."""
+def _told(block: dict[str, Any], beside: str) -> dict[str, Any]:
+    """A block of a result, as text where it is none; nothing where the text beside it has its address."""
     kind = str(block.get("type"))
     if kind in _TEXT_BLOCKS or kind in _SILENT_BLOCKS:
         return block
     source = block.get("source")
     url = block.get("url") or block.get("image_url") or (isinstance(source, dict) and source.get("url"))
-    return {"type": "text", "text": media_in_words(kind.removesuffix("_url"), url)}
+    return {"type": "text", "text": media_in_words(kind.removesuffix("_url"), url, beside)}
 
 
 def _image(block: dict[str, Any], model: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from langchain_core import messages
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
+from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
@@ -15,7 +16,7 @@ from langchain_core.utils.json import parse_partial_json
 from langchain_rockai.errors import as_model_error
 from langchain_rockai.messages import UNREADABLE
 from rockai_transport import InvalidResponseError, RockAIError
-from rockai_transport.adapters import OutputParser, ReplyBuilder
+from rockai_transport.adapters import OutputFile, OutputParser, ReplyBuilder
 from rockai_transport.prompting import (
     InvalidToolCall,
     ModelReply,
@@ -26,20 +27,25 @@ from rockai_transport.prompting import (
 )
 from rockai_transport.prompting.reply.reader import gather
 
-__all__ = ["PROVIDER", "ChatBuilder", "LangChainBuilder"]
+__all__ = ["PARTIAL", "PROVIDER", "ChatBuilder", "LangChainBuilder"]
 
 C = TypeVar("C")
 R = TypeVar("R")
 
 PROVIDER: Final = "rockai"
+PARTIAL: Final = "partial_object"
+"""The field of a chunk that holds an object as far as it has come; core lets messages have further fields."""
 # Core reads reasoning out of this key into a content block of its own, and `content` stays a plain string
 # (langchain_core/messages/base.py, `_extract_reasoning_from_additional_kwargs`).
 _REASONING_KEY: Final = "reasoning_content"
+# Where an answer's files are; `_with_files` reads them into content blocks, and `content` stays the address.
+_FILES_KEY: Final = "files"
 
 # Core merges streamed blocks by their index. With output_version="v1" it numbers texts and reasoning itself,
 # from 0 (langchain_core/language_models/chat_models.py, `stream`), and would merge a call of the same number
 # into one of them; v3 events would merge calls without a number into each other (`_iter_protocol_blocks`).
 _FIRST_CALL: Final = 1000
+_FIRST_FILE: Final = 2000
 
 
 class LangChainBuilder(ReplyBuilder[C, R]):
@@ -97,9 +103,16 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
             chunks.append(ChatGenerationChunk(message=message))
         return chunks
 
+    def partial_chunk(self, value: dict[str, Any]) -> ChatGenerationChunk:
+        """A chunk that says nothing; `langchain_rockai.structured` reads the object, and adding drops it."""
+        beside: dict[str, Any] = {PARTIAL: value}
+        return ChatGenerationChunk(message=AIMessageChunk(content="", **beside))
+
     def last_chunk(self) -> ChatGenerationChunk:
         """An empty chunk with the metadata."""
-        message = AIMessageChunk(content="", chunk_position="last", **self.metadata())
+        message = AIMessageChunk(
+            content="", additional_kwargs=self._files(), chunk_position="last", **self.metadata()
+        )
         return ChatGenerationChunk(message=message)
 
     def result(self) -> ChatResult:
@@ -124,13 +137,18 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         return [*thought, TextDelta(json.dumps(self._written.read(reply), ensure_ascii=False))]
 
     def _message(self, reply: ModelReply) -> AIMessage:
+        thought = {_REASONING_KEY: reply.reasoning} if reply.reasoning else {}
         return AIMessage(
             content=reply.text,
-            additional_kwargs={_REASONING_KEY: reply.reasoning} if reply.reasoning else {},
+            additional_kwargs={**thought, **self._files()},
             tool_calls=list(map(_valid, reply.tool_calls)),
             invalid_tool_calls=list(map(_invalid, reply.invalid_tool_calls)),
             **self.metadata(),
         )
+
+    def _files(self) -> dict[str, Any]:
+        blocks = list(map(_file_block, self.files()))
+        return {_FILES_KEY: blocks} if blocks else {}
 
     def _call_chunk(self, call: ToolCall | InvalidToolCall) -> ToolCallChunk:
         if isinstance(call, InvalidToolCall):
@@ -140,6 +158,29 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         chunk = tool_call_chunk(name=call.name, args=arguments, id=call.id, index=_FIRST_CALL + self._calls)
         self._calls += 1
         return chunk
+
+
+def _file_block(file: OutputFile) -> dict[str, str]:
+    """A standard content block of a file."""
+    base64 = file.address.partition(";base64,")[2] if file.address[:5].lower() == "data:" else ""
+    content = {"base64": base64} if base64 else {"url": file.address}
+    return {"type": file.kind, **content, "mime_type": file.media_type}
+
+
+def _with_files(message: AIMessage) -> list[Any]:
+    """The content blocks of a message; core's own reading does for those without files.
+
+    A last chunk has no text: only there the blocks are numbered, for core to tell them apart.
+    """
+    files = message.additional_kwargs.get(_FILES_KEY)
+    if not files or not isinstance(message.content, str):
+        raise NotImplementedError
+    if not message.content:
+        return [{**block, "index": index} for index, block in enumerate(files, _FIRST_FILE)]
+    return [{"type": "text", "text": message.content}, *files]
+
+
+register_translator(PROVIDER, _with_files, _with_files)
 
 
 def _valid(call: ToolCall) -> messages.ToolCall:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, is_typeddict
@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_rockai.errors import as_model_error
+from langchain_rockai.replies import PARTIAL
 from langchain_rockai.schemas import openai_tool
 from rockai_transport import ConfigurationError, InvalidResponseError
 from rockai_transport.adapters import (
@@ -22,6 +23,7 @@ from rockai_transport.adapters import (
     check_object_schema,
     check_schema,
     forced_tool,
+    partial_object,
 )
 from rockai_transport.prompting import ResponseFormat, StructuredMethod, structured_method
 
@@ -147,7 +149,7 @@ def structured_chain(
         The chain.
     """
     if not include_raw:
-        return llm | RunnableLambda(output.of_message, name="StructuredOutput")
+        return llm | _Objects(output)
 
     def accepted(message: AIMessage) -> dict[str, Any]:
         return {"raw": message, "parsed": output.of_message(message), "parsing_error": None}
@@ -167,6 +169,49 @@ def structured_chain(
     chain = RunnableLambda(answer, aanswer, name="StructuredOutput")
     any_input: Any = LanguageModelInput  # a union, which `with_types` takes and its annotation does not
     return chain.with_types(input_type=any_input, output_type=dict[str, Any])
+
+
+class _Objects(RunnableLambda[AIMessage, Any]):
+    """Reads the object out of a message; of a stream, the object as it fills in, then the validated one.
+
+    A stream that is left is left at once: core's own `_transform_stream_with_config` would read it to its
+    end, for the trace. The trace has the last object, as without a stream.
+    """
+
+    def __init__(self, output: StructuredOutput) -> None:
+        super().__init__(output.of_message, name="StructuredOutput")
+        self._output = output
+
+    def transform(
+        self, input: Iterator[Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """Read a stream."""
+        messages = []
+        for chunk in input:
+            messages.append(chunk)
+            yield from self._partial(chunk)
+        yield self.invoke(_whole(messages), config, **kwargs)
+
+    async def atransform(
+        self, input: AsyncIterator[Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """As `transform`, with ``await``."""
+        messages = []
+        async for chunk in input:
+            messages.append(chunk)
+            for value in self._partial(chunk):
+                yield value
+        yield await self.ainvoke(_whole(messages), config, **kwargs)
+
+    def _partial(self, chunk: AIMessage) -> list[Any]:
+        value = (chunk.model_extra or {}).get(PARTIAL)
+        return [] if value is None else [partial_object(self._output.model, value)]
+
+
+def _whole(messages: list[Any]) -> AIMessage:
+    """All chunks as one; a message that a cache gave is one already."""
+    whole: AIMessage = messages[0] + messages[1:] if messages[1:] else messages[0]
+    return whole
 
 
 def _failed(error: InvalidResponseError) -> dict[str, Any]:

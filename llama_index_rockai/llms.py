@@ -35,6 +35,7 @@ from rockai_transport.adapters import (
     Chunks,
     ModelFields,
     OutputParser,
+    PartialObjects,
     arun,
     check_object_class,
     run,
@@ -167,7 +168,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             The answer. ``raw`` holds the prediction; ``usage`` where the service reports it; ``runs`` where
             it took several; ``finish_reason`` (``tool_calls``, ``length`` where the service says so, else
             ``stop``); ``stop_token`` where an end token of the model's template or a stop sequence ended the
-            answer.
+            answer. A model that draws, films or composes answers with addresses: they are the message's
+            text, and image, video and audio blocks beside it.
 
         Raises:
             ConfigurationError: Nothing was sent.
@@ -208,7 +210,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, chunk by chunk: ``delta`` is new, ``message`` is all so far; the last chunk has ``raw``.
 
-        A stream that must contain a call is silent until the call was found.
+        A stream that must contain a call is silent until the call was found. With ``output_cls`` chunks that
+        say nothing have the object as it fills in, in ``additional_kwargs["partial_object"]``.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
@@ -323,11 +326,12 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         settings, _, timeout = self._for_call(given)
         schemas = list(map(function_schema, given.get("tools") or ()))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
-        form = check = None
+        form = check = partials = None
         if output_cls := given.get("output_cls"):
             check_object_class(output_cls, "output_cls")
             form = None if tools.active else ResponseFormat(output_cls.model_json_schema())
-            check = OutputParser(output_cls, by_call=tools.active).validation_error
+            parser = OutputParser(output_cls, by_call=tools.active)
+            check, partials = parser.validation_error, PartialObjects(parser) if streamed else None
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
@@ -343,6 +347,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             max_reasks=self.max_reasks,
             streamed=streamed,
             stream_usage=self.stream_usage,
+            partials=partials,
         )
 
     def _completion(

@@ -35,8 +35,9 @@ def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]
         model: The model they are meant for, for errors.
 
     Returns:
-        The same in plain values. Media in a tool's result are told in words: there they are the agent's
-        result, which must not end its run, and not the model's input.
+        The same in plain values. Media in a tool's result are told in words, and in a model's answer where
+        its text does not have their address: they are results, which must not end an agent's run, and not
+        the model's input.
 
     Raises:
         ConfigurationError: A message holds audio, video or a document, which no prompt can carry.
@@ -56,8 +57,10 @@ def _to_message(message: Any, model: str) -> Message:
     for block in _flat(message.blocks):
         if isinstance(block, TextBlock):
             texts.append(block.text)
-        elif role == "tool":
-            texts.append(media_in_words(_kind(block), getattr(block, "url", None)))
+        elif role in ("tool", "assistant"):
+            beside = message.content or "" if role == "assistant" else ""
+            words = media_in_words(_kind(block), getattr(block, "url", None), beside)
+            texts += [words] if words else []
         elif isinstance(block, ImageBlock):
             images.append(_image(block))
         else:

@@ -7,20 +7,26 @@ from dataclasses import asdict, fields
 from typing import Any, Final, TypeVar
 
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     ChatMessage,
     ChatResponse,
     CompletionResponse,
+    ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
+    VideoBlock,
 )
 
 from llama_index_rockai.tool_calls import call_block, legacy_call
 from rockai_transport import Prediction
-from rockai_transport.adapters import ReplyBuilder
+from rockai_transport.adapters import OutputFile, ReplyBuilder
 from rockai_transport.prompting import InvalidToolCall, ReasoningDelta, ReplyPart, ToolCall
 
-__all__ = ["ChatResponseBuilder", "CompletionResponseBuilder"]
+__all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder"]
+
+PARTIAL: Final = "partial_object"
+"""Where a response holds an object as far as it has come."""
 
 R = TypeVar("R", ChatResponse, CompletionResponse)
 
@@ -90,17 +96,23 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
 class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
     """One reply as chat responses."""
 
+    def partial_chunk(self, value: dict[str, Any]) -> ChatResponse:
+        """A response that says nothing; `llama_index_rockai.structured` reads the object."""
+        extra = {PARTIAL: value}
+        return ChatResponse(message=self._message(), delta="", additional_kwargs=extra)
+
     def _response(self, delta: str | None, thinking: str, raw: dict[str, Any] | None = None) -> ChatResponse:
         return ChatResponse(
             message=self._message(), delta=delta, raw=raw, additional_kwargs=_thinking_delta(thinking)
         )
 
     def _message(self) -> ChatMessage:
-        """The message: reasoning first, then text (left out where there are only calls), then calls."""
+        """The message: reasoning first, then text (left out where there are only calls), files, calls."""
         blocks: list[Any] = [ThinkingBlock(content=self.thinking)] if self.thinking else []
         extra: dict[str, Any] = {}
         if self.text or not self.calls:
             blocks.append(TextBlock(text=self.text))
+        blocks += map(_file_block, self.files())
         if self.calls:
             blocks += map(call_block, self.calls)
             extra["tool_calls"] = [legacy_call(call) for call in self.calls]
@@ -119,6 +131,14 @@ class CompletionResponseBuilder(_ResponseBuilder[CompletionResponse]):
         return CompletionResponse(
             text=self.text, delta=delta, raw=raw, additional_kwargs={**extra, **_thinking_delta(thinking)}
         )
+
+
+def _file_block(file: OutputFile) -> ImageBlock | VideoBlock | AudioBlock:
+    if file.kind == "image":
+        return ImageBlock(url=file.address, image_mimetype=file.media_type)
+    if file.kind == "video":
+        return VideoBlock(url=file.address, video_mimetype=file.media_type)
+    return AudioBlock(url=file.address)
 
 
 def _thinking_delta(thinking: str) -> dict[str, str]:

@@ -16,9 +16,10 @@ from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
 
+from llama_index_rockai.responses import PARTIAL
 from llama_index_rockai.tool_calls import function_schema, selections_of
 from rockai_transport import InvalidResponseError
-from rockai_transport.adapters import OutputParser, check_object_class, forced_tool
+from rockai_transport.adapters import OutputParser, check_object_class, forced_tool, partial_object
 
 
 class StructuredProgram(BasePydanticProgram[Model]):
@@ -71,11 +72,14 @@ class StructuredProgram(BasePydanticProgram[Model]):
     def stream_call(
         self, *_: Any, llm_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> Generator[Model, None, None]:
-        """As calling it, through the event stream; the object comes once it is complete and fits."""
+        """As calling it, through the event stream: the object as it fills in, each a prefix of the next.
+
+        Fields that have not come are None; the last one is validated. Where the model is asked again, an
+        object of which nothing has come says so, and the next reply begins.
+        """
         chunks = self._llm.stream_chat(self._messages(kwargs), **self._arguments(llm_kwargs))
         for chunk in chunks:
-            if chunk.raw is not None:
-                yield self._object(chunk)
+            yield from self._objects(chunk)
 
     async def astream_call(
         self, *_: Any, llm_kwargs: dict[str, Any] | None = None, **kwargs: Any
@@ -85,10 +89,17 @@ class StructuredProgram(BasePydanticProgram[Model]):
 
         async def objects() -> AsyncGenerator[Model, None]:
             async for chunk in chunks:
-                if chunk.raw is not None:
-                    yield self._object(chunk)
+                for value in self._objects(chunk):
+                    yield value
 
         return objects()
+
+    def _objects(self, chunk: ChatResponse) -> list[Model]:
+        """What a chunk tells of the object."""
+        value = chunk.additional_kwargs.get(PARTIAL)
+        if value is not None:
+            return [partial_object(self._output_cls, value)]
+        return [] if chunk.raw is None else [self._object(chunk)]
 
     def _messages(self, values: dict[str, Any]) -> list[ChatMessage]:
         return self._prompt.format_messages(llm=self._llm, **values)

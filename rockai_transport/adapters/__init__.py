@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from rockai_transport.adapters.arguments import ALIASES, check_call, unknown_name
 from rockai_transport.adapters.chat import ROLES, forced_tool, media_in_words, tool_setup, tool_specs
+from rockai_transport.adapters.files import OutputFile
+from rockai_transport.adapters.partial import PartialObjects, partial_object
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
 from rockai_transport.adapters.settings import TEXT, CallSettings, ModelFields
 from rockai_transport.adapters.structured import OutputParser, check_object_class, check_object_schema
@@ -23,7 +25,9 @@ __all__ = [
     "CallSettings",
     "Chunks",
     "ModelFields",
+    "OutputFile",
     "OutputParser",
+    "PartialObjects",
     "ReplyBuilder",
     "arun",
     "check_call",
@@ -32,6 +36,7 @@ __all__ = [
     "check_schema",
     "forced_tool",
     "media_in_words",
+    "partial_object",
     "run",
     "tool_setup",
     "tool_specs",

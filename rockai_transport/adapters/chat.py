@@ -75,17 +75,20 @@ def tool_setup(
     return set_up_tools(tool_specs(schemas), tool_choice, parallel=parallel is not False)
 
 
-def media_in_words(kind: str, url: Any = None) -> str:
-    """Say which file a tool's result holds: there it is the agent's result, not the model's input.
+def media_in_words(kind: str, url: Any = None, beside: str = "") -> str:
+    """Say which file a tool's result or a model's answer holds: there it is a result, not the model's input.
 
     Args:
         kind: ``"image"``, ``"audio"``, ``"video"`` or ``"file"``.
         url: Its address; a data URI is left out.
+        beside: The text beside it.
 
     Returns:
-        The words.
+        The words; none where the text has the address already.
     """
     address = str(url) if url else ""
+    if address and address in beside:
+        return ""
     return f"[{kind}: {address}]" if address and not address.startswith("data:") else f"[{kind}]"
 
 

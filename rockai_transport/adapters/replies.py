@@ -19,6 +19,8 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from dataclasses import replace
 from typing import Any, Generic, NoReturn, TypeVar
 
+from rockai_transport.adapters.files import OutputFile, output_files
+from rockai_transport.adapters.partial import PartialObjects
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import BadRequestError, RockAIError
@@ -57,6 +59,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         max_reasks: int = 1,
         streamed: bool = True,
         stream_usage: bool = True,
+        partials: PartialObjects | None = None,
     ) -> None:
         """Begin.
 
@@ -68,11 +71,13 @@ class ReplyBuilder(ABC, Generic[C, R]):
             streamed: Whether chunks are handed on as they come; if not, a call that cannot be read is asked
                 for again although text came before it.
             stream_usage: Whether the prediction is looked at once its stream has ended, for its token counts.
+            partials: Reads the object that is asked for as far as it has come; None where nobody looks.
 
         Raises:
             ConfigurationError: The model cannot be sent this.
         """
         self._stream_usage = stream_usage
+        self._partials = partials
         self._dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.request = self._dialogue.request
         self.model = first.model if isinstance(first, ModelRequest) else first.settings.model
@@ -86,7 +91,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
         parts = self._dialogue.feed_batch(list(pieces))
         self.parts += parts
         self.cut = self._dialogue.cut
-        return self.chunks(parts) if parts else []
+        chunks = self.chunks(parts) if parts else []
+        if self._partials and (value := self._partials.read(self._dialogue.running_text())) is not None:
+            chunks.append(self.partial_chunk(value))
+        return chunks
 
     def end(self, prediction: Prediction | None) -> list[C]:
         """End a run, and give the chunks that were held; after the last run, one with the metadata too."""
@@ -96,7 +104,11 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self.request = self._dialogue.request
         self.parts += parts
         chunks = self.chunks(parts) if parts else []
-        return chunks if self.request is not None else [*chunks, self.last_chunk()]
+        if self.request is None:
+            return [*chunks, self.last_chunk()]
+        if self._partials and self._partials.restart():
+            chunks.append(self.partial_chunk({}))
+        return chunks
 
     def take(self, prediction: Prediction) -> None:
         """Take a run that was not streamed; no chunks are made of it."""
@@ -140,6 +152,12 @@ class ReplyBuilder(ABC, Generic[C, R]):
             known["stop_token"] = self._dialogue.stop_token
         return known
 
+    def files(self) -> list[OutputFile]:
+        """The images, videos and audio files that the reply consists of; none where it says anything else."""
+        last = self.runs[-1] if self.runs else None
+        files = output_files(last.output) if last is not None else []
+        return files if files and last is not None and self.reply().text == last.text else []
+
     def lacks_usage(self, prediction: Prediction | None) -> bool:
         """Whether a stream has ended of which only a look at its prediction tells the token counts."""
         known = prediction is not None and prediction.id is not None and not prediction.metrics
@@ -168,6 +186,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
     @abstractmethod
     def chunks(self, parts: Sequence[ReplyPart]) -> list[C]:
         """The framework's chunks of what comes next."""
+
+    def partial_chunk(self, value: dict[str, Any]) -> C:
+        """The framework's chunk of an object as far as it goes; an empty one says that it begins anew."""
+        raise NotImplementedError
 
     @abstractmethod
     def last_chunk(self) -> C:

@@ -83,7 +83,20 @@ class OutputParser:
             ValueError: There is none.
         """
         reply = reply if self.by_call else replace(reply, tool_calls=())
-        return structured_reply(reply, self._read_by, self.name or getattr(self.model, "__name__", ""))
+        return structured_reply(reply, self._read_by, self.called)
+
+    @property
+    def called(self) -> str:
+        """The name under which the model knows the schema."""
+        return self.name or getattr(self.model, "__name__", "")
+
+    @cached_property
+    def property_names(self) -> frozenset[str] | None:
+        """What the properties of the object are called, as far as is known; None: it may have any."""
+        if not self.by_call and self._read_by is None:
+            return None
+        known = self.model is None or hasattr(self.model, "model_fields")  # not of pydantic's own v1 models
+        return frozenset((self._read_by or {}).get("properties", ()) if known else ())
 
     def _value(self, reply: ModelReply) -> Any:
         value = self.read(reply)

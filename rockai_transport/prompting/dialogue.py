@@ -124,6 +124,10 @@ class Dialogue:
         parts = self._reader.feed_batch(pieces)
         return parts if self._direct else self._released(parts)
 
+    def running_text(self) -> str:
+        """What the run that is under way has said so far, without its reasoning; it may still be refused."""
+        return _own_words("".join(self._pieces), self.running)
+
     def end(self, prediction: Any = None) -> list[ReplyPart]:
         """End the run; afterwards :attr:`request` is the next one, or None.
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from llama_index.core.llms import ChatMessage
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 
@@ -86,9 +88,56 @@ class LangChain:
         found = answer.usage_metadata
         return found and (found["input_tokens"], found["output_tokens"])
 
+    def blocks(self, answer: Any) -> list[tuple[str, str]]:
+        """What an answer consists of: each block's kind, and its text or address."""
+        return [
+            (
+                one["type"],
+                one.get("text") or one.get("url") or f"data:{one['mime_type']};base64,{one['base64']}",
+            )
+            for one in answer.content_blocks
+        ]
+
+    def whole(self, llm: Any, text: str, kind: str) -> Any:
+        """The whole answer, streamed."""
+        if kind == "sync":
+            chunks = list(llm.stream(text))
+        else:
+
+            async def read() -> list[Any]:
+                return [chunk async for chunk in llm.astream(text)]
+
+            chunks = asyncio.run(read())
+        return sum(chunks[1:], chunks[0])
+
+    def next_input(self, llm: Any, answer: Any) -> dict[str, Any]:
+        """What is sent after an answer."""
+        return llm.preview([("user", "Draw."), answer, ("user", "Go on.")])["input"]
+
+    def images_input(self, llm: Any, *messages: list[str]) -> dict[str, Any]:
+        """What is sent for messages that hold images."""
+        blocks = [
+            [{"type": "text", "text": "x"}, *({"type": "image", "url": url} for url in urls)]
+            for urls in messages
+        ]
+        return llm.preview([{"role": "user", "content": content} for content in blocks])["input"]
+
+    def run_agent(self, llm: Any, toolkit: Any) -> str:
+        """Let an agent that has a toolkit's tools answer."""
+        agent = create_agent(llm, toolkit.get_tools())
+        return agent.invoke({"messages": [("user", "Draw.")]})["messages"][-1].text
+
     def object(self, llm: Any, kind: type[Any]) -> Any:
         """An object of a class, as a function that must be called."""
         return llm.with_structured_output(kind, method="function_calling").invoke("x")
+
+    def objects(self, llm: Any, kind: type[Any]) -> Any:
+        """A stream of such an object, as it fills in."""
+        return llm.with_structured_output(kind).stream("x")
+
+    async def aobjects(self, llm: Any, kind: type[Any]) -> Any:
+        """The same, with ``await``."""
+        return llm.with_structured_output(kind).astream("x")
 
     def tool(self, function: Any) -> Any:
         return convert_to_openai_tool(function)
@@ -163,8 +212,34 @@ class LlamaIndex:
         found = answer.raw.get("usage")
         return found and (found["prompt_tokens"], found["completion_tokens"])
 
+    def blocks(self, answer: Any) -> list[tuple[str, str]]:
+        blocks = answer.message.blocks
+        return [(one.block_type, one.text if one.block_type == "text" else str(one.url)) for one in blocks]
+
+    def whole(self, llm: Any, text: str, kind: str) -> Any:
+        return self.last(llm, text, kind)
+
+    def next_input(self, llm: Any, answer: Any) -> dict[str, Any]:
+        return llm.preview([ChatMessage("Draw."), answer.message, ChatMessage("Go on.")])["input"]
+
+    def images_input(self, llm: Any, *messages: list[str]) -> dict[str, Any]:
+        blocks = [[TextBlock(text="x"), *(ImageBlock(url=url) for url in urls)] for urls in messages]
+        return llm.preview([ChatMessage(role="user", blocks=one) for one in blocks])["input"]
+
+    def run_agent(self, llm: Any, toolkit: Any) -> str:
+        async def ask() -> str:
+            return str(await FunctionAgent(tools=toolkit.to_tool_list(), llm=llm).run("Draw."))
+
+        return asyncio.run(ask())
+
     def object(self, llm: Any, kind: type[Any]) -> Any:
         return llm.structured_predict(kind, PromptTemplate("x"))
+
+    def objects(self, llm: Any, kind: type[Any]) -> Any:
+        return llm.stream_structured_predict(kind, PromptTemplate("x"))
+
+    async def aobjects(self, llm: Any, kind: type[Any]) -> Any:
+        return await llm.astream_structured_predict(kind, PromptTemplate("x"))
 
     def tool(self, function: Any) -> Any:
         return FunctionTool.from_defaults(function)

@@ -1,0 +1,222 @@
+"""Objects that fill in while they stream: each is a prefix of the next, and the last one is validated."""
+
+import asyncio
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from llama_index.core.llms import ChatMessage
+from pydantic import BaseModel, Field, field_validator
+
+from langchain_rockai import ChatRockAI
+from llama_index_rockai import RockAI
+from rockai_transport import InvalidResponseError
+from rockai_transport.adapters import OutputParser, PartialObjects, partial_object
+
+MODEL = "my/hermes"
+WAYS = ["sync", "async"]
+
+
+class Stop(BaseModel):
+    """A stop of a journey."""
+
+    city: str
+    nights: int
+
+
+class Journey(BaseModel):
+    """A journey."""
+
+    name: str
+    price: int = Field(alias="the_price", lt=1000)
+    stops: list[Stop] | None = None
+    first: Stop
+
+    @field_validator("name")
+    @classmethod
+    def is_capital(cls, name: str) -> str:
+        """Refuse what is no name."""
+        if not name.istitle():
+            raise ValueError("not a name")
+        return name
+
+
+VALUE = {
+    "name": 'É "Grand" 7 \U0001f600 Tour',
+    "the_price": 375,
+    "stops": [{"city": "Paris", "nights": 12}, {"city": "Rome", "nights": 34}],
+    "first": {"city": "Paris", "nights": 12},
+}
+JSON = json.dumps(VALUE)
+CALL = f'<tool_call>{{"name": "Journey", "arguments": {JSON}}}</tool_call>'
+WRONG = CALL.replace("375", "3750")
+
+
+def is_prefix(before: Any, after: Any) -> bool:
+    """Whether a JSON value may become another one by more of it; None stands for what has not come."""
+    if before is None:
+        return True
+    if isinstance(before, dict):
+        return all(is_prefix(item, after[key]) for key, item in before.items())
+    if isinstance(before, list):
+        return len(before) <= len(after) and all(map(is_prefix, before, after))
+    return after.startswith(before) if isinstance(before, str) else before == after
+
+
+@pytest.fixture
+def streams(sandbox):
+    """Script what the model streams, a text for each run, in pieces of a size."""
+
+    def script(*answers: str, size: int = 3) -> list[Any]:
+        asked: list[Any] = []
+
+        @sandbox.model(MODEL)
+        def talk(input):
+            asked.append(input)
+            text = answers[len(asked) - 1]
+            yield from (text[at : at + size] for at in range(0, len(text), size))
+
+        return asked
+
+    return script
+
+
+async def objects_of(framework, way):
+    """All that a stream gives."""
+    llm = framework.make()
+    if way == "sync":
+        return list(framework.objects(llm, Journey))
+    return [one async for one in await framework.aobjects(llm, Journey)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_leaving_early_cancels_the_run(framework, sandbox, way):
+    """Nothing reads on behind the object that was the last to be looked at."""
+    gate = sandbox.hold()
+
+    @sandbox.model(MODEL)
+    def talk(input):
+        yield CALL[:60]
+        gate.wait()
+        yield CALL[60:]
+
+    llm = framework.make(route="predictions")
+    if way == "sync":
+        objects = framework.objects(llm, Journey)
+        next(objects)
+        objects.close()
+    else:
+        objects = await framework.aobjects(llm, Journey)
+        await anext(objects)
+        await objects.aclose()
+    assert (await asyncio.to_thread(sandbox.wait_for, "canceled", 5.0)).model == MODEL
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "text", [CALL, JSON, "<think>{}</think>\n" + CALL, "Here: ```json\n" + JSON + "\n```"]
+)
+async def test_an_object_fills_in(framework, streams, text, way):
+    """However the model writes it; one run is made."""
+    asked = streams(text)
+    *partial, last = await objects_of(framework, way)
+    assert (last, len(asked)) == (Journey(**VALUE), 1)
+    assert type(last) is Journey
+    assert len(partial) > 5
+    assert all(isinstance(one, Journey) for one in partial)
+    values = [one.model_dump() for one in [*partial, last]]
+    assert all(is_prefix(before, after) for before, after in pairwise(values))
+    assert {one.name for one in partial} >= {'É "Grand" 7 \U0001f600 Tour'}
+    assert any(one.stops and isinstance(one.stops[0], Stop) for one in partial)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_asking_again_is_announced(framework, streams, way):
+    """An object of which nothing has come stands between the two answers; the first is never the last."""
+    asked = streams(WRONG, CALL)
+    objects = await objects_of(framework, way)
+    (at,) = [
+        at for at, one in enumerate(objects) if not any(value is not None for value in vars(one).values())
+    ]
+    for answer in (objects[:at], objects[at + 1 :]):
+        values = [one.model_dump() for one in answer]
+        assert len(values) > 5
+        assert all(is_prefix(before, after) for before, after in pairwise(values))
+    assert (objects[-1], len(asked)) == (Journey(**VALUE), 2)
+
+
+def test_what_never_fits_is_an_error_at_the_end(framework, streams):
+    """As without a stream."""
+    streams(WRONG, WRONG)
+    with pytest.raises(InvalidResponseError, match="asked twice"):
+        list(framework.objects(framework.make(), Journey))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 11])
+def test_nothing_is_told_that_is_taken_back(size):
+    """However the text is cut: no half number, word or escape."""
+    partials = PartialObjects(OutputParser(Journey))
+    texts = [CALL[:end] for end in range(0, len(CALL), size)]
+    told = [value for text in texts if (value := partials.read(text)) is not None]
+    assert all(is_prefix(before, after) for before, after in pairwise([*told, VALUE]))
+    assert len(told) > 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'name': 'a",
+        '{"other": 1, "name": "a',
+        '{"name": "Jour',
+        "[1, 2",
+        "no {braces} here",
+        '{"name',
+        JSON,
+        "",
+    ],
+)
+def test_what_is_not_known_to_be_the_object_is_not_told(text):
+    """Python's quotes, other names, the call's own name, no object, and one that is complete."""
+    assert PartialObjects(OutputParser(Journey)).read(text) is None
+
+
+def test_a_dict_lacks_what_has_not_come(sandbox, streams):
+    """For JSON schemas and TypedDicts; content in standard blocks changes nothing."""
+    for llm in (ChatRockAI(model=MODEL), ChatRockAI(model=MODEL, output_version="v1")):
+        for method in ("function_calling", "json_schema", "json_mode"):
+            streams(JSON if method != "function_calling" else CALL)
+            schema = None if method == "json_mode" else Journey.model_json_schema()
+            values = list(llm.with_structured_output(schema, method=method).stream("x"))
+            assert len(values) > 5
+            assert values[-1] == VALUE
+            assert all(is_prefix(before, after) for before, after in pairwise(values))
+
+
+def test_messages_hold_nothing_of_an_answer_that_may_be_refused(sandbox, streams):
+    """The model's own stream is as it was: what has come of the object is beside the text, never added."""
+    streams(WRONG, CALL)
+    bound = ChatRockAI(model=MODEL).with_structured_output(Journey).first
+    chunks = list(bound.stream("x"))
+    assert "".join(chunk.text for chunk in chunks) == ""
+    assert [call["args"] for call in sum(chunks[1:], chunks[0]).tool_calls] == [VALUE]
+    streams(WRONG, CALL)
+    assert ChatRockAI(model=MODEL).with_structured_output(Journey).invoke("x") == Journey(**VALUE)
+
+
+@pytest.mark.filterwarnings("ignore:The `json` method is deprecated")  # core's own call
+def test_a_structured_llm_streams_them_as_json(sandbox, streams):
+    """LlamaIndex's `as_structured_llm`: each response has the object, and its JSON as text."""
+    streams(CALL)
+    llm = RockAI(model=MODEL, context_window=4096).as_structured_llm(Journey)
+    responses = list(llm.stream_chat([ChatMessage("x")]))
+    assert len(responses) > 5
+    assert responses[-1].raw == Journey(**VALUE)
+    assert all(json.loads(one.message.content).keys() == Journey.model_fields.keys() for one in responses)
+
+
+def test_a_class_without_values_is_one_of_its_own():
+    """Fields by their own names, inner objects too; None for what has not come."""
+    made = partial_object(Journey, {"the_price": 3, "stops": [{"city": "P"}]})
+    assert (made.price, made.name, made.stops[0].city, made.stops[0].nights) == (3, None, "P", None)
+    assert partial_object(None, {"a": 1}) == {"a": 1}
