@@ -99,8 +99,9 @@ def _filled(kind: Any, value: Any) -> Any:
     if not isinstance(value, dict) or len(models) != 1 or get_origin(kind) in (list, dict):
         return value
     made = _partial_class(models[0]).model_construct(**value)
+    held: dict[str, Any] = made.__dict__
     for name, info in models[0].model_fields.items():
-        made.__dict__[name] = _filled(info.annotation, made.__dict__[name])
+        held[name] = _filled(info.annotation, held[name])
     return made
 
 
