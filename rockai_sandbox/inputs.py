@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["string", "integer", "number"]
+Kind = Literal["string", "url", "integer", "number"]
 Problem = tuple[str, str]
 """pydantic's ``type`` and ``msg``."""
 
@@ -20,7 +20,8 @@ class Input:
     """One input that a scripted model accepts; what does not fit is refused with 422, as by the service.
 
     Attributes:
-        kind: ``"string"``, ``"integer"`` or ``"number"``. Numbers may come as text that reads as one.
+        kind: ``"string"``, ``"url"`` (http, https or data), ``"integer"`` or ``"number"``. Numbers
+            may come as text that reads as one.
         required: Whether a request without it is refused.
         at_least: The smallest number accepted, for numbers only; `None` for no limit.
         at_most: The largest number accepted, for numbers only; `None` for no limit.
@@ -48,7 +49,7 @@ class Input:
     def __post_init__(self) -> None:
         if self.kind not in CHECKS:
             raise ValueError(f"kind is one of {tuple(CHECKS)}, not {self.kind!r}")
-        if self.kind == "string" and (self.at_least, self.at_most) != (None, None):
+        if self.kind in ("string", "url") and (self.at_least, self.at_most) != (None, None):
             raise ValueError("at_least and at_most are for numbers, not for text")
 
 
@@ -58,6 +59,11 @@ Inputs = Mapping[str, Input]
 def text(*, required: bool = False) -> Input:
     """Describe a text input."""
     return Input("string", required)
+
+
+def url(*, required: bool = False) -> Input:
+    """Describe an input that is the address of a file."""
+    return Input("url", required)
 
 
 def integer(at_least: int | None = None, at_most: int | None = None) -> Input:
@@ -112,6 +118,14 @@ def _not_text(value: Any) -> Problem | None:
     return None if isinstance(value, str) else ("string_type", "Input should be a valid string")
 
 
+def _not_url(value: Any) -> Problem | None:
+    if not isinstance(value, str):
+        return ("url_type", "URL input should be a string or URL")
+    if value.startswith(("http://", "https://", "data:")):
+        return None
+    return ("url_parsing", "Input should be a valid URL, relative URL without a base")
+
+
 def _not_integer(value: Any) -> Problem | None:
     message = "Input should be a valid integer"
     if isinstance(value, str):
@@ -147,6 +161,7 @@ def _parses(kind: Callable[[str], object], value: str) -> bool:
 
 CHECKS: Mapping[Kind, Callable[[Any], Problem | None]] = {
     "string": _not_text,
+    "url": _not_url,
     "integer": _not_integer,
     "number": _not_number,
 }

@@ -13,7 +13,7 @@ from typing import Any
 import av
 from PIL import Image, ImageEnhance, UnidentifiedImageError
 
-from rockai_sandbox.inputs import Inputs, integer, number, text
+from rockai_sandbox.inputs import Inputs, integer, number, text, url
 from rockai_sandbox.models.drawing import Dice, draw, to_png
 from rockai_sandbox.registry import Model, made_up_version
 from rockai_sandbox.runs import Run
@@ -33,7 +33,7 @@ SCALE = (220.0, 246.9, 261.6, 293.7, 329.6, 392.0, 440.0)
 
 IMAGE_INPUTS: Inputs = {"prompt": text(required=True)}
 VIDEO_INPUTS: Inputs = {
-    "image": text(required=True),
+    "image": url(required=True),
     "prompt": text(required=True),
     "max_frames": integer(at_least=2, at_most=240),
     "guidance_scale": number(),

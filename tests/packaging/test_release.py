@@ -39,9 +39,11 @@ def test_a_thin_package_has_the_version_of_the_project(path: Path) -> None:
 
 
 def test_the_version_is_the_same_everywhere() -> None:
-    """CITATION.cff names the version that the packages have."""
+    """CITATION.cff names the version that the packages have, and the changelog begins with it."""
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert cited["version"] == __version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## ([\d.]+)", changes, re.MULTILINE)[0] == __version__
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -8,11 +8,12 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers import BaseTracer
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.store.memory import InMemoryStore
 from scripted import make_toolkit
 
-from langchain_rockai import ChatRockAI
+from langchain_rockai import GENERATE_IMAGE, ChatRockAI, RockAIToolkit
 from langchain_rockai.tools import PROGRESS_EVENT
 from rockai_transport import ConfigurationError, Prediction
 
@@ -192,3 +193,26 @@ def test_it_is_no_list_of_tools(sandbox):
     """Given as one, an agent would run without any; the error names the method that makes it."""
     with pytest.raises(ConfigurationError, match="get_tools"):
         list(make_toolkit(sandbox))
+
+
+class Traces(BaseTracer):
+    """Keeps the runs that a tracer is told of."""
+
+    def __init__(self):
+        super().__init__()
+        self.runs_seen = []
+
+    def _persist_run(self, run):
+        self.runs_seen.append(run)
+
+
+def test_the_trace_of_a_tool_call_carries_the_prediction_s_id(sandbox):
+    """In the message that is its output, as text and as an object."""
+    toolkit = RockAIToolkit([GENERATE_IMAGE], api_token=sandbox.api_token, base_url=sandbox.base_url)
+    [tool] = [one for one in toolkit.get_tools() if one.name == "generate_image"]
+    traces = Traces()
+    call = {"name": "generate_image", "args": {"prompt": "x"}, "id": "c1", "type": "tool_call"}
+    tool.invoke(call, {"callbacks": [traces]})
+    message = traces.runs_seen[0].outputs["output"]
+    assert message.artifact.id == sandbox.predictions[0].id
+    assert sandbox.predictions[0].id in message.content
