@@ -99,7 +99,7 @@ def _filled(kind: Any, value: Any) -> Any:
     if not isinstance(value, dict) or len(models) != 1 or get_origin(kind) in (list, dict):
         return value
     made = _partial_class(models[0]).model_construct(**value)
-    held: dict[str, Any] = made.__dict__
+    held: Any = made.__dict__
     for name, info in models[0].model_fields.items():
         held[name] = _filled(info.annotation, held[name])
     return made
