@@ -18,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpcore
 import httpx
 import pytest
 from support.drivers import TOKEN
@@ -714,3 +715,41 @@ def test_without_asyncio_an_async_client_says_what_it_needs(call):
 
     with pytest.raises(ConfigurationError, match="asyncio"):
         use().send(None)
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_request_and_its_body_are_sent_together(connect, server, monkeypatch, size):
+    """One write, unless the body is large: each costs a system call, and a segment on the wire."""
+    sent = []
+
+    def noting(backend, write):
+        connect_tcp = backend.connect_tcp
+
+        def opened(stream):
+            monkeypatch.setattr(type(stream), "write", write(type(stream).write))
+            return stream
+
+        if inspect.iscoroutinefunction(connect_tcp):
+
+            async def connecting(*args):
+                return opened(await connect_tcp(*args))
+        else:
+
+            def connecting(*args):
+                return opened(connect_tcp(*args))
+
+        monkeypatch.setattr(backend, "connect_tcp", connecting)
+
+    def write(original):
+        def noted(self, buffer, timeout=None):
+            sent.append(len(buffer))
+            return original(self, buffer, timeout)
+
+        return noted
+
+    noting(httpcore.SyncBackend, write)
+    noting(httpcore.AnyIOBackend, write)
+    server.route("POST /v1/run", answer(200, "x"))
+    connect().run(MODEL, {"prompt": "x" * size})
+    assert len(sent) == 1 or (size > 10 and connect().kind == "sync")
+    assert sum(sent) > size

@@ -241,9 +241,9 @@ def test_half_a_character_in_an_answer_can_be_printed(connect, server, body):
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(b'{"x": 1}')[:-3]),
+        ("gzip", gzip.compress(b'{"x": 1}', mtime=0)[:-3]),
         ("deflate", zlib.compress(b'{"x": 1}' * 99)[:-3]),
-        ("gzip", gzip.compress(b"5") + b"garbage"),
+        ("gzip", gzip.compress(b"5", mtime=0) + b"garbage"),
     ],
 )
 def test_a_compressed_answer_that_is_cut_is_none(connect, server, tmp_path, encoding, body):
