@@ -27,9 +27,11 @@ _BASE_URL_VARIABLE = "ROCKAI_BASE_URL"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that IANA gives out to networks
 _SPECIAL = (
+    ipaddress.ip_network("192.0.0.0/24"),  # protocols' own, RFC 6890; older Pythons know parts of it
     ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, given up by RFC 7526
     ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
 )
+_DOTS = dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), ".")  # of host names, as IDNA reads them
 _HEADER_SAFE = r"[\x21-\x7e]+"
 _QUOTES = "\"'`"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -162,7 +164,7 @@ def is_private(host: str | None) -> bool:
     """Whether a host is by its name or address one that not everybody on the internet can reach."""
     if not host or is_loopback(host):
         return True
-    host = host.removesuffix(".")
+    host = host.translate(_DOTS).removesuffix(".")
     address = _address(host.partition("%")[0])
     if address is None:
         return False

@@ -35,12 +35,35 @@ _READ_PART = _WRITE_PART = 64 * 1024
 _LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait is made of several
 
 
+class _Unsent:
+    """What was written of a request and not sent yet: its head and its body go out together.
+
+    httpcore writes them one after the other, and then nothing, at the request's end. One segment in place of
+    two halves what sending costs.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def add(self, part: bytes) -> bytes:
+        """Take what is written; give what is to be sent now."""
+        self._bytes += part
+        return self.take() if not part or len(self._bytes) >= _WRITE_PART else b""
+
+    def take(self) -> bytes:
+        """Give all that is left: an answer is waited for."""
+        taken = bytes(self._bytes)
+        self._bytes.clear()
+        return taken
+
+
 class _Stream(HeadSplitter, httpcore.NetworkStream):
     """A socket whose operations end when the deadline says so."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
         self._socket = stream.get_extra_info("socket")
+        self._unsent = _Unsent()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline knows better
         return self.split(self.take_rest() or self._receive(max_bytes))
@@ -50,6 +73,7 @@ class _Stream(HeadSplitter, httpcore.NetworkStream):
         return self.take_rest() or self._receive(_READ_PART)
 
     def _receive(self, max_bytes: int) -> bytes:
+        self._send(self._unsent.take())
         since = time.monotonic()
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
@@ -64,6 +88,11 @@ class _Stream(HeadSplitter, httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
         self.begin()
+        self._send(self._unsent.add(buffer))
+
+    def _send(self, buffer: bytes) -> None:
+        if not buffer:
+            return
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
         try:
@@ -123,18 +152,27 @@ class _AsyncStream(HeadSplitter, httpcore.AsyncNetworkStream):
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._unsent = _Unsent()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.split(self.take_rest() or await self._stream.read(max_bytes, timeout))
+        return self.split(self.take_rest() or await self._receive(max_bytes, timeout))
 
     async def read_body(self) -> bytes:
         """The next bytes, for who reads a body in h11's place."""
         return self.take_rest() or await self._stream.read(_READ_PART)
 
+    async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
+        await self._send(self._unsent.take(), timeout)
+        return await self._stream.read(max_bytes, timeout)
+
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self.begin()
-        current_deadline.get().sent = True
-        await self._stream.write(buffer, timeout)
+        await self._send(self._unsent.add(buffer), timeout)
+
+    async def _send(self, buffer: bytes, timeout: float | None) -> None:
+        if buffer:
+            current_deadline.get().sent = True
+            await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
