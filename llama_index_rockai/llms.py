@@ -137,7 +137,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         """What core wants to know of the model; nothing is asked over the network.
 
-        A context window that is not known counts as 3900 tokens, with a warning.
+        A context window that is not known counts as 3900 tokens, with a warning where the model writes texts.
 
         Example:
             >>> llm.metadata.model_name, llm.metadata.context_window
@@ -372,7 +372,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
     def _context_window(self, dialect: Dialect) -> int:
         known = self.context_window or dialect.context_window
-        if known is None and not self._warned:
+        if known is None and dialect.max_tokens_key and not self._warned:  # what draws cuts no histories
             self._warned = True
             warnings.warn(
                 f"The context window of {self.model} is not known, so {DEFAULT_CONTEXT_WINDOW} tokens are "
