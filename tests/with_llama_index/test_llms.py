@@ -156,7 +156,7 @@ class TestMetadata:
             warnings.simplefilter("always")
             llm = RockAI(model="someone/something")
             assert {llm.metadata.context_window for _ in range(3)} == {DEFAULT_CONTEXT_WINDOW}
-            RockAI(model="incomingflyingbrick/flux-1-schnell").metadata  # what draws cuts no histories
+            assert RockAI(model="incomingflyingbrick/flux-1-schnell").metadata  # what draws cuts no histories
         assert [str(warning.message)[:42] for warning in caught] == [
             "The context window of someone/something is"
         ]
