@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
 
 from pydantic import (
+    AliasChoices,
+    AliasPath,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,6 +19,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from rockai_transport.adapters.arguments import ALIASES, PER_CALL, check_call, constructor_arguments
 from rockai_transport.adapters.clients import LazyClients
@@ -61,6 +65,14 @@ def _dialect(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _aliases(field: FieldInfo) -> list[str]:
+    """The other names under which pydantic takes a field, of a subclass of a user's own."""
+    given = field.validation_alias  # `alias` is in it
+    choices = given.choices if isinstance(given, AliasChoices) else [given]
+    names = (one.path[0] if isinstance(one, AliasPath) else one for one in choices)
+    return [name for name in names if isinstance(name, str)]
 
 
 class ModelFields(BaseModel):
@@ -127,7 +139,7 @@ class ModelFields(BaseModel):
         """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
         if not isinstance(given, dict):
             return given
-        known = [*cls.model_fields, *filter(None, (field.alias for field in cls.model_fields.values()))]
+        known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
         return constructor_arguments(cls.__name__, given, known, cls._extra_name)
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pydantic import AliasChoices, AliasPath, Field
 from support.wire_server import WireServer, answer, frames, stream
 
 from rockai_sandbox import Sandbox
@@ -140,6 +141,22 @@ class TestConstructorArguments:
         """With the name here, the way it is done here, or where inputs of the model go."""
         with pytest.raises(ConfigurationError, match=re.escape(words)):
             framework.make(**given)
+
+    @pytest.mark.parametrize(
+        ("alias", "given"),
+        [
+            ({"alias": "teamName"}, {"teamName": "red"}),
+            ({"validation_alias": "teamName"}, {"teamName": "red"}),
+            ({"validation_alias": AliasChoices("a", AliasPath("b", 0))}, {"b": ["red"]}),
+        ],
+    )
+    def test_a_subclass_may_have_fields_with_aliases(self, framework, alias, given):
+        """As pydantic takes them."""
+
+        class Ours(framework.model_class):
+            team: str = Field(default="none", **alias)
+
+        assert Ours(model=MODEL, **given).team == "red"
 
     def test_a_prompt_is_no_setting(self, framework):
         """It would stand in place of each call's own."""
