@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import InitVar
 from itertools import chain
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, Self
 
 from pydantic import (
     AliasChoices,
@@ -121,6 +122,11 @@ class ModelFields(BaseModel):
     """A client of your own for blocking calls; its settings then hold, and of those above ``timeout``."""
     async_client: Annotated[AsyncClient | None, TEXT] = Field(default=None, exclude=True, repr=False)
     """The same for asynchronous calls."""
+
+    if TYPE_CHECKING:  # other names of the above, which a type checker then knows; `model_name` cannot be one
+        api_key: InitVar[SecretStr | str | None] = None
+        rockai_api_token: InitVar[SecretStr | str | None] = None
+        api_base: InitVar[str | None] = None
 
     _clients: LazyClients = PrivateAttr(default_factory=LazyClients)
 
