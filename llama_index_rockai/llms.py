@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Annotated, Any, ClassVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
@@ -18,7 +17,7 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     LLMMetadata,
 )
-from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
@@ -125,13 +124,6 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             True
         """
         return "RockAI"
-
-    @field_serializer("dialect", "chat_template")
-    def _as_text(self, value: Any) -> Any:
-        """As JSON holds it: Jinja as its source, another object not at all."""
-        if isinstance(value, Dialect):
-            return asdict(value.replace(chat_template=self._as_text(value.chat_template)))
-        return value if value is None or isinstance(value, str) else getattr(value, "source", None)
 
     @property
     def metadata(self) -> LLMMetadata:

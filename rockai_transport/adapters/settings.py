@@ -18,6 +18,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     WithJsonSchema,
+    field_serializer,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -31,7 +32,7 @@ from rockai_transport.config import Route, check_timeout
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.reply.stop import stop_sequences
 from rockai_transport.prompting.request.build import ModelSettings
-from rockai_transport.prompting.request.dialects import Dialect, dialect_from_json
+from rockai_transport.prompting.request.dialects import Dialect, dialect_from_json, dialect_to_json
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.protocol.references import ModelReference
 
@@ -62,6 +63,13 @@ def _secret(value: Any) -> Any:
 
 def _dialect(value: Any) -> Any:
     return dialect_from_json(value) if isinstance(value, Mapping) else value
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Dialect):
+        written = dialect_to_json(value)
+        return {**written, "chat_template": _as_json(written["chat_template"])}
+    return value if value is None or isinstance(value, str | dict) else getattr(value, "source", None)
 
 
 def _listed(value: Any) -> Any:
@@ -160,6 +168,11 @@ class ModelFields(BaseModel):
         if self.client is None and self.async_client is None:
             self._clients.checked(self)
         return self
+
+    @field_serializer("dialect", "chat_template", check_fields=False)
+    def _as_json(self, value: Any) -> Any:
+        """As JSON holds it: Jinja as its source, a template that is another object not at all."""
+        return _as_json(value)
 
     def model_post_init(self, context: Any, /) -> None:
         """Pass on: the hook that pydantic makes for the private attribute would end the chain here."""

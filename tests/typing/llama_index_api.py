@@ -1,6 +1,6 @@
 """What a type checker sees of llama_index_rockai in a user's code. Checked by mypy, never run.
 
-Without the pydantic plugin: the contract's argument names are the constructor's, aliases but `model_name` too.
+Without the pydantic plugin: the contract's names are the constructor's, and its aliases but `model_name`.
 """
 
 from __future__ import annotations

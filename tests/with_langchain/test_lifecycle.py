@@ -20,6 +20,7 @@ from langchain_core.runnables import ConfigurableField, RunnableBinding, Runnabl
 from langchain_rockai import ChatRockAI, Dialect, RockAILLM
 from rockai_sandbox import Sandbox
 from rockai_transport import APITimeoutError, AsyncClient, AuthenticationError, Client, ConfigurationError
+from rockai_transport.prompting.request.jinja import JinjaTemplate
 from rockai_transport.prompting.request.templates import TEMPLATES
 
 MODEL = "my/hermes"
@@ -111,20 +112,23 @@ def test_a_serialised_model_can_be_loaded(sandbox, cls):
 
 
 @BOTH
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")  # load
 @pytest.mark.parametrize(
     "dialect",
     [
         Dialect.of("meta/llama-2-7b-chat").replace(max_tokens_key="length", fixed_inputs={"a": [1]}),
         Dialect("mine", chat_template=TEMPLATES["chatml"], max_tokens_key="length"),
+        Dialect("mine", chat_template=JinjaTemplate("{{ messages[0].content }}")),
     ],
-    ids=["changed", "with a template"],
+    ids=["changed", "with a template", "with Jinja"],
 )
 def test_a_model_with_a_dialect_of_its_own_can_be_saved_and_loaded(cls, dialect):
     """As JSON, through core's own `dumpd` and `load`."""
     llm = cls(model="me/mine", dialect=dialect, max_tokens=5)
     saved = json.loads(json.dumps(dumpd(llm)))
     again = load(saved, allowed_objects=[cls], valid_namespaces=["langchain_rockai"])
-    assert again.dialect == dialect
+    template = getattr(dialect.chat_template, "source", dialect.chat_template)
+    assert again.dialect == dialect.replace(chat_template=template)
     assert again.preview("Hi") == llm.preview("Hi")
 
 

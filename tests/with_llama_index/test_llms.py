@@ -28,6 +28,7 @@ from rockai_transport import (
     StreamInterruptedError,
 )
 from rockai_transport.prompting.request.jinja import JinjaTemplate
+from rockai_transport.prompting.request.templates import TEMPLATES
 
 LLAMA_2 = "meta/llama-2-7b-chat"
 LLAMA_3 = "meta/meta-llama-3-70b-instruct"
@@ -324,6 +325,7 @@ class TestKeeping:
         [
             {"dialect": "chatml"},
             {"dialect": Dialect("mine", chat_template="chatml", image_key="image", fixed_inputs={"a": 1})},
+            {"dialect": Dialect("mine", chat_template=TEMPLATES["chatml"])},
             {"dialect": "chatml", "chat_template": JinjaTemplate("{{ messages[0].content }}")},
         ],
     )
