@@ -24,8 +24,8 @@ from rockai_transport.prompting import (
     ReplyPart,
     TextDelta,
     ToolCall,
+    gather,
 )
-from rockai_transport.prompting.reply.reader import gather
 
 __all__ = ["PARTIAL", "PROVIDER", "ChatBuilder", "LangChainBuilder"]
 
