@@ -13,20 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rockai_transport.prompting.reply import call_formats as formats
-from rockai_transport.prompting.reply.json_values import BYTE_ORDER_MARK
-from rockai_transport.prompting.reply.token_set import TokenSet
+from rockai_transport.prompting.reply.tagged import ARGUMENT
+from rockai_transport.prompting.reply.token_set import MOST_SPACE, TokenSet, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
 Kind = Literal["json", "python", "tagged", "none"]
 
-# White space between a call's parts; more of it is text, so that what is held back stays small.
-_MOST_SPACE: Final = 200
 _MOST_UNDECIDED: Final = 400
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
-    rf"""(?:\s|{_COMMENT}){{0,{_MOST_SPACE}}}+(?P<quote>["']?)(?P<key>[\w$-]{{0,60}})"""
+    rf"""(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["']?)(?P<key>[\w$-]{{0,60}})"""
 )
 _KEY: Final = re.compile(
     rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:(["'])(?P<quoted>[^"'\\]{{1,60}})\1|(?P<plain>[\w$-]{{1,60}}))"""
@@ -37,10 +35,6 @@ _VALUE: Final = re.compile(
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
 _CALL_ID: Final = re.compile(r"\w*")
-_ARGUMENT_END: Final = re.compile(
-    r"</parameter>|</arg_value>|(?=</function>|</invoke>|</tool_call>|<parameter[ =]|<arg_key>)"
-)
-_LONGEST_END: Final = 15
 
 
 _FENCES: Final = tuple(formats.FENCE + info for info in formats.FENCES)
@@ -48,7 +42,6 @@ _FENCE: Final = TokenSet(*_FENCES)
 _OPENING: Final = TokenSet(*formats.OPENING)
 _OPENING_MARKED: Final = TokenSet(*formats.OPENING, *_FENCES)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN, *_FENCES)
-_ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 CLOSING: Final = TokenSet(*formats.CLOSING)
 
 
@@ -69,22 +62,6 @@ class Opener:
     name: str = ""
     meant: bool = False
     fenced: bool = False
-
-
-def skip_space(text: str, at: int) -> int:
-    """Find the next character that is no white space, a bounded way ahead.
-
-    Args:
-        text: Text, known so far.
-        at: Where to begin.
-
-    Returns:
-        Its index; the text's length where only white space follows.
-    """
-    end = min(len(text), at + _MOST_SPACE)
-    while at < end and (text[at].isspace() or text[at] == BYTE_ORDER_MARK):
-        at += 1
-    return at
 
 
 def _skip(tokens: TokenSet, text: str, at: int) -> int:
@@ -162,7 +139,7 @@ def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{":
         return Opener(body, "json", name, meant=True)
-    argument, closing = (body, body) if body < 0 else (_ARGUMENT.end(text, body), CLOSING.end(text, body))
+    argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
         return "undecided"
     if argument > body:
@@ -228,50 +205,6 @@ def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Ver
     if found is None or found.end() == len(text):
         return "undecided" if found else "text"
     return replace(opener, body=at) if text[found.end()] == "(" and tools.resolve(found[1]) else "text"
-
-
-class TaggedScanner:
-    """Find where tagged arguments end, piece by piece.
-
-    Attributes:
-        kept: How many characters at the end of the last piece must come again, with the next one.
-        inside: Whether an argument is open.
-    """
-
-    missing = ""
-
-    def __init__(self) -> None:
-        self.kept = 0
-        self.inside = False
-
-    def scan(self, text: str, start: int = 0) -> int | None:
-        """Read on.
-
-        Args:
-            text: The next piece, behind what was kept.
-            start: Where to begin in it.
-
-        Returns:
-            The index behind the last argument, or None where another one may follow.
-        """
-        at = start
-        while True:
-            if self.inside:
-                found = _ARGUMENT_END.search(text, at)
-                if found is None:
-                    self.kept = min(_LONGEST_END, len(text) - at)
-                    return None
-                at = found.end()
-            else:
-                place = skip_space(text, at)
-                end = _ARGUMENT.end(text, place) if place < len(text) else -1
-                if end < 0:
-                    self.kept = len(text) - at
-                    return None
-                if end == place:
-                    return at
-                at = end
-            self.inside = not self.inside
 
 
 class BareWatch:

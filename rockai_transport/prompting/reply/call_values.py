@@ -24,6 +24,7 @@ from rockai_transport.prompting.reply.schema_values import (
     required_properties,
     structured_value,
 )
+from rockai_transport.prompting.reply.tagged import read_tagged
 from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.request.nearest import unknown_name
 
@@ -32,12 +33,6 @@ _ARGUMENTS_KEY: Final = re.compile(
 )
 _NAMED: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
-)
-# One argument, or the beginning of what is none; a closing tag that was forgotten ends at the next one.
-_TAGGED: Final = re.compile(
-    r"""<(?:parameter=|parameter\s+name=|arg_key>)["']?(?P<key>[^"'<>]{1,200})["']?(?:>|</arg_key>\s*<arg_value>)"""
-    r"""(?P<value>.*?)(?:</parameter>|</arg_value>|(?=<parameter[= ]|<arg_key>)|\Z)""",
-    re.DOTALL,
 )
 _EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
 
@@ -59,14 +54,13 @@ class ReadCall:
     error: str = ""
 
 
-def read_calls(opener: Opener, body: str, tools: Tools, *, open_end: bool = False) -> list[ReadCall] | None:
+def read_calls(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | None:
     """Read a body as calls.
 
     Args:
         opener: What opened it.
         body: Its text.
         tools: The tools that may be called.
-        open_end: Whether a tagged argument in it does not end.
 
     Returns:
         The calls, unreadable ones with their error; None where it is no call, but text.
@@ -75,8 +69,6 @@ def read_calls(opener: Opener, body: str, tools: Tools, *, open_end: bool = Fals
         calls = _python_calls(body, tools, meant=opener.meant)
     elif opener.kind == "json" and not opener.name:
         calls = _json_calls(body, tools, meant=opener.meant)
-    elif open_end:
-        calls = [_wrong(opener.name, body, "the call does not end")]
     else:
         calls = _named_call(opener, body, tools)
     return None if calls is None else [_settled(call, tools) for call in calls]
@@ -261,17 +253,15 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | Non
     name = opener.name
     known = tools.resolve(name)
     if opener.kind == "tagged":
-        pairs = {found["key"].strip(): _tagged_value(found["value"]) for found in _TAGGED.finditer(body)}
-        return [ReadCall(name, pairs)]
+        pairs = read_tagged(body)
+        if pairs is None:
+            return [_wrong(name, body, "the call does not end")]
+        twice = len(dict(pairs)) < len(pairs)
+        return [_wrong(name, body, "it has an argument twice") if twice else ReadCall(name, dict(pairs))]
     if opener.kind == "none":
         return [_without_arguments(name, None, tools.schemas[known] if known else {})]
     call = _with_arguments(name, "", body, {})
     return None if call.arguments is None and not known else [call]
-
-
-def _tagged_value(text: str) -> str:
-    """A value without the line breaks that the templates put around it."""
-    return text.removeprefix("\n").removesuffix("\n")
 
 
 def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | None:

@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK
+
 _TRIPLE: Final = 3
 _BRACKETS: Final = {"{": "}", "[": "]", "(": ")"}
 # Where the scanner stops, by what it is in. A `<` or a backtick outside of strings is in no JSON.
@@ -47,7 +49,6 @@ _LIKE_JSON: Final = re.compile(
 )
 _BEFORE: Final = re.compile(r"```\w*\s*\Z")
 _BEHIND: Final = re.compile(r"\A\s*```[^\S\n]*\n?")
-BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class ValueScanner:
@@ -58,7 +59,6 @@ class ValueScanner:
     """
 
     kept = 0  # as TaggedScanner's: nothing ever
-    inside = False
 
     def __init__(self, *, python: bool = False) -> None:
         """Make a scanner.

@@ -28,14 +28,14 @@ from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
     Opener,
-    TaggedScanner,
     match_next,
     match_opener,
-    skip_space,
 )
 from rockai_transport.prompting.reply.call_values import ReadCall, read_calls
-from rockai_transport.prompting.reply.json_values import BYTE_ORDER_MARK, ValueScanner
+from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
+from rockai_transport.prompting.reply.tagged import TaggedScanner
+from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
@@ -222,7 +222,7 @@ class ToolCallReader:
         body = "".join(self._value) + scanner.missing
         calls = None
         if opener is not None and not released:
-            calls = read_calls(opener, body, self._tools, open_end=scanner.inside)
+            calls = read_calls(opener, body, self._tools)
         if calls is None:
             raw = "" if released else "".join(self._raw)
             self._close_block()
