@@ -37,11 +37,9 @@ _OBJECT_END: Final = re.compile(r"\s*}")
 _CALL_ID: Final = re.compile(r"\w*")
 
 
-_FENCES: Final = tuple(formats.FENCE + info for info in formats.FENCES)
-_FENCE: Final = TokenSet(*_FENCES)
+_FENCE: Final = re.compile(rf"{formats.FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
-_OPENING_MARKED: Final = TokenSet(*formats.OPENING, *_FENCES)
-_BETWEEN: Final = TokenSet(*formats.BETWEEN, *_FENCES)
+_BETWEEN: Final = TokenSet(*formats.BETWEEN)
 CLOSING: Final = TokenSet(*formats.CLOSING)
 
 
@@ -69,6 +67,7 @@ def _skip(tokens: TokenSet, text: str, at: int) -> int:
     while True:
         at = skip_space(text, at)
         end = tokens.end(text, at) if at < len(text) else -1
+        end = _fence_end(text, at) if end == at else end
         if end <= at:
             return end
         at = end
@@ -98,28 +97,33 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     return "undecided" if end < 0 and verdict == "text" else verdict
 
 
+def _fence_end(text: str, at: int) -> int:
+    """The end of a code fence's beginning, up to its language; as `TokenSet.end`."""
+    found = _FENCE.match(text, at)
+    if found is None:
+        return -1 if formats.FENCE.startswith(text[at : at + len(formats.FENCE)]) else at
+    return found.end() if found.end() < len(text) else -1
+
+
 def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
-    end = _FENCE.end(text, at)
-    if end == at:
-        return "text"
-    if end < 0 or end == len(text):
-        return "undecided"
-    if text[end].isalnum():
-        return "text"
-    info = text[at + len(formats.FENCE) : end]
+    end = _fence_end(text, at)
+    if end <= at:
+        return "text" if end == at else "undecided"
+    info = text[at + len(formats.FENCE) : end].strip().lower()
     if info in formats.CALL_FENCES:
         found = _marked(text, end, tools)
     else:
         body = skip_space(text, end)
         if body == len(text):
             return "undecided"
-        found = match_opener(text, body, tools, line_start=True) if text[body] in "<{[" else "text"
+        reads = info in formats.FENCES and text[body] in "<{["
+        found = match_opener(text, body, tools, line_start=True) if reads else "text"
     return replace(found, fenced=True) if isinstance(found, Opener) else found
 
 
 def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
     """What a token opened: a JSON value, a Python call or list of them, or a name and what belongs to it."""
-    at = _skip(_OPENING_MARKED, text, at)
+    at = _skip(_OPENING, text, at)
     if at < 0:
         return "undecided"
     if text[at] == "{":

@@ -252,6 +252,7 @@ class ReplyReader:
         parts = self._calls.feed(part.text)
         if isinstance(part, ReasoningEnd) and parts and isinstance(parts[-1], TextDelta):
             parts[-1] = ReasoningEnd(parts[-1].text)
+            self._calls.begin_answer()
         return parts
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
