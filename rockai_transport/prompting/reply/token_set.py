@@ -58,3 +58,15 @@ def skip_space(text: str, at: int) -> int:
     while at < end and (text[at].isspace() or text[at] == BYTE_ORDER_MARK):
         at += 1
     return at
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text is white space and nothing else.
+
+    Args:
+        text: The text; a byte order mark in it counts as white space.
+
+    Returns:
+        Whether it is.
+    """
+    return not text or text.isspace() or not text.replace(BYTE_ORDER_MARK, "").strip()

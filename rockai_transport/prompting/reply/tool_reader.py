@@ -35,7 +35,7 @@ from rockai_transport.prompting.reply.call_values import ReadCall, read_calls
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tagged import TaggedScanner
-from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK, skip_space
+from rockai_transport.prompting.reply.token_set import is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
@@ -166,7 +166,7 @@ class ToolCallReader:
         at = start
         while (found := _NOTABLE.search(text, at)) is not None:
             place = found.start()
-            self._line_start = found[0] in "\r\n" or (self._line_start and _is_blank(text[at:place]))
+            self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
             self._behind_tick = self._behind_tick and place == at
             verdict = self._verdict(text, place)
             if verdict != "text":
@@ -185,7 +185,7 @@ class ToolCallReader:
             self._behind_tick = at == found.end() and found[0] == "`" and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
         self._behind_tick = self._behind_tick and at == len(text)
-        self._line_start = self._line_start and _is_blank(text[at:])
+        self._line_start = self._line_start and is_blank(text[at:])
         self._emit(text[start:])
         return len(text)
 
@@ -332,7 +332,7 @@ class ToolCallReader:
             self._invalid = []
 
     def _emit(self, text: str) -> None:
-        if not self._has_text and _is_blank(text):
+        if not self._has_text and is_blank(text):
             self._space.append(text)
             return
         if self._space:
@@ -344,7 +344,3 @@ class ToolCallReader:
     def _take(self) -> list[ToolPart]:
         parts, self._parts = self._parts, []
         return parts
-
-
-def _is_blank(text: str) -> bool:
-    return not text or text.isspace() or not text.replace(BYTE_ORDER_MARK, "").strip()
