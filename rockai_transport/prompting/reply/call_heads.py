@@ -24,14 +24,15 @@ _MOST_UNDECIDED: Final = 400
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
-    rf"""(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["']?)(?P<key>[\w$-]{{0,60}})"""
+    rf"""(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["'“]?)(?P<key>[\w$-]{{0,60}})"""
 )
 _KEY: Final = re.compile(
-    rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:(["'])(?P<quoted>[^"'\\]{{1,60}})\1|(?P<plain>[\w$-]{{1,60}}))"""
+    rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:["'“](?P<quoted>[^"'”\\]{{1,60}})["'”]|(?P<plain>[\w$-]{{1,60}}))"""
     r"""\s{0,50}:\s{0,50}"""
 )
 _VALUE: Final = re.compile(
-    r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
+    r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|“(?P<curly>[^”\\]{0,200})”"""
+    r"""|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
 _CALL_ID: Final = re.compile(r"\w*")
@@ -181,7 +182,7 @@ def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return "undecided" if tools.opens_call(key, begun=True) else "text"
     if text[end] == "/" and not key:  # a comment that does not end yet
         return "undecided" if len(text) - end < _MOST_UNDECIDED else "text"
-    closing = found["quote"] if found else ""
+    closing = found["quote"].replace("“", "”") if found else ""
     if not closing:
         end, closing = skip_space(text, end), ":"
     if end == len(text):
@@ -252,7 +253,7 @@ class BareWatch:
             return "undecided"
         if value["open"]:
             return "text" if key in formats.NAME_KEYS else "call"
-        text = value["double"] or value["single"] or value["atom"] or ""
+        text = value["double"] or value["single"] or value["curly"] or value["atom"] or ""
         if key in formats.NAME_KEYS:
             return "call" if self._tools.resolve(text) else "text"
         return "undecided" if text in formats.FIXED_KEYS.get(key, (text,)) else "text"
