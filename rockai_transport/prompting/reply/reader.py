@@ -206,7 +206,7 @@ class ReplyReader:
 
     def _catch_up(self) -> None:
         """Make the stages, when they are first needed, and have them note what came out without them."""
-        passed, self._passed = self._passed, []
+        passed, self._passed = "".join(self._passed), []
         if not self._made:
             self._made = True
             inside, turn_ends, cues, exact = self._form
@@ -214,7 +214,8 @@ class ReplyReader:
             self._turn = TurnEnd(turn_ends, cues)
             self._splitter = ReasoningSplitter(inside=inside, unannounced=not exact, begun=bool(passed))
             self._calls = self._call_reader() if self._has_tools else None
-        self._turn.pass_over("".join(passed))
+        self._turn.pass_over(passed)
+        self._splitter.pass_over(passed)
 
     def _whole(self, piece: str) -> str:
         """The piece, as text that can be sent again: pairs of surrogates joined, halves replaced."""
@@ -252,6 +253,7 @@ class ReplyReader:
         parts = self._calls.feed(part.text)
         if isinstance(part, ReasoningEnd) and parts and isinstance(parts[-1], TextDelta):
             parts[-1] = ReasoningEnd(parts[-1].text)
+            self._calls.begin_answer()
         return parts
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
