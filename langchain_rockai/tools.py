@@ -30,7 +30,7 @@ from rockai_transport.adapters.toolkits import (
     media_files,
 )
 
-__all__ = ["PROGRESS_EVENT", "RockAITool"]
+__all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
 
 logger = logging.getLogger("rockai")
 
@@ -89,9 +89,8 @@ class RockAITool(BaseTool):
         )
 
     def _call_context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
-        own = f"thread:{around.thread_id}" if around.thread_id else None
         try:
-            scope = self._toolset.scope_of(around.config, own)
+            scope = self._toolset.scope_of(around.config, thread_scope(around.config))
         except interruptions():
             raise
         except Exception as error:
@@ -130,7 +129,6 @@ class _Surroundings(NamedTuple):
     """What a tool call can know of the run around it, and tell it. To tell of progress never fails a tool."""
 
     config: RunnableConfig
-    thread_id: str | None
     task_id: str | None = None
     store: Any = None
     write: Callable[[Any], None] | None = None
@@ -143,8 +141,6 @@ class _Surroundings(NamedTuple):
     def find(cls) -> _Surroundings:
         """Look around: LangGraph's runtime where a graph is running, else the config alone."""
         config = ensure_config()
-        thread_id = config.get("configurable", {}).get("thread_id")
-        thread_id = None if thread_id is None else str(thread_id)
         runtime: Any = None
         if "langgraph" in sys.modules:
             # No LangGraph after all, no run, or a run that is no graph's.
@@ -153,11 +149,10 @@ class _Surroundings(NamedTuple):
 
                 runtime = get_runtime()
         if runtime is None:
-            return cls(config, thread_id)
+            return cls(config)
         info = getattr(runtime, "execution_info", None)
         return cls(
             config,
-            thread_id,
             getattr(info, "task_id", None),
             runtime.store,
             runtime.stream_writer,
@@ -182,6 +177,12 @@ class _Surroundings(NamedTuple):
             await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
         except Exception:
             logger.debug("Progress could not be told.", exc_info=True)
+
+
+def thread_scope(config: RunnableConfig) -> str | None:
+    """The scope of a conversation by its thread id; None where it has none."""
+    thread_id = config.get("configurable", {}).get("thread_id")
+    return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
 def _write(write: Callable[[Any], None], progress: Progress) -> None:

@@ -24,7 +24,6 @@ from rockai_transport.adapters.toolkits import (
     media_files,
     published,
     refusal,
-    shown,
 )
 
 __all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool", "scope_of"]
@@ -72,7 +71,8 @@ class ApprovalRequiredEvent(InputRequiredEvent):
     agent is told so.
 
     Attributes:
-        prefix: The question, to be shown to the person.
+        prefix: The question, to be shown to the person: what it costs at most, and what is left of
+            ``max_cost``.
         key: What tells this question from others; the answer repeats it.
         model: The name of the `HostedModel`.
         input: What would be sent to it.
@@ -207,17 +207,16 @@ async def _tell(context: Context, progress: Progress) -> None:
         logger.debug("Progress could not be told.", exc_info=True)
 
 
-async def _ask(context: Context, model: HostedModel, model_input: Mapping[str, Any], key: str) -> bool:
+async def _ask(
+    context: Context, model: HostedModel, model_input: Mapping[str, Any], key: str, question: str
+) -> bool:
     """Ask a person through the Context, before anything is started.
 
     ``wait_for_event`` runs the tool again from its beginning once there is an answer: nothing was sent yet.
     """
-    cost = f"{shown(model.price.reserved)} at most" if model.price else "money"
-    question = ApprovalRequiredEvent(
-        prefix=f"Start {model.name}? It costs {cost}.", key=key, model=model.name, input=dict(model_input)
-    )
+    asked = ApprovalRequiredEvent(prefix=question, key=key, model=model.name, input=dict(model_input))
     response = await context.wait_for_event(
-        HumanResponseEvent, waiter_event=question, waiter_id=f"rockai-{key}", requirements={"key": key}
+        HumanResponseEvent, waiter_event=asked, waiter_id=f"rockai-{key}", requirements={"key": key}
     )
     return str(response.response).strip().lower() in _YES
 

@@ -107,7 +107,7 @@ def make_server(toolset: Toolset) -> Any:
 
 
 def _session_scope(request: Any) -> str:
-    """Over HTTP each session is a conversation; over stdio all are one, since clients start one for a call."""
+    """Over HTTP each session is a conversation; over stdio all are one: clients start one for each call."""
     return "mcp" if request is None else f"mcp:{request.headers.get('mcp-session-id') or uuid4().hex}"
 
 

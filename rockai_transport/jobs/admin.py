@@ -59,9 +59,8 @@ class ToolkitAdmin:
             >>> print(toolkit.receipt())  # before an agent has used the tools
             0 started, 0.0 s of prediction
         """
-        return receipt(
-            run_blocking(list_records(self._blocking(self._toolset.kept(store)), scope, fresh=refresh))
-        )
+        records = run_blocking(list_records(self._blocking(self._toolset.kept(store)), scope, fresh=refresh))
+        return receipt(records, self._toolset.lifecycle.policy.max_cost)
 
     async def areceipt(
         self, *, scope: str | None = None, store: Any = None, refresh: bool = False
@@ -74,7 +73,8 @@ class ToolkitAdmin:
             >>> [(record.model, record.is_running) for record in receipt.started]
             [('animate_image', True)]
         """
-        return receipt(await list_records(self._awaited(self._toolset.kept(store)), scope, fresh=refresh))
+        records = await list_records(self._awaited(self._toolset.kept(store)), scope, fresh=refresh)
+        return receipt(records, self._toolset.lifecycle.policy.max_cost)
 
     def resolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
         """Say what became of a start of which no answer is known; the same call can then go on.

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["Money", "Price", "ScopeLock", "amount", "left_of", "scope_lock", "shown", "total"]
+__all__ = ["Money", "Price", "ScopeLock", "amount", "left_of", "scope_lock", "shown", "shown_left", "total"]
 
 Money = Decimal | float | str
 """What a developer may give: a float counts as the decimal number that it is written as."""
@@ -84,6 +84,11 @@ def shown(value: Decimal) -> str:
     """An amount as people write it, without zeros at its end."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def shown_left(max_cost: Decimal, left: Decimal) -> str:
+    """What is left of a sum, as people say it."""
+    return f"{shown(max(left, Decimal(0)))} of {shown(max_cost)} left"
 
 
 class ScopeLock:

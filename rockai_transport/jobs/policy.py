@@ -53,8 +53,8 @@ class CallContext(NamedTuple):
     """What tells this call from every other; see `record_key`."""
     report: Callable[[Progress], Any] | None = None
     """Told of progress; with await it may be a coroutine function."""
-    approve: Callable[[HostedModel, Mapping[str, Any], str], Any] | None = None
-    """Asked before a start, with the model, its input and the record's key; likewise."""
+    approve: Callable[[HostedModel, Mapping[str, Any], str, str], Any] | None = None
+    """Asked before a start, with the model, its input, the record's key and the question; likewise."""
     turn: str = ""
     """The model's turn that makes this call, the same for the calls of one message; empty: not known."""
     run: Any = None

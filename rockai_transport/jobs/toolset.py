@@ -19,7 +19,7 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.config import check_timeout
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, describe_order, refusal
 from rockai_transport.jobs.backends import AsyncBackends, BlockingBackends
 from rockai_transport.jobs.budget import Money, amount, shown
 from rockai_transport.jobs.hosted_models import HostedModel
@@ -201,6 +201,23 @@ class Toolset:
         if named is None or not str(named):
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)
+
+    def question(self, tool: str, arguments: Mapping[str, Any], scope: str, store: Any) -> str:
+        """What a person is to be asked before a tool call, for a framework that asks by itself.
+
+        A store that can only be awaited is not read: what this process has started is counted then.
+        """
+        named = arguments.get("model") if tool == "start_prediction" else tool
+        given = arguments.get("input") if tool == "start_prediction" else arguments
+        model = self.lifecycle.models.get(str(named))
+        if model is None:
+            return f"Call {tool} with {arguments}?"
+        try:
+            kept = self._records(store).records(blocking=True)
+            records = run_blocking(kept.all(scope))
+        except Exception:  # noqa: BLE001 - each store has its own error for it
+            records = run_blocking(self._memory.awaited.all(scope))
+        return f"{describe_order(model, records, self.lifecycle.policy.max_cost)} {given}"
 
     def _completed(self, context: CallContext, store: Store) -> CallContext:
         """The context with the runs that the call is part of: the framework's, and the blocks around it."""
