@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
@@ -32,6 +33,8 @@ logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _SCOPE = "rockai-scope"
+_STATE_SECONDS = 5.0
+"""Seconds that a call waits for a Context whose state another task is editing."""
 _typed_scopes: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """The names of the runs whose Context has a typed state, by their stores."""
 _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
@@ -138,7 +141,8 @@ class RockAIFunctionTool(FunctionTool):
     async def _acall(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
         name = self.metadata.get_name()
         try:
-            call_context, store = await self._call_context(context)
+            async with asyncio.timeout(_STATE_SECONDS):
+                call_context, store = await self._call_context(context)
         except Exception as error:  # noqa: BLE001 - no call raises
             return _not_set_up(name, error)
         answer = await self._toolset.acall(name, arguments, call_context, store, reraises=_interruptions())
