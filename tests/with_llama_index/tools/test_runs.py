@@ -261,7 +261,7 @@ async def test_a_scope_that_names_no_conversation_is_an_answer(sandbox, scope):
 
 @pytest.mark.parametrize("in_a_task", [False, True])
 async def test_a_call_while_the_state_is_edited_is_an_answer(sandbox, in_a_task):
-    """Its record cannot be written then: nothing is sent, nothing is raised, and it does not wait for ever."""
+    """Its record cannot be written then: nothing is sent or raised, and it does not wait for ever."""
     tool = tools_of(make_spec(sandbox))["generate_image"]
 
     class Editing(Workflow):
