@@ -76,19 +76,14 @@ class RockAITool(BaseTool):
 
     def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
-        context = self._call_context(around, around.tell)
-        pauses = interruptions()
-        return self._output(self._toolset.call(self.name, arguments, context, around.store, reraises=pauses))
+        return self._output(self._toolset.call(self.name, arguments, self._context(around, around.tell)))
 
     async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
-        context = self._call_context(around, around.atell)
-        pauses = interruptions()
-        return self._output(
-            await self._toolset.acall(self.name, arguments, context, around.store, reraises=pauses)
-        )
+        context = self._context(around, around.atell)
+        return self._output(await self._toolset.acall(self.name, arguments, context))
 
-    def _call_context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
+    def _context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
         try:
             scope = self._toolset.scope_of(around.config, thread_scope(around.config))
         except interruptions():
@@ -107,6 +102,8 @@ class RockAITool(BaseTool):
             run=around.run,
             thread=resumable_thread(around.config),
             runs=runs_around(around.config, self._toolset),
+            store=around.store,
+            interruptions=interruptions(),
         )
 
     def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from llama_index.core.base.llms.types import AudioBlock, ContentBlock, ImageBloc
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
 from workflows.errors import WorkflowRuntimeError
+from workflows.runtime.types.results import StepWorkerStateContextVar, WaitingForEvent
 
 from llama_index_rockai.sleeping import is_in_step, suspended
 from rockai_transport import HostedModel
@@ -142,11 +143,10 @@ class RockAIFunctionTool(FunctionTool):
         name = self.metadata.get_name()
         try:
             async with asyncio.timeout(_STATE_SECONDS):
-                call_context, store = await self._call_context(context)
+                call_context = await self._call_context(context)
         except Exception as error:  # noqa: BLE001 - no call raises
             return _not_set_up(name, error)
-        answer = await self._toolset.acall(name, arguments, call_context, store, reraises=_interruptions())
-        return suspended(answer, _tool_id())
+        return suspended(await self._toolset.acall(name, arguments, call_context), _tool_id())
 
     def _text(self, /, *args: Any, **arguments: Any) -> str:
         return self.call(*args, **arguments).content
@@ -173,22 +173,23 @@ class RockAIFunctionTool(FunctionTool):
         """Outside of any Context, where nobody can be asked."""
         return CallContext(scope, approve=lambda *_: not self._approval)
 
-    async def _call_context(self, context: Context | None) -> tuple[CallContext, Context | None]:
-        """Where this call happens, and the Context whose store keeps its record."""
+    async def _call_context(self, context: Context | None) -> CallContext:
+        """Where this call happens."""
         if context is None:
-            return self._alone(self._toolset.scope_of(None, None)), None
+            return self._alone(self._toolset.scope_of(None, None))
         own, keeps_records = await scope_of(context)
-        tool_id = _tool_id()
-        call_context = CallContext(
-            self._toolset.scope_of(context, own),
+        scope, tool_id = self._toolset.scope_of(context, own), _tool_id()
+        return CallContext(
+            scope,
             (tool_id,),
             partial(_tell, context),
             partial(_ask, context) if self._approval else None,
             turn=await _turn(context) if tool_id else "",
             run=_run_id(),
-            thread=self._toolset.scope_of(context, own) if is_in_step() else "",
+            thread=scope if is_in_step() else "",
+            store=context if keeps_records else None,
+            interruptions=(WaitingForEvent,),
         )
-        return call_context, context if keeps_records else None
 
     def _output(self, answer: ToolAnswer, arguments: Mapping[str, Any]) -> ToolOutput:
         blocks: list[ContentBlock] = [TextBlock(text=answer.text)]
@@ -250,15 +251,6 @@ def _not_set_up(name: str, error: Exception) -> ToolAnswer:
     return refusal(f"{name} is not set up for this conversation; nothing was sent. Tell the user.")
 
 
-def _interruptions() -> tuple[type[Exception], ...]:
-    """What ``wait_for_event`` raises to interrupt a tool."""
-    try:
-        from workflows.runtime.types.results import WaitingForEvent
-    except ImportError:
-        return ()
-    return (WaitingForEvent,)
-
-
 def _running_context() -> Context | None:
     """The Context of the running step, where a workflow of one's own calls a tool; None outside of one."""
     try:
@@ -273,13 +265,8 @@ def _tool_id() -> str:
     Where it cannot be read, nothing but model and input tells two calls of one Context apart, so that the
     same input is started once.
     """
-    try:
-        from workflows.runtime.types.results import StepWorkerStateContextVar
-
-        step = StepWorkerStateContextVar.get()
-    except (ImportError, LookupError):
-        return ""
-    return str(getattr(step.event, "tool_id", ""))
+    step = StepWorkerStateContextVar.get(None)
+    return "" if step is None else str(getattr(step.event, "tool_id", ""))
 
 
 def _run_id() -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.runs import AgentRun
 
-__all__ = ["CallContext", "Duplicates", "OnCancel", "Policy", "Progress"]
+__all__ = ["NO_CALL", "CallContext", "Duplicates", "OnCancel", "Policy", "Progress"]
 
 OnCancel = Literal["cancel", "leave"]
 """What becomes of the predictions of an agent that is canceled."""
@@ -66,4 +66,10 @@ class CallContext(NamedTuple):
     thread: str = ""
     """What can be resumed later, see `Record`; empty: nothing, so the call waits here."""
     store: Any = None
-    """Where this call's records are, for whoever ends its runs later."""
+    """The conversation's own store, as a framework gives it; then the `Store` of this call's records."""
+    interruptions: tuple[type[Exception], ...] = ()
+    """What a framework raises to interrupt a tool; it is no failure of the call."""
+
+
+NO_CALL = CallContext("")
+"""What the developer does, outside of any call."""

@@ -229,7 +229,7 @@ class StartCall(LifecycleCall):
         if max_cost is None:
             return await records.claim(record)
         lock = scope_lock(record.scope)
-        async with self._backends.locked(lock.lock):
+        async with self._backends.locked(lock):
             refused = describe_over_budget(record, await records.all(record.scope), max_cost)
             is_claimed = refused is None and await records.claim(record, max_cost)
         if not is_claimed and refused is None:  # another process may have been faster
