@@ -28,13 +28,13 @@ class Check(NamedTuple):
 
     id: str
     """Its name in reports."""
+    title: str
+    """The probe's: what was done."""
     assumption: str
     source: str
     """The section of docs/http-api.md that tells it, and that page's own mark for its source."""
     cases: Mapping[str, str]
     """What may be seen: the name of each case → its verdict's sign, and what is said of it."""
-    title: str
-    """The probe's."""
     routes: tuple[str, ...] = _ALL_ROUTES
     """The clients' ``route`` settings that rely on it."""
     like: str = ""
@@ -160,9 +160,12 @@ def changes(old: Service, new: Service) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check says; as it leaves the doctor, it is redacted."""
+    """What a check says; it leaves the doctor redacted. The first four are the check's own words."""
 
     check: str
+    title: str
+    assumption: str
+    source: str
     verdict: Verdict
     observed: str
     suggestions: tuple[SuggestedSetting, ...] = ()
@@ -171,26 +174,3 @@ class Finding:
     """The exchange that shows it: request line, headers of note, the first bytes of the body."""
     skipped: str = ""
     """Why the check was not made, or that reason's name in the table; empty where it was."""
-
-    @classmethod
-    def of_case(
-        cls, check: str, case: str, *suggestions: SuggestedSetting, frame: str, **values: Any
-    ) -> Finding:
-        """A case of the check's table, its sentence filled with the values."""
-        sign, _, sentence = CHECK_BY_ID[check].cases[case].partition(" ")
-        return cls(check, Verdict(sign), sentence.format(**values), suggestions, frame)
-
-    @property
-    def title(self) -> str:
-        """The probe's: what was done."""
-        return CHECK_BY_ID[self.check].title
-
-    @property
-    def assumption(self) -> str:
-        """What is assumed."""
-        return CHECK_BY_ID[self.check].assumption
-
-    @property
-    def source(self) -> str:
-        """The section of docs/http-api.md that tells it, and that page's own mark for its source."""
-        return CHECK_BY_ID[self.check].source

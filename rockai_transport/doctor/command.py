@@ -10,14 +10,14 @@ from typing import Any
 
 from rockai_transport.doctor.checks import TABLES, Finding, run_words
 from rockai_transport.doctor.examination import Plan, run_doctor
-from rockai_transport.doctor.report import Report, TerminalLines, wrapped
+from rockai_transport.doctor.report import TerminalLines, wrapped
 from rockai_transport.errors import ConfigurationError
 
 __all__ = ["COULD_NOT_CHECK", "add_to", "main"]
 
 COULD_NOT_CHECK = 2
 _SHOWN_INPUT = 200
-_PASSED_ON = ("model", "input", "base_url", "allow_http", "route", "timeout")
+_PASSED_ON = ("model", "base_url", "allow_http", "route", "timeout")
 
 _TEXTS: dict[str, str] = TABLES["command"]
 
@@ -26,9 +26,9 @@ def add_to(commands: Any) -> None:
     """Add the command to a parser's commands."""
     how = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("doctor", **TABLES["parser"], formatter_class=how)
-    kinds = {"--input": _input, "--output": _writable, "--timeout": float}
     for name, settings in TABLES["options"].items():
-        parser.add_argument(name, **settings, **({"type": kinds[name]} if name in kinds else {}))
+        kind = {"type": type(settings["default"])} if "default" in settings else {}
+        parser.add_argument(name, **settings, **kind)
     parser.set_defaults(run=main)
 
 
@@ -42,7 +42,9 @@ def main(options: argparse.Namespace) -> int:
             print(line(finding), flush=True)
 
     try:
+        output = _writable(options.output)
         report = run_doctor(
+            input=_decoded(options.input),
             **{name: getattr(options, name) for name in _PASSED_ON},
             confirm=lambda plan: confirm(plan, approved=options.yes),
             on_finding=None if options.json else show,
@@ -51,43 +53,33 @@ def main(options: argparse.Namespace) -> int:
     except ConfigurationError as error:  # its words are those of the clients
         _say(f"{error}\nHere that is --allow-http." if "allow_http" in str(error) else str(error))
         return COULD_NOT_CHECK
-    if options.json:
-        print(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
-    else:
-        print(f"\n{report.summary()}\n")
-    _write(report, options.output)
+    shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
+    print(shown if options.json else f"\n{report.summary()}\n")
+    if output:
+        output.write_text(f"{report.markdown()}\n", "utf-8", "replace")
+    _say(_TEXTS["written" if output else "no_output"].format(output))
     return report.exit_code
 
 
-def _input(text: str) -> Any:
+def _decoded(text: str | None) -> Any:
     try:
-        return json.loads(text)
+        return None if text is None else json.loads(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(_TEXTS["no_json"].format(error)) from None
+        raise ConfigurationError(_TEXTS["no_json"].format(error)) from None
 
 
-def _writable(name: str) -> Path:
+def _writable(name: str | None) -> Path | None:
     """The file's path, if it can be written; what is in it already, stays until the report is there."""
+    if name is None:
+        return None
     path, exists = Path(name), Path(name).exists()
     try:
         path.open("a").close()
+        if not exists:
+            path.unlink()
     except OSError as error:
-        raise argparse.ArgumentTypeError(_TEXTS["unwritable"].format(path, error.strerror)) from None
-    if not exists:
-        path.unlink()
+        raise ConfigurationError(_TEXTS["unwritable"].format(name, error.strerror)) from None
     return path
-
-
-def _write(report: Report, output: Path | None) -> None:
-    """Write the whole report to its file; if that fails after all, print it, since it may have cost runs."""
-    if output is None:
-        return _say(_TEXTS["no_output"])
-    try:
-        output.write_text(f"{report.markdown()}\n", "utf-8", "replace")
-    except OSError as error:
-        print(report.markdown())
-        return _say(_TEXTS["unwritable"].format(output, error.strerror))
-    return _say(_TEXTS["written"].format(output))
 
 
 def confirm(plan: Plan, *, approved: bool) -> bool:

@@ -33,7 +33,7 @@ __all__ = ["DEFAULT_INPUT", "Plan", "run_doctor"]
 
 DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
 """Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
-_SKIPPED: dict[str, dict[str, str]] = TABLES["skipped"]
+_SKIPPED: dict[str, dict[str, str]] = TABLES["report"]["skipped"]
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 
 
@@ -192,15 +192,15 @@ class _Examination:
         told = form.format(reason=reason, **run_words(self.report.base_url))
         for check in probe.checks:
             if check.id not in made:
-                self._record(Finding(check.id, Verdict.UNKNOWN, told, skipped=reason))
+                self._record(Finding(*check[:4], Verdict.UNKNOWN, told, skipped=reason))
 
     def _record(self, finding: Finding) -> None:
         check, redact = CHECK_BY_ID[finding.check], self.session.redact
         if self.report.route not in check.routes:
             return
         found = [s if s.ours else replace(s, value=redact(s.value)) for s in finding.suggestions]
-        finding = self.session.redactor.leaving(replace(finding, suggestions=tuple(found)))
-        finding = replace(finding, check=check.id)
+        told = (finding.observed, tuple(found), finding.frame, finding.skipped)
+        finding = Finding(*check[:4], finding.verdict, *self.session.redactor.leaving(told))
         self.report.findings.append(finding)
         if self.on_finding is not None:
             self.on_finding(finding)

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from rockai_transport import APIStatusError, Prediction, RockAIError
-from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting
+from rockai_transport.doctor.checks import CHECK_BY_ID, TABLES, Finding, SuggestedSetting, Verdict
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.io.blocking import BlockingIO
 from rockai_transport.io.connections import Connections
@@ -118,7 +118,9 @@ class Exchange:
             suggestions: The settings that fix a difference.
             values: What the case's sentence is filled with, besides the exchange; redacted.
         """
-        return Finding.of_case(check, case, *suggestions, frame=self.frame(), x=self, **values)
+        row = CHECK_BY_ID[check]
+        sign, _, sentence = row.cases[case].partition(" ")
+        return Finding(*row[:4], Verdict(sign), sentence.format(x=self, **values), suggestions, self.frame())
 
 
 class RecordingIO(BlockingIO):

@@ -9,28 +9,22 @@ Invariants of this module:
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from rockai_transport.config import Route
-from rockai_transport.doctor.checks import (
-    TABLES,
-    Finding,
-    SuggestedSetting,
-    Verdict,
-    changes,
-    run_words,
-    with_settings,
-)
+from rockai_transport.doctor import checks
+from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, run_words
 from rockai_transport.service import Service
 
 __all__ = ["Report", "TerminalLines", "wrapped"]
 
 _FORMS = TABLES["report"]
-_SKIPPED: dict[str, dict[str, str]] = TABLES["skipped"]
 _DOC = "docs/http-api.md"
+_CODE = "    Client("
 
 
 @dataclass
@@ -81,15 +75,17 @@ class Report:
     @property
     def obstacle(self) -> str:
         """Why it did not get to the end, and what that left out; empty where it did."""
-        reasons = Counter(finding.skipped for finding in self.findings if finding.skipped)
-        sentences = [self.stopped] if self.stopped else []
-        for reason, count in reasons.items():
-            checks = ", ".join(finding.check for finding in self.findings if finding.skipped == reason)
-            forms = _SKIPPED.get(reason, _SKIPPED["other"])
-            values = {"count": count, "checks": checks, "reason": reason.rstrip("."), **self._words}
-            if reason != self.stopped:
-                sentences.append(forms["one" if count == 1 else "several"].format(**values))
-        return " ".join(sentences)
+        left_out: dict[str, list[str]] = {"": [], self.stopped: []}
+        for finding in self.findings:
+            left_out.setdefault(finding.skipped, []).append(finding.check)
+        sentences = [self.stopped]
+        for reason, names in left_out.items():
+            forms = _FORMS["skipped"].get(reason, _FORMS["skipped"]["other"])
+            told = {"count": len(names), "checks": ", ".join(names), "reason": reason.rstrip(".")}
+            if reason not in ("", self.stopped):
+                form = forms["several" if len(names) > 1 else "one"]
+                sentences.append(form.format(**told, **run_words(self.base_url)))
+        return " ".join(sentences).strip()
 
     @property
     def suggestions(self) -> list[SuggestedSetting]:
@@ -101,7 +97,7 @@ class Report:
     @property
     def service(self) -> Service:
         """What to assume of the service from now on: as it began, with what is known to fix it."""
-        return with_settings(self.assumed, self.suggestions)
+        return checks.with_settings(self.assumed, self.suggestions)
 
     @property
     def client_code(self) -> str:
@@ -109,29 +105,11 @@ class Report:
         # Somebody has to fill in the fields of differences that nothing else fixes.
         groups = [f.suggestions for f in self.findings if any(each.is_known for each in f.suggestions)]
         fixed = {each.field for group in groups for each in group}
-        changed = [f"{name}={value!r}" for name, value in changes(Service(), self.service).items()]
+        changed = [f"{name}={value!r}" for name, value in checks.changes(Service(), self.service).items()]
         changed += [str(each) for each in self.suggestions if not (each.is_known or each.field in fixed)]
         arguments = [str(each) for each in self.suggestions if each.is_known and not each.of_service]
         arguments += [f"service=Service({', '.join(changed)})"] if changed else []
         return f"Client({', '.join(arguments)})" if self.suggestions else ""
-
-    @property
-    def counts(self) -> list[str]:
-        """How many checks came out in which way, and how many runs it took."""
-        counts = Counter(finding.verdict for finding in self.made)
-        counted = [f"{each.value} {counts[each]} {_FORMS['meanings'][each.name]}" for each in Verdict]
-        counted += [f"{left_out} not made"] if (left_out := len(self.findings) - len(self.made)) else []
-        return [", ".join(counted), _FORMS["runs"].format(report=self, words=self._words)]
-
-    @property
-    def _words(self) -> dict[str, str]:
-        return run_words(self.base_url)
-
-    @property
-    def _unfixed(self) -> str:
-        """The checks that show a difference, and have no setting."""
-        differ = (each for each in self.findings if each.verdict is Verdict.DIFFERS)
-        return ", ".join(each.check for each in differ if not each.suggestions)
 
     def heading(self) -> str:
         """What was examined, with what."""
@@ -140,28 +118,20 @@ class Report:
 
     def summary(self) -> str:
         """The counts, what runs were started, and what to set."""
-        code, left = self.client_code, ", ".join(self.left)
-        told = ("\n".join(self.counts), self.obstacle, code, "…" in code, self._unfixed, left)
-        return "\n\n".join(map(wrapped, _filled("summary", *told)))
+        return "\n\n".join(map(wrapped, self._sentences("summary")))
 
     def text(self) -> str:
         """The whole report for a terminal, without the section for an issue."""
-        lines = map(TerminalLines(), self.made)
-        return "\n".join([self.heading(), *lines, "", self.summary()])
+        return "\n".join([self.heading(), *map(TerminalLines(), self.made), "", self.summary()])
 
     def markdown(self) -> str:
-        """The section for an issue: every line, and the raw frames of what differs or nobody has seen yet."""
-        noted = [f"{name}: {'seen' if name in self.headers else 'never'}" for name in _FORMS["noted"]]
-        headers = f"{', '.join(noted)}; all names: {', '.join(self.headers)}"
-        code, left = self.client_code and _code(self.client_code), ", ".join(self.left)
-        filled = _filled("items", headers, _cell(self.obstacle), code, self._unfixed, left)
-        items = [*self.heading().split("\n"), *self.counts, *filled]
-        told = [f for f in self.made if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
-        first = {each.frame: each for each in reversed(told)}
-        details = [_details(each) for each in told if each.frame and first[each.frame] is each]
+        """The whole report for an issue, with the raw frames of what differs or nobody has seen yet."""
+        shown = [f for f in self.made if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
+        frames = {each.frame: each.check for each in reversed(shown) if each.frame}
         once = _Once()
-        rows = "\n".join([*(_row(finding, once) for finding in self.made), *details])
-        return str(_FORMS["markdown"].format(items="\n".join(f"- {item}" for item in items), rows=rows))
+        rows = [_row(finding, once) for finding in self.made]
+        details = [_details(check, frame) for frame, check in reversed(frames.items())]
+        return "\n".join([*self._sentences("markdown"), *rows, *details])
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
@@ -169,6 +139,23 @@ class Report:
         runs = {"announced": self.announced, "agreed": self.agreed, "started": self.runs}
         told = {"runs": {**runs, "left": list(self.left)}, "client": self.client_code}
         return {name: getattr(self, name) for name in names} | told | {"checks": [*map(_json, self.findings)]}
+
+    def _sentences(self, form: str) -> list[str]:
+        """The sentences of a form that have something to say, by the names of what they say."""
+        differ = [f.check for f in self.made if f.verdict is Verdict.DIFFERS and not f.suggestions]
+        facts = {
+            "counts": Counter("skipped" if f.skipped else f.verdict.name for f in self.findings),
+            "runs": {"report": self, **run_words(self.base_url)},
+            "obstacle": self.obstacle,
+            "cell": _cell(self.obstacle),
+            "code": self.client_code,
+            "unset": "…" in self.client_code,
+            "unfixed": ", ".join(differ),
+            "left": ", ".join(self.left),
+            "heading": self.heading().replace("\n", "\n- "),
+            "headers": ", ".join(self.headers) or "none",
+        }
+        return [text.format(**facts) for name, text in _FORMS[form].items() if facts[name]]
 
 
 class _Once(dict[str, str]):
@@ -203,16 +190,16 @@ class TerminalLines:
 
 
 def wrapped(text: str) -> str:
-    """Lines that fit a terminal; code, addresses and paths stay in one piece, to be copied."""
-    in_list = text.startswith(" ")
-    indent = " " * 6 if in_list else ""
-    fill = textwrap.TextWrapper(80, "", indent, break_long_words=in_list, break_on_hyphens=False).fill
-    return "\n".join(line if line.startswith("    Client(") else fill(line) for line in text.split("\n"))
+    """Lines that fit a terminal; addresses, paths, and strings in code stay in one piece, to be copied."""
+    return "\n".join(map(_wrapped, text.split("\n")))
 
 
-def _filled(form: str, *values: Any) -> list[str]:
-    """The sentences of a form whose values are not empty."""
-    return [text.format(value) for text, value in zip(_FORMS[form], values, strict=True) if value]
+def _wrapped(line: str) -> str:
+    in_list, is_code = line.startswith("  "), line.startswith(_CODE)
+    parted = re.sub("'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), line) if is_code else line
+    wrapper = textwrap.TextWrapper(80, "", " " * 6 if in_list else "", break_on_hyphens=False)
+    wrapper.break_long_words = in_list and not is_code
+    return wrapper.fill(parted).replace("\0", " ")
 
 
 def _json(finding: Finding) -> dict[str, Any]:
@@ -231,10 +218,10 @@ def _row(finding: Finding, once: _Once) -> str:
     return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
 
 
-def _details(finding: Finding) -> str:
+def _details(check: str, frame: str) -> str:
     """A raw frame, to be unfolded."""
-    frame, fence = finding.frame, "`" * (3 + finding.frame.count("```"))
-    return f"\n<details><summary>{finding.check}</summary>\n\n{fence}text\n{frame}\n{fence}\n\n</details>"
+    fence = "`" * (3 + frame.count("```"))
+    return f"\n<details><summary>{check}</summary>\n\n{fence}text\n{frame}\n{fence}\n\n</details>"
 
 
 def _cell(text: str) -> str:

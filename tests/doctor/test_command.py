@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 from rockai_transport import Service
 from rockai_transport.config import DEFAULT_BASE_URL
 from rockai_transport.doctor import CHECKS, Finding, Plan, Report, Verdict, command
@@ -89,7 +89,10 @@ def sentences(printed):
     return [text for text in texts if not text.startswith("as ")]
 
 
-@pytest.mark.parametrize("protocol", [{}, {"generation": "new"}, {"generation": "old"}])
+WORDS = Protocol(prediction_json=lambda known: {**known, "status": f"is {known['status']}"})
+
+
+@pytest.mark.parametrize("protocol", [{}, {"generation": "new"}, {"generation": "old"}, {"protocol": WORDS}])
 @pytest.mark.parametrize("model", [(), ("--model", MODEL, "--yes")])
 def test_each_fact_once(protocol, model):
     """No assumption and nothing seen is told twice in the terminal, which has 80 columns; no charges."""
@@ -99,7 +102,7 @@ def test_each_fact_once(protocol, model):
     assert len(told) == len(set(told)) > 10
     progress, _, summary = done.stdout.rpartition(" planned")
     assert not any(text in summary for text in told)
-    assert "as stream-end" in progress or not model or "generation" in protocol
+    assert "as stream-end" in progress or not model or protocol
     assert max(map(len, (done.stdout + done.stderr).splitlines())) <= 80
     assert not re.search(r"paid|charge|cost", done.stdout + done.stderr, re.IGNORECASE)
 
@@ -223,6 +226,6 @@ def test_only_the_live_service_charges(capsys, base_url, is_paid):
     planned = capsys.readouterr().err
     assert ("charges" in planned) is is_paid
     report = Report("", base_url, MODEL, ("prompt",), "auto", Service(), announced=2)
-    report.findings = [Finding("run", Verdict.UNKNOWN, "", skipped="no_model")]
+    report.findings = [Finding("run", "", "", "", Verdict.UNKNOWN, "", skipped="no_model")]
     for text in (planned, report.summary(), report.markdown()):
         assert ("paid" in text.lower()) is is_paid
