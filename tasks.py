@@ -141,9 +141,11 @@ def watched(command: list[str], venv: Path) -> int:
 def progress(output: IO[bytes], venv: Path) -> str:
     """Say how many packages an environment has, and what the installer said last."""
     output.seek(0)
-    lines = output.read().decode("utf-8", "replace").split("\n")
-    last = re.split(r" \(|[:;<>=]", lines[-2].strip())[0] if lines[1:] else ""
-    return f"{len(list(venv.glob('[Ll]ib/**/*.dist-info'))):3} packages installed  {last}"
+    steps = re.findall(
+        r"^ *([A-Z][a-z]+ing [\w./ -]+)", output.read().decode("utf-8", "replace"), re.MULTILINE
+    )
+    installed = len(list(venv.glob("[Ll]ib/**/*.dist-info")))
+    return f"{installed:3} packages installed  {steps[-1] if steps else ''}"
 
 
 def python(venv: Path = VENV) -> str:
