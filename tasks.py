@@ -141,9 +141,8 @@ def watched(command: list[str], venv: Path) -> int:
 def progress(output: IO[bytes], venv: Path) -> str:
     """Say how many packages an environment has, and what the installer said last."""
     output.seek(0)
-    steps = re.findall(
-        r"^ *([A-Z][a-z]+ing [\w./ -]+)", output.read().decode("utf-8", "replace"), re.MULTILINE
-    )
+    said = output.read().decode("utf-8", "replace")
+    steps = re.findall(r"^ *((?:Collecting|Downloading|Installing) [a-z_. ]*[a-z])", said, re.MULTILINE)
     installed = len(list(venv.glob("[Ll]ib/**/*.dist-info")))
     return f"{installed:3} packages installed  {steps[-1] if steps else ''}"
 

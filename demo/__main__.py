@@ -21,7 +21,11 @@ def main() -> int:
     print("Loading LangChain, LlamaIndex and the sandbox…", flush=True)
     from demo.show import show
 
-    return show(stop)
+    code = show(stop)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # all has been said; while Python ends it would kill without a word
+    return code
 
 
 if __name__ == "__main__":
