@@ -89,7 +89,8 @@ def finish(process: subprocess.Popen[bytes], *, interrupted: bool = False) -> in
         except subprocess.TimeoutExpired:
             hurry.pop()()
         else:
-            return code if code >= 0 else 128 - code
+            # Popen takes a child for a success whose end was read when Ctrl-C came once more.
+            return (code if code >= 0 else 128 - code) or 130 * interrupted
 
 
 def hold_interrupts(*, hold: bool) -> None:
