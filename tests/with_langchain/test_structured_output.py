@@ -238,6 +238,16 @@ def test_a_description_may_be_missing(scripted, llm):
     assert chain.invoke("Joke!") == GOOD
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object_in_reasoning_is_not_the_answer(scripted, llm, method):
+    """Streamed as well, where the server's template opened the reasoning, so that nothing announces it."""
+    other = {**GOOD, "setup": "Who?"}
+    answer = f"It could be {json.dumps(other)}.\n</think>\n{written(method, GOOD)}"
+    scripted(*[list(answer)] * 2)
+    chain = llm.with_structured_output(JOKE_SCHEMA, method=method)
+    assert chain.invoke("Joke!") == list(chain.stream("Joke!"))[-1] == GOOD
+
+
 class Page(TypedDict, total=False):
     """A page."""
 

@@ -264,7 +264,7 @@ class ReplyReader:
             return []
         self.waiting = False
         held, self._held = self._held, []
-        return held
+        return announced(held)
 
     def _unmarked_call(self) -> list[ReplyPart]:
         """The call that is required, where nothing marked it: bare arguments, or a Python call."""
@@ -337,6 +337,24 @@ def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelRep
             invalid.append(part)
     thought = (unannounced or "") + "".join(reasoning)
     return ModelReply("".join(texts), thought, tuple(calls), tuple(invalid), end_token)
+
+
+def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
+    """Tell reasoning as reasoning, of parts of which none was handed on.
+
+    Args:
+        parts: The parts of a reply, from its beginning.
+
+    Returns:
+        The same; what a `ReasoningEnd` turned out to be reasoning, as `ReasoningDelta`.
+    """
+    end = next((at for at, part in enumerate(parts, 1) if isinstance(part, ReasoningEnd)), 0)
+    if not end:
+        return parts
+    thought = gather(parts[:end])
+    calls = [part for part in parts[:end] if isinstance(part, ToolCall | InvalidToolCall)]
+    reasoning = [ReasoningDelta(thought.reasoning)] if thought.reasoning else []
+    return [*reasoning, *calls, *parts[end:]]
 
 
 def read_reply(text: str, reader: ReplyReader) -> ModelReply:
