@@ -83,42 +83,26 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     @classmethod
-    def resolve(
-        cls,
-        *,
-        api_token: Any,
-        base_url: Any,
-        timeout: Any,
-        max_retries: Any,
-        route: Any,
-        service: Any,
-        default_headers: Any,
-        timeouts: Any,
-        allow_http: bool,
-    ) -> Settings:
+    def resolve(cls, *, api_token: Any, base_url: Any, allow_http: bool, **given: Any) -> Settings:
         """Check what a client was given; what it was not given comes from the environment.
 
         Raises:
             ConfigurationError: Something is missing or cannot be right; it says what to do.
         """
+        route, retries, timeout = given["route"], given["max_retries"], given["timeout"]
         if route not in get_args(Route):
             raise ConfigurationError(f"route={route!r} is none of {', '.join(map(repr, get_args(Route)))}.")
-        if not isinstance(max_retries, int) or isinstance(max_retries, bool) or max_retries < 0:
-            raise ConfigurationError(f"max_retries={max_retries!r} must be a whole number, 0 or more.")
-        if not isinstance(service, Service):
-            raise ConfigurationError(f"service must be a Service, not {type(service).__name__}.")
-        if not isinstance(timeouts, Timeouts):
-            raise ConfigurationError(f"timeouts must be a Timeouts, not {type(timeouts).__name__}.")
-        return cls(
-            base_url=_base_url(base_url, allow_http=allow_http),
-            api_token=_token(api_token),
-            timeout=None if timeout is None else check_timeout(timeout, "timeout"),
-            max_retries=max_retries,
-            route=route,
-            service=service,
-            default_headers=_headers(default_headers),
-            timeouts=timeouts,
-        )
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise ConfigurationError(f"max_retries={retries!r} must be a whole number, 0 or more.")
+        for name, kind in (("service", Service), ("timeouts", Timeouts)):
+            if not isinstance(given[name], kind):
+                raise ConfigurationError(
+                    f"{name} must be a {kind.__name__}, not {type(given[name]).__name__}."
+                )
+        base_url, api_token = _base_url(base_url, allow_http=allow_http), _token(api_token)
+        given["timeout"] = None if timeout is None else check_timeout(timeout, "timeout")
+        given["default_headers"] = _headers(given["default_headers"])
+        return cls(base_url, api_token, **given)
 
     @property
     def origin(self) -> str:

@@ -10,7 +10,7 @@ import re
 from traceback import walk_tb
 from typing import Any
 
-from rockai_transport.errors import APIStatusError, InvalidResponseError, RockAIError
+from rockai_transport.errors import RockAIError
 from rockai_transport.protocol.messages import Response
 from rockai_transport.protocol.prediction import Prediction
 
@@ -40,13 +40,10 @@ def sanitize(error: BaseException, token: str) -> None:
 
 def _hide_token(error: RockAIError, token: re.Pattern[str]) -> None:
     """Take the token out of an exception, should the service have sent it back."""
-    error.args = tuple(_hidden(arg, token) for arg in error.args)
-    error.prediction = _hidden(error.prediction, token)
-    if isinstance(error, APIStatusError | InvalidResponseError):
-        error.body = _hidden(error.body, token)
-    if isinstance(error, APIStatusError):
-        error.request_id = _hidden(error.request_id, token)
-        error.response = _hidden(error.response, token)
+    error.args = tuple(_hidden(list(error.args), token))
+    # What the model said stays as it is.
+    told = {name: value for name, value in vars(error).items() if name != "partial_text"}
+    vars(error).update(_hidden(told, token))
     if isinstance(error.__cause__, RockAIError):
         _hide_token(error.__cause__, token)
     elif token.search(f"{error.__cause__} {error.__cause__!r}"):

@@ -31,7 +31,7 @@ CALLS = {
     "cancel": lambda io, all_: io.do(all_.cancel, "p1"),
     "create": lambda io, all_: io.do(all_.create, run_request(MODEL)),
     "run": lambda io, all_: io.do(all_.run, run_request(MODEL), None),
-    "stream": lambda io, all_: io.do(all_.run_with_text, run_request(MODEL), None, lambda _: None),
+    "stream": lambda io, all_: io.do(all_.run, run_request(MODEL), None, lambda _: None),
 }
 STARTS = {"create", "run", "stream"}
 
