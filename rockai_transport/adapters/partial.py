@@ -127,7 +127,8 @@ def _partial_value(text: str) -> Any:
     """What the beginning of an object says, without a number that may go on."""
     try:
         value = from_json(text, allow_partial="trailing-strings")
-        if _AFTER_NUMBER.search(text) and from_json(text + "0", allow_partial="trailing-strings") != value:
+        # A letter would go on with a text, and ends a number: another digit may leave a float as it is.
+        if _AFTER_NUMBER.search(text) and from_json(text + "x", allow_partial="trailing-strings") == value:
             value = _without_last_number(value)
     except ValueError:
         return None

@@ -163,6 +163,19 @@ def test_nothing_is_told_that_is_taken_back(size):
     assert len(told) > 5
 
 
+@pytest.mark.parametrize("number", [1.25, -0.001, 2.5e-7, 1e100, 0.30000000000000004, -12, 0])
+@pytest.mark.parametrize(
+    "form", ['{"a": %s, "b": [1, %s], "c": {"d": %s}, "e7": "1.5"}', '{"a": [[%s], %s, %s]}']
+)
+def test_a_number_is_told_once_it_cannot_go_on(number, form):
+    """However many digits it has: another one may leave a float as it is."""
+    text = form % ((json.dumps(number),) * 3)
+    partials = PartialObjects(OutputParser(by_call=False))
+    told = [value for end in range(len(text)) if (value := partials.read(text[:end])) is not None]
+    assert all(is_prefix(before, after) for before, after in pairwise([*told, json.loads(text)]))
+    assert len(told) >= 2
+
+
 @pytest.mark.parametrize(
     "text",
     [
