@@ -116,6 +116,16 @@ def test_closing_twice_cancels_once(in_memory, endless):
     assert endless.lines.count(CANCEL) == 1
 
 
+def test_ctrl_c_while_it_is_left_leaves_it_to_the_next(in_memory, endless):
+    """Whoever closes the stream after that, or drops it, sends the cancel that was interrupted."""
+    endless.route(CANCEL, KeyboardInterrupt(), reply(200, prediction("canceled")))
+    reading = begin(in_memory)
+    with pytest.raises(KeyboardInterrupt):
+        reading.close()
+    reading.close()
+    assert endless.lines.count(CANCEL) == 2
+
+
 def test_a_stream_that_broke_off_cancels_nothing(in_memory, endless):
     """After a StreamInterruptedError the prediction goes on and can be waited for."""
     endless.route("GET /s", events(ONE, BrokenError("cut")))
