@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Iterable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
+from functools import reduce
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -69,10 +70,7 @@ def amount(value: Any, name: str) -> Decimal:
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """Add up."""
-    found = Decimal(0)
-    for one in amounts:
-        found = _EXACT.add(found, one)
-    return found
+    return reduce(_EXACT.add, amounts, Decimal(0))
 
 
 def left_of(max_cost: Decimal, spent: Decimal) -> Decimal:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,9 +99,7 @@ class LifecycleCall:
             return await self._conclude(record, known, remark=remark)
         if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
             self._adopt(record)
-        predictions, report = self._backends.predictions, None
-        if self._context.report:
-            report = partial(_report, self._backends, self._context.report, record)
+        predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
         sleeper = self._sleeper(record, seconds)
         if sleeper is not None:
@@ -113,7 +110,7 @@ class LifecycleCall:
                 prediction = await self._in_time(predictions.get(known.id))
             else:
                 limit = min(seconds, self._left())
-                prediction = await predictions.wait(known, timeout=limit, on_update=report)
+                prediction = await predictions.wait(known, timeout=limit, on_update=self._reporting(record))
         except PredictionError as error:
             prediction = error.prediction or known
         except RockAIError as error:
@@ -127,6 +124,20 @@ class LifecycleCall:
                     sleeps=True
                 )
         return await self._conclude(record, prediction, remark=remark)
+
+    def _reporting(self, record: Record | None) -> Callable[[Update], Any] | None:
+        """Reports progress to the program; what it returns may have to be awaited."""
+        report = self._context.report
+        if report is None:
+            return None
+
+        def on_update(update: Update) -> Any:
+            prediction = update.prediction
+            share = 1.0 if prediction.status == "succeeded" else update.progress
+            name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
+            return report(Progress(prediction.id, name, prediction.status, share, since))
+
+        return on_update
 
     # Sleeping until a webhook comes.
 
@@ -277,19 +288,3 @@ class LifecycleCall:
             found[own_id] = own
         self._record = None
         return list(found.values())
-
-
-def _report(
-    backends: Backends, report: Callable[[Progress], Any], record: Record | None, update: Update
-) -> Any:
-    """Report progress to the program; what it returns may have to be awaited."""
-    prediction = update.prediction
-    return report(
-        Progress(
-            prediction.id,
-            record.model if record else "",
-            prediction.status,
-            1.0 if prediction.status == "succeeded" else update.progress,
-            backends.now() - record.created if record else 0.0,
-        )
-    )
