@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import re
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
@@ -24,7 +27,23 @@ from workflows.runtime.types.results import (
 
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
-__all__ = ["PredictionEndedEvent", "is_in_step", "resume_workflow", "run_until_asleep", "suspended"]
+__all__ = [
+    "PredictionEndedEvent",
+    "can_sleep",
+    "name_of",
+    "resume_workflow",
+    "run_until_asleep",
+    "suspended",
+    "thread_of",
+]
+
+logger = logging.getLogger("rockai")
+
+_SCOPE = "rockai-scope"
+_typed_names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""The names of the runs whose Context has a typed state, by their stores."""
+_awaited_runs: set[str] = set()
+"""The ids of the runs that `run_until_asleep` waits for."""
 
 
 class PredictionEndedEvent(Event):
@@ -44,9 +63,33 @@ class PredictionEndedEvent(Event):
 _ENDED = f"{PredictionEndedEvent.__module__}.{PredictionEndedEvent.__name__}"
 
 
-def is_in_step() -> bool:
-    """Whether a step of a workflow is running, which can be run again."""
-    return StepWorkerStateContextVar.get(None) is not None
+async def name_of(context: Context) -> tuple[str, bool]:
+    """The name of a Context, and whether it can keep records.
+
+    It keeps its name when it is saved and restored; one with a typed state has room for neither, and each of
+    its runs gets a name of its own.
+    """
+    try:
+        async with context.store.edit_state() as state:
+            name: str = state.get(_SCOPE) or f"context:{uuid4().hex}"
+            state[_SCOPE] = name
+    except (AttributeError, TypeError, ValueError):
+        logger.warning(
+            "The Context's state is typed: starts are remembered in this process only. Pass store=, and "
+            "scope= so that a later run is the same conversation."
+        )
+        return _typed_names.setdefault(context.store, f"context:{uuid4().hex}"), False
+    return name, True
+
+
+def thread_of(name: str, scope: str, *, is_kept: bool) -> str:
+    """What a saved Context goes by: its name, if it keeps that, else the scope, if ``scope=`` says one."""
+    return name if is_kept else scope if scope != name else ""
+
+
+def can_sleep(run_id: str | None) -> bool:
+    """Whether a step is running, of a run that is saved once it sleeps."""
+    return run_id in _awaited_runs and StepWorkerStateContextVar.get(None) is not None
 
 
 def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
@@ -86,8 +129,8 @@ async def run_until_asleep(
     Args:
         handler: What ``agent.run(...)`` gives. Its events are read here, and handed to ``on_event``.
         toolkit: The `RockAIToolSpec` whose tools the agent has.
-        contexts: Where the Context of a run that sleeps is kept, by its scope: a dict, a `shelve`, a
-            database's own. The agent's memory is saved with it, as its messages.
+        contexts: Where the Context of a run that sleeps is kept, by its record's ``thread``: a dict, a
+            `shelve`, a database's own. The agent's memory is saved with it, as its messages.
         on_event: Called with each event of the run's stream.
 
     Returns:
@@ -100,10 +143,11 @@ async def run_until_asleep(
         Here is what the tools say:
         Prediction ... (generate_image) succeeded...
     """
+    _awaited_runs.add(handler.run_id)
     try:
         async for event in handler.stream_events(expose_internal=True):
             if isinstance(event, WorkflowIdleEvent) and (saved := await _saved(handler.ctx)):
-                contexts[await toolkit.scope_of(handler.ctx)] = saved
+                contexts[await _thread(toolkit, handler.ctx)] = saved
                 toolkit.let_go_on(handler)
                 await handler.cancel_run()
                 return None
@@ -113,7 +157,9 @@ async def run_until_asleep(
     except BaseException:
         await handler.cancel_run()
         raise
-    contexts.pop(await toolkit.scope_of(handler.ctx), None)
+    finally:
+        _awaited_runs.discard(handler.run_id)
+    contexts.pop(await _thread(toolkit, handler.ctx), None)
     return result
 
 
@@ -162,6 +208,11 @@ def resume_workflow(
         return True
 
     return resume
+
+
+async def _thread(toolkit: Any, context: Context) -> str:
+    name, is_kept = await name_of(context)
+    return thread_of(name, await toolkit.scope_of(context), is_kept=is_kept)
 
 
 async def _saved(context: Context) -> str | None:

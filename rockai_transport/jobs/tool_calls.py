@@ -65,11 +65,7 @@ class LifecycleCall:
         self._context = backends.context
         self._record: Record | None = None
         """Of the prediction that this call has started, or waits for: leaving ends it."""
-        self._begin()
-
-    def _begin(self) -> None:
-        """Give the call its time, from now on."""
-        self._until = self._backends.now() + max(self._policy.max_wait, _LEAST)
+        self._until = backends.now() + max(policy.max_wait, _LEAST)
 
     def _left(self) -> float:
         """The seconds that this call may still take; a little is left for a last request."""
@@ -142,21 +138,27 @@ class LifecycleCall:
     # Sleeping until a webhook comes.
 
     def _sleeper(self, record: Record | None, seconds: float) -> Record | None:
-        """The record, where this call waits for longer and can be suspended meanwhile."""
+        """The record, where this call waits for longer and can be suspended meanwhile.
+
+        A record wakes one thread: where another sleeps for the same prediction, this call waits.
+        """
         thread = self._context.thread
         if record is None or not (thread and record.webhook_hash):
+            return None
+        if record.asleep and record.thread != thread:
             return None
         return record._replace(thread=thread) if seconds >= min(_AWAKE, self._policy.max_wait) else None
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Write down that an agent sleeps, then look: an end before that was nobody's to tell of."""
-        awake = record._replace(asleep=None)
-        if prediction.is_terminal:
-            return awake, prediction
-        asleep = record.seen(prediction)._replace(asleep=self._backends.now())
+        awake, put = record._replace(asleep=None), self._backends.records.put
         try:
-            await self._backends.detached(self._backends.records.put(asleep), math.inf)
-            prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
+            if not prediction.is_terminal:
+                record = record.seen(prediction)._replace(asleep=self._backends.now())
+                await self._backends.detached(put(record), math.inf)
+                prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
+            if prediction.is_terminal and record.asleep:
+                await self._backends.detached(put(awake.seen(prediction)), math.inf)
         except RockAIError:
             logger.info("A last look at prediction %s failed: its webhook tells.", prediction.id)
         except Exception:
@@ -167,7 +169,7 @@ class LifecycleCall:
         for run in self._context.runs:  # what sleeps does not end with the run
             run.forget(prediction.id or "")
         self._record = None
-        return asleep, prediction
+        return record, prediction
 
     async def _conclude(
         self, record: Record | None, prediction: Prediction, *, just_started: bool = False, remark: str = ""
@@ -271,7 +273,7 @@ class LifecycleCall:
 
     async def _end(self, records: list[Record]) -> None:
         if records:
-            await cancel_all(self._backends, records)
+            await cancel_all(self._backends, records, may_sleep=False)
 
     def _to_end(self) -> list[Record]:
         """The call's own prediction, and what its runs have under way.

@@ -229,7 +229,6 @@ class WebhookReceiver:
             abandoned: A claim whose worker has died: the end was seen perhaps, and nobody went on.
         """
         place = place_of(record)
-        thread = f"resuming {place.partition(':')[0]}"
         fresh = record if abandoned else await self._left_alone(place)
         if fresh is None:
             return False
@@ -237,6 +236,7 @@ class WebhookReceiver:
             if claim is None:
                 return False
             left = iter(pauses)
+            thread = f"resuming {digest(fresh.scope, {'thread': fresh.thread})}"
             while True:
                 async with self._claimed(thread, fresh) as turn:
                     current = await self._records.find(place) if turn else fresh

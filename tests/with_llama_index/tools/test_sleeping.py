@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
-from llama_index.core.workflow import Context
+from llama_index.core.tools import FunctionTool
+from llama_index.core.workflow import Context, StartEvent, StopEvent, Workflow, step
 from llama_index_harness import WARNINGS
+from pydantic import BaseModel
 from scripted_llm import calling, make_spec
 
 from llama_index_rockai import ApprovalRequiredEvent, resume_workflow, run_until_asleep
@@ -33,11 +35,17 @@ def script(said):
     return " | ".join(said) if said else ORDERS
 
 
+def order_one(said):
+    """Order one video, then say how it went."""
+    return said[-1] if said else ORDERS[:1]
+
+
 class App:
     """An agent, as each of an application's processes makes it anew over what is saved."""
 
-    def __init__(self, sandbox, kind="FunctionAgent", url="https://my.app/rockai", script=script):
+    def __init__(self, sandbox, kind="FunctionAgent", url="https://my.app/rockai", script=script, **settings):
         self.sandbox, self.kind, self.url, self.script = sandbox, kind, url, script
+        self.settings = settings
         self.store, self.contexts, self.ends, self.gates = {}, {}, [], {}
         self.done = threading.Event()
 
@@ -53,8 +61,11 @@ class App:
 
     def restart(self):
         settings = {"max_wait": 0.1, "max_running": 2000, "max_starts": 2000, "store": self.store}
-        self.toolkit = make_spec(self.sandbox, VIDEO, webhook_url=self.url, **settings)
-        self.agent = AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
+        self.toolkit = make_spec(self.sandbox, VIDEO, webhook_url=self.url, **settings, **self.settings)
+        is_workflow = isinstance(self.kind, type)
+        self.agent = (
+            self.kind(self) if is_workflow else AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
+        )
         resume = resume_workflow(self.agent, self.toolkit, self.contexts, self.end_of)
         client = Client(self.sandbox.api_token, self.sandbox.base_url)
         self.receiver = WebhookReceiver(client, self.store, resume)
@@ -64,7 +75,8 @@ class App:
         self.done.set()
 
     async def run(self, **options):
-        return await run_until_asleep(self.agent.run("two videos", **options), self.toolkit, self.contexts)
+        asked = {} if isinstance(self.agent, Flow) else {"user_msg": "two videos"}
+        return await run_until_asleep(self.agent.run(**asked, **options), self.toolkit, self.contexts)
 
     def end(self, prompt):
         self.gate(prompt).set()
@@ -184,6 +196,79 @@ async def test_without_a_store_of_its_own_it_polls(sandbox):
     assert "is still processing" in str(said)
 
 
+class Flow(Workflow):
+    """A workflow of one's own, whose step orders one video and then another."""
+
+    def __init__(self, app):
+        super().__init__(timeout=None)
+        (self.tool,) = app.toolkit.to_tool_list(["video"])
+
+    @step
+    async def film(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=[(await self.tool.acall(prompt=one)).content for one in "ab"])
+
+
+class TypedState(BaseModel):
+    count: int = 0
+
+
+class TypedFlow(Flow):
+    """The same, with a typed state, which has no room for the Context's name."""
+
+    @step
+    async def film(self, ctx: Context[TypedState], ev: StartEvent) -> StopEvent:
+        return await super().film(ctx, ev)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [(Flow, None), (Flow, "mine"), (TypedFlow, "mine"), (TypedFlow, lambda context: "mine")],
+)
+async def test_a_step_of_one_s_own_sleeps(sandbox, kind, scope):
+    """Once for each of its calls, across restarts, and each is started once."""
+    app = App(sandbox, kind, scope=scope)
+    assert await app.run() is None
+    for prompt in "ab":
+        app.restart()
+        await app.deliver(app.end(prompt))
+    (said,) = app.ends
+    assert "video of a" in said
+    assert "video of b" in said
+    assert len(sandbox.predictions) == 2
+
+
+async def test_who_is_not_known_again_does_not_sleep(sandbox):
+    """A typed state forgets the Context's name: restored, it would order all anew. ``scope=`` helps."""
+    said = await App(sandbox, TypedFlow).run()
+    assert ["is still processing" in one for one in said] == [True, True]
+
+
+async def test_two_contexts_of_one_scope_sleep(sandbox):
+    """Each is saved by its own name, and each goes on; one budget is for both."""
+    left = [ORDERS[:1], ORDERS[1:]]
+    app = App(sandbox, script=lambda said: said[-1] if said else left.pop(0), scope="all")
+    assert await asyncio.gather(app.run(), app.run()) == [None, None]
+    assert len(app.contexts) == 2
+    app.restart()
+    await asyncio.gather(*map(app.deliver, [app.end("a"), app.end("b")]))
+    assert sorted(one[-1] for one in app.ends) == ["a", "b"]
+    assert app.contexts == {}
+
+
+async def test_a_run_that_nobody_saves_does_not_sleep(sandbox):
+    """One that is awaited itself, or by a tool of another agent's: nobody would resume it."""
+    app = App(sandbox, script=order_one)
+    assert "is still processing" in str(await app.agent.run("a video"))
+
+    async def ask() -> str:
+        return str(await app.agent.run("a video"))
+
+    tools = [FunctionTool.from_defaults(async_fn=ask)]
+    outer = FunctionAgent(tools=tools, llm=calling(lambda said: said[-1] if said else [("ask", {})]))
+    assert "is still processing" in str(await run_until_asleep(outer.run("ask"), app.toolkit, app.contexts))
+    assert app.contexts == {}
+
+
 async def test_a_run_that_waits_for_a_person_does_not_sleep(sandbox):
     """Nothing is saved, and nothing ended, where only an approval is awaited."""
     app = App(sandbox)
@@ -208,7 +293,7 @@ async def test_a_run_that_waits_for_a_person_does_not_sleep(sandbox):
 
 async def test_a_thousand_sleeping_runs_hold_nothing(sandbox):
     """No task or thread is left of them; a delivery wakes one, without a look before."""
-    app = App(sandbox, script=lambda said: said[-1] if said else ORDERS[:1])
+    app = App(sandbox, script=order_one)
     for _ in range(100):
         assert await asyncio.gather(*(app.run() for _ in range(10))) == [None] * 10
     await app.toolkit.aclose()
