@@ -65,7 +65,7 @@ def amount(value: Any, name: str) -> Decimal:
         raise ConfigurationError(
             f"{name}={value!r} must be a number from 0 to {_MOST:.0E}, with {_DIGITS} decimals at most."
         )
-    return given
+    return given.copy_abs()  # "-0"
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
