@@ -195,10 +195,10 @@ def resume_workflow(
             return False
         saved = json.loads(text)
         handler = workflow.run(ctx=Context.from_dict(workflow, saved["context"]))
-        if saved["messages"] is not None:  # nothing runs before there is an event
-            messages = [ChatMessage.model_validate(one) for one in saved["messages"]]
-            memory = ChatMemoryBuffer.from_defaults(chat_history=messages)
-            await handler.ctx.store.set("memory", memory)
+        if (memory := saved["memory"]) is not None:  # nothing runs before there is an event
+            messages = [ChatMessage.model_validate(one) for one in memory["messages"]]
+            restored = ChatMemoryBuffer.from_defaults(messages, token_limit=memory["token_limit"])
+            await handler.ctx.store.set("memory", restored)
         handler.ctx.send_event(PredictionEndedEvent(prediction_id=prediction.id or ""))
         result = await run_until_asleep(handler, toolkit, contexts, on_event)
         if result is not None and on_end is not None:
@@ -226,5 +226,7 @@ async def _saved(context: Context) -> str | None:
     if set(re.findall(r'"waiting_for_event": "([^"]+)"', json.dumps(data))) != {_ENDED}:
         return None
     memory = await context.store.get("memory", default=None)
-    messages = None if memory is None else [one.model_dump(mode="json") for one in await memory.aget_all()]
-    return json.dumps({"context": data, "messages": messages})
+    if memory is not None:
+        messages = [one.model_dump(mode="json") for one in await memory.aget_all()]
+        memory = {"messages": messages, "token_limit": getattr(memory, "token_limit", None)}
+    return json.dumps({"context": data, "memory": memory})

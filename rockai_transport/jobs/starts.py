@@ -81,7 +81,10 @@ class StartCall(LifecycleCall):
         was_sent = False
         try:
             if key in ahead:
-                return refusal(f"{model.name}: this same call is being carried out already.")
+                return refusal(
+                    f"{model.name}: this same call is being carried out already: look with list_predictions "
+                    "later. Do not start it again."
+                )
             if decided := await self._decided(model, record, ahead):
                 return decided
             if not await self._approved(model, sent, key):

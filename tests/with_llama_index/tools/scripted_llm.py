@@ -23,11 +23,18 @@ Script = Callable[[list[str]], Turn]
 """What the tools have said so far → tools to call, or the last word."""
 
 
-def calling(script: Script, ids: str | None = None) -> MockFunctionCallingLLM:
-    """An LLM for FunctionAgent; the ids of its calls are its own in each turn, or the same in all."""
+def calling(
+    script: Script, ids: str | None = None, lengths: list[int] | None = None
+) -> MockFunctionCallingLLM:
+    """An LLM for FunctionAgent; the ids of its calls are its own in each turn, or the same in all.
+
+    How many messages it is given each time goes to ``lengths``.
+    """
 
     def reply(messages: Sequence[ChatMessage], **_: Any) -> ChatMessage:
         said = [message.content or "" for message in messages if message.role == MessageRole.TOOL]
+        if lengths is not None:
+            lengths.append(len(messages))
         turn = script(said)
         if isinstance(turn, str):
             return ChatMessage(role="assistant", content=turn)

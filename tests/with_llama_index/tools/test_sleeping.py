@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.llms import ChatMessage
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context, StartEvent, StopEvent, Workflow, step
 from llama_index_harness import WARNINGS
@@ -62,10 +64,8 @@ class App:
     def restart(self):
         settings = {"max_wait": 0.1, "max_running": 2000, "max_starts": 2000, "store": self.store}
         self.toolkit = make_spec(self.sandbox, VIDEO, webhook_url=self.url, **settings, **self.settings)
-        is_workflow = isinstance(self.kind, type)
-        self.agent = (
-            self.kind(self) if is_workflow else AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
-        )
+        made = callable(self.kind)
+        self.agent = self.kind(self) if made else AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
         resume = resume_workflow(self.agent, self.toolkit, self.contexts, self.end_of)
         client = Client(self.sandbox.api_token, self.sandbox.base_url)
         self.receiver = WebhookReceiver(client, self.store, resume)
@@ -194,6 +194,23 @@ async def test_without_a_store_of_its_own_it_polls(sandbox):
     agent = AGENTS["FunctionAgent"](toolkit.to_tool_list(), script)
     said = await run_until_asleep(agent.run("two videos", ctx=Context(agent)), toolkit, {})
     assert "is still processing" in str(said)
+
+
+async def test_its_memory_holds_as_much_as_before(sandbox):
+    """A long conversation is as long for the LLM that goes on with it."""
+    lengths = []
+
+    def agent(app):
+        llm = calling(order_one, lengths=lengths)
+        return FunctionAgent(tools=app.toolkit.to_tool_list(), llm=llm)
+
+    app = App(sandbox, agent)
+    memory = ChatMemoryBuffer.from_defaults(token_limit=50_000)
+    memory.set([ChatMessage(role="user", content="word " * 1000) for _ in range(9)])
+    assert await app.run(memory=memory) is None
+    app.restart()
+    await app.deliver(app.end("a"))
+    assert lengths == [10, 12]  # its own call, and the answer to that
 
 
 class Flow(Workflow):
