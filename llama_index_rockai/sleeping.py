@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import re
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -35,6 +34,7 @@ __all__ = [
     "run_until_asleep",
     "suspended",
     "thread_of",
+    "waiter_prefix",
 ]
 
 logger = logging.getLogger("rockai")
@@ -58,6 +58,10 @@ class PredictionEndedEvent(Event):
     """
 
     prediction_id: str
+
+
+class _NeverSent(Event):
+    """What a restored waiter that has its answer waits for."""
 
 
 _ENDED = f"{PredictionEndedEvent.__module__}.{PredictionEndedEvent.__name__}"
@@ -92,6 +96,11 @@ def can_sleep(run_id: str | None) -> bool:
     return run_id in _awaited_runs and StepWorkerStateContextVar.get(None) is not None
 
 
+def waiter_prefix(tool_id: str) -> str:
+    """What the ids of all that a tool call waits for begin with, and nobody else's."""
+    return f"rockai-{len(tool_id)}-{tool_id}-"
+
+
 def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
     """A tool's answer; one that sleeps suspends its step in place of it.
 
@@ -101,7 +110,7 @@ def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
     Raises:
         WaitingForEvent: The tool sleeps.
     """
-    call = f"rockai-{tool_id}-"
+    call = waiter_prefix(tool_id)
     if answer.sleeps:
         raise WaitingForEvent(
             AddWaiter(
@@ -131,7 +140,8 @@ async def run_until_asleep(
         toolkit: The `RockAIToolSpec` whose tools the agent has.
         contexts: Where the Context of a run that sleeps is kept, by its record's ``thread``: a dict, a
             `shelve`, a database's own. The agent's memory is saved with it, as its messages.
-        on_event: Called with each event of the run's stream.
+        on_event: Called with each event of the run's stream; may be a coroutine function. An event that it
+            returns is sent to the run: a person's answer to an `ApprovalRequiredEvent`.
 
     Returns:
         The run's result; None: it sleeps, and is in ``contexts``.
@@ -152,7 +162,11 @@ async def run_until_asleep(
                 await handler.cancel_run()
                 return None
             if on_event is not None and not isinstance(event, InternalDispatchEvent):
-                on_event(event)
+                reply = on_event(event)
+                if inspect.isawaitable(reply):
+                    reply = await reply
+                if isinstance(reply, Event):
+                    handler.ctx.send_event(reply)
         result = await handler
     except BaseException:
         await handler.cancel_run()
@@ -218,13 +232,20 @@ async def _thread(toolkit: Any, context: Context) -> str:
 async def _saved(context: Context) -> str | None:
     """A Context with the agent's memory, which it does not save itself.
 
-    None where not only tools of ours wait: a person may be asked meanwhile, by an event of this process.
+    None where not only tools of ours wait: a person may be asked meanwhile, by an event of this process. What
+    a person has answered stays, for the step that runs again. A restored waiter has forgotten whose answer it
+    wants: it would take the next one too.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnserializableKeyWarning)
         data = context.to_dict()
-    if set(re.findall(r'"waiting_for_event": "([^"]+)"', json.dumps(data))) != {_ENDED}:
+    waiters = [one for worker in data["workers"].values() for one in worker["collected_waiters"]]
+    waiting = [one["waiting_for_event"] == _ENDED for one in waiters if one["resolved_event"] is None]
+    if not waiting or not all(waiting):
         return None
+    for one in waiters:
+        if one["resolved_event"] is not None:
+            one.update(waiting_for_event=f"{__name__}._NeverSent", has_requirements=False)
     memory = await context.store.get("memory", default=None)
     if memory is not None:
         messages = [one.model_dump(mode="json") for one in await memory.aget_all()]

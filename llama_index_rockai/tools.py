@@ -14,7 +14,7 @@ from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputR
 from workflows.errors import WorkflowRuntimeError
 from workflows.runtime.types.results import StepWorkerStateContextVar, WaitingForEvent
 
-from llama_index_rockai.sleeping import can_sleep, name_of, suspended, thread_of
+from llama_index_rockai.sleeping import can_sleep, name_of, suspended, thread_of, waiter_prefix
 from rockai_transport import HostedModel
 from rockai_transport.adapters.toolkits import (
     CallContext,
@@ -217,7 +217,10 @@ async def _ask(
     """
     asked = ApprovalRequiredEvent(prefix=question, key=key, model=model.name, input=dict(model_input))
     response = await context.wait_for_event(
-        HumanResponseEvent, waiter_event=asked, waiter_id=f"rockai-{key}", requirements={"key": key}
+        HumanResponseEvent,
+        waiter_event=asked,
+        waiter_id=f"{waiter_prefix(_tool_id())}{key}",
+        requirements={"key": key},
     )
     return str(response.response).strip().lower() in _YES
 

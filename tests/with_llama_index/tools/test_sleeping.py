@@ -11,7 +11,14 @@ from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
-from llama_index.core.workflow import Context, StartEvent, StopEvent, Workflow, step
+from llama_index.core.workflow import (
+    Context,
+    HumanResponseEvent,
+    StartEvent,
+    StopEvent,
+    Workflow,
+    step,
+)
 from llama_index_harness import WARNINGS
 from pydantic import BaseModel
 from scripted_llm import calling, make_spec
@@ -61,12 +68,12 @@ class App:
     def gate(self, prompt):
         return self.gates.setdefault(prompt, self.sandbox.hold())
 
-    def restart(self):
+    def restart(self, on_event=None):
         settings = {"max_wait": 0.1, "max_running": 2000, "max_starts": 2000, "store": self.store}
         self.toolkit = make_spec(self.sandbox, VIDEO, webhook_url=self.url, **settings, **self.settings)
         made = callable(self.kind)
         self.agent = self.kind(self) if made else AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
-        resume = resume_workflow(self.agent, self.toolkit, self.contexts, self.end_of)
+        resume = resume_workflow(self.agent, self.toolkit, self.contexts, self.end_of, on_event)
         client = Client(self.sandbox.api_token, self.sandbox.base_url)
         self.receiver = WebhookReceiver(client, self.store, resume)
 
@@ -74,9 +81,10 @@ class App:
         self.ends.append(str(result))
         self.done.set()
 
-    async def run(self, **options):
+    async def run(self, *, on_event=None, **options):
         asked = {} if isinstance(self.agent, Flow) else {"user_msg": "two videos"}
-        return await run_until_asleep(self.agent.run(**asked, **options), self.toolkit, self.contexts)
+        handler = self.agent.run(**asked, **options)
+        return await run_until_asleep(handler, self.toolkit, self.contexts, on_event)
 
     def end(self, prompt):
         self.gate(prompt).set()
@@ -213,6 +221,48 @@ async def test_its_memory_holds_as_much_as_before(sandbox):
     assert lengths == [10, 12]  # its own call, and the answer to that
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+@pytest.mark.parametrize("kind", AGENTS)
+async def test_what_a_person_has_approved_sleeps(sandbox, kind, order):
+    """The answers stay with what is saved, and nobody is asked again; nor is a call carried out twice."""
+    app = App(sandbox, kind, approval=True)
+    asked = []
+
+    async def approve(event):
+        if isinstance(event, ApprovalRequiredEvent):
+            asked.append(event.input["prompt"])
+            return HumanResponseEvent(response="yes", key=event.key)
+        return None
+
+    assert await app.run(on_event=approve) is None
+    for prompt in order:
+        app.restart()
+        await app.deliver(app.end(prompt))
+    assert sorted(asked) == ["a", "b"]
+    (said,) = app.ends
+    assert said.count("video of a") == said.count("video of b") == 1
+    assert len(sandbox.predictions) == 2
+
+
+async def test_a_person_is_asked_after_a_run_was_woken(sandbox):
+    """What `on_event` returns is their answer, in the process that goes on too."""
+    turns = [ORDERS[:1], ORDERS[1:], "not twice"]
+    app = App(sandbox, script=lambda said: turns[len(said)], approval=True)
+
+    def answer(word):
+        return lambda event: (
+            HumanResponseEvent(response=word, key=event.key)
+            if isinstance(event, ApprovalRequiredEvent)
+            else None
+        )
+
+    assert await app.run(on_event=answer("yes")) is None
+    app.restart(on_event=answer("no"))
+    await app.deliver(app.end("a"))
+    assert app.ends == ["not twice"]
+    assert len(sandbox.predictions) == 1
+
+
 class Flow(Workflow):
     """A workflow of one's own, whose step orders one video and then another."""
 
@@ -252,6 +302,29 @@ async def test_a_step_of_one_s_own_sleeps(sandbox, kind, scope):
     assert "video of a" in said
     assert "video of b" in said
     assert len(sandbox.predictions) == 2
+
+
+@pytest.mark.parametrize("words", [("yes", "yes"), ("no", "yes"), ("yes", "no")])
+async def test_a_step_that_asks_twice_sleeps(sandbox, words):
+    """A person is asked once for each start, whatever they have answered to the other."""
+    answers, asked = dict(zip("ab", words, strict=True)), []
+
+    def answer(event):
+        if not isinstance(event, ApprovalRequiredEvent):
+            return None
+        asked.append(event.input["prompt"])
+        return HumanResponseEvent(response=answers[asked[-1]], key=event.key)
+
+    app = App(sandbox, Flow, approval=True)
+    assert await app.run(on_event=answer) is None
+    approved = [one for one in "ab" if answers[one] == "yes"]
+    for prompt in approved:
+        app.restart(on_event=answer)
+        await app.deliver(app.end(prompt))
+    (said,) = app.ends
+    assert [f"video of {one}" in said for one in "ab"] == [word == "yes" for word in words]
+    assert asked == ["a", "b"]
+    assert len(sandbox.predictions) == len(approved)
 
 
 async def test_who_is_not_known_again_does_not_sleep(sandbox):
