@@ -22,7 +22,7 @@ _LEAST_SECRET = 8  # a shorter token is a placeholder, and hiding it would garbl
 _HIDDEN = "[token]"
 _INTERNAL_MODULES = frozenset(
     {"rockai_transport", "httpx", "httpcore", "httpx2", "httpcore2", "httpx_sse", "h11", "anyio", "socksio"}
-    | {"asyncio", "contextlib", "json", "socket", "ssl", "threading"}
+    | {"asyncio", "contextlib", "json", "socket", "ssl", "threading", "langchain_rockai"}
 )
 """The modules whose frames tell a reader nothing."""
 

@@ -109,6 +109,15 @@ class ConfigurationError(RockAIError):
         'llama' is not a model reference. ...
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the frames as a script's, without ten lines around each."""
+        from traceback import format_exception
+
+        trace = self.__traceback__
+        while trace and trace.tb_frame.f_globals.get("__name__", "").startswith("IPython."):
+            trace = trace.tb_next
+        return "".join(format_exception(type(self), self, trace)).splitlines()
+
 
 class APIConnectionError(RockAIError):
     """The service could not be reached, or the connection broke before the answer was whole.
