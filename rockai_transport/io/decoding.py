@@ -13,7 +13,7 @@ from typing import Any
 from rockai_transport.errors import InvalidResponseError
 from rockai_transport.protocol.messages import ResponseHead
 
-__all__ = ["DECODED_LIMIT", "adecoded", "decoded", "is_plain"]
+__all__ = ["DECODED_LIMIT", "adecoded", "decoded"]
 
 DECODED_LIMIT = 64 * 1024**2
 """Bytes of one response of the API; a download has a limit of its own."""
@@ -68,11 +68,6 @@ class _Decoder:
 def _window_bits(first: int) -> int:
     """What zlib calls the format that a first byte tells: gzip, zlib, or «deflate» without its header."""
     return _GZIP if first == 0x1F else _ZLIB if first & 0x0F == 8 else -_ZLIB  # noqa: PLR2004 - RFC 1950, 1952
-
-
-def is_plain(head: ResponseHead) -> bool:
-    """Whether a body is as it was asked for: not encoded."""
-    return head.headers.get("content-encoding", "identity").strip().lower() in ("", "identity")
 
 
 def decoded(chunks: Iterator[bytes], head: ResponseHead, limit: float) -> Iterator[bytes]:

@@ -13,9 +13,9 @@ import httpx
 from rockai_transport._version import __version__
 from rockai_transport.config import Settings, Timeouts
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.protocol.messages import Request, ResponseHead
+from rockai_transport.protocol.messages import Request
 
-__all__ = ["Endpoint", "head_of"]
+__all__ = ["Endpoint"]
 
 logger = logging.getLogger("rockai")
 
@@ -133,11 +133,6 @@ class Endpoint:
             for name in ("read", "write"):
                 timeouts[name] = _finite(min(timeouts[name] or math.inf, left))
         return timeouts
-
-
-def head_of(response: httpx.Response) -> ResponseHead:
-    """Status and headers of a response, names in lower case."""
-    return ResponseHead(response.status_code, dict(response.headers.items()), time.time())
 
 
 def _common_headers() -> httpx.Headers:
