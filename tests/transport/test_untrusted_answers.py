@@ -9,7 +9,7 @@ import zlib
 from urllib.parse import quote
 
 import pytest
-from support.drivers import TOKEN
+from support.drivers import TOKEN, InMemory
 from support.replies import MODEL, prediction
 from support.virtual_io import VirtualIO, operations, reply, run_request
 from support.wire_server import answer, frames
@@ -168,6 +168,16 @@ def test_half_a_character_in_an_input_becomes_a_replacement(connect, server):
     server.route(RUN, answer(200, "x"))
     connect().run(MODEL, {"prompt": "a\ud800b"})
     assert server.requests[0].json["input"] == {"prompt": "a\ufffdb"}
+
+
+@pytest.mark.parametrize("call", [InMemory.run, lambda *given: list(InMemory.stream(*given))])
+def test_half_a_character_in_an_id_can_be_shown(call):
+    """It is no id that could be asked for; the error says so, and can be printed."""
+    client = InMemory(VirtualIO(reply(200, prediction("processing", id="a\ud800b"))))
+    with pytest.raises(ConfigurationError) as raised:
+        call(client, MODEL, {})
+    assert str(raised.value).encode()
+    assert raised.value.may_have_started
 
 
 ODD_TOKEN = "to/ken+with='signs\"&<12345678"  # noqa: S105 - made up
