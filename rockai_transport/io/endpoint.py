@@ -44,7 +44,8 @@ class Endpoint:
                 f"http_client must be an httpx.{expected.__name__}, not {type(http_client).__name__}."
             )
         try:
-            self._base = httpx.URL(settings.base_url)
+            base = httpx.URL(settings.base_url)
+            self._origin = base.scheme, base.host, base.port  # the host is decoded, which may fail
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigurationError(f"base_url cannot be read: {error}.") from None
         self.settings = settings
@@ -106,8 +107,7 @@ class Endpoint:
         return built
 
     def _headers_of(self, request: Request, url: httpx.URL) -> httpx.Headers:
-        base = self._base
-        if not request.download and (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port):
+        if not request.download and (url.scheme, url.host, url.port) == self._origin:
             headers = self._headers.copy()
         else:
             headers = _common_headers()
