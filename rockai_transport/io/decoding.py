@@ -27,8 +27,8 @@ class _Decoder:
     """Gives the decoded parts of each chunk."""
 
     def __init__(self, head: ResponseHead, limit: float) -> None:
-        encoding = head.headers.get("content-encoding", "").strip().lower()
-        if encoding not in _ENCODINGS:
+        encoding = head.headers.get("content-encoding", "")
+        if encoding.strip().lower() not in _ENCODINGS:
             raise InvalidResponseError(
                 f"A response came with Content-Encoding {encoding!r}, though none was asked for. "
                 "Is a proxy in the way that compresses?"

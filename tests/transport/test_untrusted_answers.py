@@ -217,6 +217,14 @@ def test_a_token_that_the_service_sends_back_is_hidden(connect, server, where, f
     assert "[token]" in told
 
 
+def test_a_token_in_an_encoding_is_hidden(connect, server):
+    """A header that a message tells of is told as it came: in another case nobody would know the token."""
+    server.route(RUN, answer(200, {}, {"Content-Encoding": TOKEN}))
+    with pytest.raises(InvalidResponseError) as caught:
+        connect().run(MODEL, {})
+    assert TOKEN.lower() not in str(caught.value).lower()
+
+
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("before", [0, 250, 270, 285])
 def test_a_message_that_cuts_the_token_does_not_show_its_beginning(connect, server, status, before):
