@@ -84,13 +84,14 @@ class BaseConnections(Generic[T]):
         """The transport for an address."""
         proxy = environment_proxy(url)
         key = (proxy, public_only and proxy is None)  # behind a proxy only the proxy is seen
-        if key not in self._transports:
+        known = self._transports  # another thread may begin with new ones meanwhile
+        if key not in known:
             from rockai_transport.io import transports
 
             make = getattr(transports, self._kind)
-            self._transports[key] = make(proxy_of(proxy) if proxy else None, public_only=key[1])
-            self._made.append(self._transports[key])
-        return self._transports[key]
+            known[key] = make(proxy_of(proxy) if proxy else None, public_only=key[1])
+            self._made.append(known[key])
+        return known[key]
 
     def renew(self) -> None:
         """Begin with new pools; what runs in the old ones runs on."""
