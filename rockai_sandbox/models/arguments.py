@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from rockai_sandbox.models.arithmetic import with_signs
 from rockai_sandbox.models.documents import words
 
 Schema = Mapping[str, Any]
 
-NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)")
+NUMBER = re.compile(r"(?<![A-Za-z_\d.])-?\d+(?:\.\d+)?(?![A-Za-z_\d])")
 QUOTED = re.compile(r"[\"“«`]([^\"”»`\n]+)[\"”»`]|(?<!\w)'([^'\n]+)'(?!\w)")
 URL = re.compile(r"(?:https?://|data:)[^\s\"'<>)\]}]+")
 IDENTIFIER = re.compile(r"\b(?=\w*\d)[a-z0-9]{20,}\b")
@@ -22,9 +23,24 @@ NEGATED = re.compile(r"\b(?:not|no|without|don't|never|false)\b", re.IGNORECASE)
 
 PLACE = re.compile(
     r"\b(?:in|at|near|for)\s+([\w'-]+(?: [\w'-]+)?)\s*[?.!]?\s*$"
-    r"|(?P<chinese>[\u4e00-\u9fff]{2,6}?)(?:今天|现在|明天)?的?天气"
+    r"|(?:请|问|帮我|我想|知道|告诉我|查询|查|看看|一下|搜索)*(?P<chinese>[\u4e00-\u9fff]{2,6}?)"
+    r"(?:今天|现在|明天|此刻)*的?(?:天气|气温|时间|几点)"
 )
-PLACES = frozenset({"location", "city", "place", "town", "country"})
+PLACES = frozenset({"location", "city", "place", "town", "country", "timezone"})
+_NAME = r"[A-Z][\w'-]*(?: [A-Z][\w'-]*)*"
+PLACE_LIST = re.compile(
+    rf"\b(?:in|for|at|of) ({_NAME}(?:, {_NAME})*,? (?:and|or|vs\.?) {_NAME})"
+    r"|\b(?:in|for|at|of) ([\w'-]+ (?:and|or|vs\.?) [\w'-]+)\W*$"
+    r"|([\u4e00-\u9fff]{2,3}(?:、[\u4e00-\u9fff]{2,3})*[、和与][\u4e00-\u9fff]{2,3})的?(?:天气|气温|时间)"
+)
+SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (r"e_?mail|^to$|recipient", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
+    (r"phone", re.compile(r"(?<![\w.])\+?\(?\d[\d ().-]{6,}\d")),
+    (r"date|day", re.compile(r"\b\d{4}-\d\d-\d\d\b")),
+    (r"symbol|ticker", re.compile(r"\b[A-Z]{2,5}\b")),
+    (r"^(?:full_?)?name$", re.compile(r"\b[A-Z][a-z]+ [A-Z][a-z]+\b")),
+)
+"""What an argument of such a name looks like."""
 ADDRESSES = words("image picture photo url uri link video")
 
 
@@ -49,7 +65,7 @@ class Filler:
         self._request = request
         self._results = "\n".join(results)
         self._root = root
-        self._numbers = iter(NUMBER.findall(request) or NUMBER.findall(self._results))
+        self._numbers = iter(self._operands(NUMBER.findall(with_signs(request))))
         self._quoted = quoted(request)
 
     def fill(self, schema: Schema) -> dict[str, Any]:
@@ -59,6 +75,12 @@ class Filler:
         slots = [Slot(name, self._resolved(raw), name in required) for name, raw in properties]
         filled = {slot.name: self._value(slot) for slot in slots}
         return {name: value for name, value in filled.items() if value is not None}
+
+    def _operands(self, numbers: list[str]) -> list[str]:
+        """The request's numbers; what is missing comes first, from the last result: «then add 5»."""
+        slots = (self._resolved(one).get("type") for one in self._root.get("properties", {}).values())
+        missing = sum(kind in ("integer", "number") for kind in slots) - len(numbers)
+        return [*NUMBER.findall(self._results)[-missing:], *numbers] if missing > 0 else numbers
 
     def _resolved(self, schema: Any) -> Schema:
         if not isinstance(schema, dict):
@@ -117,6 +139,9 @@ class Filler:
             found := shaped.search(self._request) or shaped.search(self._results)
         ):
             return found[0]
+        shapes = (shape for names, shape in SHAPES if re.search(names, slot.name, re.IGNORECASE))
+        if shown := next((match for shape in shapes if (match := shape.search(self._request))), None):
+            return shown[0]
         if not slot.needed:
             return None
         if self._quoted:
@@ -125,8 +150,9 @@ class Filler:
 
     def _text_by_sense(self, name: str) -> str:
         names = PROPER_NAME.findall(self._request)
-        if name.lower() in PLACES and not names and (place := PLACE.search(self._request)):
-            return str(place[1] or place["chinese"])
+        if name.lower() in PLACES and not names:
+            place = PLACE.search(self._request)
+            return str(place[1] or place["chinese"]) if place else self._results.rpartition("\n")[2] or "here"
         about = ABOUT.search(self._request)
         if names and (name.lower() in PLACES or not about):
             return str(names[-1])
@@ -142,6 +168,21 @@ class Filler:
         "array": _list,
         "object": _object,
     }
+
+
+def lacks_place(tool_schema: Schema, step: str) -> bool:
+    """Whether a function needs a place that a step does not name."""
+    needed = PLACES.intersection(tool_schema.get("required", ()))
+    return bool(needed) and not PROPER_NAME.search(step) and not PLACE.search(step)
+
+
+def each_place(tool_schema: Schema, step: str) -> list[str]:
+    """Return a step for each place that it names, where a function takes one place: «in Boston and Tokyo»."""
+    found = PLACE_LIST.search(step) if PLACES & tool_schema.get("properties", {}).keys() else None
+    if found is None:
+        return [step]
+    names = next(filter(None, found.groups()))
+    return [step.replace(names, name) for name in re.split(r",? (?:and|or|vs\.?) |, |[、和与]", names)]
 
 
 def quoted(text: str) -> list[str]:

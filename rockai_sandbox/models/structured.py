@@ -27,8 +27,10 @@ def answer_in_json(prompt: ParsedPrompt) -> str | None:
     request = prompt.last
     for written in schemas:
         request = request.replace(written, "")
-    sentences = re.split(r"(?<=[.!?:])\s+|\n", request)
-    request = " ".join(part for part in sentences if part and "json" not in part.lower()) or request
+    for parts in (request.splitlines(), re.split(r"(?<=[.!?:])\s+|\n", request)):
+        if rest := " ".join(part for part in parts if part and "json" not in part.lower()):
+            request = rest
+            break
     schema = next(iter(schemas.values()), None)
     if schema is None:
         keys = [key for key in quoted(prompt.last) if re.fullmatch(r"\w+", key)] or ["answer"]

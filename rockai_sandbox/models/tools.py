@@ -6,23 +6,30 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rockai_sandbox.models.arguments import Filler
+from rockai_sandbox.models.arguments import Filler, each_place, lacks_place
+from rockai_sandbox.models.arithmetic import with_signs
 from rockai_sandbox.models.documents import words
 from rockai_sandbox.models.instructions import Instructions, Tool, read_instructions
 from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 
 STEPS = re.compile(
-    r"(?:[,;.]\s*|\s+)(?:and\s+then|then|after that|afterwards|and after that)[,\s]+", re.IGNORECASE
+    r"(?:[,;.?!]\s*|\s+)(?:and\s+then|then|after that|afterwards|and after that|also)[,\s]+"
+    r"|(?<=[.?!;])\s+(?=(?:finally,? |now )?(?:add|subtract|multiply|divide)\b|what(?:'s| is) \(?-?\d)"
+    r"|[，。；,;?？]\s*(?:然后|接着|再|最后|之后)+",
+    re.IGNORECASE,
 )
 MEANT: Mapping[str, str] = {
-    r"\d\s*[*×]\s*\d|乘": "multiply product",
-    r"\d\s*\+\s*\d|加": "add sum",
-    r"\d\s*-\s*\d|减": "subtract minus",
-    r"\d\s*[/÷]\s*\d|除以": "divide",
-    "天气": "weather",
+    r"\d\s*\*\s*\(?\d|\*\s*\d|相乘|乘积": "multiply product",
+    r"\d\s*\+\s*\(?\d|\+\s*\d|相加|求和|之和": "add sum",
+    r"\d\s*-\s*\(?\d|减|\bminus\b|相减": "subtract minus",
+    r"\d\s*/\s*\(?\d|相除|除以": "divide",
+    "天气|气温": "weather",
     "时间|几点": "time",
     "图片|图像|画": "image picture",
     "视频": "video animate",
+    "搜索|查找|检索": "search find",
+    "股价|股票": "stock price",
+    "邮件": "email mail send",
 }
 """What stands in a request without its English word → that word."""
 NAMED = 10.0
@@ -42,16 +49,27 @@ def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
     turns = (replace(turn, text=turn.text.replace(instructions.text, "").strip()) for turn in prompt.turns)
     prompt = replace(prompt, turns=tuple(turns))
     request, results = read_task(prompt, instructions)
-    steps = [step for step in STEPS.split(request) if step.strip()][len(results) :]
-    tool = choose(steps[0], instructions) if steps else None
-    step = steps[0] if tool else request
+    said = "".join(turn.text for turn in prompt.turns if turn.role == "assistant")
+    where = next((one for one in instructions.tools if tells_place(one)), None)
+    done = len(results) - (where is not None and where.name in said)
+    steps = [(step, choose(step, instructions)) for step in STEPS.split(request) if step.strip()]
+    steps = [(part, tool) for step, tool in steps for part in each_place(tool.schema if tool else {}, step)]
+    step, tool = steps[done] if done < len(steps) else (request, None)
+    if tool and where and where.name not in said and lacks_place(tool.schema, step):
+        tool = where
     if tool is None and instructions.forced:
-        said = "".join(turn.text for turn in prompt.turns if turn.role == "assistant")
-        tool = next((one for one in instructions.forced if one.name not in said), instructions.forced[-1])
+        # Nothing is left to do but to answer in the form that was asked for, the last function.
+        uncalled = [one for one in instructions.forced if one.name not in said] or instructions.forced
+        tool, step = uncalled[-1 if results else 0], "\n".join(results) or request
     if tool is not None:
         arguments = Filler(step, results, tool.schema).fill(tool.schema)
         return instructions.call(tool, arguments), prompt
     return instructions.report(results) if results else None, prompt
+
+
+def tells_place(tool: Tool) -> bool:
+    """Whether a function tells where the user is."""
+    return "location" in tool.name and not tool.schema.get("required")
 
 
 def read_task(prompt: ParsedPrompt, instructions: Instructions) -> tuple[str, Sequence[str]]:
@@ -75,7 +93,8 @@ def choose(step: str, instructions: Instructions) -> Tool | None:
 
 def score(step: str, tool: Tool) -> float:
     """Say how much a step has in common with a function."""
-    asked = words(" ".join([step, *(word for sign, word in MEANT.items() if re.search(sign, step))]))
+    signs = with_signs(step)
+    asked = words(" ".join([step, *(word for sign, word in MEANT.items() if re.search(sign, signs))]))
     name = words(re.sub(r"[_\-]|(?<=[a-z])(?=[A-Z])", " ", tool.name))
     about = words(" ".join([tool.description, *tool.schema.get("properties", {})]).replace("_", " "))
     very_name = re.search(rf"\b{re.escape(tool.name)}\b", step, re.IGNORECASE) is not None
