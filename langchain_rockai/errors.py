@@ -30,6 +30,7 @@ from langchain_core.exceptions import (
 )
 
 import rockai_transport as transport
+from rockai_transport.adapters import trim_traceback
 
 __all__ = ["RETRYABLE", "RetryableModelError", "as_model_error", "should_retry", "translate_errors"]
 
@@ -167,6 +168,7 @@ class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
     ) -> None:
         """Translate the error, if there is one."""
         if isinstance(error, transport.RockAIError) and not isinstance(error, ModelError):
+            trim_traceback(error)
             raise as_model_error(error) from error.__cause__
 
 

@@ -16,6 +16,7 @@ from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder,
 from rockai_transport.adapters.settings import TEXT, CallSettings, ModelFields
 from rockai_transport.adapters.structured import OutputParser, check_object_class, check_object_schema
 from rockai_transport.jobs.json_schema import check_schema
+from rockai_transport.sanitize import trim_traceback
 
 __all__ = [
     "ALIASES",
@@ -40,5 +41,6 @@ __all__ = [
     "run",
     "tool_setup",
     "tool_specs",
+    "trim_traceback",
     "unknown_name",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, NamedTuple, get_args
@@ -19,6 +20,7 @@ TABLES: dict[str, Any] = tomllib.loads(
     files("rockai_transport.doctor").joinpath("checks.toml").read_text("utf-8")
 )
 _ALL_ROUTES: tuple[str, ...] = get_args(Route)
+_ROWS = {row["id"]: row for probe in TABLES["probes"] for row in probe["checks"]}
 
 
 class Check(NamedTuple):
@@ -26,13 +28,17 @@ class Check(NamedTuple):
 
     id: str
     """Its name in reports."""
+    title: str
+    """The probe's: what was done."""
     assumption: str
     source: str
     """The section of docs/http-api.md that tells it, and that page's own mark for its source."""
+    cases: Mapping[str, str]
+    """What may be seen: the name of each case → its verdict's sign, and what is said of it."""
     routes: tuple[str, ...] = _ALL_ROUTES
     """The clients' ``route`` settings that rely on it."""
-    otherwise: str = ""
-    """What is said of it in addition, where it is not so."""
+    like: str = ""
+    """The check from which it takes what its own row does not hold."""
 
 
 class Probe(NamedTuple):
@@ -47,13 +53,25 @@ class Probe(NamedTuple):
     routes: tuple[str, ...] = _ALL_ROUTES
 
 
-PROBES = tuple(
-    Probe(**row | {"checks": tuple(Check(**check) for check in row["checks"])}) for row in TABLES["probes"]
-)
+def _probe(row: dict[str, Any]) -> Probe:
+    rows = [_ROWS.get(check.get("like"), {}) | check for check in row["checks"]]
+    return Probe(**row | {"checks": tuple(Check(title=row["title"], **check) for check in rows)})
+
+
+PROBES = tuple(map(_probe, TABLES["probes"]))
 """Every probe, in the order in which they are made."""
 
 CHECKS = tuple(check for probe in PROBES for check in probe.checks)
 """Every check, in the order of the report."""
+
+CHECK_BY_ID = {check.id: check for check in CHECKS}
+
+
+def run_words(base_url: str) -> dict[str, str]:
+    """How runs are spoken of: that they are charged for is known of the live service alone."""
+    words: dict[str, Any] = TABLES["charges"]
+    chosen: dict[str, str] = words["live" if re.match(words["address"], base_url) else "elsewhere"]
+    return chosen
 
 
 UNSET = object()
@@ -142,18 +160,17 @@ def changes(old: Service, new: Service) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check says; as one line of the report, it is redacted and complete."""
+    """What a check says; it leaves the doctor redacted. The first four are the check's own words."""
 
+    check: str
+    title: str
+    assumption: str
+    source: str
     verdict: Verdict
     observed: str
     suggestions: tuple[SuggestedSetting, ...] = ()
     """The settings that fix a difference."""
     frame: str = ""
     """The exchange that shows it: request line, headers of note, the first bytes of the body."""
-    check: str = ""
-    title: str = ""
-    """The probe's: what was done."""
-    assumption: str = ""
-    source: str = ""
     skipped: str = ""
-    """Why the check was not made, where a report says that of all such checks together."""
+    """Why the check was not made, or that reason's name in the table; empty where it was."""

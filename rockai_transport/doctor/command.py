@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
-from rockai_transport.doctor.checks import TABLES, Finding
+from rockai_transport.doctor.checks import TABLES, Finding, run_words
 from rockai_transport.doctor.examination import Plan, run_doctor
-from rockai_transport.doctor.report import line
+from rockai_transport.doctor.report import TerminalLines, wrapped
 from rockai_transport.errors import ConfigurationError
 
 __all__ = ["COULD_NOT_CHECK", "add_to", "main"]
@@ -33,51 +34,68 @@ def add_to(commands: Any) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Examine, print, and return the exit status."""
-    title = ""
+    line = TerminalLines()
 
     def show(finding: Finding) -> None:
-        """Print a finding as it is made, below what was done for it: a long wait shows how far it is."""
-        nonlocal title
+        """Print a finding as it is made: a long wait shows how far it is."""
         if not finding.skipped:  # the summary says it of all of them
-            heading = "" if finding.title == title else f"\n{finding.title}\n"
-            print(f"{heading}{line(finding)}", flush=True)
-            title = finding.title
+            print(line(finding), flush=True)
 
     try:
-        given = None if options.input is None else json.loads(options.input)
-    except ValueError as error:
-        _say(_TEXTS["no_json"].format(error))
-        return COULD_NOT_CHECK
-    try:
+        output = _writable(options.output)
         report = run_doctor(
-            input=given,
+            input=_decoded(options.input),
             **{name: getattr(options, name) for name in _PASSED_ON},
-            confirm=lambda plan: _confirm(plan, approved=options.yes),
+            confirm=lambda plan: confirm(plan, approved=options.yes),
             on_finding=None if options.json else show,
             say=lambda text: _say(f"… {text}"),
         )
     except ConfigurationError as error:  # its words are those of the clients
-        _say(f"{error} Here that is --allow-http." if "allow_http" in str(error) else str(error))
+        _say(f"{error}\nHere that is --allow-http." if "allow_http" in str(error) else str(error))
         return COULD_NOT_CHECK
-    shown = f"\n{report.summary()}\n\n{_TEXTS['section']}\n\n{report.markdown()}"
-    print(json.dumps(report.to_json(), ensure_ascii=False, indent=2) if options.json else shown)
+    shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
+    print(shown if options.json else f"\n{report.summary()}\n")
+    if output:
+        output.write_text(f"{report.markdown()}\n", "utf-8", "replace")
+    _say(_TEXTS["written" if output else "no_output"].format(output))
     return report.exit_code
 
 
-def _confirm(plan: Plan, *, approved: bool) -> bool:
+def _decoded(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(_TEXTS["no_json"].format(error)) from None
+
+
+def _writable(name: str | None) -> Path | None:
+    """The file's path, if it can be written; what is in it already, stays until the report is there."""
+    if name is None:
+        return None
+    path, exists = Path(name), Path(name).exists()
+    try:
+        path.open("a").close()
+        if not exists:
+            path.unlink()
+    except OSError as error:
+        raise ConfigurationError(_TEXTS["unwritable"].format(name, error.strerror)) from None
+    return path
+
+
+def confirm(plan: Plan, *, approved: bool) -> bool:
     """Show the plan; ask, unless that was answered on the command line."""
-    steps = "\n".join(f"  {runs or 'no'} run{'s' * (runs != 1)}: {title}" for title, runs in plan.steps)
-    shown = json.dumps(dict(plan.input), ensure_ascii=False)
+    words, shown = run_words(plan.base_url), json.dumps(dict(plan.input), ensure_ascii=False)
     shown = shown[:_SHOWN_INPUT] + "…" * (len(shown) > _SHOWN_INPUT)
-    _say(_TEXTS["plan"].format(plan=plan, input=shown, steps=steps))
+    steps = "\n".join(f"  {runs or 'no'} run{'s' * (runs != 1)}: {title}" for title, runs in plan.steps)
+    _say(_TEXTS["plan"].format(plan=plan, input=shown, steps=steps, **words))
     if approved:
         return True
     if not sys.stdin.isatty():
-        _say(_TEXTS["no_terminal"])
+        _say(_TEXTS["no_terminal"].format(**words))
         return False
     _say("Send them? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _say(text: str, end: str = "\n") -> None:
-    print(text, file=sys.stderr, end=end, flush=True)
+    print(wrapped(text), file=sys.stderr, end=end, flush=True)

@@ -10,7 +10,6 @@ Invariants of this module:
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +22,7 @@ from rockai_transport import ConfigurationError, RockAIError, Service, Timeouts,
 from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
 from rockai_transport.config import Route, Settings, check_timeout
 from rockai_transport.doctor import probes
-from rockai_transport.doctor.checks import PROBES, TABLES, Finding, Probe, Verdict
+from rockai_transport.doctor.checks import CHECK_BY_ID, PROBES, TABLES, Finding, Probe, Verdict, run_words
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.doctor.session import DoctorSession, ObstacleError, UnavailableError
@@ -34,7 +33,7 @@ __all__ = ["DEFAULT_INPUT", "Plan", "run_doctor"]
 
 DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
 """Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
-_SKIPPED: dict[str, list[str]] = TABLES["skipped"]
+_SKIPPED: dict[str, dict[str, str]] = TABLES["report"]["skipped"]
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 
 
@@ -55,7 +54,7 @@ class Plan(NamedTuple):
 
     @property
     def runs(self) -> int:
-        """How many runs are paid for at most."""
+        """How many runs are started at most."""
         return sum(runs for _, runs in self.steps)
 
 
@@ -83,7 +82,7 @@ def run_doctor(
         input: What it is run with; a short prompt by default.
         service: What is assumed already, with the settings that an earlier report suggested.
         route: As for `Client`; what that route does not use is left out.
-        confirm: Is shown the paid runs before the first, says whether they may be sent; None: they may not.
+        confirm: Is shown the runs before the first, says whether they may be sent; None: they may not.
         on_finding: Called with each finding as it is made, already redacted.
         say: Called with what is being waited for.
         timeout: Seconds that one run may take, its cold start included.
@@ -127,7 +126,6 @@ class _Examination:
     report: Report
     confirm: Callable[[Plan], bool] | None
     on_finding: Callable[[Finding], Any] | None
-    obstacle: str = ""
 
     def __post_init__(self) -> None:
         self.probes = [probe for probe in PROBES if self.report.route in probe.routes]
@@ -141,33 +139,34 @@ class _Examination:
                 self._skip(probe, self._reason_against(probe) or self._make(probe))
         except KeyboardInterrupt:
             why = f" while {session.under_way} was under way, and what that started may run on"
-            self.obstacle = f"It was interrupted{why if session.under_way else ''}."
+            self._stop(f"It was interrupted{why if session.under_way else ''}.")
         finally:
             with contextlib.suppress(KeyboardInterrupt):
                 report.left = session.redact(tuple(session.cancel_running()))
             session.connections.close()
         for probe in self.probes:
             self._skip(probe, "not_reached")
-        counts = Counter(finding.skipped for finding in report.findings if finding.skipped)
-        skipped = [_SKIPPED[reason][min(count, 2)].format(count) for reason, count in counts.items()]
-        report.obstacle = " ".join([session.redactor.leaving(self.obstacle), *skipped]).strip()
         report.runs, report.headers = session.runs, session.redact(sorted(session.headers))
 
     def _make(self, probe: Probe) -> str:
         """Make a probe; why it was not made to its end, empty where it was."""
         try:
-            for check, finding in getattr(probes, probe.name)(self.session):
+            for finding in getattr(probes, probe.name)(self.session):
                 self.session.assume(finding.suggestions)
-                self._record(probe, check, finding)
+                self._record(finding)
         except (UnavailableError, RockAIError) as error:  # a read_prediction hook of the user's may fail too
             reason = str(error if isinstance(error, UnavailableError) else self.session.redact(str(error)))
-            self.obstacle = reason if isinstance(error, ObstacleError | ConfigurationError) else ""
-            return reason
+            return self._stop(reason) if isinstance(error, ObstacleError | ConfigurationError) else reason
         return ""
+
+    def _stop(self, why: str) -> str:
+        """Check nothing further."""
+        self.report.stopped = self.session.redactor.leaving(why)
+        return self.report.stopped
 
     def _reason_against(self, probe: Probe) -> str:
         """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
-        if self.obstacle:
+        if self.report.stopped:
             return "not_reached"
         if not probe.asks or probe.needs in self.session.obstacles:
             return self.session.obstacles.get(probe.needs, "")
@@ -189,21 +188,19 @@ class _Examination:
     def _skip(self, probe: Probe, reason: str) -> None:
         """Record a reason for every check of a probe that has not been made."""
         made = {finding.check for finding in self.report.findings}
-        text, skipped = (_SKIPPED[reason][0], reason) if reason in _SKIPPED else (reason, "")
+        form = _SKIPPED.get(reason, {"each": "{reason}"})["each"]
+        told = form.format(reason=reason, **run_words(self.report.base_url))
         for check in probe.checks:
             if check.id not in made:
-                self._record(probe, check.id, Finding(Verdict.UNKNOWN, text, skipped=skipped))
+                self._record(Finding(*check[:4], Verdict.UNKNOWN, told, skipped=reason))
 
-    def _record(self, probe: Probe, name: str, finding: Finding) -> None:
-        check = next(check for check in probe.checks if check.id == name)
+    def _record(self, finding: Finding) -> None:
+        check, redact = CHECK_BY_ID[finding.check], self.session.redact
         if self.report.route not in check.routes:
             return
-        redact = self.session.redact
         found = [s if s.ours else replace(s, value=redact(s.value)) for s in finding.suggestions]
-        finding = self.session.redactor.leaving(replace(finding, suggestions=tuple(found)))
-        why = check.otherwise if finding.verdict is Verdict.DIFFERS else ""
-        told: dict[str, Any] = {"title": probe.title, "assumption": check.assumption, "source": check.source}
-        finding = replace(finding, check=name, observed=f"{finding.observed}{why}", **told)
+        told = (finding.observed, tuple(found), finding.frame, finding.skipped)
+        finding = Finding(*check[:4], finding.verdict, *self.session.redactor.leaving(told))
         self.report.findings.append(finding)
         if self.on_finding is not None:
             self.on_finding(finding)

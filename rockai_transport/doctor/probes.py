@@ -57,8 +57,8 @@ def connection(session: DoctorSession) -> Findings:
         advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
         text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
         raise ObstacleError(text.format(address=session.address, answer=exchange.answer))
-    yield "reach", exchange.judge(f"{url.partition(':')[0]}, answered within {exchange.seconds:.2f} s")
-    yield "no-token", _refusal(session, asked)
+    yield exchange.finding("reach", "answered")
+    yield _refusal(session, "no-token", asked)
 
 
 def authentication(session: DoctorSession) -> Findings:
@@ -74,8 +74,7 @@ def authentication(session: DoctorSession) -> Findings:
         raise ObstacleError(_TEXTS["token_refused"].format(error=session.redact(str(asked.error))))
     changed = [SuggestedSetting(*pair, ours=True) for pair in changes(assumed, found).items()]
     header = f"{found.auth_header}: {f'{found.auth_scheme} <token>'.lstrip()}"
-    observed = f"refused ({exchange.answer}), but taken as {header}" if changed else header
-    yield "token", exchange.judge(observed, *changed)
+    yield exchange.finding("token", "otherwise" if changed else "accepted", *changed, header=header)
 
 
 def wrong_token(session: DoctorSession) -> Findings:
@@ -83,20 +82,23 @@ def wrong_token(session: DoctorSession) -> Findings:
     asked = session.probe("get_path", api_token=_WRONG_TOKEN)
     if asked.status not in _TOKEN_REFUSALS:
         asked = session.probe("create_path", api_token=_WRONG_TOKEN)
-    yield "wrong-token", _refusal(session, asked)
+    yield _refusal(session, "wrong-token", asked)
 
 
 def unknown_route(session: DoctorSession) -> Findings:
     """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
     asked = session.probe("create_path", f"/{_UNKNOWN_ROUTE}")
     exchange, status = asked.exchange, asked.exchange.status
-    holds = asked.refusal is not None and is_missing_route(session.service, asked.refusal)
-    means_more = not holds and (status in _REFUSALS or status < HTTPStatus.BAD_REQUEST)
     statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
-    fixes = [] if holds or means_more else [SuggestedSetting("missing_route_statuses", statuses)]
-    why = ", which means other things too: route='auto' will not fall back" if means_more and status else ""
-    session.missing_route_response = None if means_more else exchange
-    yield "missing-route", exchange.judge(f"{exchange.answer}{why}", *fixes, holds=holds if status else None)
+    fixes = []
+    if asked.refusal is not None and is_missing_route(session.service, asked.refusal):
+        case = "as_assumed"
+    elif status in _REFUSALS or status < HTTPStatus.BAD_REQUEST:
+        case = "ambiguous" if status else "no_answer"
+    else:
+        case, fixes = "other_status", [SuggestedSetting("missing_route_statuses", statuses)]
+    session.missing_route_response = exchange if case in ("as_assumed", "other_status") else None
+    yield exchange.finding("missing-route", case, *fixes)
 
 
 def routes(session: DoctorSession) -> Findings:
@@ -106,31 +108,32 @@ def routes(session: DoctorSession) -> Findings:
     found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
     session.obstacles |= {field: _TEXTS.get(field, NO_ROUTE) for field, path in found.items() if not path}
     for field, answered in asked.items():
-        yield _ROUTES[field], _route(field, answered.exchange, found)
+        yield _route(field, answered.exchange, found)
     exchange = asked["get_path"].exchange
     holds = exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json
-    observed, is_told = ("see get-route", None) if "get_path" in found else (exchange.answer, holds)
-    yield "unknown-id", exchange.judge(observed, holds=is_told)
+    case = "no_route" if "get_path" in found else "as_assumed" if holds else "other"
+    yield exchange.finding("unknown-id", case)
 
 
 def unknown_model(session: DoctorSession) -> Findings:
     """Create a prediction of a model that does not exist."""
     asked = session.create(RunRequest(ModelReference.parse("rockai-doctor/no-such-model"), session.input))
     is_refused = HTTPStatus.BAD_REQUEST <= asked.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    why = ": as a missing route is, so a wrong name reads as one" if session.is_missing(asked) else ""
-    yield "unknown-model", asked.exchange.judge(f"{asked.exchange.answer}{why}", holds=is_refused and not why)
+    case = "as_missing" if session.is_missing(asked) else "refused" if is_refused else "other"
+    yield asked.exchange.finding("unknown-model", case)
 
 
 def wrong_key(session: DoctorSession) -> Findings:
     """Create with one key too many, which should be refused."""
     asked = session.create(replace(session.request, input={**session.input, _WRONG_KEY: 1}))
-    exchange, answer = asked.exchange, asked.exchange.response.decoded
+    answer = asked.exchange.response.decoded
     is_list = isinstance(answer, dict) and isinstance(answer.get("detail"), list)
-    holds = asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and is_list and _WRONG_KEY in str(answer)
-    taken = asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-    session.accepted_by_mistake = session.require(asked) if taken else None
-    why = ": taken (and canceled at once): a wrong key is found out late, or never" if taken else ""
-    yield "wrong-key", exchange.judge(f"{exchange.answer}{why}", holds=holds)
+    if asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
+        session.accepted_by_mistake, case = session.require(asked), "accepted"
+    else:
+        is_named = asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and is_list and _WRONG_KEY in str(answer)
+        case = "refused" if is_named else "other"
+    yield asked.exchange.finding("wrong-key", case)
 
 
 def canceled(session: DoctorSession) -> Findings:
@@ -139,22 +142,20 @@ def canceled(session: DoctorSession) -> Findings:
     exchange, session.example = created.exchange, created.prediction
     prediction = session.example
     cancel = session.perform(Operations.cancel, prediction) if prediction.id else None
-    yield "create", exchange.judge(f"{exchange.status} in {exchange.seconds:.2f} s")
+    yield exchange.finding("create", "accepted")
     if cancel is None:
-        observed = f"no prediction with an id: {exchange.answer}"
-        yield "shape", exchange.judge(observed, SuggestedSetting("read_prediction"))
-        raise UnavailableError("no prediction can be known by its id, see shape")
-    yield "shape", _shape(session, exchange)
-    yield "fields", _fields(session, created)
+        yield exchange.finding("shape", "no_id", SuggestedSetting("read_prediction"))
+        raise UnavailableError(_TEXTS["no_id"])
+    yield _shape(session, exchange)
+    yield _fields(session, created)
     look = session.perform(Operations.get, prediction)
-    fixes = [_suggested_path(session, prediction, "get")] if look.error else []
-    seen = (
-        look.exchange.answer if fixes else f"it carries {'the' if 'id' in look.prediction.raw else 'no'} id"
-    )
-    yield "get", look.exchange.judge(seen, *fixes)
-    look = session.perform(Operations.get, prediction) if fixes else look
+    if look.error:
+        yield look.exchange.finding("get", "failed", _suggested_path(session, prediction, "get"))
+        look = session.perform(Operations.get, prediction)
+    else:
+        yield look.exchange.finding("get", "with_id" if "id" in look.prediction.raw else "without_id")
     last = prediction if look.error else session.wait(look)
-    yield "cancel", _cancel(session, cancel, last, prediction)
+    yield _cancel(session, cancel, last, prediction)
 
 
 def followed(session: DoctorSession) -> Findings:
@@ -167,50 +168,47 @@ def followed(session: DoctorSession) -> Findings:
         created = session.create(given)
     prediction = session.require(created).prediction
     if prediction.id is None:
-        raise UnavailableError("its answer cannot be read. A run may be going on")
+        raise UnavailableError(_TEXTS["unreadable_run"])
     look = session.perform(Operations.get, prediction)
     stream, path = _follow(session, prediction) if options else (None, "")
     session.example = last = prediction if look.error else session.wait(look)
-    by = f"created by {' and '.join(other.reference.body())} ({first.exchange.status})"
-    observed = by if first is created else f"refused: {first.exchange.answer}"
-    yield "create-by", first.exchange.judge(observed, holds=first is created)
-    yield "statuses", _statuses(session, look.exchange)
-    yield "times", _times(session, last, look.exchange)
-    yield "output", _output(session, last, look.exchange)
-    yield "stream-address", _address(session, created, stream, path)
+    form = " and ".join(other.reference.body())
+    yield first.exchange.finding("create-by", "accepted" if first is created else "refused", form=form)
+    yield _statuses(session, look.exchange)
+    yield _times(session, last, look.exchange)
+    yield _output(session, last, look.exchange)
+    yield _address(session, created, stream, path)
     if stream is None or not stream.exchange.response.is_success:
-        raise UnavailableError("there is no stream, see stream-address")
-    for name, judge in STREAM_CHECKS.items():
-        yield f"stream-{name}", judge(stream.exchange, session.service)
+        raise UnavailableError(_TEXTS["no_stream"])
+    for judge in STREAM_CHECKS:
+        yield judge(stream.exchange, session.service)
 
 
 def run(session: DoctorSession) -> Findings:
     """Run and wait."""
     ran = session.require(session.perform(Operations.run, session.request, None, route="run"))
     exchange, output, created = ran.exchange, ran.prediction.output, session.example.output
-    ids = "; it tells the id" if _known_ids(session, exchange) else ""
-    observed = f"{_kind(session.redact(exchange.response.decoded))}, after {exchange.seconds:.1f} s{ids}"
+    told = {"kind": _kind(session.redact(exchange.response.decoded)), "other": _kind(created)}
     if isinstance(ran.error, InvalidResponseError):
-        yield "run", exchange.judge(session.redact(ran.error.message), holds=False)
+        yield exchange.finding("run", "unreadable", error=session.redact(ran.error.message))
     elif isinstance(output, dict) and isinstance(created, str | list):
-        kind = _kind(created)
-        keys = (AnswerKey(key, is_output=True) for key, value in output.items() if _kind(value) == kind)
+        alike = (key for key, value in output.items() if _kind(value) == told["other"])
+        keys = (AnswerKey(key, is_output=True) for key in alike)
         found = next(keys, UNSET) if session.service.read_prediction is None else UNSET
-        suggested = SuggestedSetting("read_prediction", found)
-        yield "run", exchange.judge(f"{observed}, where create gives {kind}", suggested)
+        yield exchange.finding("run", "in_object", SuggestedSetting("read_prediction", found), **told)
     else:
-        yield "run", exchange.judge(observed)
+        yield exchange.finding("run", "with_id" if _known_ids(session, exchange) else "answered", **told)
 
 
 def run_stream(session: DoctorSession) -> Findings:
     """Run and stream."""
     ran = session.perform(_read, Operations.stream, session.request, None, route="run")
     exchange = session.require(ran).exchange
-    for name, judge in STREAM_CHECKS.items():
-        yield f"run-sse-{name}", judge(exchange, session.service)
+    for judge in STREAM_CHECKS:
+        finding = judge(exchange, session.service)
+        yield replace(finding, check=finding.check.replace("stream", "run-sse"))
     ids = session.redact(_known_ids(session, exchange))
-    observed = f"it does: {ids[0]}" if ids else "none in headers or events"
-    yield "run-sse-id", exchange.judge(observed, holds=not ids)
+    yield exchange.finding("run-sse-id", "told" if ids else "none", id=", ".join(ids))
 
 
 def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
@@ -232,24 +230,25 @@ def _is_let_in(asked: RecordingIO) -> bool:
     return 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in (401, 403, 429)
 
 
-def _refusal(session: DoctorSession, asked: RecordingIO) -> Finding:
-    answer, is_missing = asked.exchange.answer, session.is_missing(asked)
-    why = ": this route does not exist, see get-route" if is_missing else ""
-    holds = asked.exchange.status == HTTPStatus.UNAUTHORIZED
-    return asked.exchange.judge(f"{answer}{why}", holds=None if is_missing else holds)
+def _refusal(session: DoctorSession, check: str, asked: RecordingIO) -> Finding:
+    if session.is_missing(asked):
+        return asked.exchange.finding(check, "no_route")
+    is_refused = asked.exchange.status == HTTPStatus.UNAUTHORIZED
+    return asked.exchange.finding(check, "refused" if is_refused else "other")
 
 
 def _route(field: str, exchange: Exchange, found: dict[str, str]) -> Finding:
     """Whether a route exists."""
+    check, setting = _ROUTES[field], SuggestedSetting(field, found.get(field) or UNSET, ours=True)
     if field not in found:
-        return exchange.judge(f"{exchange.request}: {exchange.answer}", holds=bool(exchange.status) or None)
-    if path := found[field]:
-        return exchange.judge(f"no such route, but there is {path}", SuggestedSetting(field, path, ours=True))
+        return exchange.finding(check, "exists" if exchange.status else "no_answer")
+    if setting.is_known:
+        return exchange.finding(check, "moved", setting, path=setting.value)
     # Neither: the newer generation, since the service's later page no longer mentions the two.
-    is_newer = field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT)
-    newer = [SuggestedSetting("route", "predictions", ours=True)] if is_newer else []
-    why = _TEXTS["newer"].format(field=field) if newer else ""
-    return exchange.judge(f"no such route: {exchange.answer}{why}", *newer, SuggestedSetting(field))
+    if field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT):
+        newer = SuggestedSetting("route", "predictions", ours=True)
+        return exchange.finding(check, "newer", newer, setting)
+    return exchange.finding(check, "missing", setting)
 
 
 def _find(session: DoctorSession, field: str) -> str:
@@ -274,7 +273,7 @@ def _follow(session: DoctorSession, prediction: Prediction) -> tuple[RecordingIO
     going_on = replace(prediction, status="processing")  # it is looked at though it may have ended
     if stream_request(session.service, prediction) is not None:
         return session.perform(_read, Operations.stream_prediction, going_on), ""
-    for path in TABLES["peers"]["paths"]["stream_path"]:
+    for path in _PEERS["paths"]["stream_path"]:
         service = replace(session.service, stream_path=path)
         stream = session.perform(_read, Operations.stream_prediction, going_on, service=service)
         if stream.exchange.response.media_type == EVENT_STREAM:
@@ -294,10 +293,10 @@ def _shape(session: DoctorSession, exchange: Exchange) -> Finding:
     """In which shape a prediction comes."""
     hook, given = session.service.read_prediction, session.settings.service.read_prediction
     if isinstance(hook, AnswerKey) and hook is not given:
-        observed = f"the prediction stands under {session.redact(hook.key)!r}"
-        return exchange.judge(observed, SuggestedSetting("read_prediction", hook))
-    shape = "flat" if is_prediction(exchange.response.decoded) else "enveloped"
-    return exchange.judge("as Service.read_prediction reads it" if hook else shape)
+        suggested = SuggestedSetting("read_prediction", hook)
+        return exchange.finding("shape", "under_key", suggested, key=session.redact(hook.key))
+    case = "flat" if is_prediction(exchange.response.decoded) else "enveloped"
+    return exchange.finding("shape", "by_hook" if hook else case)
 
 
 def _fields(session: DoctorSession, created: RecordingIO) -> Finding:
@@ -305,45 +304,45 @@ def _fields(session: DoctorSession, created: RecordingIO) -> Finding:
     names = set(created.prediction.raw)
     differences = {"without": sorted(_FIELDS - names), "new": session.redact(sorted(names - _FIELDS))}
     listed = "; ".join(f"{word}: {', '.join(names)}" for word, names in differences.items() if names)
-    return created.exchange.judge(listed or "all of them", holds=names >= _NEEDED)
+    case = "missing" if not names >= _NEEDED else "most" if listed else "all"
+    return created.exchange.finding("fields", case, listed=listed)
 
 
 def _cancel(session: DoctorSession, cancel: RecordingIO, last: Prediction, prediction: Prediction) -> Finding:
     """Whether cancel works, and what becomes of the prediction."""
-    exchange, meaning = cancel.exchange, session.meaning(last)
+    meaning = session.meaning(last)
     if cancel.error:
         missing = [_suggested_path(session, prediction, "cancel")] if session.is_missing(cancel) else []
-        return exchange.judge(exchange.answer, *missing, holds=False)
-    why = {"canceled": "", "succeeded": ": it had ended before", "failed": ": it had ended before"}
-    word = session.redact(str(last.raw["status"]))
-    observed = f"{exchange.status}, then {word}{why.get(str(meaning), ': it goes on')}"
-    return exchange.judge(observed, holds=meaning in TERMINAL_STATUSES)
+        return cancel.exchange.finding("cancel", "refused", *missing)
+    case = meaning if meaning in TERMINAL_STATUSES else "goes_on"
+    return cancel.exchange.finding("cancel", str(case), status=session.redact(str(last.raw["status"])))
 
 
 def _statuses(session: DoctorSession, exchange: Exchange) -> Finding:
     """Which words the service has for a status."""
-    known = session.settings.service.statuses
+    known, told = session.settings.service.statuses, ", ".join(session.redact(list(session.statuses)))
     new = {word: ours for word, ours in session.statuses.items() if word not in known}
-    value = UNSET if None in new.values() else {**known, **new}
-    fixes = [SuggestedSetting("statuses", value)] if new else []
-    return exchange.judge(", ".join(session.redact(list(session.statuses))), *fixes)
+    fixes = [SuggestedSetting("statuses", UNSET if None in new.values() else {**known, **new})] if new else []
+    return exchange.finding("statuses", "new" if new else "known", *fixes, statuses=told)
 
 
 def _times(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
     """How times are written."""
     times = [time for time in (last.created_at, last.started_at, last.completed_at) if time]
-    holds = all(re.fullmatch(_TIME, time) for time in times)
-    observed = session.redact(times[-1]) if times else "no time came"
-    return exchange.judge(observed, holds=holds if times else None)
+    if not times:
+        return exchange.finding("times", "none")
+    case = "as_assumed" if all(re.fullmatch(_TIME, time) for time in times) else "other"
+    return exchange.finding("times", case, time=session.redact(times[-1]))
 
 
 def _output(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
     """What an output is."""
     shown = session.redact(last)
     if session.meaning(last) != "succeeded":
-        why = f": {shown.error[:200]}" if shown.error else ""
-        return exchange.judge(f"last seen {shown.status}{why}", holds=None)
-    return exchange.judge(f"{_kind(shown.output)}; metrics: {', '.join(shown.metrics or ()) or 'none'}")
+        case, error = ("failed", shown.error[:200]) if shown.error else ("other", "")
+        return exchange.finding("output", case, status=shown.status, error=error)
+    metrics = ", ".join(shown.metrics or ()) or "none"
+    return exchange.finding("output", "succeeded", kind=_kind(shown.output), metrics=metrics)
 
 
 def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO | None, path: str) -> Finding:
@@ -352,20 +351,20 @@ def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO |
     if stream is None:
         is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != NO_ROUTE
         suggestions = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
-        return created.exchange.judge("urls names none, so it comes as one piece", *suggestions, holds=False)
+        return created.exchange.finding("stream-address", "none", *suggestions)
     exchange, origin = stream.exchange, "://".join(urlsplit(url)[:2])
-    suggested = SuggestedSetting("stream_path", path or UNSET, ours=True)
+    suggestions = [SuggestedSetting("stream_path", path or UNSET, ours=True)]
     if path:
-        return exchange.judge("urls names none, but it is there", suggested)
-    if not exchange.response.is_success:
-        return exchange.judge(f"{session.redact(url)}: {exchange.answer}", suggested)
-    if session.service.stream_path is not None:
-        return exchange.judge(f"by Service.stream_path: {exchange.status}")
-    if "://" in url and origin != settings.origin:
-        why = "asked at the base URL's origin, the only one that gets the token, it is there too"
-        return exchange.judge(f"at {session.redact(origin)}; {why}", holds=False)
-    template = session.redact(_template(session, created.prediction, "stream"))
-    return exchange.judge(f"at the base URL's origin: {template}")
+        case = "unnamed"
+    elif not exchange.response.is_success:
+        case = "refused"
+    else:
+        suggestions = []
+        is_other = "://" in url and origin != settings.origin
+        case = "by_setting" if session.service.stream_path else "other_origin" if is_other else "named"
+    template = _template(session, created.prediction, "stream")
+    url, origin, template = session.redact((url, origin, template))
+    return exchange.finding("stream-address", case, *suggestions, url=url, origin=origin, template=template)
 
 
 def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:

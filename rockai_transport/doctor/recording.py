@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from rockai_transport import APIStatusError, Prediction, RockAIError
-from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict
+from rockai_transport.doctor.checks import CHECK_BY_ID, TABLES, Finding, SuggestedSetting, Verdict
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.io.blocking import BlockingIO
 from rockai_transport.io.connections import Connections
@@ -109,16 +109,18 @@ class Exchange:
         ]
         return "\n".join(filter(None, lines))
 
-    def judge(self, observed: str, *suggestions: SuggestedSetting, holds: bool | None = True) -> Finding:
-        """It shows whether something is as docs/http-api.md says.
+    def finding(self, check: str, case: str, *suggestions: SuggestedSetting, **values: Any) -> Finding:
+        """It shows a case of a check.
 
         Args:
-            observed: What it shows.
+            check: The check's id.
+            case: One of the cases that its row holds.
             suggestions: The settings that fix a difference.
-            holds: Whether it is so, where no setting has to change; None where that does not show.
+            values: What the case's sentence is filled with, besides the exchange; redacted.
         """
-        differs = Verdict.DIFFERS if suggestions or not holds else Verdict.AS_ASSUMED
-        return Finding(Verdict.UNKNOWN if holds is None else differs, observed, suggestions, self.frame())
+        row = CHECK_BY_ID[check]
+        sign, _, sentence = row.cases[case].partition(" ")
+        return Finding(*row[:4], Verdict(sign), sentence.format(x=self, **values), suggestions, self.frame())
 
 
 class RecordingIO(BlockingIO):

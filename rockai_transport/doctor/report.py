@@ -3,26 +3,28 @@
 Invariants of this module:
 
 * It only writes what it was given, which has been redacted before.
-* Checks that were not made for one and the same reason are one sentence in texts. In JSON each is there.
+* Each fact is told once in texts: what an earlier line has told is named by its check, and checks that were
+  not made for one and the same reason are one sentence. In JSON each check has all that is known of it.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 from rockai_transport.config import Route
-from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, changes, with_settings
+from rockai_transport.doctor import checks
+from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, run_words
 from rockai_transport.service import Service
 
-__all__ = ["Report", "line"]
+__all__ = ["Report", "TerminalLines", "wrapped"]
 
 _FORMS = TABLES["report"]
 _DOC = "docs/http-api.md"
-_WRAPPED = textwrap.TextWrapper(110, " " * 6, " " * 6, break_on_hyphens=False)
+_CODE = "    Client("
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Report:
         runs: How many were started, as far as is known.
         left: Ids of predictions that may still run.
         headers: The names of all headers that came.
-        obstacle: Why it did not get to the end, and how many checks that left out; empty where it did.
+        stopped: Why it ended before its last check; empty where it did not.
     """
 
     versions: str
@@ -57,7 +59,7 @@ class Report:
     runs: int = 0
     left: tuple[str, ...] = ()
     headers: list[str] = field(default_factory=list)
-    obstacle: str = ""
+    stopped: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -71,6 +73,21 @@ class Report:
         return [finding for finding in self.findings if not finding.skipped]
 
     @property
+    def obstacle(self) -> str:
+        """Why it did not get to the end, and what that left out; empty where it did."""
+        left_out: dict[str, list[str]] = {"": [], self.stopped: []}
+        for finding in self.findings:
+            left_out.setdefault(finding.skipped, []).append(finding.check)
+        sentences = [self.stopped]
+        for reason, names in left_out.items():
+            forms = _FORMS["skipped"].get(reason, _FORMS["skipped"]["other"])
+            told = {"count": len(names), "checks": ", ".join(names), "reason": reason.rstrip(".")}
+            if reason not in ("", self.stopped):
+                form = forms["several" if len(names) > 1 else "one"]
+                sentences.append(form.format(**told, **run_words(self.base_url)))
+        return " ".join(sentences).strip()
+
+    @property
     def suggestions(self) -> list[SuggestedSetting]:
         """Every setting that fixes a difference, once; with its value, where one of them has it."""
         found = [each for finding in self.findings for each in finding.suggestions]
@@ -80,7 +97,7 @@ class Report:
     @property
     def service(self) -> Service:
         """What to assume of the service from now on: as it began, with what is known to fix it."""
-        return with_settings(self.assumed, self.suggestions)
+        return checks.with_settings(self.assumed, self.suggestions)
 
     @property
     def client_code(self) -> str:
@@ -88,7 +105,7 @@ class Report:
         # Somebody has to fill in the fields of differences that nothing else fixes.
         groups = [f.suggestions for f in self.findings if any(each.is_known for each in f.suggestions)]
         fixed = {each.field for group in groups for each in group}
-        changed = [f"{name}={value!r}" for name, value in changes(Service(), self.service).items()]
+        changed = [f"{name}={value!r}" for name, value in checks.changes(Service(), self.service).items()]
         changed += [str(each) for each in self.suggestions if not (each.is_known or each.field in fixed)]
         arguments = [str(each) for each in self.suggestions if each.is_known and not each.of_service]
         arguments += [f"service=Service({', '.join(changed)})"] if changed else []
@@ -99,38 +116,22 @@ class Report:
         model = f"{self.model} with {', '.join(self.input_keys)}" if self.model else "no model"
         return f"{self.versions}\n{self.base_url}, {model}, route={self.route!r}"
 
-    @property
-    def counts(self) -> list[str]:
-        """How many checks came out in which way, and how many runs it took."""
-        counts = Counter(finding.verdict for finding in self.made)
-        counted = [f"{each.value} {counts[each]} {_FORMS['meanings'][each.name]}" for each in Verdict]
-        counted += [f"{left_out} not made"] if (left_out := len(self.findings) - len(self.made)) else []
-        return [", ".join(counted), _FORMS["runs"].format(report=self)]
-
     def summary(self) -> str:
         """The counts, what runs were started, and what to set."""
-        code, counts, left = self.client_code, ". ".join(self.counts), ", ".join(self.left)
-        obstacle = self.obstacle and _WRAPPED.fill(f"Not everything was checked. {self.obstacle}")
-        return "\n\n".join(_filled("summary", counts, obstacle, code, "…" in code, left))
+        return "\n\n".join(map(wrapped, self._sentences("summary")))
 
     def text(self) -> str:
         """The whole report for a terminal, without the section for an issue."""
-        titled = groupby(self.made, key=lambda finding: finding.title)
-        lines = [text for title, findings in titled for text in (title, *map(line, findings))]
-        return "\n".join([self.heading(), "", *lines, "", self.summary()])
+        return "\n".join([self.heading(), *map(TerminalLines(), self.made), "", self.summary()])
 
     def markdown(self) -> str:
-        """The section for an issue: every line, and the raw frames of what differs or nobody has seen yet."""
-        noted = [f"{name}: {'seen' if name in self.headers else 'never'}" for name in _FORMS["noted"]]
-        headers = f"{', '.join(noted)}; all names: {', '.join(self.headers)}"
-        code = self.client_code and _code(self.client_code)
-        filled = _filled("items", headers, _cell(self.obstacle), code)
-        items = [*self.heading().split("\n"), *self.counts, *filled]
-        told = [f for f in self.findings if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
-        first = {each.frame: each for each in reversed(told)}
-        details = [_details(each) for each in told if each.frame and first[each.frame] is each]
-        rows = "\n".join([*map(_row, self.made), *details])
-        return str(_FORMS["markdown"].format(items="\n".join(f"- {item}" for item in items), rows=rows))
+        """The whole report for an issue, with the raw frames of what differs or nobody has seen yet."""
+        shown = [f for f in self.made if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
+        frames = {each.frame: each.check for each in reversed(shown) if each.frame}
+        once = _Once()
+        rows = [_row(finding, once) for finding in self.made]
+        details = [_details(check, frame) for frame, check in reversed(frames.items())]
+        return "\n".join([*self._sentences("markdown"), *rows, *details])
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
@@ -139,21 +140,66 @@ class Report:
         told = {"runs": {**runs, "left": list(self.left)}, "client": self.client_code}
         return {name: getattr(self, name) for name in names} | told | {"checks": [*map(_json, self.findings)]}
 
+    def _sentences(self, form: str) -> list[str]:
+        """The sentences of a form that have something to say, by the names of what they say."""
+        differ = [f.check for f in self.made if f.verdict is Verdict.DIFFERS and not f.suggestions]
+        facts = {
+            "counts": Counter("skipped" if f.skipped else f.verdict.name for f in self.findings),
+            "runs": {"report": self, **run_words(self.base_url)},
+            "obstacle": self.obstacle,
+            "cell": _cell(self.obstacle),
+            "code": self.client_code,
+            "unset": "…" in self.client_code,
+            "unfixed": ", ".join(differ),
+            "left": ", ".join(self.left),
+            "heading": self.heading().replace("\n", "\n- "),
+            "headers": ", ".join(self.headers) or "none",
+        }
+        return [text.format(**facts) for name, text in _FORMS[form].items() if facts[name]]
 
-def line(finding: Finding) -> str:
-    """One finding for a terminal: the assumption, what was seen, and what fixes a difference."""
-    label = "" if finding.verdict is Verdict.UNKNOWN else "seen: "
-    seen = _WRAPPED.fill(f"{label}{finding.observed}")
-    lines = [f"  {finding.verdict.value} {finding.check}: {finding.assumption}", seen]
-    if finding.verdict is Verdict.DIFFERS:
-        fix = " ".join(each.code for each in finding.suggestions) or _FORMS["no_setting"]
-        lines += [f"      assumed: {_DOC}, {finding.source}", f"      fix: {fix}"]
-    return "\n".join(lines)
+
+class _Once(dict[str, str]):
+    """Texts, each with the check that told it first."""
+
+    def __call__(self, text: str, finding: Finding) -> str:
+        """The text, or where it stands already."""
+        first = self.setdefault(text, finding.check)
+        return text if first == finding.check else f"as {first}"
 
 
-def _filled(form: str, *values: Any) -> list[str]:
-    """The sentences of a form whose values are not empty."""
-    return [text.format(value) for text, value in zip(_FORMS[form], values, strict=True) if value]
+class TerminalLines:
+    """Writes the findings of one examination for a terminal, in their order."""
+
+    def __init__(self) -> None:
+        self._once = _Once()
+        self._title = ""
+
+    def __call__(self, finding: Finding) -> str:
+        """One finding: its probe's title where that is new, the assumption, what was seen, what fixes it."""
+        heading = [] if finding.title == self._title else ["", finding.title]
+        self._title = finding.title
+        assumed = self._once(finding.assumption, finding)
+        seen = self._once(finding.observed, finding)
+        lines = [f"  {finding.verdict.value} {finding.check}: {assumed}"]
+        lines += [] if seen == assumed else [f"      seen: {seen}"]
+        if finding.verdict is Verdict.DIFFERS:
+            lines.append(f"      source: {_DOC}, {finding.source}")
+            fields = " or ".join(s.field if s.is_known else str(s) for s in finding.suggestions)
+            lines += [f"      setting: {fields}"] if fields else []
+        return "\n".join([*heading, *map(wrapped, lines)])
+
+
+def wrapped(text: str) -> str:
+    """Lines that fit a terminal; addresses, paths, and strings in code stay in one piece, to be copied."""
+    return "\n".join(map(_wrapped, text.split("\n")))
+
+
+def _wrapped(line: str) -> str:
+    in_list, is_code = line.startswith("  "), line.startswith(_CODE)
+    parted = re.sub("'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), line) if is_code else line
+    wrapper = textwrap.TextWrapper(80, "", " " * 6 if in_list else "", break_on_hyphens=False)
+    wrapper.break_long_words = in_list and not is_code
+    return wrapper.fill(parted).replace("\0", " ")
 
 
 def _json(finding: Finding) -> dict[str, Any]:
@@ -164,17 +210,18 @@ def _json(finding: Finding) -> dict[str, Any]:
     return {key: getattr(finding, name) for key, name in names.items()} | told | {"settings": settings}
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: Finding, once: _Once) -> str:
     """One finding as a row of a Markdown table."""
-    cells = map(_cell, (f"{finding.assumption} ({finding.source})", finding.observed))
+    assumed = f"{once(finding.assumption, finding)} ({finding.source})"
+    cells = map(_cell, (assumed, once(finding.observed, finding)))
     settings = ", ".join(_code(each.code) for each in finding.suggestions)
     return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
 
 
-def _details(finding: Finding) -> str:
+def _details(check: str, frame: str) -> str:
     """A raw frame, to be unfolded."""
-    frame, fence = finding.frame, "`" * (3 + finding.frame.count("```"))
-    return f"\n<details><summary>{finding.check}</summary>\n\n{fence}text\n{frame}\n{fence}\n\n</details>"
+    fence = "`" * (3 + frame.count("```"))
+    return f"\n<details><summary>{check}</summary>\n\n{fence}text\n{frame}\n{fence}\n\n</details>"
 
 
 def _cell(text: str) -> str:

@@ -34,8 +34,8 @@ from rockai_transport.protocol.responses import is_missing_route, read_created
 __all__ = ["NO_ROUTE", "DoctorSession", "Findings", "ObstacleError", "UnavailableError"]
 
 Operation = Callable[..., Coroutine[Any, Any, Any]]
-Findings = Iterator[tuple[str, Finding]]
-"""What a probe gives: the id of each of its checks, and what it says."""
+Findings = Iterator[Finding]
+"""What a probe gives: a finding for each of its checks."""
 
 _FREE_SECONDS = 60.0
 _TEXTS: dict[str, str] = TABLES["obstacles"]

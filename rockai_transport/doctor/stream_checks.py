@@ -1,4 +1,4 @@
-"""What a recorded event stream says of the assumptions about event streams. Pure: bytes in, judgements out.
+"""What a recorded event stream says of the assumptions about event streams. Pure: bytes in, findings out.
 
 The bytes are read by the package's own `EventReader`, and by httpx-sse, which follows the standard to the
 letter: where the two differ, the service does not escape newlines.
@@ -24,7 +24,6 @@ __all__ = ["STREAM_CHECKS", "ids_in"]
 _UNNAMED = "message"
 _ID = r"[\w-]{6,80}"
 _MOST_IDS = 3
-_SENTENCES: dict[str, str] = TABLES["stream"]
 _SIDE_EVENTS = TABLES["peers"]["side_events"]
 _MARKER = r"\[[A-Z_ ]+\]|<[^<>]*(?:end|eos|done)[^<>]*>"
 _DROPPED = r"(?:data:.*\n)+(?:\n{2,}|\n?(?!(?:event|data|id|retry)?:).+\n?)"
@@ -33,48 +32,47 @@ _DROPPED = r"(?:data:.*\n)+(?:\n{2,}|\n?(?!(?:event|data|id|retry)?:).+\n?)"
 
 def judge_type(exchange: Exchange, _service: Service) -> Finding:
     """Whether it is an event stream at all."""
-    holds = exchange.response.media_type == EVENT_STREAM
-    return exchange.judge(exchange.shown.headers.get("content-type", "no Content-Type"), holds=holds)
+    case = "events" if exchange.response.media_type == EVENT_STREAM else "other"
+    return exchange.finding("stream-type", case, type=exchange.shown.headers.get("content-type", "no type"))
 
 
 def judge_pieces(exchange: Exchange, service: Service) -> Finding:
     """Whether the pieces come in events of the name that is assumed."""
     counts = Counter(event.event for event in _events(exchange))
     if not counts:
-        return exchange.judge("not a single event came", holds=None)
+        return exchange.finding("stream-pieces", "none")
     listed = ", ".join(f"{_name(exchange, name)} ×{count}" for name, count in counts.items())
-    pace = f"{listed}; first byte after {exchange.first_byte:.1f} s, last after {exchange.seconds:.1f} s"
+    if counts.keys() == {_UNNAMED} or service.output_event in counts:
+        case = "unnamed" if counts.keys() == {_UNNAMED} else "named"
+        return exchange.finding("stream-pieces", case, counts=listed)
     known = {*_SIDE_EVENTS, *service.end_events, *service.error_events}
     # The most frequent; of several the first, since the end comes last.
     name = next((name for name, _ in counts.most_common() if name not in known), UNSET)
-    is_unnamed = counts.keys() == {_UNNAMED}
-    is_read = is_unnamed or service.output_event in counts
-    pace += _SENTENCES["unnamed"] if is_unnamed else ""
-    return exchange.judge(pace, *([] if is_read else [SuggestedSetting("output_event", name)]))
+    return exchange.finding("stream-pieces", "other", SuggestedSetting("output_event", name), counts=listed)
 
 
 def judge_end(exchange: Exchange, service: Service) -> Finding:
     """Whether the end is told by an event that is assumed to be one; else the setting with which it is."""
     events, framed = _events(exchange), exchange.response.is_framed
     if not events:
-        return exchange.judge("not a single event came", holds=None)
+        return exchange.finding("stream-end", "none")
     name, data = events[-1].event, events[-1].data
-    observed = f"the last event: {_name(exchange, name)} {exchange.redactor.text(data)[:40]}".rstrip()
+    last = f"{_name(exchange, name)} {exchange.redactor.text(data)[:40]}".rstrip()
+    read = _read(exchange, service)
+    if read.end or exchange.failure:
+        return exchange.finding("stream-end", "told" if read.end else "broken", last=last)
     is_name = name not in (_UNNAMED, service.output_event, *_SIDE_EVENTS)
     possible = [SuggestedSetting("end_events", (*service.end_events, name))] if is_name else []
     possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_MARKER, data) else []
-    without = SuggestedSetting("requires_end_event", value=False)
-    is_whole = _read(exchange, service).is_whole(framed=framed)
-    if _read(exchange, service).end:
-        return exchange.judge(observed)
-    if exchange.failure:
-        return exchange.judge(f"it broke off: {exchange.failure}; {observed}", holds=None)
-    for suggested in [*possible, without]:
-        reader = _read(exchange, with_settings(service, [suggested]))
-        if reader.end or (suggested is without and not is_whole and reader.is_whole(framed=framed)):
-            return exchange.judge(observed, suggested)
-    sentence = _SENTENCES["whole" if is_whole else "cut"]
-    return exchange.judge(f"{sentence}; {observed}", holds=is_whole)
+    fixing = (each for each in possible if _read(exchange, with_settings(service, [each])).end)
+    suggested, is_whole = next(fixing, None), read.is_whole(framed=framed)
+    if suggested is None and not is_whole:
+        without = SuggestedSetting("requires_end_event", value=False)
+        fixes = _read(exchange, with_settings(service, [without])).is_whole(framed=framed)
+        suggested = without if fixes else None
+    if suggested:
+        return exchange.finding("stream-end", "other", suggested, last=last)
+    return exchange.finding("stream-end", "whole" if is_whole else "cut", last=last)
 
 
 def judge_newlines(exchange: Exchange, service: Service) -> Finding:
@@ -82,30 +80,28 @@ def judge_newlines(exchange: Exchange, service: Service) -> Finding:
     pieces = EventReader(service).read(bytes(exchange.body))
     text, redact = "".join(pieces), exchange.redactor.text
     if len(pieces) > 1 and all(isinstance(_decoded(piece), str | dict) for piece in pieces):
-        return exchange.judge(_SENTENCES["json"].format(redact(pieces[0])[:60]), holds=False)
+        return exchange.finding("stream-newlines", "json", piece=redact(pieces[0])[:60])
     named = any(event.event == service.output_event for event in _events(exchange))
     opening = f"event: ?{re.escape(service.output_event)}\n" if named else ""
     if broken := re.search(f"(?m)^{opening}{_DROPPED}", exchange.response.text.replace("\r\n", "\n")):
         first = redact(broken.group().replace("\n", "␊"))[:80]
-        counted = f"{text.count(chr(10))} line breaks in {len(text)} characters"
-        return exchange.judge(f"as they are: {counted}; the first: {first}")
-    if "\n" in text:
-        return exchange.judge(_SENTENCES["by_standard"])
-    if r"\n" in text:
-        return exchange.judge(_SENTENCES["backslash"], holds=False)
-    return exchange.judge(_SENTENCES["no_newline"], holds=None)
+        told = {"breaks": text.count("\n"), "length": len(text), "first": first}
+        return exchange.finding("stream-newlines", "plain", **told)
+    case = "by_standard" if "\n" in text else "backslash" if r"\n" in text else "none"
+    return exchange.finding("stream-newlines", case)
 
 
 def judge_framing(exchange: Exchange, _service: Service) -> Finding:
     """Whether the body says itself where it ends."""
-    headers, holds = exchange.shown.headers, exchange.response.is_framed
+    headers, case = exchange.shown.headers, "framed" if exchange.response.is_framed else "unframed"
     names = ("transfer-encoding", "content-length", "connection")
-    observed = ", ".join(f"{name}: {headers[name]}" for name in names if name in headers) or "neither"
-    return exchange.judge(observed, holds=holds)
+    listed = (
+        ", ".join(f"{name}: {headers[name]}" for name in names if name in headers) or "no length, no chunks"
+    )
+    return exchange.finding("stream-framing", case, headers=listed)
 
 
-_JUDGES = (judge_type, judge_pieces, judge_end, judge_newlines, judge_framing)
-STREAM_CHECKS = {judge.__name__.removeprefix("judge_"): judge for judge in _JUDGES}
+STREAM_CHECKS = (judge_type, judge_pieces, judge_end, judge_newlines, judge_framing)
 """What is asked of every stream, in the order in which the settings found build on each other."""
 
 

@@ -41,7 +41,8 @@ class RockAIError(Exception):
         prediction: Prediction | None = None,
         partial_text: str = "",
     ) -> None:
-        super().__init__(message)
+        # A lone surrogate, of JSON or of an address, can neither be printed nor written to a log.
+        super().__init__(message.encode("utf-8", "replace").decode())
         self.may_have_started = may_have_started
         self.prediction = prediction
         self.partial_text = partial_text
@@ -107,6 +108,15 @@ class ConfigurationError(RockAIError):
         ...     print(error.message)
         'llama' is not a model reference. ...
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the frames as a script's, without ten lines around each."""
+        from traceback import format_exception
+
+        trace = self.__traceback__
+        while trace and trace.tb_frame.f_globals.get("__name__", "").startswith("IPython."):
+            trace = trace.tb_next
+        return "".join(format_exception(type(self), self, trace)).splitlines()
 
 
 class APIConnectionError(RockAIError):

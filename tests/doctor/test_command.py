@@ -11,8 +11,10 @@ import sys
 
 import pytest
 
-from rockai_sandbox import Sandbox
-from rockai_transport.doctor import CHECKS
+from rockai_sandbox import Protocol, Sandbox
+from rockai_transport import Service
+from rockai_transport.config import DEFAULT_BASE_URL
+from rockai_transport.doctor import CHECKS, Finding, Plan, Report, Verdict, command
 
 MODEL = "meta/llama-2-7b-chat"
 
@@ -39,13 +41,13 @@ def test_without_a_terminal(sandbox):
     assert "--yes" in done.stderr
 
 
-def test_without_a_model(sandbox):
-    """The checks that need one are one sentence in what it says, and one in the section for an issue."""
-    done = doctor(sandbox)
+def test_without_a_model(sandbox, tmp_path):
+    """The checks that need one are one sentence in the terminal, and one in the file."""
+    report = tmp_path / "report.md"
+    done = doctor(sandbox, "--output", str(report))
     assert done.returncode == 2
-    progress, section = done.stdout.split("copy from here to the end")
-    told = "23 checks need a paid run: make them with --model owner/name."
-    for part in (" ".join(progress.split()), section):
+    told = "23 checks need a run: make them with --model owner/name."
+    for part in (" ".join(done.stdout.split()), report.read_text("utf-8")):
         assert part.count(told) == 1
         assert "not reached" not in part
         assert "stream-end" not in part
@@ -64,13 +66,76 @@ def test_plain_http_to_another_host():
     assert "No answer from http://0.0.0.0" in tried.stdout
 
 
-def test_with_yes(sandbox):
-    """Everything is checked; standard output holds the lines and the section for an issue, and no token."""
-    done = doctor(sandbox, "--model", MODEL, "--yes")
+def test_with_yes(sandbox, tmp_path):
+    """Everything is checked; the terminal holds the lines, the file the raw responses too, and no token."""
+    report = tmp_path / "report.md"
+    done = doctor(sandbox, "--model", MODEL, "--yes", "--output", str(report))
     assert (done.returncode, len(sandbox.predictions)) == (0, 4)
     assert done.stdout.count("  ✓ ") == len(CHECKS)
-    assert "| ✓ | run-sse-newlines |" in done.stdout
-    assert sandbox.api_token not in done.stdout + done.stderr
+    written = report.read_text("utf-8")
+    assert "| ✓ | run-sse-newlines |" in written
+    assert "> POST /run_sse\n< 200\n" in written
+    assert sandbox.api_token not in done.stdout + done.stderr + written
+    assert done.stderr.count(str(report)) == 1
+    assert "| ✓ |" not in done.stdout
+
+
+def sentences(printed):
+    """What the terminal says of checks, each without its name and label."""
+    told = re.findall(
+        r"(?m)^  . [\w-]+: (.+(?:\n      (?!seen:).+)*)|^      seen: (.+(?:\n      .+)*)", printed
+    )
+    texts = (" ".join("".join(each).split()) for each in told)
+    return [text for text in texts if not text.startswith("as ")]
+
+
+WORDS = Protocol(prediction_json=lambda known: {**known, "status": f"is {known['status']}"})
+
+
+@pytest.mark.parametrize("protocol", [{}, {"generation": "new"}, {"generation": "old"}, {"protocol": WORDS}])
+@pytest.mark.parametrize("model", [(), ("--model", MODEL, "--yes")])
+def test_each_fact_once(protocol, model):
+    """No assumption and nothing seen is told twice in the terminal, which has 80 columns; no charges."""
+    with Sandbox(**protocol) as sandbox:
+        done = doctor(sandbox, *model)
+    told = sentences(done.stdout)
+    assert len(told) == len(set(told)) > 10
+    progress, _, summary = done.stdout.rpartition(" planned")
+    assert not any(text in summary for text in told)
+    assert "as stream-end" in progress or not model or protocol
+    assert max(map(len, (done.stdout + done.stderr).splitlines())) <= 80
+    assert not re.search(r"paid|charge|cost", done.stdout + done.stderr, re.IGNORECASE)
+
+
+def test_a_wrong_token_is_told_once(sandbox):
+    """The sentence that teaches is said once, and the checks that were not reached are counted."""
+    done = doctor(sandbox, ROCKAI_API_TOKEN="wrong-token-of-somebody")  # noqa: S106
+    assert done.returncode == 2
+    assert done.stdout.count("The token is not accepted.") == 1
+    assert done.stdout.count("https://www.rockai.online/setting/token") == 1
+    assert "32 further checks were not reached." in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", [".", "no-such-folder/report.md"])
+def test_a_file_that_cannot_be_written(sandbox, tmp_path, name):
+    """It is refused before anything is sent."""
+    done = doctor(sandbox, "--model", MODEL, "--yes", "--output", str(tmp_path / name))
+    assert done.returncode == 2
+    assert "cannot be written" in " ".join(done.stderr.split())
+    assert sandbox.requests == []
+
+
+def test_a_file_of_an_earlier_report(sandbox, tmp_path):
+    """It stays where nothing is examined, and is written anew where something is."""
+    report = tmp_path / "report.md"
+    report.write_text("earlier")
+    assert doctor(sandbox, "--output", str(report), "--model", "no name").returncode == 2
+    assert report.read_text() == "earlier"
+    assert doctor(sandbox, "--output", str(report)).returncode == 2
+    assert "earlier" not in report.read_text("utf-8")
+    missing = tmp_path / "missing.md"
+    assert doctor(sandbox, "--output", str(missing), "--model", "no name").returncode == 2
+    assert not missing.exists()
 
 
 def test_json():
@@ -121,7 +186,7 @@ def test_at_a_terminal(sandbox, answer, runs):
     os.close(theirs)
     assert b"Send them? [y/N]" in printed[1]
     assert len(sandbox.predictions) == runs
-    assert f"Paid runs: 4 planned, {runs} approved, {runs} made.".encode() in printed[0]
+    assert f"Runs: 4 planned, {runs} approved, {runs} made.".encode() in printed[0]
 
 
 def test_the_package_does_not_wait_for_it():
@@ -142,3 +207,25 @@ def test_the_table(request):
         section, mark = re.fullmatch(r"«(.+)» \[([\w-]+)\]", check.source).groups()
         assert section in sections
         assert mark in marks
+
+
+@pytest.mark.parametrize(
+    ("base_url", "is_paid"),
+    [
+        (DEFAULT_BASE_URL, True),
+        ("https://rockai.online:443", True),
+        ("https://api.rockai.online.example/v1", False),
+        ("https://proxy.example/api.rockai.online/v1", False),
+        ("http://127.0.0.1:8100/v1", False),
+    ],
+)
+def test_only_the_live_service_charges(capsys, base_url, is_paid):
+    """The plan, the counts and the reasons speak of paid runs there, and nowhere else."""
+    plan = Plan(base_url, MODEL, {"prompt": "Hello"}, (("Run", 1), ("Stream", 1)))
+    command.confirm(plan, approved=True)
+    planned = capsys.readouterr().err
+    assert ("charges" in planned) is is_paid
+    report = Report("", base_url, MODEL, ("prompt",), "auto", Service(), announced=2)
+    report.findings = [Finding("run", "", "", "", Verdict.UNKNOWN, "", skipped="no_model")]
+    for text in (planned, report.summary(), report.markdown()):
+        assert ("paid" in text.lower()) is is_paid

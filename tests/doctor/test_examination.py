@@ -71,16 +71,16 @@ def test_without_a_model(examine, sandbox):
     """Nobody is asked; what starts nothing is checked."""
     report = examine(sandbox, model=None, confirm=lambda plan: pytest.fail("asked"))
     assert sandbox.predictions == []
-    assert report.obstacle == "23 checks need a paid run: make them with --model owner/name."
+    assert report.obstacle == "23 checks need a run: make them with --model owner/name."
     assert report.exit_code == 2
-    assert "Paid runs: 0 planned, 0 approved, 0 made." in report.summary()
+    assert "Runs: 0 planned, 0 approved, 0 made." in report.summary()
 
 
 def test_what_is_not_made_is_one_sentence(examine, sandbox):
     """Texts say how many checks were not made, and why; JSON holds a finding for each."""
     report = examine(sandbox, model=None)
     for text in (report.text(), report.markdown()):
-        assert text.count("23 checks need a paid run") == 1
+        assert text.count("23 checks need a run") == 1
         assert "stream-end" not in text
         assert "not reached" not in text
     checks = {check["check"]: check for check in report.to_json()["checks"]}
@@ -93,7 +93,7 @@ def test_only_what_a_run_would_show_is_said_to_need_one(examine):
     """What cannot be checked in any case, for want of a route, says so itself, and is not counted."""
     with Sandbox(generation="new") as sandbox:
         report = examine(sandbox, model=None)
-    assert report.obstacle.startswith("16 checks need a paid run")
+    assert report.obstacle.startswith("16 checks need a run")
     assert {finding.check: finding.observed for finding in report.findings}["run"] == "there is no such route"
 
 
@@ -101,8 +101,8 @@ def test_runs_that_are_declined(examine, sandbox):
     """The report says what was announced, what was agreed to, and what was made."""
     report = examine(sandbox, confirm=lambda plan: False)
     assert (report.announced, report.agreed, report.runs) == (4, 0, 0)
-    assert "Paid runs: 4 planned, 0 approved, 0 made." in report.summary()
-    assert "Paid runs: 4 planned, 0 approved, 0 made." in report.markdown()
+    assert "Runs: 4 planned, 0 approved, 0 made." in report.summary()
+    assert "Runs: 4 planned, 0 approved, 0 made." in report.markdown()
     assert report.to_json()["runs"] == {"announced": 4, "agreed": 0, "started": 0, "left": []}
 
 

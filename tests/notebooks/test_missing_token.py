@@ -1,0 +1,70 @@
+"""What a newcomer sees who has set no token: the sentence that teaches, on one screen."""
+
+from __future__ import annotations
+
+import re
+import traceback
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+IMPORTS = """\
+import asyncio
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_rockai import ChatRockAI, RockAILLM, RockAIToolkit
+from llama_index.core.llms import ChatMessage
+from llama_index_rockai import RockAI, RockAIToolSpec
+from rockai_transport import ANIMATE_IMAGE, Client
+MODEL = "meta/llama-2-7b-chat"
+"""
+CALLS = [
+    'Client().run(MODEL, {"prompt": "x"})',
+    'ChatRockAI(model=MODEL).invoke("x")',
+    'list(ChatRockAI(model=MODEL).stream("x"))',
+    'asyncio.run(ChatRockAI(model=MODEL).ainvoke("x"))',
+    '(ChatPromptTemplate.from_template("{q}") | ChatRockAI(model=MODEL) | StrOutputParser()).invoke("x")',
+    'RockAILLM(model=MODEL).invoke("x")',
+    'asyncio.run(RockAILLM(model=MODEL).ainvoke("x"))',
+    'RockAI(model=MODEL).complete("x")',
+    'RockAI(model=MODEL).chat([ChatMessage("x")])',
+    'asyncio.run(RockAI(model=MODEL).achat([ChatMessage("x")]))',
+    "RockAIToolkit([ANIMATE_IMAGE])",
+    "RockAIToolSpec([ANIMATE_IMAGE])",
+]
+MOST = 40
+
+
+@pytest.fixture(autouse=True)
+def no_token(monkeypatch):
+    for name in ("ROCKAI_API_TOKEN", "ROCKAI_API_KEY", "ROCK_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_in_a_script(call):
+    """Each call's traceback takes less than 40 lines, and its last one says where to get a token."""
+    variables = {}
+    exec(IMPORTS, variables)  # noqa: S102 - as a script does
+    with pytest.raises(Exception, match="No API token") as caught:
+        exec(call, variables)  # noqa: S102
+    shown = "".join(traceback.format_exception(caught.value)).splitlines()
+    assert len(shown) < MOST
+    assert "https://www.rockai.online/setting/token" in shown[-1]
+
+
+def test_in_a_notebook(tmp_path):
+    """There too, and the cell is the first frame: a notebook shows ten lines around each, of other errors."""
+    cells = [IMPORTS, *(re.sub(r"^asyncio.run\((.*)\)$", r"await \1", call) for call in CALLS)]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = NotebookClient(notebook, allow_errors=True, kernel_name="python3", timeout=60)
+    client.execute(cwd=str(tmp_path))
+    imported, *called = notebook.cells
+    assert imported.outputs == []
+    for cell in called:
+        [error] = (output for output in cell.outputs if output.output_type == "error")
+        shown = [line for part in error.traceback for line in part.splitlines()]
+        assert len(shown) < MOST
+        assert cell.source in shown[2]
+        assert "https://www.rockai.online/setting/token" in shown[-1]
