@@ -140,7 +140,7 @@ class Filler:
         ):
             return found[0]
         shapes = (shape for names, shape in SHAPES if re.search(names, slot.name, re.IGNORECASE))
-        if shown := next((match for shape in shapes if (match := shape.search(self._request))), None):
+        if shown := next(filter(None, (shape.search(self._request) for shape in shapes)), None):
             return shown[0]
         if not slot.needed:
             return None
