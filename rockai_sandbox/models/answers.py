@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable
 
 from rockai_sandbox.models import arithmetic
-from rockai_sandbox.models.documents import answer_from_documents, rewrite_question
+from rockai_sandbox.models.choices import answer_choice, ask_tools
+from rockai_sandbox.models.documents import answer_from_documents, rewrite_question, summarize
 from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 from rockai_sandbox.models.structured import answer_in_json
 from rockai_sandbox.models.tools import answer_with_tools
@@ -164,11 +165,12 @@ def calculate(prompt: ParsedPrompt) -> str | None:
 
 def write_poem(prompt: ParsedPrompt) -> str | None:
     """«A poem about …», «写一首关于…的诗»."""
-    if not re.search(r"\bpoem\b|\bhaiku\b|\bverses?\b|诗", prompt.last, re.IGNORECASE):
+    if not re.search(r"\bpoem\b|\bhaiku\b|\bverses?\b|诗|俳句", prompt.last, re.IGNORECASE):
         return None
     subject = re.search(r"\babout (?:the |an? )?([^.?!,;:\n]+)", prompt.last, re.IGNORECASE)
     chinese = re.search(
-        r"关于([^。？！，\n]+?)的|以([^。？！，\n]+?)为|首([^。？！，\n]+?)的?(?:小|古)?诗", prompt.last
+        r"关于([^。？！，\n]+?)的|以([^。？！，\n]+?)为|首(?!关于)([^。？！，\n]+?)的?(?:(?:小|古)?诗|俳句)",
+        prompt.last,
     )
     if chinese:
         return CHINESE_POEM.format(subject=next(filter(None, chinese.groups())))
@@ -177,9 +179,9 @@ def write_poem(prompt: ParsedPrompt) -> str | None:
 
 def write_code(prompt: ParsedPrompt) -> str | None:
     """«Write a Python function …»."""
-    if not re.search(r"\bpython\b|\bcode\b|\bfunction\b", prompt.last, re.IGNORECASE):
+    if not re.search(r"\bpython\b|\bcode\b|\bfunction\b|代码|函数", prompt.last, re.IGNORECASE):
         return None
-    name = re.search(r"\b(?:called|named) `?([A-Za-z_]\w*)", prompt.last)
+    name = re.search(r"(?:\b(?:called|named)|名为|叫做?) ?`?([A-Za-z_]\w*)", prompt.last)
     return CODE.format(name=name[1] if name else "count_up")
 
 
@@ -196,8 +198,8 @@ GREETING = r"^\s*(?:hello|hi|hey|good (?:morning|evening|day))\b|\bmy name is (\
 
 def greet(prompt: ParsedPrompt) -> str | None:
     """A greeting is returned, and an introduction."""
-    if chinese := re.search(r"^\s*(?:你好|您好|嗨)|我(?:的名字)?[叫是](\w{1,8})", prompt.last, re.MULTILINE):
-        return f"{chinese[1] or ''}你好！\n我是一个按规则回答的沙盒，不是真正的语言模型。"
+    if chinese := re.findall(r"^\s*(?:你好|您好|嗨)|我(?:的名字)?[叫是](\w{1,8})", prompt.last, re.MULTILINE):
+        return f"{''.join(chinese)}你好！\n我是一个按规则回答的沙盒，不是真正的语言模型。"
     found = list(re.finditer(GREETING, prompt.last, re.IGNORECASE | re.MULTILINE))
     if not found:
         return None
@@ -230,9 +232,12 @@ def _in_role(prompt: ParsedPrompt) -> str:
 
 
 SKILLS: tuple[Skill, ...] = (
+    answer_choice,
+    ask_tools,
     answer_in_json,
     rewrite_question,
     answer_from_documents,
+    summarize,
     repeat,
     own_instructions,
     history,
