@@ -110,9 +110,14 @@ class BlockingIO:
 
     async def close(self) -> None:
         response, self._response, self._chunks = self._response, None, iter(())
-        if response is not None:
+        if response is None:
+            return
+        try:
             with contextlib.suppress(Exception):
                 within_grace(response.close) if self._interrupted else response.close()
+        except BaseException:
+            self._note_interrupt()
+            raise
 
     async def sleep(self, seconds: float) -> None:
         self._deadline.sleep(seconds)
@@ -147,9 +152,9 @@ class BlockingIO:
             current_deadline.reset(token)
 
     def _note_interrupt(self) -> None:
-        """Go on with new pools after Ctrl-C: in httpcore's locks it can come between taking and releasing."""
+        """Go on with new connections after Ctrl-C: a lock of an old one may never be released."""
         self._interrupted = True
-        self._connections.renew(interrupted=True)
+        self._connections.renew()
 
     def _failure(self, error: Exception) -> BaseException:
         return LeftError() if self.is_left else failure_of(error, self._connections.renew)

@@ -28,9 +28,8 @@ class Connections:
         self._process = os.getpid()
         self._transports: dict[tuple[str | None, bool], httpx.HTTPTransport] = {}
         self._made: list[httpx.HTTPTransport] = []
-        self._doubtful: list[httpx.HTTPTransport] = []
         # A client that nobody closed leaves no open sockets behind, at the program's end neither.
-        weakref.finalize(self, _close_all, self._made, self._doubtful, self._process)
+        weakref.finalize(self, _close_all, self._made, self._process)
 
     def to(self, url: httpx.URL, *, public_only: bool) -> httpx.HTTPTransport:
         """The transport for an address."""
@@ -40,7 +39,7 @@ class Connections:
             if self._process != os.getpid():
                 # A forked child must not write into its parent's connections.
                 self._process, self._transports = os.getpid(), {}
-                self._made, self._doubtful = [], []
+                self._made = []
             if key not in self._transports:
                 from rockai_transport.io.transports import Transport
 
@@ -49,22 +48,16 @@ class Connections:
                 self._made.append(transport)
             return self._transports[key]
 
-    def renew(self, *, interrupted: bool = False) -> None:
-        """Begin with new pools; what runs in the old ones runs on.
-
-        Args:
-            interrupted: Whether Ctrl-C came within one: a lock of httpcore's may never be released.
-        """
+    def renew(self) -> None:
+        """Begin with new pools; what runs in the old ones runs on."""
         with self._lock:
-            if interrupted:
-                self._doubtful.extend(self._transports.values())
             self._transports = {}
 
     def close(self) -> None:
         """Close them all."""
         with self._lock:
             self._transports = {}
-            _close_all(self._made, self._doubtful, self._process)
+            _close_all(self._made, self._process)
 
 
 def within_grace(function: Callable[[], None]) -> None:
@@ -75,11 +68,6 @@ def within_grace(function: Callable[[], None]) -> None:
         thread.join(CANCEL_GRACE_SECONDS)
 
 
-def _close_all(made: list[httpx.HTTPTransport], doubtful: list[httpx.HTTPTransport], process: int) -> None:
+def _close_all(made: list[httpx.HTTPTransport], process: int) -> None:
     while made and process == os.getpid():
-        transport = made.pop()
-        if transport in doubtful:
-            within_grace(transport.close)
-        else:
-            transport.close()
-    doubtful.clear()
+        made.pop().close()

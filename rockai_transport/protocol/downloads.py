@@ -131,7 +131,8 @@ async def _attempt(
         raise InvalidResponseError(f"{request} was answered {head.status_code}, which is no whole file.")
     try:
         return await _save(io, settings, head, sink, limits.until)
-    except GeneratorExit:
+    except GeneratorExit:  # nothing can be awaited any more
+        sink.discard()
         raise
     except BaseException:
         await io.in_thread(sink.discard)

@@ -687,6 +687,17 @@ def test_an_open_file_is_sent_as_often_as_it_is_given(connect, server):
     assert file.tell() == 2
 
 
+def test_a_file_that_cannot_be_put_back_is_sent_as_it_comes(connect, server):
+    """A pipe is read once, to its end."""
+    server.route(RUN, answer(200, "x"))
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as file:
+        file.write(b"hi")
+    with os.fdopen(read, "rb") as file:
+        connect().run(MODEL, {"file": file})
+    assert server.requests[0].json["input"]["file"].endswith(";base64,aGk=")
+
+
 def test_a_closed_http_client_is_told(connect, server):
     """Its owner has closed it: nothing is sent, and the error says so."""
     mine = httpx.AsyncClient() if connect().kind == "async" else httpx.Client()

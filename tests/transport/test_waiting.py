@@ -282,8 +282,8 @@ def test_a_silent_look_over_a_socket(connect, server, quick):
     server.route(GET, silence(), answer(200, prediction("processing")), silence())
     started = time.monotonic()
     with pytest.raises(PredictionTimeoutError) as caught:
-        connect(timeouts=Timeouts(poll=0.1)).wait("p1", timeout=0.35)
-    assert 0.3 < time.monotonic() - started < 1.35
+        connect(timeouts=Timeouts(poll=0.1)).wait("p1", timeout=1)
+    assert 0.95 < time.monotonic() - started < 2
     assert caught.value.prediction.status == "processing"
     assert len(server.requests) > 2
     assert not server.seen("cancel")
