@@ -393,6 +393,7 @@ def interrupt(server, script, route):
 @pytest.mark.parametrize("case", SCRIPTS)
 def test_ctrl_c_cancels_where_the_id_is_known(endless, case):
     """A real SIGINT cancels what runs, says KeyboardInterrupt, and leaves no warning behind."""
+    endless.route(GET, silence())  # so that it waits for an answer, and does not look again
     _, errors = interrupt(endless, SCRIPTS[case], "predictions")
     assert errors.rstrip().endswith("KeyboardInterrupt"), errors
     assert "Warning" not in errors
