@@ -58,7 +58,7 @@ def connection(session: DoctorSession) -> Findings:
         text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
         raise ObstacleError(text.format(address=session.address, answer=exchange.answer))
     yield exchange.finding("reach", "answered")
-    yield _refusal(session, "no-token", asked)
+    yield exchange.finding("no-token", session.answer(asked))
 
 
 def authentication(session: DoctorSession) -> Findings:
@@ -82,7 +82,7 @@ def wrong_token(session: DoctorSession) -> Findings:
     asked = session.probe("get_path", api_token=_WRONG_TOKEN)
     if asked.status not in _TOKEN_REFUSALS:
         asked = session.probe("create_path", api_token=_WRONG_TOKEN)
-    yield _refusal(session, "wrong-token", asked)
+    yield asked.exchange.finding("wrong-token", session.answer(asked))
 
 
 def unknown_route(session: DoctorSession) -> Findings:
@@ -108,19 +108,15 @@ def routes(session: DoctorSession) -> Findings:
     found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
     session.obstacles |= {field: _TEXTS.get(field, NO_ROUTE) for field, path in found.items() if not path}
     for field, answered in asked.items():
-        yield _route(field, answered.exchange, found)
-    exchange = asked["get_path"].exchange
-    holds = exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json
-    case = "no_route" if "get_path" in found else "as_assumed" if holds else "other"
-    yield exchange.finding("unknown-id", case)
+        yield _route(field, answered.exchange, session.answer(answered), found)
+    look = asked["get_path"]
+    yield look.exchange.finding("unknown-id", session.answer(look))
 
 
 def unknown_model(session: DoctorSession) -> Findings:
     """Create a prediction of a model that does not exist."""
     asked = session.create(RunRequest(ModelReference.parse("rockai-doctor/no-such-model"), session.input))
-    is_refused = HTTPStatus.BAD_REQUEST <= asked.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    case = "as_missing" if session.is_missing(asked) else "refused" if is_refused else "other"
-    yield asked.exchange.finding("unknown-model", case)
+    yield asked.exchange.finding("unknown-model", session.answer(asked))
 
 
 def wrong_key(session: DoctorSession) -> Findings:
@@ -230,25 +226,18 @@ def _is_let_in(asked: RecordingIO) -> bool:
     return 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in (401, 403, 429)
 
 
-def _refusal(session: DoctorSession, check: str, asked: RecordingIO) -> Finding:
-    if session.is_missing(asked):
-        return asked.exchange.finding(check, "no_route")
-    is_refused = asked.exchange.status == HTTPStatus.UNAUTHORIZED
-    return asked.exchange.finding(check, "refused" if is_refused else "other")
-
-
-def _route(field: str, exchange: Exchange, found: dict[str, str]) -> Finding:
+def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -> Finding:
     """Whether a route exists."""
     check, setting = _ROUTES[field], SuggestedSetting(field, found.get(field) or UNSET, ours=True)
     if field not in found:
-        return exchange.finding(check, "exists" if exchange.status else "no_answer")
+        return exchange.finding(check, answer)
     if setting.is_known:
         return exchange.finding(check, "moved", setting, path=setting.value)
     # Neither: the newer generation, since the service's later page no longer mentions the two.
     if field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT):
         newer = SuggestedSetting("route", "predictions", ours=True)
         return exchange.finding(check, "newer", newer, setting)
-    return exchange.finding(check, "missing", setting)
+    return exchange.finding(check, "no_route", setting)
 
 
 def _find(session: DoctorSession, field: str) -> str:

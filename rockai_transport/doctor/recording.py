@@ -114,12 +114,14 @@ class Exchange:
 
         Args:
             check: The check's id.
-            case: One of the cases that its row holds.
+            case: One of the cases that its row holds; of a status, its row may hold the class: ``4xx``. What it
+                does not hold is its case ``other``.
             suggestions: The settings that fix a difference.
             values: What the case's sentence is filled with, besides the exchange; redacted.
         """
         row = CHECK_BY_ID[check]
-        sign, _, sentence = row.cases[case].partition(" ")
+        found = next(name for name in (case, f"{case[0]}xx", "other") if name in row.cases)
+        sign, _, sentence = row.cases[found].partition(" ")
         return Finding(*row[:4], Verdict(sign), sentence.format(x=self, **values), suggestions, self.frame())
 
 

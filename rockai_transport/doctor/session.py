@@ -187,6 +187,10 @@ class DoctorSession:
         """Whether every other run with the same token, model and input would be refused too."""
         return run.refusal is not None and run.status in _REFUSED_FOR_ALL and not self.is_missing(run)
 
+    def answer(self, asked: RecordingIO) -> str:
+        """What was answered, as a case of a check: a status, ``no_route`` or ``no_answer``."""
+        return "no_route" if self.is_missing(asked) else str(asked.status or "no_answer")
+
     def is_missing(self, asked: RecordingIO) -> bool:
         """Whether the answer says that there is no such route.
 
