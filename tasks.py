@@ -1,8 +1,8 @@
 """The project's verbs, as plain Python: `make test` and `python3 tasks.py test` are the same thing.
 
-Each verb first makes the environment it needs, `.venv`, and keeps it for as long as `pyproject.toml` and
-`constraints.txt` stay as they are. Only the standard library is used, and nothing newer than Python
-3.8, so that an old `python3` can still look for a newer one, or say what to do.
+Each verb first makes the environment it needs, `.venv`, or `.venv-demo` with what the demo needs, and keeps
+it for as long as `pyproject.toml` and `constraints.txt` stay as they are. Only the standard library is used,
+and nothing newer than Python 3.8, so that an old `python3` can still look for a newer one, or say what to do.
 
 Invariants: the stamp in `.venv` is written last. What was interrupted half-way says so and is made anew.
 """
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,11 +31,16 @@ if sys.platform != "win32":
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
+DEMO_VENV = ROOT / ".venv-demo"
 CONSTRAINTS = ROOT / "constraints.txt"
 PYPROJECT = ROOT / "pyproject.toml"
+STAMP = ".made-by-tasks"
 UNFINISHED = "unfinished"
+PATIENCE = 5.0
+COLUMNS = 78
 # The project with the extras that its tests and examples use, and its developers' tools.
 EVERYTHING = ["--editable", ".[all,ray]", "--group", "dev"]
+DEMO = ["--editable", ".[demo]"]
 OLDEST = (3, 11)
 # Tried in this order when the running Python is too old: those the classifiers name first.
 MINORS = (13, 12, 11, 14, 15, 16)
@@ -66,17 +72,31 @@ def start(command: list[str], output: IO[bytes] | None = None) -> subprocess.Pop
     return subprocess.Popen(command, cwd=str(ROOT), env=environ, stdout=output, stderr=error)
 
 
-def finish(process: subprocess.Popen[bytes]) -> int:
+def finish(process: subprocess.Popen[bytes], *, interrupted: bool = False) -> int:
     """Wait for a command and give its exit code, 128 + n for signal n.
 
     Ctrl-C reaches the child too; it is waited for, so that it can tidy up (the demo cancels what it started).
+    One that reached this process alone is passed on after some seconds, and at last the child is killed.
     """
+    interrupt = process.terminate if os.name == "nt" else lambda: process.send_signal(signal.SIGINT)
+    hurry = [process.kill, interrupt]
     while True:
         try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            continue
-        return code if code >= 0 else 128 - code
+            hold_interrupts(hold=False)
+            code = process.wait(PATIENCE if interrupted and hurry else None)
+        except KeyboardInterrupt:  # noqa: PERF203 - it may come again
+            interrupted = True
+        except subprocess.TimeoutExpired:
+            hurry.pop()()
+        else:
+            # Popen takes a child for a success whose end was read when Ctrl-C came once more.
+            return (code if code >= 0 else 128 - code) or 130 * interrupted
+
+
+def hold_interrupts(*, hold: bool) -> None:
+    """Keep Ctrl-C waiting, here and in what is started from now on; or let it through again, here alone."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def run(command: list[str]) -> int:
@@ -89,6 +109,43 @@ def must(command: list[str], what: str) -> None:
     code = run(command)
     if code:
         raise SystemExit(f"tasks.py: {what} failed (exit code {code}); the lines above say why.")
+
+
+def watched(command: list[str], venv: Path) -> int:
+    """Run a command that fills an environment, and give its exit code.
+
+    How far it is gets one line, every few seconds a new one where it is no terminal; what the command itself
+    prints is shown where it fails. Ctrl-C ends it, and goes on.
+    """
+    began, terminal = time.monotonic(), sys.stdout.isatty()
+    with tempfile.TemporaryFile() as output:
+        process = start(command, output)
+        try:
+            while process.poll() is None:
+                time.sleep(0.2 if terminal else 2)
+                line = f"{time.monotonic() - began:4.0f} s  {progress(output, venv)}"[:COLUMNS]
+                print(
+                    *(["\r", line.ljust(COLUMNS)] if terminal else [line, "\n"]), sep="", end="", flush=True
+                )
+        except KeyboardInterrupt:
+            finish(process, interrupted=True)
+            raise
+        finally:
+            if terminal:
+                print("\r" + " " * COLUMNS + "\r", end="", flush=True)
+        if process.returncode:
+            output.seek(0)
+            say(output.read().decode("utf-8", "replace").strip())
+    return process.returncode
+
+
+def progress(output: IO[bytes], venv: Path) -> str:
+    """Say how many packages an environment has, and what the installer said last."""
+    output.seek(0)
+    said = output.read().decode("utf-8", "replace")
+    steps = re.findall(r"^ *((?:Collecting|Downloading|Installing) [a-z_. ]*[a-z])", said, re.MULTILINE)
+    installed = len(list(venv.glob("[Ll]ib/**/*.dist-info")))
+    return f"{installed:3} packages installed  {steps[-1] if steps else ''}"
 
 
 def python(venv: Path = VENV) -> str:
@@ -178,16 +235,16 @@ def create(venv: Path, exactly: tuple[int, ...]) -> None:
     ):
         if venv.exists():
             shutil.rmtree(str(venv))
-        if command and run(command) == 0:
+        if command and watched(command, venv) == 0:
             return
     raise no_python(wanted) if not chosen else SystemExit(f"tasks.py: making {venv.name} failed, see above.")
 
 
-def install(venv: Path, constraints: Path) -> None:
-    """Install the project, editable, and all that its verbs need, at the versions of the constraints."""
-    wanted = ["--constraint", str(constraints), *EVERYTHING]
+def install(venv: Path, constraints: Path, wanted: list[str]) -> None:
+    """Install the project, editable, with what is wanted of it, at the versions of the constraints."""
+    wanted = ["--constraint", str(constraints), *wanted]
     uv = shutil.which("uv")
-    if uv and run([uv, "pip", "install", "--quiet", "--python", python(venv), *wanted]) == 0:
+    if uv and watched([uv, "pip", "install", "--python", python(venv), *wanted], venv) == 0:
         return
     if uv:
         say("tasks.py: uv could not install this; trying pip, which may know a mirror that uv does not.")
@@ -196,9 +253,10 @@ def install(venv: Path, constraints: Path) -> None:
 
 def pip_install(venv: Path, *wanted: str) -> None:
     """Install with pip; first a pip that knows dependency groups, which Python 3.11 does not bring."""
-    quiet = [python(venv), "-m", "pip", "install", "-qq", "--progress-bar", "off"]  # twice quiet: errors only
-    must([*quiet, "pip>=25.1"], "installing a newer pip")
-    must([*quiet, *wanted], "installing the dependencies")
+    newer = [["pip>=25.1"]] if "--group" in wanted else []
+    for what in (*newer, wanted):
+        if watched([python(venv), "-m", "pip", "install", "--progress-bar", "off", *what], venv):
+            raise SystemExit(f"tasks.py: installing into {venv.name} failed; the lines above say why.")
 
 
 @contextlib.contextmanager
@@ -218,22 +276,35 @@ def digest(constraints: Path) -> str:
     return made_from.hexdigest()
 
 
-def env(venv: Path = VENV, exactly: tuple[int, ...] = (), constraints: Path = CONSTRAINTS) -> None:
+def is_ready(venv: Path, constraints: Path) -> bool:
+    """Whether an environment is up to date."""
+    stamp = venv / STAMP
+    return stamp.exists() and stamp.read_text(encoding="ascii") == digest(constraints) and works(venv)
+
+
+def works(venv: Path) -> bool:
+    """Whether an environment has a Python that runs."""
+    return version_of(python(venv)) >= OLDEST
+
+
+def env(
+    venv: Path = VENV,
+    exactly: tuple[int, ...] = (),
+    constraints: Path = CONSTRAINTS,
+    wanted: list[str] = EVERYTHING,
+) -> None:
     """Make an environment, or keep the one that is up to date."""
-    stamp = venv / ".made-by-tasks"
+    stamp = venv / STAMP
     with alone():
-        wanted = digest(constraints)
-        state = stamp.read_text(encoding="ascii") if stamp.exists() else ""
-        works = version_of(python(venv)) >= OLDEST
-        if state == wanted and works:
+        if is_ready(venv, constraints):
             return
         say(f"tasks.py: making {venv.name} (the first time takes a minute or two)")
         began = time.monotonic()
-        if state == UNFINISHED or not works:
+        if not stamp.exists() or stamp.read_text(encoding="ascii") == UNFINISHED or not works(venv):
             create(venv, exactly)
         stamp.write_text(UNFINISHED, encoding="ascii")
-        install(venv, constraints)
-        stamp.write_text(wanted, encoding="ascii")
+        install(venv, constraints, wanted)
+        stamp.write_text(digest(constraints), encoding="ascii")
         say(f"tasks.py: {venv.name} is ready after {time.monotonic() - began:.0f} s")
 
 
@@ -279,9 +350,15 @@ def test() -> None:
 
 
 def demo() -> None:
-    """Run the demo; LIVE=1 and YES=1 reach it through the environment."""
-    env()
-    code = run(module("demo"))
+    """Run the demo in an environment with its packages alone, or in `.venv` where that is up to date.
+
+    LIVE=1 and YES=1 reach it through the environment. Ctrl-C waits until the demo can end with one line.
+    """
+    venv = VENV if is_ready(VENV, CONSTRAINTS) else DEMO_VENV
+    if venv is DEMO_VENV:
+        env(venv, wanted=DEMO)
+    hold_interrupts(hold=True)
+    code = run(module("demo", venv=venv))
     if code:
         raise SystemExit(code)
 
@@ -438,8 +515,12 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(f"tasks.py: no verb {unknown[0]!r}; there are: {', '.join(VERBS)}.")
     for name, _, value in (word.partition("=") for word in arguments if "=" in word):
         os.environ[name] = value
-    for word in verbs:
-        VERBS[word].run()
+    try:
+        for word in verbs:
+            VERBS[word].run()
+    except KeyboardInterrupt:
+        say("tasks.py: stopped.")
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ class Budget(NamedTuple):
     """The most that is allowed."""
     beside: tuple[Key, ...] = ()
     """Whose sum it is divided by; empty: it is taken as it is."""
-    aim: float | None = None
-    """What is allowed once bodies are read past h11."""
 
     @property
     def name(self) -> str:
@@ -41,18 +39,18 @@ class Budget(NamedTuple):
         return figures[self.of] / (sum(figures[key] for key in self.beside) or 1.0)
 
 
-def _ratio(measure: str, one: str, limit: float, *others: str, aim: float | None = None) -> Budget:
-    return Budget((measure, one), limit, tuple((measure, other) for other in others), aim)
+def _ratio(measure: str, one: str, limit: float, *others: str) -> Budget:
+    return Budget((measure, one), limit, tuple((measure, other) for other in others))
 
 
 FLAT = 1.3
 """What a further token in a long text may cost, as a ratio to one in a short text."""
 
 BUDGETS = [
-    _ratio("burst", "Client.stream", 1.5, "httpx iter_raw", aim=0.5),
-    _ratio("burst", "AsyncClient.stream", 1.5, "httpx aiter_raw", aim=0.5),
-    _ratio("paced", "Client.stream", 1.9, "httpx iter_raw", aim=1.0),
-    _ratio("paced", "AsyncClient.stream", 1.9, "httpx aiter_raw", aim=1.0),
+    _ratio("burst", "Client.stream", 0.5, "httpx iter_raw"),
+    _ratio("burst", "AsyncClient.stream", 0.5, "httpx aiter_raw"),
+    _ratio("paced", "Client.stream", 1.0, "httpx iter_raw"),
+    _ratio("paced", "AsyncClient.stream", 1.0, "httpx aiter_raw"),
     _ratio("burst", "ChatRockAI.stream", 1.25, "langchain-core stream", "Client.stream"),
     _ratio("burst", "ChatRockAI.astream", 1.25, "langchain-core astream", "AsyncClient.stream"),
     _ratio("burst", "ChatRockAI.stream", 0.7, "ChatOllama.stream"),

@@ -143,7 +143,7 @@ def _growth(arena: Arena, sizes: Sizes) -> Figures:
     figures = {}
     few, more, most = sizes.growth
     for name, one in GROWING.items():
-        first, second = (arena.cost(one, f"reasoning-{count}", 10) / 10 for count in (few, more))
+        first, second = (arena.cost(one, f"reasoning-{count}", 30) / 30 for count in (few, more))
         third = arena.cost(one, f"reasoning-{most}")
         figures["growth", name] = (third - second) / (most - more) / ((second - first) / (more - few))
     return figures

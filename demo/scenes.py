@@ -14,6 +14,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from llama_index.core.llms import ChatMessage
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from langchain_rockai import ANIMATE_IMAGE, GENERATE_IMAGE, ChatRockAI, RockAIToolkit
@@ -33,7 +34,7 @@ OUT = Path("out")
 _HALF_WAY = 0.4
 PAID_CALLS = (
     f"a poem, and the agent's own thinking: about five runs of {CHAT_MODEL}",
-    f"two answers: two runs of {TEXT_MODEL}",
+    f"three answers: three runs of {TEXT_MODEL}",
     f"one image: {GENERATE_IMAGE.model}",
     f"two videos, the second canceled half-way: version {ANIMATE_IMAGE.model[:12]}…",
 )
@@ -55,8 +56,8 @@ class Stage(NamedTuple):
         self.console.rule(f"[bold]{number}. {text}", align="left")
 
 
-async def play(stage: Stage) -> None:
-    """Play all scenes, one after the other."""
+async def play(stage: Stage) -> Table:
+    """Play all scenes, one after the other; give the receipt of what they started."""
     if stage.on_sandbox:
         stage.console.print(
             Panel(
@@ -74,7 +75,7 @@ async def play(stage: Stage) -> None:
         image = await video(stage, toolkit)
         stage.title(4, "A second video is started, and canceled half-way")
         await canceled(stage, toolkit, image)
-        stage.console.print(_receipt(toolkit))
+        return _receipt(toolkit)
     finally:
         await toolkit.aclose()
 
@@ -89,27 +90,27 @@ async def poem(stage: Stage) -> None:
 
 
 async def answers(stage: Stage) -> None:
-    """Complete, and stream a chat of several turns."""
+    """Complete, then stream a chat of several turns."""
     llm = RockAI(model=TEXT_MODEL, max_tokens=300)
-    stage.console.print(Text("user: What is 19 + 23?", style="dim"))
+    _say(stage.console, "user", "What is 19 + 23?")
     stage.console.print(Text(str(await llm.acomplete("What is 19 + 23?")), style="cyan"))
-    stage.console.print()
-    turns = [
-        ChatMessage(role="user", content="My name is Ada."),
-        ChatMessage(role="assistant", content="Hello, Ada."),
-        ChatMessage(role="user", content="What is my name?"),
-    ]
-    for turn in turns:
-        stage.console.print(Text(f"{turn.role.value}: {turn.content}", style="dim"))
-    async for chunk in await llm.astream_chat(turns):
-        stage.console.print(Text(chunk.delta or "", style="cyan"), end="")
-    stage.console.print()
+    turns: list[ChatMessage] = []
+    for question in ("My name is Ada.", "What is my name?"):
+        stage.console.print()
+        _say(stage.console, "user", question)
+        turns.append(ChatMessage(role="user", content=question))
+        answer = ""
+        async for chunk in await llm.astream_chat(turns):
+            stage.console.print(Text(chunk.delta or "", style="cyan"), end="")
+            answer += chunk.delta or ""
+        stage.console.print()
+        turns.append(ChatMessage(role="assistant", content=answer))
 
 
 async def video(stage: Stage, toolkit: RockAIToolkit) -> Prediction:
     """Let an agent make an image and a video, and show how far it is; give the image's prediction."""
     agent: Any = create_agent(ChatRockAI(model=CHAT_MODEL), tools=toolkit.get_tools())
-    stage.console.print(Text(f"user: {_TASK}", style="dim"))
+    _say(stage.console, "user", _TASK)
     question = {"messages": [{"role": "user", "content": _TASK}]}
     made: dict[str, Prediction] = {}
     with _bars(stage.console) as bars:
@@ -195,14 +196,31 @@ def _bars(console: Console) -> Iterator[_Bars]:
 
 
 def _show(console: Console, message: Any) -> None:
-    """One message of the agent's conversation, in a line."""
+    """One message of the agent's conversation, as it was said."""
     for call in getattr(message, "tool_calls", ()):
-        console.print(Text(f"agent → {call['name']}({', '.join(call['args'])})", style="magenta"))
+        given = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
+        console.print(Text(f"agent → {call['name']}({given})", style="magenta"))
     if message.type == "tool":
         console.print(Text(f"{message.name}: {message.text}", style="cyan"))
-    elif not message.tool_calls:
-        console.print(Text("agent: the task is done.", style="magenta"))
+    elif message.text:
+        console.print(Text(f"agent: {message.text}", style="magenta"))
 
 
-def _receipt(toolkit: RockAIToolkit) -> Panel:
-    return Panel(str(toolkit.receipt()), title="toolkit.receipt()")
+def _say(console: Console, role: str, text: str) -> None:
+    console.print(Text(f"{role}: {text}", style="dim"))
+
+
+def _receipt(toolkit: RockAIToolkit) -> Table:
+    """What was started, and what became of it; a long id or path goes on in the next line."""
+    table = Table(title="toolkit.receipt()", caption_justify="left")
+    for heading in ("tool", "status"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("seconds", justify="right")
+    table.add_column("prediction, and its file", overflow="fold")
+    receipt = toolkit.receipt()
+    for record in receipt.started:
+        lines = (str(record.prediction_id), *map(str, record.files))
+        seconds = "" if record.predict_seconds is None else f"{record.predict_seconds:.1f}"
+        table.add_row(record.model, record.status, seconds, "\n".join(lines))
+    table.caption = str(receipt).rpartition("\n")[2]
+    return table

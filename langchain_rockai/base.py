@@ -10,10 +10,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.replies import PROVIDER, LangChainBuilder
-from rockai_transport import Dialect, __version__
+from rockai_transport import __version__
 from rockai_transport.adapters import ALIASES, AsyncChunks, Chunks, ModelFields
 from rockai_transport.prompting import approximate_token_count
-from rockai_transport.prompting.request.dialects import dialect_to_json
 
 __all__ = ["CORE_KEYWORDS", "RockAIModel"]
 
@@ -79,13 +78,13 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """What a saved copy holds in another form: a `Dialect` as its attributes.
+        """What a saved copy holds in another form: a `Dialect` as its attributes, a template as its source.
 
         Example:
             >>> llm.lc_attributes
             {}
         """
-        return {"dialect": dialect_to_json(self.dialect)} if isinstance(self.dialect, Dialect) else {}
+        return self.model_dump(include={"dialect", "chat_template"}, exclude_none=True)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

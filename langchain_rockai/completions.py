@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ class CompletionBuilder(LangChainBuilder[GenerationChunk, Generation]):
     _addresses = 0
     _only_addresses = True
 
-    def feed(self, pieces: Iterable[str]) -> list[GenerationChunk]:
+    def feed(self, pieces: Iterable[str]) -> Iterator[GenerationChunk]:
         """As of every reply, addresses apart."""
         return super().feed(self._apart(pieces) if self._only_addresses else pieces)
 
@@ -39,9 +39,9 @@ class CompletionBuilder(LangChainBuilder[GenerationChunk, Generation]):
             prediction = replace(prediction, output=self._apart(output))
         super().take(prediction)
 
-    def chunks(self, parts: Sequence[ReplyPart]) -> list[GenerationChunk]:
+    def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[GenerationChunk]:
         """A chunk for each part of the text."""
-        return [GenerationChunk(text=part.text) for part in parts if isinstance(part, TextDelta)]
+        return (GenerationChunk(text=part.text) for part in parts if isinstance(part, TextDelta))
 
     def last_chunk(self) -> GenerationChunk:
         """An empty chunk with the metadata."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from langchain_core import messages
@@ -24,8 +24,8 @@ from rockai_transport.prompting import (
     ReplyPart,
     TextDelta,
     ToolCall,
+    gather,
 )
-from rockai_transport.prompting.reply.reader import gather
 
 __all__ = ["PARTIAL", "PROVIDER", "ChatBuilder", "LangChainBuilder"]
 
@@ -89,9 +89,8 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         super().__init__(*given, **settings)
         self._written = written
 
-    def chunks(self, parts: Sequence[ReplyPart]) -> list[ChatGenerationChunk]:
+    def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[ChatGenerationChunk]:
         """A chunk for each part."""
-        chunks = []
         for part in self._as_written(parts):
             if isinstance(part, TextDelta):  # nearly all are
                 message = AIMessageChunk(content=part.text)
@@ -100,8 +99,7 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
             else:
                 text = part.text if isinstance(part, InvalidToolCall) else ""
                 message = AIMessageChunk(content=text, tool_call_chunks=[self._call_chunk(part)])
-            chunks.append(ChatGenerationChunk(message=message))
-        return chunks
+            yield ChatGenerationChunk(message=message)
 
     def partial_chunk(self, value: dict[str, Any]) -> ChatGenerationChunk:
         """A chunk that says nothing; `langchain_rockai.structured` reads the object, and adding drops it."""

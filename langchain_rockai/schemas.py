@@ -18,11 +18,13 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
-    is_typeddict,
 )
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from typing_extensions import (
+    is_typeddict,
+)  # knows its own classes, which LangChain's guides use, and typing's
 
 __all__ = ["openai_tool"]
 
@@ -47,12 +49,14 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
         ValueError: It is none of these.
     """
     given: Any = tool
+    if isinstance(given, Mapping) and isinstance(given.get("type"), list | tuple):
+        given = {**given, "type": "object"}  # core reads one type only, and arguments are an object
     if not is_typeddict(given):
         described = convert_to_openai_tool(given)
         if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
             described["function"]["parameters"] = form
         return described
-    described = convert_to_openai_tool(_unqualified(given))
+    described = convert_to_openai_tool(_unqualified(given, {}))
     _mark_required(described["function"].get("parameters", {}), given)
     return described
 
@@ -75,25 +79,26 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
     return None
 
 
-def _unqualified(kind: Any, within: tuple[Any, ...] = ()) -> Any:
-    """A type without `Required` and `NotRequired`, in TypedDict classes however deep."""
+def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
+    """A type without `Required` and `NotRequired`, in TypedDict classes however deep; ``made`` are those."""
     if is_typeddict(kind):
-        if kind in within:
-            return kind
-        hints = get_type_hints(kind, include_extras=True)
-        plain = {name: _unqualified(hint, (*within, kind)) for name, hint in hints.items()}
-        made: Any = TypedDict(kind.__name__, plain)  # type: ignore[misc]  # made from another one
-        made.__doc__ = kind.__doc__
-        return made
+        if kind not in made:
+            made[kind] = kind  # what a class that refers to itself sees
+            hints = get_type_hints(kind, include_extras=True)
+            plain = {name: _unqualified(hint, made) for name, hint in hints.items()}
+            own: Any = TypedDict(kind.__name__, plain)  # type: ignore[misc]  # made from another one
+            own.__doc__ = kind.__doc__
+            made[kind] = own
+        return made[kind]
     origin, args = get_origin(kind), get_args(kind)
     if origin in _QUALIFIERS:
-        return _unqualified(args[0], within)
+        return _unqualified(args[0], made)
     if origin is Annotated:
-        return Annotated[(_unqualified(args[0], within), *args[1:])]
+        return Annotated[(_unqualified(args[0], made), *args[1:])]
     if origin is None or origin is Literal or not any(_holds_typed_dict(one) for one in args):
         return kind
-    within_it = tuple(_unqualified(one, within) for one in args)
-    return Union[within_it] if origin in (Union, UnionType) else origin[within_it]  # noqa: UP007 - made at run time
+    plain_args = tuple(_unqualified(one, made) for one in args)
+    return Union[plain_args] if origin in (Union, UnionType) else origin[plain_args]  # noqa: UP007 - made at run time
 
 
 def _holds_typed_dict(kind: Any) -> bool:

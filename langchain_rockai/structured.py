@@ -6,12 +6,13 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, is_typeddict
+from typing import Any, Final
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
+from typing_extensions import is_typeddict
 
 from langchain_rockai.errors import as_model_error
 from langchain_rockai.replies import PARTIAL
@@ -107,7 +108,9 @@ class StructuredOutput(OutputParser):
 
     def call_options(self, schema: Any) -> dict[str, Any]:
         """What has to be bound to the model; ``ls_structured_output_format`` is for traces."""
-        seen = self.json_schema if is_typeddict(schema) else schema  # core cannot convert all of the former
+        # Core cannot convert all of the former, nor a dict with several types.
+        is_own = is_typeddict(schema) or isinstance(schema, Mapping)
+        seen = self.json_schema if is_own else schema
         traced = {"kwargs": {"method": self.method.name}, "schema": seen}
         shown = {"ls_structured_output_format": traced} if schema is not None else {}
         return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}

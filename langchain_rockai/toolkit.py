@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Unpack
 
+from langchain_core.messages import ToolCall
+from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import PrivateAttr
 
 from langchain_rockai.hooks import CancelOnAbort
-from langchain_rockai.tools import RockAITool
+from langchain_rockai.tools import RockAITool, thread_scope
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, Toolset, make_toolset
 
@@ -137,6 +139,29 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             >>> answer = await agent.ainvoke(task, {"callbacks": [toolkit.cancel_on_abort()]})
         """
         return CancelOnAbort(self._toolset)
+
+    def approval_question(self, tool_call: ToolCall, state: Any, runtime: Any) -> str:  # noqa: ARG002
+        """The ``description`` of a tool for ``HumanInTheLoopMiddleware``: cost, what is left, and the input.
+
+        Args:
+            tool_call: The call that a person is asked about.
+            state: The agent's state; not looked at.
+            runtime: LangGraph's runtime. A store of its that can only be awaited is not read here: what this
+                process has started is counted then.
+
+        Returns:
+            The question.
+
+        Example:
+            >>> from langchain.agents.middleware import HumanInTheLoopMiddleware
+            >>> ask = {"allowed_decisions": ["approve", "reject"], "description": toolkit.approval_question}
+            >>> middleware = [HumanInTheLoopMiddleware({"generate_image": ask})]
+        """
+        config = ensure_config()
+        scope = self._toolset.scope_of(config, thread_scope(config))
+        return self._toolset.question(
+            tool_call["name"], tool_call["args"], scope, getattr(runtime, "store", None)
+        )
 
     def get_tools(self) -> list[BaseTool]:
         """One tool for each model, named after it, and the five of the lifecycle.

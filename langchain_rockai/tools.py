@@ -30,7 +30,7 @@ from rockai_transport.adapters.toolkits import (
     media_files,
 )
 
-__all__ = ["PROGRESS_EVENT", "RockAITool"]
+__all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
 
 logger = logging.getLogger("rockai")
 
@@ -76,22 +76,16 @@ class RockAITool(BaseTool):
 
     def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
-        context = self._call_context(around, around.tell)
-        pauses = interruptions()
-        return self._output(self._toolset.call(self.name, arguments, context, around.store, reraises=pauses))
+        return self._output(self._toolset.call(self.name, arguments, self._context(around, around.tell)))
 
     async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
         around = _Surroundings.find()
-        context = self._call_context(around, around.atell)
-        pauses = interruptions()
-        return self._output(
-            await self._toolset.acall(self.name, arguments, context, around.store, reraises=pauses)
-        )
+        context = self._context(around, around.atell)
+        return self._output(await self._toolset.acall(self.name, arguments, context))
 
-    def _call_context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
-        own = f"thread:{around.thread_id}" if around.thread_id else None
+    def _context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
         try:
-            scope = self._toolset.scope_of(around.config, own)
+            scope = self._toolset.scope_of(around.config, thread_scope(around.config))
         except interruptions():
             raise
         except Exception as error:
@@ -108,6 +102,8 @@ class RockAITool(BaseTool):
             run=around.run,
             thread=resumable_thread(around.config),
             runs=runs_around(around.config, self._toolset),
+            store=around.store,
+            interruptions=interruptions(),
         )
 
     def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
@@ -130,7 +126,6 @@ class _Surroundings(NamedTuple):
     """What a tool call can know of the run around it, and tell it. To tell of progress never fails a tool."""
 
     config: RunnableConfig
-    thread_id: str | None
     task_id: str | None = None
     store: Any = None
     write: Callable[[Any], None] | None = None
@@ -143,8 +138,6 @@ class _Surroundings(NamedTuple):
     def find(cls) -> _Surroundings:
         """Look around: LangGraph's runtime where a graph is running, else the config alone."""
         config = ensure_config()
-        thread_id = config.get("configurable", {}).get("thread_id")
-        thread_id = None if thread_id is None else str(thread_id)
         runtime: Any = None
         if "langgraph" in sys.modules:
             # No LangGraph after all, no run, or a run that is no graph's.
@@ -153,11 +146,10 @@ class _Surroundings(NamedTuple):
 
                 runtime = get_runtime()
         if runtime is None:
-            return cls(config, thread_id)
+            return cls(config)
         info = getattr(runtime, "execution_info", None)
         return cls(
             config,
-            thread_id,
             getattr(info, "task_id", None),
             runtime.store,
             runtime.stream_writer,
@@ -182,6 +174,12 @@ class _Surroundings(NamedTuple):
             await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
         except Exception:
             logger.debug("Progress could not be told.", exc_info=True)
+
+
+def thread_scope(config: RunnableConfig) -> str | None:
+    """The scope of a conversation by its thread id; None where it has none."""
+    thread_id = config.get("configurable", {}).get("thread_id")
+    return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
 def _write(write: Callable[[Any], None], progress: Progress) -> None:

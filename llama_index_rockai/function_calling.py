@@ -17,7 +17,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import BasePromptTemplate
-from llama_index.core.tools import BaseTool, ToolOutput
+from llama_index.core.tools import BaseTool, FunctionTool, ToolOutput
 from llama_index.core.tools.calling import acall_tool_with_selection, call_tool_with_selection
 from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
@@ -25,6 +25,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_rockai.structured import StructuredProgram
 from llama_index_rockai.tool_calls import function_schema, selections_of
 from rockai_transport.adapters import check_object_class
+from rockai_transport.prompting.request.nearest import unknown_name
 
 dispatcher = get_dispatcher(__name__)
 
@@ -139,6 +140,7 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
             tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
         )
         calls = self.get_tool_calls_from_response(response, error_on_no_tool_call)
+        tools = _with_missing(tools, calls)
         outputs = [call_tool_with_selection(call, tools, verbose) for call in calls]
         return _results(response, outputs, raise_errors=error_on_tool_error)
 
@@ -167,6 +169,7 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
             tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
         )
         calls = self.get_tool_calls_from_response(response, error_on_no_tool_call)
+        tools = _with_missing(tools, calls)
         outputs = await asyncio.gather(*(acall_tool_with_selection(call, tools, verbose) for call in calls))
         return _results(response, outputs, raise_errors=error_on_tool_error)
 
@@ -280,6 +283,19 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         if mode in _OWN_PROGRAM:
             return StructuredProgram(self, output_cls, prompt, mode)
         return get_program_for_llm(output_cls, prompt, self, mode)  # another package's
+
+
+def _with_missing(tools: Sequence[BaseTool], calls: Sequence[ToolSelection]) -> list[BaseTool]:
+    """The tools, and for each that was called and is none of them one that says so; core has a KeyError."""
+    known = {tool.metadata.get_name() for tool in tools}
+    return [*tools, *(_refusing(call.tool_name, known) for call in calls if call.tool_name not in known)]
+
+
+def _refusing(name: str, known: set[str]) -> BaseTool:
+    def refuse(**_: Any) -> None:
+        raise ValueError(unknown_name("a tool", name, known))
+
+    return FunctionTool.from_defaults(refuse, name=name)
 
 
 def _results(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Annotated, Any, ClassVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
@@ -18,7 +17,7 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     LLMMetadata,
 )
-from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
@@ -126,18 +125,11 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         """
         return "RockAI"
 
-    @field_serializer("dialect", "chat_template")
-    def _as_text(self, value: Any) -> Any:
-        """As JSON holds it: Jinja as its source, another object not at all."""
-        if isinstance(value, Dialect):
-            return asdict(value.replace(chat_template=self._as_text(value.chat_template)))
-        return value if value is None or isinstance(value, str) else getattr(value, "source", None)
-
     @property
     def metadata(self) -> LLMMetadata:
         """What core wants to know of the model; nothing is asked over the network.
 
-        A context window that is not known counts as 3900 tokens, with a warning.
+        A context window that is not known counts as 3900 tokens, with a warning where the model writes texts.
 
         Example:
             >>> llm.metadata.model_name, llm.metadata.context_window
@@ -372,7 +364,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
     def _context_window(self, dialect: Dialect) -> int:
         known = self.context_window or dialect.context_window
-        if known is None and not self._warned:
+        if known is None and dialect.max_tokens_key and not self._warned:  # what draws cuts no histories
             self._warned = True
             warnings.warn(
                 f"The context window of {self.model} is not known, so {DEFAULT_CONTEXT_WINDOW} tokens are "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final, TypeVar
 
@@ -21,7 +21,8 @@ from llama_index.core.base.llms.types import (
 from llama_index_rockai.tool_calls import call_block, legacy_call
 from rockai_transport import Prediction
 from rockai_transport.adapters import OutputFile, ReplyBuilder
-from rockai_transport.prompting import InvalidToolCall, ReasoningDelta, ReplyPart, ToolCall
+from rockai_transport.prompting import InvalidToolCall, ReasoningDelta, ReplyPart, TextDelta, ToolCall
+from rockai_transport.prompting.reply.reasoning import CLOSE_TAG, ReasoningEnd
 
 __all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder"]
 
@@ -48,9 +49,10 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
     calls: tuple[ToolCall, ...] = ()
     invalid: tuple[InvalidToolCall, ...] = ()
 
-    def chunks(self, parts: Sequence[ReplyPart]) -> list[R]:
+    def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[R]:
         """A response for each part."""
-        return [self._response(*self._add(part)) for part in parts]
+        for part in parts:
+            yield self._response(*self._add(part))
 
     def last_chunk(self) -> R:
         """A response that adds no text but ``raw``, known only now. An empty answer is this one alone."""
@@ -67,17 +69,18 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
 
     def _add(self, part: ReplyPart) -> tuple[str, str]:
         """Take the next part; give the text and the reasoning that it adds."""
-        if isinstance(part, ToolCall):
-            self.calls += (part,)
-            return "", ""
+        if isinstance(part, (TextDelta, InvalidToolCall)):
+            if isinstance(part, InvalidToolCall):
+                self.invalid += (part,)
+            self.text += part.text
+            if isinstance(part, ReasoningEnd):  # all of it was reasoning, as the tag says that ends it
+                self.thinking, self.text = self.text.removesuffix(CLOSE_TAG) + self.thinking, ""
+            return part.text, ""
         if isinstance(part, ReasoningDelta):
             self.thinking += part.text
             return "", part.text
-        if isinstance(part, InvalidToolCall):
-            self.invalid += (part,)
-        text = part.text
-        self.text += text
-        return text, ""
+        self.calls += (part,)
+        return "", ""
 
     def _raw(self) -> dict[str, Any]:
         last = self.runs[-1] if self.runs else None
@@ -102,9 +105,8 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
         return ChatResponse(message=self._message(), delta="", additional_kwargs=extra)
 
     def _response(self, delta: str | None, thinking: str, raw: dict[str, Any] | None = None) -> ChatResponse:
-        return ChatResponse(
-            message=self._message(), delta=delta, raw=raw, additional_kwargs=_thinking_delta(thinking)
-        )
+        extra = _extra(_thinking_delta(thinking))
+        return ChatResponse(message=self._message(), delta=delta, raw=raw, **extra)
 
     def _message(self) -> ChatMessage:
         """The message: reasoning first, then text (left out where there are only calls), files, calls."""
@@ -112,13 +114,14 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
         extra: dict[str, Any] = {}
         if self.text or not self.calls:
             blocks.append(TextBlock(text=self.text))
-        blocks += map(_file_block, self.files())
+        if self.runs:
+            blocks += map(_file_block, self.files())
         if self.calls:
             blocks += map(call_block, self.calls)
             extra["tool_calls"] = [legacy_call(call) for call in self.calls]
         if self.invalid:
             extra["invalid_tool_calls"] = [asdict(call) for call in self.invalid]
-        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
+        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, **_extra(extra))
 
 
 class CompletionResponseBuilder(_ResponseBuilder[CompletionResponse]):
@@ -127,10 +130,8 @@ class CompletionResponseBuilder(_ResponseBuilder[CompletionResponse]):
     def _response(
         self, delta: str | None, thinking: str, raw: dict[str, Any] | None = None
     ) -> CompletionResponse:
-        extra = {"thinking": self.thinking} if self.thinking else {}
-        return CompletionResponse(
-            text=self.text, delta=delta, raw=raw, additional_kwargs={**extra, **_thinking_delta(thinking)}
-        )
+        extra = {"thinking": self.thinking, **_thinking_delta(thinking)} if self.thinking else {}
+        return CompletionResponse(text=self.text, delta=delta, raw=raw, **_extra(extra))
 
 
 def _file_block(file: OutputFile) -> ImageBlock | VideoBlock | AudioBlock:
@@ -139,6 +140,11 @@ def _file_block(file: OutputFile) -> ImageBlock | VideoBlock | AudioBlock:
     if file.kind == "video":
         return VideoBlock(url=file.address, video_mimetype=file.media_type)
     return AudioBlock(url=file.address)
+
+
+def _extra(values: dict[str, Any]) -> dict[str, Any]:
+    """The argument for further values; none where there are none, since core checks what it is given."""
+    return {"additional_kwargs": values} if values else {}
 
 
 def _thinking_delta(thinking: str) -> dict[str, str]:

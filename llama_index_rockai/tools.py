@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from llama_index.core.base.llms.types import AudioBlock, ContentBlock, ImageBloc
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
 from workflows.errors import WorkflowRuntimeError
+from workflows.runtime.types.results import StepWorkerStateContextVar, WaitingForEvent
 
 from llama_index_rockai.sleeping import is_in_step, suspended
 from rockai_transport import HostedModel
@@ -24,7 +26,6 @@ from rockai_transport.adapters.toolkits import (
     media_files,
     published,
     refusal,
-    shown,
 )
 
 __all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool", "scope_of"]
@@ -33,6 +34,8 @@ logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _SCOPE = "rockai-scope"
+_STATE_SECONDS = 5.0
+"""Seconds that a call waits for a Context whose state another task is editing."""
 _typed_scopes: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """The names of the runs whose Context has a typed state, by their stores."""
 _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
@@ -72,7 +75,8 @@ class ApprovalRequiredEvent(InputRequiredEvent):
     agent is told so.
 
     Attributes:
-        prefix: The question, to be shown to the person.
+        prefix: The question, to be shown to the person: what it costs at most, and what is left of
+            ``max_cost``.
         key: What tells this question from others; the answer repeats it.
         model: The name of the `HostedModel`.
         input: What would be sent to it.
@@ -138,11 +142,11 @@ class RockAIFunctionTool(FunctionTool):
     async def _acall(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
         name = self.metadata.get_name()
         try:
-            call_context, store = await self._call_context(context)
+            async with asyncio.timeout(_STATE_SECONDS):
+                call_context = await self._call_context(context)
         except Exception as error:  # noqa: BLE001 - no call raises
             return _not_set_up(name, error)
-        answer = await self._toolset.acall(name, arguments, call_context, store, reraises=_interruptions())
-        return suspended(answer, _tool_id())
+        return suspended(await self._toolset.acall(name, arguments, call_context), _tool_id())
 
     def _text(self, /, *args: Any, **arguments: Any) -> str:
         return self.call(*args, **arguments).content
@@ -169,22 +173,23 @@ class RockAIFunctionTool(FunctionTool):
         """Outside of any Context, where nobody can be asked."""
         return CallContext(scope, approve=lambda *_: not self._approval)
 
-    async def _call_context(self, context: Context | None) -> tuple[CallContext, Context | None]:
-        """Where this call happens, and the Context whose store keeps its record."""
+    async def _call_context(self, context: Context | None) -> CallContext:
+        """Where this call happens."""
         if context is None:
-            return self._alone(self._toolset.scope_of(None, None)), None
+            return self._alone(self._toolset.scope_of(None, None))
         own, keeps_records = await scope_of(context)
-        tool_id = _tool_id()
-        call_context = CallContext(
-            self._toolset.scope_of(context, own),
+        scope, tool_id = self._toolset.scope_of(context, own), _tool_id()
+        return CallContext(
+            scope,
             (tool_id,),
             partial(_tell, context),
             partial(_ask, context) if self._approval else None,
             turn=await _turn(context) if tool_id else "",
             run=_run_id(),
-            thread=self._toolset.scope_of(context, own) if is_in_step() else "",
+            thread=scope if is_in_step() else "",
+            store=context if keeps_records else None,
+            interruptions=(WaitingForEvent,),
         )
-        return call_context, context if keeps_records else None
 
     def _output(self, answer: ToolAnswer, arguments: Mapping[str, Any]) -> ToolOutput:
         blocks: list[ContentBlock] = [TextBlock(text=answer.text)]
@@ -207,17 +212,16 @@ async def _tell(context: Context, progress: Progress) -> None:
         logger.debug("Progress could not be told.", exc_info=True)
 
 
-async def _ask(context: Context, model: HostedModel, model_input: Mapping[str, Any], key: str) -> bool:
+async def _ask(
+    context: Context, model: HostedModel, model_input: Mapping[str, Any], key: str, question: str
+) -> bool:
     """Ask a person through the Context, before anything is started.
 
     ``wait_for_event`` runs the tool again from its beginning once there is an answer: nothing was sent yet.
     """
-    cost = f"{shown(model.price.reserved)} at most" if model.price else "money"
-    question = ApprovalRequiredEvent(
-        prefix=f"Start {model.name}? It costs {cost}.", key=key, model=model.name, input=dict(model_input)
-    )
+    asked = ApprovalRequiredEvent(prefix=question, key=key, model=model.name, input=dict(model_input))
     response = await context.wait_for_event(
-        HumanResponseEvent, waiter_event=question, waiter_id=f"rockai-{key}", requirements={"key": key}
+        HumanResponseEvent, waiter_event=asked, waiter_id=f"rockai-{key}", requirements={"key": key}
     )
     return str(response.response).strip().lower() in _YES
 
@@ -247,15 +251,6 @@ def _not_set_up(name: str, error: Exception) -> ToolAnswer:
     return refusal(f"{name} is not set up for this conversation; nothing was sent. Tell the user.")
 
 
-def _interruptions() -> tuple[type[Exception], ...]:
-    """What ``wait_for_event`` raises to interrupt a tool."""
-    try:
-        from workflows.runtime.types.results import WaitingForEvent
-    except ImportError:
-        return ()
-    return (WaitingForEvent,)
-
-
 def _running_context() -> Context | None:
     """The Context of the running step, where a workflow of one's own calls a tool; None outside of one."""
     try:
@@ -270,13 +265,8 @@ def _tool_id() -> str:
     Where it cannot be read, nothing but model and input tells two calls of one Context apart, so that the
     same input is started once.
     """
-    try:
-        from workflows.runtime.types.results import StepWorkerStateContextVar
-
-        step = StepWorkerStateContextVar.get()
-    except (ImportError, LookupError):
-        return ""
-    return str(getattr(step.event, "tool_id", ""))
+    step = StepWorkerStateContextVar.get(None)
+    return "" if step is None else str(getattr(step.event, "tool_id", ""))
 
 
 def _run_id() -> str | None:

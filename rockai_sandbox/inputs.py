@@ -6,13 +6,14 @@ They are made here and compared with pydantic's own in the tests, so that the sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["string", "url", "integer", "number"]
-Problem = tuple[str, str]
-"""pydantic's ``type`` and ``msg``."""
+Problem = tuple[str, str, dict[str, str]]
+"""pydantic's ``type``, ``msg`` and ``ctx``."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _wrong_value(name: str, expected: Input, value: Any) -> list[dict[str, Any]]
     location = ("input", name)
     problem = CHECKS[expected.kind](value)
     if problem is not None:
-        return [error(problem[0], location, problem[1], value)]
+        return [error(problem[0], location, problem[1], value, **problem[2])]
     if expected.at_least is not None and float(value) < expected.at_least:
         message = f"Input should be greater than or equal to {expected.at_least}"
         return [error("greater_than_equal", location, message, value, ge=expected.at_least)]
@@ -115,40 +116,37 @@ def _wrong_value(name: str, expected: Input, value: Any) -> list[dict[str, Any]]
 
 
 def _not_text(value: Any) -> Problem | None:
-    return None if isinstance(value, str) else ("string_type", "Input should be a valid string")
+    return None if isinstance(value, str) else ("string_type", "Input should be a valid string", {})
 
 
 def _not_url(value: Any) -> Problem | None:
     if not isinstance(value, str):
-        return ("url_type", "URL input should be a string or URL")
-    if value.startswith(("http://", "https://", "data:")):
+        return "url_type", "URL input should be a string or URL", {}
+    found = re.fullmatch(r"([a-z][a-z\d+.-]*):(.*)", value.strip(), re.IGNORECASE | re.DOTALL)
+    scheme, rest = found.groups() if found else ("", value.strip())
+    if found and scheme.lower() not in ("http", "https", "data"):
+        schemes = "'http', 'https' or 'data'"
+        return "url_scheme", f"URL scheme should be {schemes}", {"expected_schemes": schemes}
+    if scheme.lower() == "data" or (found and rest.strip("/")):
         return None
-    return ("url_parsing", "Input should be a valid URL, relative URL without a base")
+    wrong = "empty host" if found else "relative URL without a base" if rest else "input is empty"
+    return "url_parsing", f"Input should be a valid URL, {wrong}", {"error": wrong}
 
 
 def _not_integer(value: Any) -> Problem | None:
     message = "Input should be a valid integer"
-    if isinstance(value, str):
-        return (
-            None
-            if _parses(int, value)
-            else ("int_parsing", f"{message}, unable to parse string as an integer")
-        )
-    if isinstance(value, float):
-        whole = value.is_integer()
-        return None if whole else ("int_from_float", f"{message}, got a number with a fractional part")
-    return None if isinstance(value, int) else ("int_type", message)
+    if isinstance(value, str) and not _parses(int, value):
+        return "int_parsing", f"{message}, unable to parse string as an integer", {}
+    if isinstance(value, float) and not value.is_integer():
+        return "int_from_float", f"{message}, got a number with a fractional part", {}
+    return None if isinstance(value, str | int | float) else ("int_type", message, {})
 
 
 def _not_number(value: Any) -> Problem | None:
     message = "Input should be a valid number"
-    if isinstance(value, str):
-        return (
-            None
-            if _parses(float, value)
-            else ("float_parsing", f"{message}, unable to parse string as a number")
-        )
-    return None if isinstance(value, int | float) else ("float_type", message)
+    if isinstance(value, str) and not _parses(float, value):
+        return "float_parsing", f"{message}, unable to parse string as a number", {}
+    return None if isinstance(value, str | int | float) else ("float_type", message, {})
 
 
 def _parses(kind: Callable[[str], object], value: str) -> bool:

@@ -64,19 +64,20 @@ class AsyncClient(BaseClient):
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         allow_http: bool = False,
     ) -> None:
-        given = {
-            "api_token": api_token,
-            "base_url": base_url,
-            "timeout": timeout,
-            "max_retries": max_retries,
-            "route": route,
-            "service": service,
-            "default_headers": default_headers,
-            "timeouts": timeouts,
-            "allow_http": allow_http,
-        }
-        super().__init__(given)
-        self._session = AsyncSession(self._checked(http_client, httpx.AsyncClient))
+        super().__init__(
+            AsyncSession,
+            httpx.AsyncClient,
+            http_client,
+            api_token=api_token,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            route=route,
+            service=service,
+            default_headers=default_headers,
+            timeouts=timeouts,
+            allow_http=allow_http,
+        )
 
     @property
     def predictions(self) -> "AsyncPredictions":
@@ -105,11 +106,9 @@ class AsyncClient(BaseClient):
             >>> prediction.text
             'hello'
         """
-        run = self._session.operations.run_request(ModelReference.parse(model), input)
-        if on_text is None:
-            return await self._session.do(self._session.operations.run, run, timeout)
         check_callback(on_text, "on_text", may_await=True)
-        return await self._session.do(self._session.operations.run_with_text, run, timeout, on_text)
+        run = self._session.operations.run_request(ModelReference.parse(model), input)
+        return await self._session.do(self._session.operations.run, run, timeout, on_text)
 
     def stream(
         self,

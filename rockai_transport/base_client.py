@@ -24,17 +24,10 @@ class BaseClient:
 
     _session: Any  # `Session` or `AsyncSession`
 
-    def __init__(self, given: dict[str, Any]) -> None:
+    def __init__(self, session: type, expected: type, http_client: Any, **given: Any) -> None:
         self._given = given
-
-    def _checked(self, http_client: Any, expected: type) -> Endpoint:
-        """The service, as it was given.
-
-        Raises:
-            ConfigurationError: A setting cannot be right.
-        """
         try:
-            return Endpoint(Settings.resolve(**self._given), http_client, expected)
+            self._session = session(Endpoint(Settings.resolve(**given), http_client, expected))
         except ConfigurationError as error:
             trim_traceback(error)
             raise
@@ -105,10 +98,6 @@ class BaseClient:
         return _rebuild, (type(self), self._given)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        copy: Self = _rebuild(type(self), self._given)
-        return copy
-
-    def __copy__(self) -> Self:
         copy: Self = _rebuild(type(self), self._given)
         return copy
 

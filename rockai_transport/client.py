@@ -70,19 +70,20 @@ class Client(BaseClient):
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         allow_http: bool = False,
     ) -> None:
-        given = {
-            "api_token": api_token,
-            "base_url": base_url,
-            "timeout": timeout,
-            "max_retries": max_retries,
-            "route": route,
-            "service": service,
-            "default_headers": default_headers,
-            "timeouts": timeouts,
-            "allow_http": allow_http,
-        }
-        super().__init__(given)
-        self._session = Session(self._checked(http_client, httpx.Client))
+        super().__init__(
+            Session,
+            httpx.Client,
+            http_client,
+            api_token=api_token,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            route=route,
+            service=service,
+            default_headers=default_headers,
+            timeouts=timeouts,
+            allow_http=allow_http,
+        )
 
     @property
     def predictions(self) -> "Predictions":
@@ -125,11 +126,9 @@ class Client(BaseClient):
             >>> client.run("mistralai/mistral-7b-instruct-v0.1", {"prompt": "Say: hello"}).text
             'hello'
         """
-        run = self._session.operations.run_request(ModelReference.parse(model), input)
-        if on_text is None:
-            return self._session.do(self._session.operations.run, run, timeout)
         check_callback(on_text, "on_text", may_await=False)
-        return self._session.do(self._session.operations.run_with_text, run, timeout, on_text)
+        run = self._session.operations.run_request(ModelReference.parse(model), input)
+        return self._session.do(self._session.operations.run, run, timeout, on_text)
 
     def stream(
         self,

@@ -27,9 +27,11 @@ _BASE_URL_VARIABLE = "ROCKAI_BASE_URL"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that IANA gives out to networks
 _SPECIAL = (
+    ipaddress.ip_network("192.0.0.0/24"),  # protocols' own, RFC 6890; older Pythons know parts of it
     ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, given up by RFC 7526
     ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
 )
+_DOTS = dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), ".")  # of host names, as IDNA reads them
 _HEADER_SAFE = r"[\x21-\x7e]+"
 _QUOTES = "\"'`"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -81,42 +83,26 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     @classmethod
-    def resolve(
-        cls,
-        *,
-        api_token: Any,
-        base_url: Any,
-        timeout: Any,
-        max_retries: Any,
-        route: Any,
-        service: Any,
-        default_headers: Any,
-        timeouts: Any,
-        allow_http: bool,
-    ) -> Settings:
+    def resolve(cls, *, api_token: Any, base_url: Any, allow_http: bool, **given: Any) -> Settings:
         """Check what a client was given; what it was not given comes from the environment.
 
         Raises:
             ConfigurationError: Something is missing or cannot be right; it says what to do.
         """
+        route, retries, timeout = given["route"], given["max_retries"], given["timeout"]
         if route not in get_args(Route):
             raise ConfigurationError(f"route={route!r} is none of {', '.join(map(repr, get_args(Route)))}.")
-        if not isinstance(max_retries, int) or isinstance(max_retries, bool) or max_retries < 0:
-            raise ConfigurationError(f"max_retries={max_retries!r} must be a whole number, 0 or more.")
-        if not isinstance(service, Service):
-            raise ConfigurationError(f"service must be a Service, not {type(service).__name__}.")
-        if not isinstance(timeouts, Timeouts):
-            raise ConfigurationError(f"timeouts must be a Timeouts, not {type(timeouts).__name__}.")
-        return cls(
-            base_url=_base_url(base_url, allow_http=allow_http),
-            api_token=_token(api_token),
-            timeout=None if timeout is None else check_timeout(timeout, "timeout"),
-            max_retries=max_retries,
-            route=route,
-            service=service,
-            default_headers=_headers(default_headers),
-            timeouts=timeouts,
-        )
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise ConfigurationError(f"max_retries={retries!r} must be a whole number, 0 or more.")
+        for name, kind in (("service", Service), ("timeouts", Timeouts)):
+            if not isinstance(given[name], kind):
+                raise ConfigurationError(
+                    f"{name} must be a {kind.__name__}, not {type(given[name]).__name__}."
+                )
+        base_url, api_token = _base_url(base_url, allow_http=allow_http), _token(api_token)
+        given["timeout"] = None if timeout is None else check_timeout(timeout, "timeout")
+        given["default_headers"] = _headers(given["default_headers"])
+        return cls(base_url, api_token, **given)
 
     @property
     def origin(self) -> str:
@@ -162,7 +148,7 @@ def is_private(host: str | None) -> bool:
     """Whether a host is by its name or address one that not everybody on the internet can reach."""
     if not host or is_loopback(host):
         return True
-    host = host.removesuffix(".")
+    host = host.translate(_DOTS).removesuffix(".")
     address = _address(host.partition("%")[0])
     if address is None:
         return False

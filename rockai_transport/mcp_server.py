@@ -2,7 +2,7 @@
 
 Invariants of this module: on standard output there is nothing but messages of the protocol, and none holds
 the API token; a request that is canceled, or whose session ends, ends what its call has under way; HTTP is
-served on loopback only.
+served on loopback only, and no session of it sees another's predictions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 import tomllib
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from rockai_transport._version import __version__, install_command
 from rockai_transport.adapters.toolkits import make_toolset
@@ -34,8 +35,6 @@ _TELLS_EVERY = 1.0
 """Seconds between two notifications of progress."""
 _LEAVES_WITHIN = 2.5
 """Seconds that a canceled call is waited for; its own limit is two."""
-_SCOPE = "mcp"
-"""All sessions are one conversation: many clients open a new one, or a new process, for each call."""
 
 
 def add_to(commands: Any) -> None:
@@ -95,8 +94,9 @@ def make_server(toolset: Toolset) -> Any:
     async def call_tool(name: str, arguments: dict[str, Any]) -> Any:
         if name not in toolset.schemas:
             return _result(refusal(f"There is no tool {name[:64]!r}: {', '.join(toolset.schemas)}."))
-        told = _Told(server.request_context)
-        context = CallContext(toolset.scope_of(None, _SCOPE), report=told.note)
+        request = server.request_context
+        told = _Told(request)
+        context = CallContext(toolset.scope_of(None, _session_scope(request.request)), report=told.note)
         telling = asyncio.create_task(told.regularly())
         try:
             return _result(await _finished(toolset.acall(name, arguments, context)))
@@ -104,6 +104,11 @@ def make_server(toolset: Toolset) -> Any:
             telling.cancel()
 
     return server
+
+
+def _session_scope(request: Any) -> str:
+    """Over HTTP each session is a conversation; over stdio all are one: clients start one for each call."""
+    return "mcp" if request is None else f"mcp:{request.headers.get('mcp-session-id') or uuid4().hex}"
 
 
 async def _finished(call: Any) -> ToolAnswer:
@@ -124,14 +129,10 @@ async def _finished(call: Any) -> ToolAnswer:
 
 
 class _Told:
-    """Tells the client how far a call is, where it has asked for that.
-
-    The protocol wants a number that grows with each notification: it is the seconds since the call came.
-    """
+    """Tells the client how far a call is, where it has asked for that."""
 
     def __init__(self, context: Any) -> None:
         self._context, self._token = context, context.meta.progressToken if context.meta else None
-        self._came = time.monotonic()
         self._text = "asking the service"
 
     def note(self, progress: Progress) -> None:
@@ -140,15 +141,12 @@ class _Told:
         self._text = f"{progress.model or progress.prediction_id}: {progress.status}{share}"
 
     async def regularly(self) -> None:
-        """Tell it, until this is canceled."""
+        """Tell it, until this is canceled. The protocol wants a number that grows: it is seconds."""
+        tell, came = self._context.session.send_progress_notification, time.monotonic()
         while self._token is not None:
             with contextlib.suppress(Exception):  # a client that is gone is not the call's business
-                await self._context.session.send_progress_notification(
-                    self._token,
-                    time.monotonic() - self._came,
-                    message=self._text,
-                    related_request_id=str(self._context.request_id),
-                )
+                seconds = time.monotonic() - came
+                await tell(self._token, seconds, None, self._text, str(self._context.request_id))
             await asyncio.sleep(_TELLS_EVERY)
 
 
@@ -157,8 +155,9 @@ def _result(answer: ToolAnswer) -> Any:
     from mcp import types
 
     content: list[Any] = [types.TextContent(type="text", text=answer.text)]
+    found = [(one.address, one.media_type) for one in media_files(answer.result)]
     saved = [(path.absolute().as_uri(), mimetypes.guess_type(path)[0]) for path in answer.files]
-    for address, media_type in [*(one[1:] for one in media_files(answer.result)), *saved]:
+    for address, media_type in found + saved:
         name = address.partition("?")[0].rstrip("/").rpartition("/")[2]
         link = {"type": "resource_link", "uri": address, "name": name, "mimeType": media_type}
         with contextlib.suppress(ValueError):  # no URL by pydantic's rules; the text says it

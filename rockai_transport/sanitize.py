@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import html
 import logging
+import re
 from traceback import walk_tb
 from typing import Any
-from urllib.parse import quote
 
-from rockai_transport.errors import APIStatusError, InvalidResponseError, RockAIError
+from rockai_transport.errors import RockAIError
 from rockai_transport.protocol.messages import Response
 from rockai_transport.protocol.prediction import Prediction
 
@@ -32,22 +34,19 @@ def sanitize(error: BaseException, token: str) -> None:
     """
     if isinstance(error, RockAIError):
         if len(token) >= _LEAST_SECRET:
-            _hide_token(error, token)
+            _hide_token(error, _spellings(token))
         trim_traceback(error)
 
 
-def _hide_token(error: RockAIError, token: str) -> None:
+def _hide_token(error: RockAIError, token: re.Pattern[str]) -> None:
     """Take the token out of an exception, should the service have sent it back."""
-    error.args = tuple(_hidden(arg, token) for arg in error.args)
-    error.prediction = _hidden(error.prediction, token)
-    if isinstance(error, APIStatusError | InvalidResponseError):
-        error.body = _hidden(error.body, token)
-    if isinstance(error, APIStatusError):
-        error.request_id = _hidden(error.request_id, token)
-        error.response = _hidden(error.response, token)
+    error.args = tuple(_hidden(list(error.args), token))
+    # What the model said stays as it is.
+    told = {name: value for name, value in vars(error).items() if name != "partial_text"}
+    vars(error).update(_hidden(told, token))
     if isinstance(error.__cause__, RockAIError):
         _hide_token(error.__cause__, token)
-    elif token in str(error.__cause__):
+    elif token.search(f"{error.__cause__} {error.__cause__!r}"):
         error.__cause__ = None
 
 
@@ -62,14 +61,25 @@ def trim_traceback(error: BaseException | None) -> None:
         error = error.__cause__
 
 
-def _hidden(value: Any, token: str) -> Any:  # noqa: PLR0911 - one for each type
-    """A value without the token in any of its texts, as it is or percent-encoded."""
+@functools.lru_cache(maxsize=16)
+def _spellings(token: str) -> re.Pattern[str]:
+    """A token as it is, and as JSON, an address, HTML or `repr` write it; also one that a message cuts."""
+    letters = [
+        rf"(?:\\{{,4}}{re.escape(letter)}|{re.escape(html.escape(letter))}"
+        rf"|(?i:%(?:25){{,2}}{ord(letter):02x}|\\{{1,4}}u00{ord(letter):02x}))"
+        for letter in token
+    ]
+    half = "".join(letters[: max(_LEAST_SECRET, len(letters) // 2)])
+    return re.compile(rf"{''.join(letters)}|{half}\S*(?=…)")
+
+
+def _hidden(value: Any, token: re.Pattern[str]) -> Any:  # noqa: PLR0911 - one for each type
+    """A value without the token in any of its texts."""
     match value:
         case str():
-            return value.replace(token, _HIDDEN).replace(quote(token, safe=""), _HIDDEN)
+            return token.sub(_HIDDEN, value)
         case bytes():
-            hidden = value.replace(token.encode(), _HIDDEN.encode())
-            return hidden.replace(quote(token, safe="").encode(), _HIDDEN.encode())
+            return token.sub(_HIDDEN, value.decode("latin-1")).encode("latin-1")
         case dict():
             return {_hidden(key, token): _hidden(item, token) for key, item in value.items()}
         case list():
@@ -80,8 +90,6 @@ def _hidden(value: Any, token: str) -> Any:  # noqa: PLR0911 - one for each type
             )
         case Prediction():
             # What the user gave and what the model said stay as they are.
-            fields = ("error", "logs", "metrics", "urls", "raw")
-            return dataclasses.replace(
-                value, **{name: _hidden(getattr(value, name), token) for name in fields}
-            )
+            told = {key: item for key, item in vars(value).items() if key not in ("input", "output")}
+            return dataclasses.replace(value, **_hidden(told, token))
     return value

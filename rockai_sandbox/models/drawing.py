@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import io
-import textwrap
+import math
+import re
+from collections.abc import Mapping
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFilter
+
+from rockai_sandbox.models import captions
 
 SIZE = 640
-LABEL_SHARE = 0.16
 RGB = tuple[int, int, int]
+CHINESE_COLORS: Mapping[str, str] = {
+    "红": "red",
+    "橙": "orange",
+    "黄": "yellow",
+    "绿": "green",
+    "蓝": "blue",
+    "紫": "purple",
+    "粉": "pink",
+    "金": "gold",
+    "银": "silver",
+    "白": "white",
+}
 
 
 class Dice:
@@ -31,6 +46,15 @@ class Dice:
         return (int(self.between(low, high)), int(self.between(low, high)), int(self.between(low, high)))
 
 
+def named_colors(text: str) -> list[RGB]:
+    """Return the colors that a text names, such as gold in «golden»; black, which would hide all, is none."""
+    names = [
+        CHINESE_COLORS.get(word, word.removesuffix("en"))
+        for word in re.findall(r"[a-z]+|[^\W\d_]", text.lower())
+    ]
+    return [ImageColor.getrgb(name)[:3] for name in names if name in ImageColor.colormap and name != "black"]
+
+
 def draw(prompt: str, label: str, size: int = SIZE) -> Image.Image:
     """Draw a landscape of lights and hills that depends on the prompt, with a label below.
 
@@ -44,9 +68,9 @@ def draw(prompt: str, label: str, size: int = SIZE) -> Image.Image:
     """
     dice = Dice(prompt)
     picture = _sky(dice, size)
-    _lights(picture, dice)
+    lights(picture, prompt)
     _hills(picture, dice)
-    _write(picture, label)
+    captions.write(picture, label)
     return picture
 
 
@@ -58,19 +82,30 @@ def to_png(picture: Image.Image) -> bytes:
 
 
 def _sky(dice: Dice, size: int) -> Image.Image:
-    top = Image.new("RGB", (size, size), dice.color(10, 120))
-    bottom = Image.new("RGB", (size, size), dice.color(120, 250))
+    top = Image.new("RGB", (size, size), dice.color(90, 190))
+    bottom = Image.new("RGB", (size, size), dice.color(180, 250))
     return Image.composite(bottom, top, Image.linear_gradient("L").resize((size, size)))
 
 
-def _lights(picture: Image.Image, dice: Dice) -> None:
-    size = picture.width
+def lights(picture: Image.Image, prompt: str, at: float = 0.0) -> None:
+    """Put lights into a picture, in the colors that a prompt names or else in some that depend on it.
+
+    Args:
+        picture: Where they are put.
+        prompt: What they depend on.
+        at: How far they have moved on their circles, from 0 to 1.
+    """
+    width, height = picture.size
+    dice, named = Dice(prompt), named_colors(prompt)
     glow = Image.new("RGBA", picture.size)
     pen = ImageDraw.Draw(glow)
-    for _ in range(9):
-        x, y, radius = dice.between(0, size), dice.between(0, size * 0.7), dice.between(size / 40, size / 7)
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*dice.color(150, 255), 110))
-    picture.paste(glow, mask=glow.filter(ImageFilter.GaussianBlur(size / 160)))
+    for number in range(9):
+        radius, turn = dice.between(width / 40, width / 8), math.tau * (at + dice.between(0, 1))
+        x = dice.between(0, width) + radius * math.cos(turn)
+        y = dice.between(0, height * 0.7) + radius * math.sin(turn)
+        color = named[number % len(named)] if named else dice.color(150, 255)
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*color, 120))
+    picture.paste(glow, mask=glow.filter(ImageFilter.GaussianBlur(width / 160)))
 
 
 def _hills(picture: Image.Image, dice: Dice) -> None:
@@ -79,15 +114,5 @@ def _hills(picture: Image.Image, dice: Dice) -> None:
     for layer in range(3):
         height = size * (0.55 + 0.13 * layer)
         ridge = [(size * x / 8, height + dice.between(-0.09, 0.05) * size) for x in range(9)]
-        shade = 110 - 35 * layer
+        shade = 180 - 35 * layer
         pen.polygon([(0, size), *ridge, (size, size)], fill=dice.color(shade // 2, shade))
-
-
-def _write(picture: Image.Image, label: str) -> None:
-    size = picture.width
-    band = Image.new("RGBA", (size, int(size * LABEL_SHARE)), (0, 0, 0, 150))
-    font = ImageFont.load_default(size=max(10, size // 34))
-    ImageDraw.Draw(band).multiline_text(
-        (size // 40, size // 60), textwrap.fill(label, 58, max_lines=4), font=font, fill=(255, 255, 255, 255)
-    )
-    picture.paste(band, (0, size - band.height), band)

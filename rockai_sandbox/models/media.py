@@ -7,14 +7,16 @@ import io
 import math
 import wave
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import av
-from PIL import Image, ImageEnhance, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from rockai_sandbox.inputs import Inputs, integer, number, text, url
-from rockai_sandbox.models.drawing import Dice, draw, to_png
+from rockai_sandbox.models import captions
+from rockai_sandbox.models.drawing import Dice, draw, lights, to_png
 from rockai_sandbox.registry import Model, made_up_version
 from rockai_sandbox.runs import Run
 
@@ -23,10 +25,10 @@ VIDEO_VERSION = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad
 VIDEO_MODEL = "sandbox/image-to-video"  # made up: the quick start gives the version alone
 MUSIC_MODEL = "meta/musicgen"
 
-FRAMES_PER_SECOND = 8
+SECONDS_OF_VIDEO = 4
+FRAMES = 48
 LONGEST_SIDE = 640
 SHORTEST_SIDE = 64
-BLINK_EVERY = 8
 SAMPLE_RATE = 16_000
 SECONDS_OF_MUSIC = 2.0
 SCALE = (220.0, 246.9, 261.6, 293.7, 329.6, 392.0, 440.0)
@@ -54,10 +56,10 @@ def make_image(given: dict[str, Any]) -> list[bytes]:
 
 
 def make_video(given: dict[str, Any], run: Run, *, seconds: float) -> bytes:
-    """Animate an image: as many frames as asked for, and a progress bar in the logs meanwhile."""
+    """Animate an image: as many frames as asked for in four seconds; the logs have a progress bar."""
     picture = read_picture(given["image"], run)
     steps = int(given.get("num_inference_steps", 50))
-    frames = int(given.get("max_frames", 16))
+    frames = int(given.get("max_frames", FRAMES))
     strength = min(max(float(given.get("guidance_scale", 9)), 1.0), 20.0) / 100
     for step in range(steps):
         run.progress(step, steps)
@@ -65,7 +67,7 @@ def make_video(given: dict[str, Any], run: Run, *, seconds: float) -> bytes:
     run.progress(steps, steps)
     run.log("\n")
     size = frame_size(picture)
-    return encode(animate(picture, size, frames, strength), size, run)
+    return encode(animate(picture, given["prompt"], size, frames, strength), size, frames, run)
 
 
 def make_music(given: dict[str, Any]) -> bytes:
@@ -113,32 +115,39 @@ def read_picture(url: str, run: Run) -> Image.Image:
 
 
 def animate(
-    picture: Image.Image, size: tuple[int, int], frames: int, strength: float
+    picture: Image.Image, prompt: str, size: tuple[int, int], frames: int, strength: float
 ) -> Iterator[Image.Image]:
-    """Yield the frames of a slow zoom and pan through the picture, which blinks now and then.
+    """Yield the frames of a slow zoom and pan through the picture, with moving lights and a still caption.
 
     Args:
-        picture: What is shown.
+        picture: What is shown; where the caption stands, it is left out.
+        prompt: What the lights depend on, and what the caption says.
         size: The frames' width and height.
         frames: How many.
         strength: How far the zoom goes, as a share of the picture.
     """
+    captioned = Image.new("RGB", size)
+    captions.write(captioned, f"RockAI sandbox, animated by rule: {prompt}")
+    shown = 1 - captions.SHARE
+    view = (size[0], size[1] - int(size[1] * captions.SHARE))
     for number_ in range(frames):
         at = number_ / max(1, frames - 1)
         zoom = 1 - strength * (1 - math.cos(math.pi * at))
-        width, height = picture.width * zoom, picture.height * zoom
+        width, height = picture.width * zoom, picture.height * shown * zoom
         left = (picture.width - width) * (0.5 + 0.4 * math.sin(2 * math.pi * at))
-        top = (picture.height - height) * 0.5
-        frame = picture.resize(size, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
-        blinks = number_ % BLINK_EVERY == BLINK_EVERY - 1
-        yield ImageEnhance.Brightness(frame).enhance(0.75 if blinks else 1 + 0.08 * math.sin(6 * at))
+        top = (picture.height * shown - height) * 0.5
+        moved = picture.resize(view, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        lights(moved, prompt, at)
+        frame = captioned.copy()
+        frame.paste(moved)
+        yield frame
 
 
-def encode(frames: Iterator[Image.Image], size: tuple[int, int], run: Run) -> bytes:
+def encode(frames: Iterator[Image.Image], size: tuple[int, int], count: int, run: Run) -> bytes:
     """Return frames as an MP4 file with H.264 video, which plays in every browser."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
+        stream = container.add_stream("libx264", rate=Fraction(count, SECONDS_OF_VIDEO))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.options = {"preset": "veryfast", "crf": "23"}

@@ -10,9 +10,9 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.request.dialects import DIALECTS
+from rockai_transport.prompting.request.dialects import DIALECTS, Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
-from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.prompting.request.nearest import nearest, unknown_name
 from rockai_transport.prompting.request.parameters import accepted_names, map_parameters
 
 __all__ = ["ALIASES", "PER_CALL", "check_call", "constructor_arguments", "unknown_name", "wrong_argument"]
@@ -30,16 +30,30 @@ PER_CALL: Final = frozenset(
 )
 """Arguments of the constructor that a call may give too; then they hold for that call alone."""
 
-_CLIENT_ONLY: Final = frozenset({"allow_http", "http_client", "service", "timeouts"})
-"""Settings that a model class does not take itself, but through a client that is handed in."""
-
+_CLIENT_ONLY: Final = {
+    **{name: name for name in ("allow_http", "http_client", "service", "timeouts")},
+    **dict.fromkeys(("http_async_client", "async_http_client"), "http_client"),
+}
+"""What a model class does not take itself, but through a client that is handed in, and its name there."""
 
 _ADVICE: Final = {
-    "response_format": "Ask for an object with with_structured_output or structured_predict.",
-    "prompt_key": "It is a field of the dialect: dialect=Dialect.of(model).replace(prompt_key=…).",
-    "num_ctx": "A model's window is fixed; Dialect.of(model).replace(context_window=…) says its length.",
+    **dict.fromkeys(
+        ("response_format", "format", "json_mode"),
+        "Ask for an object with with_structured_output or structured_predict.",
+    ),
+    **dict.fromkeys(
+        ("tools", "tool_choice", "parallel_tool_calls", "functions", "strict"),
+        "It goes with a call: bind_tools(…), or chat(messages, tools=…).",
+    ),
+    **dict.fromkeys(
+        ("num_ctx", "n_ctx", "context_length"),
+        "A model's window is fixed; Dialect.of(model).replace(context_window=…) says its length.",
+    ),
+    "version": 'A version is part of the name: model="owner/name:version".',
 }
 """What is done here in another way than by an argument that others have."""
+
+_DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "keys"}
 
 _MODEL_INPUTS: Final = frozenset({"seed", "system_prompt"}).union(
     *(accepted_names(dialect) for dialect in DIALECTS.values())
@@ -85,7 +99,7 @@ def constructor_arguments(
         del named[extra]
     if inputs:
         dialect = resolve_dialect(named["model"], named.get("dialect"), named.get("chat_template"))
-        known = accepted_names(dialect) if extra and dialect.is_strict else ()
+        known = {*accepted_names(dialect)} - {dialect.prompt_key} if extra and dialect.is_strict else ()
         if unknown := [name for name in inputs if name not in known]:
             raise wrong_argument(owner, unknown[0], fields, extra)
         mapped = map_parameters(dialect, inputs, model=named["model"], extra_name=extra)
@@ -128,17 +142,18 @@ def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "")
         names: Those that it has.
         extra: The one that takes the model's own inputs, if there is one.
     """
-    if name in _CLIENT_ONLY:
+    if setting := _CLIENT_ONLY.get(name):
         return ConfigurationError(
-            f"{name!r} is a setting of Client and AsyncClient: {owner}(client=Client({name}=…), "
-            f"async_client=AsyncClient({name}=…))."
+            f"{name!r} is a setting of Client and AsyncClient: {owner}(client=Client({setting}=…), "
+            f"async_client=AsyncClient({setting}=…))."
         )
     right = set(names) - {"class_name"}
     inputs = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
-    if name in _ADVICE and not (name == "num_ctx" and "context_window" in right):
-        return ConfigurationError(f"{name!r} is not an argument of {owner}. {_ADVICE[name]}")
-    if extra and name in _MODEL_INPUTS:
-        return ConfigurationError(f"{name!r} is not an argument of {owner}. {inputs}")
-    return ConfigurationError(
-        f"{unknown_name(f'an argument of {owner}', name, right, 0.75)} {inputs}".rstrip()
-    )
+    what = f"an argument of {owner}"
+    if nearest(name, right) is None:
+        if name in _DIALECT_FIELDS:
+            inputs = f"It is a field of the dialect: dialect=Dialect.of(model).replace({name}=…)."
+        inputs = _ADVICE.get(name, inputs)
+        if inputs and name in {*_ADVICE, *_DIALECT_FIELDS, *_MODEL_INPUTS}:
+            return ConfigurationError(f"{name!r} is not {what}. {inputs}")
+    return ConfigurationError(f"{unknown_name(what, name, right, 0.75)} {inputs}".rstrip())

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Generic, NoReturn, TypeVar
 
 from rockai_transport.adapters.files import OutputFile, output_files
@@ -33,6 +33,9 @@ from rockai_transport.prompting.usage import Usage, reported_length_end, reporte
 from rockai_transport.protocol.prediction import Prediction
 
 __all__ = ["AsyncChunks", "Chunks", "ReplyBuilder", "arun", "run"]
+
+_PARTIALS_OF_A_READ = 32
+"""An object is looked at so many times at most while one read is taken: each time from its beginning."""
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -86,29 +89,31 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self.parts: list[ReplyPart] = []
         self.cut = False
 
-    def feed(self, pieces: Iterable[str]) -> list[C]:
-        """Take what one read of the stream brought, and give the chunks that may be handed on."""
-        parts = self._dialogue.feed_batch(list(pieces))
+    def feed(self, pieces: Iterable[str]) -> Iterator[C]:
+        """Take what one read of the stream brought, and give the chunks that may be handed on.
+
+        A chunk is made when it is asked for: it may hold all that was said so far.
+        """
+        if self._partials:
+            return chain.from_iterable([*map(self._read, _slices(list(pieces), _PARTIALS_OF_A_READ))])
+        return self._read(list(pieces))
+
+    def _read(self, pieces: Sequence[str]) -> Iterator[C]:
+        parts = self._dialogue.feed_batch(pieces)
         self.parts += parts
         self.cut = self._dialogue.cut
-        chunks = self.chunks(parts) if parts else []
-        if self._partials and (value := self._partials.read(self._dialogue.running_text())) is not None:
-            chunks.append(self.partial_chunk(value))
-        return chunks
+        value = self._partials.read(self._dialogue.running_text()) if self._partials else None
+        return self._made(parts, value)
 
-    def end(self, prediction: Prediction | None) -> list[C]:
+    def end(self, prediction: Prediction | None) -> Iterator[C]:
         """End a run, and give the chunks that were held; after the last run, one with the metadata too."""
         self.runs.append(prediction)
         self.cut = False
         parts = self._dialogue.end(prediction)
         self.request = self._dialogue.request
         self.parts += parts
-        chunks = self.chunks(parts) if parts else []
-        if self.request is None:
-            return [*chunks, self.last_chunk()]
-        if self._partials and self._partials.restart():
-            chunks.append(self.partial_chunk({}))
-        return chunks
+        begins_anew = self.request is not None and self._partials and self._partials.restart()
+        return self._made(parts, {} if begins_anew else None, last=self.request is None)
 
     def take(self, prediction: Prediction) -> None:
         """Take a run that was not streamed; no chunks are made of it."""
@@ -183,9 +188,18 @@ class ReplyBuilder(ABC, Generic[C, R]):
             error.args = (" ".join([error.message, *map(str, hints)]),)
         return error
 
+    def _made(
+        self, parts: Sequence[ReplyPart], value: dict[str, Any] | None, *, last: bool = False
+    ) -> Iterator[C]:
+        yield from self.chunks(parts)
+        if value is not None:
+            yield self.partial_chunk(value)
+        if last:
+            yield self.last_chunk()
+
     @abstractmethod
-    def chunks(self, parts: Sequence[ReplyPart]) -> list[C]:
-        """The framework's chunks of what comes next."""
+    def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[C]:
+        """The framework's chunks of what comes next, each made when it is asked for."""
 
     def partial_chunk(self, value: dict[str, Any]) -> C:
         """The framework's chunk of an object as far as it goes; an empty one says that it begins anew."""
@@ -198,6 +212,12 @@ class ReplyBuilder(ABC, Generic[C, R]):
     @abstractmethod
     def result(self) -> R:
         """The framework's complete reply, for those who did not stream it."""
+
+
+def _slices(pieces: list[str], most: int) -> Iterator[list[str]]:
+    """The pieces in order, in at most so many parts."""
+    size = -(-len(pieces) // most) or 1
+    return (pieces[at : at + size] for at in range(0, len(pieces), size))
 
 
 def _with_unreadable_text(parts: Iterable[ReplyPart]) -> Iterator[ReplyPart]:
@@ -260,7 +280,7 @@ class _ReplyStream(Generic[C]):
         self._client = client
         self._on_chunk = on_chunk
         self._stream: Any = None
-        self._ready: deque[C] = deque()
+        self._ready: Iterator[C] = iter(())
         self._left = False
 
 
@@ -269,9 +289,8 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
 
     def __next__(self) -> C:
         try:
-            while not self._ready:
+            while (chunk := next(self._ready, None)) is None:
                 self._advance()
-            chunk = self._ready.popleft()
             if self._on_chunk is not None:
                 self._on_chunk(chunk)
         except BaseException as error:
@@ -293,7 +312,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
     def close(self) -> None:
         """Leave the stream, if there is one; nothing comes any more."""
         self._left = True
-        self._ready.clear()
+        self._ready = iter(())
         if self._stream is not None:
             self._stream.close()
 
@@ -306,14 +325,14 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = next(self._stream, None)
         if piece is not None:
-            self._ready += self.builder.feed([piece, *self._stream.take_ready()])
+            self._ready = self.builder.feed([piece, *self._stream.take_ready()])
         if piece is None or self.builder.cut:
             self._stream.close()
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):
                 with contextlib.suppress(RockAIError):
                     prediction = self._client.predictions.get(prediction)
-            self._ready += self.builder.end(prediction)
+            self._ready = chain(self._ready, self.builder.end(prediction))
             self._stream = None
 
 
@@ -322,9 +341,8 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
 
     async def __anext__(self) -> C:
         try:
-            while not self._ready:
+            while (chunk := next(self._ready, None)) is None:
                 await self._advance()
-            chunk = self._ready.popleft()
             if self._on_chunk is not None:
                 await self._on_chunk(chunk)
         except BaseException as error:
@@ -346,7 +364,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
     async def aclose(self) -> None:
         """Leave the stream, if there is one; nothing comes any more."""
         self._left = True
-        self._ready.clear()
+        self._ready = iter(())
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -359,12 +377,12 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = await anext(self._stream, None)
         if piece is not None:
-            self._ready += self.builder.feed([piece, *self._stream.take_ready()])
+            self._ready = self.builder.feed([piece, *self._stream.take_ready()])
         if piece is None or self.builder.cut:
             await self._stream.aclose()
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):
                 with contextlib.suppress(RockAIError):
                     prediction = await self._client.predictions.get(prediction)
-            self._ready += self.builder.end(prediction)
+            self._ready = chain(self._ready, self.builder.end(prediction))
             self._stream = None

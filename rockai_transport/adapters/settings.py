@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import InitVar
+from itertools import chain
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, Self
 
 from pydantic import (
+    AliasChoices,
+    AliasPath,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,8 +18,10 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     WithJsonSchema,
+    field_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from rockai_transport.adapters.arguments import ALIASES, PER_CALL, check_call, constructor_arguments
 from rockai_transport.adapters.clients import LazyClients
@@ -26,7 +32,7 @@ from rockai_transport.config import Route, check_timeout
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.reply.stop import stop_sequences
 from rockai_transport.prompting.request.build import ModelSettings
-from rockai_transport.prompting.request.dialects import Dialect, dialect_from_json
+from rockai_transport.prompting.request.dialects import Dialect, dialect_from_json, dialect_to_json
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.protocol.references import ModelReference
 
@@ -59,8 +65,23 @@ def _dialect(value: Any) -> Any:
     return dialect_from_json(value) if isinstance(value, Mapping) else value
 
 
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Dialect):
+        written = dialect_to_json(value)
+        return {**written, "chat_template": _as_json(written["chat_template"])}
+    return value if value is None or isinstance(value, str | dict) else getattr(value, "source", None)
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _aliases(field: FieldInfo) -> list[str]:
+    """The other names under which pydantic takes a field, of a subclass of a user's own."""
+    given = field.validation_alias  # `alias` is in it
+    choices = given.choices if isinstance(given, AliasChoices) else [given]
+    names = (one.path[0] if isinstance(one, AliasPath) else one for one in choices)
+    return [name for name in names if isinstance(name, str)]
 
 
 class ModelFields(BaseModel):
@@ -110,6 +131,11 @@ class ModelFields(BaseModel):
     async_client: Annotated[AsyncClient | None, TEXT] = Field(default=None, exclude=True, repr=False)
     """The same for asynchronous calls."""
 
+    if TYPE_CHECKING:  # other names of the above, which a type checker then knows; `model_name` cannot be one
+        api_key: InitVar[SecretStr | str | None] = None
+        rockai_api_token: InitVar[SecretStr | str | None] = None
+        api_base: InitVar[str | None] = None
+
     _clients: LazyClients = PrivateAttr(default_factory=LazyClients)
 
     model_config = ConfigDict(
@@ -127,7 +153,7 @@ class ModelFields(BaseModel):
         """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
         if not isinstance(given, dict):
             return given
-        known = [*cls.model_fields, *filter(None, (field.alias for field in cls.model_fields.values()))]
+        known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
         return constructor_arguments(cls.__name__, given, known, cls._extra_name)
 
     @model_validator(mode="after")
@@ -142,6 +168,11 @@ class ModelFields(BaseModel):
         if self.client is None and self.async_client is None:
             self._clients.checked(self)
         return self
+
+    @field_serializer("dialect", "chat_template", check_fields=False)
+    def _as_json(self, value: Any) -> Any:
+        """As JSON holds it: Jinja as its source, a template that is another object not at all."""
+        return _as_json(value)
 
     def model_post_init(self, context: Any, /) -> None:
         """Pass on: the hook that pydantic makes for the private attribute would end the chain here."""

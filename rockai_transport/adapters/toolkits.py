@@ -12,7 +12,7 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
-from rockai_transport.jobs.budget import Money, shown
+from rockai_transport.jobs.budget import Money
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
 from rockai_transport.jobs.records import Record
@@ -37,7 +37,6 @@ __all__ = [
     "media_files",
     "published",
     "refusal",
-    "shown",
 ]
 
 

@@ -41,7 +41,8 @@ class RockAIError(Exception):
         prediction: Prediction | None = None,
         partial_text: str = "",
     ) -> None:
-        super().__init__(message)
+        # A lone surrogate, of JSON or of an address, can neither be printed nor written to a log.
+        super().__init__(message.encode("utf-8", "replace").decode())
         self.may_have_started = may_have_started
         self.prediction = prediction
         self.partial_text = partial_text

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.asynchronous import AsyncIO
-from rockai_transport.io.loops import LoopScope
+from rockai_transport.io.loops import LoopScope, running_loop
 from rockai_transport.protocol.io import LeftError
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
@@ -197,8 +197,8 @@ class _Reader:
         self._scope.streams.add(self)
 
     async def _leave(self) -> None:
-        self._is_cut = self._state.drop_ready() and self._task is not asyncio.current_task()
         self._check_turn(is_reading=False)
+        self._is_cut = self._state.drop_ready() and self._task is not asyncio.current_task()
         self._is_busy = True
         try:
             await self.run.leave()
@@ -212,7 +212,7 @@ class _Reader:
         if is_reading and self._is_cut:
             self._is_cut = False
             raise closed_elsewhere(self._state)
-        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+        if self._loop is not None and self._loop is not running_loop():
             raise ConfigurationError(
                 "This stream is read in another event loop than it began in. A stream belongs to one loop: "
                 "read it there, to its end.",

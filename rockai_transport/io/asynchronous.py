@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 import math
 import random
 import time
@@ -27,8 +26,6 @@ from rockai_transport.protocol.operations import Operations
 from rockai_transport.sanitize import sanitize
 
 __all__ = ["AsyncIO", "AsyncSession"]
-
-logger = logging.getLogger("rockai")
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -69,28 +66,17 @@ class AsyncIO:
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
         endpoint = self._endpoint
-        url = endpoint.url_of(request)
-        headers = endpoint.headers_of(request, url)
-        extensions = {"timeout": endpoint.socket_timeouts(until)}
-        logger.debug("%s", request)
+        own = endpoint.client_for(request)
+        built = endpoint.build(request, until, own)
         self._deadline.connecting = self._deadline.sent = False
         token = current_deadline.set(self._deadline)
         try:
-            if endpoint.http_client is not None and not request.download:
-                http = endpoint.http_client
-                # httpx's successor has a class of its own for addresses
-                built = http.build_request(
-                    request.method, str(url), content=request.body, headers=headers, extensions=extensions
-                )
-                sent = http.send(built, stream=True, follow_redirects=False)
+            if own is not None:
+                sent = own.send(built, stream=True, follow_redirects=False)
             else:
                 scope = await self.connections.here()
-                transport = scope.to(url, public_only=request.public_only)
-                sent = transport.handle_async_request(
-                    httpx.Request(
-                        request.method, url, headers=headers, content=request.body, extensions=extensions
-                    )
-                )
+                transport = scope.to(built.url, public_only=request.public_only)
+                sent = transport.handle_async_request(built)
             self._response = response = await self._limited(sent, until, notices)
         except ExpiredError as expired:
             if self._deadline.connecting and not self._deadline.sent:

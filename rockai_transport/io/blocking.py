@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import random
 import time
@@ -23,8 +22,6 @@ from rockai_transport.protocol.operations import Operations
 from rockai_transport.sanitize import sanitize
 
 __all__ = ["BlockingIO", "Session"]
-
-logger = logging.getLogger("rockai")
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -67,25 +64,15 @@ class BlockingIO:
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
         endpoint = self._endpoint
-        url = endpoint.url_of(request)
-        headers = endpoint.headers_of(request, url)
-        extensions = {"timeout": endpoint.socket_timeouts(until)}
-        logger.debug("%s", request)
+        own = endpoint.client_for(request)
+        built = endpoint.build(request, until, own)
         with self._limited(until, math.inf, notices):
-            if endpoint.http_client is not None and not request.download:
-                http = endpoint.http_client
-                # httpx's successor has a class of its own for addresses
-                built = http.build_request(
-                    request.method, str(url), content=request.body, headers=headers, extensions=extensions
-                )
-                self._response = response = http.send(built, stream=True, follow_redirects=False)
+            if own is not None:
+                self._response = own.send(built, stream=True, follow_redirects=False)
             else:
-                transport = self._connections.to(url, public_only=request.public_only)
-                self._response = response = transport.handle_request(
-                    httpx.Request(
-                        request.method, url, headers=headers, content=request.body, extensions=extensions
-                    )
-                )
+                transport = self._connections.to(built.url, public_only=request.public_only)
+                self._response = transport.handle_request(built)
+        response: httpx.Response = self._response
         head = head_of(response)
         raw: Any = response.stream
         limit = math.inf if request.download else DECODED_LIMIT

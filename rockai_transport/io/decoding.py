@@ -18,9 +18,9 @@ __all__ = ["DECODED_LIMIT", "adecoded", "decoded", "is_plain"]
 DECODED_LIMIT = 64 * 1024**2
 """Bytes of one response of the API; a download has a limit of its own."""
 _PART = 64 * 1024
+_ZLIB = 15
+_GZIP = 31
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
-_AUTOMATIC = 47  # zlib's window bits for both of its headers
-_RAW = -15
 
 
 class _Decoder:
@@ -33,32 +33,41 @@ class _Decoder:
                 f"A response came with Content-Encoding {encoding!r}, though none was asked for. "
                 "Is a proxy in the way that compresses?"
             )
-        self._zlib: Any = zlib.decompressobj(_AUTOMATIC)
-        self._is_first = True
+        self._zlib: Any = None
         self._size = 0
         self._limit = limit
 
     def parts(self, chunk: bytes) -> Iterator[bytes]:
-        """The parts of one chunk."""
+        """The parts of one chunk; of gzip there may be several members, one after another."""
         while chunk:
-            part = self._decompress(chunk)
+            if self._zlib is None:
+                self._zlib = zlib.decompressobj(_window_bits(chunk[0]))
+            try:
+                part = self._zlib.decompress(chunk, _PART)
+            except zlib.error as error:
+                raise InvalidResponseError(f"A response cannot be decoded: {error}") from error
             self._size += len(part)
             if self._size > self._limit:
                 raise InvalidResponseError(f"A response is larger than {self._limit:.0f} bytes when decoded.")
             if part:
                 yield part
             chunk = self._zlib.unconsumed_tail
+            if self._zlib.eof:
+                chunk, self._zlib = self._zlib.unused_data, None
 
-    def _decompress(self, chunk: bytes) -> bytes:
-        try:
-            part: bytes = self._zlib.decompress(chunk, _PART)
-        except zlib.error as error:
-            if not self._is_first:
-                raise InvalidResponseError(f"A response cannot be decoded: {error}") from error
-            self._zlib, self._is_first = zlib.decompressobj(_RAW), False  # «deflate» without its header
-            return self._decompress(chunk)
-        self._is_first = False
-        return part
+    def end(self) -> None:
+        """Take note that there are no more chunks.
+
+        Raises:
+            InvalidResponseError: It is cut.
+        """
+        if self._zlib is not None:
+            raise InvalidResponseError("A response that came compressed is cut: its end is missing.")
+
+
+def _window_bits(first: int) -> int:
+    """What zlib calls the format that a first byte tells: gzip, zlib, or «deflate» without its header."""
+    return _GZIP if first == 0x1F else _ZLIB if first & 0x0F == 8 else -_ZLIB  # noqa: PLR2004 - RFC 1950, 1952
 
 
 def is_plain(head: ResponseHead) -> bool:
@@ -80,6 +89,7 @@ def decoded(chunks: Iterator[bytes], head: ResponseHead, limit: float) -> Iterat
     decoder = _Decoder(head, limit)
     for chunk in chunks:
         yield from decoder.parts(chunk)
+    decoder.end()
 
 
 async def adecoded(chunks: AsyncIterator[bytes], head: ResponseHead, limit: float) -> AsyncIterator[bytes]:
@@ -88,3 +98,4 @@ async def adecoded(chunks: AsyncIterator[bytes], head: ResponseHead, limit: floa
     async for chunk in chunks:
         for part in decoder.parts(chunk):
             yield part
+    decoder.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
 from typing import Any
@@ -15,6 +16,8 @@ from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.protocol.messages import Request, ResponseHead
 
 __all__ = ["Endpoint", "head_of"]
+
+logger = logging.getLogger("rockai")
 
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at some 9e9
 _USER_AGENT = f"rockai-integrations/{__version__}"
@@ -67,8 +70,42 @@ class Endpoint:
         except (httpx.InvalidURL, ValueError) as error:  # ValueError: of idna, or a lone surrogate
             raise InvalidResponseError(f"{request} cannot be sent: the address is none. {error}") from None
 
-    def headers_of(self, request: Request, url: httpx.URL) -> httpx.Headers:
-        """The headers of a request; the token only where it belongs: at the base URL's own origin."""
+    def client_for(self, request: Request) -> Any:
+        """The user's own HTTP client, where it is to send this request; None for ours.
+
+        Raises:
+            ConfigurationError: It is closed.
+        """
+        if self.http_client is None or request.download:
+            return None
+        if self.http_client.is_closed:
+            raise ConfigurationError(
+                "The http_client is closed: keep it open as long as this client is used."
+            )
+        return self.http_client
+
+    def build(self, request: Request, until: float, own: Any) -> httpx.Request:
+        """What httpx sends; the token goes along only where it belongs: to the base URL's own origin.
+
+        Args:
+            request: What is asked.
+            until: The moment when the operation has to give up.
+            own: What `client_for` says.
+        """
+        url = self.url_of(request)
+        logger.debug("%s", request)
+        # httpx's successor has classes of its own
+        make, address = (own.build_request, str(url)) if own else (httpx.Request, url)
+        built: httpx.Request = make(
+            request.method,
+            address,
+            headers=self._headers_of(request, url),
+            content=request.body,
+            extensions={"timeout": self.socket_timeouts(until)},
+        )
+        return built
+
+    def _headers_of(self, request: Request, url: httpx.URL) -> httpx.Headers:
         base = self._base
         if not request.download and (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port):
             headers = self._headers.copy()

@@ -69,9 +69,10 @@ class LoopConnections:
             scope.renew()
 
     async def aclose(self) -> None:
-        """Close those of the running loop."""
-        if scope := self._scopes.pop(asyncio.get_running_loop(), None):
-            await scope.end()
+        """Close those of the running loop; under another library than asyncio there are none."""
+        with contextlib.suppress(ConfigurationError):
+            if scope := self._scopes.pop(running_loop(), None):
+                await scope.end()
 
     async def here(self) -> LoopScope:
         """The set of the running loop."""

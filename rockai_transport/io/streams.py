@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.blocking import BlockingIO
 from rockai_transport.io.collector import in_background, is_collecting, open_streams, watch_collections
 from rockai_transport.protocol.io import LeftError, run_blocking
@@ -141,6 +142,13 @@ class Stream:
             if self._is_cut:
                 self._is_cut = False
                 raise closed_elsewhere(self._state)
+            if self._process != os.getpid():
+                raise ConfigurationError(
+                    "This stream was begun in another process, which reads on. Begin another one here.",
+                    prediction=self._state.prediction,
+                    partial_text=self._state.text,
+                    may_have_started=True,
+                )
             self._reader = threading.get_ident()
             if not self._run.started:
                 open_streams.add(self)

@@ -12,7 +12,6 @@ from typing import Any
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.detached import run_detached
 from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
-from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import CLEARED, STARTED, UNANSWERED, Receipt, Record, receipt
 from rockai_transport.jobs.running import cancel_all, refresh
 from rockai_transport.jobs.runs import AgentRun, Block, open_blocks
@@ -23,8 +22,6 @@ from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.references import path_segment
 
 __all__ = ["ToolkitAdmin", "cancel_running", "list_records", "resolve"]
-
-_NO_CALL = CallContext("")
 
 
 class ToolkitAdmin:
@@ -59,9 +56,8 @@ class ToolkitAdmin:
             >>> print(toolkit.receipt())  # before an agent has used the tools
             0 started, 0.0 s of prediction
         """
-        return receipt(
-            run_blocking(list_records(self._blocking(self._toolset.kept(store)), scope, fresh=refresh))
-        )
+        records = run_blocking(list_records(self._blocking(self._toolset.kept(store)), scope, fresh=refresh))
+        return receipt(records, self._toolset.lifecycle.policy.max_cost)
 
     async def areceipt(
         self, *, scope: str | None = None, store: Any = None, refresh: bool = False
@@ -74,7 +70,8 @@ class ToolkitAdmin:
             >>> [(record.model, record.is_running) for record in receipt.started]
             [('animate_image', True)]
         """
-        return receipt(await list_records(self._awaited(self._toolset.kept(store)), scope, fresh=refresh))
+        records = await list_records(self._awaited(self._toolset.kept(store)), scope, fresh=refresh)
+        return receipt(records, self._toolset.lifecycle.policy.max_cost)
 
     def resolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
         """Say what became of a start of which no answer is known; the same call can then go on.
@@ -245,12 +242,10 @@ class ToolkitAdmin:
         await self._toolset.aclose()
 
     def _blocking(self, stores: Iterable[Store]) -> list[BlockingBackends]:
-        client = self._toolset.client
-        return [BlockingBackends(client, store.records(blocking=True), _NO_CALL) for store in stores]
+        return [self._toolset.blocking(store) for store in stores]
 
     def _awaited(self, stores: Iterable[Store]) -> list[AsyncBackends]:
-        client = self._toolset.async_client
-        return [AsyncBackends(client, store.awaited, _NO_CALL) for store in stores]
+        return [self._toolset.awaited(store) for store in stores]
 
 
 async def list_records(each: Iterable[Backends], scope: str | None, *, fresh: bool) -> list[Record]:

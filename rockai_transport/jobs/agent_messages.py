@@ -7,7 +7,7 @@ JSON, never the bytes of a file; and less than 2,000 characters, whatever the ag
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
-from rockai_transport.jobs.budget import left_of, shown, total
+from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.records import Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 
@@ -30,6 +30,7 @@ __all__ = [
     "describe_canceled",
     "describe_list",
     "describe_not_started",
+    "describe_order",
     "describe_over_budget",
     "describe_prediction",
     "describe_too_many",
@@ -201,7 +202,7 @@ def describe_over_budget(record: Record, records: Sequence[Record], max_cost: De
                 f"than the {shown(one.reserved or Decimal(0))} reserved for it, so that nothing more is "
                 "started in this conversation. Tell the user."
             )
-    left = left_of(max_cost, total(one.cost or Decimal(0) for one in counted))
+    left = what_is_left(max_cost, counted)
     wanted = record.reserved or Decimal(0)
     if wanted <= left:
         return None
@@ -209,6 +210,13 @@ def describe_over_budget(record: Record, records: Sequence[Record], max_cost: De
         f"Not started: {record.model} may cost {shown(wanted)}, and of this conversation's budget of "
         f"{shown(max_cost)} there is {shown(max(left, Decimal(0)))} left. Tell the user."
     )
+
+
+def describe_order(model: HostedModel, records: Iterable[Record], max_cost: Decimal | None) -> str:
+    """What a person is asked before a start, beside the others of its conversation."""
+    cost = f"{shown(model.price.reserved)} at most" if model.price else "money"
+    left = "" if max_cost is None else f"; {shown_left(max_cost, what_is_left(max_cost, records))}"
+    return f"Start {model.name}? It costs {cost}{left}."
 
 
 def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:

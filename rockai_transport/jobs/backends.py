@@ -16,10 +16,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
@@ -30,7 +30,7 @@ from rockai_transport.jobs.stores import Records
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
 
-__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "PredictionCalls", "Steps"]
+__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "Steps"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -56,104 +56,8 @@ class Steps(NamedTuple, Generic[T, U]):
         return await self.then(await self.operation())
 
 
-class PredictionCalls(Protocol):
-    """What the service is asked for; an `AsyncClient`'s ``predictions`` are this."""
-
-    async def create(
-        self,
-        *,
-        model: str,
-        input: Mapping[str, Any],
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[str] | None = None,
-    ) -> Prediction:
-        """Start a prediction; at its end the service tells the webhook."""
-        ...
-
-    async def get(self, prediction_id: str, /) -> Prediction:
-        """Look at one once."""
-        ...
-
-    async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
-        """Wait for its end, or until the time is up."""
-        ...
-
-    async def cancel(self, prediction: Prediction, /) -> Prediction:
-        """Cancel it."""
-        ...
-
-
-class Backends(Protocol):
-    """What one tool call works with, or one method for the developer."""
-
-    context: CallContext
-    predictions: PredictionCalls
-    records: Records
-
-    def was_canceled(self) -> bool:
-        """Whether the caller was canceled, and may not know it yet."""
-        ...
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
-        """Save the files of an output, within so many seconds."""
-        ...
-
-    async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """Carry out an operation, within so many seconds; a cancellation ends it at once.
-
-        Raises:
-            TimeoutError: Its time was up.
-        """
-        ...
-
-    async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
-
-        Args:
-            operation: What to finish. A cancellation waits for it, two seconds at most.
-            within: Seconds after which it is given up.
-
-        Raises:
-            TimeoutError: Its time was up.
-        """
-        ...
-
-    async def left_behind(
-        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> U | ToolAnswer | None:
-        """As `detached`, but what takes longer than so many seconds goes on by itself; None is given then.
-
-        Args:
-            steps: What to finish.
-            after: Seconds.
-            meanwhile: What else to do as soon as the caller is canceled.
-        """
-        ...
-
-    def locked(self, lock: threading.Lock) -> AbstractAsyncContextManager[None]:
-        """Hold a lock that calls of both kinds take.
-
-        Raises:
-            TimeoutError: Another has held it for ten seconds.
-        """
-        ...
-
-    async def together(
-        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
-    ) -> list[T | BaseException]:
-        """Do several things at once, within so many seconds; give results, or exceptions.
-
-        What this is part of may be detached: then they are too.
-        """
-        ...
-
-
 class AsyncBackends:
-    """`Backends` with ``await``, for the task that makes it.
+    """What one tool call, or one method for the developer, works with; for the task that makes it.
 
     Args:
         client: The client.
@@ -165,25 +69,37 @@ class AsyncBackends:
 
     def __init__(self, client: AsyncClient, records: Records, context: CallContext) -> None:
         self.context, self.records, self._client = context, records, client
-        self.predictions: PredictionCalls = client.predictions
+        self.predictions = client.predictions
         self._task = asyncio.current_task()
         self._cancellations = self._task.cancelling() if self._task else 0
 
     def was_canceled(self) -> bool:
-        """As `Backends.was_canceled`."""
+        """Whether the caller was canceled, and may not know it yet."""
         return self._task is not None and self._task.cancelling() > self._cancellations
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
-        """As `Backends.download`."""
+        """Save the files of an output, within so many seconds."""
         return await self._client.download(prediction, folder, timeout=timeout)
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """As `Backends.bounded`."""
+        """Carry out an operation, within so many seconds; a cancellation ends it at once.
+
+        Raises:
+            TimeoutError: Its time was up.
+        """
         async with asyncio.timeout(within):
             return await operation
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """As `Backends.detached`."""
+        """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
+
+        Args:
+            operation: What to finish. A cancellation waits for it, two seconds at most.
+            within: Seconds after which it is given up.
+
+        Raises:
+            TimeoutError: Its time was up.
+        """
         try:
             return await run_detached(operation, within)
         finally:
@@ -192,7 +108,13 @@ class AsyncBackends:
     async def left_behind(
         self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
     ) -> U | ToolAnswer | None:
-        """As `Backends.left_behind`."""
+        """As `detached`, but what takes longer than so many seconds goes on by itself; None is given then.
+
+        Args:
+            steps: What to finish.
+            after: Seconds.
+            meanwhile: What else to do as soon as the caller is canceled.
+        """
         try:
             return await run_detached(steps.all(), math.inf, patience=after, meanwhile=meanwhile)
         except TimeoutError:
@@ -202,7 +124,11 @@ class AsyncBackends:
 
     @asynccontextmanager
     async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
-        """As `Backends.locked`: asked for again and again, since no loop may wait for a thread."""
+        """Hold a lock that calls of both kinds take: asked for again and again, since no loop may wait.
+
+        Raises:
+            TimeoutError: Another has held it for ten seconds.
+        """
         async with asyncio.timeout(_LOCK_SECONDS):
             while not lock.acquire(blocking=False):  # noqa: ASYNC110 - see above
                 await asyncio.sleep(_LOCK_LOOKS)
@@ -214,7 +140,10 @@ class AsyncBackends:
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
-        """As `Backends.together`."""
+        """Do several things at once, within so many seconds; give results, or exceptions.
+
+        What this is part of may be detached: then they are too.
+        """
         tasks = [DetachedTask(operation, within) for operation in operations]
         try:
             return await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True))
@@ -230,7 +159,7 @@ class AsyncBackends:
 
 
 class BlockingBackends:
-    """`Backends` with blocking calls.
+    """As `AsyncBackends`, with blocking calls.
 
     Args:
         client: The client.
@@ -242,28 +171,28 @@ class BlockingBackends:
 
     def __init__(self, client: Client, records: Records, context: CallContext) -> None:
         self.context, self.records, self._client = context, records, client
-        self.predictions: PredictionCalls = _BlockingPredictions(client)
+        self.predictions = _BlockingPredictions(client)
 
     def was_canceled(self) -> bool:
-        """As `Backends.was_canceled`: Ctrl-C comes at once."""
+        """As `AsyncBackends.was_canceled`: Ctrl-C comes at once."""
         return False
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
-        """As `Backends.download`."""
+        """As `AsyncBackends.download`."""
         return self._client.download(prediction, folder, timeout=timeout)
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """As `Backends.bounded`: what takes longer goes on in its thread, and nobody hears of it."""
+        """As `AsyncBackends.bounded`: what takes longer goes on in its thread, and nobody hears of it."""
         return _in_thread(operation).result(within)
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:  # noqa: ARG002
-        """As `Backends.detached`: nothing but its own limits ends a blocking call."""
+        """As `AsyncBackends.detached`: nothing but its own limits ends a blocking call."""
         return await operation
 
     async def left_behind(
         self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
     ) -> U | ToolAnswer | None:
-        """As `Backends.left_behind`; Ctrl-C waits for it, two seconds at most.
+        """As `AsyncBackends.left_behind`; Ctrl-C waits for it, two seconds at most.
 
         Only the step in the middle is left to another thread: a store may be bound to this one.
         """
@@ -285,7 +214,7 @@ class BlockingBackends:
 
     @asynccontextmanager
     async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
-        """As `Backends.locked`."""
+        """As `AsyncBackends.locked`."""
         if not lock.acquire(timeout=_LOCK_SECONDS):
             raise TimeoutError("another start of this conversation is being written down")
         try:
@@ -296,11 +225,14 @@ class BlockingBackends:
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
-        """As `Backends.together`: each in a thread that nobody waits for longer."""
+        """As `AsyncBackends.together`: each in a thread that nobody waits for longer."""
         futures = [_in_thread(operation) for operation in operations]
         wait_for_futures(futures, within)
         late = TimeoutError("there was no time to finish it")
         return [(one.exception() or one.result()) if one.done() else late for one in futures]
+
+
+Backends = AsyncBackends | BlockingBackends
 
 
 def _finish_late(steps: Steps[T, Any], future: Future[T]) -> None:
@@ -323,7 +255,7 @@ def _in_thread(operation: Coroutine[Any, Any, T]) -> Future[T]:
 
 
 class _BlockingPredictions:
-    """`PredictionCalls` with blocking calls."""
+    """An `AsyncClient`'s ``predictions``, with blocking calls."""
 
     def __init__(self, client: Client) -> None:
         self._predictions = client.predictions

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["Money", "Price", "ScopeLock", "amount", "left_of", "scope_lock", "shown", "total"]
+__all__ = ["Money", "Price", "amount", "left_of", "scope_lock", "shown", "shown_left", "total"]
 
 Money = Decimal | float | str
 """What a developer may give: a float counts as the decimal number that it is written as."""
@@ -86,21 +86,16 @@ def shown(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-class ScopeLock:
-    """Held from the look at what is left until the record is written, by all of this process."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
+def shown_left(max_cost: Decimal, left: Decimal) -> str:
+    """What is left of a sum, as people say it."""
+    return f"{shown(max(left, Decimal(0)))} of {shown(max_cost)} left"
 
 
-_locks: WeakValueDictionary[str, ScopeLock] = WeakValueDictionary()
+_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 _guard = threading.Lock()
 
 
-def scope_lock(scope: str) -> ScopeLock:
-    """The one lock of a conversation, in any thread and event loop."""
+def scope_lock(scope: str) -> threading.Lock:
+    """Held from the look at what is left until the record is written, by all threads and event loops."""
     with _guard:
-        found = _locks.get(scope)
-        if found is None:
-            found = _locks[scope] = ScopeLock()
-        return found
+        return _locks.setdefault(scope, threading.Lock())

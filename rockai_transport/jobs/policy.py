@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.runs import AgentRun
 
-__all__ = ["CallContext", "Duplicates", "OnCancel", "Policy", "Progress"]
+__all__ = ["NO_CALL", "CallContext", "Duplicates", "OnCancel", "Policy", "Progress"]
 
 OnCancel = Literal["cancel", "leave"]
 """What becomes of the predictions of an agent that is canceled."""
@@ -53,8 +53,8 @@ class CallContext(NamedTuple):
     """What tells this call from every other; see `record_key`."""
     report: Callable[[Progress], Any] | None = None
     """Told of progress; with await it may be a coroutine function."""
-    approve: Callable[[HostedModel, Mapping[str, Any], str], Any] | None = None
-    """Asked before a start, with the model, its input and the record's key; likewise."""
+    approve: Callable[[HostedModel, Mapping[str, Any], str, str], Any] | None = None
+    """Asked before a start, with the model, its input, the record's key and the question; likewise."""
     turn: str = ""
     """The model's turn that makes this call, the same for the calls of one message; empty: not known."""
     run: Any = None
@@ -66,4 +66,10 @@ class CallContext(NamedTuple):
     thread: str = ""
     """What can be resumed later, see `Record`; empty: nothing, so the call waits here."""
     store: Any = None
-    """Where this call's records are, for whoever ends its runs later."""
+    """The conversation's own store, as a framework gives it; then the `Store` of this call's records."""
+    interruptions: tuple[type[Exception], ...] = ()
+    """What a framework raises to interrupt a tool; it is no failure of the call."""
+
+
+NO_CALL = CallContext("")
+"""What the developer does, outside of any call."""

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from rockai_transport.jobs.budget import Price, shown, total
+from rockai_transport.jobs.budget import Price, left_of, shown, shown_left, total
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "digest",
     "receipt",
     "record_key",
+    "what_is_left",
 ]
 
 UNANSWERED = "unknown"
@@ -263,8 +264,15 @@ class Record(NamedTuple):
         return cls(**{**known, **{name: tuple(data.get(name, ())) for name in ("files", "price")}})
 
 
-class Receipt(NamedTuple):
-    """What was started, oldest first. ``str()`` gives it as a table.
+class _Started(NamedTuple):
+    started: tuple[Record, ...]
+    """Predictions, each with its id, status, predict seconds and files as last seen."""
+    unknown: tuple[Record, ...]
+    """Starts of which no answer is known; clear them with ``resolve(record.key, prediction_id=…)``."""
+
+
+class Receipt(_Started):
+    """What was started, oldest first: ``started`` and ``unknown``. ``str()`` gives it as a table.
 
     Made by `RockAIToolkit.receipt` and `RockAIToolSpec.receipt`.
 
@@ -275,10 +283,28 @@ class Receipt(NamedTuple):
         1 started, ... s of prediction
     """
 
-    started: tuple[Record, ...]
-    """Predictions, each with its id, status, predict seconds and files as last seen."""
-    unknown: tuple[Record, ...]
-    """Starts of which no answer is known; clear them with ``resolve(record.key, prediction_id=…)``."""
+    max_cost: Decimal | None = None
+    """What each conversation may cost, as the toolkit was told; None: there is no limit."""
+
+    @property
+    def left(self) -> dict[str, Decimal]:
+        """What is left of ``max_cost`` for each conversation that is on this receipt, by its scope.
+
+        Below zero where predictions took longer than ``longest_seconds``. Empty without ``max_cost``.
+
+        Example:
+            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
+            >>> toolkit.receipt().left  # there is no max_cost
+            {}
+        """
+        if self.max_cost is None:
+            return {}
+        records = (*self.started, *self.unknown)
+        scopes = dict.fromkeys(record.scope for record in records)
+        return {
+            scope: what_is_left(self.max_cost, (one for one in records if one.scope == scope))
+            for scope in scopes
+        }
 
     @property
     def predict_seconds(self) -> float:
@@ -300,7 +326,7 @@ class Receipt(NamedTuple):
             >>> print(toolkit.receipt().cost)  # no price was given
             0
         """
-        return total(record.cost or Decimal(0) for record in (*self.started, *self.unknown))
+        return _spent((*self.started, *self.unknown))
 
     def __str__(self) -> str:
         last = f"{len(self.started)} started, {self.predict_seconds:.1f} s of prediction"
@@ -308,7 +334,14 @@ class Receipt(NamedTuple):
             last += f", {len(self.unknown)} unknown"
         if any(record.price for record in (*self.started, *self.unknown)):
             last += f", cost {shown(self.cost)}"
-        return "\n".join([*map(_row, self.started), *map(_row, self.unknown), last])
+        rows = [*map(_row, self.started), *map(_row, self.unknown)]
+        if (most := self.max_cost) is not None:
+            by_scope = self.left
+            if len(by_scope) > 1:
+                rows += [f"{shown_left(most, left)}: {scope}" for scope, left in by_scope.items()]
+            else:  # one conversation needs no name
+                last += f", {shown_left(most, next(iter(by_scope.values()), most))}"
+        return "\n".join([*rows, last])
 
 
 def digest(model: str, model_input: Mapping[str, Any]) -> str:
@@ -331,13 +364,24 @@ def record_key(scope: str, call: tuple[str, ...] | None, fingerprint: str) -> st
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
-def receipt(records: Iterable[Record]) -> Receipt:
+def what_is_left(max_cost: Decimal, records: Iterable[Record]) -> Decimal:
+    """What is left of a sum beside these; less than nothing, where it was exceeded."""
+    return left_of(max_cost, _spent(records))
+
+
+def _spent(records: Iterable[Record]) -> Decimal:
+    return total(record.cost or Decimal(0) for record in records)
+
+
+def receipt(records: Iterable[Record], max_cost: Decimal | None = None) -> Receipt:
     """Make a receipt of records; what was refused or cleared is not on it."""
     ordered = sorted({record.key: record for record in records}.values(), key=lambda record: record.created)
-    return Receipt(
+    made = Receipt(
         tuple(record for record in ordered if record.state == STARTED),
         tuple(record for record in ordered if record.state == UNANSWERED),
     )
+    made.max_cost = max_cost
+    return made
 
 
 def _row(record: Record) -> str:

@@ -25,6 +25,7 @@ from rockai_transport.jobs.agent_messages import (
     STARTED_BEFORE,
     ToolAnswer,
     describe_not_started,
+    describe_order,
     describe_over_budget,
     describe_too_many,
     reason,
@@ -83,7 +84,7 @@ class StartCall(LifecycleCall):
                 return refusal(f"{model.name}: this same call is being carried out already.")
             if decided := await self._decided(model, record, ahead):
                 return decided
-            if self._context.approve and not await _awaited(self._context.approve(model, sent, key)):
+            if not await self._approved(model, sent, key):
                 return refusal(
                     f"{model.name}: a person declined this, or could not be asked. Nothing was started."
                 )
@@ -94,6 +95,14 @@ class StartCall(LifecycleCall):
         finally:
             if not was_sent:
                 self._under_way.withdraw(scope, key)
+
+    async def _approved(self, model: HostedModel, sent: Mapping[str, Any], key: str) -> bool:
+        """Ask a person, where somebody is to be asked."""
+        if self._context.approve is None:
+            return True
+        records = await self._backends.records.all(self._context.scope)
+        question = describe_order(model, records, self._policy.max_cost)
+        return bool(await _awaited(self._context.approve(model, sent, key, question)))
 
     async def _decided(
         self, model: HostedModel, record: Record, ahead: set[str]
@@ -220,7 +229,7 @@ class StartCall(LifecycleCall):
         if max_cost is None:
             return await records.claim(record)
         lock = scope_lock(record.scope)
-        async with self._backends.locked(lock.lock):
+        async with self._backends.locked(lock):
             refused = describe_over_budget(record, await records.all(record.scope), max_cost)
             is_claimed = refused is None and await records.claim(record, max_cost)
         if not is_claimed and refused is None:  # another process may have been faster

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -37,6 +38,7 @@ _dicts = threading.Lock()
 """Held while a plain dict is used: nothing slow is done with one."""
 
 Call = Callable[..., Awaitable[Any]]
+OpenMapping = Callable[[], AbstractContextManager[MutableMapping[str, str]]]
 
 
 class Records(Protocol):
@@ -151,16 +153,14 @@ class MappingRecords:
     """Records in a mapping from strings to strings: a dict, a `shelve`, a database's own.
 
     Args:
-        mapping: The mapping.
+        opened: Gives the mapping for one use.
         lock: Held while it is used, by all that share it.
         call: Calls a function that uses it: directly, or in a thread.
         pause: Waits for so many seconds before a claim is read back; None: the lock is enough.
     """
 
-    def __init__(
-        self, mapping: MutableMapping[str, str], lock: threading.Lock, call: Call, pause: Call | None
-    ) -> None:
-        self._mapping = mapping
+    def __init__(self, opened: OpenMapping, lock: threading.Lock, call: Call, pause: Call | None) -> None:
+        self._opened = opened
         self._lock = lock
         self._call = call
         self._pause = pause
@@ -190,21 +190,21 @@ class MappingRecords:
 
     def _write(self, record: Record, *, unless_held: bool = False) -> bool:
         name, text = _name(record.scope, record.key), json.dumps(record.to_json())
-        with self._lock:
-            if unless_held and name in self._mapping and _is_held(json.loads(self._mapping[name])):
+        with self._lock, self._opened() as mapping:
+            if unless_held and name in mapping and _is_held(json.loads(mapping[name])):
                 return False
-            self._mapping[name] = text
-            if callable(sync := getattr(self._mapping, "sync", None)):
+            mapping[name] = text
+            if callable(sync := getattr(mapping, "sync", None)):
                 sync()
         return True
 
     def _get(self, name: str) -> Any:
-        with self._lock:
-            return json.loads(self._mapping[name]) if name in self._mapping else None
+        with self._lock, self._opened() as mapping:
+            return json.loads(mapping[name]) if name in mapping else None
 
     def _read(self, prefix: str) -> list[str]:
-        with self._lock:
-            return [self._mapping[name] for name in list(self._mapping) if str(name).startswith(prefix)]
+        with self._lock, self._opened() as mapping:
+            return [mapping[name] for name in list(mapping) if str(name).startswith(prefix)]
 
 
 class GraphRecords:
@@ -287,14 +287,15 @@ def as_store(store: Any) -> Store:
     if isinstance(store, str | os.PathLike):
         return _file(store)
     if isinstance(store, MutableMapping):
+        opened = _opening(store)
         if type(store) is dict:
-            at_once = MappingRecords(store, _dicts, _directly, None)
+            at_once = MappingRecords(opened, _dicts, _directly, None)
             return Store(at_once, at_once)
         # Any other mapping may be slow, and shared: it stands for a file, or a database.
         lock = threading.Lock()
         return Store(
-            MappingRecords(store, lock, _in_thread_or_here, asyncio.sleep),
-            MappingRecords(store, lock, _directly, partial(_directly, time.sleep)),
+            MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
+            MappingRecords(opened, lock, _directly, partial(_directly, time.sleep)),
         )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
         return Store(
@@ -325,6 +326,21 @@ def _file(path: str | os.PathLike[str]) -> Store:
     return Store(SqliteRecords(name, asyncio.to_thread), SqliteRecords(name, _directly))
 
 
+def _opening(mapping: MutableMapping[str, str]) -> OpenMapping:
+    """Gives a mapping for one use: as it is, or opened anew.
+
+    Since Python 3.13 a `shelve` is an SQLite connection (``dbm.sqlite3``), which only the thread that opened
+    it may use; tools run in others.
+    """
+    connection = getattr(getattr(mapping, "dict", None), "_cx", None)
+    if connection is None:
+        return lambda: nullcontext(mapping)
+    import shelve
+
+    (_, _, path), *_ = connection.execute("PRAGMA database_list")
+    return partial(shelve.open, path, "w")
+
+
 async def _directly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return function(*arguments, **named)
 
@@ -332,7 +348,7 @@ async def _directly(function: Callable[..., Any], *arguments: Any, **named: Any)
 async def _in_thread_or_here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call a function of a mapping in a thread; here, where the mapping is bound to the thread it is from.
 
-    SQLite's connections are, and with them a `shelve` since Python 3.13 (dbm.sqlite3).
+    One over an SQLite connection is.
     """
     try:
         return await asyncio.to_thread(function, *arguments, **named)

@@ -19,12 +19,12 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.config import check_timeout
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
-from rockai_transport.jobs.backends import AsyncBackends, BlockingBackends
+from rockai_transport.jobs.agent_messages import ToolAnswer, describe_order, refusal
+from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
 from rockai_transport.jobs.budget import Money, amount, shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Policy
+from rockai_transport.jobs.policy import NO_CALL, CallContext, Duplicates, OnCancel, Policy
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import cancel_all
 from rockai_transport.jobs.runs import AgentRun, RunRegistry, UnderWay, open_blocks
@@ -136,53 +136,41 @@ class Toolset:
 
     # One tool call. Whatever happens, there is an answer.
 
-    def call(
+    def call(self, tool: str, arguments: Mapping[str, Any], context: CallContext) -> ToolAnswer:
+        """Carry out a tool call."""
+        return run_blocking(self._answer(tool, arguments, context, self.blocking))
+
+    async def acall(self, tool: str, arguments: Mapping[str, Any], context: CallContext) -> ToolAnswer:
+        """As `call`, with ``await``. Canceling it ends what its run has under way."""
+        return await self._answer(tool, arguments, context, self.awaited)
+
+    async def _answer(
         self,
         tool: str,
         arguments: Mapping[str, Any],
         context: CallContext,
-        store: Any = None,
-        *,
-        reraises: tuple[type[Exception], ...] = (),
+        backends_of: Callable[[Store, CallContext], Backends],
     ) -> ToolAnswer:
-        """Carry out a tool call; ``reraises`` are the exceptions by which a framework interrupts a tool."""
         try:
-            kept = self._records(store)
-            backends = BlockingBackends(
-                self.client, kept.records(blocking=True), self._completed(context, kept)
-            )
-            return run_blocking(self.lifecycle.answer(backends, tool, arguments))
-        except reraises:
-            raise
-        except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
-            return _error_answer(tool, error)
-
-    async def acall(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        context: CallContext,
-        store: Any = None,
-        *,
-        reraises: tuple[type[Exception], ...] = (),
-    ) -> ToolAnswer:
-        """As `call`, with ``await``. Canceling it ends what its run has under way.
-
-        Args:
-            tool: The tool's name.
-            arguments: What the agent gave.
-            context: Where this happens.
-            store: The conversation's own store.
-            reraises: Exceptions by which a framework interrupts a tool.
-        """
-        try:
-            kept = self._records(store)
-            backends = AsyncBackends(self.async_client, kept.awaited, self._completed(context, kept))
+            store = self._records(context.store)
+            backends = backends_of(store, self._completed(context, store))
             return await self.lifecycle.answer(backends, tool, arguments)
-        except reraises:
+        except context.interruptions:
             raise
-        except Exception as error:  # noqa: BLE001 - no tool call may crash an agent
-            return _error_answer(tool, error)
+        except Exception as error:
+            logger.exception("The tool %s failed.", tool)
+            return refusal(
+                f"{tool} failed inside ({type(error).__name__}). Do not repeat it blindly: list_predictions "
+                "shows what was started. Tell the user."
+            )
+
+    def blocking(self, store: Store, context: CallContext = NO_CALL) -> BlockingBackends:
+        """What blocking calls work with."""
+        return BlockingBackends(self.client, store.records(blocking=True), context)
+
+    def awaited(self, store: Store, context: CallContext = NO_CALL) -> AsyncBackends:
+        """What the calls of the running task work with."""
+        return AsyncBackends(self.async_client, store.awaited, context)
 
     def scope_of(self, place: Any, own: str | None) -> str:
         """The name of the conversation that a call belongs to.
@@ -201,6 +189,23 @@ class Toolset:
         if named is None or not str(named):
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)
+
+    def question(self, tool: str, arguments: Mapping[str, Any], scope: str, store: Any) -> str:
+        """What a person is to be asked before a tool call, for a framework that asks by itself.
+
+        A store that can only be awaited is not read: what this process has started is counted then.
+        """
+        named = arguments.get("model") if tool == "start_prediction" else tool
+        given = arguments.get("input") if tool == "start_prediction" else arguments
+        model = self.lifecycle.models.get(str(named))
+        if model is None:
+            return f"Call {tool} with {arguments}?"
+        try:
+            kept = self._records(store).records(blocking=True)
+            records = run_blocking(kept.all(scope))
+        except Exception:  # noqa: BLE001 - each store has its own error for it
+            records = run_blocking(self._memory.awaited.all(scope))
+        return f"{describe_order(model, records, self.lifecycle.policy.max_cost)} {given}"
 
     def _completed(self, context: CallContext, store: Store) -> CallContext:
         """The context with the runs that the call is part of: the framework's, and the blocks around it."""
@@ -236,18 +241,18 @@ class Toolset:
 
     def end(self, run: AgentRun) -> list[Record]:
         """Cancel what a run has under way; give what was canceled, as it is now."""
-        ended: list[Record] = []
-        for store, records in _by_store(run.take()):
-            blocking = (store if store.blocking else self._memory).records(blocking=True)
-            backends = BlockingBackends(self.client, blocking, CallContext(""))
-            ended += run_blocking(cancel_all(backends, records))
-        return ended
+        return run_blocking(
+            self._end(run, lambda store: self.blocking(store if store.blocking else self._memory))
+        )
 
     async def aend(self, run: AgentRun) -> list[Record]:
         """As `end`, with ``await``, whatever becomes of the caller meanwhile."""
+        return await self._end(run, self.awaited)
+
+    async def _end(self, run: AgentRun, backends_of: Callable[[Store], Backends]) -> list[Record]:
         ended: list[Record] = []
         for store, records in _by_store(run.take()):
-            backends = AsyncBackends(self.async_client, store.awaited, CallContext(""))
+            backends = backends_of(store)
             ended += await backends.detached(cancel_all(backends, records), math.inf)
         return ended
 
@@ -302,14 +307,6 @@ def _by_store(found: Iterable[UnderWay]) -> list[tuple[Store, list[Record]]]:
     for store, record in found:
         stores.setdefault(id(store.awaited), (store, []))[1].append(record)
     return list(stores.values())
-
-
-def _error_answer(tool: str, error: Exception) -> ToolAnswer:
-    logger.error("The tool %s failed.", tool, exc_info=error)
-    return refusal(
-        f"{tool} failed inside ({type(error).__name__}). Do not repeat it blindly: list_predictions "
-        "shows what was started. Tell the user."
-    )
 
 
 def _describe(model: HostedModel, max_wait: float) -> str:

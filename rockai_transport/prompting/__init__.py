@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         unsupported_content,
     )
     from rockai_transport.prompting.reply.json_values import read_value
-    from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart
+    from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather
     from rockai_transport.prompting.reply.reasoning import ReasoningDelta, TextDelta
     from rockai_transport.prompting.reply.structured import (
         ResponseFormat,
@@ -60,6 +60,7 @@ __all__ = [
     "approximate_token_count",
     "as_text",
     "completion_request",
+    "gather",
     "read_value",
     "set_up_tools",
     "structured_method",
@@ -69,7 +70,7 @@ __all__ = [
 _HOMES = {
     "messages": {"Image", "InvalidToolCall", "Message", "Role", "ToolCall", "unsupported_content"},
     "reply.json_values": {"read_value"},
-    "reply.reader": {"ModelReply", "ReplyPart"},
+    "reply.reader": {"ModelReply", "ReplyPart", "gather"},
     "reply.reasoning": {"ReasoningDelta", "TextDelta"},
     "reply.structured": {"ResponseFormat", "StructuredMethod", "structured_method"},
     "request.build": {"ChatCall", "ModelRequest", "completion_request"},

@@ -12,6 +12,7 @@ from rockai_transport.prompting.reply.reader import (
     ModelReply,
     ReplyPart,
     TextDelta,
+    announced,
     gather,
     read_reply,
 )
@@ -150,7 +151,8 @@ class Dialogue:
             reason = self._validation_error() or (None if last else self._unreadable())
         if reason is None:
             self.request = None
-            return [*self._held, *parts]
+            parts = [*self._held, *parts]
+            return parts if self._committed or self._direct else announced(parts)
         request, text = self.running, "".join(self._pieces)
         if self._call is None or last:
             times = _TIMES.get(self.runs, f"{self.runs} times")

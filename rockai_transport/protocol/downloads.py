@@ -34,7 +34,10 @@ from rockai_transport.protocol.responses import status_error
 
 __all__ = ["download_files", "file_addresses"]
 
+_ADDRESS = r"(?i)https?://|data:"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NO_FILE = frozenset({204, 205, 206})
+"""Of the statuses 2xx: nothing, or a part that nobody asked for."""
 _MAX_REDIRECTS = 5
 _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _PART = 1024 * 1024
@@ -44,7 +47,7 @@ _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream"
 def file_addresses(output: Any) -> list[str]:
     """The strings of an output that are addresses of files, in order."""
     if isinstance(output, str):
-        return [output] if output.startswith(("https://", "http://", "data:")) else []
+        return [output] if re.match(_ADDRESS, output) else []
     if isinstance(output, dict):
         output = list(output.values())
     if isinstance(output, list):
@@ -80,13 +83,16 @@ async def download_files(
     if not isinstance(max_bytes, int) or max_bytes <= 0:
         raise ConfigurationError(f"max_bytes={max_bytes!r} must be a positive number of bytes.")
     public_only = not allow_private and not is_private(urlsplit(settings.base_url).hostname)
-    place = Path(folder).expanduser()  # noqa: ASYNC240 - it reads no disk
+    try:
+        place = Path(folder).expanduser()  # noqa: ASYNC240 - it reads no disk
+    except (TypeError, RuntimeError) as error:  # RuntimeError: the home of a user that there is not
+        raise ConfigurationError(f"folder={folder!r} cannot be used: {error}") from None
     addresses = file_addresses(prediction.output)
     paths = []
     for number, address in enumerate(addresses, 1):
         stem = _stem(prediction, address, number if len(addresses) > 1 else None)
         sink = _Sink(place, stem, max_bytes)
-        if address.startswith("data:"):
+        if address[:5].lower() == "data:":
             paths.append(await io.in_thread(partial(_save_data_uri, sink, address)))
         else:
             paths.append(await _fetch(io, settings, address, sink, until, public_only=public_only))
@@ -121,6 +127,8 @@ async def _attempt(
     if not head.is_success:
         response = await read_body(io, settings, head, limits.until)
         raise status_error(settings.service, request, response, response.status_code)
+    if head.status_code in _NO_FILE:
+        raise InvalidResponseError(f"{request} was answered {head.status_code}, which is no whole file.")
     try:
         return await _save(io, settings, head, sink, limits.until)
     except GeneratorExit:
@@ -145,7 +153,7 @@ async def _save(io: IO, settings: Settings, head: ResponseHead, sink: _Sink, unt
 
 def _save_data_uri(sink: _Sink, address: str) -> Path:
     """Save a file that the output holds itself: ``data:[type][;base64],…``."""
-    header, comma, body = address.removeprefix("data:").partition(",")
+    header, comma, body = address[5:].partition(",")
     media_type = header.partition(";")[0].strip().lower()
     try:
         content = unquote_to_bytes(body)
@@ -217,7 +225,8 @@ class _Sink:
     def discard(self) -> None:
         """Remove what was written; a next try begins anew."""
         if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
         self._temporary, self._size = None, 0
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ __all__ = ["EVENT_STREAM", "JSON", "Request", "Response", "ResponseHead"]
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 _MAX_DEPTH = 100
+_MAX_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Request:
     """Whether an address that turns out to be private is refused, before anything is sent there."""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.target.partition('?')[0]}"
+        target = self.target.partition("?")[0]
+        return f"{self.method} {target if len(target) <= _MAX_SHOWN else f'{target[:_MAX_SHOWN]}…'}"
 
 
 @dataclass(frozen=True)

@@ -58,55 +58,59 @@ class Operations:
 
     # What a user asks for.
 
-    async def run(self, io: IO, run: RunRequest, timeout: float | None) -> Prediction:
-        """Run and wait, by ``/run`` or by create and poll."""
-        until = self._until(io, timeout)
-        if run.has_files:
-            run = await _encoded(io, run)
-        path = self.settings.service.run_path
+    async def run(
+        self, io: IO, run: RunRequest, timeout: float | None, on_text: Callable[[str], Any] | None = None
+    ) -> Prediction:
+        """Run and wait, by ``/run`` or by create and poll; with ``on_text``, through the event stream."""
         state = StreamState()
         try:
-            if self._goes_direct(run, path):
-                request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
-                try:
-                    await self._start(io, request, run, until, state, responses.read_output)
-                except APIStatusError as error:
-                    if not self._may_fall_back(error):
-                        raise
-            if state.prediction is None:
-                await self._create_instead(io, run, path, until, state)
-            return await self._finish_run(io, state, until, timeout)
+            if on_text is None:
+                return await self._run(io, run, timeout, state)
+            return await self._run_with_text(io, run, timeout, state, on_text)
         except (Exception, GeneratorExit):
             raise
         except BaseException:
             await self.cancel_on_exit(io, state)
             raise
 
-    async def run_with_text(
-        self, io: IO, run: RunRequest, timeout: float | None, on_text: Callable[[str], Any]
-    ) -> Prediction:
-        """Run through the event stream, calling ``on_text`` with each piece; give the finished prediction."""
+    async def _run(self, io: IO, run: RunRequest, timeout: float | None, state: StreamState) -> Prediction:
         until = self._until(io, timeout)
-        state = StreamState()
+        if run.has_files:
+            run = await _encoded(io, run)
+        path = self.settings.service.run_path
+        if self._goes_direct(run, path):
+            request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
+            try:
+                await self._start(io, request, run, until, state, responses.read_output)
+            except APIStatusError as error:
+                if not self._may_fall_back(error):
+                    raise
+        if state.prediction is None:
+            await self._create_instead(io, run, path, until, state)
+        return await self._finish_run(io, state, until, timeout)
+
+    async def _run_with_text(
+        self,
+        io: IO,
+        run: RunRequest,
+        timeout: float | None,
+        state: StreamState,
+        on_text: Callable[[str], Any],
+    ) -> Prediction:
+        until = self._until(io, timeout)
         stream = self.stream(io, run, timeout, state, for_run=True)
         try:
-            try:
-                while batch := await stream.next_batch():
-                    await call_with_each(io, on_text, batch, state, stream)
-            except APITimeoutError as error:
-                if state.callback_failed or state.prediction is None or state.prediction.id is None:
-                    raise
-                raise PredictionTimeoutError(error.message, state.prediction, state.text) from error
-            if state.prediction is None:
-                return state.concluded(run.partial)
-            if not state.prediction.is_terminal:  # its stream has ended, so it is looked at without a pause
-                state.prediction = replace(state.prediction, status=UNKNOWN)
-            return await self._finish_run(io, state, until, timeout)
-        except (Exception, GeneratorExit):
-            raise
-        except BaseException:
-            await self.cancel_on_exit(io, state)
-            raise
+            while batch := await stream.next_batch():
+                await call_with_each(io, on_text, batch, state, stream)
+        except APITimeoutError as error:
+            if state.callback_failed or state.prediction is None or state.prediction.id is None:
+                raise
+            raise PredictionTimeoutError(error.message, state.prediction, state.text) from error
+        if state.prediction is None:
+            return state.concluded(run.partial)
+        if not state.prediction.is_terminal:  # its stream has ended, so it is looked at without a pause
+            state.prediction = replace(state.prediction, status=UNKNOWN)
+        return await self._finish_run(io, state, until, timeout)
 
     def stream(
         self,
@@ -165,22 +169,13 @@ class Operations:
         return await wait(io, self.settings, self.known(target), until, math.inf, on_update)
 
     async def download(
-        self,
-        io: IO,
-        prediction: Prediction,
-        folder: str | Path,
-        timeout: float | None,
-        *,
-        max_bytes: int,
-        allow_private: bool,
+        self, io: IO, /, prediction: Prediction, folder: str | Path, timeout: float | None, **limits: Any
     ) -> list[Path]:
-        """Save the files of a prediction's output."""
+        """Save the files of a prediction's output; the limits are those of `download_files`."""
         from rockai_transport.protocol.downloads import download_files
 
         until = self._until(io, timeout)
-        return await download_files(
-            io, self.settings, prediction, folder, until, max_bytes=max_bytes, allow_private=allow_private
-        )
+        return await download_files(io, self.settings, prediction, folder, until, **limits)
 
     # Checks, before anything is sent.
 

@@ -67,6 +67,7 @@ _CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
 _SEE_OTHER = 303
 _REQUEST_TIMEOUT = 408
 _BODY_IN_MESSAGE = 300
+_MAX_REASONS = 10
 
 
 class _Envelope(NamedTuple):
@@ -124,7 +125,8 @@ def _may_have_been_done(status: int, asked: float | None) -> bool:
     """Whether an answer leaves open that the call was carried out; one that refuses it does not."""
     if Failure.of_response(status, asked) is Failure.REFUSED:
         return False
-    return status >= 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
+    # An envelope's code may be none of HTTP's.
+    return not 300 <= status < 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
 
 
 def is_missing_route(service: Service, error: APIStatusError) -> bool:
@@ -239,7 +241,8 @@ def _reason(response: Response) -> str:
     if isinstance(data, dict):
         said = next((data[key] for key in ("detail", "msg", "message", "error") if data.get(key)), "")
         if isinstance(said, list):
-            return "; ".join(_validation_reason(item) for item in said)
+            more = f" … and {len(said) - _MAX_REASONS} more" if len(said) > _MAX_REASONS else ""
+            return "; ".join(map(_validation_reason, said[:_MAX_REASONS])) + more
         return _excerpt(str(said))
     return "" if response.media_type == "text/html" else _excerpt(response.text)
 

@@ -8,6 +8,7 @@ twice.
 from __future__ import annotations
 
 import enum
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from rockai_transport.protocol.messages import Request, ResponseHead
@@ -78,7 +79,9 @@ def retry_after(head: ResponseHead) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - head.received_at
+            moment = parsedate_to_datetime(value)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            seconds = moment.timestamp() - head.received_at
         except (ValueError, TypeError, OverflowError):
             return None
     return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124 - NaN is no time

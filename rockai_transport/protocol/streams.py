@@ -94,19 +94,6 @@ class EventStreamBody:
     Before the first event only its own limit counts, so that heartbeats do not put it off.
     """
 
-    __slots__ = (
-        "_opened",
-        "_reader",
-        "_settings",
-        "_state",
-        "_total",
-        "feed",
-        "notices",
-        "request",
-        "until",
-        "within",
-    )
-
     def __init__(
         self, settings: Settings, request: Request, opened: OpenResponse, state: StreamState, until: float
     ) -> None:

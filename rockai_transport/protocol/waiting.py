@@ -33,6 +33,8 @@ _FIRST_POLL = 0.025
 _POLL_SHARE = 0.05
 _MAX_POLL = 1.0
 _POLL_JITTER = 0.1
+_LONGEST_PAUSE = 3600.0
+"""Seconds until the next look, whatever Retry-After says: a look does no harm."""
 _FINAL_STATUSES = frozenset({401, 402, 403, 404})
 """The same answer would come again: the token, the account, or no such prediction."""
 
@@ -122,7 +124,7 @@ class _Look:
                 raise _informed(error, known) from error.__cause__
             if self._io.now() >= self._until:
                 raise _timed_out(known, self._io.now() - started) from error
-            asked = getattr(error, "retry_after", None) or 0.0
+            asked = min(getattr(error, "retry_after", None) or 0.0, _LONGEST_PAUSE)
             self.delay = max(backoff(self._failures, self._io.jitter()), asked)
             self._failures += 1
             self.failure = error

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pydantic import AliasChoices, AliasPath, Field
 from support.wire_server import WireServer, answer, frames, stream
 
 from rockai_sandbox import Sandbox
@@ -120,6 +121,18 @@ class TestConstructorArguments:
             ({"num_ctx": 1}, "context_window"),
             ({"response_format": {}}, "structured"),
             ({"prompt_key": "text"}, "replace(prompt_key=…)"),
+            ({"image_key": "image"}, "replace(image_key=…)"),
+            ({"openai_api_key": "x"}, "did you mean 'api_token'"),
+            ({"token": "x"}, "did you mean 'api_token'"),
+            ({"endpoint": "x"}, "did you mean 'base_url'"),
+            ({"engine": "x"}, "did you mean 'model'"),
+            ({"max_new_tokens": 1}, "did you mean 'max_tokens'"),
+            ({"max_tokens_to_sample": 1}, "did you mean 'max_tokens'"),
+            ({"extra_body": {}}, "_kwargs'"),
+            ({"format": "json"}, "structured"),
+            ({"tools": []}, "bind_tools"),
+            ({"version": "0" * 64}, "owner/name:version"),
+            ({"http_async_client": None}, "AsyncClient(http_client=…)"),
             ({"temprature": 1}, "did you mean 'temperature'"),
             ({"quantum": 1}, '{"quantum": …}'),
         ],
@@ -128,6 +141,27 @@ class TestConstructorArguments:
         """With the name here, the way it is done here, or where inputs of the model go."""
         with pytest.raises(ConfigurationError, match=re.escape(words)):
             framework.make(**given)
+
+    @pytest.mark.parametrize(
+        ("alias", "given"),
+        [
+            ({"alias": "teamName"}, {"teamName": "red"}),
+            ({"validation_alias": "teamName"}, {"teamName": "red"}),
+            ({"validation_alias": AliasChoices("a", AliasPath("b", 0))}, {"b": ["red"]}),
+        ],
+    )
+    def test_a_subclass_may_have_fields_with_aliases(self, framework, alias, given):
+        """As pydantic takes them."""
+
+        class Ours(framework.model_class):
+            team: str = Field(default="none", **alias)
+
+        assert Ours(model=MODEL, **given).team == "red"
+
+    def test_a_prompt_is_no_setting(self, framework):
+        """It would stand in place of each call's own."""
+        with pytest.raises(ConfigurationError, match="'prompt' is not an argument"):
+            framework.make(LLAMA_3, prompt="x")
 
     def test_a_name_is_suggested_only_where_it_is_near(self, framework):
         """A guess that is none misleads."""

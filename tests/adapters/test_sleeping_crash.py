@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 
 # Where a process dies → which one: the agent's, or the one that resumes it.
 POINTS = {"sent": "begin", "asleep": "begin", "saved": "begin", "claimed": "deliver", "seen": "deliver"}
+FRAMEWORKS = ["langgraph", "llama_index"]
 TESTS = Path(__file__).parents[1]
 PROGRAM = TESTS / "support" / "sleeping_process.py"
 SCRIPTED = [str(TESTS / framework / "tools") for framework in ("with_langchain", "with_llama_index")]
@@ -40,7 +41,26 @@ def run():
         zygote.stdin.close()
 
 
-@pytest.mark.parametrize("framework", ["langgraph", "llama_index"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize(("point", "starts"), {"unwritten": 1, "written": 0}.items())
+def test_an_agent_that_was_killed_before_its_start_was_sent(run, tmp_path, framework, point, starts):
+    """Without a record the order is sent; with one it is unknown, until a developer clears it."""
+    with Sandbox() as sandbox:
+        sandbox.model("you/slow")(lambda given: "the video")
+        job = {"framework": framework, "folder": str(tmp_path), "url": sandbox.base_url, "stale": 600.0}
+        job |= {"token": sandbox.api_token, "webhook": "", "id": ""}
+        assert run(**job, phase="begin", point=point) == -signal.SIGKILL
+        assert not sandbox.predictions
+        assert run(**job, phase="deliver", point="") == 0
+        if starts:
+            sandbox.wait_for("succeeded")
+            assert run(**job, phase="deliver", point="") == 0
+        answer = (tmp_path / "answer.txt").read_text(encoding="utf-8")
+        assert ("the video" if starts else "unknown whether this started") in answer
+        assert len(sandbox.predictions) == starts
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_sleeping_agent_that_was_killed_goes_on_once(run, tmp_path, framework, point):
     """One start, and one answer with its video; by what a program does when it starts, and one delivery."""

@@ -7,20 +7,29 @@ import gc
 import io
 import logging
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
+from langchain_ollama import ChatOllama
+from langchain_openai import ChatOpenAI
+from llama_index.core.llms import ChatMessage, ImageBlock
+from llama_index.core.prompts import PromptTemplate
+from pydantic import BaseModel
 
 from langchain_rockai import ChatRockAI, RockAILLM
 from llama_index_rockai import RockAI
-from rockai_transport import Client
+from rockai_transport import Client, ConfigurationError, Dialect
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 # Their blocks are signatures and bytes, or are run by test_docstrings.py.
 NOT_RUN = {"public-api.md", "http-api.md", "http-api-quickstart.zh.md", "reference"}
 PAGES = [path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*.md"))]
 PAGES = [page for page in PAGES if page.partition("/")[0] not in NOT_RUN]
+MODEL = "meta/meta-llama-3-70b-instruct"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 pytest_plugins = ["pytester"]
@@ -109,34 +118,73 @@ def test_a_chinese_page_says_the_same(chinese, english):
         assert "英文" in line or not re.search(r"\]\(\.\./(?!http-api-quickstart\.zh)", line), line
 
 
-def rows(page: str) -> list[list[str]]:
-    """The rows of a page's only table, without its head."""
-    lines = [line for line in (DOCS / page).read_text("utf-8").splitlines() if line.startswith("| ")]
+def rows(page: str, table: int = 0) -> list[list[str]]:
+    """The rows of one of a page's tables, without its head."""
+    text = (DOCS / page).read_text("utf-8")
+    lines = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)[table].splitlines()
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
+class Order(BaseModel):
+    """An order in a restaurant."""
+
+    dish: str
+    quantity: int
+
+
 def test_every_new_line_of_the_table_runs(rockai_sandbox):
-    """Each line in the last column of "coming from" runs as it stands."""
+    """Each line in the last column of "coming from" runs as it stands; a stream gives something."""
     found = rows("how-to/coming-from.md")
-    assert len(found) >= 12
+    assert len(found) >= 20
     weather = {"title": "get_weather", "description": "Get the weather.", "type": "object", "properties": {}}
+    url = "http://h/cat.png"
+    rockai_sandbox.model("someone/vision")(lambda input: f"A picture at {input['image']}")
     with Client() as client:
         names = {
             "client": client,
-            "MODEL": "meta/meta-llama-3-70b-instruct",
-            "messages": [{"role": "user", "content": "How is the weather in Paris?"}],
+            "MODEL": MODEL,
+            "FLUX": "incomingflyingbrick/flux-1-schnell",
+            "VISION": "someone/vision",
+            "vision": Dialect("vision", chat_template="chatml", image_key="image", context_window=4096),
+            "URL": url,
+            "blocks": [{"type": "image", "url": url}],
+            "messages": [{"role": "user", "content": "The weather in Paris? An order for 3 'soups'."}],
+            "prompt": PromptTemplate("An order for 3 'soups'."),
             "tools": [weather],
-            "ChatRockAI": ChatRockAI,
-            "RockAILLM": RockAILLM,
-            "RockAI": RockAI,
+            **{cls.__name__: cls for cls in (ChatRockAI, RockAILLM, RockAI, Order, ChatMessage, ImageBlock)},
         }
         names["VERSION"] = client.predictions.create(model="sandbox/echo", input={}).version
         for _, old, new in found:
             assert re.fullmatch(r"`[^`]+`", old)
             names["input"] = {"prompt": "Hello"}
             names["prediction"] = client.predictions.create(model="sandbox/echo", input=names["input"])
-            exec(new.strip("`"), names)
+            exec(f"result = {new.strip('`')}" if not new.startswith("`for ") else new.strip("`"), names)
+            if isinstance(names.get("result"), Iterator):
+                assert list(names["result"])
     assert all(one.status != "failed" for one in rockai_sandbox.predictions)
+
+
+def test_every_argument_of_the_other_table_can_be_given():
+    """The real peer has the name in the middle; the last column can be typed in, our error leads to it."""
+    of = ""
+    for peer, there, here in rows("how-to/coming-from.md", 1):
+        of = peer.strip("`") or of
+        name, own = (cell.strip("`").partition("=")[0] for cell in (there, here))
+        fields = {"ChatOpenAI": ChatOpenAI, "ChatOllama": ChatOllama}[of].model_fields
+        assert name in {one for field in fields for one in (field, fields[field].alias)}
+        with pytest.raises(ConfigurationError) as caught:
+            ChatRockAI(model=MODEL, **{name: "x"})
+        assert {"api_key": "api_token"}.get(own, own) in str(caught.value).lower()
+        with httpx.Client() as http:
+            names = {
+                "URL": "http://127.0.0.1:1",
+                "MODEL": MODEL,
+                "Dialect": Dialect,
+                "http": http,
+                "llm": ChatRockAI,
+            }
+            names["Client"] = partial(Client, "token")
+            exec(f"llm(model=MODEL, {here.strip('`')})", names)
 
 
 def test_links_lead_somewhere():

@@ -159,6 +159,7 @@ FAULTS = {
     "503, in 1 s": _status(503, retry_after="1"),
     "504": _status(504),
     "204": _text(204, b"", JSON),
+    "206": _text(206, b"{", JSON),
     "a redirect elsewhere": _status(307, location="https://elsewhere.example/v1/x")._replace(wire=None),
     "a redirect to nowhere": _status(302, location="http://["),
     # The answer is none.
@@ -171,6 +172,7 @@ FAULTS = {
     "a number": _json(5),
     "a list": _json([1]),
     "an error in an envelope": _json({"code": 402, "msg": "no balance", "data": None}),
+    "an unknown code in an envelope": _json({"code": 0, "msg": "no", "data": None}),
     "a 429 in an envelope": _json({"code": 429, "msg": "later", "data": None}),
     "cut in the body": Fault(
         ScriptedAnswer(200, [HALF, BrokenError("the connection broke")], {"content-type": JSON}, 0.0), _half

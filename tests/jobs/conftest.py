@@ -30,10 +30,10 @@ class Caller:
 
     def call(self, toolset, tool, arguments=None, *, call=None, scope="here", store=None, **more):
         """One tool call; the same ``call`` is the same call again."""
-        context = CallContext(scope, call, **more)
+        context = CallContext(scope, call, store=store, **more)
         if self.asynchronous:
-            return asyncio.run(toolset.acall(tool, arguments or {}, context, store))
-        return toolset.call(tool, arguments or {}, context, store)
+            return asyncio.run(toolset.acall(tool, arguments or {}, context))
+        return toolset.call(tool, arguments or {}, context)
 
 
 @pytest.fixture(params=["sync", "async"])

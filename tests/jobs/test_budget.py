@@ -305,12 +305,12 @@ def test_both_frameworks_show_it(kind, sandbox):
     ]
     assert "there is 0.05 left" in answers[1]
     assert toolkit.receipt().cost == Decimal("0.1")
-    assert str(toolkit.receipt()).endswith("cost 0.1")
+    assert str(toolkit.receipt()).endswith("cost 0.1, 0.05 of 0.15 left")
     toolkit.close()
 
 
-async def test_an_approval_request_says_what_the_run_costs_at_most():
-    """In the question that a person is shown."""
+async def test_an_approval_request_says_what_the_run_costs_at_most_and_what_is_left():
+    """In the question that a person is shown; without a budget, what it costs alone."""
     asked = []
 
     class Run:
@@ -318,8 +318,34 @@ async def test_an_approval_request_says_what_the_run_costs_at_most():
             asked.append(waiter_event.prefix)
             return kind(response="no")
 
-    assert not await _ask(Run(), DRAW, PROMPT, "key")
-    assert asked == ["Start draw? It costs 2.1 at most."]
+    backends = MemoryBackends()
+    ended(backends, metrics={"predict_time": 2})
+    unlimited = Lifecycle([DRAW], Policy())
+    for policy in (unlimited, tools("5"), tools("5")):
+        call(backends, "draw", PROMPT, policy, approve=lambda *about: asked.append(about[3]))
+        call(backends, "draw", PROMPT, policy)
+    assert asked == [
+        "Start draw? It costs 2.1 at most.",
+        "Start draw? It costs 2.1 at most; 4.5 of 5 left.",
+        "Start draw? It costs 2.1 at most; 4 of 5 left.",
+    ]
+    assert not await _ask(Run(), DRAW, PROMPT, "key", "the question")
+    assert asked[-1] == "the question"
+
+
+def test_a_receipt_shows_what_is_left():
+    """Of one conversation in its last line; of several a line for each; all of it before the first start."""
+    price = ("0.1", "0", "0")
+    one = Record("k", "ann", "flat", "d", 1.0, "started", "p", "succeeded", 1.0, price=price)
+    other = one._replace(key="l", scope="bob", state="unknown")
+    assert str(receipt([], Decimal(5))).endswith(", 5 of 5 left")
+    assert str(receipt([one], Decimal(5))).endswith("cost 0.1, 4.9 of 5 left")
+    assert str(receipt([one, one._replace(key="m")], Decimal("0.1"))).endswith("cost 0.2, 0 of 0.1 left")
+    both = receipt([one, other, one._replace(key="m")], Decimal(5))
+    assert both.left == {"ann": Decimal("4.8"), "bob": Decimal("4.9")}
+    assert "4.8 of 5 left: ann\n4.9 of 5 left: bob\n" in str(both)
+    assert receipt([one]).left == {}
+    assert "left" not in str(receipt([one]))
 
 
 class Overtaken(MemoryRecords):

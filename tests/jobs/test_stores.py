@@ -3,6 +3,7 @@ import contextlib
 import shelve
 import sqlite3
 from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -98,10 +99,7 @@ def test_who_writes_last_has_the_key(kind):
 
 
 class BoundToItsThread(MutableMapping):
-    """A mapping over an SQLite connection, which works in the thread that opened it, and in no other.
-
-    `shelve.open` gives such a one since Python 3.13.
-    """
+    """A mapping over an SQLite connection, which works in the thread that opened it, and in no other."""
 
     def __init__(self):
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -148,6 +146,18 @@ def test_tools_with_a_mapping_that_is_bound_to_its_thread(sandbox, bound):
         arguments, context = {"prompt": "x"}, CallContext("here")
         assert "succeeded" in toolset.call("generate_image", arguments, context).text
         assert "succeeded" in asyncio.run(toolset.acall("generate_image", arguments, context)).text
+
+
+def test_a_shelve_is_used_in_any_thread(tmp_path):
+    """With and without await, though since Python 3.13 it is bound to the thread that opened it."""
+    with shelve.open(str(tmp_path / "records")) as shelf, ThreadPoolExecutor(1) as tools:  # noqa: S301
+        shelf["own"] = "of the program"
+        store = as_store(shelf)
+        tools.submit(run_blocking, store.blocking.put(ONE)).result()
+        asyncio.run(store.awaited.put(TWO))
+        found = tools.submit(run_blocking, store.blocking.all(ONE.scope)).result()
+        assert found == run_blocking(store.blocking.all(None)) == [ONE, TWO]
+        assert len(shelf) == 3
 
 
 def test_blocking_calls_never_suspend(store):

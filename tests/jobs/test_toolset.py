@@ -177,7 +177,8 @@ def test_a_tool_that_fails_inside_is_an_answer(caller):
     assert answer.is_error
     assert "say failed inside (LookupError)" in answer.text
     toolset = caller.toolset(SAY)
-    interrupted = toolset.acall("say", PROMPT, CallContext("here", approve=breaks), reraises=(LookupError,))
+    context = CallContext("here", approve=breaks, interruptions=(LookupError,))
+    interrupted = toolset.acall("say", PROMPT, context)
     with pytest.raises(LookupError):
         asyncio.run(interrupted)
 

@@ -44,6 +44,10 @@ class Served:
         self.arguments = ["-m", "rockai_transport", "mcp", "--models", str(self.models)]
         self.environment = {**os.environ, **sandbox.environ(), "PYTHONPATH": str(Path(__file__).parents[2])}
 
+    def set(self, name, value):
+        """Add a setting to the models' file."""
+        self.models.write_text(f'{name} = "{value}"\n{self.models.read_text("utf-8")}', "utf-8")
+
     @contextlib.asynccontextmanager
     async def session(self, address=None):
         """A session over stdio, with a process of its own; or with the server at an address."""

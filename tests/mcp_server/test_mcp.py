@@ -142,16 +142,50 @@ async def test_a_session_that_ends_cancels_what_it_waits_for(served, address):
     await until(lambda: served.sandbox.predictions[0].status == "canceled", 2)
 
 
+async def started(session):
+    """Start what never ends; give its id."""
+    result = await session.call_tool("start_prediction", {"model": "endless", "input": {"prompt": "x"}})
+    return prediction_id(result.content[0].text)
+
+
 async def test_a_session_that_ends_leaves_what_was_only_started(served, address):
-    """As a normal end does: another session can look at it."""
+    """As a normal end does."""
     async with served.session(address) as session:
-        await session.call_tool("start_prediction", {"model": "endless", "input": {"prompt": "x"}})
-    async with served.session(address) as session:
-        listed = await session.call_tool("list_predictions", {})
-        one = served.sandbox.predictions[0]
-        assert one.id in listed.content[0].text
-        assert one.status in ("starting", "processing")
-        await session.call_tool("cancel_prediction", {"prediction_id": one.id})
+        await started(session)
+    assert served.sandbox.predictions[0].status in ("starting", "processing")
+
+
+async def test_processes_over_stdio_are_one_conversation(served):
+    """The next one can look at what was started, and cancel it."""
+    async with served.session() as session:
+        one = await started(session)
+    async with served.session() as session:
+        assert one in (await session.call_tool("list_predictions", {})).content[0].text
+        assert not (await session.call_tool("cancel_prediction", {"prediction_id": one})).isError
+
+
+async def test_sessions_over_http_are_conversations_of_their_own(served):
+    """One can neither look at, wait for, cancel nor list another's predictions."""
+    with served.over_http() as address:
+        async with served.session(address) as mine, served.session(address) as other:
+            one = await started(mine)
+            about = {"prediction_id": one}
+            for tool in ("get_prediction", "wait_for_prediction", "cancel_prediction"):
+                assert (await other.call_tool(tool, about)).isError
+            assert one not in (await other.call_tool("list_predictions", {})).content[0].text
+            assert one in (await mine.call_tool("list_predictions", {})).content[0].text
+            assert served.sandbox.predictions[0].status in ("starting", "processing")
+
+
+async def test_a_scope_makes_all_sessions_one_conversation(served):
+    """As a client needs it that opens a session for each call: LangChain's does."""
+    served.set("scope", "everybody")
+    with served.over_http() as address:
+        client = MultiServerMCPClient({"rockai": langchain_client(served, address)})
+        tools = {tool.name: tool for tool in await client.get_tools()}
+        first = await tools["start_prediction"].ainvoke({"model": "endless", "input": {"prompt": "x"}})
+        about = {"prediction_id": prediction_id(first[0]["text"])}
+        assert "is canceled" in (await tools["cancel_prediction"].ainvoke(about))[0]["text"]
 
 
 async def test_sigterm_cancels_what_is_waited_for(served):

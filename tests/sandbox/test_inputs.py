@@ -1,9 +1,11 @@
 """Inputs are checked against the wire page's table, and refused in pydantic's own words."""
 
-import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Annotated
 
-from rockai_sandbox.inputs import integer, number, problems, text
+import pytest
+from pydantic import AnyUrl, BaseModel, ConfigDict, Field, UrlConstraints, ValidationError
+
+from rockai_sandbox.inputs import integer, number, problems, text, url
 from rockai_sandbox.models.media import IMAGE_INPUTS, MUSIC_INPUTS, VIDEO_INPUTS
 from rockai_sandbox.models.text import LLAMA_2_7B, LLAMA_3_70B, MISTRAL_7B
 
@@ -15,9 +17,15 @@ class Reference(BaseModel):
     prompt: str
     steps: int = Field(1, ge=1, le=50)
     scale: float = 1.0
+    image: Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https", "data"])] = AnyUrl("data:")
 
 
-OURS = {"prompt": text(required=True), "steps": integer(at_least=1, at_most=50), "scale": number()}
+OURS = {
+    "prompt": text(required=True),
+    "steps": integer(at_least=1, at_most=50),
+    "scale": number(),
+    "image": url(),
+}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,38 @@ OURS = {"prompt": text(required=True), "steps": integer(at_least=1, at_most=50),
         {"prompt": "x", "scale": {}},
         {"prompt": "x", "temprature": 0.5},
         {"promt": "x", "steps": "two", "other": None},
+        *(
+            {"prompt": "x", "image": image}
+            for image in (
+                *(
+                    "statue.png",
+                    "./statue.png",
+                    "/home/me/statue.png",
+                    "C:\\statue.png",
+                    "//cdn/x",
+                    "",
+                    "?:x",
+                ),
+                *(
+                    "ftp://x/y",
+                    "file:///x",
+                    "s3://x/y",
+                    "example.com/x.png",
+                    "localhost:80/x",
+                    "http://",
+                    "https:",
+                ),
+                *(
+                    "https://x/y",
+                    "HTTP://X/y",
+                    " https://x ",
+                    "data:image/png;base64,AAAA",
+                    None,
+                    3,
+                    [],
+                ),
+            )
+        ),
     ],
     ids=repr,
 )

@@ -8,9 +8,10 @@ import wave
 import av
 import httpx
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from rockai_sandbox import Sandbox
+from rockai_sandbox.models.captions import SHARE, choose_font
 
 IMAGE = "incomingflyingbrick/flux-1-schnell"
 VIDEO = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
@@ -53,10 +54,47 @@ def test_an_image_becomes_an_mp4_of_exactly_as_many_frames(sandbox, api, frames)
     assert pictures[0].tobytes() != pictures[-1].tobytes()
 
 
-def test_without_a_number_of_frames_there_are_sixteen(sandbox, api):
-    """As in the quick start's own example."""
-    prediction, _ = animate(sandbox, api, image="https://example.com/statue.png")
-    assert len(frames_of(prediction.output)) == 16
+@pytest.mark.parametrize("frames", [{}, {"max_frames": 2}, {"max_frames": 16}, {"max_frames": 240}])
+def test_a_video_takes_three_to_five_seconds(sandbox, api, frames):
+    """However many frames are asked for."""
+    prediction, _ = animate(sandbox, api, image="https://example.com/statue.png", **frames)
+    with av.open(io.BytesIO(httpx.get(prediction.output).content)) as container:
+        assert 3 <= container.duration / av.time_base <= 5
+
+
+def test_the_caption_stands_still_and_no_frame_is_dark(sandbox, api):
+    """The prompt of the video stands below it from the first frame to the last, while the rest moves."""
+    (image,) = api.post("/run", json={"model": IMAGE, "input": {"prompt": "a fox"}}).json()
+    frames = [frames_of(animate(sandbox, api, image=image, prompt=said)[0].output) for said in ("hop", "run")]
+    width, height = frames[0][0].size
+    above, below = (0, 0, width, int(height * (1 - SHARE))), (0, int(height * (1 - SHARE)) + 8, width, height)
+
+    def change(one, other, box):
+        return ImageStat.Stat(ImageChops.difference(one.crop(box), other.crop(box)).convert("L")).rms[0]
+
+    first = frames[0][0]
+    assert all(change(first, later, below) < 3 for later in frames[0])
+    assert change(first, frames[0][24], above) > 10
+    assert change(first, frames[1][0], below) > 3  # another prompt is another caption
+    brightness = [ImageStat.Stat(frame.convert("L")).mean[0] for frame in frames[0]]
+    assert min(brightness) > 100
+    assert max(brightness) - min(brightness) < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("a red fox", "a red fox"),
+        ("一只瓷猫，坐在灯塔旁。", "一只瓷猫，坐在灯塔旁。"),
+        ("a 瓷猫 by Löwe", "a 瓷猫 by Löwe"),
+        ("a fox \U0001f98a runs", "a fox runs"),
+    ],
+)
+def test_a_caption_has_no_boxes_in_place_of_glyphs(text, drawn):
+    """Chinese has its font; what no font has is left out."""
+    font, words = choose_font(text, 20)
+    assert words == drawn
+    assert all(bytes(font.getmask(one)) != bytes(font.getmask("\uffff")) for one in words.replace(" ", ""))
 
 
 @pytest.mark.parametrize(("size", "expected"), [((101, 51), (100, 64)), ((2000, 1000), (640, 320))])
@@ -76,13 +114,14 @@ def test_the_first_bytes_of_an_image_are_enough(sandbox, api):
     assert len(frames_of(prediction.output)) == 2
 
 
-@pytest.mark.parametrize("image", ["statue.png", "/home/me/statue.png", ""])
+@pytest.mark.parametrize("image", ["statue.png", "/home/me/statue.png", "C:\\statue.png", "", "ftp://x/y"])
 def test_a_file_name_where_an_address_belongs_is_a_422(api, image):
     """In pydantic's words, as of the service."""
     body = {"version": VIDEO, "input": {"image": image, "prompt": "x"}}
     answer = api.post("/predictions", json=body)
     assert answer.status_code == 422
-    assert answer.json()["detail"][0]["type"] == "url_parsing"
+    assert answer.json()["detail"][0]["type"] in {"url_parsing", "url_scheme"}
+    assert answer.json()["detail"][0]["loc"] == ["body", "input", "image"]
 
 
 @pytest.mark.parametrize("image", ["data:image/png;base64,AAAA", "data:image/png;base64,!", "data:nothing"])

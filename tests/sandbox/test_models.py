@@ -64,17 +64,23 @@ def test_models_of_the_command_line(script):
     [
         ("nameless", "neither owner/name"),
         ("a/b=something", "neither echo nor file.py:function"),
+        ("a/b=", "neither echo nor file.py:function"),
+        ("a/b={script}:", "neither echo nor file.py:function"),
+        ("a/b={broken}:f", "ZeroDivisionError"),
         ("a/b=missing.py:f", "missing.py"),
         ("a/b={script}:nobody", "no function 'nobody'"),
         ("a/b={script}:number", "cannot be a model"),
     ],
 )
-def test_a_model_that_is_none_ends_with_one_line(script, capsys, given, words):
+def test_a_model_that_is_none_ends_with_one_line(script, tmp_path, capsys, given, words):
     """And with the exit status of a wrong argument."""
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0", encoding="utf-8")
     with pytest.raises(SystemExit) as caught:
-        parse(["--model", given.format(script=script)])
+        parse(["--model", given.format(script=script, broken=broken)])
     assert caught.value.code == 2
-    assert words in capsys.readouterr().err.splitlines()[-1]
+    [line] = capsys.readouterr().err.splitlines()
+    assert words in line
 
 
 def test_signals_mean_what_they_did_once_it_has_ended():

@@ -102,12 +102,12 @@ def test_without_the_extra_the_command_says_how_to_get_it(missing):
     ],
 )
 def test_the_command_refuses_numbers_that_cannot_be(capsys, option, value, allowed):
-    """With the usual error of a command line, which names the option and what it may be."""
+    """With one line, which names the option and what it may be."""
     with pytest.raises(SystemExit) as ended:
         main([option, value])
     assert ended.value.code == 2
     told = capsys.readouterr().err
-    assert told.endswith(f"error: argument {option}: {allowed} is expected, not {value!r}\n")
+    assert told == f"python -m rockai_sandbox: argument {option}: {allowed} is expected, not {value!r}\n"
 
 
 def test_the_fixture_starts_a_sandbox_and_leads_clients_there(rockai_sandbox):

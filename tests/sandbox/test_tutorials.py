@@ -76,6 +76,7 @@ def test_chinese_prompts_work_as_the_english_ones_do(llm, prompt, said):
     assert said in llm.invoke(prompt).text
 
 
+@pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")  # core's counting
 @pytest.mark.parametrize("mode", ["refine", "compact", "tree_summarize"])
 def test_llama_index_s_response_modes_answer_from_the_documents(sandbox, mode):
     """Over several documents, each mode ends with the fact."""

@@ -45,13 +45,14 @@ class Folder(MutableMapping):
     def __setitem__(self, name, text):
         record = json.loads(text)
         is_start = "@" not in record.get("key", "")
-        if self.point == "sent" and record.get("state") == "started":
+        if self.point == "unwritten" or (self.point == "sent" and record.get("state") == "started"):
             die()
         written = self.path / f".{os.getpid()}"
         written.write_text(text, encoding="utf-8")
         written.rename(self.path / quote(name, safe=""))
         if (
-            (self.point == "asleep" and record.get("asleep"))
+            self.point == "written"
+            or (self.point == "asleep" and record.get("asleep"))
             or (self.point == "claimed" and not is_start)
             or (self.point == "seen" and is_start and record.get("status") == "succeeded")
         ):
@@ -130,10 +131,13 @@ async def run(job):
             await go_on()
             die()
         receiver = WebhookReceiver(Client(job["token"], job["url"]), store, resume, stale=job["stale"])
-        delivery = asyncio.create_task(deliver(receiver, job))
-        await store.resolved()
-        await go_on()
-        await delivery
+        if job["webhook"]:
+            delivery = asyncio.create_task(deliver(receiver, job))
+            await store.resolved()
+            await go_on()
+            await delivery
+        else:
+            await go_on()
         await receiver.sweep(older_than=0)
 
     return await {"langgraph": langgraph, "llama_index": llama_index}[job["framework"]](job, store, work)

@@ -18,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpcore
 import httpx
 import pytest
 from support.drivers import TOKEN
@@ -684,3 +685,71 @@ def test_an_open_file_is_sent_as_often_as_it_is_given(connect, server):
         client.run(MODEL, {"file": file})
     assert {request.json["input"]["file"] for request in server.requests} == {shown}
     assert file.tell() == 2
+
+
+def test_a_closed_http_client_is_told(connect, server):
+    """Its owner has closed it: nothing is sent, and the error says so."""
+    mine = httpx.AsyncClient() if connect().kind == "async" else httpx.Client()
+    if isinstance(mine, httpx.Client):
+        mine.close()
+    else:
+        asyncio.run(mine.aclose())
+    with pytest.raises(ConfigurationError, match="http_client is closed"):
+        connect(http_client=mine).run(MODEL, {})
+    assert not server.requests
+
+
+@pytest.mark.parametrize("call", ["run", "stream", "get"])
+def test_without_asyncio_an_async_client_says_what_it_needs(call):
+    """Under trio and the like there is no loop of asyncio: an error of ours, through ``async with`` too."""
+
+    async def use():
+        async with AsyncClient(TOKEN, "http://127.0.0.1:9/v1") as client:
+            match call:
+                case "run":
+                    await client.run(MODEL, {})
+                case "stream":
+                    await anext(client.stream(MODEL, {}))
+                case "get":
+                    await client.predictions.get("p1")
+
+    with pytest.raises(ConfigurationError, match="asyncio"):
+        use().send(None)
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_request_and_its_body_are_sent_together(connect, server, monkeypatch, size):
+    """One write, unless the body is large: each costs a system call, and a segment on the wire."""
+    sent = []
+
+    def noting(backend, write):
+        connect_tcp = backend.connect_tcp
+
+        def opened(stream):
+            monkeypatch.setattr(type(stream), "write", write(type(stream).write))
+            return stream
+
+        if inspect.iscoroutinefunction(connect_tcp):
+
+            async def connecting(*args):
+                return opened(await connect_tcp(*args))
+        else:
+
+            def connecting(*args):
+                return opened(connect_tcp(*args))
+
+        monkeypatch.setattr(backend, "connect_tcp", connecting)
+
+    def write(original):
+        def noted(self, buffer, timeout=None):
+            sent.append(len(buffer))
+            return original(self, buffer, timeout)
+
+        return noted
+
+    noting(httpcore.SyncBackend, write)
+    noting(httpcore.AnyIOBackend, write)
+    server.route("POST /v1/run", answer(200, "x"))
+    connect().run(MODEL, {"prompt": "x" * size})
+    assert len(sent) == 1 or (size > 10 and connect().kind == "sync")
+    assert sum(sent) > size

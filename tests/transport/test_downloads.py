@@ -152,7 +152,7 @@ def test_bad_data_uris_are_refused(client, tmp_path, uri):
         "[::ffff:7f00:1]", "0.0.0.0", "[::]", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1",  # noqa: E501, S104
         "[fe80::1]", "[fc00::1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "224.0.0.1", "localhost.", "a.localhost",  # noqa: E501
         "255.255.255.255", "[fec0::1]", "[64:ff9b:1::1]", "[64:ff9b::a00:1]", "[::10.0.0.1]", "[100::1]",
-        "[5f00::1]",
+        "[5f00::1]", "192.0.0.8", "10\u30020\uff0e0\uff611",
         "[4000::1]", "[1::1]", "[2001:db8::1]", "[3fff::1]", "192.0.2.1", "192.88.99.1", "[ff0e::1]", "198.18.0.1", "240.0.0.1",  # noqa: E501
     ],
 )  # fmt: skip
@@ -178,6 +178,37 @@ def test_a_folder_that_cannot_be_written(client, io, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         client.download(done("https://files.example/a"), tmp_path / "file")
+
+
+@pytest.mark.parametrize("folder", [None, 5, b"x", ["a"], "~nobody-of-this-name/x"])
+def test_a_folder_that_is_none(client, io, folder):
+    """Nothing is fetched for a place that cannot be."""
+    with pytest.raises(ConfigurationError, match="folder="):
+        client.download(done("https://files.example/a.png"), folder)
+    assert not io.requests
+
+
+@pytest.mark.parametrize("status", [204, 205, 206])
+def test_a_part_of_a_file_is_none(client, io, tmp_path, status):
+    """Nobody has asked for a range: what comes of one is not the file."""
+    io.always(reply(status, PNG, media_type="image/png"))
+    with pytest.raises(InvalidResponseError, match=str(status)):
+        client.download(done("https://files.example/a.png"), tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("address", ["HTTPS://files.example/a.png", "Data:image/png;base64,aGk="])
+def test_a_scheme_in_capitals_is_the_same(client, tmp_path, address):
+    """A file is not overlooked for how its address is written."""
+    assert [path.name for path in client.download(done(address), tmp_path)] == ["p1.png"]
+
+
+def test_an_address_of_any_length_is_told_in_part(client, io, tmp_path):
+    """A message is for people."""
+    io.always(reply(404, b""))
+    with pytest.raises(NotFoundError) as caught:
+        client.download(done("https://files.example/" + "a" * 50_000), tmp_path)
+    assert len(str(caught.value)) < 1000
 
 
 def test_private_addresses_may_be_allowed(client, in_memory, io, tmp_path):

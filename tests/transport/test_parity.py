@@ -122,7 +122,9 @@ ROWS = {
     "stream without its address": (read, PREDICTIONS, {CREATE: [GOING], GET: [GOING, DONE]}),
     "stream of an id": (follow, {}, {GET: [MADE], STREAM: [PIECES]}),
     "stream of what is done": (follow, {}, {GET: [DONE]}),
-    "stream, left": (leave_after_one, {}, {CREATE: [MADE], STREAM: [PIECES], CANCEL: [CANCELED]}),
+    "stream, left": (
+        leave_after_one, {}, {CREATE: [MADE], STREAM: [events(frames("a", end=False))], CANCEL: [CANCELED]},
+    ),
 }  # fmt: skip
 
 

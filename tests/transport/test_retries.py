@@ -3,6 +3,7 @@
 import email.utils
 import logging
 import socket
+import time
 
 import pytest
 from support.replies import MODEL, prediction
@@ -30,7 +31,7 @@ CALLS = {
     "cancel": lambda io, all_: io.do(all_.cancel, "p1"),
     "create": lambda io, all_: io.do(all_.create, run_request(MODEL)),
     "run": lambda io, all_: io.do(all_.run, run_request(MODEL), None),
-    "stream": lambda io, all_: io.do(all_.run_with_text, run_request(MODEL), None, lambda _: None),
+    "stream": lambda io, all_: io.do(all_.run, run_request(MODEL), None, lambda _: None),
 }
 STARTS = {"create", "run", "stream"}
 
@@ -117,12 +118,25 @@ def test_backoff():
         ("0", 0), ("3", 3), ("60", 60), (" 2.5 ", 2.5), ("-5", 0), ("", None), ("soon", None), ("nan", None),
         (email.utils.formatdate(1_700_000_030, usegmt=True), 30), ("Tue, 14 Nov 2023 22:13:50 GMT", 30),
         (email.utils.formatdate(1_600_000_000, usegmt=True), 0), ("Tue, 99 Foo 2023", None), ("1e999", float("inf")),  # noqa: E501
-        ("Wed, 31 Dec 99999 23:59:59 GMT", None),
+        ("Wed, 31 Dec 99999 23:59:59 GMT", None), ("Tue, 14 Nov 2023 22:13:50", 30),
     ],
 )  # fmt: skip
 def test_retry_after_is_read(value, seconds):
     """Retry-After in seconds or as a date; what cannot be read is as if it were not there."""
     assert retry_after(ResponseHead(429, {"retry-after": value}, 1_700_000_000.0)) == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of this platform cannot be set")
+def test_a_date_without_a_zone_is_utc(monkeypatch):
+    """As every date of HTTP is, wherever its reader lives."""
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        for value in ("Tue, 14 Nov 2023 22:13:50", "Tue, 14 Nov 2023 22:13:50 -0000"):
+            assert retry_after(ResponseHead(429, {"retry-after": value}, 1_700_000_000.0)) == 30
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_retry_after_is_waited_for_exactly():

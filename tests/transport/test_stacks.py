@@ -146,7 +146,7 @@ def test_a_dump_of_a_waiting_thread_names_the_operation(server, call):
     thread.start()
     server.wait_for(line)
     names = []
-    while names[-1:] != ["read"]:  # of the network's stream, which waits in C
+    while names[-1:] != ["_receive"]:  # of the network's stream, which waits in C
         names = names_on(traceback.extract_stack(sys._current_frames()[thread.ident]))
     seen.set()
     thread.join(10)

@@ -94,7 +94,7 @@ def test_the_limits_of_a_call(in_memory, io, case):
 def test_one_try_of_a_stream_has_no_limit_of_its_own():
     """A cold start may use up the whole first-byte limit in one try."""
     io = VirtualIO(reply(200, "x", after=1799))
-    assert io.do(operations().run_with_text, run_request(MODEL), None, lambda _: None).text == "x"
+    assert io.do(operations().run, run_request(MODEL), None, lambda _: None).text == "x"
 
 
 @pytest.mark.parametrize("bad", [0, -1, math.nan, True, "5", [], 10**400, -math.inf])

@@ -2,9 +2,11 @@
 
 import functools
 import gzip
+import html
 import json
 import resource
 import zlib
+from urllib.parse import quote
 
 import pytest
 from support.drivers import TOKEN
@@ -168,23 +170,119 @@ def test_half_a_character_in_an_input_becomes_a_replacement(connect, server):
     assert server.requests[0].json["input"] == {"prompt": "a\ufffdb"}
 
 
-@pytest.mark.parametrize("where", ["logs", "error", "urls", "metrics"])
-@pytest.mark.parametrize("form", ["plain", "encoded"])
+ODD_TOKEN = "to/ken+with='signs\"&<12345678"  # noqa: S105 - made up
+SPELLINGS = {
+    "plain": ODD_TOKEN,
+    "as an address": quote(ODD_TOKEN, safe=""),
+    "as an address, in lower case": quote(ODD_TOKEN, safe="").replace("%2F", "%2f"),
+    "as an address, twice": quote(quote(ODD_TOKEN, safe=""), safe=""),
+    "as JSON": json.dumps(ODD_TOKEN)[1:-1],
+    "as JSON, all escaped": "".join(f"\\u{ord(letter):04X}" for letter in ODD_TOKEN),
+    "as HTML": html.escape(ODD_TOKEN),
+    "as Python": repr(ODD_TOKEN)[1:-1],
+}
+
+
+@pytest.mark.parametrize("where", ["logs", "error", "urls", "metrics", "created_at", "version"])
+@pytest.mark.parametrize("form", SPELLINGS)
 def test_a_token_that_the_service_sends_back_is_hidden(connect, server, where, form):
     """In every field of a failed prediction that the service fills in, keys of dicts among them."""
-    token = "to/ken+with=signs-12345678"  # noqa: S105 - made up
-    shown = token if form == "plain" else "to%2Fken%2Bwith%3Dsigns-12345678"
+    token, shown = ODD_TOKEN, SPELLINGS[form]
     value = {
         "logs": f"key {shown}",
         "error": f"no {shown}",
         "urls": {"get": f"/{shown}"},
         "metrics": {shown: {shown: [shown]}},
+        "created_at": shown,
+        "version": shown,
     }
     told = {where: value[where]} if where != "error" else {"error": value["error"]}
     server.route(RUN, answer(200, prediction("failed", **told)))
     with pytest.raises(PredictionFailedError) as caught:
         connect(api_token=token).run(MODEL, {})
-    assert shown not in repr(caught.value.prediction) + str(caught.value.prediction.raw) + str(caught.value)
+    seen = vars(caught.value.prediction)
+    texts = [caught.value, *seen.values(), *seen["urls"].values(), *(seen["metrics"] or ())]
+    told = " ".join(map(str, texts))
+    assert shown not in told
+    assert "[token]" in told
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("before", [0, 250, 270, 285])
+def test_a_message_that_cuts_the_token_does_not_show_its_beginning(connect, server, status, before):
+    """Of a body that is no JSON a message shows the first 300 characters."""
+    server.route(RUN, answer(status, "x" * before + TOKEN + "y" * 300, media_type="text/plain"))
+    with pytest.raises(RockAIError) as caught:
+        connect(max_retries=0).run(MODEL, {})
+    assert TOKEN[: len(TOKEN) // 2] not in str(caught.value)
+
+
+def test_a_long_list_of_complaints_is_told_in_part(connect, server):
+    """Ten are told, and how many there are: a message is for people."""
+    complaints = [{"loc": ["input", f"k{n}"], "msg": "m" * 1000} for n in range(1000)]
+    server.route(RUN, answer(422, {"detail": complaints}))
+    with pytest.raises(BadRequestError, match=r"k0: m+… and 990 more|990 more") as caught:
+        connect().run(MODEL, {})
+    assert len(str(caught.value)) < 4000
+    assert len(caught.value.body["detail"]) == 1000
+
+
+@pytest.mark.parametrize(
+    "body", [{"detail": "\ud800"}, {"detail": [{"msg": "\udfff"}]}, prediction("failed", error="\ud83d")]
+)
+def test_half_a_character_in_an_answer_can_be_printed(connect, server, body):
+    """A message can be written to a log, and to a terminal."""
+    server.route(RUN, answer(200 if "status" in body else 422, body))
+    with pytest.raises(RockAIError) as caught:
+        connect().run(MODEL, {})
+    assert str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(b'{"x": 1}', mtime=0)[:-3]),
+        ("deflate", zlib.compress(b'{"x": 1}' * 99)[:-3]),
+        ("gzip", gzip.compress(b"5", mtime=0) + b"garbage"),
+    ],
+)
+def test_a_compressed_answer_that_is_cut_is_none(connect, server, tmp_path, encoding, body):
+    """Neither of the API, nor a file: a short answer would pass for a whole one."""
+    server.script = answer(200, body, {"Content-Encoding": encoding})
+    with pytest.raises(InvalidResponseError):
+        connect().run(MODEL, {})
+    done = Prediction(id="p1", status="succeeded", output=f"{server.origin}/file")
+    with pytest.raises(InvalidResponseError):
+        connect().download(done, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("how", ["gzip", "zlib", "raw"])
+def test_a_compressed_answer_may_be_cut_into_any_chunks(connect, server, how, size):
+    """One byte is enough to know the format; gzip may have several members."""
+    text = b'"Hello"'
+    body = {
+        "gzip": gzip.compress(text[:3]) + gzip.compress(text[3:]),
+        "zlib": zlib.compress(text),
+        "raw": zlib.compress(text)[2:-4],
+    }[how]
+
+    def script(exchange):
+        exchange.head(
+            200,
+            {
+                "Content-Type": "application/json",
+                "Content-Encoding": "gzip" if how == "gzip" else "deflate",
+                "Transfer-Encoding": "chunked",
+            },
+        )
+        for start in range(0, len(body), size):
+            exchange.chunk(body[start : start + size])
+        exchange.chunk(b"")
+
+    server.route(RUN, script)
+    assert connect().run(MODEL, {}).output == "Hello"
 
 
 @pytest.mark.parametrize("cls", [Client, AsyncClient])

@@ -194,6 +194,14 @@ def test_a_look_is_put_off_as_long_as_the_service_asks():
     assert io.sleeps == [0.025, 90]
 
 
+@pytest.mark.parametrize("asked", ["1e300", "inf", "99999999999"])
+def test_a_look_is_put_off_an_hour_at_most(asked):
+    """A wait without end is not put to sleep for ever by one answer: a look does no harm."""
+    io = VirtualIO(reply(429, retry_after=asked), reply(200, prediction("succeeded", output="x")))
+    ended = wait(io, timeout=math.inf)
+    assert (ended.output, io.sleeps) == ("x", [3600.0])
+
+
 @pytest.mark.parametrize(
     "failure", [reply(502, {}), reply(429, {}, retry_after="90"), NotSentError("refused")]
 )

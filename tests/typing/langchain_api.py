@@ -1,6 +1,6 @@
 """What a type checker sees of langchain_rockai in a user's code. Checked by mypy, never run.
 
-Without the pydantic plugin: the contract's argument names are the constructor's; aliases are run-time only.
+Without the pydantic plugin: the contract's names are the constructor's, and its aliases but `model_name`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ chat = ChatRockAI(
     async_client=AsyncClient(),
 )
 text = RockAILLM(model=model, api_token=SecretStr("token"), dialect="llama-2", stop="END", top_k=None)
+ChatRockAI(model=model, api_key="token", api_base="https://api.rockai.online/v1")
+RockAILLM(model=model, rockai_api_token=SecretStr("token"))
 
+ChatRockAI(model=model, api_key=1)  # type: ignore[arg-type]
 ChatRockAI(model=model, temprature=0.5)  # type: ignore[call-arg]
 ChatRockAI(model=model, temperature="hot")  # type: ignore[arg-type]
 ChatRockAI(model=model, route="fast")  # type: ignore[arg-type]

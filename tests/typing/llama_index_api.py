@@ -1,6 +1,6 @@
 """What a type checker sees of llama_index_rockai in a user's code. Checked by mypy, never run.
 
-Without the pydantic plugin: the contract's argument names are the constructor's; aliases are run-time only.
+Without the pydantic plugin: the contract's names are the constructor's, and its aliases but `model_name`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ llm = RockAI(
     completion_to_prompt=lambda prompt: prompt,
 )
 RockAI(model=model, api_token=SecretStr("token"), dialect="llama-2", stop="END", top_k=None)
+RockAI(model=model, api_key="token", api_base="https://api.rockai.online/v1")
+RockAI(model=model, rockai_api_token=SecretStr("token"))
 
+RockAI(model=model, api_key=1)  # type: ignore[arg-type]
 RockAI(model=model, temprature=0.5)  # type: ignore[call-arg]
 RockAI(model=model, temperature="hot")  # type: ignore[arg-type]
 RockAI(model=model, route="fast")  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Annotated, NotRequired, Optional, Required, TypedDict
 
 import pytest
+import typing_extensions
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.caches import InMemoryCache
@@ -237,6 +238,16 @@ def test_a_description_may_be_missing(scripted, llm):
     assert chain.invoke("Joke!") == GOOD
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object_in_reasoning_is_not_the_answer(scripted, llm, method):
+    """Streamed as well, where the server's template opened the reasoning, so that nothing announces it."""
+    other = {**GOOD, "setup": "Who?"}
+    answer = f"It could be {json.dumps(other)}.\n</think>\n{written(method, GOOD)}"
+    scripted(*[list(answer)] * 2)
+    chain = llm.with_structured_output(JOKE_SCHEMA, method=method)
+    assert chain.invoke("Joke!") == list(chain.stream("Joke!"))[-1] == GOOD
+
+
 class Page(TypedDict, total=False):
     """A page."""
 
@@ -265,6 +276,42 @@ def test_keys_that_a_typed_dict_does_not_require_may_be_missing(scripted, llm, m
     assert chain.invoke("Go!") == value
     with pytest.raises(InvalidResponseError, match="'address' is a required property"):
         chain.invoke("Go!")
+
+
+class Author(typing_extensions.TypedDict, total=False):
+    """An author."""
+
+    name: typing_extensions.Required[str]
+    age: int
+
+
+class Book(typing_extensions.TypedDict):
+    """A book."""
+
+    by: Author
+    others: typing_extensions.NotRequired[list[Author]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "value", [{"by": {"name": "Ada"}}, {"by": {"name": "Ada"}, "others": [{"name": "Bo"}]}]
+)
+def test_typed_dicts_of_typing_extensions_are_the_same(scripted, llm, method, value):
+    """LangChain's guides use them; and one class may stand in two places."""
+    wrong = {**value, "by": {"age": 1}}
+    scripted(*(written(method, one).replace('"Joke"', '"Book"') for one in (value, wrong, wrong)))
+    chain = llm.with_structured_output(Book, method=method)
+    assert chain.invoke("Go!") == value
+    with pytest.raises(InvalidResponseError, match="'name' is a required property"):
+        chain.invoke("Go!")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_schema_may_allow_other_types_beside_objects(scripted, llm, method):
+    """Core reads one type only."""
+    schema = {"title": "Joke", "type": ["object", "null"], "properties": {"setup": {"type": "string"}}}
+    scripted(written(method, {"setup": "Why?"}))
+    assert llm.with_structured_output(schema, method=method).invoke("Go!") == {"setup": "Why?"}
 
 
 class Color(Enum):

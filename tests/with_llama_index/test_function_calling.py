@@ -93,6 +93,17 @@ class TestResponses:
         completion = backend.llm().complete("What is 2 + 3?")
         assert (completion.text, completion.additional_kwargs) == ("It is 5.", {"thinking": "two and three"})
 
+    async def test_reasoning_that_nothing_opened_is_a_block_too(self, backend):
+        """The server's template opened it: until the tag that ends it comes, it is told as text."""
+        backend.says("two and ", "three</think>\n", "It is 5.")
+        llm = backend.llm()
+        whole = llm.chat([ChatMessage("What is 2 + 3?")])
+        chunks = [chunk async for chunk in await llm.astream_chat([ChatMessage("What is 2 + 3?")])]
+        for message in (whole.message, chunks[-1].message):
+            assert isinstance(message.blocks[0], ThinkingBlock)
+            assert (message.blocks[0].content, message.content) == ("two and three", "It is 5.")
+        assert "".join(chunk.delta for chunk in chunks) == "two and three</think>It is 5."
+
     def test_results_go_back_in_the_model_s_form(self, backend):
         """Call and result stand in the prompt as the instructions say; reasoning does not."""
         backend.says("<think>hm</think>", CALL)
@@ -157,6 +168,18 @@ class TestPredictAndCall:
         with pytest.raises(ValueError, match="tool call"):
             backend.llm().predict_and_call(TOOLS, "Hello")
         assert str(backend.llm().predict_and_call(TOOLS, "Hello", error_on_no_tool_call=False)) == "No."
+
+    async def test_a_tool_that_there_is_not(self, backend):
+        """Is a source that is an error, beside what the others gave."""
+        backend.calls(("add", {"a": 2, "b": 3}), ("ad", {"a": 2}))
+        llm = backend.llm()
+        for result in (
+            llm.predict_and_call(TOOLS, "Add.", allow_parallel_tool_calls=True),
+            await llm.apredict_and_call(TOOLS, "Add.", allow_parallel_tool_calls=True),
+        ):
+            right, wrong = result.sources
+            assert (right.content, right.is_error, wrong.is_error) == ("5", False, True)
+            assert "did you mean 'add'" in wrong.content
 
     def test_a_tool_that_fails(self, backend):
         """Is a source that is an error, or raised."""

@@ -28,6 +28,7 @@ from rockai_transport import (
     StreamInterruptedError,
 )
 from rockai_transport.prompting.request.jinja import JinjaTemplate
+from rockai_transport.prompting.request.templates import TEMPLATES
 
 LLAMA_2 = "meta/llama-2-7b-chat"
 LLAMA_3 = "meta/meta-llama-3-70b-instruct"
@@ -156,6 +157,7 @@ class TestMetadata:
             warnings.simplefilter("always")
             llm = RockAI(model="someone/something")
             assert {llm.metadata.context_window for _ in range(3)} == {DEFAULT_CONTEXT_WINDOW}
+            assert RockAI(model="incomingflyingbrick/flux-1-schnell").metadata  # what draws cuts no histories
         assert [str(warning.message)[:42] for warning in caught] == [
             "The context window of someone/something is"
         ]
@@ -323,6 +325,7 @@ class TestKeeping:
         [
             {"dialect": "chatml"},
             {"dialect": Dialect("mine", chat_template="chatml", image_key="image", fixed_inputs={"a": 1})},
+            {"dialect": Dialect("mine", chat_template=TEMPLATES["chatml"])},
             {"dialect": "chatml", "chat_template": JinjaTemplate("{{ messages[0].content }}")},
         ],
     )

@@ -1,15 +1,19 @@
 """Streams of `RockAI`: where they are cut, how they are left, and what is left behind."""
 
 import asyncio
+import inspect
 import logging
 import time
+import tracemalloc
 
 import pytest
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
+from support.wire_server import WireServer, frames, stream
 from with_llama_index.conformance_kit import STREAMED, collect, start, text_of
 
-from rockai_transport import StreamInterruptedError
+from llama_index_rockai import RockAI
+from rockai_transport import AsyncClient, Client, StreamInterruptedError
 
 STORY = PromptTemplate("Tell me a {kind}.")
 
@@ -160,3 +164,30 @@ async def test_the_loop_keeps_ticking(sandbox, backend):
     ticking.cancel()
     assert ended - between < (between - began) / 2
     assert ticks > 10
+
+
+@pytest.mark.parametrize("way", STREAMED)
+async def test_a_long_answer_that_comes_at_once_is_not_held_once_for_each_piece(way):
+    """Each response holds all of the text so far; it is made when it is asked for."""
+    with WireServer() as server:
+        server.script = stream(frames(*["0123456789" * 10] * 1000))  # some 500 pieces are read at a time
+        client = Client("token", server.base_url)
+        responses = start(
+            RockAI(model="meta/llama-2-7b-chat", client=client, async_client=AsyncClient.like(client)), way
+        )
+        if inspect.isawaitable(responses):
+            responses = await responses
+        count = length = 0
+        tracemalloc.start()
+        try:
+            if way.startswith("a"):
+                async for response in responses:
+                    count, length = count + 1, len(text_of(response))
+            else:
+                for response in responses:
+                    count, length = count + 1, len(text_of(response))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (count, length) == (1001, 100_000)
+    assert peak < 5_000_000

@@ -13,42 +13,34 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rockai_transport.prompting.reply import call_formats as formats
-from rockai_transport.prompting.reply.json_values import BYTE_ORDER_MARK
-from rockai_transport.prompting.reply.token_set import TokenSet
+from rockai_transport.prompting.reply.tagged import ARGUMENT
+from rockai_transport.prompting.reply.token_set import MOST_SPACE, TokenSet, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
 Kind = Literal["json", "python", "tagged", "none"]
 
-# White space between a call's parts; more of it is text, so that what is held back stays small.
-_MOST_SPACE: Final = 200
 _MOST_UNDECIDED: Final = 400
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
-    rf"""(?:\s|{_COMMENT}){{0,{_MOST_SPACE}}}+(?P<quote>["']?)(?P<key>[\w$-]{{0,60}})"""
+    rf"""(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["'“]?)(?P<key>[\w$-]{{0,60}})"""
 )
 _KEY: Final = re.compile(
-    rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:(["'])(?P<quoted>[^"'\\]{{1,60}})\1|(?P<plain>[\w$-]{{1,60}}))"""
+    rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:["'“](?P<quoted>[^"'”\\]{{1,60}})["'”]|(?P<plain>[\w$-]{{1,60}}))"""
     r"""\s{0,50}:\s{0,50}"""
 )
 _VALUE: Final = re.compile(
-    r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
+    r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|“(?P<curly>[^”\\]{0,200})”"""
+    r"""|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
 _CALL_ID: Final = re.compile(r"\w*")
-_ARGUMENT_END: Final = re.compile(
-    r"</parameter>|</arg_value>|(?=</function>|</invoke>|</tool_call>|<parameter[ =]|<arg_key>)"
-)
-_LONGEST_END: Final = 15
 
 
-_FENCES: Final = tuple(formats.FENCE + info for info in formats.FENCES)
-_FENCE: Final = TokenSet(*_FENCES)
+_FENCE: Final = re.compile(rf"{formats.FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
-_OPENING_MARKED: Final = TokenSet(*formats.OPENING, *_FENCES)
-_BETWEEN: Final = TokenSet(*formats.BETWEEN, *_FENCES)
-_ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
+_BETWEEN: Final = TokenSet(*formats.BETWEEN)
 CLOSING: Final = TokenSet(*formats.CLOSING)
 
 
@@ -71,27 +63,12 @@ class Opener:
     fenced: bool = False
 
 
-def skip_space(text: str, at: int) -> int:
-    """Find the next character that is no white space, a bounded way ahead.
-
-    Args:
-        text: Text, known so far.
-        at: Where to begin.
-
-    Returns:
-        Its index; the text's length where only white space follows.
-    """
-    end = min(len(text), at + _MOST_SPACE)
-    while at < end and (text[at].isspace() or text[at] == BYTE_ORDER_MARK):
-        at += 1
-    return at
-
-
 def _skip(tokens: TokenSet, text: str, at: int) -> int:
     """Pass over tokens and white space; -1 where it depends on what follows."""
     while True:
         at = skip_space(text, at)
         end = tokens.end(text, at) if at < len(text) else -1
+        end = _fence_end(text, at) if end == at else end
         if end <= at:
             return end
         at = end
@@ -121,28 +98,33 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     return "undecided" if end < 0 and verdict == "text" else verdict
 
 
+def _fence_end(text: str, at: int) -> int:
+    """The end of a code fence's beginning, up to its language; as `TokenSet.end`."""
+    found = _FENCE.match(text, at)
+    if found is None:
+        return -1 if formats.FENCE.startswith(text[at : at + len(formats.FENCE)]) else at
+    return found.end() if found.end() < len(text) else -1
+
+
 def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
-    end = _FENCE.end(text, at)
-    if end == at:
-        return "text"
-    if end < 0 or end == len(text):
-        return "undecided"
-    if text[end].isalnum():
-        return "text"
-    info = text[at + len(formats.FENCE) : end]
+    end = _fence_end(text, at)
+    if end <= at:
+        return "text" if end == at else "undecided"
+    info = text[at + len(formats.FENCE) : end].strip().lower()
     if info in formats.CALL_FENCES:
         found = _marked(text, end, tools)
     else:
         body = skip_space(text, end)
         if body == len(text):
             return "undecided"
-        found = match_opener(text, body, tools, line_start=True) if text[body] in "<{[" else "text"
+        reads = info in formats.FENCES and text[body] in "<{["
+        found = match_opener(text, body, tools, line_start=True) if reads else "text"
     return replace(found, fenced=True) if isinstance(found, Opener) else found
 
 
 def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
     """What a token opened: a JSON value, a Python call or list of them, or a name and what belongs to it."""
-    at = _skip(_OPENING_MARKED, text, at)
+    at = _skip(_OPENING, text, at)
     if at < 0:
         return "undecided"
     if text[at] == "{":
@@ -162,7 +144,7 @@ def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{":
         return Opener(body, "json", name, meant=True)
-    argument, closing = (body, body) if body < 0 else (_ARGUMENT.end(text, body), CLOSING.end(text, body))
+    argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
         return "undecided"
     if argument > body:
@@ -200,7 +182,7 @@ def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return "undecided" if tools.opens_call(key, begun=True) else "text"
     if text[end] == "/" and not key:  # a comment that does not end yet
         return "undecided" if len(text) - end < _MOST_UNDECIDED else "text"
-    closing = found["quote"] if found else ""
+    closing = found["quote"].replace("“", "”") if found else ""
     if not closing:
         end, closing = skip_space(text, end), ":"
     if end == len(text):
@@ -228,50 +210,6 @@ def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Ver
     if found is None or found.end() == len(text):
         return "undecided" if found else "text"
     return replace(opener, body=at) if text[found.end()] == "(" and tools.resolve(found[1]) else "text"
-
-
-class TaggedScanner:
-    """Find where tagged arguments end, piece by piece.
-
-    Attributes:
-        kept: How many characters at the end of the last piece must come again, with the next one.
-        inside: Whether an argument is open.
-    """
-
-    missing = ""
-
-    def __init__(self) -> None:
-        self.kept = 0
-        self.inside = False
-
-    def scan(self, text: str, start: int = 0) -> int | None:
-        """Read on.
-
-        Args:
-            text: The next piece, behind what was kept.
-            start: Where to begin in it.
-
-        Returns:
-            The index behind the last argument, or None where another one may follow.
-        """
-        at = start
-        while True:
-            if self.inside:
-                found = _ARGUMENT_END.search(text, at)
-                if found is None:
-                    self.kept = min(_LONGEST_END, len(text) - at)
-                    return None
-                at = found.end()
-            else:
-                place = skip_space(text, at)
-                end = _ARGUMENT.end(text, place) if place < len(text) else -1
-                if end < 0:
-                    self.kept = len(text) - at
-                    return None
-                if end == place:
-                    return at
-                at = end
-            self.inside = not self.inside
 
 
 class BareWatch:
@@ -315,7 +253,7 @@ class BareWatch:
             return "undecided"
         if value["open"]:
             return "text" if key in formats.NAME_KEYS else "call"
-        text = value["double"] or value["single"] or value["atom"] or ""
+        text = value["double"] or value["single"] or value["curly"] or value["atom"] or ""
         if key in formats.NAME_KEYS:
             return "call" if self._tools.resolve(text) else "text"
         return "undecided" if text in formats.FIXED_KEYS.get(key, (text,)) else "text"

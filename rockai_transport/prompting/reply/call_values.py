@@ -24,20 +24,16 @@ from rockai_transport.prompting.reply.schema_values import (
     required_properties,
     structured_value,
 )
+from rockai_transport.prompting.reply.tagged import read_tagged
 from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.prompting.request.tool_prompt import PLACEHOLDER
 
 _ARGUMENTS_KEY: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.ARGUMENT_KEYS)})["']?\s{{0,99}}:\s{{0,99}}"""
 )
 _NAMED: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
-)
-# One argument, or the beginning of what is none; a closing tag that was forgotten ends at the next one.
-_TAGGED: Final = re.compile(
-    r"""<(?:parameter=|parameter\s+name=|arg_key>)["']?(?P<key>[^"'<>]{1,200})["']?(?:>|</arg_key>\s*<arg_value>)"""
-    r"""(?P<value>.*?)(?:</parameter>|</arg_value>|(?=<parameter[= ]|<arg_key>)|\Z)""",
-    re.DOTALL,
 )
 _EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
 
@@ -59,14 +55,13 @@ class ReadCall:
     error: str = ""
 
 
-def read_calls(opener: Opener, body: str, tools: Tools, *, open_end: bool = False) -> list[ReadCall] | None:
+def read_calls(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | None:
     """Read a body as calls.
 
     Args:
         opener: What opened it.
         body: Its text.
         tools: The tools that may be called.
-        open_end: Whether a tagged argument in it does not end.
 
     Returns:
         The calls, unreadable ones with their error; None where it is no call, but text.
@@ -75,11 +70,11 @@ def read_calls(opener: Opener, body: str, tools: Tools, *, open_end: bool = Fals
         calls = _python_calls(body, tools, meant=opener.meant)
     elif opener.kind == "json" and not opener.name:
         calls = _json_calls(body, tools, meant=opener.meant)
-    elif open_end:
-        calls = [_wrong(opener.name, body, "the call does not end")]
     else:
         calls = _named_call(opener, body, tools)
-    return None if calls is None else [_settled(call, tools) for call in calls]
+    if calls is None or any(call.name == PLACEHOLDER for call in calls):  # the prompt's own example
+        return None
+    return [_settled(call, tools) for call in calls]
 
 
 def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -134,10 +129,11 @@ def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | Non
         if not (meant or named):
             return None
         return [ReadCall(named, None, _written_arguments(body), str(error))]
-    calls = [_read_object(item, tools, meant=meant) for item in _items(value)]
+    calls = [_read_object(item, tools, meant=meant) for item in _items(value, tools)]
     if meant:
         return calls or [_wrong(None, body, "it holds no call")]
-    return None if not calls or any(_is_data(call, tools) for call in calls) else calls
+    only_names = len(calls) > 1 and any(call.arguments is None and not call.raw for call in calls)
+    return None if only_names or not calls or any(_is_data(call, tools) for call in calls) else calls
 
 
 def _written_arguments(body: str) -> str:
@@ -149,9 +145,11 @@ def _written_arguments(body: str) -> str:
     return text[:-1].rstrip() if text.endswith("}") and text.count("}") > text.count("{") else text
 
 
-def _items(value: Any) -> list[Any]:
+def _items(value: Any, tools: Tools) -> list[Any]:
+    if isinstance(value, dict) and len(value) > 1 and value.keys() <= tools.schemas.keys():
+        return [{name: given} for name, given in value.items()]
     if isinstance(value, dict):
-        key = next((key for key in formats.LIST_KEYS if isinstance(value.get(key), list)), None)
+        key = next((key for key in formats.LIST_KEYS if isinstance(value.get(key), list | dict)), None)
         beside = {one: given for one, given in value.items() if one != key and given not in _EMPTY}
         value = value[key] if key and beside.keys() <= {*formats.MARGINAL_KEYS, "role"} else value
     return value if isinstance(value, list) else [value]
@@ -160,7 +158,13 @@ def _items(value: Any) -> list[Any]:
 def _is_data(call: ReadCall, tools: Tools) -> bool:
     """Whether what no token marked as a call is none: it names no tool, or is a tool's description."""
     name = tools.resolve(call.name) if call.name else None
-    return name is None or call.error == _NO_CALL or _is_schema(call.arguments, tools.schemas[name])
+    if name is None or call.error == _NO_CALL:
+        return True
+    types = {key: one.get("type") for key, one in _declared(tools.schemas[name]).items()}
+    told = bool(call.arguments) and call.arguments == {
+        key: types.get(key, ()) for key in call.arguments or ()
+    }
+    return told or _is_schema(call.arguments, tools.schemas[name])
 
 
 _NO_CALL: Final = "it has a function's name, but no arguments"
@@ -176,30 +180,32 @@ def _read_object(value: Any, tools: Tools, *, meant: bool) -> ReadCall:
         call = _unnamed(value, tools, meant=meant)
         if call.arguments is not None or name is None:
             return call
-    schema = tools.schemas.get(tools.resolve(name) or "", {})
+    return _read_pairs(name, pairs, value, tools.schemas.get(tools.resolve(name) or "", {}))
+
+
+def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> ReadCall:
+    """A call whose name is known: its arguments under a key of their own, or beside the name."""
     known = known_properties(schema)
-    found = [(key, given) for key, given in pairs if key in formats.ARGUMENT_KEYS]
-    filled = [(key, given) for key, given in found if given not in _EMPTY]
-    is_name = {key for key, given in pairs if key in formats.NAME_KEYS and given == name}
-    beside = {key: given for key, given in pairs if key not in formats.ARGUMENT_KEYS and key not in is_name}
-    marginal = formats.MARGINAL_KEYS - (set() if found else known)
-    beside = {key: given for key, given in beside.items() if key not in marginal}
+    under = [(key, given) for key, given in pairs if key in formats.ARGUMENT_KEYS]
+    filled = [(key, given) for key, given in under if given not in _EMPTY]
     if any(given != filled[0][1] for _, given in filled):
         return _wrong(name, value, "the call has different arguments under several keys")
+    is_name = {key for key, given in pairs if key in formats.NAME_KEYS and given == name}
+    marginal = formats.MARGINAL_KEYS - (set() if under else known)
     described = "description" in marginal and any(key == "description" for key, _ in pairs)
-    if not filled and (described or all(given in (None, "") for _, given in found)):
+    read = {*formats.ARGUMENT_KEYS, *is_name, *marginal}
+    beside = {key: one for key, one in pairs if key not in read and (key in known or one not in _EMPTY)}
+    if not filled and (described or all(given in (None, "") for _, given in under)):
         flat = is_name.isdisjoint(known) and {*required_properties(schema)} <= beside.keys() <= known
-        return (
-            ReadCall(name, beside)
-            if beside and flat
-            else _without_arguments(name, beside or described, schema)
-        )
-    call = _with_arguments(name, *(filled or found)[0], schema)
-    strange = [key for key in beside if key not in known]
+        if beside and flat:
+            return ReadCall(name, beside)
+        return _without_arguments(name, beside or described, schema)
+    call = _with_arguments(name, *(filled or under)[0], schema)
+    arguments = call.arguments or {}
+    strange = [key for key, one in beside.items() if key not in known or arguments.get(key, one) != one]
     if strange:
         return _wrong(name, value, f"the key {strange[0]!r} is no part of a call")
-    if call.arguments is not None:
-        call.arguments.update({key: given for key, given in beside.items() if key not in call.arguments})
+    arguments.update(beside)
     return call
 
 
@@ -213,6 +219,8 @@ def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
 def _unnamed(value: dict[str, Any], tools: Tools, *, meant: bool) -> ReadCall:
     """An object without a name: arguments under a tool's name; in a call's tokens those of the only tool."""
     for name, schema in tools.schemas.items():
+        if meant and value in ({name: {}}, {name: None}) and not required_properties(schema):
+            return ReadCall(name, {})
         if value.keys() == {name} or (meant and len(tools.schemas) == 1):
             arguments = as_arguments(value, name, schema)
             if arguments is not None:
@@ -254,24 +262,31 @@ def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
     described = arguments.get("properties")
     if isinstance(described, dict):
         return all(isinstance(one, dict) for one in described.values())
-    return bool(arguments) and arguments == schema
+    declared = _declared(schema)
+    types = [(declared.get(key, {}).get("type"), one) for key, one in arguments.items()]
+    typed = all(isinstance(one, dict) and kind is not None and one.get("type") == kind for kind, one in types)
+    return bool(arguments) and (typed or arguments == schema)
+
+
+def _declared(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    properties = schema.get("properties")
+    found = properties if isinstance(properties, Mapping) else {}
+    return {key: one for key, one in found.items() if isinstance(one, Mapping)}
 
 
 def _named_call(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | None:
     name = opener.name
     known = tools.resolve(name)
     if opener.kind == "tagged":
-        pairs = {found["key"].strip(): _tagged_value(found["value"]) for found in _TAGGED.finditer(body)}
-        return [ReadCall(name, pairs)]
+        pairs = read_tagged(body)
+        if pairs is None:
+            return [_wrong(name, body, "the call does not end")]
+        twice = len(dict(pairs)) < len(pairs)
+        return [_wrong(name, body, "it has an argument twice") if twice else ReadCall(name, dict(pairs))]
     if opener.kind == "none":
         return [_without_arguments(name, None, tools.schemas[known] if known else {})]
     call = _with_arguments(name, "", body, {})
     return None if call.arguments is None and not known else [call]
-
-
-def _tagged_value(text: str) -> str:
-    """A value without the line breaks that the templates put around it."""
-    return text.removeprefix("\n").removesuffix("\n")
 
 
 def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | None:
@@ -298,7 +313,13 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> R
     given: list[tuple[str | None, ast.expr]] = [(keyword.arg, keyword.value) for keyword in node.keywords]
     if node.args:  # without names they can only be told apart where there is one
         alone = len(only) == len(node.args) == 1 and not given
-        given = [(next(iter(only)), node.args[0])] if alone else [(None, node.args[0])]
+        first = node.args[0]
+        given = [(next(iter(only)), first)] if alone else [(None, first)]
+        if isinstance(first, ast.Dict) and len(node.args) == 1 and not node.keywords:
+            pairs = [
+                (getattr(key, "value", None), one) for key, one in zip(first.keys, first.values, strict=True)
+            ]
+            given = pairs if pairs and {key for key, _ in pairs} <= only else given
     error = "its arguments have no names"
     try:
         if all(key for key, _ in given):

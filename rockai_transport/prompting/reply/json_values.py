@@ -1,7 +1,8 @@
 """JSON as models write it: where a value ends in a stream, and what it says.
 
-Beside JSON proper this reads Python literals (single quotes, ``True``, ``None``, trailing commas), comments
-and unquoted keys as in JSON5, all of them mixed, and strings with raw line breaks. Reading never raises
+Beside JSON proper this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
+comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, and strings with raw line
+breaks. An object in which a key stands twice is none: one of the values would be lost. Reading never raises
 anything but ``ValueError``, and gives no text that could not be sent again.
 """
 
@@ -13,22 +14,29 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK
+
+_TRIPLE: Final = 3
 _BRACKETS: Final = {"{": "}", "[": "]", "(": ")"}
 # Where the scanner stops, by what it is in. A `<` or a backtick outside of strings is in no JSON.
 _STOPS: Final = {
-    "": re.compile(r"""[{}\[\]"'<`]|/[/*]?"""),
-    "(": re.compile(r"""[{}\[\]()"'<`]|/[/*]?"""),
+    "": re.compile(r"""[{}\[\]<`]|"{1,3}|'{1,3}|/[/*]?"""),
+    "(": re.compile(r"""[{}\[\]()<`]|"{1,3}|'{1,3}|/[/*]?"""),
     '"': re.compile(r'"|\\.?', re.DOTALL),
     "'": re.compile(r"'|\\.?", re.DOTALL),
+    '"""': re.compile(r'"{1,3}|\\.?', re.DOTALL),
+    "'''": re.compile(r"'{1,3}|\\.?", re.DOTALL),
     "//": re.compile(r"\n"),
     "/*": re.compile(r"\*/|\*\Z"),
 }
 _MOST_PASSES: Final = 10  # how often a text is read, at most, to look behind brackets of prose
 _MOST_NESTED: Final = 100
 _CONSTANTS: Final = {"true": "True", "false": "False", "null": "None"}
+_STRAIGHT: Final = str.maketrans("“”„", '"""')
 # A string, a comment, a key without quotes, or one of JSON's words outside of any.
 _TOKENS: Final = re.compile(
-    r""""(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
+    r"""(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
+    r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b""",
     re.DOTALL,
 )
@@ -41,7 +49,6 @@ _LIKE_JSON: Final = re.compile(
 )
 _BEFORE: Final = re.compile(r"```\w*\s*\Z")
 _BEHIND: Final = re.compile(r"\A\s*```[^\S\n]*\n?")
-BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class ValueScanner:
@@ -52,7 +59,6 @@ class ValueScanner:
     """
 
     kept = 0  # as TaggedScanner's: nothing ever
-    inside = False
 
     def __init__(self, *, python: bool = False) -> None:
         """Make a scanner.
@@ -87,10 +93,11 @@ class ValueScanner:
             if found is None:
                 break
             at, stop = found.end(), found[0]
-            if at == len(text) and stop in ("\\", "/", "*"):
+            if at == len(text) and self._may_grow(stop):
                 self._carried = stop
             elif self._mode != self._outside:
-                self._mode = self._mode if stop[0] == "\\" else self._outside
+                goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
+                self._mode = self._mode if goes_on else self._outside
             elif stop in ("<", "`"):
                 return found.start() + offset
             elif self._enter(stop):
@@ -106,6 +113,12 @@ class ValueScanner:
         forgotten = len(self._open) == 1 and self._mode == self._outside and self._last in ("}", "]", ")")
         return self._open[0] if forgotten else ""
 
+    def _may_grow(self, stop: str) -> bool:
+        """Whether what stands at the end of a piece can become a longer stop with the next one."""
+        if stop[0] in "\"'":
+            return len(stop) < _TRIPLE and (self._mode == self._outside or len(self._mode) == _TRIPLE)
+        return stop in ("\\", "/", "*")
+
     def _enter(self, stop: str) -> bool:
         """Take what stands outside of strings; whether it ends the value."""
         self._last = self._last if stop[0] == "/" else stop
@@ -113,7 +126,7 @@ class ValueScanner:
             self._open.append(_BRACKETS[stop])
         elif stop in _STOPS:
             self._mode = stop
-        elif stop != "/":
+        elif stop in ("}", "]", ")"):
             del self._open[-1:]
             return not self._open
         return False
@@ -132,19 +145,32 @@ def read_value(text: str) -> Any:
         ValueError: It is neither.
     """
     text = text.strip().removeprefix(BYTE_ORDER_MARK)
-    try:
-        value = json.loads(text, strict=False)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    except ValueError as error:
-        try:
-            value = _literal(as_python(text))
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            # The JSON error is the one to show: JSON is what the model was told to write.
-            raise ValueError(f"not valid JSON: {error}") from error
+    value = _read(text)
     if text.count("{") + text.count("[") > _MOST_NESTED or _HALVES.search(text):
         return _well_formed_value(value, _MOST_NESTED)
     return value
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text, strict=False, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except ValueError as error:
+        problem = error  # the one to show: JSON is what the model was told to write
+    for form in dict.fromkeys((text, text.translate(_STRAIGHT))):
+        try:
+            return _literal(as_python(form))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            continue
+    raise ValueError(f"not valid JSON: {problem}") from problem
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("an object has the same key twice")
+    return made
 
 
 def well_formed(text: str) -> str:
@@ -187,7 +213,11 @@ def as_python(text: str) -> str:
 
 def _literal(text: str) -> Any:
     # A literal can hold what JSON cannot: sets, bytes, numbers as keys. Arguments must be JSON.
-    return json.loads(json.dumps(ast.literal_eval(text.strip())))
+    tree = ast.parse(text.strip(), mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            _object([(getattr(key, "value", None), None) for key in node.keys])  # type: ignore[misc]
+    return json.loads(json.dumps(ast.literal_eval(tree)))
 
 
 def _python_token(match: re.Match[str]) -> str:
@@ -198,7 +228,9 @@ def _python_token(match: re.Match[str]) -> str:
         return " "
     if token in _CONSTANTS:
         return _CONSTANTS[token]
-    token = token.replace("\r\n", "\\n").replace("\n", "\\n").replace("\r", "\\n")
+    if token[0] in "rR":
+        return token
+    token = token.replace("\n", "\\n").replace("\r", "\\r")
     return re.sub(r"\\(.)", _known_escape, token, flags=re.DOTALL)
 
 

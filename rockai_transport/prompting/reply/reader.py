@@ -206,7 +206,7 @@ class ReplyReader:
 
     def _catch_up(self) -> None:
         """Make the stages, when they are first needed, and have them note what came out without them."""
-        passed, self._passed = self._passed, []
+        passed, self._passed = "".join(self._passed), []
         if not self._made:
             self._made = True
             inside, turn_ends, cues, exact = self._form
@@ -214,7 +214,8 @@ class ReplyReader:
             self._turn = TurnEnd(turn_ends, cues)
             self._splitter = ReasoningSplitter(inside=inside, unannounced=not exact, begun=bool(passed))
             self._calls = self._call_reader() if self._has_tools else None
-        self._turn.pass_over("".join(passed))
+        self._turn.pass_over(passed)
+        self._splitter.pass_over(passed)
 
     def _whole(self, piece: str) -> str:
         """The piece, as text that can be sent again: pairs of surrogates joined, halves replaced."""
@@ -252,6 +253,7 @@ class ReplyReader:
         parts = self._calls.feed(part.text)
         if isinstance(part, ReasoningEnd) and parts and isinstance(parts[-1], TextDelta):
             parts[-1] = ReasoningEnd(parts[-1].text)
+            self._calls.begin_answer()
         return parts
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
@@ -262,7 +264,7 @@ class ReplyReader:
             return []
         self.waiting = False
         held, self._held = self._held, []
-        return held
+        return announced(held)
 
     def _unmarked_call(self) -> list[ReplyPart]:
         """The call that is required, where nothing marked it: bare arguments, or a Python call."""
@@ -335,6 +337,24 @@ def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelRep
             invalid.append(part)
     thought = (unannounced or "") + "".join(reasoning)
     return ModelReply("".join(texts), thought, tuple(calls), tuple(invalid), end_token)
+
+
+def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
+    """Tell reasoning as reasoning, of parts of which none was handed on.
+
+    Args:
+        parts: The parts of a reply, from its beginning.
+
+    Returns:
+        The same; what a `ReasoningEnd` turned out to be reasoning, as `ReasoningDelta`.
+    """
+    end = next((at for at, part in enumerate(parts, 1) if isinstance(part, ReasoningEnd)), 0)
+    if not end:
+        return parts
+    thought = gather(parts[:end])
+    calls = [part for part in parts[:end] if isinstance(part, ToolCall | InvalidToolCall)]
+    reasoning = [ReasoningDelta(thought.reasoning)] if thought.reasoning else []
+    return [*reasoning, *calls, *parts[end:]]
 
 
 def read_reply(text: str, reader: ReplyReader) -> ModelReply:

@@ -14,31 +14,37 @@ reasoning, and whoever puts a whole reply together takes it for that.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from rockai_transport.prompting.reply.token_set import TokenSet
+from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK, TokenSet, is_blank
 
 OPEN_TAG: Final = "<think>"
 CLOSE_TAG: Final = "</think>"
-_CLOSING: Final = {OPEN_TAG: CLOSE_TAG, "<|channel|>analysis<|message|>": "<|end|>"}
-"""What opens reasoning, and what closes it; the second pair is Harmony's (gpt-oss)."""
-# What Harmony writes before the answer itself.
-_PREFACES: Final = tuple(
-    f"{start}<|channel|>{channel}<|message|>"
-    for start in ("<|start|>assistant", "")
-    for channel in ("final", "commentary")
+# Harmony (gpt-oss): each part of a reply says in which channel it is.
+_TURN: Final = "<|start|>assistant"
+_THOUGHT: Final = "<|channel|>analysis<|message|>"
+_SAID: Final = tuple(
+    f"<|channel|>{channel}<|message|>"
+    for channel in ("final", "commentary", "final <|constrain|>json", "final json")
 )
-_TICK: Final = "`"
-NOTABLE: Final = "<" + _TICK
+_END: Final = "<|end|>"
+_CLOSING: Final = {OPEN_TAG: CLOSE_TAG, _THOUGHT: _END, _TURN + _THOUGHT: _END}
+"""What opens reasoning, and what closes it."""
+NOTABLE: Final = "<`"
 """The characters that matter in a piece of the answer."""
 
-_OPENINGS: Final = TokenSet(*_CLOSING, *_PREFACES)
 _OPEN: Final = TokenSet(OPEN_TAG)
-_BEHIND: Final = TokenSet(*_PREFACES)
+_OPENINGS: Final = TokenSet(*_CLOSING, *_SAID, *(_TURN + said for said in _SAID))
+_BEHIND: Final = TokenSet(_TURN + _THOUGHT, *_SAID, *(_TURN + said for said in _SAID))
+# What is looked for in the answer: a tag that nothing opened; Harmony's own tokens.
 _TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG)
-
-_State = Literal["start", "opened", "inside", "after", "answer"]
+_HARMONY: Final = TokenSet("<|return|>", *(_END + _TURN + said for said in _SAID))
+_NOTABLE: Final = re.compile("<|`{1,3}")
+_FENCE: Final = "```"
+_State = Literal["start", "inside", "behind", "answer"]
+_QUOTES: Final = "\"'“”"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +80,24 @@ class ReasoningSplitter:
             unannounced: Whether a ``</think>`` that nothing opened ends reasoning.
             begun: Whether the answer has begun before the first piece.
         """
-        self._state: _State = "opened" if inside else "answer" if begun else "start"
+        self._state: _State = "answer" if begun else "start"
+        self._opened = inside
         self._close = CLOSE_TAG
-        self._unannounced = unannounced and not inside
+        self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
         self._held = ""
         self._before = ""  # the last character that came out as text
+        self._in_fence = False
 
     @property
     def inside(self) -> bool:
         """Whether reasoning is open."""
-        return self._state in ("opened", "inside")
+        return self._state == "inside" or (self._opened and self._state == "start")
 
     @property
     def settled(self) -> bool:
         """Whether a piece without a character of :data:`NOTABLE` is text of the answer, as it is."""
-        return self._state == "answer" and not self._held and self._before != _TICK
+        return self._state == "answer" and not self._held and self._before != "`"
 
     def feed(self, piece: str) -> _Parts:
         """Take the next piece.
@@ -101,6 +109,14 @@ class ReasoningSplitter:
             What can be told apart by now, in order, without empty deltas.
         """
         return self._read(piece, final=False)
+
+    def pass_over(self, text: str) -> None:
+        """Take note of text of the answer that came out as it is.
+
+        Args:
+            text: The next text of the answer.
+        """
+        self._before = text[-1:] or self._before
 
     def flush(self) -> _Parts:
         """End the reply.
@@ -116,81 +132,88 @@ class ReasoningSplitter:
         return parts
 
     def _read(self, piece: str, *, final: bool) -> _Parts:
-        if self._state in ("start", "opened") and not self._held and (not piece or piece.isspace()):
+        if self._state == "start" and not self._held and is_blank(piece):
             self._blank.append(piece)
             return []
         self._held += piece
         parts: _Parts = []
-        if self._state in ("start", "opened"):
-            self._read_start(final=final)
-        if self._state == "inside":
-            parts += self._read_inside(final=final)
-        if self._state == "after":
-            self._read_after(final=final)
-        if self._state == "answer":
-            parts += self._read_answer(final=final)
+        before = None
+        while before != self._state:
+            before = self._state
+            parts += getattr(self, f"_read_{before}")(final=final)
         return parts
 
-    def _take(self, length: int) -> str:
-        taken, self._held = self._held[:length], self._held[length:]
-        return taken
+    def _read_start(self, *, final: bool) -> _Parts:
+        begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
+        end = (_OPEN if self._opened else _OPENINGS).end(begin, 0, final=final)
+        if end >= 0:
+            opening = begin[:end]
+            self._held = begin[end:] if opening else "".join(self._blank) + self._held
+            self._blank = []
+            self._enter(opening)
+            if self._opened:
+                self._state = "inside"
+        return []
 
-    def _read_start(self, *, final: bool) -> None:
-        begin = self._held.lstrip()
-        end = (_OPENINGS if self._state == "start" else _OPEN).end(begin, 0, final=final)
-        if end < 0:
-            return
-        opening = begin[:end]
-        self._held = begin[end:] if opening else "".join(self._blank) + self._held
-        self._blank = []
-        self._unannounced = self._unannounced and not opening
+    def _enter(self, opening: str) -> None:
+        """Go on in what an opening opens: reasoning, or the answer."""
+        self._state = "inside" if opening in _CLOSING else "answer"
         self._close = _CLOSING.get(opening, self._close)
-        self._state = "inside" if opening in _CLOSING or self._state == "opened" else "answer"
+        if opening:
+            self._tags = None if opening == OPEN_TAG else _HARMONY
 
     def _read_inside(self, *, final: bool) -> _Parts:
         reasoning, closed, self._held = self._held.partition(self._close)
         if closed:
-            self._state = "after"
+            self._state = "behind"
         elif not final:
             kept = len(reasoning) - _partial_suffix(reasoning, self._close)
             reasoning, self._held = reasoning[:kept], reasoning[kept:]
         return [ReasoningDelta(reasoning)] if reasoning else []
 
-    def _read_after(self, *, final: bool) -> None:
+    def _read_behind(self, *, final: bool) -> _Parts:
         self._held = self._held.lstrip()
         end = _BEHIND.end(self._held, 0, final=final) if self._held else -1
         if end >= 0:
-            self._take(end)
-            self._state = "answer"
+            opening, self._held = self._held[:end], self._held[end:]
+            self._enter(opening)
+        return []
 
     def _read_answer(self, *, final: bool) -> _Parts:
-        if not self._unannounced:
-            text = self._take(len(self._held))
-            return [TextDelta(text)] if text else []
+        parts: _Parts = []
         at = 0
-        while (at := self._held.find("<", at)) >= 0:
-            end = _TAGS.end(self._held, at, final=final)
-            if end < 0 or (end == len(self._held) and not final):
-                break
-            if self._held.startswith(OPEN_TAG, at):
-                self._unannounced, at = False, len(self._held)
-            elif end > at and not self._is_quoted(at, end):
-                return self._end_unannounced(at, final=final)
+        while self._tags and (found := _NOTABLE.search(self._held, at)):
+            place, at = found.start(), found.end()
+            if found[0] == "<":
+                end = self._tags.end(self._held, place, final=final)
+                undecided = end < 0 or (end == len(self._held) and not final)
             else:
-                at = max(end, at + 1)
-        text = self._take(at if at >= 0 else len(self._held))
-        self._before = text[-1:] or self._before
+                end = place
+                undecided = at == len(self._held) and found[0] != _FENCE and not final
+                self._in_fence ^= found[0] == _FENCE
+            if undecided:
+                return parts + self._take(place)
+            token = self._held[place:end]
+            if token == OPEN_TAG:
+                self._tags = None
+            elif token == CLOSE_TAG and self._is_quoted(place, end):
+                at = end
+            elif token:
+                parts += self._take(place)
+                self._held, at = self._held[len(token) :], 0
+            if token == CLOSE_TAG and at == 0:
+                self._tags, self._state = None, "behind"
+                return [*parts, ReasoningEnd(CLOSE_TAG)]
+        return parts + self._take(len(self._held))
+
+    def _take(self, length: int) -> _Parts:
+        text, self._held = self._held[:length], self._held[length:]
+        self.pass_over(text)
         return [TextDelta(text)] if text else []
 
-    def _end_unannounced(self, at: int, *, final: bool) -> _Parts:
-        self._unannounced, self._state = False, "after"
-        text = self._take(at)
-        self._take(len(CLOSE_TAG))
-        parts: _Parts = [TextDelta(text)] if text else []
-        return [*parts, ReasoningEnd(CLOSE_TAG), *self._read("", final=final)]
-
     def _is_quoted(self, at: int, end: int) -> bool:
-        return _TICK in (self._held[at - 1] if at else self._before, self._held[end : end + 1])
+        around = self._held[at - 1] if at else self._before, self._held[end : end + 1]
+        return self._in_fence or "`" in around or all(one and one in _QUOTES for one in around)
 
 
 def _partial_suffix(text: str, tag: str) -> int:

@@ -1,8 +1,13 @@
-"""A set of literal tokens, looked for at one place of a text that may go on."""
+"""Literal tokens and white space, looked for at one place of a text that may go on."""
 
 from __future__ import annotations
 
 import re
+from typing import Final
+
+BYTE_ORDER_MARK: Final = "\ufeff"
+MOST_SPACE: Final = 200
+"""White space between a call's parts; more of it is text, so that what is held back stays small."""
 
 
 class TokenSet:
@@ -37,3 +42,31 @@ class TokenSet:
                 return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at
+
+
+def skip_space(text: str, at: int) -> int:
+    """Find the next character that is no white space, a bounded way ahead.
+
+    Args:
+        text: Text, known so far.
+        at: Where to begin.
+
+    Returns:
+        Its index; the text's length where only white space follows.
+    """
+    end = min(len(text), at + MOST_SPACE)
+    while at < end and (text[at].isspace() or text[at] == BYTE_ORDER_MARK):
+        at += 1
+    return at
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text is white space and nothing else.
+
+    Args:
+        text: The text; a byte order mark in it counts as white space.
+
+    Returns:
+        Whether it is.
+    """
+    return not text or text.isspace() or not text.replace(BYTE_ORDER_MARK, "").strip()

@@ -28,14 +28,14 @@ from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
     Opener,
-    TaggedScanner,
     match_next,
     match_opener,
-    skip_space,
 )
 from rockai_transport.prompting.reply.call_values import ReadCall, read_calls
-from rockai_transport.prompting.reply.json_values import BYTE_ORDER_MARK, ValueScanner
+from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
+from rockai_transport.prompting.reply.tagged import TaggedScanner
+from rockai_transport.prompting.reply.token_set import is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
@@ -44,6 +44,7 @@ NOTABLE: Final = "<[{`\n\r"
 _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
 
+_END: Final = "</tool_call>"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
 
 
@@ -91,6 +92,8 @@ class ToolCallReader:
         self._space: list[str] = []  # white space that only counts once there is other text
         self._line_start = True
         self._in_fence = False  # inside a code fence that came out as text
+        self._in_code = False  # likewise, and it began a line
+        self._behind_tick = False  # right behind a backtick with text before it
         self._pending = ""  # what is not decided yet
         self._opener: Opener | None = None
         self._scanner: ValueScanner | TaggedScanner | None = None
@@ -105,7 +108,8 @@ class ToolCallReader:
     @property
     def in_text(self) -> bool:
         """Whether a piece without a notable character would come out as it is, and change nothing."""
-        return not (self._pending or self._line_start or self._opener) and self._has_text
+        waits = self._pending or self._line_start or self._opener or self._behind_tick
+        return self._has_text and not waits
 
     def feed(self, piece: str) -> list[ToolPart]:
         """Take the next piece.
@@ -127,6 +131,11 @@ class ToolCallReader:
                 at = self._read_text(text, at)
         return self._take()
 
+    def begin_answer(self) -> None:
+        """Take what follows for the beginning of the answer: what came before was reasoning."""
+        self._has_text = self._in_fence = self._in_code = self._behind_tick = False
+        self._line_start = True
+
     def flush(self) -> list[ToolPart]:
         """End the reply.
 
@@ -139,6 +148,11 @@ class ToolCallReader:
             self._value.append(pending)
             pending = ""
             self._end_value(self._scanner)
+        elif self._opener is None and pending:
+            verdict = self._verdict(pending + _END, 0)  # the reply's end closes what holds a name alone
+            if isinstance(verdict, Opener) and verdict.kind == "none":
+                self._open_body(verdict, pending)
+                pending = ""
         if self._opener is not None:
             at = self._read_behind(self._opener, pending, 0, final=True)
             pending, self._pending = pending[at:], ""
@@ -152,7 +166,8 @@ class ToolCallReader:
         at = start
         while (found := _NOTABLE.search(text, at)) is not None:
             place = found.start()
-            self._line_start = found[0] in "\r\n" or (self._line_start and _is_blank(text[at:place]))
+            self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
+            self._behind_tick = self._behind_tick and place == at
             verdict = self._verdict(text, place)
             if verdict != "text":
                 self._emit(text[start:place])
@@ -165,16 +180,19 @@ class ToolCallReader:
             at = found.end()
             if found[0] == "`" and text.startswith(FENCE, place):
                 self._in_fence = not self._in_fence
+                self._in_code = self._in_fence and self._line_start
                 at = place + len(FENCE)
+            self._behind_tick = at == found.end() and found[0] == "`" and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
-        self._line_start = self._line_start and _is_blank(text[at:])
+        self._behind_tick = self._behind_tick and at == len(text)
+        self._line_start = self._line_start and is_blank(text[at:])
         self._emit(text[start:])
         return len(text)
 
     def _verdict(self, text: str, at: int) -> Opener | str:
-        if text[at] in "\r\n" or (self._in_fence and text.startswith(FENCE, at)):
+        if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # a fence here closes what came out as text, whatever follows
-        return match_opener(text, at, self._tools, line_start=self._line_start)
+        return match_opener(text, at, self._tools, line_start=self._line_start and not self._in_code)
 
     def _open_body(self, opener: Opener, before: str) -> None:
         self._emit_invalid()
@@ -222,7 +240,7 @@ class ToolCallReader:
         body = "".join(self._value) + scanner.missing
         calls = None
         if opener is not None and not released:
-            calls = read_calls(opener, body, self._tools, open_end=scanner.inside)
+            calls = read_calls(opener, body, self._tools)
         if calls is None:
             raw = "" if released else "".join(self._raw)
             self._close_block()
@@ -266,7 +284,7 @@ class ToolCallReader:
             if end == place:
                 end = self._stray_end(text, place, final=final)
             if end < 0 and place < len(text) and final:
-                end = place
+                end = len(text) if len(text) > place + 1 else place  # a closing token that is cut off
             if end <= place:
                 return at, end
             at = end
@@ -314,7 +332,7 @@ class ToolCallReader:
             self._invalid = []
 
     def _emit(self, text: str) -> None:
-        if not self._has_text and _is_blank(text):
+        if not self._has_text and is_blank(text):
             self._space.append(text)
             return
         if self._space:
@@ -326,7 +344,3 @@ class ToolCallReader:
     def _take(self) -> list[ToolPart]:
         parts, self._parts = self._parts, []
         return parts
-
-
-def _is_blank(text: str) -> bool:
-    return not text or text.isspace() or not text.replace(BYTE_ORDER_MARK, "").strip()

@@ -11,6 +11,7 @@ from rockai_transport.prompting.reply.call_formats import CALL_KEYS
 from rockai_transport.prompting.reply.schema_values import known_properties
 
 _NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 counts its calls: functions.get_weather:0
+_JOINTS: Final = re.compile(r"[-_\s]")
 _PREFIX: Final = re.compile(r"^.*[.:/](?=.)")
 
 
@@ -18,7 +19,7 @@ class Tools:
     """Names and schemas of the tools that may be called.
 
     A name that a model writes is a tool's where it is the same, or differs from exactly one tool's by case,
-    by ``-`` and ``_``, or by a prefix like ``functions.`` or ``default_api:``.
+    by ``-``, ``_`` and blanks, or by a prefix like ``functions.`` or ``default_api:``.
     """
 
     def __init__(self, schemas: Mapping[str, Mapping[str, Any]], *, demanded: bool = False) -> None:
@@ -79,10 +80,10 @@ class Tools:
 
 
 def _forms(written: str) -> Iterator[str]:
-    name = _NUMBER.sub("", written.strip().removesuffix("()").rstrip(":"))
+    name = _NUMBER.sub("", written.strip().removesuffix("()").removesuffix(".call").rstrip(":"))
     yield _plain(name)
     yield _plain(_PREFIX.sub("", name))
 
 
 def _plain(name: str) -> str:
-    return name.casefold().replace("-", "").replace("_", "")
+    return _JOINTS.sub("", name.casefold())

@@ -6,17 +6,22 @@ from collections.abc import Iterable
 
 # What other services call it; difflib cannot know that these mean the same.
 _KNOWN_SYNONYMS = {
-    "frequency_penalty": ("repetition_penalty",),
-    "max_completion_tokens": ("max_tokens",),
-    "max_length": ("max_tokens", "max_new_tokens"),
-    "max_output_tokens": ("max_tokens", "max_new_tokens"),
-    "num_ctx": ("context_window",),
-    "num_predict": ("max_tokens", "max_new_tokens"),
-    "presence_penalty": ("repetition_penalty",),
-    "repeat_penalty": ("repetition_penalty",),
-    "request_timeout": ("timeout",),
-    "stop_sequences": ("stop",),
-    "stop_words": ("stop",),
+    wrong: tuple(right.split())
+    for right, wrongs in {
+        "api_token": "apikey openai_api_key replicate_api_token replicate_api_key rockai_api_key token",
+        "base_url": "api_url endpoint endpoint_url host openai_api_base server_url url",
+        "context_window": "context_length n_ctx num_ctx",
+        "default_headers": "extra_headers headers",
+        "max_tokens max_new_tokens": "max_completion_tokens max_length max_new_tokens max_output_tokens"
+        " max_tokens_to_sample n_predict num_predict",
+        "model": "deployment_name engine model_id modelname repo_id",
+        "model_kwargs additional_kwargs": "additional_kwargs extra_body generation_kwargs input model_kwargs",
+        "repetition_penalty": "frequency_penalty presence_penalty repeat_penalty",
+        "stop": "stop_sequences stop_words stopping_strings",
+        "temperature": "temp",
+        "timeout": "request_timeout",
+    }.items()
+    for wrong in wrongs.split()
 }
 
 

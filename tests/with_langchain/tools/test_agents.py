@@ -12,7 +12,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from scripted import ScriptedModel, call, jobs, make_statue, make_toolkit, prediction_id, results
 
-from rockai_sandbox import NEVER_ENDS
+from langchain_rockai import RockAIToolkit
+from rockai_sandbox import ECHO, NEVER_ENDS
 from rockai_transport import HostedModel
 
 ASK = {"messages": [("user", "make a video of a talking porcelain statue")]}
@@ -77,6 +78,33 @@ def test_a_person_approves_a_start(sandbox, toolkit):
     assert len(jobs(sandbox)) == 1
     agent.invoke(Command(resume={"decisions": [{"type": "approve"}]}), thread())
     assert [prediction.status for prediction in jobs(sandbox)] == ["succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_person_is_told_what_a_start_costs_and_what_is_left(sandbox, asynchronous):
+    """For a model's own tool and for start_prediction; other tools are named with their arguments."""
+    film = HostedModel("film", ECHO, "Films.", output="text", cost_per_run="0.1")
+    toolkit = RockAIToolkit([film], sandbox.api_token, sandbox.base_url, max_cost=5)
+    ask = {"allowed_decisions": ["approve"], "description": toolkit.approval_question}
+    middleware = [
+        HumanInTheLoopMiddleware(dict.fromkeys(["film", "start_prediction", "list_predictions"], ask))
+    ]
+    given = {"prompt": "x"}
+    turns = [
+        call(
+            ("film", given), ("start_prediction", {"model": "film", "input": given}), ("list_predictions", {})
+        ),
+        call(("film", given)),
+    ]
+    agent = with_agent(lambda _: turns.pop(0), toolkit.get_tools(), middleware=middleware)
+    said = []
+    for question in (ASK, Command(resume={"decisions": [{"type": "approve"}] * 3})):
+        state = await agent.ainvoke(question, thread()) if asynchronous else agent.invoke(question, thread())
+        said += [one["description"] for one in state["__interrupt__"][0].value["action_requests"]]
+    cost = "Start film? It costs 0.1 at most;"
+    assert said[:2] == [f"{cost} 5 of 5 left. {given}"] * 2
+    assert said[2:] == ["Call list_predictions with {}?", f"{cost} 4.8 of 5 left. {given}"]
+    await toolkit.aclose()
 
 
 def test_repeated_tool_call_ids_are_new_calls(sandbox, toolkit):

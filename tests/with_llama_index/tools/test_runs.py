@@ -259,8 +259,9 @@ async def test_a_scope_that_names_no_conversation_is_an_answer(sandbox, scope):
     assert not sandbox.requests
 
 
-async def test_a_call_while_the_state_is_edited_is_an_answer(sandbox):
-    """Its record cannot be written then: nothing is sent, and nothing is raised."""
+@pytest.mark.parametrize("in_a_task", [False, True])
+async def test_a_call_while_the_state_is_edited_is_an_answer(sandbox, in_a_task):
+    """Its record cannot be written then: nothing is sent or raised, and it does not wait for ever."""
     tool = tools_of(make_spec(sandbox))["generate_image"]
 
     class Editing(Workflow):
@@ -268,7 +269,8 @@ async def test_a_call_while_the_state_is_edited_is_an_answer(sandbox):
         async def go(self, ctx: Context, ev: StartEvent) -> StopEvent:
             async with ctx.store.edit_state() as state:
                 state["x"] = 1
-                return StopEvent(result=await tool.acall(prompt="x"))
+                call = tool.acall(prompt="x")
+                return StopEvent(result=await (asyncio.create_task(call) if in_a_task else call))
 
     output = await Editing(timeout=20).run()
     assert output.is_error

@@ -1,0 +1,70 @@
+"""Captions: a text that stands whole in a band at the foot of a picture, in glyphs that its font has."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import as_file, files
+
+from PIL import Image, ImageDraw, ImageFont
+
+SHARE = 0.16
+"""The band's height, as a share of the picture's."""
+SIMPLIFIED = 2
+"""Which of the collection's fonts is meant for simplified Chinese."""
+SMALLEST = 9
+NOWHERE = "\uffff"
+"""No font has a glyph for it, so it shows what a font draws instead of one."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@cache
+def fonts(size: int) -> tuple[Font, ...]:
+    """Return the fonts of a size, the preferred one first: Pillow's own, and one that has Chinese glyphs."""
+    own = ImageFont.load_default(size=size)
+    try:
+        with as_file(files("noto_cjk_sans_otc") / "NotoSansCJK-Regular.ttc") as path:
+            return own, ImageFont.truetype(path, size, SIMPLIFIED)
+    except (ImportError, OSError):
+        return (own,)
+
+
+@cache
+def has_glyph(font: Font, character: str) -> bool:
+    """Whether a font can draw a character."""
+    return character.isspace() or bytes(font.getmask(character)) != bytes(font.getmask(NOWHERE))
+
+
+def choose_font(text: str, size: int) -> tuple[Font, str]:
+    """Return the font that has most of a text's glyphs, and the text without those that it has not."""
+    drawn = {font: "".join(one for one in text if has_glyph(font, one)) for font in fonts(size)}
+    font = max(drawn, key=lambda one: len(drawn[one]))
+    return font, " ".join(drawn[font].split())
+
+
+def wrap(text: str, font: Font, width: int) -> list[str]:
+    """Break a text into lines of a width in pixels: between words, and between Chinese characters."""
+    lines = [""]
+    for part in re.findall(r"[\u2e80-\uffff]|[^\s\u2e80-\uffff]{1,24}\s*|\s+", text):
+        if font.getlength(lines[-1] + part.rstrip()) > width and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
+
+
+def write(picture: Image.Image, text: str) -> None:
+    """Write a text into the band of a picture, as large as it fits there whole; the smallest may be cut."""
+    width, height = picture.width, int(picture.height * SHARE)
+    margin = width // 40
+    band = Image.new("RGB", (width, height), "whitesmoke")
+    for size in range(max(SMALLEST, width // 32), SMALLEST - 1, -1):
+        font, drawn = choose_font(text, size)
+        lines, room = wrap(drawn, font, width - 2 * margin), int((height - margin) / (1.4 * size))
+        if len(lines) <= room:
+            break
+    else:
+        lines = [*lines[: room - 1], lines[room - 1] + "…"] if room > 0 else []
+    for at, line in enumerate(lines):
+        ImageDraw.Draw(band).text((margin, margin // 2 + at * 1.4 * size), line, "black", font)
+    picture.paste(band, (0, picture.height - height))

@@ -1,0 +1,105 @@
+"""Arguments in tags, a tag for each: Qwen3-Coder's, Claude's and GLM's form.
+
+A value is any text, and may hold such tags itself. So a closing tag ends it only where another argument
+follows, or what opens or closes a call, or nothing; and an argument's own tag that was forgotten only ends at
+such a place, or where the next argument begins a line.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from rockai_transport.prompting.reply import call_formats as formats
+from rockai_transport.prompting.reply.token_set import TokenSet, skip_space
+
+ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
+_FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
+_NAME: Final = re.compile(
+    r"""\s*<(?:parameter=|parameter\s+name=|arg_key>)["']?([^"'<>]{1,200})["']?(?:>|</arg_key>\s*<arg_value>)"""
+)
+_END: Final = re.compile(
+    r"</parameter>|</arg_value>|(?P<call></function>|</invoke>|</tool_call>)|\n(?=<parameter[ =]|<arg_key>)"
+)
+_CLOSED: Final = re.compile(r"(?:\s*</[\w:]+>)*\s*(?:</?[\w:]*)?\Z")  # the last tag may be cut off
+_LONGEST_END: Final = 12
+
+
+class TaggedScanner:
+    """Find where tagged arguments end, piece by piece.
+
+    Attributes:
+        kept: How many characters at the end of the last piece must come again, with the next one.
+    """
+
+    missing = ""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self._inside = False
+
+    def scan(self, text: str, start: int = 0) -> int | None:
+        """Read on.
+
+        Args:
+            text: The next piece, behind what was kept.
+            start: Where to begin in it.
+
+        Returns:
+            The index behind the last argument, or None where another one may follow.
+        """
+        at = start
+        while True:
+            if self._inside:
+                _, end, undecided = _value_end(text, at)
+                if end < 0:
+                    self.kept = len(text) - undecided
+                    return None
+            else:
+                place = skip_space(text, at)
+                end = ARGUMENT.end(text, place) if place < len(text) else -1
+                if end < 0:
+                    self.kept = len(text) - at
+                    return None
+                if end == place:
+                    return at
+            at = end
+            self._inside = not self._inside
+
+
+def read_tagged(text: str) -> list[tuple[str, str]] | None:
+    """Read tagged arguments.
+
+    Args:
+        text: All of them.
+
+    Returns:
+        Their names and values, without the line breaks that the templates put around a value; None where
+        one does not end.
+    """
+    found = []
+    at = 0
+    while name := _NAME.match(text, at):
+        stop, at, _ = _value_end(text, name.end(), final=True)
+        if at < 0:
+            return None
+        value = re.sub(r"\A\r?\n", "", text[name.end() : stop])
+        found.append((name[1].strip(), re.sub(r"\r?\n\Z", "", value)))
+    return found if _CLOSED.match(text, at) else None
+
+
+def _value_end(text: str, start: int, *, final: bool = False) -> tuple[int, int, int]:
+    """Where a value ends, and the index behind its tag: -1 where none of them is known yet.
+
+    The third index is where to look again once there is more text.
+    """
+    at = start
+    while found := _END.search(text, at):
+        place = skip_space(text, found.end())
+        end = _FOLLOWING.end(text, place) if place < len(text) else -1
+        if end < 0 and not final:
+            return -1, -1, found.start()
+        if end != place:
+            return found.start(), found.start() if found["call"] else found.end(), 0
+        at = found.end()
+    return -1, -1, max(at, len(text) - _LONGEST_END)
