@@ -19,6 +19,7 @@ import httpx
 import httpx_sse
 import openai
 import sseclient
+from langchain_core.messages import convert_to_messages
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from llama_index.llms.openai import OpenAI
@@ -169,7 +170,7 @@ def transcript(place: Place) -> Any:
     count = len(pieces(place.wire)) // 10
     turns = [("ai" if number % 2 else "user", f"Turn {number}.") for number in range(count)]
     llm = ChatRockAI(model=MODEL, api_token=TOKEN, base_url=place.url)
-    return contextlib.nullcontext(partial(llm.preview, [*turns, ("user", "And now?")]))
+    return contextlib.nullcontext(partial(llm.preview, convert_to_messages([*turns, ("user", "And now?")])))
 
 
 def rockai_chat(place: Place) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
+import logging
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
@@ -24,7 +26,24 @@ from workflows.runtime.types.results import (
 
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
-__all__ = ["PredictionEndedEvent", "is_in_step", "resume_workflow", "run_until_asleep", "suspended"]
+__all__ = [
+    "PredictionEndedEvent",
+    "can_sleep",
+    "name_of",
+    "resume_workflow",
+    "run_until_asleep",
+    "suspended",
+    "thread_of",
+    "waiter_prefix",
+]
+
+logger = logging.getLogger("rockai")
+
+_SCOPE = "rockai-scope"
+_typed_names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""The names of the runs whose Context has a typed state, by their stores."""
+_awaited_runs: set[str] = set()
+"""The ids of the runs that `run_until_asleep` waits for."""
 
 
 class PredictionEndedEvent(Event):
@@ -41,12 +60,45 @@ class PredictionEndedEvent(Event):
     prediction_id: str
 
 
+class _NeverSent(Event):
+    """What a restored waiter that has its answer waits for."""
+
+
 _ENDED = f"{PredictionEndedEvent.__module__}.{PredictionEndedEvent.__name__}"
 
 
-def is_in_step() -> bool:
-    """Whether a step of a workflow is running, which can be run again."""
-    return StepWorkerStateContextVar.get(None) is not None
+async def name_of(context: Context) -> tuple[str, bool]:
+    """The name of a Context, and whether it can keep records.
+
+    It keeps its name when it is saved and restored; one with a typed state has room for neither, and each of
+    its runs gets a name of its own.
+    """
+    try:
+        async with context.store.edit_state() as state:
+            name: str = state.get(_SCOPE) or f"context:{uuid4().hex}"
+            state[_SCOPE] = name
+    except (AttributeError, TypeError, ValueError):
+        logger.warning(
+            "The Context's state is typed: starts are remembered in this process only. Pass store=, and "
+            "scope= so that a later run is the same conversation."
+        )
+        return _typed_names.setdefault(context.store, f"context:{uuid4().hex}"), False
+    return name, True
+
+
+def thread_of(name: str, scope: str, *, is_kept: bool) -> str:
+    """What a saved Context goes by: its name, if it keeps that, else the scope, if ``scope=`` says one."""
+    return name if is_kept else scope if scope != name else ""
+
+
+def can_sleep(run_id: str | None) -> bool:
+    """Whether a step is running, of a run that is saved once it sleeps."""
+    return run_id in _awaited_runs and StepWorkerStateContextVar.get(None) is not None
+
+
+def waiter_prefix(tool_id: str) -> str:
+    """What the ids of all that a tool call waits for begin with, and nobody else's."""
+    return f"rockai-{len(tool_id)}-{tool_id}-"
 
 
 def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
@@ -58,7 +110,7 @@ def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
     Raises:
         WaitingForEvent: The tool sleeps.
     """
-    call = f"rockai-{tool_id}-"
+    call = waiter_prefix(tool_id)
     if answer.sleeps:
         raise WaitingForEvent(
             AddWaiter(
@@ -86,9 +138,10 @@ async def run_until_asleep(
     Args:
         handler: What ``agent.run(...)`` gives. Its events are read here, and handed to ``on_event``.
         toolkit: The `RockAIToolSpec` whose tools the agent has.
-        contexts: Where the Context of a run that sleeps is kept, by its scope: a dict, a `shelve`, a
-            database's own. The agent's memory is saved with it, as its messages.
-        on_event: Called with each event of the run's stream.
+        contexts: Where the Context of a run that sleeps is kept, by its record's ``thread``: a dict, a
+            `shelve`, a database's own. The agent's memory is saved with it, as its messages.
+        on_event: Called with each event of the run's stream; may be a coroutine function. An event that it
+            returns is sent to the run: a person's answer to an `ApprovalRequiredEvent`.
 
     Returns:
         The run's result; None: it sleeps, and is in ``contexts``.
@@ -100,20 +153,27 @@ async def run_until_asleep(
         Here is what the tools say:
         Prediction ... (generate_image) succeeded...
     """
+    _awaited_runs.add(handler.run_id)
     try:
         async for event in handler.stream_events(expose_internal=True):
             if isinstance(event, WorkflowIdleEvent) and (saved := await _saved(handler.ctx)):
-                contexts[await toolkit.scope_of(handler.ctx)] = saved
+                contexts[await _thread(toolkit, handler.ctx)] = saved
                 toolkit.let_go_on(handler)
                 await handler.cancel_run()
                 return None
             if on_event is not None and not isinstance(event, InternalDispatchEvent):
-                on_event(event)
+                reply = on_event(event)
+                if inspect.isawaitable(reply):
+                    reply = await reply
+                if isinstance(reply, Event):
+                    handler.ctx.send_event(reply)
         result = await handler
     except BaseException:
         await handler.cancel_run()
         raise
-    contexts.pop(await toolkit.scope_of(handler.ctx), None)
+    finally:
+        _awaited_runs.discard(handler.run_id)
+    contexts.pop(await _thread(toolkit, handler.ctx), None)
     return result
 
 
@@ -149,10 +209,10 @@ def resume_workflow(
             return False
         saved = json.loads(text)
         handler = workflow.run(ctx=Context.from_dict(workflow, saved["context"]))
-        if saved["messages"] is not None:  # nothing runs before there is an event
-            messages = [ChatMessage.model_validate(one) for one in saved["messages"]]
-            memory = ChatMemoryBuffer.from_defaults(chat_history=messages)
-            await handler.ctx.store.set("memory", memory)
+        if (memory := saved["memory"]) is not None:  # nothing runs before there is an event
+            messages = [ChatMessage.model_validate(one) for one in memory["messages"]]
+            restored = ChatMemoryBuffer.from_defaults(messages, token_limit=memory["token_limit"])
+            await handler.ctx.store.set("memory", restored)
         handler.ctx.send_event(PredictionEndedEvent(prediction_id=prediction.id or ""))
         result = await run_until_asleep(handler, toolkit, contexts, on_event)
         if result is not None and on_end is not None:
@@ -164,16 +224,30 @@ def resume_workflow(
     return resume
 
 
+async def _thread(toolkit: Any, context: Context) -> str:
+    name, is_kept = await name_of(context)
+    return thread_of(name, await toolkit.scope_of(context), is_kept=is_kept)
+
+
 async def _saved(context: Context) -> str | None:
     """A Context with the agent's memory, which it does not save itself.
 
-    None where not only tools of ours wait: a person may be asked meanwhile, by an event of this process.
+    None where not only tools of ours wait: a person may be asked meanwhile, by an event of this process. What
+    a person has answered stays, for the step that runs again. A restored waiter has forgotten whose answer it
+    wants: it would take the next one too.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnserializableKeyWarning)
         data = context.to_dict()
-    if set(re.findall(r'"waiting_for_event": "([^"]+)"', json.dumps(data))) != {_ENDED}:
+    waiters = [one for worker in data["workers"].values() for one in worker["collected_waiters"]]
+    waiting = [one["waiting_for_event"] == _ENDED for one in waiters if one["resolved_event"] is None]
+    if not waiting or not all(waiting):
         return None
+    for one in waiters:
+        if one["resolved_event"] is not None:
+            one.update(waiting_for_event=f"{__name__}._NeverSent", has_requirements=False)
     memory = await context.store.get("memory", default=None)
-    messages = None if memory is None else [one.model_dump(mode="json") for one in await memory.aget_all()]
-    return json.dumps({"context": data, "messages": messages})
+    if memory is not None:
+        messages = [one.model_dump(mode="json") for one in await memory.aget_all()]
+        memory = {"messages": messages, "token_limit": getattr(memory, "token_limit", None)}
+    return json.dumps({"context": data, "memory": memory})

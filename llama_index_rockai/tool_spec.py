@@ -11,7 +11,8 @@ from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from llama_index.core.workflow import Context
 from workflows.handler import WorkflowHandler
 
-from llama_index_rockai.tools import RockAIFunctionTool, scope_of
+from llama_index_rockai.sleeping import name_of
+from llama_index_rockai.tools import RockAIFunctionTool
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters import unknown_name
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, argument_class, make_toolset
@@ -151,7 +152,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
                 raise
 
     async def scope_of(self, context: Context) -> str:
-        """The name of the conversation that a Context is: what its records and its saved form go by.
+        """The name of the conversation that a Context is: what its records go by.
 
         Args:
             context: The Context of a run.
@@ -166,7 +167,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             >>> await toolkit.scope_of(Context(agent))
             'context:...'
         """
-        return self._toolset.scope_of(context, (await scope_of(context))[0])
+        return self._toolset.scope_of(context, (await name_of(context))[0])
 
     def let_go_on(self, handler: WorkflowHandler) -> None:
         """Let what a run has started go on, however the run ends from now on.

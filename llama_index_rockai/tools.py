@@ -7,8 +7,6 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
-from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from llama_index.core.base.llms.types import AudioBlock, ContentBlock, ImageBlock, TextBlock, VideoBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
@@ -16,7 +14,7 @@ from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputR
 from workflows.errors import WorkflowRuntimeError
 from workflows.runtime.types.results import StepWorkerStateContextVar, WaitingForEvent
 
-from llama_index_rockai.sleeping import is_in_step, suspended
+from llama_index_rockai.sleeping import can_sleep, name_of, suspended, thread_of, waiter_prefix
 from rockai_transport import HostedModel
 from rockai_transport.adapters.toolkits import (
     CallContext,
@@ -28,16 +26,13 @@ from rockai_transport.adapters.toolkits import (
     refusal,
 )
 
-__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool", "scope_of"]
+__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
 
 logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
-_SCOPE = "rockai-scope"
 _STATE_SECONDS = 5.0
 """Seconds that a call waits for a Context whose state another task is editing."""
-_typed_scopes: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-"""The names of the runs whose Context has a typed state, by their stores."""
 _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
 
 
@@ -177,17 +172,18 @@ class RockAIFunctionTool(FunctionTool):
         """Where this call happens."""
         if context is None:
             return self._alone(self._toolset.scope_of(None, None))
-        own, keeps_records = await scope_of(context)
+        own, is_kept = await name_of(context)
         scope, tool_id = self._toolset.scope_of(context, own), _tool_id()
+        answers = str(await context.store.get("num_iterations", default="")) if tool_id else ""
         return CallContext(
             scope,
-            (tool_id,),
+            (answers, tool_id),  # LLMs repeat their ids
             partial(_tell, context),
             partial(_ask, context) if self._approval else None,
-            turn=await _turn(context) if tool_id else "",
+            turn=answers and f"{_run_id()}:{answers}",  # shared by the calls of one message
             run=_run_id(),
-            thread=scope if is_in_step() else "",
-            store=context if keeps_records else None,
+            thread=thread_of(own, scope, is_kept=is_kept) if can_sleep(_run_id()) else "",
+            store=context if is_kept else None,
             interruptions=(WaitingForEvent,),
         )
 
@@ -221,28 +217,12 @@ async def _ask(
     """
     asked = ApprovalRequiredEvent(prefix=question, key=key, model=model.name, input=dict(model_input))
     response = await context.wait_for_event(
-        HumanResponseEvent, waiter_event=asked, waiter_id=f"rockai-{key}", requirements={"key": key}
+        HumanResponseEvent,
+        waiter_event=asked,
+        waiter_id=f"{waiter_prefix(_tool_id())}{key}",
+        requirements={"key": key},
     )
     return str(response.response).strip().lower() in _YES
-
-
-async def scope_of(context: Context) -> tuple[str, bool]:
-    """The name of a Context, and whether it can keep records.
-
-    It keeps its name when it is saved and restored; one with a typed state has room for neither, and each of
-    its runs gets a name of its own.
-    """
-    try:
-        async with context.store.edit_state() as state:
-            scope: str = state.get(_SCOPE) or f"context:{uuid4().hex}"
-            state[_SCOPE] = scope
-    except (AttributeError, TypeError, ValueError):
-        logger.warning(
-            "The Context's state is typed: starts are remembered in this process only. Pass store=, and "
-            "scope= so that a later run is the same conversation."
-        )
-        return _typed_scopes.setdefault(context.store, f"context:{uuid4().hex}"), False
-    return scope, True
 
 
 def _not_set_up(name: str, error: Exception) -> ToolAnswer:
@@ -277,12 +257,6 @@ def _run_id() -> str | None:
         return None
     run_id = active_instrument_tags.get().get("llamaindex.run_id")
     return None if run_id is None else str(run_id)
-
-
-async def _turn(context: Context) -> str:
-    """The agent's turn, which all calls of one message share: its run, and how often the LLM has answered."""
-    count = await context.store.get("num_iterations", default=None)
-    return "" if count is None else f"{_run_id()}:{count}"
 
 
 def _media_blocks(answer: ToolAnswer) -> list[ContentBlock]:

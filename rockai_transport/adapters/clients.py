@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from rockai_transport._version import __version__
 from rockai_transport.client import Client
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.build import ModelRequest
 
 __all__ = ["LazyClients", "user_agent"]
@@ -60,9 +61,11 @@ class LazyClients:
         with self._lock:
             if kind not in self._current or self._current[kind][0] != settings:
                 headers = user_agent(package, model.default_headers)
-                client: Any = kind(
-                    **{**dict(zip(_SETTINGS, settings, strict=True)), "default_headers": headers}
-                )
+                given = {**dict(zip(_SETTINGS, settings, strict=True)), "default_headers": headers}
+                try:
+                    client: Any = kind(**given)
+                except ConfigurationError as error:
+                    raise error.with_traceback(None)  # noqa: B904 - where it was found helps nobody
                 if kind in self._current:
                     client._take_connections(self._current[kind][1])  # noqa: SLF001 - no user's business
                 self._current[kind] = (settings, client)

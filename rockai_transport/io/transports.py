@@ -287,7 +287,7 @@ class Transport(httpx.HTTPTransport):
     ) -> None:  # does all that httpx's own does
         backend = _Backend(public_only=public_only)
         settings = _pool_settings(proxy)
-        self._pool: Any = _Pool(lambda: httpcore.ConnectionPool(network_backend=backend, **settings))
+        self._pool: Any = _Pool(lambda: _interruptible_pool(network_backend=backend, **settings))
 
 
 class AsyncTransport(httpx.AsyncHTTPTransport):
@@ -299,6 +299,17 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
         self._pool: Any = _AsyncPool(
             lambda: httpcore.AsyncConnectionPool(network_backend=backend, **settings)
         )
+
+
+def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
+    """A pool that does not wait for itself after Ctrl-C.
+
+    httpcore 1.0 releases its lock in Python code, and takes it again to clean up: where the signal comes in
+    between, it waits for itself (httpcore/_synchronization.py, `ThreadLock`). A lock itself has no between.
+    """
+    pool = httpcore.ConnectionPool(**settings)
+    pool._optional_thread_lock = threading.Lock()  # type: ignore[assignment]  # noqa: SLF001 - no other way
+    return pool
 
 
 def _pool_settings(proxy: httpx.Proxy | None) -> dict[str, Any]:

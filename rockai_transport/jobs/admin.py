@@ -17,7 +17,7 @@ from rockai_transport.jobs.running import cancel_all, refresh
 from rockai_transport.jobs.runs import AgentRun, Block, open_blocks
 from rockai_transport.jobs.stores import Store
 from rockai_transport.jobs.toolset import Toolset
-from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver
+from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver, is_overdue
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.references import path_segment
 
@@ -187,7 +187,7 @@ class ToolkitAdmin:
         if resume is None:
             for backends in self._awaited(kept):
                 before = backends.now() - older_than
-                due = [one for one in await backends.records.all(None) if one.is_overdue(before)]
+                due = [one for one in await backends.records.all(None) if is_overdue(one, before)]
                 found += await refresh(backends, due)
             return [one for one in found if one.known.is_terminal]
         for opened in kept:

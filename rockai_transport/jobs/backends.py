@@ -198,9 +198,10 @@ class BlockingBackends:
         """
         if (early := await steps.before()) is not None:
             return early
-        future = _in_thread(steps.operation())
+        future: Future[T] = Future()  # known before its thread runs: Ctrl-C may come at once
         late = partial(_finish_late, steps)
         try:
+            _in_thread(steps.operation(), future)
             wait_for_futures([future], after)
         except KeyboardInterrupt:
             run_blocking(meanwhile())
@@ -239,9 +240,9 @@ def _finish_late(steps: Steps[T, Any], future: Future[T]) -> None:
     run_blocking(steps.then(future.result()))
 
 
-def _in_thread(operation: Coroutine[Any, Any, T]) -> Future[T]:
+def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T] | None = None) -> Future[T]:
     """Finish what works with blocking calls, in a thread that the end of the program does not wait for."""
-    future: Future[T] = Future()
+    future = future or Future()
     context = contextvars.copy_context()
 
     def finish() -> None:

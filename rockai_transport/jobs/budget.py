@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Iterable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
+from functools import reduce
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -64,15 +65,12 @@ def amount(value: Any, name: str) -> Decimal:
         raise ConfigurationError(
             f"{name}={value!r} must be a number from 0 to {_MOST:.0E}, with {_DIGITS} decimals at most."
         )
-    return given
+    return given.copy_abs()  # "-0"
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """Add up."""
-    found = Decimal(0)
-    for one in amounts:
-        found = _EXACT.add(found, one)
-    return found
+    return reduce(_EXACT.add, amounts, Decimal(0))
 
 
 def left_of(max_cost: Decimal, spent: Decimal) -> Decimal:

@@ -82,7 +82,9 @@ class HostedModel:
         if not isinstance(self.defaults, Mapping):
             raise self._wrong("defaults must be a dict of inputs.")
         ModelReference.parse(self.model)
-        self._check_price()
+        if self.cost_per_second is not None and self.longest_seconds is None:
+            raise self._wrong("cost_per_second needs longest_seconds: so much is reserved for a run.")
+        _ = self.price  # what is no amount is refused
         schema = self.json_schema
         if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):
             raise self._wrong("input_schema must be the JSON schema of an object.")
@@ -115,20 +117,11 @@ class HostedModel:
             >>> print(priced.price.reserved)
             1.30
         """
-        if self.cost_per_run is None and self.cost_per_second is None:
-            return None
         names = ("cost_per_run", "cost_per_second", "longest_seconds")
-        return Price(*(str(amount(getattr(self, name) or 0, self._named(name))) for name in names))
-
-    def _check_price(self) -> None:
-        if self.cost_per_second is not None and self.longest_seconds is None:
-            raise self._wrong("cost_per_second needs longest_seconds: so much is reserved for a run.")
-        for name in ("cost_per_run", "cost_per_second", "longest_seconds"):
-            if (given := getattr(self, name)) is not None:
-                amount(given, self._named(name))
-
-    def _named(self, setting: str) -> str:
-        return f"HostedModel {self.name}: {setting}"
+        given = {name: 0 if (value := getattr(self, name)) is None else value for name in names}
+        amounts = [str(amount(value, f"HostedModel {self.name}: {name}")) for name, value in given.items()]
+        is_priced = self.cost_per_run is not None or self.cost_per_second is not None
+        return Price(*amounts) if is_priced else None
 
     def _wrong(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"HostedModel {self.name}: {why}")

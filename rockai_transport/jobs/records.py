@@ -179,22 +179,6 @@ class Record(NamedTuple):
         is_open = self.asleep is not None or self.status not in TERMINAL_STATUSES
         return bool(self.webhook_hash) and self.state == STARTED and is_open
 
-    def is_overdue(self, before: float) -> bool:
-        """Whether somebody is to be told of its end, and has waited for it since before a time.
-
-        Args:
-            before: Seconds since 1970.
-
-        Returns:
-            Whether it is so.
-
-        Example:
-            >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
-            >>> toolkit.receipt().started[0].is_overdue(0.0)
-            False
-        """
-        return self.is_awaited and (self.asleep or self.created) <= before
-
     @property
     def known(self) -> Prediction:
         """The prediction, as far as the record tells: its id and status.

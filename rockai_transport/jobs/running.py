@@ -14,6 +14,7 @@ from typing import Any
 from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.stores import place_of
 from rockai_transport.protocol.prediction import Prediction
 
 __all__ = ["cancel_all", "note", "refresh"]
@@ -21,9 +22,14 @@ __all__ = ["cancel_all", "note", "refresh"]
 logger = logging.getLogger("rockai")
 
 
-async def note(backends: Backends, record: Record) -> Record:
-    """Write down what became of a start; a failure is logged, since the answer matters more."""
+async def note(backends: Backends, record: Record, *, may_sleep: bool = True) -> Record:
+    """Write down what became of a start; a failure is logged, since the answer matters more.
+
+    Whether an agent sleeps is left as it is, where one may: it may have fallen asleep during the look.
+    """
     try:
+        kept = await backends.records.find(place_of(record)) or record
+        record = record._replace(asleep=kept.asleep if may_sleep else None, thread=kept.thread)
         await backends.records.put(record)
     except Exception:
         logger.exception("What became of prediction %s could not be written down.", record.prediction_id)
@@ -44,14 +50,16 @@ async def refresh(
     return fresh
 
 
-async def cancel_all(backends: Backends, records: Sequence[Record]) -> list[Record]:
+async def cancel_all(
+    backends: Backends, records: Sequence[Record], *, may_sleep: bool = True
+) -> list[Record]:
     """Cancel those that are running; give what was canceled, as it is now."""
     running = [record for record in records if record.is_running and record.prediction_id]
     results = await backends.together([backends.predictions.cancel(record.known) for record in running])
     ended = []
     for record, result in zip(running, results, strict=True):
         if isinstance(result, Prediction):
-            ended.append(await note(backends, record.seen(result)))
+            ended.append(await note(backends, record.seen(result), may_sleep=may_sleep))
         else:
             logger.warning("Prediction %s could not be canceled: %r", record.prediction_id, result)
     return ended

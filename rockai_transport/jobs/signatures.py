@@ -27,12 +27,7 @@ def signature_of(schema: Mapping[str, Any]) -> inspect.Signature:
     """The arguments by name, with their types, descriptions and defaults; None where one may be left out."""
     required = schema.get("required", ())
     parameters = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if name in required else _default(rule),
-            annotation=_annotation(rule, is_required=name in required),
-        )
+        _parameter(name, rule if isinstance(rule, Mapping) else {}, is_required=name in required)
         for name, rule in schema.get("properties", {}).items()
         if name.isidentifier() and not keyword.iskeyword(name)
     ]
@@ -60,23 +55,17 @@ def published(
     return function
 
 
-def _default(rule: Any) -> Any:
-    return rule.get("default") if isinstance(rule, Mapping) else None
-
-
-def _annotation(rule: Any, *, is_required: bool) -> Any:
+def _parameter(name: str, rule: Mapping[str, Any], *, is_required: bool) -> inspect.Parameter:
     from pydantic import Field  # the frameworks have it
 
-    kind = _type(rule)
-    if not is_required and _default(rule) is None:
-        kind = Optional[kind]  # noqa: UP045 - of a type that is only known at run time
-    described = rule.get("description") if isinstance(rule, Mapping) else None
-    return Annotated[kind, Field(description=described)] if described else kind
+    default = inspect.Parameter.empty if is_required else rule.get("default")
+    kind = Optional[_type(rule)] if default is None else _type(rule)  # noqa: UP045 - known at run time alone
+    if described := rule.get("description"):
+        kind = Annotated[kind, Field(description=described)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def _type(rule: Any) -> Any:
-    if not isinstance(rule, Mapping):
-        return Any
+def _type(rule: Mapping[str, Any]) -> Any:
     choices = rule.get("enum")
     if choices and all(isinstance(one, str | int | bool) for one in choices):
         return Literal[tuple(choices)]

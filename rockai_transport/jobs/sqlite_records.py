@@ -15,6 +15,7 @@ from typing import Any
 
 from rockai_transport.jobs.budget import left_of, total
 from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.stores import Records
 
 __all__ = ["SqliteRecords"]
 
@@ -55,7 +56,7 @@ class _ExactSum:
         return str(total(self._amounts))
 
 
-class SqliteRecords:
+class SqliteRecords(Records):
     """`Records` in a file.
 
     Args:

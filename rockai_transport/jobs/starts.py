@@ -81,14 +81,16 @@ class StartCall(LifecycleCall):
         was_sent = False
         try:
             if key in ahead:
-                return refusal(f"{model.name}: this same call is being carried out already.")
+                return refusal(
+                    f"{model.name}: this same call is being carried out already: look with list_predictions "
+                    "later. Do not start it again."
+                )
             if decided := await self._decided(model, record, ahead):
                 return decided
             if not await self._approved(model, sent, key):
                 return refusal(
                     f"{model.name}: a person declined this, or could not be asked. Nothing was started."
                 )
-            self._begin()  # a person may take their time
             was_sent = True
             record = record._replace(nonce=uuid4().hex, thread=self._context.thread)
             return await self._send(model, record, sent)
@@ -102,7 +104,10 @@ class StartCall(LifecycleCall):
             return True
         records = await self._backends.records.all(self._context.scope)
         question = describe_order(model, records, self._policy.max_cost)
-        return bool(await _awaited(self._context.approve(model, sent, key, question)))
+        asked = self._backends.now()
+        is_approved = await _awaited(self._context.approve(model, sent, key, question))
+        self._until += self._backends.now() - asked  # a person may take their time
+        return bool(is_approved)
 
     async def _decided(
         self, model: HostedModel, record: Record, ahead: set[str]
@@ -111,12 +116,10 @@ class StartCall(LifecycleCall):
         records = [one for one in await self._backends.records.all(record.scope) if one.counts]
         for one in records:
             if one.key == record.key:
-                is_started = one.state == STARTED
-                return (
-                    _Started(one, one.known, STARTED_BEFORE)
-                    if is_started
-                    else describe_not_started(model, one.key)
-                )
+                if one.state != STARTED:
+                    return describe_not_started(model, one.key)
+                is_ours = one.thread == self._context.thread  # else what slept was lost before it was saved
+                return _Started(one if is_ours else one._replace(asleep=None), one.known, STARTED_BEFORE)
         same = [one for one in records if one.digest == record.digest and one.key not in ahead]
         for one in same:
             if one.state == UNANSWERED:

@@ -21,7 +21,7 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.records import Record
@@ -41,60 +41,64 @@ Call = Callable[..., Awaitable[Any]]
 OpenMapping = Callable[[], AbstractContextManager[MutableMapping[str, str]]]
 
 
-class Records(Protocol):
-    """What the lifecycle needs of a store."""
+class Records:
+    """What the lifecycle needs of a store: a kind of store says how it writes, and gives all."""
+
+    _pause: Call | None = None
+    """Waits for so many seconds before a claim is read back; None: what is written is claimed."""
+
+    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+        raise NotImplementedError
 
     async def put(self, record: Record) -> None:
         """Write a record; it must be durable when this returns, as far as the store is at all."""
+        await self._write(record)
 
-    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
+    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """Write the record of a start, unless another start holds its key; whether it was written.
 
         A store that can compare and set holds it against the scope's budget too. For the others, calls of
         one process come one by one.
         """
-        ...
+        if not await self._write(record, unless_held=True):
+            return False
+        if self._pause is None:
+            return True
+        await self._pause(_SETTLES)
+        written = await self.find(place_of(record))
+        return written is not None and written.nonce == record.nonce
 
     async def all(self, scope: str | None) -> list[Record]:
         """The records of a scope, oldest first; of all scopes if None."""
-        ...
+        raise NotImplementedError
 
     async def find(self, place: str) -> Record | None:
         """The record at a place that `place_of` has named; None: there is none."""
-        ...
+        return next((record for record in await self.all(None) if place_of(record) == place), None)
 
 
-class MemoryRecords:
+class MemoryRecords(Records):
     """Records of this process. They are there at once, for blocking calls too."""
 
     def __init__(self) -> None:
         self._scopes: dict[str, dict[str, Record]] = {}
         self._lock = threading.Lock()
 
-    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
-        """As `Records.claim`."""
+    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
         with self._lock:
             found = self._scopes.setdefault(record.scope, {})
-            if (held := found.get(record.key)) is not None and held.holds_its_key:
+            if unless_held and (held := found.get(record.key)) is not None and held.holds_its_key:
                 return False
             found[record.key] = record
         return True
-
-    async def put(self, record: Record) -> None:
-        """As `Records.put`."""
-        self._scopes.setdefault(record.scope, {})[record.key] = record
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         scopes = list(self._scopes.values()) if scope is None else [self._scopes.get(scope, {})]
         return sorted(chain.from_iterable(map(dict.values, scopes)), key=attrgetter("created"))
 
-    async def find(self, place: str) -> Record | None:
-        """As `Records.find`."""
-        return next((record for record in await self.all(None) if place_of(record) == place), None)
 
-
-class MirroredRecords:
+class MirroredRecords(Records):
     """Records in a conversation's own store, and in this process too: a receipt then needs no store.
 
     What is read is what the store says: another process may have written since.
@@ -103,8 +107,7 @@ class MirroredRecords:
     def __init__(self, store: Records, mirror: Records) -> None:
         self._store = store
         self._mirror = mirror
-        self.all = store.all
-        self.find = store.find
+        self.all, self.find = store.all, store.find  # type: ignore[method-assign]
 
     async def put(self, record: Record) -> None:
         """Write to both, the store first."""
@@ -119,22 +122,17 @@ class MirroredRecords:
         return claimed
 
 
-class ContextRecords:
+class ContextRecords(Records):
     """Records in the store of a LlamaIndex ``Context``: they go where it goes. With ``await`` only."""
 
     def __init__(self, context: Any) -> None:
         self._store = context.store
 
-    async def put(self, record: Record) -> None:
-        """Write a record, beside whatever other calls are writing."""
-        async with self._store.edit_state() as state:
-            state[_PREFIX] = {**state.get(_PREFIX, {}), record.key: record.to_json()}
-
-    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
-        """As `Records.claim`."""
+    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+        """Write it, beside whatever other calls are writing."""
         async with self._store.edit_state() as state:
             kept = state.get(_PREFIX, {})
-            if _is_held(kept.get(record.key)):
+            if unless_held and _is_held(kept.get(record.key)):
                 return False
             state[_PREFIX] = {**kept, record.key: record.to_json()}
         return True
@@ -144,12 +142,8 @@ class ContextRecords:
         data = await self._store.get(_PREFIX, default={})
         return [record for record in _sorted(data.values()) if scope in (None, record.scope)]
 
-    async def find(self, place: str) -> Record | None:
-        """As `Records.find`."""
-        return next((record for record in await self.all(None) if place_of(record) == place), None)
 
-
-class MappingRecords:
+class MappingRecords(Records):
     """Records in a mapping from strings to strings: a dict, a `shelve`, a database's own.
 
     Args:
@@ -165,18 +159,10 @@ class MappingRecords:
         self._call = call
         self._pause = pause
 
-    async def put(self, record: Record) -> None:
-        """As `Records.put`; a `shelve` is synced."""
-        await self._call(self._write, record)
-
-    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
-        """As `Records.claim`."""
-        if not await self._call(self._write, record, unless_held=True):
-            return False
-        if self._pause is None:
-            return True
-        await self._pause(_SETTLES)
-        return _is_own(await self._call(self._get, _name(record.scope, record.key)), record)
+    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+        """Write it; a `shelve` is synced."""
+        is_written: bool = await self._call(self._set, record, unless_held=unless_held)
+        return is_written
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
@@ -188,7 +174,7 @@ class MappingRecords:
         data = await self._call(self._get, f"{_PREFIX}:{place}")
         return None if data is None else Record.from_json(data)
 
-    def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    def _set(self, record: Record, *, unless_held: bool) -> bool:
         name, text = _name(record.scope, record.key), json.dumps(record.to_json())
         with self._lock, self._opened() as mapping:
             if unless_held and name in mapping and _is_held(json.loads(mapping[name])):
@@ -207,8 +193,8 @@ class MappingRecords:
             return [mapping[name] for name in list(mapping) if str(name).startswith(prefix)]
 
 
-class GraphRecords:
-    """Records in a LangGraph ``BaseStore``.
+class GraphRecords(Records):
+    """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
 
     Args:
         put: The store's ``put``, awaited.
@@ -223,20 +209,13 @@ class GraphRecords:
         self._search = search
         self._pause = pause
 
-    async def put(self, record: Record) -> None:
-        """As `Records.put`. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
-        await self._put(_namespace(record.scope), record.key, record.to_json(), index=False)
-
-    async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
-        """As `Records.claim`: a ``BaseStore`` has no compare-and-set."""
+    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+        """Write it. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
         place = (_namespace(record.scope), record.key)
-        held = await self._get(*place)
-        if held is not None and _is_held(held.value):
+        if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):
             return False
-        await self.put(record)
-        await self._pause(_SETTLES)
-        written = await self._get(*place)
-        return written is not None and _is_own(written.value, record)
+        await self._put(*place, record.to_json(), index=False)
+        return True
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
@@ -382,10 +361,6 @@ def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
 def _is_held(data: Mapping[str, Any] | None) -> bool:
     """Whether a start holds this key: one that was refused or cleared does not."""
     return data is not None and Record.from_json(data).holds_its_key
-
-
-def _is_own(data: Mapping[str, Any], record: Record) -> bool:
-    return Record.from_json(data).nonce == record.nonce
 
 
 def place_of(record: Record) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,11 +65,7 @@ class LifecycleCall:
         self._context = backends.context
         self._record: Record | None = None
         """Of the prediction that this call has started, or waits for: leaving ends it."""
-        self._begin()
-
-    def _begin(self) -> None:
-        """Give the call its time, from now on."""
-        self._until = self._backends.now() + max(self._policy.max_wait, _LEAST)
+        self._until = backends.now() + max(policy.max_wait, _LEAST)
 
     def _left(self) -> float:
         """The seconds that this call may still take; a little is left for a last request."""
@@ -100,9 +95,7 @@ class LifecycleCall:
             return await self._conclude(record, known, remark=remark)
         if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
             self._adopt(record)
-        predictions, report = self._backends.predictions, None
-        if self._context.report:
-            report = partial(_report, self._backends, self._context.report, record)
+        predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
         sleeper = self._sleeper(record, seconds)
         if sleeper is not None:
@@ -113,7 +106,7 @@ class LifecycleCall:
                 prediction = await self._in_time(predictions.get(known.id))
             else:
                 limit = min(seconds, self._left())
-                prediction = await predictions.wait(known, timeout=limit, on_update=report)
+                prediction = await predictions.wait(known, timeout=limit, on_update=self._reporting(record))
         except PredictionError as error:
             prediction = error.prediction or known
         except RockAIError as error:
@@ -128,24 +121,44 @@ class LifecycleCall:
                 )
         return await self._conclude(record, prediction, remark=remark)
 
+    def _reporting(self, record: Record | None) -> Callable[[Update], Any] | None:
+        """Reports progress to the program; what it returns may have to be awaited."""
+        report = self._context.report
+        if report is None:
+            return None
+
+        def on_update(update: Update) -> Any:
+            prediction = update.prediction
+            share = 1.0 if prediction.status == "succeeded" else update.progress
+            name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
+            return report(Progress(prediction.id, name, prediction.status, share, since))
+
+        return on_update
+
     # Sleeping until a webhook comes.
 
     def _sleeper(self, record: Record | None, seconds: float) -> Record | None:
-        """The record, where this call waits for longer and can be suspended meanwhile."""
+        """The record, where this call waits for longer and can be suspended meanwhile.
+
+        A record wakes one thread: where another sleeps for the same prediction, this call waits.
+        """
         thread = self._context.thread
         if record is None or not (thread and record.webhook_hash):
+            return None
+        if record.asleep and record.thread != thread:
             return None
         return record._replace(thread=thread) if seconds >= min(_AWAKE, self._policy.max_wait) else None
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Write down that an agent sleeps, then look: an end before that was nobody's to tell of."""
-        awake = record._replace(asleep=None)
-        if prediction.is_terminal:
-            return awake, prediction
-        asleep = record.seen(prediction)._replace(asleep=self._backends.now())
+        awake, put = record._replace(asleep=None), self._backends.records.put
         try:
-            await self._backends.detached(self._backends.records.put(asleep), math.inf)
-            prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
+            if not prediction.is_terminal:
+                record = record.seen(prediction)._replace(asleep=self._backends.now())
+                await self._backends.detached(put(record), math.inf)
+                prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
+            if prediction.is_terminal and record.asleep:
+                await self._backends.detached(put(awake.seen(prediction)), math.inf)
         except RockAIError:
             logger.info("A last look at prediction %s failed: its webhook tells.", prediction.id)
         except Exception:
@@ -156,7 +169,7 @@ class LifecycleCall:
         for run in self._context.runs:  # what sleeps does not end with the run
             run.forget(prediction.id or "")
         self._record = None
-        return asleep, prediction
+        return record, prediction
 
     async def _conclude(
         self, record: Record | None, prediction: Prediction, *, just_started: bool = False, remark: str = ""
@@ -260,7 +273,7 @@ class LifecycleCall:
 
     async def _end(self, records: list[Record]) -> None:
         if records:
-            await cancel_all(self._backends, records)
+            await cancel_all(self._backends, records, may_sleep=False)
 
     def _to_end(self) -> list[Record]:
         """The call's own prediction, and what its runs have under way.
@@ -277,19 +290,3 @@ class LifecycleCall:
             found[own_id] = own
         self._record = None
         return list(found.values())
-
-
-def _report(
-    backends: Backends, report: Callable[[Progress], Any], record: Record | None, update: Update
-) -> Any:
-    """Report progress to the program; what it returns may have to be awaited."""
-    prediction = update.prediction
-    return report(
-        Progress(
-            prediction.id,
-            record.model if record else "",
-            prediction.status,
-            1.0 if prediction.status == "succeeded" else update.progress,
-            backends.now() - record.created if record else 0.0,
-        )
-    )

@@ -32,7 +32,7 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import path_segment
 from rockai_transport.protocol.webhooks import WebhookCall, echoes
 
-__all__ = ["STALE", "Resume", "WebhookReceiver"]
+__all__ = ["STALE", "Resume", "WebhookReceiver", "is_overdue"]
 
 logger = logging.getLogger("rockai")
 
@@ -144,7 +144,7 @@ class WebhookReceiver:
         due = [
             one
             for one in records
-            if one.state == STARTED and (one.key in crashed or one.is_overdue(now - older_than))
+            if one.state == STARTED and (one.key in crashed or is_overdue(one, now - older_than))
         ]
         few = asyncio.Semaphore(_AT_ONCE)
 
@@ -229,7 +229,6 @@ class WebhookReceiver:
             abandoned: A claim whose worker has died: the end was seen perhaps, and nobody went on.
         """
         place = place_of(record)
-        thread = f"resuming {place.partition(':')[0]}"
         fresh = record if abandoned else await self._left_alone(place)
         if fresh is None:
             return False
@@ -237,6 +236,7 @@ class WebhookReceiver:
             if claim is None:
                 return False
             left = iter(pauses)
+            thread = f"resuming {digest(fresh.scope, {'thread': fresh.thread})}"
             while True:
                 async with self._claimed(thread, fresh) as turn:
                     current = await self._records.find(place) if turn else fresh
@@ -264,14 +264,9 @@ class WebhookReceiver:
         return record
 
     async def _resumed(self, record: Record, prediction: Prediction) -> bool:
-        """Call the developer's function; a plain one may block, and gets a thread."""
-        if _is_async(self._resume):
-            result = await self._resume(record, prediction)
-        else:
-            result = await asyncio.to_thread(self._resume, record, prediction)
-            if inspect.isawaitable(result):
-                result = await result
-        return result is not False
+        """Call the developer's function in a thread, since a plain one may block; a coroutine runs here."""
+        result = await asyncio.to_thread(self._resume, record, prediction)
+        return (await result if inspect.isawaitable(result) else result) is not False
 
     @asynccontextmanager
     async def _claimed(self, name: str, about: Record) -> AsyncIterator[_Claim | None]:
@@ -295,6 +290,11 @@ class WebhookReceiver:
                     await asyncio.shield(self._records.put(ended))
 
 
+def is_overdue(record: Record, before: float) -> bool:
+    """Whether somebody is to be told of its end, and has waited for it since before a time."""
+    return record.is_awaited and (record.asleep or record.created) <= before
+
+
 class _Claim:
     is_done = False
 
@@ -307,10 +307,6 @@ def _agrees(prediction: Prediction, record: Record) -> bool:
     model, version = prediction.model or "", prediction.version or ""
     names = (model, version, f"{model}:{version}")
     return any(hmac.compare_digest(digest(one, prediction.input or {}), record.digest) for one in names)
-
-
-def _is_async(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _pauses(seconds: float) -> list[float]:

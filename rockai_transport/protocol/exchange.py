@@ -194,11 +194,7 @@ def _judge(request: Request, failure: TransportFailure | APIStatusError) -> tupl
 
 
 def _accepted(settings: Settings, request: Request, response: Response) -> Response:
-    try:
-        status = effective_status(settings.service, response)
-    except InvalidResponseError as error:
-        error.may_have_started = request.starts
-        raise
+    status = effective_status(settings.service, response)
     if 200 <= status < 300:  # noqa: PLR2004
         return response
     raise status_error(settings.service, request, response, status)

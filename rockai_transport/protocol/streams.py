@@ -153,8 +153,7 @@ class RunStream:
         begin: Sends the request; gives the open event stream, or None where the prediction was waited for.
         cancel: Closes the connection, and cancels the prediction where its id is known; what became of it.
         for_run: Whether it serves a `run`, which goes on to wait for the prediction: then a time limit that
-        runs
-            out cancels nothing, and the end of the stream is not yet the prediction's.
+            runs out cancels nothing, and the end of the stream is not yet the prediction's.
     """
 
     def __init__(

@@ -22,7 +22,8 @@ __all__ = ["WebhookCall", "WebhookTarget", "check_webhook_url", "echoes", "redac
 _RECORD = "rockai_record"
 _SECRET = "rockai_secret"  # noqa: S105 - the name of a key
 _NAME = _SECRET.encode()
-_WRITTEN = re.compile(rb"(rockai_secret(?:=|%3[dD]|(?:%5[cC]|\\)u003[dD]))([A-Za-z0-9_-]{16,})")
+_EQUALS = rb"(?:=|%(?:25)*3[dD]|(?:%(?:25)*5[cC]|\\)+u003[dD])"
+_WRITTEN = re.compile(rb"(rockai_secret" + _EQUALS + rb")([A-Za-z0-9_-]{16,})")
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
 

@@ -3,18 +3,23 @@
 import asyncio
 import contextlib
 import sys
+import threading
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
+import httpcore
 import pytest
-from support.drivers import AsyncVirtualClient, InMemory
+from support.drivers import TOKEN, AsyncVirtualClient, InMemory
 from support.replies import MODEL, prediction
 from support.virtual_io import VirtualIO, events, reply
+from support.wire_server import WireServer, answer, frames, stream
 
 import rockai_transport
+from rockai_transport import Client
 from rockai_transport.io.collector import finish_streams
 
+HTTPCORE = str(Path(httpcore.__file__).parent)
 OURS = str(Path(rockai_transport.__file__).parent)
 CREATE, CANCEL = "POST /predictions", "POST /predictions/p1/cancel"
 PIECES = b"event: output\ndata: a\n\nevent: output\ndata: b\n\n"
@@ -100,8 +105,7 @@ def interrupt(work, client, count):
 def test_ctrl_c_before_any_line(work, route):
     """The program ends by it: nothing is left running whose id our code has read."""
     # In a thread of its own: an exception of a trace function may stay the one that is being handled there.
-    with ThreadPoolExecutor(1) as thread:
-        count, running = thread.submit(interrupt_before_each_line, work, route).result()
+    count, running = in_thread(interrupt_before_each_line, work, route)
     assert count > 100
     assert running == []
 
@@ -119,6 +123,60 @@ def interrupt_before_each_line(work, route):
             return count, running
         if io.is_running and CANCEL not in io.lines:
             running.append(where(interrupted))
+
+
+def interrupt_httpcore(work, client, count):
+    """Do it, with a Ctrl-C where Python looks for signals in httpcore: as calls begin, and behind them."""
+    left = count
+
+    def profile(frame, event, _):
+        nonlocal left
+        if event != "c_call" and frame.f_code.co_filename.startswith(HTTPCORE):
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        work(client)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return left <= 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("work", [run, leave, read])
+def test_ctrl_c_within_httpcore(work):
+    """It takes its locks, and gives them back, in Python code: one that stays held blocks nobody."""
+    with WireServer() as server:
+        server.route("POST /v1/run", answer(200, {"output": "x"}))
+        server.route("POST /v1/run_sse", stream(frames("a", "b")))
+        count, goes_on = 0, True
+        while goes_on:
+            count += 1
+            client = Client(TOKEN, server.base_url, timeout=5)
+            work(client)  # so that there is a connection, and what is imported late has been
+            goes_on = in_thread(interrupt_httpcore, work, client, count)
+            in_thread(work, client)
+            in_thread(client.close)
+    assert count > 100
+
+
+def in_thread(function, *args):
+    """Call it in a thread of its own, which may hang for all that the test cares."""
+    done = Future()
+
+    def call():
+        try:
+            done.set_result(function(*args))
+        except BaseException as error:  # noqa: BLE001 - handed on
+            done.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return done.result(20)
 
 
 def where(error):

@@ -10,6 +10,7 @@ import time
 import pytest
 from support.wire_server import WireServer, answer, silence
 
+from rockai_sandbox import NEVER_ENDS
 from rockai_transport import HostedModel
 from rockai_transport.io.detached import run_detached
 from rockai_transport.jobs.admin import ToolkitAdmin
@@ -325,6 +326,44 @@ async def test_leaving_whatever_the_tool_does(server, tmp_path, doing):
     assert await leaving < 2.5
     assert len(server.seen(CANCEL)) == 1 + canceled_before
     toolset.close()
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("endless", {"prompt": "y"}),
+        ("start_prediction", {"model": "endless", "input": {"prompt": "y"}}),
+        ("get_prediction", {"prediction_id": "of the first"}),
+        ("wait_for_prediction", {"prediction_id": "of the first"}),
+        ("cancel_prediction", {"prediction_id": "of the first"}),
+        ("list_predictions", {}),
+    ],
+)
+@pytest.mark.parametrize("in_a_file", [False, True])
+async def test_leaving_after_any_turn_of_the_loop(sandbox, tmp_path, tool, arguments, in_a_file):
+    """Nothing goes on that the run has started, and no start is left "unknown"; at once."""
+    for turns in (1, 2, 3, 4, 5, 7, 10, 14, 20, 40, 100):
+        toolset = Toolset(
+            [HostedModel("endless", NEVER_ENDS, "Never ends.")],
+            api_token=sandbox.api_token,
+            base_url=sandbox.base_url,
+            store=tmp_path / f"{turns}.db" if in_a_file else None,
+        )
+        context = CallContext("here", ("task", "1"), run=f"run {turns}")
+        first = await toolset.acall("start_prediction", {"model": "endless", "input": PROMPT}, context)
+        if "prediction_id" in arguments:
+            arguments = {"prediction_id": first.result.id}
+        task = asyncio.create_task(toolset.acall(tool, arguments, context._replace(call=("task", "2"))))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not task.done():
+            assert await leave(task) < 1
+            receipt = await Admin(toolset).areceipt()
+            assert not receipt.unknown
+            assert {one.status for one in receipt.started} == {"canceled"}
+            assert {one.status for one in sandbox.predictions} == {"canceled"}
+        await Admin(toolset).acancel_running()
+        await toolset.aclose()
 
 
 async def test_leaving_ends_nothing_of_other_runs(server, toolset):

@@ -1,5 +1,7 @@
 """When a tool call sleeps, in memory: what is written, what is looked at, what it says once it is woken."""
 
+import asyncio
+
 import pytest
 
 from rockai_transport import APIConnectionError, Prediction
@@ -13,6 +15,7 @@ from tests.support.memory_backends import (
     MemoryBackends,
     MemoryService,
     call,
+    do,
     lifecycle,
     records_of,
 )
@@ -93,6 +96,19 @@ def test_an_end_before_it_sleeps_is_seen():
     assert records_of(backends)[0].asleep is None
 
 
+def test_who_leaves_while_falling_asleep_is_told_of_nothing():
+    """Its prediction is canceled; no sweep finds somebody who sleeps for that."""
+    records = EndsMeanwhile()
+    backends = MemoryBackends(MemoryService(), records).during(thread="t", call=SAME)
+    backends.predictions.ends = {"status": "processing"}
+    calls = backends.during()
+    records.on_sleep = lambda: setattr(calls, "canceled", True)
+    with pytest.raises(asyncio.CancelledError):
+        do(TOOLS.answer(calls, "say", PROMPT))
+    (record,) = records_of(backends)
+    assert (record.status, record.asleep, record.is_awaited) == ("canceled", None, False)
+
+
 def test_a_last_look_that_fails_is_no_reason_to_stay_awake(backends):
     """The webhook tells of the end."""
     call(backends, "start_prediction", START, TOOLS)
@@ -170,3 +186,44 @@ def test_a_record_of_an_earlier_version_is_read():
     """It had no webhook, and nobody sleeps."""
     old = {"key": "k", "scope": "s", "model": "say", "digest": "d", "created": 1.0, "state": "started"}
     assert not Record.from_json(old).is_awaited
+
+
+def test_an_end_that_is_seen_while_another_call_falls_asleep(backends):
+    """A look that was on its way meanwhile does not write over it: who sleeps is still to be told."""
+    call(backends, "start_prediction", START, TOOLS)
+    looks = backends.predictions.get
+    slept = []
+
+    async def get(prediction_id):
+        backends.predictions.get = looks
+        slept.append(call(backends, "wait_for_prediction", {"prediction_id": "p1"}, TOOLS).sleeps)
+        end(backends)
+        return await looks(prediction_id)
+
+    backends.predictions.get = get
+    assert "succeeded" in call(backends, "get_prediction", {"prediction_id": "p1"}, TOOLS).text
+    assert slept == [True]
+    (record,) = records_of(backends)
+    assert record.status == "succeeded"
+    assert record.is_awaited
+
+
+def test_another_thread_waits_itself_for_what_one_sleeps_for(backends):
+    """A record wakes one thread: the first stays to be told, also of an end that the other has seen."""
+    assert call(backends, "say", PROMPT, TOOLS).sleeps
+    wait = {"prediction_id": "p1"}
+    other = call(backends, "wait_for_prediction", wait, TOOLS, thread="u", call=("u", "1"))
+    assert not other.sleeps
+    backends.predictions.ends = {"status": "succeeded", "output": "x"}
+    assert "succeeded" in call(backends, "wait_for_prediction", wait, TOOLS, thread="u").text
+    (record,) = records_of(backends)
+    assert (record.thread, record.asleep, record.is_awaited) == ("t", 1000.0, True)
+
+
+def test_the_same_call_takes_the_place_of_one_that_slept_elsewhere(backends):
+    """As after a crash before what slept was saved: the new one is woken."""
+    assert call(backends, "say", PROMPT, TOOLS).sleeps
+    assert call(backends, "say", PROMPT, TOOLS, thread="u").sleeps
+    assert len(backends.predictions.named("create")) == 1
+    (record,) = records_of(backends)
+    assert (record.thread, record.is_awaited) == ("u", True)

@@ -16,6 +16,7 @@ from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.jobs.webhooks import WebhookReceiver
+from rockai_transport.protocol.webhooks import redacted
 
 SAY = HostedModel("say", ECHO, "Says it.", output="text")
 START = {"model": "say", "input": {"prompt": "x"}}
@@ -178,6 +179,14 @@ def test_the_secret_is_told_to_nobody(shape, caplog, app):
         assert not any(secret in repr(one) or secret in str(one) for one in [*told, *caplog.messages])
         assert "sha256" in json.dumps(looked.raw)
         app.toolset.close()
+
+
+@pytest.mark.parametrize("sign", ["=", "%3D", "%3d", "%253D", r"\u003d", r"\\u003D"])
+def test_a_secret_is_found_however_it_is_written(sign):
+    """As in an address, in one that is a part of another, or in JSON."""
+    body = f"https://my.app/?rockai_secret{sign}{'s' * 43}&x=1".encode()
+    assert b"sss" not in redacted(body)
+    assert redacted(body).endswith(b"&x=1")
 
 
 def test_a_delivery_resumes_once_however_often_it_comes(app):
@@ -403,6 +412,30 @@ def test_a_file_is_a_store_for_several_workers(sandbox, tmp_path):
     assert sorted(app.resumed) == sorted((one.id, "succeeded") for one in sandbox.predictions)
     assert len(app.resumed) == 2
     tools.close()
+
+
+@pytest.mark.parametrize(("threads", "most"), [("ab", 2), ("aa", 1)])
+def test_one_worker_at_a_time_resumes_a_thread(app, threads, most):
+    """Another thread does not wait for it, in the same scope either."""
+    for thread in threads:
+        app.toolset.call("start_prediction", START, CallContext("here", thread=thread))
+    app.sandbox.wait_for(lambda it: all(one.is_terminal for one in it.predictions))
+    resuming, at_once = set(), []
+
+    async def resume(record, prediction):
+        resuming.add(record.prediction_id)
+        at_once.append(len(resuming))
+        await asyncio.sleep(0.2)
+        resuming.remove(record.prediction_id)
+
+    receiver = WebhookReceiver(app.toolset.client, app.store, resume)
+
+    async def deliver():
+        await asyncio.gather(*(call(receiver, one.webhook, b"", "POST") for one in app.sandbox.predictions))
+
+    asyncio.run(deliver())
+    assert len(at_once) == 2
+    assert max(at_once) == most
 
 
 def test_a_server_can_start_and_stop_it():

@@ -57,6 +57,13 @@ def test_parts_come_as_soon_as_they_are_decided():
     assert got.flush() == []
 
 
+def test_a_pair_of_surrogates_that_comes_in_two_pieces_is_one_character():
+    """Some services cut a text in UTF-16; half a pair is none, and waits for the other."""
+    got = reader()
+    parts = [part for piece in ("a\ud83d", "\ude00b") for part in got.feed(piece)]
+    assert [part.text for part in parts + got.flush()] == ["a", "😀b"]
+
+
 def test_the_cut_ends_the_reply():
     """Behind a stop sequence nothing comes, whatever is fed."""
     got = reader(stop=["END"])
@@ -95,6 +102,13 @@ def test_a_forced_choice_without_a_call_hands_nothing_on():
     assert got.waiting
     assert got.rejected().text == "No. "
     assert len(got.rejected().invalid_tool_calls) == 1
+
+
+def test_a_python_call_that_cannot_be_read_is_not_the_forced_one():
+    """A name without quotes is no value: nothing is guessed, and the model is asked once more."""
+    got = reader("weather")
+    assert got.feed("weather(city=Paris)") + got.flush() == []
+    assert got.waiting
 
 
 def test_another_tool_is_not_the_forced_one():

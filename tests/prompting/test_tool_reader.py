@@ -24,6 +24,11 @@ def read(pieces, names=NAMES, **settings):
     )
 
 
+def encoded(value, times):
+    """JSON in a string, in a string again."""
+    return encoded(json.dumps(value), times - 1) if times else value
+
+
 CALLS = {
     "bare": (CALL, "", [W]),
     "bare with white space": (f" \n{CALL}\n ", "", [W]),
@@ -67,6 +72,11 @@ CALLS = {
         [W],
     ),
     "arguments as an empty string": ('{"name": "now", "arguments": ""}', "", [("now", {})]),
+    "encoded three times": (
+        json.dumps({"name": "weather", "arguments": encoded({"city": "Köln"}, 3)}),
+        "",
+        [W],
+    ),
     "arguments null": ('{"name": "now", "arguments": null}', "", [("now", {})]),
     "no arguments": ('{"name": "now"}', "", [("now", {})]),
     "brackets and quotes in strings": (
@@ -146,6 +156,12 @@ INVALID = {
         'Hm.\n{"name": "weather", "arguments": {"city": Köln}}.',
         "Hm.\n.",
         [("weather", '{"city": Köln}')],
+    ),
+    "an object's place": ("<tool_call>[3]</tool_call>", "", [(None, "3")]),
+    "encoded four times": (
+        json.dumps({"name": "weather", "arguments": encoded({"city": "K"}, 4)}),
+        "",
+        [("weather", encoded({"city": "K"}, 4))],
     ),
     "a tag left open": (
         '<tool_call>{"name": "weather", "arguments": {"a": "x',

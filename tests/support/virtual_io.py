@@ -188,7 +188,9 @@ class VirtualIO:
 
     async def call(self, callback: Callable[[Any], Any], value: Any) -> None:
         self.called_with.append(value)
-        callback(value)
+        result = callback(value)
+        if inspect.isawaitable(result):
+            await result
 
     async def in_thread(self, function: Callable[[], Any]) -> Any:
         return function()

@@ -1,8 +1,10 @@
 """on_text and on_update."""
 
+import asyncio
 import functools
 
 import pytest
+from support.drivers import AsyncVirtualClient
 from support.replies import MODEL, prediction
 from support.virtual_io import FOREVER, events, reply
 from support.wire_server import answer, frames, stream
@@ -10,6 +12,7 @@ from support.wire_server import answer, frames, stream
 from rockai_transport import (
     APITimeoutError,
     ConfigurationError,
+    NotFoundError,
     PredictionFailedError,
     StreamInterruptedError,
 )
@@ -84,6 +87,31 @@ def test_a_prediction_that_failed_after_its_stream(in_memory, io):
     with pytest.raises(PredictionFailedError, match="late") as caught:
         in_memory(route="predictions").run(MODEL, {}, on_text=lambda _: None)
     assert caught.value.partial_text == "a"
+
+
+def test_a_prediction_that_is_gone_after_its_stream(in_memory, io):
+    """The error has all that is known: the id, and the text that came."""
+    io.route("POST /predictions", reply(201, prediction("processing", urls={"stream": "/s"})))
+    io.route("GET /s", events(frames("ab")))
+    io.route("GET /predictions/p1", reply(404, {"detail": "no such prediction"}))
+    with pytest.raises(NotFoundError) as caught:
+        in_memory(route="predictions").run(MODEL, {}, on_text=lambda _: None)
+    assert caught.value.prediction.id == "p1"
+    assert caught.value.partial_text == "ab"
+    assert caught.value.may_have_started
+
+
+async def test_a_run_that_is_dropped_within_its_callback(io):
+    """A coroutine that nobody finishes is closed: nothing can be awaited there, so nothing is."""
+    io.route("POST /run_sse", events(frames("a", end=False), FOREVER))
+
+    async def never(_):
+        await asyncio.get_running_loop().create_future()
+
+    run = AsyncVirtualClient(io).run(MODEL, {}, on_text=never)
+    run.send(None)
+    run.close()
+    assert io.lines == ["POST /run_sse"]
 
 
 def test_on_update_sees_each_change_once(client, io):

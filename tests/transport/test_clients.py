@@ -256,7 +256,7 @@ def test_base_url(given, read, monkeypatch):
     [
         "", " ", 5, "http://x.example/v1", "ftp://x.example", "https://", "https://u:p@x.example", "https://x.example?a",
         "https://x.example#a", "https://x.example:99999", "https://x.example:a", "https://[::1", "https://a b", "https://x\x00y",  # noqa: E501
-        "http://127.0.0.1.evil.example", "http://2130706433",
+        "http://127.0.0.1.evil.example", "http://2130706433", "https://xn--/v1", "https://xn--a/v1", "https://\ud800/v1",
     ],
 )  # fmt: skip
 def test_bad_base_urls(bad):
@@ -685,6 +685,17 @@ def test_an_open_file_is_sent_as_often_as_it_is_given(connect, server):
         client.run(MODEL, {"file": file})
     assert {request.json["input"]["file"] for request in server.requests} == {shown}
     assert file.tell() == 2
+
+
+def test_a_file_that_cannot_be_put_back_is_sent_as_it_comes(connect, server):
+    """A pipe is read once, to its end."""
+    server.route(RUN, answer(200, "x"))
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as file:
+        file.write(b"hi")
+    with os.fdopen(read, "rb") as file:
+        connect().run(MODEL, {"file": file})
+    assert server.requests[0].json["input"]["file"].endswith(";base64,aGk=")
 
 
 def test_a_closed_http_client_is_told(connect, server):

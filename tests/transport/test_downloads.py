@@ -1,5 +1,6 @@
 """Saving output files: from safe addresses only, whole or not at all, under names of our own."""
 
+import asyncio
 import base64
 import socket
 import threading
@@ -7,6 +8,7 @@ import time
 from itertools import repeat
 
 import pytest
+from support.drivers import AsyncVirtualClient
 from support.virtual_io import FOREVER, ScriptedAnswer, reply
 from support.wire_server import WireServer, answer, reset, trickle
 
@@ -186,6 +188,16 @@ def test_a_folder_that_is_none(client, io, folder):
     with pytest.raises(ConfigurationError, match="folder="):
         client.download(done("https://files.example/a.png"), folder)
     assert not io.requests
+
+
+async def test_a_download_that_is_dropped_leaves_no_part_of_a_file(io, tmp_path):
+    """A coroutine that nobody finishes is closed: what was written of it is removed all the same."""
+    head = {"content-type": "image/png"}
+    io.always(ScriptedAnswer(200, [PNG, asyncio.Event()], head, 0))
+    saving = AsyncVirtualClient(io).download(done("https://files.example/a.png"), tmp_path)
+    saving.send(None)
+    saving.close()
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [204, 205, 206])

@@ -178,6 +178,15 @@ def test_a_piece_is_handed_on_when_its_frame_is_complete(newline):
     assert reader.read(data[-1:]) == ["a"]
 
 
+@pytest.mark.parametrize("size", [100, 513, 5_000])
+def test_an_event_of_any_length_that_comes_in_two_chunks(size):
+    """What stands of it in the first chunk is kept, whichever of the two readers keeps it."""
+    text = "x" * size
+    whole = f"event: output\ndata: a\n\nevent: output\ndata: {text}\n\nevent: done\ndata: {{}}\n\n".encode()
+    at = whole.index(text.encode()) + size - 3
+    assert pieces(whole[:at], whole[at:]) == ["a", text]
+
+
 def test_done_is_the_end_with_or_without_data_but_not_before_its_blank_line():
     """`event: done` ends a stream at its blank line, even without data."""
     for done in (b"event: done\n\n", b"event: done\ndata: {}\n\n", b"event: done\ndata: x\n\n"):

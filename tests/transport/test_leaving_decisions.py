@@ -8,11 +8,12 @@ import threading
 import pytest
 from support.drivers import AsyncVirtualClient
 from support.replies import MODEL, VERSION, prediction
-from support.virtual_io import FOREVER, SILENCE, events, reply
+from support.virtual_io import FOREVER, SILENCE, events, operations, reply, run_request
 from support.wire_server import frames
 
 from rockai_transport import PredictionTimeoutError, StreamInterruptedError
 from rockai_transport.protocol.io import BrokenError, NotSentError
+from rockai_transport.protocol.streams import StreamState
 
 RUN, SSE, CREATE, GET = "POST /run", "POST /run_sse", "POST /predictions", "GET /predictions/p1"
 CANCEL = "POST /predictions/p1/cancel"
@@ -107,6 +108,17 @@ def test_leaving_a_stream_that_is_over_sends_nothing(in_memory, endless):
     assert endless.lines == [CREATE, "GET /s"]
 
 
+def test_who_leaves_while_it_ends_cancels_nothing(io):
+    """Another thread may have read the end since this one looked."""
+    io.route(CREATE, reply(201, prediction("processing", urls={"stream": "/s"})))
+    io.route("GET /s", events(frames("a")))
+    stream = operations(route="predictions").stream(io, run_request(MODEL), None, StreamState())
+    while io.do(lambda _: stream.next_batch()):
+        pass
+    io.do(lambda _: stream.leave())
+    assert io.lines == [CREATE, "GET /s"]
+
+
 def test_closing_twice_cancels_once(in_memory, endless):
     """close() may be called twice; after it the stream is over."""
     reading = begin(in_memory)
@@ -114,6 +126,16 @@ def test_closing_twice_cancels_once(in_memory, endless):
     reading.close()
     assert next(reading, None) is None
     assert endless.lines.count(CANCEL) == 1
+
+
+def test_ctrl_c_while_it_is_left_leaves_it_to_the_next(in_memory, endless):
+    """Whoever closes the stream after that, or drops it, sends the cancel that was interrupted."""
+    endless.route(CANCEL, KeyboardInterrupt(), reply(200, prediction("canceled")))
+    reading = begin(in_memory)
+    with pytest.raises(KeyboardInterrupt):
+        reading.close()
+    reading.close()
+    assert endless.lines.count(CANCEL) == 2
 
 
 def test_a_stream_that_broke_off_cancels_nothing(in_memory, endless):

@@ -40,6 +40,23 @@ CUTS = {
 }
 
 
+def test_what_follows_the_end_is_read_away(client, io):
+    """Later chunks of the body belong to no piece; the connection can then be used again."""
+    io.route(SSE, events(frames("a"), b"event: output\ndata: b\n\n", b": bye\n\n"))
+    assert list(client.stream(MODEL, {})) == ["a"]
+    assert io.closed == 1
+
+
+def test_a_file_is_encoded_once_for_both_routes(client, io, tmp_path):
+    """Also where the stream falls back to create: its bytes are sent, and the file is read once."""
+    (tmp_path / "a.txt").write_text("hi", encoding="ascii")
+    io.route(SSE, reply(405, {}))
+    io.route(CREATE, reply(201, prediction("succeeded", output=["a"])))
+    with (tmp_path / "a.txt").open("rb") as file:
+        assert list(client.stream(MODEL, {"file": file})) == ["a"]
+    assert [body["input"]["file"] for body in io.bodies] == ["data:text/plain;base64,aGk="] * 2
+
+
 @pytest.mark.parametrize("case", CUTS)
 @pytest.mark.parametrize("ending", ["chunked", "length", "close", "broken"])
 def test_a_stream_that_ends_before_its_end_is_interrupted(client, io, case, ending):

@@ -1,11 +1,11 @@
 """Tell a model's reasoning (``<think>…</think>``) from its answer, while it streams.
 
-The rule: reasoning stands at the beginning of a reply only. The first thing in the reply but white space must
-be ``<think>``; everything up to the first ``</think>``, or to the end of an unclosed block, is reasoning, and
-everything behind it is the answer. White space around the tags (before ``<think>``, behind ``</think>``)
-belongs to them; all other text comes out exactly. A ``<think>`` anywhere later is text: models write about
-such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt already; a reader made with
-``inside=True`` begins inside it.
+The rule: reasoning stands at the beginning of a reply only. The first thing in the reply but white space
+must be ``<think>`` (or another family's tag for it); everything up to the first ``</think>``, or to the end
+of an unclosed block, is reasoning, and everything behind it is the answer. White space around the tags
+(before ``<think>``, behind ``</think>``) belongs to them; all other text comes out exactly. A ``<think>``
+anywhere later is text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block
+in the prompt already; a reader made with ``inside=True`` begins inside it.
 
 Where nobody knew that the template opened it, the first ``</think>`` of a reply without ``<think>`` ends
 reasoning as well. What stands before it came out as text by then: :class:`ReasoningEnd` says that it was
@@ -30,7 +30,14 @@ _SAID: Final = tuple(
     for channel in ("final", "commentary", "final <|constrain|>json", "final json")
 )
 _END: Final = "<|end|>"
-_CLOSING: Final = {OPEN_TAG: CLOSE_TAG, _THOUGHT: _END, _TURN + _THOUGHT: _END}
+_BLOCKS: Final = {
+    OPEN_TAG: CLOSE_TAG,
+    "[THINK]": "[/THINK]",  # Magistral: mistral-common, tokenizer v13
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A: Cohere's prompt guide
+    "<seed:think>": "</seed:think>",  # Seed OSS: chat template of Seed-OSS-36B-Instruct
+    "◁think▷": "◁/think▷",  # Kimi-VL: chat template of Kimi-VL-A3B-Thinking
+}
+_CLOSING: Final = {**_BLOCKS, _THOUGHT: _END, _TURN + _THOUGHT: _END}
 """What opens reasoning, and what closes it."""
 NOTABLE: Final = "<`"
 """The characters that matter in a piece of the answer."""
@@ -160,7 +167,7 @@ class ReasoningSplitter:
         self._state = "inside" if opening in _CLOSING else "answer"
         self._close = _CLOSING.get(opening, self._close)
         if opening:
-            self._tags = None if opening == OPEN_TAG else _HARMONY
+            self._tags = None if opening in _BLOCKS else _HARMONY
 
     def _read_inside(self, *, final: bool) -> _Parts:
         reasoning, closed, self._held = self._held.partition(self._close)

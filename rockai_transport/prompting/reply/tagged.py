@@ -55,13 +55,10 @@ class TaggedScanner:
                 if end < 0:
                     self.kept = len(text) - undecided
                     return None
-            else:
+            else:  # what follows is here: who opened the call, or ended the last value, has waited for it
                 place = skip_space(text, at)
-                end = ARGUMENT.end(text, place) if place < len(text) else -1
-                if end < 0:
-                    self.kept = len(text) - at
-                    return None
-                if end == place:
+                end = ARGUMENT.end(text, place)
+                if end <= place:
                     return at
             at = end
             self._inside = not self._inside

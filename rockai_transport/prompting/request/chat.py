@@ -83,31 +83,40 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
     if not messages:
         raise ConfigurationError("There are no messages to send: at least one is needed.")
     alternating = template is None or template.alternating
-    system: list[str] = []
-    said: list[tuple[Role, list[str]]] = []
-    for message, text in as_text(messages):
-        role = message.role
-        if role == "system" and not said:
-            system.append(text)
-            continue
-        if role == "tool":
-            role = template.tool_role if template else "user"
-        elif role == "system" and alternating:
-            role = "user"
-        if alternating and said and said[-1][0] == role:
-            said[-1][1].append(text)
-        else:
-            said.append((role, [text]))
-    if alternating and said and said[0][0] == "assistant":
-        said.insert(0, ("user", [""]))
-    if not said or said[-1][0] in ("assistant", "system"):
-        said.append(("user", [""]))
     tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
     labels = template.turn_labels if template else ()
+    system: list[str] = []
     turns: list[Turn] = []
-    for role, texts in said:
-        turns.append(Turn(role, neutralise(JOINT.join(texts), tokens, labels)))
+    speaker: Role = "user"
+    said: list[str] = []  # by the speaker, since the last turn
+
+    def end_turn() -> None:
+        turns.append(Turn(speaker, neutralise(JOINT.join(said), tokens, labels)))
+        said.clear()
+
+    for message, text in as_text(messages):
+        if message.role == "system" and not said:
+            system.append(text)
+            continue
+        role = _role_in(template, message.role)
+        if said and not (alternating and role == speaker):
+            end_turn()
+        elif not said and alternating and role == "assistant":
+            turns.append(Turn("user", ""))
+        speaker = role
+        said.append(text)
+    if said:
+        end_turn()
+    if not turns or speaker in ("assistant", "system"):
+        turns.append(Turn("user", ""))
     return Conversation(neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(turns))
+
+
+def _role_in(template: ChatTemplate | None, role: Role) -> Role:
+    """The role that a template has for a message, behind the leading system text."""
+    if role == "tool":
+        return template.tool_role if template else "user"
+    return "user" if role == "system" and (template is None or template.alternating) else role
 
 
 def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

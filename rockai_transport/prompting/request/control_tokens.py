@@ -41,14 +41,12 @@ def neutralise(text: str, tokens: tuple[str, ...], labels: tuple[str, ...] = ())
 
     Args:
         text: What a message says.
-        tokens: Control tokens, or beginnings of them: what begins like one is broken.
+        tokens: Control tokens, or beginnings of them, at least one: what begins like one is broken.
         labels: Words that open a turn at the beginning of a line (``"User:"``).
 
     Returns:
         The text with a zero-width space inside each.
     """
-    if not (tokens or labels):
-        return text
     return _pattern(tokens, labels).sub(_with_break, text)
 
 
@@ -61,11 +59,9 @@ def _pattern(tokens: tuple[str, ...], labels: tuple[str, ...]) -> re.Pattern[str
     """Match the first character of each token and label, so that overlapping ones are found too."""
     import re
 
-    alternatives = []
-    if tokens:
-        first = "".join(sorted({re.escape(token[0]) for token in tokens}))
-        # The class first: most characters begin no token, and are passed over at once.
-        alternatives.append(f"(?=[{first}])(?={'|'.join(map(re.escape, tokens))})")
+    first = "".join(sorted({re.escape(token[0]) for token in tokens}))
+    # The class first: most characters begin no token, and are passed over at once.
+    alternatives = [f"(?=[{first}])(?={'|'.join(map(re.escape, tokens))})"]
     if labels:
         begin_of_line = f"(?<![^{_LINE_ENDS}])[^\\S{_LINE_ENDS}]*"
         alternatives.append(f"{begin_of_line}(?=(?i:{'|'.join(map(re.escape, labels))}))")

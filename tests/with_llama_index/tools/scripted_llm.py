@@ -23,16 +23,25 @@ Script = Callable[[list[str]], Turn]
 """What the tools have said so far → tools to call, or the last word."""
 
 
-def calling(script: Script) -> MockFunctionCallingLLM:
-    """An LLM for FunctionAgent; the ids of its calls are its own, in each turn."""
+def calling(
+    script: Script, ids: str | None = None, lengths: list[int] | None = None
+) -> MockFunctionCallingLLM:
+    """An LLM for FunctionAgent; the ids of its calls are its own in each turn, or the same in all.
+
+    How many messages it is given each time goes to ``lengths``.
+    """
 
     def reply(messages: Sequence[ChatMessage], **_: Any) -> ChatMessage:
         said = [message.content or "" for message in messages if message.role == MessageRole.TOOL]
+        if lengths is not None:
+            lengths.append(len(messages))
         turn = script(said)
         if isinstance(turn, str):
             return ChatMessage(role="assistant", content=turn)
         blocks = [
-            ToolCallBlock(tool_call_id=f"{len(messages)}-{number}", tool_name=name, tool_kwargs=arguments)
+            ToolCallBlock(
+                tool_call_id=f"{ids or len(messages)}-{number}", tool_name=name, tool_kwargs=arguments
+            )
             for number, (name, arguments) in enumerate(turn)
         ]
         return ChatMessage(role="assistant", blocks=blocks)

@@ -3,7 +3,7 @@
 import pytest
 from llama_index.core.workflow import Context, HumanResponseEvent
 from llama_index_harness import WARNINGS, AgentHarness, function_agent
-from scripted_llm import jobs, make_spec, prediction_id
+from scripted_llm import calling, jobs, make_spec, prediction_id
 
 from llama_index_rockai.tools import ApprovalRequiredEvent
 from rockai_sandbox import NEVER_ENDS
@@ -77,6 +77,15 @@ async def test_a_restored_context_starts_nothing_twice(sandbox):
     assert len(jobs(sandbox)) == 1
     receipt = await spec.areceipt(store=restored)
     assert [record.status for record in receipt.started] == ["succeeded"]
+
+
+async def test_repeated_tool_call_ids_are_new_calls(sandbox):
+    """An LLM that gives every call the same id gets what it asks for in each turn of a run."""
+    spec = make_spec(sandbox)
+    order = [("generate_image", {"prompt": "same"})]
+    llm = calling(lambda said: "done" if len(said) == 2 else order, ids="call")
+    await function_agent(None, spec.to_tool_list(), llm).run(ASK)
+    assert len(jobs(sandbox)) == 2
 
 
 async def test_an_unknown_start_is_cleared_by_the_developer(sandbox):

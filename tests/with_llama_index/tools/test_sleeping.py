@@ -8,8 +8,19 @@ from urllib.parse import urlsplit
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
-from llama_index.core.workflow import Context
+from llama_index.core.llms import ChatMessage
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.tools import FunctionTool
+from llama_index.core.workflow import (
+    Context,
+    HumanResponseEvent,
+    StartEvent,
+    StopEvent,
+    Workflow,
+    step,
+)
 from llama_index_harness import WARNINGS
+from pydantic import BaseModel
 from scripted_llm import calling, make_spec
 
 from llama_index_rockai import ApprovalRequiredEvent, resume_workflow, run_until_asleep
@@ -33,11 +44,17 @@ def script(said):
     return " | ".join(said) if said else ORDERS
 
 
+def order_one(said):
+    """Order one video, then say how it went."""
+    return said[-1] if said else ORDERS[:1]
+
+
 class App:
     """An agent, as each of an application's processes makes it anew over what is saved."""
 
-    def __init__(self, sandbox, kind="FunctionAgent", url="https://my.app/rockai", script=script):
+    def __init__(self, sandbox, kind="FunctionAgent", url="https://my.app/rockai", script=script, **settings):
         self.sandbox, self.kind, self.url, self.script = sandbox, kind, url, script
+        self.settings = settings
         self.store, self.contexts, self.ends, self.gates = {}, {}, [], {}
         self.done = threading.Event()
 
@@ -51,11 +68,12 @@ class App:
     def gate(self, prompt):
         return self.gates.setdefault(prompt, self.sandbox.hold())
 
-    def restart(self):
+    def restart(self, on_event=None):
         settings = {"max_wait": 0.1, "max_running": 2000, "max_starts": 2000, "store": self.store}
-        self.toolkit = make_spec(self.sandbox, VIDEO, webhook_url=self.url, **settings)
-        self.agent = AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
-        resume = resume_workflow(self.agent, self.toolkit, self.contexts, self.end_of)
+        self.toolkit = make_spec(self.sandbox, VIDEO, webhook_url=self.url, **settings, **self.settings)
+        made = callable(self.kind)
+        self.agent = self.kind(self) if made else AGENTS[self.kind](self.toolkit.to_tool_list(), self.script)
+        resume = resume_workflow(self.agent, self.toolkit, self.contexts, self.end_of, on_event)
         client = Client(self.sandbox.api_token, self.sandbox.base_url)
         self.receiver = WebhookReceiver(client, self.store, resume)
 
@@ -63,8 +81,10 @@ class App:
         self.ends.append(str(result))
         self.done.set()
 
-    async def run(self, **options):
-        return await run_until_asleep(self.agent.run("two videos", **options), self.toolkit, self.contexts)
+    async def run(self, *, on_event=None, **options):
+        asked = {} if isinstance(self.agent, Flow) else {"user_msg": "two videos"}
+        handler = self.agent.run(**asked, **options)
+        return await run_until_asleep(handler, self.toolkit, self.contexts, on_event)
 
     def end(self, prompt):
         self.gate(prompt).set()
@@ -184,6 +204,161 @@ async def test_without_a_store_of_its_own_it_polls(sandbox):
     assert "is still processing" in str(said)
 
 
+async def test_its_memory_holds_as_much_as_before(sandbox):
+    """A long conversation is as long for the LLM that goes on with it."""
+    lengths = []
+
+    def agent(app):
+        llm = calling(order_one, lengths=lengths)
+        return FunctionAgent(tools=app.toolkit.to_tool_list(), llm=llm)
+
+    app = App(sandbox, agent)
+    memory = ChatMemoryBuffer.from_defaults(token_limit=50_000)
+    memory.set([ChatMessage(role="user", content="word " * 1000) for _ in range(9)])
+    assert await app.run(memory=memory) is None
+    app.restart()
+    await app.deliver(app.end("a"))
+    assert lengths == [10, 12]  # its own call, and the answer to that
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+@pytest.mark.parametrize("kind", AGENTS)
+async def test_what_a_person_has_approved_sleeps(sandbox, kind, order):
+    """The answers stay with what is saved, and nobody is asked again; nor is a call carried out twice."""
+    app = App(sandbox, kind, approval=True)
+    asked = []
+
+    async def approve(event):
+        if isinstance(event, ApprovalRequiredEvent):
+            asked.append(event.input["prompt"])
+            return HumanResponseEvent(response="yes", key=event.key)
+        return None
+
+    assert await app.run(on_event=approve) is None
+    for prompt in order:
+        app.restart()
+        await app.deliver(app.end(prompt))
+    assert sorted(asked) == ["a", "b"]
+    (said,) = app.ends
+    assert said.count("video of a") == said.count("video of b") == 1
+    assert len(sandbox.predictions) == 2
+
+
+async def test_a_person_is_asked_after_a_run_was_woken(sandbox):
+    """What `on_event` returns is their answer, in the process that goes on too."""
+    turns = [ORDERS[:1], ORDERS[1:], "not twice"]
+    app = App(sandbox, script=lambda said: turns[len(said)], approval=True)
+
+    def answer(word):
+        return lambda event: (
+            HumanResponseEvent(response=word, key=event.key)
+            if isinstance(event, ApprovalRequiredEvent)
+            else None
+        )
+
+    assert await app.run(on_event=answer("yes")) is None
+    app.restart(on_event=answer("no"))
+    await app.deliver(app.end("a"))
+    assert app.ends == ["not twice"]
+    assert len(sandbox.predictions) == 1
+
+
+class Flow(Workflow):
+    """A workflow of one's own, whose step orders one video and then another."""
+
+    def __init__(self, app):
+        super().__init__(timeout=None)
+        (self.tool,) = app.toolkit.to_tool_list(["video"])
+
+    @step
+    async def film(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=[(await self.tool.acall(prompt=one)).content for one in "ab"])
+
+
+class TypedState(BaseModel):
+    count: int = 0
+
+
+class TypedFlow(Flow):
+    """The same, with a typed state, which has no room for the Context's name."""
+
+    @step
+    async def film(self, ctx: Context[TypedState], ev: StartEvent) -> StopEvent:
+        return await super().film(ctx, ev)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [(Flow, None), (Flow, "mine"), (TypedFlow, "mine"), (TypedFlow, lambda context: "mine")],
+)
+async def test_a_step_of_one_s_own_sleeps(sandbox, kind, scope):
+    """Once for each of its calls, across restarts, and each is started once."""
+    app = App(sandbox, kind, scope=scope)
+    assert await app.run() is None
+    for prompt in "ab":
+        app.restart()
+        await app.deliver(app.end(prompt))
+    (said,) = app.ends
+    assert "video of a" in said
+    assert "video of b" in said
+    assert len(sandbox.predictions) == 2
+
+
+@pytest.mark.parametrize("words", [("yes", "yes"), ("no", "yes"), ("yes", "no")])
+async def test_a_step_that_asks_twice_sleeps(sandbox, words):
+    """A person is asked once for each start, whatever they have answered to the other."""
+    answers, asked = dict(zip("ab", words, strict=True)), []
+
+    def answer(event):
+        if not isinstance(event, ApprovalRequiredEvent):
+            return None
+        asked.append(event.input["prompt"])
+        return HumanResponseEvent(response=answers[asked[-1]], key=event.key)
+
+    app = App(sandbox, Flow, approval=True)
+    assert await app.run(on_event=answer) is None
+    approved = [one for one in "ab" if answers[one] == "yes"]
+    for prompt in approved:
+        app.restart(on_event=answer)
+        await app.deliver(app.end(prompt))
+    (said,) = app.ends
+    assert [f"video of {one}" in said for one in "ab"] == [word == "yes" for word in words]
+    assert asked == ["a", "b"]
+    assert len(sandbox.predictions) == len(approved)
+
+
+async def test_who_is_not_known_again_does_not_sleep(sandbox):
+    """A typed state forgets the Context's name: restored, it would order all anew. ``scope=`` helps."""
+    said = await App(sandbox, TypedFlow).run()
+    assert ["is still processing" in one for one in said] == [True, True]
+
+
+async def test_two_contexts_of_one_scope_sleep(sandbox):
+    """Each is saved by its own name, and each goes on; one budget is for both."""
+    left = [ORDERS[:1], ORDERS[1:]]
+    app = App(sandbox, script=lambda said: said[-1] if said else left.pop(0), scope="all")
+    assert await asyncio.gather(app.run(), app.run()) == [None, None]
+    assert len(app.contexts) == 2
+    app.restart()
+    await asyncio.gather(*map(app.deliver, [app.end("a"), app.end("b")]))
+    assert sorted(one[-1] for one in app.ends) == ["a", "b"]
+    assert app.contexts == {}
+
+
+async def test_a_run_that_nobody_saves_does_not_sleep(sandbox):
+    """One that is awaited itself, or by a tool of another agent's: nobody would resume it."""
+    app = App(sandbox, script=order_one)
+    assert "is still processing" in str(await app.agent.run("a video"))
+
+    async def ask() -> str:
+        return str(await app.agent.run("a video"))
+
+    tools = [FunctionTool.from_defaults(async_fn=ask)]
+    outer = FunctionAgent(tools=tools, llm=calling(lambda said: said[-1] if said else [("ask", {})]))
+    assert "is still processing" in str(await run_until_asleep(outer.run("ask"), app.toolkit, app.contexts))
+    assert app.contexts == {}
+
+
 async def test_a_run_that_waits_for_a_person_does_not_sleep(sandbox):
     """Nothing is saved, and nothing ended, where only an approval is awaited."""
     app = App(sandbox)
@@ -208,7 +383,7 @@ async def test_a_run_that_waits_for_a_person_does_not_sleep(sandbox):
 
 async def test_a_thousand_sleeping_runs_hold_nothing(sandbox):
     """No task or thread is left of them; a delivery wakes one, without a look before."""
-    app = App(sandbox, script=lambda said: said[-1] if said else ORDERS[:1])
+    app = App(sandbox, script=order_one)
     for _ in range(100):
         assert await asyncio.gather(*(app.run() for _ in range(10))) == [None] * 10
     await app.toolkit.aclose()
