@@ -89,15 +89,12 @@ def unknown_route(session: DoctorSession) -> Findings:
     """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
     asked = session.probe("create_path", f"/{_UNKNOWN_ROUTE}")
     exchange, status = asked.exchange, asked.exchange.status
-    statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
-    fixes = []
-    if asked.refusal is not None and is_missing_route(session.service, asked.refusal):
-        case = "as_assumed"
-    elif status in _REFUSALS or status < HTTPStatus.BAD_REQUEST:
-        case = "ambiguous" if status else "no_answer"
-    else:
-        case, fixes = "other_status", [SuggestedSetting("missing_route_statuses", statuses)]
+    is_known = asked.refusal is not None and is_missing_route(session.service, asked.refusal)
+    other = "ambiguous" if status in _REFUSALS or status < HTTPStatus.BAD_REQUEST else "other_status"
+    case = "as_assumed" if is_known else other if status else "no_answer"
     session.missing_route_response = exchange if case in ("as_assumed", "other_status") else None
+    statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
+    fixes = [SuggestedSetting("missing_route_statuses", statuses)] if case == "other_status" else []
     yield exchange.finding("missing-route", case, *fixes)
 
 
@@ -122,13 +119,11 @@ def unknown_model(session: DoctorSession) -> Findings:
 def wrong_key(session: DoctorSession) -> Findings:
     """Create with one key too many, which should be refused."""
     asked = session.create(replace(session.request, input={**session.input, _WRONG_KEY: 1}))
-    answer = asked.exchange.response.decoded
-    is_list = isinstance(answer, dict) and isinstance(answer.get("detail"), list)
+    answer, case = asked.exchange.response.decoded, "other"
     if asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
         session.accepted_by_mistake, case = session.require(asked), "accepted"
-    else:
-        is_named = asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and is_list and _WRONG_KEY in str(answer)
-        case = "refused" if is_named else "other"
+    elif asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and _WRONG_KEY in str(answer):
+        case = "refused" if isinstance(answer, dict) and isinstance(answer.get("detail"), list) else "other"
     yield asked.exchange.finding("wrong-key", case)
 
 
@@ -145,11 +140,10 @@ def canceled(session: DoctorSession) -> Findings:
     yield _shape(session, exchange)
     yield _fields(session, created)
     look = session.perform(Operations.get, prediction)
+    case = "failed" if look.error else "with_id" if "id" in look.prediction.raw else "without_id"
+    yield look.exchange.finding("get", case, _suggested_path(session, prediction, "get"))
     if look.error:
-        yield look.exchange.finding("get", "failed", _suggested_path(session, prediction, "get"))
         look = session.perform(Operations.get, prediction)
-    else:
-        yield look.exchange.finding("get", "with_id" if "id" in look.prediction.raw else "without_id")
     last = prediction if look.error else session.wait(look)
     yield _cancel(session, cancel, last, prediction)
 
@@ -228,16 +222,13 @@ def _is_let_in(asked: RecordingIO) -> bool:
 
 def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -> Finding:
     """Whether a route exists."""
-    check, setting = _ROUTES[field], SuggestedSetting(field, found.get(field) or UNSET, ours=True)
-    if field not in found:
-        return exchange.finding(check, answer)
-    if setting.is_known:
-        return exchange.finding(check, "moved", setting, path=setting.value)
+    setting = SuggestedSetting(field, found.get(field) or UNSET, ours=True)
     # Neither: the newer generation, since the service's later page no longer mentions the two.
-    if field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT):
-        newer = SuggestedSetting("route", "predictions", ours=True)
-        return exchange.finding(check, "newer", newer, setting)
-    return exchange.finding(check, "no_route", setting)
+    is_newer = field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT)
+    missing = "moved" if setting.is_known else "newer" if is_newer else "no_route"
+    fixes = [SuggestedSetting("route", "predictions", ours=True)] if missing == "newer" else []
+    case = missing if field in found else answer
+    return exchange.finding(_ROUTES[field], case, *fixes, setting, path=setting.value)
 
 
 def _find(session: DoctorSession, field: str) -> str:
@@ -280,12 +271,11 @@ def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference
 
 def _shape(session: DoctorSession, exchange: Exchange) -> Finding:
     """In which shape a prediction comes."""
-    hook, given = session.service.read_prediction, session.settings.service.read_prediction
-    if isinstance(hook, AnswerKey) and hook is not given:
-        suggested = SuggestedSetting("read_prediction", hook)
-        return exchange.finding("shape", "under_key", suggested, key=session.redact(hook.key))
-    case = "flat" if is_prediction(exchange.response.decoded) else "enveloped"
-    return exchange.finding("shape", "by_hook" if hook else case)
+    hook, shape = session.service.read_prediction, is_prediction(exchange.response.decoded)
+    is_found = isinstance(hook, AnswerKey) and hook is not session.settings.service.read_prediction
+    case = "under_key" if is_found else "by_hook" if hook else "flat" if shape else "enveloped"
+    key = session.redact(getattr(hook, "key", ""))
+    return exchange.finding("shape", case, SuggestedSetting("read_prediction", hook), key=key)
 
 
 def _fields(session: DoctorSession, created: RecordingIO) -> Finding:
@@ -311,27 +301,24 @@ def _statuses(session: DoctorSession, exchange: Exchange) -> Finding:
     """Which words the service has for a status."""
     known, told = session.settings.service.statuses, ", ".join(session.redact(list(session.statuses)))
     new = {word: ours for word, ours in session.statuses.items() if word not in known}
-    fixes = [SuggestedSetting("statuses", UNSET if None in new.values() else {**known, **new})] if new else []
-    return exchange.finding("statuses", "new" if new else "known", *fixes, statuses=told)
+    fix = SuggestedSetting("statuses", UNSET if None in new.values() else {**known, **new})
+    return exchange.finding("statuses", "new" if new else "known", fix, statuses=told)
 
 
 def _times(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
     """How times are written."""
-    times = [time for time in (last.created_at, last.started_at, last.completed_at) if time]
-    if not times:
-        return exchange.finding("times", "none")
-    case = "as_assumed" if all(re.fullmatch(_TIME, time) for time in times) else "other"
-    return exchange.finding("times", case, time=session.redact(times[-1]))
+    times = [time for time in (last.completed_at, last.started_at, last.created_at) if time]
+    is_assumed = all(re.fullmatch(_TIME, time) for time in times)
+    case = "none" if not times else "as_assumed" if is_assumed else "other"
+    return exchange.finding("times", case, times=session.redact(times))
 
 
 def _output(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
     """What an output is."""
-    shown = session.redact(last)
-    if session.meaning(last) != "succeeded":
-        case, error = ("failed", shown.error[:200]) if shown.error else ("other", "")
-        return exchange.finding("output", case, status=shown.status, error=error)
-    metrics = ", ".join(shown.metrics or ()) or "none"
-    return exchange.finding("output", "succeeded", kind=_kind(shown.output), metrics=metrics)
+    shown, ended = session.redact(last), session.meaning(last) == "succeeded"
+    case, metrics = "succeeded" if ended else "failed" if shown.error else "other", shown.metrics or ["none"]
+    kind, names = _kind(shown.output), ", ".join(metrics)
+    return exchange.finding("output", case, last=shown, kind=kind, metrics=names)
 
 
 def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO | None, path: str) -> Finding:
@@ -339,21 +326,17 @@ def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO |
     url, settings = created.prediction.urls.get("stream", ""), session.settings
     if stream is None:
         is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != NO_ROUTE
-        suggestions = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
-        return created.exchange.finding("stream-address", "none", *suggestions)
+        fixes = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
+        return created.exchange.finding("stream-address", "none", *fixes)
     exchange, origin = stream.exchange, "://".join(urlsplit(url)[:2])
-    suggestions = [SuggestedSetting("stream_path", path or UNSET, ours=True)]
-    if path:
-        case = "unnamed"
-    elif not exchange.response.is_success:
-        case = "refused"
-    else:
-        suggestions = []
-        is_other = "://" in url and origin != settings.origin
-        case = "by_setting" if session.service.stream_path else "other_origin" if is_other else "named"
-    template = _template(session, created.prediction, "stream")
-    url, origin, template = session.redact((url, origin, template))
-    return exchange.finding("stream-address", case, *suggestions, url=url, origin=origin, template=template)
+    is_other = "://" in url and origin != settings.origin
+    known = "by_setting" if session.service.stream_path else "other_origin" if is_other else "named"
+    case = "unnamed" if path else known if exchange.response.is_success else "refused"
+    fixes = (
+        [SuggestedSetting("stream_path", path or UNSET, ours=True)] if case in ("unnamed", "refused") else []
+    )
+    url, origin, template = session.redact((url, origin, _template(session, created.prediction, "stream")))
+    return exchange.finding("stream-address", case, *fixes, url=url, origin=origin, template=template)
 
 
 def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:

@@ -116,13 +116,14 @@ class Exchange:
             check: The check's id.
             case: One of the cases that its row holds; of a status, its row may hold the class: ``4xx``. What it
                 does not hold is its case ``other``.
-            suggestions: The settings that fix a difference.
+            suggestions: The settings that fix a difference; left out where the case is none.
             values: What the case's sentence is filled with, besides the exchange; redacted.
         """
         row = CHECK_BY_ID[check]
         found = next(name for name in (case, f"{case[0]}xx", "other") if name in row.cases)
         sign, _, sentence = row.cases[found].partition(" ")
-        return Finding(*row[:4], Verdict(sign), sentence.format(x=self, **values), suggestions, self.frame())
+        told, fixes = sentence.format(x=self, **values), suggestions if sign == Verdict.DIFFERS.value else ()
+        return Finding(*row[:4], Verdict(sign), told, fixes, self.frame())
 
 
 class RecordingIO(BlockingIO):
@@ -172,7 +173,7 @@ class RecordingIO(BlockingIO):
         starts = bool(self.exchanges) and self.exchange.request.starts
         return starts and (self.error is None or self.error.may_have_started)
 
-    async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:  # noqa: ARG002 - said elsewhere
+    async def open(self, request: Request, until: float, notices: Any = None) -> ResponseHead:  # noqa: ARG002
         """As `IO.open`."""
         exchange = Exchange(request, self._redactor)
         self.exchanges.append(exchange)
