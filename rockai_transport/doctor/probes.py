@@ -31,20 +31,13 @@ from rockai_transport.protocol.requests import stream_request
 from rockai_transport.protocol.responses import is_missing_route
 from rockai_transport.protocol.streams import RunStream, StreamState
 
-_UNKNOWN_ROUTE = "rockai-doctor-no-such-route"
-_WRONG_TOKEN = "rockai-doctor-wrong-token"  # noqa: S105 - that is the point of it
-_WRONG_KEY = "rockai_doctor_no_such_key"
+_ASKED: dict[str, str] = TABLES["asked"]
+_STATUSES: dict[str, list[int]] = TABLES["statuses"]
 _TEXTS: dict[str, str] = TABLES["obstacles"]
 _PEERS = TABLES["peers"]
 _ROUTES: dict[str, str] = TABLES["routes"]
-_IN_THE_WAY = frozenset({301, 302, 303, 307, 308, 407, 511})
-_TOKEN_REFUSALS = frozenset({401, 403})
-_REFUSALS = _TOKEN_REFUSALS | {400, 402, 422, 429}
-"""Statuses that say no to a request whose route exists: they cannot mean a missing route too."""
 _DIRECT = frozenset({"run_path", "run_stream_path"})
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?"
-_NEEDED, _FIELDS = (frozenset(TABLES["prediction"][each]) for each in ("needed", "fields"))
-_JSON_KINDS = {str: "a string", list: "a list", int: "a number", float: "a number", bool: "true or false"}
+_PREDICTION: dict[str, Any] = TABLES["prediction"]
 
 
 def connection(session: DoctorSession) -> Findings:
@@ -52,7 +45,7 @@ def connection(session: DoctorSession) -> Findings:
     asked = session.probe("get_path", **session.anonymous)
     exchange, url = asked.exchange, session.settings.base_url
     is_page = exchange.response.media_type == "text/html" and not session.is_missing(asked)
-    if not exchange.status or exchange.status in _IN_THE_WAY or is_page:
+    if not exchange.status or exchange.status in _STATUSES["in_the_way"] or is_page:
         # A proxy's address may hold a password: it is not told.
         advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
         text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
@@ -65,7 +58,7 @@ def authentication(session: DoctorSession) -> Findings:
     """Show the token as is assumed; where that is refused, in the ways that peers know."""
     field, asked = _existing_route(session)
     exchange, assumed = asked.exchange, session.service
-    if not _is_let_in(asked) and asked.status not in _TOKEN_REFUSALS:
+    if not _is_let_in(asked) and asked.status not in _STATUSES["token_refused"]:
         raise ObstacleError(_TEXTS["busy"].format(answer=exchange.answer))
     others = (replace(assumed, auth_header=name, auth_scheme=scheme) for name, scheme in _PEERS["auth"])
     taken = (other for other in others if _is_let_in(session.probe(field, service=other)))
@@ -79,18 +72,20 @@ def authentication(session: DoctorSession) -> Findings:
 
 def wrong_token(session: DoctorSession) -> Findings:
     """Show a wrong token; a look may be free to everybody, so create is asked too."""
-    asked = session.probe("get_path", api_token=_WRONG_TOKEN)
-    if asked.status not in _TOKEN_REFUSALS:
-        asked = session.probe("create_path", api_token=_WRONG_TOKEN)
+    asked = session.probe("get_path", api_token=_ASKED["token"])
+    if asked.status not in _STATUSES["token_refused"]:
+        asked = session.probe("create_path", api_token=_ASKED["token"])
     yield asked.exchange.finding("wrong-token", session.answer(asked))
 
 
 def unknown_route(session: DoctorSession) -> Findings:
     """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
-    asked = session.probe("create_path", f"/{_UNKNOWN_ROUTE}")
+    asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
     is_known = asked.refusal is not None and is_missing_route(session.service, asked.refusal)
-    other = "ambiguous" if status in _REFUSALS or status < HTTPStatus.BAD_REQUEST else "other_status"
+    other = (
+        "ambiguous" if status in _STATUSES["refused"] or status < HTTPStatus.BAD_REQUEST else "other_status"
+    )
     case = "as_assumed" if is_known else other if status else "no_answer"
     session.missing_route_response = exchange if case in ("as_assumed", "other_status") else None
     statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
@@ -118,11 +113,11 @@ def unknown_model(session: DoctorSession) -> Findings:
 
 def wrong_key(session: DoctorSession) -> Findings:
     """Create with one key too many, which should be refused."""
-    asked = session.create(replace(session.request, input={**session.input, _WRONG_KEY: 1}))
+    asked = session.create(replace(session.request, input={**session.input, _ASKED["key"]: 1}))
     answer, case = asked.exchange.response.decoded, "other"
     if asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
         session.accepted_by_mistake, case = session.require(asked), "accepted"
-    elif asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and _WRONG_KEY in str(answer):
+    elif asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and _ASKED["key"] in str(answer):
         case = "refused" if isinstance(answer, dict) and isinstance(answer.get("detail"), list) else "other"
     yield asked.exchange.finding("wrong-key", case)
 
@@ -235,7 +230,7 @@ def _find(session: DoctorSession, field: str) -> str:
     """Where a missing route is instead: a path that is there, while one beside it that nobody has is not."""
     for path in map(str, _PEERS["paths"][field]):
         own = [part for part in path.split("/") if part != "{id}"][-1]
-        beside = _UNKNOWN_ROUTE.join(path.rsplit(own, 1))
+        beside = _ASKED["route"].join(path.rsplit(own, 1))
         if [session.is_missing(session.probe(field, each)) for each in (path, beside)] == [False, True]:
             return path
     return ""
@@ -280,10 +275,10 @@ def _shape(session: DoctorSession, exchange: Exchange) -> Finding:
 
 def _fields(session: DoctorSession, created: RecordingIO) -> Finding:
     """Which fields a prediction has."""
-    names = set(created.prediction.raw)
-    differences = {"without": sorted(_FIELDS - names), "new": session.redact(sorted(names - _FIELDS))}
+    names, fields = set(created.prediction.raw), set(_PREDICTION["fields"])
+    differences = {"without": sorted(fields - names), "new": session.redact(sorted(names - fields))}
     listed = "; ".join(f"{word}: {', '.join(names)}" for word, names in differences.items() if names)
-    case = "missing" if not names >= _NEEDED else "most" if listed else "all"
+    case = "missing" if not names.issuperset(_PREDICTION["needed"]) else "most" if listed else "all"
     return created.exchange.finding("fields", case, listed=listed)
 
 
@@ -308,7 +303,7 @@ def _statuses(session: DoctorSession, exchange: Exchange) -> Finding:
 def _times(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
     """How times are written."""
     times = [time for time in (last.completed_at, last.started_at, last.created_at) if time]
-    is_assumed = all(re.fullmatch(_TIME, time) for time in times)
+    is_assumed = all(re.fullmatch(_PREDICTION["time"], time) for time in times)
     case = "none" if not times else "as_assumed" if is_assumed else "other"
     return exchange.finding("times", case, times=session.redact(times))
 
@@ -368,4 +363,4 @@ def _kind(value: Any) -> str:
             return f"an envelope of {_kind(data)}"
         case dict():
             return f"an object with {', '.join(map(str, list(value)[:8]))}"
-    return _JSON_KINDS.get(type(value), "null")
+    return str(TABLES["kinds"].get(type(value).__name__, "null"))

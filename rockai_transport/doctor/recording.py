@@ -114,7 +114,7 @@ class Exchange:
 
         Args:
             check: The check's id.
-            case: One of the cases that its row holds; of a status, its row may hold the class: ``4xx``. What it
+            case: One of the cases that its row holds; a status also fits its class, ``4xx``. What it
                 does not hold is its case ``other``.
             suggestions: The settings that fix a difference; left out where the case is none.
             values: What the case's sentence is filled with, besides the exchange; redacted.
@@ -173,7 +173,7 @@ class RecordingIO(BlockingIO):
         starts = bool(self.exchanges) and self.exchange.request.starts
         return starts and (self.error is None or self.error.may_have_started)
 
-    async def open(self, request: Request, until: float, notices: Any = None) -> ResponseHead:  # noqa: ARG002
+    async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:  # noqa: ARG002 - said elsewhere
         """As `IO.open`."""
         exchange = Exchange(request, self._redactor)
         self.exchanges.append(exchange)
