@@ -83,10 +83,9 @@ def unknown_route(session: DoctorSession) -> Findings:
     asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
     is_known = asked.refusal is not None and is_missing_route(session.service, asked.refusal)
-    other = (
-        "ambiguous" if status in _STATUSES["refused"] or status < HTTPStatus.BAD_REQUEST else "other_status"
-    )
-    case = "as_assumed" if is_known else other if status else "no_answer"
+    is_clear = status not in _STATUSES["refused"] and status >= HTTPStatus.BAD_REQUEST
+    other = "other_status" if is_clear else "ambiguous" if status else "no_answer"
+    case = "as_assumed" if is_known else other
     session.missing_route_response = exchange if case in ("as_assumed", "other_status") else None
     statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
     fixes = [SuggestedSetting("missing_route_statuses", statuses)] if case == "other_status" else []
@@ -327,9 +326,8 @@ def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO |
     is_other = "://" in url and origin != settings.origin
     known = "by_setting" if session.service.stream_path else "other_origin" if is_other else "named"
     case = "unnamed" if path else known if exchange.response.is_success else "refused"
-    fixes = (
-        [SuggestedSetting("stream_path", path or UNSET, ours=True)] if case in ("unnamed", "refused") else []
-    )
+    fix = SuggestedSetting("stream_path", path or UNSET, ours=True)
+    fixes = [fix] if case in ("unnamed", "refused") else []
     url, origin, template = session.redact((url, origin, _template(session, created.prediction, "stream")))
     return exchange.finding("stream-address", case, *fixes, url=url, origin=origin, template=template)
 
