@@ -6,12 +6,12 @@ in that tuple. Skills see turns of text and nothing else: no input keys, no othe
 
 from __future__ import annotations
 
-import ast
-import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from rockai_sandbox.models.documents import answer_from_documents, rewrite_question
+from rockai_sandbox.models import arithmetic
+from rockai_sandbox.models.choices import answer_choice, ask_tools
+from rockai_sandbox.models.documents import answer_from_documents, rewrite_question, summarize
 from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 from rockai_sandbox.models.structured import answer_in_json
 from rockai_sandbox.models.tools import answer_with_tools
@@ -29,6 +29,18 @@ and here the next is spun.
 No mind is at work, only a list:
 {subject}
 is all that I was told of this."""
+
+CHINESE_POEM = """{subject}，
+一首按规则写成的诗：
+
+字一个一个地来，
+    规则让它们站成一排；
+这一行到这里停，
+下一行从这里开。
+
+没有心思，只有一张表：
+{subject}，
+就是我所知道的。"""
 
 CODE = """```python
 def {name}(n):
@@ -74,11 +86,12 @@ def repeat(prompt: ParsedPrompt) -> str | None:
     """«Say …», «repeat after me: …», «reply with …», «说：…»: says exactly that."""
     found = re.search(
         r"^(?:(?:please )?(?:say|repeat(?: after me)?|echo|(?:reply|answer|respond) with)"
-        r"(?: exactly| only| just)?:?\s+|请?(?:说|重复|回答|回复)[：:]\s*)(.+)",
+        r"(?: exactly| only| just)?:?\s+"
+        r"|请?(?:跟我)?(?:说|重复|回答|回复|念)(?:一遍)?(?:[：:]\s*|(?=[“「\"])))(.+)",
         prompt.last,
         re.IGNORECASE | re.DOTALL | re.MULTILINE,
     )
-    return found[1].strip().strip("\"'«»“”") if found else None
+    return found[1].strip().strip("\"'«»“”「」") if found else None
 
 
 def own_instructions(prompt: ParsedPrompt) -> str | None:
@@ -145,68 +158,30 @@ def remember(prompt: ParsedPrompt) -> str | None:
     return None
 
 
-OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
-WORDS_OF_ARITHMETIC = {
-    " plus ": "+",
-    " minus ": "-",
-    " times ": "*",
-    " multiplied by ": "*",
-    " divided by ": "/",
-    "加上": "+",
-    "加": "+",
-    "减去": "-",
-    "减": "-",
-    "乘以": "*",
-    "乘": "*",
-    "除以": "/",
-}
-
-
 def calculate(prompt: ParsedPrompt) -> str | None:
     """«What is 2 + 3?», «2 加 3 等于几？»."""
-    question = prompt.last
-    for word, sign in WORDS_OF_ARITHMETIC.items():
-        question = question.replace(word, f" {sign} ")
-    found = re.search(r"\d[\d.\s]*(?:[-+*/\u00d7\u00f7]\s*\d[\d.\s]*)+", question)
-    if not found:
-        return None
-    expression = found[0].replace("\u00d7", "*").replace("\u00f7", "/").strip(" .")
-    try:
-        value = _value(ast.parse(expression, mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError):
-        return None
-    return f"{expression} = {value:g}"
-
-
-def _value(node: ast.expr) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return node.value
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        return OPERATORS[type(node.op)](_value(node.left), _value(node.right))
-    raise ValueError("only + - * / on numbers")
+    return arithmetic.calculate(prompt.last)
 
 
 def write_poem(prompt: ParsedPrompt) -> str | None:
     """«A poem about …», «写一首关于…的诗»."""
-    if not re.search(r"\bpoem\b|\bhaiku\b|\bverses?\b|诗", prompt.last, re.IGNORECASE):
+    if not re.search(r"\bpoem\b|\bhaiku\b|\bverses?\b|诗|俳句", prompt.last, re.IGNORECASE):
         return None
-    subject = re.search(
-        r"\babout (?:the |an? )?([^.?!,;:\n]+)|关于(?P<chinese>[^。？！，\n]+?)的", prompt.last, re.IGNORECASE
+    subject = re.search(r"\babout (?:the |an? )?([^.?!,;:\n]+)", prompt.last, re.IGNORECASE)
+    chinese = re.search(
+        r"关于([^。？！，\n]+?)的|以([^。？！，\n]+?)为|首(?!关于)([^。？！，\n]+?)的?(?:(?:小|古)?诗|俳句)",
+        prompt.last,
     )
-    about = subject[1] or subject["chinese"] if subject else "something"
-    return POEM.format(subject=about.strip().capitalize())
+    if chinese:
+        return CHINESE_POEM.format(subject=next(filter(None, chinese.groups())))
+    return POEM.format(subject=subject[1].strip().capitalize() if subject else "Something")
 
 
 def write_code(prompt: ParsedPrompt) -> str | None:
     """«Write a Python function …»."""
-    if not re.search(r"\bpython\b|\bcode\b|\bfunction\b", prompt.last, re.IGNORECASE):
+    if not re.search(r"\bpython\b|\bcode\b|\bfunction\b|代码|函数", prompt.last, re.IGNORECASE):
         return None
-    name = re.search(r"\b(?:called|named) `?([A-Za-z_]\w*)", prompt.last)
+    name = re.search(r"(?:\b(?:called|named)|名为|叫做?) ?`?([A-Za-z_]\w*)", prompt.last)
     return CODE.format(name=name[1] if name else "count_up")
 
 
@@ -218,16 +193,19 @@ def make_plan(prompt: ParsedPrompt) -> str | None:
     return _in_role(prompt) + PLAN.format(place=place[1].strip() if place else "the town")
 
 
-GREETING = r"^\s*(?:hello|hi|hey|good (?:morning|evening|day))\b"
+GREETING = r"^\s*(?:hello|hi|hey|good (?:morning|evening|day))\b|\bmy name is (\w+)|\bI(?:'m| am) ([A-Z]\w*)"
 
 
 def greet(prompt: ParsedPrompt) -> str | None:
-    """A greeting is returned."""
-    if re.search(r"^\s*(?:你好|您好|嗨)", prompt.last, re.MULTILINE):
-        return "你好！\n我是一个按规则回答的沙盒，不是真正的语言模型。"
-    if not re.search(GREETING, prompt.last, re.IGNORECASE | re.MULTILINE):
+    """A greeting is returned, and an introduction."""
+    if chinese := re.findall(r"^\s*(?:你好|您好|嗨)|我(?:的名字)?[叫是](\w{1,8})", prompt.last, re.MULTILINE):
+        return f"{''.join(chinese)}你好！\n我是一个按规则回答的沙盒，不是真正的语言模型。"
+    found = list(re.finditer(GREETING, prompt.last, re.IGNORECASE | re.MULTILINE))
+    if not found:
         return None
-    return f"{_in_role(prompt)}Hello!\nI am a rule-based sandbox, not a real language model."
+    name = next((one for match in found for one in match.groups() if one), "")
+    greeting = f"Hello, {name}!" if name else "Hello!"
+    return f"{_in_role(prompt)}{greeting}\nI am a rule-based sandbox, not a real language model."
 
 
 def admit(prompt: ParsedPrompt) -> str:
@@ -235,6 +213,11 @@ def admit(prompt: ParsedPrompt) -> str:
     asked = re.sub(r"\s+", " ", prompt.last).strip()
     if not asked:
         return "You said nothing.\nI am a rule-based sandbox, and wait for a question."
+    if re.search(r"[\u4e00-\u9fff]", asked):
+        return (
+            f"你说：{asked[:200]}\n\n"
+            "我是一个按规则回答的沙盒，没有适用的规则。\n请让我写诗、做算术，或给我一段资料并提问。"
+        )
     return (
         f"{_in_role(prompt)}You said: {asked[:200]}\n\n"
         "I am a rule-based sandbox and have no rule for that.\n"
@@ -249,9 +232,12 @@ def _in_role(prompt: ParsedPrompt) -> str:
 
 
 SKILLS: tuple[Skill, ...] = (
+    answer_choice,
+    ask_tools,
     answer_in_json,
     rewrite_question,
     answer_from_documents,
+    summarize,
     repeat,
     own_instructions,
     history,

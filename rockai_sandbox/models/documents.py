@@ -14,9 +14,9 @@ DOCUMENTS = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
         r"<(context|documents?|sources?)>(?P<text>.+?)</\1>",
-        r"context[^\n]*\n-{5,}\n(?P<text>.+?)\n-{5,}",
+        r"(?:context|上下文)[^\n]*\n-{5,}\n(?P<text>.+?)\n-{5,}",
         (
-            r"(?:\b(?:context|documents?|sources?|passages?)\b[^\n:]{0,40}:|(?:背景|资料)\s*[:\uff1a])"
+            r"(?:\b(?:context|documents?|sources?|passages?)\b[^\n:]{0,40}:|(?:背景|资料|上下文|文档|已知信息)[^\n:\uff1a]{0,10}[:\uff1a])"
             r"\s*(?P<text>.+?)(?=\n\s*(?:question|query|answer|问题|回答)\s*[:\uff1a]|\Z)"
         ),
     )
@@ -34,6 +34,12 @@ REFINE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """A prompt that asks to better an answer by more documents, as LlamaIndex's refine mode does."""
+
+SUMMARY = re.compile(
+    r"(?:summari[sz]e|summary|tl;dr|总结|概括|摘要)[^\n:\uff1a]*(?:[:\uff1a]\s*(?P<text>.+))?",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A wish for a summary: the sandbox says the first sentence."""
 
 STOP_WORDS = frozenset(
     re.findall(
@@ -53,6 +59,12 @@ def rewrite_question(prompt: ParsedPrompt) -> str | None:
     return found["text"].strip() if found else None
 
 
+def summarize(prompt: ParsedPrompt) -> str | None:
+    """Say the first sentence of a text that is to be summarized."""
+    found = SUMMARY.search(prompt.last)
+    return _sentences(found["text"])[0] if found and (found["text"] or "").strip() else None
+
+
 def answer_from_documents(prompt: ParsedPrompt) -> str | None:
     """Answer with the sentence of the given documents that is nearest to the question."""
     if refined := REFINE.search(prompt.last):
@@ -63,7 +75,15 @@ def answer_from_documents(prompt: ParsedPrompt) -> str | None:
         if documents is None:
             continue
         asked = QUESTION.findall(prompt.last)
+        if not asked and prompt.last.endswith(
+            documents
+        ):  # where there is no system turn, the question follows
+            documents, _, question = documents.rpartition("\n\n")
+            asked = [question] if documents else []
+            documents = documents or question
         question = asked[-1] if asked else prompt.last.replace(documents, " ")
+        if SUMMARY.search(question):
+            return _sentences(documents)[0]
         return nearest_sentence(question, documents) or "The documents I was given do not say."
     # Where a template has no system turn, the system text stands in the first user turn.
     first = next((turn.text for turn in prompt.earlier if turn.role == "user"), "")
@@ -105,7 +125,8 @@ def _sentences(documents: str) -> Sequence[str]:
     kept = [
         line
         for line in lines
-        if line and not re.match(r"(?:file_path|page_label|source|file_name)\s*:", line)
+        if line
+        and not re.match(r"(?i)(?:file_path|page_label|source|file_name|sub question|instruction)\s*:", line)
     ]
     return [
         part.strip()

@@ -15,20 +15,27 @@ DEMANDS = re.compile(
 )
 
 
+def with_single_braces(text: str) -> str:
+    """Undo the doubling of a schema's braces that some templates leave behind: no JSON begins with two."""
+    return text.replace("{{", "{").replace("}}", "}") if '{{"' in text else text
+
+
 def answer_in_json(prompt: ParsedPrompt) -> str | None:
     """Answer with a JSON object if the prompt asks for one: its schema is filled from what the user said."""
-    texts = (prompt.system, prompt.last)
+    texts = tuple(map(with_single_braces, (prompt.system, prompt.last)))
     if not any(DEMANDS.search(text) for text in texts):
         return None
     found = [(text[start:end], value) for text in texts for start, end, value in json_values(text)]
     schemas = {
         written: value for written, value in found if isinstance(value, dict) and "properties" in value
     }
-    request = prompt.last
+    request = texts[-1]
     for written in schemas:
         request = request.replace(written, "")
-    sentences = re.split(r"(?<=[.!?:])\s+|\n", request)
-    request = " ".join(part for part in sentences if part and "json" not in part.lower()) or request
+    for parts in (request.splitlines(), re.split(r"(?<=[.!?:])\s+|\n", request)):
+        if rest := " ".join(part for part in parts if part and "json" not in part.lower()):
+            request = rest
+            break
     schema = next(iter(schemas.values()), None)
     if schema is None:
         keys = [key for key in quoted(prompt.last) if re.fullmatch(r"\w+", key)] or ["answer"]

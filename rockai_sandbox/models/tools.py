@@ -6,25 +6,37 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rockai_sandbox.models.arguments import Filler
+from rockai_sandbox.models.arguments import Filler, each_place, lacks_place
+from rockai_sandbox.models.arithmetic import operations, with_signs
+from rockai_sandbox.models.choices import choose_number
 from rockai_sandbox.models.documents import words
 from rockai_sandbox.models.instructions import Instructions, Tool, read_instructions
 from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 
 STEPS = re.compile(
-    r"(?:[,;.]\s*|\s+)(?:and\s+then|then|after that|afterwards|and after that)[,\s]+", re.IGNORECASE
+    r"(?:[,;.?!]\s*|\s+)(?:and\s+then|then|after that|afterwards|and after that|also)[,\s]+"
+    r"|(?<=[.?!;])\s+(?=(?:finally,? |now )?(?:add|subtract|multiply|divide)\b|what(?:'s| is) \(?-?\d)"
+    r"|[，。；,;?？]\s*(?:然后|接着|再|最后|之后|另外|此外|还有)+[，,]?",
+    re.IGNORECASE,
 )
 MEANT: Mapping[str, str] = {
-    r"\d\s*[*×]\s*\d|乘": "multiply product",
-    r"\d\s*\+\s*\d|加": "add sum",
-    r"\d\s*-\s*\d|减": "subtract minus",
-    r"\d\s*[/÷]\s*\d|除以": "divide",
-    "天气": "weather",
+    r"\d\s*\*\s*\(?\d|\*\s*\d|相乘|乘积": "multiply product",
+    r"\d\s*\+\s*\(?\d|\+\s*\d|相加|求和|之和": "add sum",
+    r"\d\s*-\s*\(?\d|减|\bminus\b|相减": "subtract minus",
+    r"\d\s*/\s*\(?\d|相除|除以": "divide",
+    r"天气|气温|下雨|下雪|\brain|\bsnow|\bumbrella\b|\bhow (?:hot|cold|warm)\b": "weather",
     "时间|几点": "time",
     "图片|图像|画": "image picture",
     "视频": "video animate",
+    r"搜索|查找|检索|\bfind\b|\blook up\b|\bnews\b|\bknow about\b|\bwho (?:is|was|won)\b": "search find",
+    "计算": "calculate",
+    r"(?m)^\W*(?:what|who|when|where|why|how)\b(?!.*\b(?:my|your?|i)\b)|[？?]\s*$": "answer question",
+    "股价|股票": "stock price",
+    "报告": "report write",
+    "邮件": "email mail send",
 }
 """What stands in a request without its English word → that word."""
+HANDED_OVER = re.compile(r"Agent \S+ is now handling the request")
 NAMED = 10.0
 """What it counts when the request says a function's very name; a shared word counts 1, one of its name 2."""
 
@@ -42,16 +54,44 @@ def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
     turns = (replace(turn, text=turn.text.replace(instructions.text, "").strip()) for turn in prompt.turns)
     prompt = replace(prompt, turns=tuple(turns))
     request, results = read_task(prompt, instructions)
-    steps = [step for step in STEPS.split(request) if step.strip()][len(results) :]
-    tool = choose(steps[0], instructions) if steps else None
-    step = steps[0] if tool else request
+    said = "".join(turn.text for turn in prompt.turns if turn.role == "assistant")
+    where = next((one for one in instructions.tools if tells_place(one)), None)
+    handed_over = [result for result in results if HANDED_OVER.match(result)]
+    if handed_over and not instructions.forced:  # once is enough: agents could do it for ever
+        kept = tuple(
+            tool for tool in instructions.tools if "to_agent" not in tool.schema.get("properties", {})
+        )
+        instructions = replace(instructions, tools=kept)
+    done = len(results) - len(handed_over) - (where is not None and where.name in said)
+    split = [request] if choose_number(request) else STEPS.split(request)
+    steps = [(step, choose(step, instructions)) for step in split if step.strip()]
+    steps = [part for step, tool in steps for part in parts(step, tool, instructions)]
+    step, tool = steps[done] if done < len(steps) else (request, None)
+    if tool and where and where.name not in said and lacks_place(tool.schema, step):
+        tool = where
     if tool is None and instructions.forced:
-        said = "".join(turn.text for turn in prompt.turns if turn.role == "assistant")
-        tool = next((one for one in instructions.forced if one.name not in said), instructions.forced[-1])
+        # Nothing is left to do but to answer in the form that was asked for, the last function.
+        uncalled = [one for one in instructions.forced if one.name not in said] or instructions.forced
+        tool, step = uncalled[-1 if results else 0], "\n".join(results) or request
     if tool is not None:
-        arguments = Filler(step, results, tool.schema).fill(tool.schema)
+        arguments = Filler(step, results, tool.schema, tool.description).fill(tool.schema)
         return instructions.call(tool, arguments), prompt
     return instructions.report(results) if results else None, prompt
+
+
+def parts(step: str, tool: Tool | None, instructions: Instructions) -> list[tuple[str, Tool | None]]:
+    """Split a step where its function takes one place or two numbers, and the step names more."""
+    kinds = {str(one.get("type")) for one in tool.schema.get("properties", {}).values()} if tool else set()
+    if kinds and kinds <= {"integer", "number"}:
+        each = [(one, choose(one, instructions)) for one in operations(step)]
+        if len(each) > 1 and all(tool for _, tool in each):
+            return each
+    return [(part, tool) for part in (each_place(tool.schema, step) if tool else [step])]
+
+
+def tells_place(tool: Tool) -> bool:
+    """Whether a function tells where the user is."""
+    return "location" in tool.name and not tool.schema.get("required")
 
 
 def read_task(prompt: ParsedPrompt, instructions: Instructions) -> tuple[str, Sequence[str]]:
@@ -69,13 +109,16 @@ def read_task(prompt: ParsedPrompt, instructions: Instructions) -> tuple[str, Se
 
 def choose(step: str, instructions: Instructions) -> Tool | None:
     """Return the function whose name and description share most with a step, `None` if none has any."""
-    best = max(instructions.forced or instructions.tools, key=lambda tool: score(step, tool))
-    return best if score(step, best) > 0 else None
+    best = max(instructions.forced or instructions.tools, key=lambda tool: score(step, tool), default=None)
+    return best if best and score(step, best) > 0 else None
 
 
 def score(step: str, tool: Tool) -> float:
     """Say how much a step has in common with a function."""
-    asked = words(" ".join([step, *(word for sign, word in MEANT.items() if re.search(sign, step))]))
+    signs = f"{step}\n{with_signs(step)}"
+    asked = words(
+        " ".join([step, *(word for sign, word in MEANT.items() if re.search(sign, signs, re.IGNORECASE))])
+    )
     name = words(re.sub(r"[_\-]|(?<=[a-z])(?=[A-Z])", " ", tool.name))
     about = words(" ".join([tool.description, *tool.schema.get("properties", {})]).replace("_", " "))
     very_name = re.search(rf"\b{re.escape(tool.name)}\b", step, re.IGNORECASE) is not None

@@ -41,8 +41,7 @@ class RockAIError(Exception):
         prediction: Prediction | None = None,
         partial_text: str = "",
     ) -> None:
-        # A lone surrogate, of JSON or of an address, can neither be printed nor written to a log.
-        super().__init__(message.encode("utf-8", "replace").decode())
+        super().__init__(_printable(message))
         self.may_have_started = may_have_started
         self.prediction = prediction
         self.partial_text = partial_text
@@ -58,7 +57,7 @@ class RockAIError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
-        return f"{self.message} {self._advice()}".strip()
+        return _printable(f"{self.message} {self._advice()}".strip())
 
     def _advice(self) -> str:
         if self.prediction is not None and self.prediction.is_terminal:
@@ -75,6 +74,11 @@ class RockAIError(Exception):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _rebuild, (type(self), self.args, _picklable(self.__dict__))
+
+
+def _printable(text: str) -> str:
+    """A text without lone surrogates, of JSON or of an address: they cannot be printed or logged."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _rebuild(cls: type[RockAIError], args: tuple[Any, ...], state: dict[str, Any]) -> RockAIError:

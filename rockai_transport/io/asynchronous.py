@@ -6,24 +6,20 @@ import asyncio
 import contextlib
 import inspect
 import math
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import httpx
-
-from rockai_transport.io.deadlines import Deadline, current_deadline
-from rockai_transport.io.decoding import DECODED_LIMIT, adecoded, is_plain
+from rockai_transport.io.base import BaseIO
+from rockai_transport.io.deadlines import current_deadline
+from rockai_transport.io.decoding import adecoded
 from rockai_transport.io.detached import run_detached
-from rockai_transport.io.endpoint import Endpoint, head_of
+from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
-from rockai_transport.io.network import failure_of
 from rockai_transport.io.timer import Timer
 from rockai_transport.protocol.io import IO, EventBody, ExpiredError, LeftError, Notices, NotSentError
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
-from rockai_transport.sanitize import sanitize
 
 __all__ = ["AsyncIO", "AsyncSession"]
 
@@ -31,7 +27,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class AsyncIO:
+class AsyncIO(BaseIO[LoopConnections]):
     """`IO` with ``await``.
 
     Args:
@@ -39,30 +35,18 @@ class AsyncIO:
         connections: Those of the client.
     """
 
+    _iterate, _decode = staticmethod(aiter), staticmethod(adecoded)
+    _chunks: AsyncIterator[bytes] | None = None
+    is_left = False
+
     def __init__(self, endpoint: Endpoint, connections: LoopConnections) -> None:
-        self._endpoint = endpoint
-        self.connections = connections
-        self._deadline = Deadline()
+        super().__init__(endpoint, connections)
         self._timer = Timer()
-        self._response: httpx.Response | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
-        self.is_left = False
-        """Whether another task has ended it."""
 
     def leave(self) -> None:
         """Wake the task that waits for something: it is told with a `LeftError`."""
         self.is_left = True
         self._timer.ring()
-
-    def sanitize(self, error: BaseException) -> None:
-        """Make an error fit for its reader."""
-        sanitize(error, self._endpoint.settings.api_token)
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def jitter(self) -> float:
-        return random.random()  # noqa: S311 - no secret
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
         endpoint = self._endpoint
@@ -84,11 +68,7 @@ class AsyncIO:
             raise
         finally:
             current_deadline.reset(token)
-        head = head_of(response)
-        raw: Any = response.stream
-        limit = math.inf if request.download else DECODED_LIMIT
-        self._chunks = aiter(raw) if is_plain(head) else adecoded(aiter(raw), head, limit)
-        return head
+        return self._opened(request, response)
 
     async def read(self, within: float, until: float) -> bytes:
         return await self._limited(self._next_chunk(), min(until, time.monotonic() + within), None)
@@ -166,9 +146,6 @@ class AsyncIO:
             if self.is_left:
                 raise LeftError from None
             raise ExpiredError("the time limit ran out") from None  # by our own clock: there is no cause
-
-    def _failure(self, error: Exception) -> BaseException:
-        return LeftError() if self.is_left else failure_of(error, self.connections.renew)
 
 
 class AsyncSession:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import httpx
-
+from rockai_transport.io.base import BaseIO
 from rockai_transport.io.connections import Connections, within_grace
-from rockai_transport.io.deadlines import Deadline, current_deadline
-from rockai_transport.io.decoding import DECODED_LIMIT, decoded, is_plain
-from rockai_transport.io.endpoint import Endpoint, head_of
-from rockai_transport.io.network import failure_of
+from rockai_transport.io.deadlines import current_deadline
+from rockai_transport.io.decoding import decoded
+from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import IO, EventBody, LeftError, Notices, run_blocking
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
-from rockai_transport.sanitize import sanitize
 
 __all__ = ["BlockingIO", "Session"]
 
@@ -27,7 +22,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class BlockingIO:
+class BlockingIO(BaseIO[Connections]):
     """`IO` with blocking calls: none of its coroutines ever suspends.
 
     Args:
@@ -35,32 +30,17 @@ class BlockingIO:
         connections: Those of the client.
     """
 
-    def __init__(self, endpoint: Endpoint, connections: Connections) -> None:
-        self._endpoint = endpoint
-        self._connections = connections
-        self._deadline = Deadline()
-        self._response: httpx.Response | None = None
-        self._chunks: Iterator[bytes] = iter(())
-        self._interrupted = False
+    _iterate, _decode = staticmethod(iter), staticmethod(decoded)
+    _chunks: Iterator[bytes] = iter(())
+    _interrupted = False
 
     @property
     def is_left(self) -> bool:
-        """Whether another thread has ended it."""
         return self._deadline.ended
 
     def leave(self) -> None:
         """Wake the thread that waits for something: it is told with a `LeftError`."""
         self._deadline.end()
-
-    def sanitize(self, error: BaseException) -> None:
-        """Make an error fit for its reader."""
-        sanitize(error, self._endpoint.settings.api_token)
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def jitter(self) -> float:
-        return random.random()  # noqa: S311 - no secret
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
         endpoint = self._endpoint
@@ -70,14 +50,9 @@ class BlockingIO:
             if own is not None:
                 self._response = own.send(built, stream=True, follow_redirects=False)
             else:
-                transport = self._connections.to(built.url, public_only=request.public_only)
+                transport = self.connections.to(built.url, public_only=request.public_only)
                 self._response = transport.handle_request(built)
-        response: httpx.Response = self._response
-        head = head_of(response)
-        raw: Any = response.stream
-        limit = math.inf if request.download else DECODED_LIMIT
-        self._chunks = iter(raw) if is_plain(head) else decoded(iter(raw), head, limit)
-        return head
+        return self._opened(request, self._response)
 
     async def read(self, within: float, until: float) -> bytes:
         with self._limited(until, within, None):
@@ -132,7 +107,7 @@ class BlockingIO:
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:  # noqa: ARG002
         """As `IO.detached`; nothing but its own limits ends a blocking call."""
-        return await operation(BlockingIO(self._endpoint, self._connections))
+        return await operation(BlockingIO(self._endpoint, self.connections))
 
     @contextlib.contextmanager
     def _limited(self, until: float, within: float, notices: Notices | None) -> Iterator[None]:
@@ -154,10 +129,7 @@ class BlockingIO:
     def _note_interrupt(self) -> None:
         """Go on with new connections after Ctrl-C: a lock of an old one may never be released."""
         self._interrupted = True
-        self._connections.renew()
-
-    def _failure(self, error: Exception) -> BaseException:
-        return LeftError() if self.is_left else failure_of(error, self._connections.renew)
+        self.connections.renew()
 
 
 class Session:

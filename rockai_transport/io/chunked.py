@@ -33,11 +33,10 @@ class ChunkReader:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; give the content that they bring."""
-        data, content, at = self.rest + data, [], 0
-        if self._left:
-            content.append(data[: self._left])
-            at = len(content[0])
-            self._left -= at
+        data = self.rest + data
+        content = [data[: self._left]]
+        at = len(content[0])
+        self._left -= at
         while not self._left:
             boundary = _BOUNDARY.match(data, at)
             if boundary is None or not (length := int(boundary[1], 16)):
@@ -47,9 +46,8 @@ class ChunkReader:
             at = boundary.end() + len(content[-1])
             self._left = length - len(content[-1])
         self.rest = data[at:]
-        if (
-            self.ended
-        ):  # h11 does not know that a chunk came before: where its line end is missing, h11 refuses this
+        if self.ended:
+            # h11 does not know that a chunk came before: where its line end is missing, h11 refuses this.
             self.rest = self.rest[2:] if self.rest.startswith(_LINE_END) else _LINE_END
         return b"".join(content)
 
@@ -89,8 +87,7 @@ class _Body:
     """A chunked body. `ChunkReader` begins, and h11 ends."""
 
     def __init__(self, stream: Any, connection: Any) -> None:
-        self._stream = stream
-        self._connection = connection
+        self._stream, self._connection = stream, connection
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = ChunkReader()
@@ -107,11 +104,8 @@ class _Body:
         async for data in self._stream:
             yield data
 
-    def close(self) -> None:
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+    def __getattr__(self, name: str) -> Any:  # close, or aclose
+        return getattr(self._stream, name)
 
 
 def read_past_h11(response: httpcore.Response) -> httpcore.Response:

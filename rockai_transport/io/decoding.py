@@ -13,7 +13,7 @@ from typing import Any
 from rockai_transport.errors import InvalidResponseError
 from rockai_transport.protocol.messages import ResponseHead
 
-__all__ = ["DECODED_LIMIT", "adecoded", "decoded", "is_plain"]
+__all__ = ["DECODED_LIMIT", "adecoded", "decoded"]
 
 DECODED_LIMIT = 64 * 1024**2
 """Bytes of one response of the API; a download has a limit of its own."""
@@ -27,8 +27,8 @@ class _Decoder:
     """Gives the decoded parts of each chunk."""
 
     def __init__(self, head: ResponseHead, limit: float) -> None:
-        encoding = head.headers.get("content-encoding", "").strip().lower()
-        if encoding not in _ENCODINGS:
+        encoding = head.headers.get("content-encoding", "")
+        if encoding.strip().lower() not in _ENCODINGS:
             raise InvalidResponseError(
                 f"A response came with Content-Encoding {encoding!r}, though none was asked for. "
                 "Is a proxy in the way that compresses?"
@@ -68,11 +68,6 @@ class _Decoder:
 def _window_bits(first: int) -> int:
     """What zlib calls the format that a first byte tells: gzip, zlib, or «deflate» without its header."""
     return _GZIP if first == 0x1F else _ZLIB if first & 0x0F == 8 else -_ZLIB  # noqa: PLR2004 - RFC 1950, 1952
-
-
-def is_plain(head: ResponseHead) -> bool:
-    """Whether a body is as it was asked for: not encoded."""
-    return head.headers.get("content-encoding", "identity").strip().lower() in ("", "identity")
 
 
 def decoded(chunks: Iterator[bytes], head: ResponseHead, limit: float) -> Iterator[bytes]:

@@ -70,7 +70,7 @@ async def run_detached(
 ) -> T:
     """Run an operation in a task that no cancellation reaches, and wait for it.
 
-    A cancellation that comes meanwhile is told afterwards, at the caller's next ``await``.
+    A cancellation that comes meanwhile is raised afterwards.
 
     Args:
         operation: What to run.
@@ -87,20 +87,20 @@ async def run_detached(
     """
     task = DetachedTask(operation, within)
     others: list[DetachedTask[Any]] = []
-    patient, give_up = time.monotonic() + patience, math.inf
-    canceled = False
+    left_by, give_up = time.monotonic() + patience, math.inf
+    canceled: asyncio.CancelledError | None = None
     while not all(one.done() for one in (task, *others)):
-        left = min(give_up, math.inf if canceled else patient) - time.monotonic()
+        left = min(give_up, left_by if canceled is None else math.inf) - time.monotonic()
         if left <= 0:
             break
         try:
             await asyncio.wait({task, *others}, timeout=None if left == math.inf else left)
-        except asyncio.CancelledError:
-            if meanwhile is not None and not canceled:
+        except asyncio.CancelledError as error:
+            if meanwhile is not None and canceled is None:
                 others.append(DetachedTask(meanwhile(), grace))
-            canceled = True
+            canceled = error
             give_up = min(give_up, time.monotonic() + grace)
-    if not canceled and not task.done():
+    if canceled is None and not task.done():
         _GOING_ON.add(task)
         task.add_done_callback(_GOING_ON.discard)
         raise TimeoutError("it goes on")
@@ -108,12 +108,11 @@ async def run_detached(
         if not one.done():
             one.give_up()
     await _ended(task, *others)
-    if canceled and (caller := asyncio.current_task()) is not None:
-        caller.uncancel()  # it has been taken note of, and is asked for again
-        caller.cancel()
-    if task.done() and not task.cancelled():
-        return task.result()
-    raise TimeoutError("there was no time to finish it")
+    if task.cancelled() or not task.done():
+        raise canceled or TimeoutError("there was no time to finish it")
+    if canceled is not None:
+        raise canceled from task.exception()
+    return task.result()
 
 
 async def _ended(*tasks: asyncio.Task[Any]) -> None:

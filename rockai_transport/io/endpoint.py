@@ -13,9 +13,9 @@ import httpx
 from rockai_transport._version import __version__
 from rockai_transport.config import Settings, Timeouts
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.protocol.messages import Request, ResponseHead
+from rockai_transport.protocol.messages import Request
 
-__all__ = ["Endpoint", "head_of"]
+__all__ = ["Endpoint"]
 
 logger = logging.getLogger("rockai")
 
@@ -44,7 +44,8 @@ class Endpoint:
                 f"http_client must be an httpx.{expected.__name__}, not {type(http_client).__name__}."
             )
         try:
-            self._base = httpx.URL(settings.base_url)
+            base = httpx.URL(settings.base_url)
+            self._origin = base.scheme, base.host, base.port  # the host is decoded, which may fail
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigurationError(f"base_url cannot be read: {error}.") from None
         self.settings = settings
@@ -106,8 +107,7 @@ class Endpoint:
         return built
 
     def _headers_of(self, request: Request, url: httpx.URL) -> httpx.Headers:
-        base = self._base
-        if not request.download and (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port):
+        if not request.download and (url.scheme, url.host, url.port) == self._origin:
             headers = self._headers.copy()
         else:
             headers = _common_headers()
@@ -133,11 +133,6 @@ class Endpoint:
             for name in ("read", "write"):
                 timeouts[name] = _finite(min(timeouts[name] or math.inf, left))
         return timeouts
-
-
-def head_of(response: httpx.Response) -> ResponseHead:
-    """Status and headers of a response, names in lower case."""
-    return ResponseHead(response.status_code, dict(response.headers.items()), time.time())
 
 
 def _common_headers() -> httpx.Headers:

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import httpx
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.io.base import BaseConnections
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask
-from rockai_transport.io.network import environment_proxy, proxy_of
 
 __all__ = ["LoopConnections", "LoopScope", "running_loop"]
 
@@ -85,18 +85,15 @@ class LoopConnections:
         return scope
 
 
-class LoopScope:
-    """The transports of one loop, and the streams that are open in it.
+class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
+    """The transports of one loop, and the streams that are open in it."""
 
-    One transport for each proxy, and others for files from addresses that have to be public: a connection
-    that is used again is not looked at again.
-    """
+    _kind = "AsyncTransport"
 
     def __init__(self) -> None:
+        super().__init__()
         self._loop = asyncio.get_running_loop()
         self._owner: AsyncGenerator[None, None]
-        self._transports: dict[tuple[str | None, bool], httpx.AsyncHTTPTransport] = {}
-        self._made: list[httpx.AsyncHTTPTransport] = []
         self._closing: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -144,22 +141,6 @@ class LoopScope:
         task = DetachedTask(leaving, GRACE_SECONDS)
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
-
-    def to(self, url: httpx.URL, *, public_only: bool) -> httpx.AsyncHTTPTransport:
-        """The transport for an address."""
-        proxy = environment_proxy(url)
-        key = (proxy, public_only and proxy is None)  # behind a proxy only the proxy is seen
-        if key not in self._transports:
-            from rockai_transport.io.transports import AsyncTransport
-
-            transport = AsyncTransport(proxy_of(proxy) if proxy else None, public_only=key[1])
-            self._transports[key] = transport
-            self._made.append(transport)
-        return self._transports[key]
-
-    def renew(self) -> None:
-        """Begin with new pools; what runs in the old ones runs on."""
-        self._transports = {}
 
     async def _own(self) -> AsyncGenerator[None, None]:
         try:

@@ -15,7 +15,6 @@ import os
 import re
 import tempfile
 from base64 import b64decode
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -165,9 +164,12 @@ def _save_data_uri(sink: _Sink, address: str) -> Path:
         content = b""
     if not comma:
         raise InvalidResponseError("The output holds a data: URI that cannot be read.", body=address[:100])
-    with sink.discarding():
+    try:
         sink.write(content)
         return sink.finish(media_type)
+    except BaseException:
+        sink.discard()
+        raise
 
 
 def _from_base64(text: bytes) -> bytes:
@@ -229,15 +231,6 @@ class _Sink:
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
         self._temporary, self._size = None, 0
-
-    @contextlib.contextmanager
-    def discarding(self) -> Iterator[None]:
-        """Discard if anything fails."""
-        try:
-            yield
-        except BaseException:
-            self.discard()
-            raise
 
 
 def _stem(prediction: Prediction, address: str, number: int | None) -> str:

@@ -164,7 +164,7 @@ def transport_error(request: Request, failure: TransportFailure) -> APIConnectio
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
     if not sent:
-        known = (advice for words, advice in _TLS_ADVICE.items() if words in str(failure))
+        known = (advice for reason, advice in _TLS_ADVICE.items() if reason in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
     elif failure.timed_out and request.starts:
         advice = (
@@ -194,11 +194,7 @@ def _judge(request: Request, failure: TransportFailure | APIStatusError) -> tupl
 
 
 def _accepted(settings: Settings, request: Request, response: Response) -> Response:
-    try:
-        status = effective_status(settings.service, response)
-    except InvalidResponseError as error:
-        error.may_have_started = request.starts
-        raise
+    status = effective_status(settings.service, response)
     if 200 <= status < 300:  # noqa: PLR2004
         return response
     raise status_error(settings.service, request, response, status)

@@ -380,13 +380,15 @@ class Operations:
         async def cancel(io: IO) -> Prediction:
             return await self._cancel(io, prediction, io.now() + CANCEL_GRACE_SECONDS)
 
-        ended = None
         try:
-            ended = await io.detached(cancel, CANCEL_GRACE_SECONDS)
+            state.was_canceled = True
+            return await io.detached(cancel, CANCEL_GRACE_SECONDS)
+        except KeyboardInterrupt:
+            state.was_canceled = False  # whoever drops the stream leaves it again
+            raise
         except Exception as error:  # noqa: BLE001 - best effort: what is raised is why we leave
             logger.debug("The cancel that was sent on leaving failed: %s", error)
-        state.was_canceled = True
-        return ended
+        return None
 
 
 async def _encoded(io: IO, run: RunRequest) -> RunRequest:

@@ -85,7 +85,8 @@ async def wait(
         update = Update.between(seen, prediction)
         if update is not None and on_update is not None:
             await io.call(on_update, update)
-        if update is not None or (seen is not None and seen.output != prediction.output):
+        # As texts, since NaN equals nothing.
+        if update is not None or repr(seen and seen.output) != repr(prediction.output):
             changed = moment
         seen = prediction
         if prediction.is_terminal:

@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 
+import anyio
 import pytest
 from support.drivers import TOKEN
 from support.replies import MODEL, prediction
@@ -23,6 +24,7 @@ from rockai_transport import (
     APIConnectionError,
     AsyncClient,
     Client,
+    Prediction,
     PredictionTimeoutError,
     RockAIError,
     StreamInterruptedError,
@@ -259,6 +261,24 @@ async def test_wait_for_and_timeout_scopes_cancel_too(endless):
     endless.wait_for(CANCEL)
 
 
+@pytest.mark.parametrize("how", ["run", "stream", "download"])
+async def test_the_end_of_a_cancel_scope_is_the_end_of_its_cancellations(endless, how, tmp_path):
+    """A scope of anyio cancels in every turn of the loop; what comes while we leave stays within it."""
+    endless.route("GET /a.png", silence(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2 * 1024**2))
+    made = Prediction(id="p1", status="succeeded", output=f"{endless.origin}/a.png")
+    async with AsyncClient(TOKEN, endless.base_url, route="predictions") as client:
+        with anyio.move_on_after(0.3):
+            if how == "run":
+                await client.run(MODEL, {})
+            elif how == "stream":
+                await read_all(client.stream(MODEL, {}))
+            else:
+                await client.download(made, tmp_path)
+        await asyncio.sleep(0.01)
+        assert asyncio.current_task().cancelling() == 0
+    assert endless.lines.count(CANCEL) == (how != "download")
+
+
 @pytest.mark.parametrize("how", ["run", "stream"])
 async def test_cancelling_without_id_closes_the_connection(endless, how):
     """On /run and /run_sse the connection closes at once; nothing else is sent."""
@@ -373,6 +393,7 @@ def interrupt(server, script, route):
 @pytest.mark.parametrize("case", SCRIPTS)
 def test_ctrl_c_cancels_where_the_id_is_known(endless, case):
     """A real SIGINT cancels what runs, says KeyboardInterrupt, and leaves no warning behind."""
+    endless.route(GET, silence())  # so that it waits for an answer, and does not look again
     _, errors = interrupt(endless, SCRIPTS[case], "predictions")
     assert errors.rstrip().endswith("KeyboardInterrupt"), errors
     assert "Warning" not in errors

@@ -9,7 +9,7 @@ import zlib
 from urllib.parse import quote
 
 import pytest
-from support.drivers import TOKEN
+from support.drivers import TOKEN, InMemory
 from support.replies import MODEL, prediction
 from support.virtual_io import VirtualIO, operations, reply, run_request
 from support.wire_server import answer, frames
@@ -170,6 +170,16 @@ def test_half_a_character_in_an_input_becomes_a_replacement(connect, server):
     assert server.requests[0].json["input"] == {"prompt": "a\ufffdb"}
 
 
+@pytest.mark.parametrize("call", [InMemory.run, lambda *given: list(InMemory.stream(*given))])
+def test_half_a_character_in_an_id_can_be_shown(call):
+    """It is no id that could be asked for; the error says so, and can be printed."""
+    client = InMemory(VirtualIO(reply(200, prediction("processing", id="a\ud800b"))))
+    with pytest.raises(ConfigurationError) as raised:
+        call(client, MODEL, {})
+    assert str(raised.value).encode()
+    assert raised.value.may_have_started
+
+
 ODD_TOKEN = "to/ken+with='signs\"&<12345678"  # noqa: S105 - made up
 SPELLINGS = {
     "plain": ODD_TOKEN,
@@ -205,6 +215,14 @@ def test_a_token_that_the_service_sends_back_is_hidden(connect, server, where, f
     told = " ".join(map(str, texts))
     assert shown not in told
     assert "[token]" in told
+
+
+def test_a_token_in_an_encoding_is_hidden(connect, server):
+    """A header that a message tells of is told as it came: in another case nobody would know the token."""
+    server.route(RUN, answer(200, {}, {"Content-Encoding": TOKEN}))
+    with pytest.raises(InvalidResponseError) as caught:
+        connect().run(MODEL, {})
+    assert TOKEN.lower() not in str(caught.value).lower()
 
 
 @pytest.mark.parametrize("status", [200, 500])

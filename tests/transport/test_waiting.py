@@ -132,6 +132,14 @@ def test_run_without_timeout_gives_up_when_nothing_changes_for_an_hour():
         assert 400 + 200 < io.moment - 1000 < 400 + 300, change
 
 
+def test_an_output_that_is_no_number_stays_as_it_is():
+    """NaN differs from itself: run without a timeout gives up all the same when nothing has changed."""
+    busy = reply(200, prediction("processing", output=math.nan))
+    io = VirtualIO(reply(201, prediction("processing")), *[busy] * 3000, reply(200, prediction("succeeded")))
+    with pytest.raises(PredictionTimeoutError):
+        run(io, timeouts=Timeouts(stall=400))
+
+
 def test_run_with_a_timeout_does_not_stall():
     """With a timeout of its own or of the client, only that ends run; it cancels nothing."""
     for given in ({"timeout": 9000}, {"timeout": math.inf}):
