@@ -133,6 +133,13 @@ def test_a_chinese_page_is_chinese_all_around(site):
     assert "目录" in (site / "zh" / "quick-start.html").read_text("utf-8")
 
 
+def test_no_markdown_is_left_over(site):
+    """A table or a bold word that Markdown did not read as one would stand on the page with its signs."""
+    for path in site.rglob("*.html"):
+        text = re.sub(r"<(pre|code|script)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.DOTALL)
+        assert re.findall(r".*\| --- \|.*|.*\*\*\w.*|.*\]\(\w.*", text) == [], path.name
+
+
 def test_it_needs_no_other_site(site):
     """No page loads a script, style or font from elsewhere."""
     for path in site.rglob("*.html"):
