@@ -174,9 +174,9 @@ class Engine:
         model = self.registry.find(name, body.get("version") or version)
         if model is None:
             # Assumed: no source shows the answer. It must differ from the one for a missing route.
-            wanted = ":".join(filter(None, (name, body.get("version") or version)))
+            asked_for = ":".join(filter(None, (name, body.get("version") or version)))
             there = ", ".join(self.registry.names)
-            raise RefusalError(404, f"model or version not found: {wanted}. This sandbox has: {there}")
+            raise RefusalError(404, f"model or version not found: {asked_for}. This sandbox has: {there}")
         return model
 
     async def _run_prediction(self, job: Job, model: Model) -> None:

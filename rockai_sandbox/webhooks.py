@@ -65,7 +65,7 @@ class WebhookSender:
         if address is None or self._how == "never":
             return
         given = state.webhook_events_filter
-        wanted = given if isinstance(given, list) else _EVENTS
+        events = given if isinstance(given, list) else _EVENTS
         held: list[tuple[str, bytes]] = []
         if self._how == "forged":
             claim = {**self._to_json(job), "status": "succeeded", "output": "forged"}
@@ -77,7 +77,7 @@ class WebhookSender:
                     if told.get(event) == value:
                         continue
                     told[event] = value
-                    if event in wanted:
+                    if event in events:
                         held.append((event, _encoded(self._to_json(job))))
                 if self._how != "out of order":
                     await self._send(address, job, held)

@@ -6,7 +6,7 @@ ON_PYPI = False  # the first release sets it: CONTRIBUTING.md
 
 def install_command(*extras: str) -> str:
     """Give the command that installs extras, for the messages that name one."""
-    wanted = ",".join(extras)
+    named = ",".join(extras)
     if ON_PYPI:
-        return f'pip install "rockai-integrations[{wanted}]"'
-    return f'pip install ".[{wanted}]" in a clone of the repository'
+        return f'pip install "rockai-integrations[{named}]"'
+    return f'pip install ".[{named}]" in a clone of the repository'

@@ -95,9 +95,9 @@ def make_server(toolset: Toolset) -> Any:
         if name not in toolset.schemas:
             return _result(refusal(f"There is no tool {name[:64]!r}: {', '.join(toolset.schemas)}."))
         request = server.request_context
-        told = _Told(request)
-        context = CallContext(toolset.scope_of(None, _session_scope(request.request)), report=told.note)
-        telling = asyncio.create_task(told.regularly())
+        progress = _Progress(request)
+        context = CallContext(toolset.scope_of(None, _session_scope(request.request)), report=progress.note)
+        telling = asyncio.create_task(progress.regularly())
         try:
             return _result(await _finished(toolset.acall(name, arguments, context)))
         finally:
@@ -128,7 +128,7 @@ async def _finished(call: Any) -> ToolAnswer:
         raise
 
 
-class _Told:
+class _Progress:
     """Tells the client how far a call is, where it has asked for that."""
 
     def __init__(self, context: Any) -> None:

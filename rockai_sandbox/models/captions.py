@@ -13,7 +13,7 @@ SHARE = 0.16
 SIMPLIFIED = 2
 """Which of the collection's fonts is meant for simplified Chinese."""
 SMALLEST = 9
-NOWHERE = "\uffff"
+NO_GLYPH = "\uffff"
 """No font has a glyph for it, so it shows what a font draws instead of one."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -33,7 +33,7 @@ def fonts(size: int) -> tuple[Font, ...]:
 @cache
 def has_glyph(font: Font, character: str) -> bool:
     """Whether a font can draw a character."""
-    return character.isspace() or bytes(font.getmask(character)) != bytes(font.getmask(NOWHERE))
+    return character.isspace() or bytes(font.getmask(character)) != bytes(font.getmask(NO_GLYPH))
 
 
 def choose_font(text: str, size: int) -> tuple[Font, str]:

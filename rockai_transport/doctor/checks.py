@@ -74,6 +74,13 @@ def run_words(base_url: str) -> dict[str, str]:
     return chosen
 
 
+def reason_words(form: str, reason: str, base_url: str, **told: Any) -> str:
+    """Why checks were not made, in a form of the table: ``each``, ``one`` or ``several``."""
+    forms = TABLES["report"]["skipped"]
+    text: str = forms.get(reason, forms["other"])[form]
+    return text.format(reason=reason, **told, **run_words(base_url))
+
+
 UNSET = object()
 """The value of a `SuggestedSetting` whose field is known, but not what belongs there."""
 

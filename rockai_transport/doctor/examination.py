@@ -22,7 +22,7 @@ from rockai_transport import ConfigurationError, RockAIError, Service, Timeouts,
 from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
 from rockai_transport.config import Route, Settings, check_timeout
 from rockai_transport.doctor import probes
-from rockai_transport.doctor.checks import CHECK_BY_ID, PROBES, TABLES, Finding, Probe, Verdict, run_words
+from rockai_transport.doctor.checks import CHECK_BY_ID, PROBES, Finding, Probe, Verdict, reason_words
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.doctor.session import DoctorSession, ObstacleError, UnavailableError
@@ -33,7 +33,6 @@ __all__ = ["DEFAULT_INPUT", "Plan", "run_doctor"]
 
 DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
 """Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
-_SKIPPED: dict[str, dict[str, str]] = TABLES["report"]["skipped"]
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 
 
@@ -188,8 +187,7 @@ class _Examination:
     def _skip(self, probe: Probe, reason: str) -> None:
         """Record a reason for every check of a probe that has not been made."""
         made = {finding.check for finding in self.report.findings}
-        form = _SKIPPED.get(reason, {"each": "{reason}"})["each"]
-        told = form.format(reason=reason, **run_words(self.report.base_url))
+        told = reason_words("each", reason, self.report.base_url)
         for check in probe.checks:
             if check.id not in made:
                 self._record(Finding(*check[:4], Verdict.UNKNOWN, told, skipped=reason))

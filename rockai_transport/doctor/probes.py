@@ -31,20 +31,13 @@ from rockai_transport.protocol.requests import stream_request
 from rockai_transport.protocol.responses import is_missing_route
 from rockai_transport.protocol.streams import RunStream, StreamState
 
-_UNKNOWN_ROUTE = "rockai-doctor-no-such-route"
-_WRONG_TOKEN = "rockai-doctor-wrong-token"  # noqa: S105 - that is the point of it
-_WRONG_KEY = "rockai_doctor_no_such_key"
+_ASKED: dict[str, str] = TABLES["asked"]
+_STATUSES: dict[str, list[int]] = TABLES["statuses"]
 _TEXTS: dict[str, str] = TABLES["obstacles"]
 _PEERS = TABLES["peers"]
 _ROUTES: dict[str, str] = TABLES["routes"]
-_IN_THE_WAY = frozenset({301, 302, 303, 307, 308, 407, 511})
-_TOKEN_REFUSALS = frozenset({401, 403})
-_REFUSALS = _TOKEN_REFUSALS | {400, 402, 422, 429}
-"""Statuses that say no to a request whose route exists: they cannot mean a missing route too."""
 _DIRECT = frozenset({"run_path", "run_stream_path"})
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?"
-_NEEDED, _FIELDS = (frozenset(TABLES["prediction"][each]) for each in ("needed", "fields"))
-_JSON_KINDS = {str: "a string", list: "a list", int: "a number", float: "a number", bool: "true or false"}
+_PREDICTION: dict[str, Any] = TABLES["prediction"]
 
 
 def connection(session: DoctorSession) -> Findings:
@@ -52,20 +45,20 @@ def connection(session: DoctorSession) -> Findings:
     asked = session.probe("get_path", **session.anonymous)
     exchange, url = asked.exchange, session.settings.base_url
     is_page = exchange.response.media_type == "text/html" and not session.is_missing(asked)
-    if not exchange.status or exchange.status in _IN_THE_WAY or is_page:
+    if not exchange.status or exchange.status in _STATUSES["in_the_way"] or is_page:
         # A proxy's address may hold a password: it is not told.
         advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
         text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
         raise ObstacleError(text.format(address=session.address, answer=exchange.answer))
     yield exchange.finding("reach", "answered")
-    yield _refusal(session, "no-token", asked)
+    yield exchange.finding("no-token", session.answer(asked))
 
 
 def authentication(session: DoctorSession) -> Findings:
     """Show the token as is assumed; where that is refused, in the ways that peers know."""
     field, asked = _existing_route(session)
     exchange, assumed = asked.exchange, session.service
-    if not _is_let_in(asked) and asked.status not in _TOKEN_REFUSALS:
+    if not _is_let_in(asked) and asked.status not in _STATUSES["token_refused"]:
         raise ObstacleError(_TEXTS["busy"].format(answer=exchange.answer))
     others = (replace(assumed, auth_header=name, auth_scheme=scheme) for name, scheme in _PEERS["auth"])
     taken = (other for other in others if _is_let_in(session.probe(field, service=other)))
@@ -79,25 +72,23 @@ def authentication(session: DoctorSession) -> Findings:
 
 def wrong_token(session: DoctorSession) -> Findings:
     """Show a wrong token; a look may be free to everybody, so create is asked too."""
-    asked = session.probe("get_path", api_token=_WRONG_TOKEN)
-    if asked.status not in _TOKEN_REFUSALS:
-        asked = session.probe("create_path", api_token=_WRONG_TOKEN)
-    yield _refusal(session, "wrong-token", asked)
+    asked = session.probe("get_path", api_token=_ASKED["token"])
+    if asked.status not in _STATUSES["token_refused"]:
+        asked = session.probe("create_path", api_token=_ASKED["token"])
+    yield asked.exchange.finding("wrong-token", session.answer(asked))
 
 
 def unknown_route(session: DoctorSession) -> Findings:
     """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
-    asked = session.probe("create_path", f"/{_UNKNOWN_ROUTE}")
+    asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
-    statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
-    fixes = []
-    if asked.refusal is not None and is_missing_route(session.service, asked.refusal):
-        case = "as_assumed"
-    elif status in _REFUSALS or status < HTTPStatus.BAD_REQUEST:
-        case = "ambiguous" if status else "no_answer"
-    else:
-        case, fixes = "other_status", [SuggestedSetting("missing_route_statuses", statuses)]
+    is_known = asked.refusal is not None and is_missing_route(session.service, asked.refusal)
+    is_clear = status not in _STATUSES["refused"] and status >= HTTPStatus.BAD_REQUEST
+    other = "other_status" if is_clear else "ambiguous" if status else "no_answer"
+    case = "as_assumed" if is_known else other
     session.missing_route_response = exchange if case in ("as_assumed", "other_status") else None
+    statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
+    fixes = [SuggestedSetting("missing_route_statuses", statuses)] if case == "other_status" else []
     yield exchange.finding("missing-route", case, *fixes)
 
 
@@ -108,31 +99,25 @@ def routes(session: DoctorSession) -> Findings:
     found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
     session.obstacles |= {field: _TEXTS.get(field, NO_ROUTE) for field, path in found.items() if not path}
     for field, answered in asked.items():
-        yield _route(field, answered.exchange, found)
-    exchange = asked["get_path"].exchange
-    holds = exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json
-    case = "no_route" if "get_path" in found else "as_assumed" if holds else "other"
-    yield exchange.finding("unknown-id", case)
+        yield _route(field, answered.exchange, session.answer(answered), found)
+    look = asked["get_path"]
+    yield look.exchange.finding("unknown-id", session.answer(look))
 
 
 def unknown_model(session: DoctorSession) -> Findings:
     """Create a prediction of a model that does not exist."""
     asked = session.create(RunRequest(ModelReference.parse("rockai-doctor/no-such-model"), session.input))
-    is_refused = HTTPStatus.BAD_REQUEST <= asked.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    case = "as_missing" if session.is_missing(asked) else "refused" if is_refused else "other"
-    yield asked.exchange.finding("unknown-model", case)
+    yield asked.exchange.finding("unknown-model", session.answer(asked))
 
 
 def wrong_key(session: DoctorSession) -> Findings:
     """Create with one key too many, which should be refused."""
-    asked = session.create(replace(session.request, input={**session.input, _WRONG_KEY: 1}))
-    answer = asked.exchange.response.decoded
-    is_list = isinstance(answer, dict) and isinstance(answer.get("detail"), list)
+    asked = session.create(replace(session.request, input={**session.input, _ASKED["key"]: 1}))
+    answer, case = asked.exchange.response.decoded, "other"
     if asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
         session.accepted_by_mistake, case = session.require(asked), "accepted"
-    else:
-        is_named = asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and is_list and _WRONG_KEY in str(answer)
-        case = "refused" if is_named else "other"
+    elif asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and _ASKED["key"] in str(answer):
+        case = "refused" if isinstance(answer, dict) and isinstance(answer.get("detail"), list) else "other"
     yield asked.exchange.finding("wrong-key", case)
 
 
@@ -149,11 +134,10 @@ def canceled(session: DoctorSession) -> Findings:
     yield _shape(session, exchange)
     yield _fields(session, created)
     look = session.perform(Operations.get, prediction)
+    case = "failed" if look.error else "with_id" if "id" in look.prediction.raw else "without_id"
+    yield look.exchange.finding("get", case, _suggested_path(session, prediction, "get"))
     if look.error:
-        yield look.exchange.finding("get", "failed", _suggested_path(session, prediction, "get"))
         look = session.perform(Operations.get, prediction)
-    else:
-        yield look.exchange.finding("get", "with_id" if "id" in look.prediction.raw else "without_id")
     last = prediction if look.error else session.wait(look)
     yield _cancel(session, cancel, last, prediction)
 
@@ -230,32 +214,22 @@ def _is_let_in(asked: RecordingIO) -> bool:
     return 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in (401, 403, 429)
 
 
-def _refusal(session: DoctorSession, check: str, asked: RecordingIO) -> Finding:
-    if session.is_missing(asked):
-        return asked.exchange.finding(check, "no_route")
-    is_refused = asked.exchange.status == HTTPStatus.UNAUTHORIZED
-    return asked.exchange.finding(check, "refused" if is_refused else "other")
-
-
-def _route(field: str, exchange: Exchange, found: dict[str, str]) -> Finding:
+def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -> Finding:
     """Whether a route exists."""
-    check, setting = _ROUTES[field], SuggestedSetting(field, found.get(field) or UNSET, ours=True)
-    if field not in found:
-        return exchange.finding(check, "exists" if exchange.status else "no_answer")
-    if setting.is_known:
-        return exchange.finding(check, "moved", setting, path=setting.value)
+    setting = SuggestedSetting(field, found.get(field) or UNSET, ours=True)
     # Neither: the newer generation, since the service's later page no longer mentions the two.
-    if field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT):
-        newer = SuggestedSetting("route", "predictions", ours=True)
-        return exchange.finding(check, "newer", newer, setting)
-    return exchange.finding(check, "missing", setting)
+    is_newer = field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT)
+    missing = "moved" if setting.is_known else "newer" if is_newer else "no_route"
+    fixes = [SuggestedSetting("route", "predictions", ours=True)] if missing == "newer" else []
+    case = missing if field in found else answer
+    return exchange.finding(_ROUTES[field], case, *fixes, setting, path=setting.value)
 
 
 def _find(session: DoctorSession, field: str) -> str:
     """Where a missing route is instead: a path that is there, while one beside it that nobody has is not."""
     for path in map(str, _PEERS["paths"][field]):
         own = [part for part in path.split("/") if part != "{id}"][-1]
-        beside = _UNKNOWN_ROUTE.join(path.rsplit(own, 1))
+        beside = _ASKED["route"].join(path.rsplit(own, 1))
         if [session.is_missing(session.probe(field, each)) for each in (path, beside)] == [False, True]:
             return path
     return ""
@@ -291,20 +265,19 @@ def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference
 
 def _shape(session: DoctorSession, exchange: Exchange) -> Finding:
     """In which shape a prediction comes."""
-    hook, given = session.service.read_prediction, session.settings.service.read_prediction
-    if isinstance(hook, AnswerKey) and hook is not given:
-        suggested = SuggestedSetting("read_prediction", hook)
-        return exchange.finding("shape", "under_key", suggested, key=session.redact(hook.key))
-    case = "flat" if is_prediction(exchange.response.decoded) else "enveloped"
-    return exchange.finding("shape", "by_hook" if hook else case)
+    hook, shape = session.service.read_prediction, is_prediction(exchange.response.decoded)
+    is_found = isinstance(hook, AnswerKey) and hook is not session.settings.service.read_prediction
+    case = "under_key" if is_found else "by_hook" if hook else "flat" if shape else "enveloped"
+    key = session.redact(getattr(hook, "key", ""))
+    return exchange.finding("shape", case, SuggestedSetting("read_prediction", hook), key=key)
 
 
 def _fields(session: DoctorSession, created: RecordingIO) -> Finding:
     """Which fields a prediction has."""
-    names = set(created.prediction.raw)
-    differences = {"without": sorted(_FIELDS - names), "new": session.redact(sorted(names - _FIELDS))}
+    names, fields = set(created.prediction.raw), set(_PREDICTION["fields"])
+    differences = {"without": sorted(fields - names), "new": session.redact(sorted(names - fields))}
     listed = "; ".join(f"{word}: {', '.join(names)}" for word, names in differences.items() if names)
-    case = "missing" if not names >= _NEEDED else "most" if listed else "all"
+    case = "missing" if not names.issuperset(_PREDICTION["needed"]) else "most" if listed else "all"
     return created.exchange.finding("fields", case, listed=listed)
 
 
@@ -322,27 +295,24 @@ def _statuses(session: DoctorSession, exchange: Exchange) -> Finding:
     """Which words the service has for a status."""
     known, told = session.settings.service.statuses, ", ".join(session.redact(list(session.statuses)))
     new = {word: ours for word, ours in session.statuses.items() if word not in known}
-    fixes = [SuggestedSetting("statuses", UNSET if None in new.values() else {**known, **new})] if new else []
-    return exchange.finding("statuses", "new" if new else "known", *fixes, statuses=told)
+    fix = SuggestedSetting("statuses", UNSET if None in new.values() else {**known, **new})
+    return exchange.finding("statuses", "new" if new else "known", fix, statuses=told)
 
 
 def _times(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
     """How times are written."""
-    times = [time for time in (last.created_at, last.started_at, last.completed_at) if time]
-    if not times:
-        return exchange.finding("times", "none")
-    case = "as_assumed" if all(re.fullmatch(_TIME, time) for time in times) else "other"
-    return exchange.finding("times", case, time=session.redact(times[-1]))
+    times = [time for time in (last.completed_at, last.started_at, last.created_at) if time]
+    is_assumed = all(re.fullmatch(_PREDICTION["time"], time) for time in times)
+    case = "none" if not times else "as_assumed" if is_assumed else "other"
+    return exchange.finding("times", case, times=session.redact(times))
 
 
 def _output(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
     """What an output is."""
-    shown = session.redact(last)
-    if session.meaning(last) != "succeeded":
-        case, error = ("failed", shown.error[:200]) if shown.error else ("other", "")
-        return exchange.finding("output", case, status=shown.status, error=error)
-    metrics = ", ".join(shown.metrics or ()) or "none"
-    return exchange.finding("output", "succeeded", kind=_kind(shown.output), metrics=metrics)
+    shown, ended = session.redact(last), session.meaning(last) == "succeeded"
+    case, metrics = "succeeded" if ended else "failed" if shown.error else "other", shown.metrics or ["none"]
+    kind, names = _kind(shown.output), ", ".join(metrics)
+    return exchange.finding("output", case, last=shown, kind=kind, metrics=names)
 
 
 def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO | None, path: str) -> Finding:
@@ -350,21 +320,16 @@ def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO |
     url, settings = created.prediction.urls.get("stream", ""), session.settings
     if stream is None:
         is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != NO_ROUTE
-        suggestions = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
-        return created.exchange.finding("stream-address", "none", *suggestions)
+        fixes = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
+        return created.exchange.finding("stream-address", "none", *fixes)
     exchange, origin = stream.exchange, "://".join(urlsplit(url)[:2])
-    suggestions = [SuggestedSetting("stream_path", path or UNSET, ours=True)]
-    if path:
-        case = "unnamed"
-    elif not exchange.response.is_success:
-        case = "refused"
-    else:
-        suggestions = []
-        is_other = "://" in url and origin != settings.origin
-        case = "by_setting" if session.service.stream_path else "other_origin" if is_other else "named"
-    template = _template(session, created.prediction, "stream")
-    url, origin, template = session.redact((url, origin, template))
-    return exchange.finding("stream-address", case, *suggestions, url=url, origin=origin, template=template)
+    is_other = "://" in url and origin != settings.origin
+    known = "by_setting" if session.service.stream_path else "other_origin" if is_other else "named"
+    case = "unnamed" if path else known if exchange.response.is_success else "refused"
+    fix = SuggestedSetting("stream_path", path or UNSET, ours=True)
+    fixes = [fix] if case in ("unnamed", "refused") else []
+    url, origin, template = session.redact((url, origin, _template(session, created.prediction, "stream")))
+    return exchange.finding("stream-address", case, *fixes, url=url, origin=origin, template=template)
 
 
 def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:
@@ -396,4 +361,4 @@ def _kind(value: Any) -> str:
             return f"an envelope of {_kind(data)}"
         case dict():
             return f"an object with {', '.join(map(str, list(value)[:8]))}"
-    return _JSON_KINDS.get(type(value), "null")
+    return str(TABLES["kinds"].get(type(value).__name__, "null"))

@@ -114,13 +114,16 @@ class Exchange:
 
         Args:
             check: The check's id.
-            case: One of the cases that its row holds.
-            suggestions: The settings that fix a difference.
+            case: One of the cases that its row holds; a status also fits its class, ``4xx``. What it
+                does not hold is its case ``other``.
+            suggestions: The settings that fix a difference; left out where the case is none.
             values: What the case's sentence is filled with, besides the exchange; redacted.
         """
         row = CHECK_BY_ID[check]
-        sign, _, sentence = row.cases[case].partition(" ")
-        return Finding(*row[:4], Verdict(sign), sentence.format(x=self, **values), suggestions, self.frame())
+        found = next(name for name in (case, f"{case[0]}xx", "other") if name in row.cases)
+        sign, _, sentence = row.cases[found].partition(" ")
+        told, fixes = sentence.format(x=self, **values), suggestions if sign == Verdict.DIFFERS.value else ()
+        return Finding(*row[:4], Verdict(sign), told, fixes, self.frame())
 
 
 class RecordingIO(BlockingIO):

@@ -17,7 +17,7 @@ from typing import Any
 
 from rockai_transport.config import Route
 from rockai_transport.doctor import checks
-from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, run_words
+from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, reason_words, run_words
 from rockai_transport.service import Service
 
 __all__ = ["Report", "TerminalLines", "wrapped"]
@@ -75,17 +75,15 @@ class Report:
     @property
     def obstacle(self) -> str:
         """Why it did not get to the end, and what that left out; empty where it did."""
-        left_out: dict[str, list[str]] = {"": [], self.stopped: []}
-        for finding in self.findings:
-            left_out.setdefault(finding.skipped, []).append(finding.check)
-        sentences = [self.stopped]
-        for reason, names in left_out.items():
-            forms = _FORMS["skipped"].get(reason, _FORMS["skipped"]["other"])
-            told = {"count": len(names), "checks": ", ".join(names), "reason": reason.rstrip(".")}
-            if reason not in ("", self.stopped):
-                form = forms["several" if len(names) > 1 else "one"]
-                sentences.append(form.format(**told, **run_words(self.base_url)))
-        return " ".join(sentences).strip()
+        reasons = dict.fromkeys(finding.skipped for finding in self.findings)
+        left_out = [self._left_out(each) for each in reasons if each not in ("", self.stopped)]
+        return " ".join([self.stopped, *left_out]).strip()
+
+    def _left_out(self, reason: str) -> str:
+        """The sentence that says what was not made for one reason."""
+        names = [finding.check for finding in self.findings if finding.skipped == reason]
+        form, listed = "several" if len(names) > 1 else "one", ", ".join(names)
+        return reason_words(form, reason.rstrip("."), self.base_url, count=len(names), checks=listed)
 
     @property
     def suggestions(self) -> list[SuggestedSetting]:
@@ -203,11 +201,11 @@ def _wrapped(line: str) -> str:
 
 
 def _json(finding: Finding) -> dict[str, Any]:
-    names = {"check": "check", "assumption": "assumption", "seen": "observed", "frame": "frame"}
-    found = finding.suggestions
-    settings = [{"of": s.code.partition("(")[0], "field": s.field, "code": s.code} for s in found]
-    told = {"verdict": finding.verdict.name.lower(), "source": f"{_DOC}, {finding.source}"}
-    return {key: getattr(finding, name) for key, name in names.items()} | told | {"settings": settings}
+    told = {name: getattr(finding, name) for name in ("check", "assumption", "frame")}
+    told |= {"seen": finding.observed, "verdict": finding.verdict.name.lower()}
+    calls = [(each.field, each.code) for each in finding.suggestions]
+    settings = [{"of": code.partition("(")[0], "field": name, "code": code} for name, code in calls]
+    return {**told, "source": f"{_DOC}, {finding.source}", "settings": settings}
 
 
 def _row(finding: Finding, once: _Once) -> str:

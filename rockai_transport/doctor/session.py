@@ -40,13 +40,10 @@ Findings = Iterator[Finding]
 _FREE_SECONDS = 60.0
 _TEXTS: dict[str, str] = TABLES["obstacles"]
 NO_ROUTE = _TEXTS["no_route"]
-_UNKNOWN_ID = "0" * 24
 _OURS = frozenset(Service().statuses)
 _FORMS = (str, str.upper, str.capitalize)
 _PEERS = {form(word): ours for word, ours in TABLES["peers"]["statuses"].items() for form in _FORMS}
 """Words for a status that peers use → ours."""
-_REFUSED_FOR_ALL = frozenset({400, 401, 402, 403, 404, 422})
-"""Refusals of a run that every other run with the same token, model and input would meet too."""
 
 
 class UnavailableError(Exception):
@@ -134,7 +131,7 @@ class DoctorSession:
         path = path or getattr(self.service, field)
         accept, method = EVENT_STREAM if "stream" in field else JSON, "GET" if field == "get_path" else "POST"
         body = None if "{id}" in path else b"{}"
-        request = Request(method, path.replace("{id}", _UNKNOWN_ID), body=body, accept=accept)
+        request = Request(method, path.replace("{id}", TABLES["asked"]["id"]), body=body, accept=accept)
         return self.perform(_send, request, **changes)
 
     def create(self, request: RunRequest) -> RecordingIO:
@@ -185,7 +182,12 @@ class DoctorSession:
 
     def is_refused_for_all(self, run: RecordingIO) -> bool:
         """Whether every other run with the same token, model and input would be refused too."""
-        return run.refusal is not None and run.status in _REFUSED_FOR_ALL and not self.is_missing(run)
+        refused = TABLES["statuses"]["refused_for_all"]
+        return run.refusal is not None and run.status in refused and not self.is_missing(run)
+
+    def answer(self, asked: RecordingIO) -> str:
+        """What was answered, as a case of a check: a status, ``no_route`` or ``no_answer``."""
+        return "no_route" if self.is_missing(asked) else str(asked.status or "no_answer")
 
     def is_missing(self, asked: RecordingIO) -> bool:
         """Whether the answer says that there is no such route.

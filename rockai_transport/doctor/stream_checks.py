@@ -39,40 +39,34 @@ def judge_type(exchange: Exchange, _service: Service) -> Finding:
 def judge_pieces(exchange: Exchange, service: Service) -> Finding:
     """Whether the pieces come in events of the name that is assumed."""
     counts = Counter(event.event for event in _events(exchange))
-    if not counts:
-        return exchange.finding("stream-pieces", "none")
+    named = "named" if service.output_event in counts else "other"
+    case = "none" if not counts else "unnamed" if counts.keys() == {_UNNAMED} else named
     listed = ", ".join(f"{_name(exchange, name)} ×{count}" for name, count in counts.items())
-    if counts.keys() == {_UNNAMED} or service.output_event in counts:
-        case = "unnamed" if counts.keys() == {_UNNAMED} else "named"
-        return exchange.finding("stream-pieces", case, counts=listed)
     known = {*_SIDE_EVENTS, *service.end_events, *service.error_events}
     # The most frequent; of several the first, since the end comes last.
     name = next((name for name, _ in counts.most_common() if name not in known), UNSET)
-    return exchange.finding("stream-pieces", "other", SuggestedSetting("output_event", name), counts=listed)
+    return exchange.finding("stream-pieces", case, SuggestedSetting("output_event", name), counts=listed)
 
 
 def judge_end(exchange: Exchange, service: Service) -> Finding:
     """Whether the end is told by an event that is assumed to be one; else the setting with which it is."""
-    events, framed = _events(exchange), exchange.response.is_framed
+    events = _events(exchange)
     if not events:
         return exchange.finding("stream-end", "none")
     name, data = events[-1].event, events[-1].data
     last = f"{_name(exchange, name)} {exchange.redactor.text(data)[:40]}".rstrip()
-    read = _read(exchange, service)
-    if read.end or exchange.failure:
-        return exchange.finding("stream-end", "told" if read.end else "broken", last=last)
+    is_told, is_whole = _end(exchange, service)
+    if is_told or exchange.failure:
+        return exchange.finding("stream-end", "told" if is_told else "broken", last=last)
     is_name = name not in (_UNNAMED, service.output_event, *_SIDE_EVENTS)
     possible = [SuggestedSetting("end_events", (*service.end_events, name))] if is_name else []
     possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_MARKER, data) else []
-    fixing = (each for each in possible if _read(exchange, with_settings(service, [each])).end)
-    suggested, is_whole = next(fixing, None), read.is_whole(framed=framed)
-    if suggested is None and not is_whole:
-        without = SuggestedSetting("requires_end_event", value=False)
-        fixes = _read(exchange, with_settings(service, [without])).is_whole(framed=framed)
-        suggested = without if fixes else None
-    if suggested:
-        return exchange.finding("stream-end", "other", suggested, last=last)
-    return exchange.finding("stream-end", "whole" if is_whole else "cut", last=last)
+    possible += [] if is_whole else [SuggestedSetting("requires_end_event", value=False)]
+    # Either tells the end, or is what makes the body whole.
+    ends = ((each, *_end(exchange, with_settings(service, [each]))) for each in possible)
+    fixing = [each for each, tells, makes_whole in ends if tells or makes_whole > is_whole][:1]
+    case = "other" if fixing else "whole" if is_whole else "cut"
+    return exchange.finding("stream-end", case, *fixing, last=last)
 
 
 def judge_newlines(exchange: Exchange, service: Service) -> Finding:
@@ -94,11 +88,9 @@ def judge_newlines(exchange: Exchange, service: Service) -> Finding:
 def judge_framing(exchange: Exchange, _service: Service) -> Finding:
     """Whether the body says itself where it ends."""
     headers, case = exchange.shown.headers, "framed" if exchange.response.is_framed else "unframed"
-    names = ("transfer-encoding", "content-length", "connection")
-    listed = (
-        ", ".join(f"{name}: {headers[name]}" for name in names if name in headers) or "no length, no chunks"
-    )
-    return exchange.finding("stream-framing", case, headers=listed)
+    names = [name for name in ("transfer-encoding", "content-length", "connection") if name in headers]
+    listed = ", ".join(f"{name}: {headers[name]}" for name in names)
+    return exchange.finding("stream-framing", case, headers=listed or "no length, no chunks")
 
 
 STREAM_CHECKS = (judge_type, judge_pieces, judge_end, judge_newlines, judge_framing)
@@ -122,11 +114,11 @@ def _events(exchange: Exchange) -> list[ServerSentEvent]:
     return list(EventSource(response).iter_sse())
 
 
-def _read(exchange: Exchange, service: Service) -> EventReader:
-    """What our own reader makes of a body, with these settings."""
+def _end(exchange: Exchange, service: Service) -> tuple[bool, bool]:
+    """What our own reader says with these settings: whether an event tells the end; whether it is whole."""
     reader = EventReader(service)
     reader.read(bytes(exchange.body))
-    return reader
+    return reader.end is not None, reader.is_whole(framed=exchange.response.is_framed)
 
 
 def _name(exchange: Exchange, name: str) -> str:

@@ -87,10 +87,10 @@ async def run_detached(
     """
     task = DetachedTask(operation, within)
     others: list[DetachedTask[Any]] = []
-    patient, give_up = time.monotonic() + patience, math.inf
+    left_by, give_up = time.monotonic() + patience, math.inf
     canceled: asyncio.CancelledError | None = None
     while not all(one.done() for one in (task, *others)):
-        left = min(give_up, patient if canceled is None else math.inf) - time.monotonic()
+        left = min(give_up, left_by if canceled is None else math.inf) - time.monotonic()
         if left <= 0:
             break
         try:

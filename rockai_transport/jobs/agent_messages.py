@@ -203,11 +203,11 @@ def describe_over_budget(record: Record, records: Sequence[Record], max_cost: De
                 "started in this conversation. Tell the user."
             )
     left = what_is_left(max_cost, counted)
-    wanted = record.reserved or Decimal(0)
-    if wanted <= left:
+    asked_for = record.reserved or Decimal(0)
+    if asked_for <= left:
         return None
     return refusal(
-        f"Not started: {record.model} may cost {shown(wanted)}, and of this conversation's budget of "
+        f"Not started: {record.model} may cost {shown(asked_for)}, and of this conversation's budget of "
         f"{shown(max_cost)} there is {shown(max(left, Decimal(0)))} left. Tell the user."
     )
 

@@ -103,7 +103,7 @@ class AsyncBackends:
         try:
             return await run_detached(operation, within)
         finally:
-            await self._told()
+            await self._raise_cancellation()
 
     async def left_behind(
         self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
@@ -120,7 +120,7 @@ class AsyncBackends:
         except TimeoutError:
             return None
         finally:
-            await self._told()
+            await self._raise_cancellation()
 
     @asynccontextmanager
     async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
@@ -152,7 +152,7 @@ class AsyncBackends:
                 task.give_up()
             raise
 
-    async def _told(self) -> None:
+    async def _raise_cancellation(self) -> None:
         """Raise the cancellation that came meanwhile."""
         if self.was_canceled():
             await asyncio.sleep(0)

@@ -260,7 +260,7 @@ class StartCall(LifecycleCall):
                 state = UNANSWERED if outcome.may_have_started else REFUSED
                 await note(self._backends, record._replace(state=state, note=reason(outcome)))
                 return describe_not_started(model, record.key, outcome)
-            self._adopt(record := record.seen(outcome))
+            self._take(record := record.seen(outcome))
             await note(self._backends, record)
             if self._has_left():  # ended here, within the two seconds that the caller waits for this
                 await self._leave_while_sending()

@@ -94,7 +94,7 @@ class LifecycleCall:
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return await self._conclude(record, known, remark=remark)
         if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
-            self._adopt(record)
+            self._take(record)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
         sleeper = self._sleeper(record, seconds)
@@ -243,13 +243,13 @@ class LifecycleCall:
     async def _write_down(self, record: Record) -> Record:
         """Write down what became of a start; the runs that have it under way know too."""
         if self._record is not None:
-            self._adopt(record)
+            self._take(record)
         for run in self._context.runs:
             if record.prediction_id in run:
                 run.note(self._context.store, record)
         return await note(self._backends, record)
 
-    def _adopt(self, record: Record) -> None:
+    def _take(self, record: Record) -> None:
         """This call, and its runs, have started a prediction, or wait for it."""
         self._record = record
         for run in self._context.runs:

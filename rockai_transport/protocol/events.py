@@ -115,11 +115,11 @@ class EventReader:
             self._frames.end = self.end
             return len(chunk)
         if not chunk.startswith(self._opening, at):
-            return self._keep(chunk, at) if self._opening.startswith(chunk[at : at + self._start]) else 0
+            return self._keep_tail(chunk, at) if self._opening.startswith(chunk[at : at + self._start]) else 0
         start = at + self._start
         end = chunk.find(b"\n\n", start)
         if end < 0:
-            return self._keep(chunk, at)
+            return self._keep_tail(chunk, at)
         data = chunk[start:end]
         if breaks := data.count(b"\n"):
             if breaks != data.count(b"\ndata: "):
@@ -129,7 +129,7 @@ class EventReader:
             pieces.append(data.decode("utf-8", "replace"))
         return end + 2
 
-    def _keep(self, chunk: bytes, at: int) -> int:
+    def _keep_tail(self, chunk: bytes, at: int) -> int:
         """Keep the beginning of an event for the next chunk; of a long one, the repairer keeps the lines."""
         if len(chunk) - at > _LONGEST_TAIL:
             return 0

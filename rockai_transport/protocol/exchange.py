@@ -164,7 +164,7 @@ def transport_error(request: Request, failure: TransportFailure) -> APIConnectio
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
     if not sent:
-        known = (advice for words, advice in _TLS_ADVICE.items() if words in str(failure))
+        known = (advice for reason, advice in _TLS_ADVICE.items() if reason in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
     elif failure.timed_out and request.starts:
         advice = (
