@@ -59,6 +59,13 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     return "".join(part if at % 2 else _LINK.sub(link, part) for at, part in enumerate(parts))
 
 
+def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
+    """Let the theme's own words (search, contents, next) be Chinese around a Chinese page."""
+    path = page.file.src_uri
+    config.theme["language"] = "zh" if path.startswith("zh/") or path.endswith(".zh.md") else "en"
+    return context
+
+
 def beside(root: Path) -> dict[str, str]:
     """The files outside of docs/ that are pages, by their paths in the repository, and the pages' paths."""
     found = [*root.glob("notebooks/*.ipynb"), *root.glob("examples/*.py"), *root.glob("examples/*.md")]

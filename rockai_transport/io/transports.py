@@ -235,7 +235,7 @@ class _Pools(Generic[P]):
         """The pool for a request, and one to be closed, if there is one."""
         with self._lock:
             pools = self.pools
-            if len(pools[-1].connections) >= _POOL_SIZE <= _busy(pools[-1]):
+            if _busy(pools[-1]) >= _POOL_SIZE:
                 least = min(pools, key=_busy)
                 if _busy(least) < _POOL_SIZE or len(pools) == _MAX_POOLS:
                     pools.remove(least)
@@ -316,7 +316,8 @@ def _pool_settings(proxy: httpx.Proxy | None) -> dict[str, Any]:
     return {
         "ssl_context": ssl_context(),
         "proxy": proxy and _httpcore_proxy(proxy),
-        "max_connections": _POOL_SIZE,
+        "max_connections": 2
+        * _POOL_SIZE,  # requests that choose at the same moment may be more than a pool's
         "max_keepalive_connections": _POOL_SIZE,
         "keepalive_expiry": 5.0,
         "socket_options": SOCKET_OPTIONS,
@@ -328,7 +329,8 @@ def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:
 
 
 def _busy(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> int:
-    return sum(not connection.is_idle() for connection in pool.connections)
+    """How many requests it has. Its connections do not tell: one that was just given to a request is idle."""
+    return len(pool._requests)  # noqa: SLF001 - in public it tells this in its repr alone
 
 
 def _is_private(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> bool:

@@ -241,10 +241,14 @@ def _stem(prediction: Prediction, address: str, number: int | None) -> str:
 
 
 def _suffix(media_type: str, start: bytes) -> str:
-    """The ending of a file's name: by its type, by its first bytes where the type says nothing."""
-    if media_type in _SAYS_NOTHING:
-        media_type = sniff_media_type(start) or ""
-    return mimetypes.guess_extension(media_type) or ".bin"
+    """The ending of a file's name: by its type, by its first bytes where Python does not know the type."""
+    said = "" if media_type in _SAYS_NOTHING else media_type
+    for name in (said, sniff_media_type(start) or ""):
+        # Of some types Python knows one spelling only: audio/x-wav, audio/flac.
+        for spelling in (name, name.replace("/x-", "/"), name.replace("/", "/x-", 1)):
+            if ending := mimetypes.guess_extension(spelling, strict=False):
+                return ending
+    return ".bin"
 
 
 def _check_address(address: str, *, public_only: bool) -> None:

@@ -123,6 +123,23 @@ def test_each_page_tells_the_version_and_leads_on(site):
         assert not is_listed or "md-footer__link" in text, path.name
 
 
+def test_a_chinese_page_is_chinese_all_around(site):
+    """A browser is told the page's language, and the theme's own words are in it: search, contents, next."""
+    for path in site.rglob("*.html"):
+        language = re.search(r'<html lang="(\w+)"', path.read_text("utf-8"))
+        is_chinese = path.parent.name == "zh" or path.name.endswith(".zh.html")
+        assert language
+        assert language[1] == ("zh" if is_chinese else "en"), path.name
+    assert "目录" in (site / "zh" / "quick-start.html").read_text("utf-8")
+
+
+def test_no_markdown_is_left_over(site):
+    """A table or a bold word that Markdown did not read as one would stand on the page with its signs."""
+    for path in site.rglob("*.html"):
+        text = re.sub(r"<(pre|code|script)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.DOTALL)
+        assert re.findall(r".*\| --- \|.*|.*\*\*\w.*|.*\]\(\w.*", text) == [], path.name
+
+
 def test_it_needs_no_other_site(site):
     """No page loads a script, style or font from elsewhere."""
     for path in site.rglob("*.html"):

@@ -78,6 +78,26 @@ def test_several_files_are_numbered_in_order(client, io, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("media_type", "start", "ending"),
+    [
+        ("audio/wav", b"", ".wav"),
+        ("audio/wave", b"RIFF\x24\x00\x00\x00WAVEfmt ", ".wav"),
+        ("application/octet-stream", b"RIFF\x24\x00\x00\x00WAVEfmt ", ".wav"),
+        ("audio/mp3", b"ID3\x04", ".mp3"),
+        ("audio/x-flac", b"fLaC", ".flac"),
+        ("image/webp", b"", ".webp"),
+        ("image/jpg", b"", ".jpg"),
+        ("text/plain", b"%PDF-", ".txt"),
+    ],
+)
+def test_a_file_has_the_ending_of_its_kind(client, io, tmp_path, media_type, start, ending):
+    """The type decides in each spelling that is in use; where it is not known, the first bytes do."""
+    io.route("GET https://files.example/b", reply(200, start, media_type=media_type))
+    (path,) = client.download(done("https://files.example/b"), tmp_path)
+    assert path.suffix == ending
+
+
+@pytest.mark.parametrize(
     "output", [None, "text", ["a", "b"], {"a": 1}, 5, [], "ftp://x/y", "file:///etc/passwd", "//x/y"]
 )
 def test_an_output_without_files_saves_nothing(client, tmp_path, output):

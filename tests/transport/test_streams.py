@@ -1,18 +1,22 @@
 """Streams: nothing is lost, nothing is late, nothing is taken for whole that is not."""
 
+import asyncio
+import contextlib
 import json
 import math
 import threading
 from itertools import repeat
 
 import pytest
+from support.drivers import TOKEN
 from support.replies import MODEL, prediction
 from support.virtual_io import FOREVER, events, reply
-from support.wire_server import frames, hang_up, reset, stream
+from support.wire_server import answer, frames, hang_up, reset, silence, stream
 
 from rockai_transport import (
     APIConnectionError,
     APITimeoutError,
+    AsyncClient,
     ConfigurationError,
     InternalServerError,
     NotFoundError,
@@ -30,6 +34,25 @@ ON_SSE = "POST /v1/run_sse"
 def client(in_memory):
     """A client in memory: both kinds share what is decided here."""
     return in_memory()
+
+
+ON_RUN, MANY = "POST /v1/run", 120
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+def test_many_streams_at_once_on_a_warm_client_all_begin(server):
+    """None waits for another one's connection, though all of them begin while the first one's is idle."""
+    server.route(ON_RUN, answer(200, {"output": "x"}))
+    server.route(ON_SSE, silence(HEAD + frames("a", end=False)))
+
+    async def first_pieces():
+        async with AsyncClient(TOKEN, server.base_url) as client, asyncio.timeout(6):
+            await client.run(MODEL, {})
+            async with contextlib.AsyncExitStack() as left:
+                opened = [await left.enter_async_context(client.stream(MODEL, {})) for _ in range(MANY)]
+                return await asyncio.gather(*map(anext, opened))
+
+    assert asyncio.run(first_pieces()) == ["a"] * MANY
 
 
 CUTS = {
