@@ -24,8 +24,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from llama_index_rockai.structured import StructuredProgram
 from llama_index_rockai.tool_calls import function_schema, selections_of
-from rockai_transport.adapters import check_object_class
-from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.adapters import check_object_class, unknown_name
 
 dispatcher = get_dispatcher(__name__)
 

@@ -21,8 +21,14 @@ from llama_index.core.base.llms.types import (
 from llama_index_rockai.tool_calls import call_block, legacy_call
 from rockai_transport import Prediction
 from rockai_transport.adapters import OutputFile, ReplyBuilder
-from rockai_transport.prompting import InvalidToolCall, ReasoningDelta, ReplyPart, TextDelta, ToolCall
-from rockai_transport.prompting.reply.reasoning import CLOSE_TAG, ReasoningEnd
+from rockai_transport.prompting import (
+    InvalidToolCall,
+    ReasoningDelta,
+    ReasoningEnd,
+    ReplyPart,
+    TextDelta,
+    ToolCall,
+)
 
 __all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder"]
 
@@ -74,7 +80,7 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
                 self.invalid += (part,)
             self.text += part.text
             if isinstance(part, ReasoningEnd):  # all of it was reasoning, as the tag says that ends it
-                self.thinking, self.text = self.text.removesuffix(CLOSE_TAG) + self.thinking, ""
+                self.thinking, self.text = self.text.removesuffix(part.tag) + self.thinking, ""
             return part.text, ""
         if isinstance(part, ReasoningDelta):
             self.thinking += part.text

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.request.dialects import DIALECTS, Dialect
+from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.nearest import nearest, unknown_name
 from rockai_transport.prompting.request.parameters import accepted_names, map_parameters
@@ -54,11 +54,6 @@ _ADVICE: Final = {
 """What is done here in another way than by an argument that others have."""
 
 _DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "keys"}
-
-_MODEL_INPUTS: Final = frozenset({"seed", "system_prompt"}).union(
-    *(accepted_names(dialect) for dialect in DIALECTS.values())
-)
-"""What some model takes as its input, so that it is no misspelt argument."""
 
 
 def constructor_arguments(
@@ -148,12 +143,11 @@ def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "")
             f"async_client=AsyncClient({setting}=…))."
         )
     right = set(names) - {"class_name"}
-    inputs = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
+    advice = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
     what = f"an argument of {owner}"
-    if nearest(name, right) is None:
-        if name in _DIALECT_FIELDS:
-            inputs = f"It is a field of the dialect: dialect=Dialect.of(model).replace({name}=…)."
-        inputs = _ADVICE.get(name, inputs)
-        if inputs and name in {*_ADVICE, *_DIALECT_FIELDS, *_MODEL_INPUTS}:
-            return ConfigurationError(f"{name!r} is not {what}. {inputs}")
-    return ConfigurationError(f"{unknown_name(what, name, right, 0.75)} {inputs}".rstrip())
+    if nearest(name, right) is not None or not extra:
+        advice = "" if name in _ADVICE else advice
+        return ConfigurationError(f"{unknown_name(what, name, right, 0.75)} {advice}".rstrip())
+    if name in _DIALECT_FIELDS:
+        advice = f"It is a field of the dialect: dialect=Dialect.of(model).replace({name}=…)."
+    return ConfigurationError(f"{name!r} is not {what}. {_ADVICE.get(name, advice)}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from rockai_transport.prompting.reply.json_values import read_value
     from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather
-    from rockai_transport.prompting.reply.reasoning import ReasoningDelta, TextDelta
+    from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
     from rockai_transport.prompting.reply.structured import (
         ResponseFormat,
         StructuredMethod,
@@ -51,6 +51,7 @@ __all__ = [
     "ModelReply",
     "ModelRequest",
     "ReasoningDelta",
+    "ReasoningEnd",
     "ReplyPart",
     "ResponseFormat",
     "Role",
@@ -71,7 +72,7 @@ _HOMES = {
     "messages": {"Image", "InvalidToolCall", "Message", "Role", "ToolCall", "unsupported_content"},
     "reply.json_values": {"read_value"},
     "reply.reader": {"ModelReply", "ReplyPart", "gather"},
-    "reply.reasoning": {"ReasoningDelta", "TextDelta"},
+    "reply.reasoning": {"ReasoningDelta", "ReasoningEnd", "TextDelta"},
     "reply.structured": {"ResponseFormat", "StructuredMethod", "structured_method"},
     "request.build": {"ChatCall", "ModelRequest", "completion_request"},
     "request.chat": {"as_text"},

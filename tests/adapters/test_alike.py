@@ -139,8 +139,20 @@ class TestConstructorArguments:
     )
     def test_the_names_that_people_try_are_answered(self, framework, given, words):
         """With the name here, the way it is done here, or where inputs of the model go."""
-        with pytest.raises(ConfigurationError, match=re.escape(words)):
+        with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
             framework.make(**given)
+        assert len(str(caught.value)) < 200
+
+    @pytest.mark.parametrize("name", ["verbosity", "reasoning_effort", "logit_bias", "n"])
+    def test_what_is_near_no_argument_goes_to_the_model_s_inputs(self, framework, name):
+        """No other thing is suggested, in the constructor or in a call; each says where it goes."""
+        for refused in (
+            lambda: framework.make(**{name: 1}),
+            lambda: framework.input(framework.make(LLAMA_3), USER, **{name: 1}),
+        ):
+            with pytest.raises(ConfigurationError, match=re.escape(f'_kwargs={{"{name}": …}}')) as caught:
+                refused()
+            assert "did you mean" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("alias", "given"),

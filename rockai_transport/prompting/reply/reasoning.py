@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK, TokenSet, is_blank
 
@@ -64,6 +64,8 @@ class TextDelta:
 @dataclass(frozen=True, slots=True)
 class ReasoningEnd(TextDelta):
     """A ``</think>`` that nothing had opened: the text so far was reasoning. It ends with the tag."""
+
+    tag: ClassVar[str] = CLOSE_TAG
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ _KNOWN_SYNONYMS = {
         "stop": "stop_sequences stop_words stopping_strings",
         "temperature": "temp",
         "timeout": "request_timeout",
+        "": "verbosity",  # a model's input elsewhere, and not `verbose`
     }.items()
     for wrong in wrongs.split()
 }
@@ -40,9 +41,12 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str |
 
     right = {candidate.casefold(): candidate for candidate in candidates}
     wrong = name.casefold()
-    for synonym in _KNOWN_SYNONYMS.get(wrong, ()):
+    synonyms = _KNOWN_SYNONYMS.get(wrong)
+    for synonym in synonyms or ():
         if synonym in right:
             return right[synonym]
+    if synonyms == ():
+        return None
     matches = get_close_matches(wrong, right, n=1, cutoff=cutoff)
     return right[matches[0]] if matches else None
 

@@ -105,7 +105,7 @@ def _refusal(name: str, dialect: Dialect, model: str, extra_name: str) -> str:
     hint = f"; did you mean {match!r}?" if match else "."
     return (
         f"{model} takes no {name!r}{hint} It takes: {', '.join(names)}. "
-        f"What is passed in {extra_name} is sent unchecked."
+        f'What is passed in {extra_name}={{"{name}": …}} is sent unchecked.'
     )
 
 
