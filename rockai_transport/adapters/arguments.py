@@ -146,7 +146,7 @@ def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "")
     advice = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
     what = f"an argument of {owner}"
     if nearest(name, right) is not None or not extra:
-        advice = "" if name in _ADVICE else advice
+        advice = "" if name in _ADVICE else advice  # it is no model's input: what is suggested is all
         return ConfigurationError(f"{unknown_name(what, name, right, 0.75)} {advice}".rstrip())
     if name in _DIALECT_FIELDS:
         advice = f"It is a field of the dialect: dialect=Dialect.of(model).replace({name}=…)."

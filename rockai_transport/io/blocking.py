@@ -88,7 +88,7 @@ class BlockingIO(BaseIO[Connections]):
         if response is None:
             return
         try:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # the pool of a client that was handed in may be locked
                 within_grace(response.close) if self._interrupted else response.close()
         except BaseException:
             self._note_interrupt()

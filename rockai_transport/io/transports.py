@@ -121,8 +121,7 @@ class _Backend(httpcore.NetworkBackend):
 
     Args:
         public_only: Refuse a connection to a private address before anything is sent over it. The address
-        that
-            was really connected to is looked at, so a name that resolves anew each time does not help.
+            that was really connected to is looked at, so a name that resolves anew each time does not help.
     """
 
     def __init__(self, *, public_only: bool) -> None:

@@ -57,7 +57,7 @@ def test_annotations_are_names_at_run_time(path):
 def test_dir_names_what_is_imported_when_it_is_used():
     """A completion in a shell or an editor finds all of it."""
     package = importlib.import_module("rockai_transport.prompting")
-    assert set(package.__all__) <= set(dir(package))
+    assert dir(package) == sorted(package.__all__)
 
 
 def test_importing_it_is_light():

@@ -70,8 +70,8 @@ def test_what_follows_the_end_is_read_away(client, io):
     assert io.closed == 1
 
 
-def test_a_file_is_encoded_once_for_both_routes(client, io, tmp_path):
-    """Also where the stream falls back to create: its bytes are sent, and the file is read once."""
+def test_a_file_is_sent_whole_on_both_routes(client, io, tmp_path):
+    """Also where the stream falls back to create, after its first request has read the file."""
     (tmp_path / "a.txt").write_text("hi", encoding="ascii")
     io.route(SSE, reply(405, {}))
     io.route(CREATE, reply(201, prediction("succeeded", output=["a"])))
