@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 from rockai_transport.config import Route
 from rockai_transport.service import Service
 
-__all__ = ["CHECKS", "PROBES", "TABLES", "UNSET", "AnswerKey", "Finding", "SuggestedSetting", "Verdict"]
+__all__ = ["CHECKS", "PROBES", "TABLES", "AnswerKey", "Finding", "SuggestedSetting", "Verdict"]
 
 TABLES: dict[str, Any] = tomllib.loads(
     files("rockai_transport.doctor").joinpath("checks.toml").read_text("utf-8")
@@ -81,10 +81,6 @@ def reason_words(form: str, reason: str, base_url: str, **told: Any) -> str:
     return text.format(reason=reason, **told, **run_words(base_url))
 
 
-UNSET = object()
-"""The value of a `SuggestedSetting` whose field is known, but not what belongs there."""
-
-
 class Verdict(enum.Enum):
     """How an assumption fared; the value is the sign in front of its line."""
 
@@ -126,12 +122,12 @@ class SuggestedSetting:
 
     Attributes:
         field: A field of `Service`; ``route`` is an argument of the clients.
-        value: What to set it to; `UNSET` where only a person can know.
+        value: What to set it to; None where only a person can know.
         ours: Whether we assumed or tried it, so that it need not be redacted: the service did not name it.
     """
 
     field: str
-    value: Any = UNSET
+    value: Any = None
     ours: bool = dataclasses.field(default=False, compare=False)
 
     @property
@@ -142,7 +138,7 @@ class SuggestedSetting:
     @property
     def is_known(self) -> bool:
         """Whether the value is known too."""
-        return self.value is not UNSET
+        return self.value is not None
 
     @property
     def code(self) -> str:

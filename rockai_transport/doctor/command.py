@@ -10,7 +10,7 @@ from typing import Any
 
 from rockai_transport.doctor.checks import TABLES, Finding, run_words
 from rockai_transport.doctor.examination import Plan, run_doctor
-from rockai_transport.doctor.report import TerminalLines, wrapped
+from rockai_transport.doctor.report import Lines, wrapped
 from rockai_transport.errors import ConfigurationError
 
 __all__ = ["COULD_NOT_CHECK", "add_to", "main"]
@@ -34,12 +34,12 @@ def add_to(commands: Any) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Examine, print, and return the exit status."""
-    line = TerminalLines()
+    lines = Lines()
 
     def show(finding: Finding) -> None:
         """Print a finding as it is made: a long wait shows how far it is."""
         if not finding.skipped:  # the summary says it of all of them
-            print(line(finding), flush=True)
+            print(lines.of_terminal(finding), flush=True)
 
     try:
         output = _writable(options.output)

@@ -13,12 +13,11 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from platform import python_version
 from typing import Any, NamedTuple
 
 import httpx
 
-from rockai_transport import ConfigurationError, RockAIError, Service, Timeouts, __version__
+from rockai_transport import ConfigurationError, RockAIError, Service, Timeouts
 from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
 from rockai_transport.config import Route, Settings, check_timeout
 from rockai_transport.doctor import probes
@@ -33,7 +32,6 @@ __all__ = ["DEFAULT_INPUT", "Plan", "run_doctor"]
 
 DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
 """Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
-_VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 
 
 class Plan(NamedTuple):
@@ -111,10 +109,8 @@ def run_doctor(
         raise ConfigurationError(redactor.text(error.message)) from None
     leaving, tell = redactor.leaving, say or str
     session = DoctorSession(settings, redactor, reference, model_input, say=lambda text: tell(leaving(text)))
-    keys = session.redact(tuple(model_input))
-    report = Report(_VERSIONS, session.address, session.model_name, keys, route, leaving(service))
-    _Examination(session, report, confirm, on_finding).run()
-    return report
+    _Examination(session, confirm, on_finding).run()
+    return session.report
 
 
 @dataclass
@@ -122,11 +118,11 @@ class _Examination:
     """Makes the probes, and writes down what they find."""
 
     session: DoctorSession
-    report: Report
     confirm: Callable[[Plan], bool] | None
     on_finding: Callable[[Finding], Any] | None
 
     def __post_init__(self) -> None:
+        self.report = self.session.report
         self.probes = [probe for probe in PROBES if self.report.route in probe.routes]
 
     def run(self) -> None:
@@ -145,7 +141,6 @@ class _Examination:
             session.connections.close()
         for probe in self.probes:
             self._skip(probe, "not_reached")
-        report.runs, report.headers = session.runs, session.redact(sorted(session.headers))
 
     def _make(self, probe: Probe) -> str:
         """Make a probe; why it was not made to its end, empty where it was."""

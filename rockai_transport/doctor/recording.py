@@ -6,7 +6,6 @@ down what passes through it.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -76,14 +75,13 @@ class Exchange:
     @property
     def response(self) -> Response:
         """What came, as far as it came."""
-        return Response(self.status, self.head.headers, self.head.received_at, bytes(self.body))
+        return Response(self.status, dict(self.head.headers), self.head.received_at, bytes(self.body))
 
     @property
     def shown(self) -> Response:
         """The same as others may see it. Made before anything is cut: half a token is not known as one."""
-        headers = self.redactor.value(dict(self.head.headers))
-        body = self.redactor.text(self.response.text).encode()
-        return dataclasses.replace(self.response, headers=headers, body=body)
+        shown: Response = self.redactor.text(self.response)
+        return shown
 
     @property
     def answer(self) -> str:
@@ -140,7 +138,7 @@ class RecordingIO(BlockingIO):
         super().__init__(endpoint, connections)
         self.exchanges: list[Exchange] = []
         self.value: Any = None
-        """What the operation returned."""
+        """What the operation returned, or the prediction as its error tells of it."""
         self.error: RockAIError | None = None
         """What it raised."""
         self._redactor = redactor
@@ -154,8 +152,7 @@ class RecordingIO(BlockingIO):
     @property
     def prediction(self) -> Prediction:
         """The prediction as last seen; one without an id where none was."""
-        known = self.error.prediction if self.error else self.value
-        return known if isinstance(known, Prediction) else Prediction()
+        return self.value if isinstance(self.value, Prediction) else Prediction()
 
     @property
     def refusal(self) -> APIStatusError | None:
@@ -170,7 +167,7 @@ class RecordingIO(BlockingIO):
     @property
     def may_run(self) -> bool:
         """Whether a run may have been started."""
-        starts = bool(self.exchanges) and self.exchange.request.starts
+        starts = any(each.request.starts for each in self.exchanges)
         return starts and (self.error is None or self.error.may_have_started)
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:  # noqa: ARG002 - said elsewhere

@@ -56,13 +56,9 @@ class Redactor:
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
         self._hidden = {shown: re.compile(pattern) for shown, pattern in private.items()}
 
-    def text(self, text: str) -> str:
-        """A text from outside, without what must not be told."""
-        return self._without(self._any, text)
-
-    def value(self, value: Any) -> Any:
-        """The same for every text in a value: dataclasses, tuples, lists, dicts."""
-        return _each(self.text, value)
+    def text(self, value: Any) -> Any:
+        """What came from outside, a text or a value that holds some, without what must not be told."""
+        return _each(partial(self._without, self._any), value)
 
     def leaving(self, value: Any) -> Any:
         """A value whose texts hold our own words too, without what no words of ours can be."""
@@ -79,6 +75,8 @@ def _each(redact: Callable[[str], str], value: Any) -> Any:
     match value:
         case str():
             return redact(value)
+        case bytes():
+            return redact(value.decode("utf-8", "replace")).encode()
         case dict():
             return {_each(redact, key): _each(redact, item) for key, item in value.items()}
         case list() | tuple():

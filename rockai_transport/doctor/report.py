@@ -20,7 +20,7 @@ from rockai_transport.doctor import checks
 from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, reason_words, run_words
 from rockai_transport.service import Service
 
-__all__ = ["Report", "TerminalLines", "wrapped"]
+__all__ = ["Lines", "Report", "wrapped"]
 
 _FORMS = TABLES["report"]
 _DOC = "docs/http-api.md"
@@ -120,16 +120,14 @@ class Report:
 
     def text(self) -> str:
         """The whole report for a terminal, without the section for an issue."""
-        return "\n".join([self.heading(), *map(TerminalLines(), self.made), "", self.summary()])
+        return "\n".join([self.heading(), *map(Lines().of_terminal, self.made), "", self.summary()])
 
     def markdown(self) -> str:
         """The whole report for an issue, with the raw frames of what differs or nobody has seen yet."""
         shown = [f for f in self.made if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
         frames = {each.frame: each.check for each in reversed(shown) if each.frame}
-        once = _Once()
-        rows = [_row(finding, once) for finding in self.made]
         details = [_details(check, frame) for frame, check in reversed(frames.items())]
-        return "\n".join([*self._sentences("markdown"), *rows, *details])
+        return "\n".join([*self._sentences("markdown"), *map(Lines().of_table, self.made), *details])
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
@@ -156,35 +154,33 @@ class Report:
         return [text.format(**facts) for name, text in _FORMS[form].items() if facts[name]]
 
 
-class _Once(dict[str, str]):
-    """Texts, each with the check that told it first."""
+class Lines(dict[str, str]):
+    """Writes the findings of one examination, in their order. Holds what was told, and by which check."""
 
-    def __call__(self, text: str, finding: Finding) -> str:
+    def _once(self, text: str, check: str) -> str:
         """The text, or where it stands already."""
-        first = self.setdefault(text, finding.check)
-        return text if first == finding.check else f"as {first}"
+        first = self.setdefault(text, check)
+        return text if first == check else f"as {first}"
 
-
-class TerminalLines:
-    """Writes the findings of one examination for a terminal, in their order."""
-
-    def __init__(self) -> None:
-        self._once = _Once()
-        self._title = ""
-
-    def __call__(self, finding: Finding) -> str:
-        """One finding: its probe's title where that is new, the assumption, what was seen, what fixes it."""
-        heading = [] if finding.title == self._title else ["", finding.title]
-        self._title = finding.title
-        assumed = self._once(finding.assumption, finding)
-        seen = self._once(finding.observed, finding)
-        lines = [f"  {finding.verdict.value} {finding.check}: {assumed}"]
+    def of_terminal(self, finding: Finding) -> str:
+        """One finding: its probe's title if it is new, the assumption, what was seen, what fixes it."""
+        check, title = finding.check, finding.title
+        heading = ["", title] if self._once(title, check) == title else []
+        assumed, seen = self._once(finding.assumption, check), self._once(finding.observed, check)
+        lines = [*heading, f"  {finding.verdict.value} {check}: {assumed}"]
         lines += [] if seen == assumed else [f"      seen: {seen}"]
         if finding.verdict is Verdict.DIFFERS:
-            lines.append(f"      source: {_DOC}, {finding.source}")
             fields = " or ".join(s.field if s.is_known else str(s) for s in finding.suggestions)
+            lines += [f"      source: {_DOC}, {finding.source}"]
             lines += [f"      setting: {fields}"] if fields else []
-        return "\n".join([*heading, *map(wrapped, lines)])
+        return "\n".join(map(wrapped, lines))
+
+    def of_table(self, finding: Finding) -> str:
+        """One finding as a row of a Markdown table."""
+        assumed = f"{self._once(finding.assumption, finding.check)} ({finding.source})"
+        cells = map(_cell, (assumed, self._once(finding.observed, finding.check)))
+        settings = ", ".join(_code(each.code) for each in finding.suggestions)
+        return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
 
 
 def wrapped(text: str) -> str:
@@ -206,14 +202,6 @@ def _json(finding: Finding) -> dict[str, Any]:
     calls = [(each.field, each.code) for each in finding.suggestions]
     settings = [{"of": code.partition("(")[0], "field": name, "code": code} for name, code in calls]
     return {**told, "source": f"{_DOC}, {finding.source}", "settings": settings}
-
-
-def _row(finding: Finding, once: _Once) -> str:
-    """One finding as a row of a Markdown table."""
-    assumed = f"{once(finding.assumption, finding)} ({finding.source})"
-    cells = map(_cell, (assumed, once(finding.observed, finding)))
-    settings = ", ".join(_code(each.code) for each in finding.suggestions)
-    return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
 
 
 def _details(check: str, frame: str) -> str:

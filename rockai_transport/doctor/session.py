@@ -12,24 +12,26 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from platform import python_version
 from typing import Any
 
 import httpx
 
-from rockai_transport import ConfigurationError, Prediction, RockAIError, Service, Update
+from rockai_transport import ConfigurationError, Prediction, RockAIError, Service, __version__
 from rockai_transport.config import Settings
 from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, with_settings
 from rockai_transport.doctor.recording import Exchange, RecordingIO
 from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.doctor.report import Report
 from rockai_transport.io.connections import Connections
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.exchange import exchange as send
 from rockai_transport.protocol.io import IO, run_blocking
 from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
 from rockai_transport.protocol.operations import Operations, RunRequest
-from rockai_transport.protocol.prediction import TERMINAL_STATUSES, is_prediction
+from rockai_transport.protocol.prediction import is_prediction
 from rockai_transport.protocol.references import ModelReference
-from rockai_transport.protocol.responses import is_missing_route, read_created
+from rockai_transport.protocol.responses import is_missing_route
 
 __all__ = ["NO_ROUTE", "DoctorSession", "Findings", "ObstacleError", "UnavailableError"]
 
@@ -37,13 +39,10 @@ Operation = Callable[..., Coroutine[Any, Any, Any]]
 Findings = Iterator[Finding]
 """What a probe gives: a finding for each of its checks."""
 
+_VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 _FREE_SECONDS = 60.0
 _TEXTS: dict[str, str] = TABLES["obstacles"]
 NO_ROUTE = _TEXTS["no_route"]
-_OURS = frozenset(Service().statuses)
-_FORMS = (str, str.upper, str.capitalize)
-_PEERS = {form(word): ours for word, ours in TABLES["peers"]["statuses"].items() for form in _FORMS}
-"""Words for a status that peers use → ours."""
 
 
 class UnavailableError(Exception):
@@ -67,8 +66,6 @@ class DoctorSession:
     say: Callable[[str], Any]
     """Told what is being waited for."""
     connections: Connections = field(default_factory=Connections)
-    runs: int = 0
-    headers: set[str] = field(default_factory=set)
     under_way: str = ""
     """The request that starts a run and was not answered when the examination was interrupted."""
     obstacles: dict[str, str] = field(default_factory=dict)
@@ -80,25 +77,46 @@ class DoctorSession:
     example: Prediction = field(default_factory=Prediction)
     """A prediction that was created, as last seen."""
     running: set[str] = field(default_factory=set)
-    statuses: dict[str, str | None] = field(default_factory=dict)
-    """The service's own words for a status, as they came, and what they mean."""
+    statuses: dict[str, str] = field(default_factory=dict)
+    """The service's own words for a status, as they came, and what they mean; themselves if nothing tells."""
 
     def __post_init__(self) -> None:
-        assumed = self.settings.service
-        self.service = replace(assumed, statuses={**_PEERS, **assumed.statuses})
-        nameless = replace(self.service, auth_header="X-RockAI-Doctor", auth_scheme="")
+        self.assumed, self.redact = self.settings.service, self.redactor.text
+        nameless = replace(self.assumed, auth_header="X-RockAI-Doctor", auth_scheme="")
         self.anonymous: dict[str, Any] = {"service": nameless, "api_token": "anonymous"}
         """The changes with which nobody is shown the token."""
         if self.model and self.model.name is None:
             self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), _TEXTS["bare"])
         self.request = RunRequest(self.model or ModelReference("", None, None), self.input)
-        self.redact = self.redactor.value
-        self.address = self.redact(self.settings.base_url)
-        self.model_name = self.redact(self.model.written) if self.model else ""
+        base_url, model, keys = self.redact(
+            (self.settings.base_url, self.request.reference.written, tuple(self.input))
+        )
+        assumed = self.redactor.leaving(self.assumed)
+        self.report = Report(_VERSIONS, base_url, model, keys, self.settings.route, assumed)
+
+    # What is assumed.
+
+    @property
+    def service(self) -> Service:
+        """What is assumed by now, read so that more is learnt of it."""
+        return replace(self.assumed, statuses=self.statuses, read_prediction=self._read)
 
     def assume(self, suggestions: Iterable[SuggestedSetting]) -> None:
         """Go by what was found, so that what follows gets further."""
-        self.service = with_settings(self.service, suggestions)
+        self.assumed = with_settings(self.assumed, suggestions)
+
+    def _read(self, answer: Any) -> Any:
+        """As `Service.read_prediction`. Finds a prediction's key, and what its word for a status means."""
+        if self.assumed.read_prediction is None:
+            self.assume(SuggestedSetting("read_prediction", AnswerKey(key)) for key in _keys(answer)[:1])
+        hook = self.assumed.read_prediction
+        read = answer if hook is None else hook(answer)
+        found = read.get("data", read) if isinstance(read, dict) and not is_prediction(read) else read
+        if isinstance(found, dict) and isinstance(word := found.get("status"), str):
+            by_time = found.get("completed_at") and ("failed" if found.get("error") else "succeeded")
+            likely = TABLES["peers"]["statuses"].get(word.lower()) or by_time or word
+            self.statuses[word] = self.assumed.statuses.get(word, likely)
+        return read
 
     # Operations.
 
@@ -113,7 +131,7 @@ class DoctorSession:
         try:
             io.value = run_blocking(operation(Operations(settings), io, *arguments))
         except RockAIError as error:
-            io.error = error
+            io.error, io.value = error, error.prediction
             if isinstance(error, ConfigurationError):
                 raise
         except KeyboardInterrupt:
@@ -121,10 +139,18 @@ class DoctorSession:
             raise
         finally:
             run_blocking(io.close())
-            self.runs += io.may_run
-            self.headers.update(name for each in io.exchanges for name in each.head.headers)
-            self.follow_up(io)
+            self._note(io)
         return io
+
+    def _note(self, io: RecordingIO) -> None:
+        """Take note of what came, and of what runs or has ended."""
+        names = {self.redact(name) for each in io.exchanges for name in each.head.headers}
+        self.report.headers = sorted(names.union(self.report.headers))
+        self.report.runs += io.may_run
+        if io.prediction.is_terminal:
+            self.running.discard(io.prediction.id or "")
+        elif io.prediction.id and io.may_run:
+            self.running.add(io.prediction.id)
 
     def probe(self, field: str, path: str = "", **changes: Any) -> RecordingIO:
         """Ask for a route so that nothing starts, by an unknown id or with an empty body."""
@@ -135,24 +161,11 @@ class DoctorSession:
         return self.perform(_send, request, **changes)
 
     def create(self, request: RunRequest) -> RecordingIO:
-        """Create a prediction; where it stands under one more key of the answer, go by that from now on."""
+        """Create a prediction."""
         created = self.perform(Operations.create, request)
-        asked = created.exchange
         if created.error and created.status and not created.refusal:
-            answer = asked.response.decoded
-            keys = [key for key in answer if is_prediction(answer[key])] if isinstance(answer, dict) else []
-            if not keys or self.service.read_prediction is not None:
-                self.obstacles["create_path"] = _TEXTS["unreadable"]
-            else:
-                self.assume([SuggestedSetting("read_prediction", AnswerKey(keys[0]))])
-                created.value = read_created(self.service, asked.request, asked.response, Prediction())
-                created.error = None
-                self.follow_up(created)
+            self.obstacles["create_path"] = _TEXTS["unreadable"]
         return created
-
-    def wait(self, look: RecordingIO) -> Prediction:
-        """Wait for a prediction's end, told by its status or by its fields."""
-        return self.perform(Operations.wait, look.prediction, None, self._look).prediction
 
     def cancel_running(self) -> list[str]:
         """Cancel what still runs; give the ids of what could not be canceled."""
@@ -202,33 +215,17 @@ class DoctorSession:
             return _without_path(exchange) == _without_path(known)
         return is_missing_route(self.service, asked.refusal)
 
-    def meaning(self, prediction: Prediction) -> str | None:
-        """Our word for what a prediction's status means; None if neither its word nor its fields tell.
-
-        The service's own word is noted.
-        """
-        by_time = prediction.completed_at and ("failed" if prediction.error else "succeeded")
-        ours = prediction.status if prediction.status in _OURS else by_time or None
-        if isinstance(prediction.raw, dict):
-            self.statuses[str(prediction.raw.get("status"))] = ours
-        return ours
-
-    def follow_up(self, io: RecordingIO) -> None:
-        """Take note of what runs, and of what has ended."""
-        prediction = io.prediction
-        if self.meaning(prediction) in TERMINAL_STATUSES:
-            self.running.discard(prediction.id or "")
-        elif prediction.id and io.may_run:
-            self.running.add(prediction.id)
-
-    def _look(self, update: Update) -> None:
-        """End a wait for a status that nobody knows, where the other fields tell of an end."""
-        if self.meaning(update.prediction) and update.prediction.status not in _OURS:
-            raise RockAIError(prediction=update.prediction)
-
 
 async def _send(operations: Operations, io: IO, request: Request) -> Any:
     return await send(io, operations.settings, request, io.now() + _FREE_SECONDS)
+
+
+def _keys(answer: Any) -> list[str]:
+    """The keys of an answer with a prediction under them, unless it is one itself or the envelope of one."""
+    if not isinstance(answer, dict) or is_prediction(answer):
+        return []
+    is_envelope = isinstance(answer.get("code"), int) and is_prediction(answer.get("data"))
+    return [key for key in answer if is_prediction(answer[key]) and not is_envelope]
 
 
 def _without_path(exchange: Exchange) -> tuple[int, bytes]:

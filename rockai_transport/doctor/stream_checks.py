@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from rockai_transport.doctor.checks import TABLES, UNSET, Finding, SuggestedSetting, with_settings
+from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, with_settings
 from rockai_transport.doctor.recording import Exchange
 from rockai_transport.protocol.events import EventReader
 from rockai_transport.protocol.messages import EVENT_STREAM, Response
@@ -44,7 +44,7 @@ def judge_pieces(exchange: Exchange, service: Service) -> Finding:
     listed = ", ".join(f"{_name(exchange, name)} ×{count}" for name, count in counts.items())
     known = {*_SIDE_EVENTS, *service.end_events, *service.error_events}
     # The most frequent; of several the first, since the end comes last.
-    name = next((name for name, _ in counts.most_common() if name not in known), UNSET)
+    name = next((name for name, _ in counts.most_common() if name not in known), None)
     return exchange.finding("stream-pieces", case, SuggestedSetting("output_event", name), counts=listed)
 
 
@@ -55,7 +55,7 @@ def judge_end(exchange: Exchange, service: Service) -> Finding:
         return exchange.finding("stream-end", "none")
     name, data = events[-1].event, events[-1].data
     last = f"{_name(exchange, name)} {exchange.redactor.text(data)[:40]}".rstrip()
-    is_told, is_whole = _end(exchange, service)
+    ended = is_told, is_whole = _end(exchange, service)
     if is_told or exchange.failure:
         return exchange.finding("stream-end", "told" if is_told else "broken", last=last)
     is_name = name not in (_UNNAMED, service.output_event, *_SIDE_EVENTS)
@@ -63,8 +63,7 @@ def judge_end(exchange: Exchange, service: Service) -> Finding:
     possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_MARKER, data) else []
     possible += [] if is_whole else [SuggestedSetting("requires_end_event", value=False)]
     # Either tells the end, or is what makes the body whole.
-    ends = ((each, *_end(exchange, with_settings(service, [each]))) for each in possible)
-    fixing = [each for each, tells, makes_whole in ends if tells or makes_whole > is_whole][:1]
+    fixing = [each for each in possible if _end(exchange, with_settings(service, [each])) > ended][:1]
     case = "other" if fixing else "whole" if is_whole else "cut"
     return exchange.finding("stream-end", case, *fixing, last=last)
 
