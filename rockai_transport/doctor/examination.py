@@ -108,73 +108,71 @@ def run_doctor(
     except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
         raise ConfigurationError(redactor.text(error.message)) from None
     leaving, tell = redactor.leaving, say or str
-    session = DoctorSession(settings, redactor, reference, model_input, say=lambda text: tell(leaving(text)))
-    _Examination(session, confirm, on_finding).run()
-    return session.report
+    told = (settings, redactor, reference, model_input, lambda text: tell(leaving(text)))
+    return _Examination(*told, confirm=confirm, on_finding=on_finding).run()
 
 
 @dataclass
-class _Examination:
-    """Makes the probes, and writes down what they find."""
+class _Examination(DoctorSession):
+    """A session in which the probes are made, and what they find is written down."""
 
-    session: DoctorSession
-    confirm: Callable[[Plan], bool] | None
-    on_finding: Callable[[Finding], Any] | None
+    confirm: Callable[[Plan], bool] | None = None
+    on_finding: Callable[[Finding], Any] | None = None
 
-    def __post_init__(self) -> None:
-        self.report = self.session.report
-        self.probes = [probe for probe in PROBES if self.report.route in probe.routes]
-
-    def run(self) -> None:
+    def run(self) -> Report:
         """Make every probe, clean up, report."""
-        session, report = self.session, self.report
-        report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
+        self.report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
         try:
-            for probe in self.probes:
+            for probe in self._probes:
                 self._skip(probe, self._reason_against(probe) or self._make(probe))
         except KeyboardInterrupt:
-            why = f" while {session.under_way} was under way, and what that started may run on"
-            self._stop(f"It was interrupted{why if session.under_way else ''}.")
+            why = f" while {self.under_way} was under way, and what that started may run on"
+            self._stop(f"It was interrupted{why if self.under_way else ''}.")
         finally:
             with contextlib.suppress(KeyboardInterrupt):
-                report.left = session.redact(tuple(session.cancel_running()))
-            session.connections.close()
-        for probe in self.probes:
+                self.report.left = self.redact(tuple(self.cancel_running()))
+            self.connections.close()
+        for probe in self._probes:
             self._skip(probe, "not_reached")
+        return self.report
+
+    @property
+    def _probes(self) -> list[Probe]:
+        """Those that the route relies on."""
+        return [probe for probe in PROBES if self.report.route in probe.routes]
 
     def _make(self, probe: Probe) -> str:
         """Make a probe; why it was not made to its end, empty where it was."""
         try:
-            for finding in getattr(probes, probe.name)(self.session):
-                self.session.assume(finding.suggestions)
+            for finding in getattr(probes, probe.name)(self):
+                self.assume(finding.suggestions)
                 self._record(finding)
         except (UnavailableError, RockAIError) as error:  # a read_prediction hook of the user's may fail too
-            reason = str(error if isinstance(error, UnavailableError) else self.session.redact(str(error)))
+            reason = str(error if isinstance(error, UnavailableError) else self.redact(str(error)))
             return self._stop(reason) if isinstance(error, ObstacleError | ConfigurationError) else reason
         return ""
 
     def _stop(self, why: str) -> str:
         """Check nothing further."""
-        self.report.stopped = self.session.redactor.leaving(why)
+        self.report.stopped = self.redactor.leaving(why)
         return self.report.stopped
 
     def _reason_against(self, probe: Probe) -> str:
         """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
         if self.report.stopped:
             return "not_reached"
-        if not probe.asks or probe.needs in self.session.obstacles:
-            return self.session.obstacles.get(probe.needs, "")
-        if self.session.model is None:
+        if not probe.asks or probe.needs in self.obstacles:
+            return self.obstacles.get(probe.needs, "")
+        if self.model is None:
             return "no_model"
-        return "" if self.is_agreed else "not_agreed"
+        return "" if self._is_agreed else "not_agreed"
 
     @cached_property
-    def is_agreed(self) -> bool:
+    def _is_agreed(self) -> bool:
         """Whether the plan may be carried out; it is shown when this is asked first."""
-        session, report = self.session, self.report
-        asked = [probe for probe in self.probes if probe.asks and probe.needs not in session.obstacles]
+        report, asked = self.report, [p for p in self._probes if p.asks and p.needs not in self.obstacles]
         steps = tuple((probe.title, probe.runs) for probe in asked)
-        plan = Plan(report.base_url, report.model, session.redact(dict(session.input)), steps)
+        plan = Plan(report.base_url, report.model, self.redact(dict(self.input)), steps)
         report.announced = plan.runs if self.confirm else 0
         report.agreed = plan.runs if self.confirm and self.confirm(plan) else 0
         return report.agreed > 0
@@ -188,12 +186,12 @@ class _Examination:
                 self._record(Finding(*check[:4], Verdict.UNKNOWN, told, skipped=reason))
 
     def _record(self, finding: Finding) -> None:
-        check, redact = CHECK_BY_ID[finding.check], self.session.redact
+        check = CHECK_BY_ID[finding.check]
         if self.report.route not in check.routes:
             return
-        found = [s if s.ours else replace(s, value=redact(s.value)) for s in finding.suggestions]
+        found = [s if s.ours else replace(s, value=self.redact(s.value)) for s in finding.suggestions]
         told = (finding.observed, tuple(found), finding.frame, finding.skipped)
-        finding = Finding(*check[:4], finding.verdict, *self.session.redactor.leaving(told))
+        finding = Finding(*check[:4], finding.verdict, *self.redactor.leaving(told))
         self.report.findings.append(finding)
         if self.on_finding is not None:
             self.on_finding(finding)

@@ -88,9 +88,8 @@ class DoctorSession:
         if self.model and self.model.name is None:
             self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), _TEXTS["bare"])
         self.request = RunRequest(self.model or ModelReference("", None, None), self.input)
-        base_url, model, keys = self.redact(
-            (self.settings.base_url, self.request.reference.written, tuple(self.input))
-        )
+        written, keys = self.request.reference.written, tuple(self.input)
+        base_url, model, keys = self.redact((self.settings.base_url, written, keys))
         assumed = self.redactor.leaving(self.assumed)
         self.report = Report(_VERSIONS, base_url, model, keys, self.settings.route, assumed)
 
