@@ -16,9 +16,7 @@ from rockai_transport.service import Service
 
 __all__ = ["CHECKS", "PROBES", "TABLES", "AnswerKey", "Finding", "SuggestedSetting", "Verdict"]
 
-TABLES: dict[str, Any] = tomllib.loads(
-    files("rockai_transport.doctor").joinpath("checks.toml").read_text("utf-8")
-)
+TABLES: dict[str, Any] = tomllib.loads((files("rockai_transport.doctor") / "checks.toml").read_text("utf-8"))
 _ALL_ROUTES: tuple[str, ...] = get_args(Route)
 _ROWS = {row["id"]: row for probe in TABLES["probes"] for row in probe["checks"]}
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from rockai_transport import ConfigurationError, RockAIError, Service, Timeouts
+from rockai_transport import ConfigurationError, Service, Timeouts
 from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
 from rockai_transport.config import Route, Settings, check_timeout
 from rockai_transport.doctor import probes
-from rockai_transport.doctor.checks import CHECK_BY_ID, PROBES, Finding, Probe, Verdict, reason_words
+from rockai_transport.doctor.checks import CHECK_BY_ID, PROBES, TABLES, Finding, Probe, Verdict, reason_words
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.doctor.session import DoctorSession, ObstacleError, UnavailableError
@@ -123,23 +123,19 @@ class _Examination(DoctorSession):
         """Make every probe, clean up, report."""
         self.report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
         try:
-            for probe in self._probes:
+            for probe in PROBES:
                 self._skip(probe, self._reason_against(probe) or self._make(probe))
         except KeyboardInterrupt:
-            why = f" while {self.under_way} was under way, and what that started may run on"
-            self._stop(f"It was interrupted{why if self.under_way else ''}.")
+            io, why = self.under_way, " while {} was under way, and what that started may run on"
+            told = why.format(io.exchange.request) if io and io.may_run else ""
+            self.report.stopped = self.redactor.leaving(f"It was interrupted{told}.")
         finally:
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt, ObstacleError):
                 self.report.left = self.redact(tuple(self.cancel_running()))
             self.connections.close()
-        for probe in self._probes:
+        for probe in PROBES:
             self._skip(probe, "not_reached")
         return self.report
-
-    @property
-    def _probes(self) -> list[Probe]:
-        """Those that the route relies on."""
-        return [probe for probe in PROBES if self.report.route in probe.routes]
 
     def _make(self, probe: Probe) -> str:
         """Make a probe; why it was not made to its end, empty where it was."""
@@ -147,22 +143,18 @@ class _Examination(DoctorSession):
             for finding in getattr(probes, probe.name)(self):
                 self.assume(finding.suggestions)
                 self._record(finding)
-        except (UnavailableError, RockAIError) as error:  # a read_prediction hook of the user's may fail too
-            reason = str(error if isinstance(error, UnavailableError) else self.redact(str(error)))
-            return self._stop(reason) if isinstance(error, ObstacleError | ConfigurationError) else reason
+        except UnavailableError as error:
+            if isinstance(error, ObstacleError):
+                self.report.stopped = self.redactor.leaving(str(error))
+            return str(error)
         return ""
-
-    def _stop(self, why: str) -> str:
-        """Check nothing further."""
-        self.report.stopped = self.redactor.leaving(why)
-        return self.report.stopped
 
     def _reason_against(self, probe: Probe) -> str:
         """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
-        if self.report.stopped:
+        if self.report.stopped or self.report.route not in probe.routes:
             return "not_reached"
         if not probe.asks or probe.needs in self.obstacles:
-            return self.obstacles.get(probe.needs, "")
+            return str(TABLES["obstacles"].get(self.obstacles.get(probe.needs), ""))
         if self.model is None:
             return "no_model"
         return "" if self._is_agreed else "not_agreed"
@@ -170,8 +162,10 @@ class _Examination(DoctorSession):
     @cached_property
     def _is_agreed(self) -> bool:
         """Whether the plan may be carried out; it is shown when this is asked first."""
-        report, asked = self.report, [p for p in self._probes if p.asks and p.needs not in self.obstacles]
-        steps = tuple((probe.title, probe.runs) for probe in asked)
+        report, possible = self.report, [each for each in PROBES if each.needs not in self.obstacles]
+        steps = tuple(
+            (each.title, each.runs) for each in possible if each.asks and report.route in each.routes
+        )
         plan = Plan(report.base_url, report.model, self.redact(dict(self.input)), steps)
         report.announced = plan.runs if self.confirm else 0
         report.agreed = plan.runs if self.confirm and self.confirm(plan) else 0

@@ -19,7 +19,7 @@ import httpx
 from rockai_transport import InvalidResponseError, Prediction
 from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, changes
 from rockai_transport.doctor.recording import Exchange, RecordingIO
-from rockai_transport.doctor.session import NO_ROUTE, DoctorSession, Findings, ObstacleError, UnavailableError
+from rockai_transport.doctor.session import DoctorSession, Findings, ObstacleError, UnavailableError
 from rockai_transport.doctor.stream_checks import STREAM_CHECKS, ids_in
 from rockai_transport.io.network import environment_proxy
 from rockai_transport.protocol.io import IO
@@ -46,7 +46,7 @@ def connection(session: DoctorSession) -> Findings:
         # A proxy's address may hold a password: it is not told.
         advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
         text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
-        raise ObstacleError(text.format(address=session.report.base_url, answer=exchange.answer))
+        raise ObstacleError(text.format(address=session.report.base_url, x=exchange))
     yield exchange.finding("reach", "answered")
     yield exchange.finding("no-token", session.answer(asked))
 
@@ -56,7 +56,7 @@ def authentication(session: DoctorSession) -> Findings:
     field, asked = _existing_route(session)
     exchange, assumed = asked.exchange, session.service
     if not _is_let_in(asked) and asked.status not in _STATUSES["token_refused"]:
-        raise ObstacleError(_TEXTS["busy"].format(answer=exchange.answer))
+        raise ObstacleError(_TEXTS["busy"].format(x=exchange))
     others = (replace(assumed, auth_header=name, auth_scheme=scheme) for name, scheme in _PEERS["auth"])
     taken = (other for other in others if _is_let_in(session.probe(field, service=other)))
     found = assumed if _is_let_in(asked) else next(taken, None)
@@ -93,7 +93,8 @@ def routes(session: DoctorSession) -> Findings:
     unused = _DIRECT if session.settings.route == "predictions" else ()
     asked = {field: session.probe(field) for field in _ROUTES if field not in unused}
     found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
-    session.obstacles |= {field: _TEXTS.get(field, NO_ROUTE) for field, path in found.items() if not path}
+    missing = [field for field, path in found.items() if not path]
+    session.obstacles |= {field: field if field in _TEXTS else "no_route" for field in missing}
     for field, answered in asked.items():
         yield _route(field, answered.exchange, session.answer(answered), found)
     look = asked["get_path"]
@@ -124,6 +125,7 @@ def canceled(session: DoctorSession) -> Findings:
     cancel = session.perform(Operations.cancel, prediction) if prediction.id else None
     yield created.exchange.finding("create", "accepted")
     if cancel is None:
+        session.obstacles["create_path"] = "unreadable"
         yield created.exchange.finding("shape", "no_id", SuggestedSetting("read_prediction"))
         raise UnavailableError(_TEXTS["no_id"])
     yield from _form(session, created)
@@ -196,8 +198,7 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
         there = session.probe("get_path", base_url=f"{session.settings.origin}{base}", **session.anonymous)
         if not session.is_missing(there):
             raise ObstacleError(_TEXTS["other_base"].format(base=base))
-    address, answer = session.report.base_url, asked.exchange.answer
-    raise ObstacleError(_TEXTS["no_routes"].format(address=address, answer=answer))
+    raise ObstacleError(_TEXTS["no_routes"].format(address=session.report.base_url, x=asked.exchange))
 
 
 def _is_let_in(asked: RecordingIO) -> bool:
@@ -304,7 +305,7 @@ def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO |
     """Where the stream of a prediction that was created is."""
     url, settings = created.prediction.urls.get("stream", ""), session.settings
     if stream is None:
-        is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != NO_ROUTE
+        is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != "no_route"
         fixes = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
         return created.exchange.finding("stream-address", "none", *fixes)
     path, origin = session.service.stream_path, "://".join(urlsplit(url)[:2])

@@ -33,7 +33,7 @@ from rockai_transport.protocol.prediction import is_prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.responses import is_missing_route
 
-__all__ = ["NO_ROUTE", "DoctorSession", "Findings", "ObstacleError", "UnavailableError"]
+__all__ = ["DoctorSession", "Findings", "ObstacleError", "UnavailableError"]
 
 Operation = Callable[..., Coroutine[Any, Any, Any]]
 Findings = Iterator[Finding]
@@ -41,8 +41,6 @@ Findings = Iterator[Finding]
 
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 _FREE_SECONDS = 60.0
-_TEXTS: dict[str, str] = TABLES["obstacles"]
-NO_ROUTE = _TEXTS["no_route"]
 
 
 class UnavailableError(Exception):
@@ -66,10 +64,10 @@ class DoctorSession:
     say: Callable[[str], Any]
     """Told what is being waited for."""
     connections: Connections = field(default_factory=Connections)
-    under_way: str = ""
-    """The request that starts a run and was not answered when the examination was interrupted."""
+    under_way: RecordingIO | None = None
+    """The operation that is being performed."""
     obstacles: dict[str, str] = field(default_factory=dict)
-    """The fields of `Service` to whose route no further request can be sent, and why."""
+    """The fields of `Service` to whose route no further request can be sent, and why: a name in the table."""
     missing_route_response: Exchange | None = None
     """How a route is answered that nobody has."""
     accepted_by_mistake: RecordingIO | None = None
@@ -86,7 +84,7 @@ class DoctorSession:
         self.anonymous: dict[str, Any] = {"service": nameless, "api_token": "anonymous"}
         """The changes with which nobody is shown the token."""
         if self.model and self.model.name is None:
-            self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), _TEXTS["bare"])
+            self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), "bare")
         self.request = RunRequest(self.model or ModelReference("", None, None), self.input)
         written, keys = self.request.reference.written, tuple(self.input)
         base_url, model, keys = self.redact((self.settings.base_url, written, keys))
@@ -123,22 +121,21 @@ class DoctorSession:
         """Do one of the clients' operations, once, with these changes of their settings.
 
         Raises:
-            ConfigurationError: It cannot be sent.
+            ObstacleError: It cannot be sent.
         """
         settings = replace(self.settings, **{"service": self.service, **changes})
-        io = RecordingIO(Endpoint(settings, None, httpx.Client), self.connections, self.redactor, self.say)
+        endpoint = Endpoint(settings, None, httpx.Client)
+        self.under_way = io = RecordingIO(endpoint, self.connections, self.redactor, self.say)
         try:
             io.value = run_blocking(operation(Operations(settings), io, *arguments))
+        except ConfigurationError as error:
+            raise ObstacleError(self.redact(str(error))) from None
         except RockAIError as error:
             io.error, io.value = error, error.prediction
-            if isinstance(error, ConfigurationError):
-                raise
-        except KeyboardInterrupt:
-            self.under_way = str(io.exchange.request) if io.may_run else ""
-            raise
         finally:
             run_blocking(io.close())
             self._note(io)
+        self.under_way = None
         return io
 
     def _note(self, io: RecordingIO) -> None:
@@ -161,10 +158,7 @@ class DoctorSession:
 
     def create(self, request: RunRequest) -> RecordingIO:
         """Create a prediction."""
-        created = self.perform(Operations.create, request)
-        if created.error and created.status and not created.refusal:
-            self.obstacles["create_path"] = _TEXTS["unreadable"]
-        return created
+        return self.perform(Operations.create, request)
 
     def cancel_running(self) -> list[str]:
         """Cancel what still runs; give the ids of what could not be canceled."""
