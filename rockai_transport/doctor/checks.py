@@ -67,16 +67,14 @@ CHECK_BY_ID = {check.id: check for check in CHECKS}
 
 def run_words(base_url: str) -> dict[str, str]:
     """How runs are spoken of: that they are charged for is known of the live service alone."""
-    words: dict[str, Any] = TABLES["charges"]
-    chosen: dict[str, str] = words["live" if re.match(words["address"], base_url) else "elsewhere"]
-    return chosen
+    words = TABLES["charges"]
+    return dict(words["live" if re.match(words["address"], base_url) else "elsewhere"])
 
 
 def reason_words(form: str, reason: str, base_url: str, **told: Any) -> str:
     """Why checks were not made, in a form of the table: ``each``, ``one`` or ``several``."""
     forms = TABLES["report"]["skipped"]
-    text: str = forms.get(reason, forms["other"])[form]
-    return text.format(reason=reason, **told, **run_words(base_url))
+    return str(forms.get(reason, forms["other"])[form]).format(reason=reason, **told, **run_words(base_url))
 
 
 class Verdict(enum.Enum):
@@ -108,10 +106,7 @@ class AnswerKey:
 
     def __repr__(self) -> str:
         # Code that can be pasted: its user has no reason to import the doctor.
-        inner = f"answer[{self.key!r}]"
-        read = f"{{'status': 'succeeded', 'output': {inner}}}" if self.is_output else inner
-        fits = f"isinstance(answer, dict) and {self.key!r} in answer and 'status' not in answer"
-        return f"lambda answer: {read} if {fits} else answer"
+        return str(TABLES["hooks"]["output" if self.is_output else "prediction"]).format(key=self.key)
 
 
 @dataclass(frozen=True)

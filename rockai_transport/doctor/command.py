@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rockai_transport.doctor.checks import TABLES, Finding, run_words
-from rockai_transport.doctor.examination import Plan, run_doctor
 from rockai_transport.doctor.report import Lines, wrapped
+from rockai_transport.doctor.session import Plan, run_doctor
 from rockai_transport.errors import ConfigurationError
 
 __all__ = ["COULD_NOT_CHECK", "add_to", "main"]
@@ -42,7 +42,7 @@ def main(options: argparse.Namespace) -> int:
             print(lines.of_terminal(finding), flush=True)
 
     try:
-        output = _writable(options.output)
+        output = None if options.output is None else _writable(options.output)
         report = run_doctor(
             input=_decoded(options.input),
             **{name: getattr(options, name) for name in _PASSED_ON},
@@ -68,10 +68,8 @@ def _decoded(text: str | None) -> Any:
         raise ConfigurationError(_TEXTS["no_json"].format(error)) from None
 
 
-def _writable(name: str | None) -> Path | None:
+def _writable(name: str) -> Path:
     """The file's path, if it can be written; what is in it already, stays until the report is there."""
-    if name is None:
-        return None
     path, exists = Path(name), Path(name).exists()
     try:
         path.open("a").close()

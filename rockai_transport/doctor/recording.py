@@ -30,7 +30,6 @@ _SHOWN_TEXT = 160
 _SHOWN_BYTES = 600
 _MOST_BYTES = 16 * 1024 * 1024
 _NOTICE_EVERY = 10.0
-_NO_HEAD = ResponseHead(0, {}, 0.0)
 
 
 @dataclass
@@ -50,7 +49,7 @@ class Exchange:
 
     request: Request
     redactor: Redactor = field(repr=False)
-    head: ResponseHead = _NO_HEAD
+    head: ResponseHead = ResponseHead(0, {}, 0.0)  # noqa: RUF009 - frozen
     body: bytearray = field(default_factory=bytearray)
     failure: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -134,13 +133,15 @@ class RecordingIO(BlockingIO):
         say: Is told what is being waited for.
     """
 
-    def __init__(self, endpoint: Endpoint, connections: Connections, redactor: Redactor, say: Say) -> None:
+    def __init__(
+        self, endpoint: Endpoint, connections: Connections, redactor: Redactor, say: Callable[[str], Any]
+    ) -> None:
         super().__init__(endpoint, connections)
         self.exchanges: list[Exchange] = []
-        self.value: Any = None
-        """What the operation returned, or the prediction as its error tells of it."""
+        self.prediction = Prediction()
+        """The prediction as last seen; one without an id where none was."""
         self.error: RockAIError | None = None
-        """What it raised."""
+        """What the operation raised."""
         self._redactor = redactor
         self._waiting = Waiting("", say)
 
@@ -148,11 +149,6 @@ class RecordingIO(BlockingIO):
     def exchange(self) -> Exchange:
         """The first exchange: what the operation asked for."""
         return self.exchanges[0]
-
-    @property
-    def prediction(self) -> Prediction:
-        """The prediction as last seen; one without an id where none was."""
-        return self.value if isinstance(self.value, Prediction) else Prediction()
 
     @property
     def refusal(self) -> APIStatusError | None:

@@ -1,31 +1,39 @@
-"""One examination's dealings with the service: its operations, what was learnt of it, and what runs there.
+"""One examination, from the first probe to the report: what was learnt of the service, and what runs there.
 
 Invariants of this module:
 
 * Every operation is the clients' own, done once and recorded. What the service does, a refusal, a cut or a
   time limit that runs out, is in the recording, not an exception.
-* Whatever was started is known here until its end was seen; `DoctorSession.cancel_running` cancels the rest.
+* Nothing that may start a run is sent before `confirm` has said yes to the plan that names it.
+* Whatever was started is known here until its end was seen. Whatever ends an examination, Ctrl-C too, what is
+  left running is canceled, and what was found is reported.
+* What a probe, a check and the versions are called is never redacted, all else that leaves is (redaction.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from http import HTTPStatus
 from platform import python_version
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
-from rockai_transport import ConfigurationError, Prediction, RockAIError, Service, __version__
-from rockai_transport.config import Settings
-from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, with_settings
+from rockai_transport import ConfigurationError, Prediction, RockAIError, Service, Timeouts, __version__
+from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
+from rockai_transport.config import Route, Settings, check_timeout
+from rockai_transport.doctor import checks
+from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting
 from rockai_transport.doctor.recording import Exchange, RecordingIO
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.io.connections import Connections
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.exchange import exchange as send
+from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.io import IO, run_blocking
 from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
 from rockai_transport.protocol.operations import Operations, RunRequest
@@ -33,7 +41,7 @@ from rockai_transport.protocol.prediction import is_prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.responses import is_missing_route
 
-__all__ = ["DoctorSession", "Findings", "ObstacleError", "UnavailableError"]
+__all__ = ["DoctorSession", "Findings", "ObstacleError", "Plan", "UnavailableError", "run_doctor"]
 
 Operation = Callable[..., Coroutine[Any, Any, Any]]
 Findings = Iterator[Finding]
@@ -41,6 +49,29 @@ Findings = Iterator[Finding]
 
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 _FREE_SECONDS = 60.0
+DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
+"""Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
+
+
+class Plan(NamedTuple):
+    """What is asked for before anything that may cost is sent.
+
+    Attributes:
+        base_url: Where it goes.
+        model: What is run.
+        input: What it is run with.
+        steps: What is done, and how many runs each step takes at most.
+    """
+
+    base_url: str
+    model: str
+    input: Mapping[str, Any]
+    steps: tuple[tuple[str, int], ...]
+
+    @property
+    def runs(self) -> int:
+        """How many runs are started at most."""
+        return sum(runs for _, runs in self.steps)
 
 
 class UnavailableError(Exception):
@@ -63,6 +94,10 @@ class DoctorSession:
     input: dict[str, Any]
     say: Callable[[str], Any]
     """Told what is being waited for."""
+    confirm: Callable[[Plan], bool] | None = None
+    """Says whether the runs of a plan may be sent; None: they may not."""
+    on_finding: Callable[[Finding], Any] = repr
+    """Called with each finding, redacted."""
     connections: Connections = field(default_factory=Connections)
     under_way: RecordingIO | None = None
     """The operation that is being performed."""
@@ -100,7 +135,7 @@ class DoctorSession:
 
     def assume(self, suggestions: Iterable[SuggestedSetting]) -> None:
         """Go by what was found, so that what follows gets further."""
-        self.assumed = with_settings(self.assumed, suggestions)
+        self.assumed = checks.with_settings(self.assumed, suggestions)
 
     def _read(self, answer: Any) -> Any:
         """As `Service.read_prediction`. Finds a prediction's key, and what its word for a status means."""
@@ -127,11 +162,12 @@ class DoctorSession:
         endpoint = Endpoint(settings, None, httpx.Client)
         self.under_way = io = RecordingIO(endpoint, self.connections, self.redactor, self.say)
         try:
-            io.value = run_blocking(operation(Operations(settings), io, *arguments))
+            if isinstance(value := run_blocking(operation(Operations(settings), io, *arguments)), Prediction):
+                io.prediction = value
         except ConfigurationError as error:
             raise ObstacleError(self.redact(str(error))) from None
         except RockAIError as error:
-            io.error, io.value = error, error.prediction
+            io.error, io.prediction = error, error.prediction or Prediction()
         finally:
             run_blocking(io.close())
             self._note(io)
@@ -207,6 +243,137 @@ class DoctorSession:
         if known is not None and exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json:
             return _without_path(exchange) == _without_path(known)
         return is_missing_route(self.service, asked.refusal)
+
+    # The probes.
+
+    def run(self) -> Report:
+        """Make every probe, clean up, report."""
+        self.report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
+        try:
+            for probe in checks.PROBES:
+                self._skip(probe, self._reason_against(probe) or self._make(probe))
+        except KeyboardInterrupt:
+            io, why = self.under_way, " while {} was under way, and what that started may run on"
+            told = why.format(io.exchange.request) if io and io.may_run else ""
+            self.report.stopped = self.redactor.leaving(f"It was interrupted{told}.")
+        finally:
+            with contextlib.suppress(KeyboardInterrupt, ObstacleError):
+                self.report.left = self.redact(tuple(self.cancel_running()))
+            self.connections.close()
+        for probe in checks.PROBES:
+            self._skip(probe, "not_reached")
+        return self.report
+
+    def _make(self, probe: checks.Probe) -> str:
+        """Make a probe; why it was not made to its end, empty where it was."""
+        from rockai_transport.doctor import probes  # which import this module
+
+        try:
+            for finding in getattr(probes, probe.name)(self):
+                self.assume(finding.suggestions)
+                self._record(finding)
+        except UnavailableError as error:
+            if isinstance(error, ObstacleError):
+                self.report.stopped = self.redactor.leaving(str(error))
+            return str(error)
+        return ""
+
+    def _reason_against(self, probe: checks.Probe) -> str:
+        """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
+        if self.report.stopped or self.report.route not in probe.routes:
+            return "not_reached"
+        if not probe.asks or probe.needs in self.obstacles:
+            return str(TABLES["obstacles"].get(self.obstacles.get(probe.needs), ""))
+        if self.model is None:
+            return "no_model"
+        return "" if self._is_agreed else "not_agreed"
+
+    @cached_property
+    def _is_agreed(self) -> bool:
+        """Whether the plan may be carried out; it is shown when this is asked first."""
+        report, possible = self.report, [each for each in checks.PROBES if each.needs not in self.obstacles]
+        steps = tuple(
+            (each.title, each.runs) for each in possible if each.asks and report.route in each.routes
+        )
+        plan = Plan(report.base_url, report.model, self.redact(dict(self.input)), steps)
+        report.announced = plan.runs if self.confirm else 0
+        report.agreed = plan.runs if self.confirm and self.confirm(plan) else 0
+        return report.agreed > 0
+
+    def _skip(self, probe: checks.Probe, reason: str) -> None:
+        """Record a reason for every check of a probe that has not been made."""
+        made = {finding.check for finding in self.report.findings}
+        told = checks.reason_words("each", reason, self.report.base_url)
+        for check in probe.checks:
+            if check.id not in made:
+                self._record(Finding(*check[:4], checks.Verdict.UNKNOWN, told, skipped=reason))
+
+    def _record(self, finding: Finding) -> None:
+        check = checks.CHECK_BY_ID[finding.check]
+        if self.report.route not in check.routes:
+            return
+        found = [s if s.ours else replace(s, value=self.redact(s.value)) for s in finding.suggestions]
+        told = (finding.observed, tuple(found), finding.frame, finding.skipped)
+        finding = Finding(*check[:4], finding.verdict, *self.redactor.leaving(told))
+        self.report.findings.append(finding)
+        self.on_finding(finding)
+
+
+def run_doctor(
+    *,
+    api_token: str | None = None,
+    base_url: str | None = None,
+    model: str | None = None,
+    input: Mapping[str, Any] | None = None,
+    service: Service = DEFAULT_SERVICE,
+    route: Route = "auto",
+    confirm: Callable[[Plan], bool] | None = None,
+    on_finding: Callable[[Finding], Any] | None = None,
+    say: Callable[[str], Any] | None = None,
+    timeout: float = DEFAULT_TIMEOUTS.first_byte,
+    default_headers: Mapping[str, str] | None = None,
+    allow_http: bool = False,
+) -> Report:
+    """Check at the service what this package assumes of it.
+
+    Args:
+        api_token: As for `Client`.
+        base_url: As for `Client`.
+        model: A cheap model to run; None: only what starts nothing is checked.
+        input: What it is run with; a short prompt by default.
+        service: What is assumed already, with the settings that an earlier report suggested.
+        route: As for `Client`; what that route does not use is left out.
+        confirm: Is shown the runs before the first, says whether they may be sent; None: they may not.
+        on_finding: Called with each finding as it is made, already redacted.
+        say: Called with what is being waited for.
+        timeout: Seconds that one run may take, its cold start included.
+        default_headers: As for `Client`.
+        allow_http: As for `Client`.
+
+    Returns:
+        What was found, redacted, also after Ctrl-C.
+
+    Raises:
+        ConfigurationError: There is no token, or a setting cannot be right. Nothing was sent.
+
+    Example:
+        ``print(run_doctor(model="owner/name", confirm=lambda plan: plan.runs <= 4).text())``
+    """
+    limit = check_timeout(timeout, "timeout")
+    limits = Timeouts(first_byte=limit, idle=limit)
+    where: dict[str, Any] = {"api_token": api_token, "base_url": base_url, "allow_http": allow_http}
+    how: dict[str, Any] = {"route": route, "timeout": limit, "timeouts": limits, "max_retries": 0}
+    settings = Settings.resolve(**where, **how, service=service, default_headers=default_headers)
+    redactor = Redactor(settings.api_token, shown_hosts=(httpx.URL(settings.base_url).host,))
+    try:
+        reference = ModelReference.parse(model) if model is not None else None
+        given = DEFAULT_INPUT if input is None else input
+        model_input = encode_input(given) if check_input(given) else dict(given)
+    except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
+        raise ConfigurationError(redactor.text(error.message)) from None
+    leaving, tell = redactor.leaving, say or str
+    told = (settings, redactor, reference, model_input, lambda text: tell(leaving(text)))
+    return DoctorSession(*told, confirm, on_finding or repr).run()
 
 
 async def _send(operations: Operations, io: IO, request: Request) -> Any:
