@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from importlib.resources import files
 from typing import Any, NamedTuple, get_args
 
 from rockai_transport.config import Route
 from rockai_transport.service import Service
-
-__all__ = ["CHECKS", "PROBES", "TABLES", "AnswerKey", "Finding", "SuggestedSetting", "Verdict"]
 
 TABLES: dict[str, Any] = tomllib.loads((files("rockai_transport.doctor") / "checks.toml").read_text("utf-8"))
 _ALL_ROUTES: tuple[str, ...] = get_args(Route)
@@ -33,10 +31,10 @@ class Check(NamedTuple):
     """The section of docs/http-api.md that tells it, and that page's own mark for its source."""
     cases: Mapping[str, str]
     """What may be seen: the name of each case → its verdict's sign, and what is said of it."""
-    routes: tuple[str, ...] = _ALL_ROUTES
+    unfixed: Sequence[str] = ()
+    """The cases of a difference that no setting fixes."""
+    routes: Sequence[str] = _ALL_ROUTES
     """The clients' ``route`` settings that rely on it."""
-    like: str = ""
-    """The check from which it takes what its own row does not hold."""
 
 
 class Probe(NamedTuple):
@@ -48,11 +46,11 @@ class Probe(NamedTuple):
     needs: str = ""
     runs: int = 0
     asks: bool = False
-    routes: tuple[str, ...] = _ALL_ROUTES
+    routes: Sequence[str] = _ALL_ROUTES
 
 
 def _probe(row: dict[str, Any]) -> Probe:
-    rows = [_ROWS.get(check.get("like"), {}) | check for check in row["checks"]]
+    rows = [_ROWS.get(check.pop("like", ""), {}) | check for check in row["checks"]]
     return Probe(**row | {"checks": tuple(Check(title=row["title"], **check) for check in rows)})
 
 
@@ -121,7 +119,7 @@ class SuggestedSetting:
 
     field: str
     value: Any = None
-    ours: bool = dataclasses.field(default=False, compare=False)
+    ours: bool = dataclass_field(default=False, compare=False)
 
     @property
     def of_service(self) -> bool:
@@ -146,7 +144,7 @@ class SuggestedSetting:
 def with_settings(service: Service, suggestions: Iterable[SuggestedSetting]) -> Service:
     """The service with those suggestions whose value is known."""
     known = {each.field: each.value for each in suggestions if each.of_service and each.is_known}
-    return dataclasses.replace(service, **known)
+    return replace(service, **known)
 
 
 def changes(old: Service, new: Service) -> dict[str, Any]:

@@ -13,12 +13,8 @@ from rockai_transport.doctor.report import Lines, wrapped
 from rockai_transport.doctor.session import Plan, run_doctor
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["COULD_NOT_CHECK", "add_to", "main"]
-
-COULD_NOT_CHECK = 2
 _SHOWN_INPUT = 200
 _PASSED_ON = ("model", "base_url", "allow_http", "route", "timeout")
-
 _TEXTS: dict[str, str] = TABLES["command"]
 
 
@@ -52,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
         )
     except ConfigurationError as error:  # its words are those of the clients
         _say(f"{error}\nHere that is --allow-http." if "allow_http" in str(error) else str(error))
-        return COULD_NOT_CHECK
+        return 2  # not everything could be checked
     shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
     print(shown if options.json else f"\n{report.summary()}\n")
     if output:

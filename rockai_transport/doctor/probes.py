@@ -33,7 +33,6 @@ _ASKED: dict[str, str] = TABLES["asked"]
 _STATUSES: dict[str, list[int]] = TABLES["statuses"]
 _TEXTS: dict[str, str] = TABLES["obstacles"]
 _PEERS = TABLES["peers"]
-_ROUTES: dict[str, str] = TABLES["routes"]
 _DIRECT = frozenset({"run_path", "run_stream_path"})
 
 
@@ -84,17 +83,16 @@ def unknown_route(session: DoctorSession) -> Findings:
     case = "other_status" if is_clear else "ambiguous" if status else "no_answer"
     session.missing_route_response = exchange if is_known or is_clear else None
     statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
-    fixes = [SuggestedSetting("missing_route_statuses", statuses)] if is_clear else []
-    yield exchange.finding("missing-route", "as_assumed" if is_known else case, *fixes)
+    fix = SuggestedSetting("missing_route_statuses", statuses)
+    yield exchange.finding("missing-route", "as_assumed" if is_known else case, fix)
 
 
 def routes(session: DoctorSession) -> Findings:
     """Ask for each route; for a missing one, where it might be too."""
     unused = _DIRECT if session.settings.route == "predictions" else ()
-    asked = {field: session.probe(field) for field in _ROUTES if field not in unused}
+    asked = {field: session.probe(field) for field in TABLES["routes"] if field not in unused}
     found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
-    missing = [field for field, path in found.items() if not path]
-    session.obstacles |= {field: field if field in _TEXTS else "no_route" for field in missing}
+    session.obstacles |= {each: each if each in _TEXTS else "no_route" for each in found if not found[each]}
     for field, answered in asked.items():
         yield _route(field, answered.exchange, session.answer(answered), found)
     look = asked["get_path"]
@@ -135,7 +133,10 @@ def canceled(session: DoctorSession) -> Findings:
     if look.error:
         look = session.perform(Operations.get, prediction)
     last = prediction if look.error else _ended(session, look)
-    yield _cancel(session, cancel, last, prediction)
+    case = session.answer(cancel) if cancel.error else last.status if last.is_terminal else "goes_on"
+    status = session.redact(str(last.raw and last.raw["status"]))
+    fix = _suggested_path(session, prediction, "cancel")
+    yield cancel.exchange.finding("cancel", case, fix, status=status)
 
 
 def followed(session: DoctorSession) -> Findings:
@@ -215,7 +216,7 @@ def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -
     missing = "moved" if setting.is_known else "newer" if is_newer else "no_route"
     fixes = [SuggestedSetting("route", "predictions", ours=True)] if missing == "newer" else []
     case = missing if field in found else answer
-    return exchange.finding(_ROUTES[field], case, *fixes, setting, path=setting.value)
+    return exchange.finding(TABLES["routes"][field], case, *fixes, setting, path=setting.value)
 
 
 def _find(session: DoctorSession, field: str) -> str:
@@ -275,15 +276,6 @@ def _form(session: DoctorSession, created: RecordingIO) -> Findings:
     yield exchange.finding("fields", case, listed=listed)
 
 
-def _cancel(session: DoctorSession, cancel: RecordingIO, last: Prediction, prediction: Prediction) -> Finding:
-    """Whether cancel works, and what becomes of the prediction."""
-    if cancel.error:
-        missing = [_suggested_path(session, prediction, "cancel")] if session.is_missing(cancel) else []
-        return cancel.exchange.finding("cancel", "refused", *missing)
-    case = last.status if last.is_terminal else "goes_on"
-    return cancel.exchange.finding("cancel", case, status=session.redact(str(last.raw["status"])))
-
-
 def _contents(session: DoctorSession, last: Prediction, exchange: Exchange) -> Findings:
     """Which words a prediction has for its status, how it writes times, and what its output is."""
     known, shown = session.settings.service.statuses, session.redact(last)
@@ -314,9 +306,8 @@ def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO |
     known = named if stream.exchange.response.is_success else "refused"
     case = known if path == settings.service.stream_path else "unnamed"
     fix = SuggestedSetting("stream_path", path if case == "unnamed" else None, ours=True)
-    fixes = [fix] if case in ("unnamed", "refused") else []
     url, origin, template = session.redact((url, origin, _template(session, created.prediction, "stream")))
-    return stream.exchange.finding("stream-address", case, *fixes, url=url, origin=origin, template=template)
+    return stream.exchange.finding("stream-address", case, fix, url=url, origin=origin, template=template)
 
 
 def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:

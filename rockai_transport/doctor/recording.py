@@ -23,8 +23,6 @@ from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import EventBody, Notices, TransportFailure
 from rockai_transport.protocol.messages import Request, Response, ResponseHead
 
-__all__ = ["Exchange", "RecordingIO", "Waiting"]
-
 Say = Callable[[str], Any]
 _SHOWN_TEXT = 160
 _SHOWN_BYTES = 600
@@ -113,14 +111,15 @@ class Exchange:
             check: The check's id.
             case: One of the cases that its row holds; a status also fits its class, ``4xx``. What it
                 does not hold is its case ``other``.
-            suggestions: The settings that fix a difference; left out where the case is none.
+            suggestions: The settings that fix a difference; left out where the case is none, or unfixed.
             values: What the case's sentence is filled with, besides the exchange; redacted.
         """
         row = CHECK_BY_ID[check]
-        found = next(name for name in (case, f"{case[0]}xx", "other") if name in row.cases)
+        found = next(name for name in (case, f"{case[:1]}xx", "other") if name in row.cases)
         sign, _, sentence = row.cases[found].partition(" ")
-        told, fixes = sentence.format(x=self, **values), suggestions if sign == Verdict.DIFFERS.value else ()
-        return Finding(*row[:4], Verdict(sign), told, fixes, self.frame())
+        verdict, told = Verdict(sign), sentence.format(x=self, **values)
+        fixes = suggestions if verdict is Verdict.DIFFERS and found not in row.unfixed else ()
+        return Finding(*row[:4], verdict, told, fixes, self.frame())
 
 
 class RecordingIO(BlockingIO):
@@ -143,7 +142,7 @@ class RecordingIO(BlockingIO):
         self.error: RockAIError | None = None
         """What the operation raised."""
         self._redactor = redactor
-        self._waiting = Waiting("", say)
+        self._waiting = Waiting("", lambda text: say(redactor.leaving(text)))
 
     @property
     def exchange(self) -> Exchange:
@@ -168,8 +167,7 @@ class RecordingIO(BlockingIO):
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:  # noqa: ARG002 - said elsewhere
         """As `IO.open`."""
-        exchange = Exchange(request, self._redactor)
-        self.exchanges.append(exchange)
+        self.exchanges.append(exchange := Exchange(request, self._redactor))
         self._waiting.subject = self._redactor.text(str(request))
         exchange.head = await super().open(request, until, self._waiting)
         exchange.seconds = time.monotonic() - exchange.started

@@ -30,8 +30,6 @@ from urllib.parse import quote
 
 from rockai_transport.doctor.checks import TABLES
 
-__all__ = ["Redactor"]
-
 HIDDEN = "[token]"
 _LEAST = 8
 _AS_WORD = r"(?<!\w)%s(?!\w)"

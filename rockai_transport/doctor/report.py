@@ -17,14 +17,11 @@ from typing import Any
 
 from rockai_transport.config import Route
 from rockai_transport.doctor import checks
-from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, reason_words, run_words
+from rockai_transport.doctor.checks import Finding, SuggestedSetting, Verdict
 from rockai_transport.service import Service
 
-__all__ = ["Lines", "Report", "wrapped"]
-
-_FORMS = TABLES["report"]
+_FORMS = checks.TABLES["report"]
 _DOC = "docs/http-api.md"
-_CODE = "    Client("
 
 
 @dataclass
@@ -83,7 +80,7 @@ class Report:
         """The sentence that says what was not made for one reason."""
         names = [finding.check for finding in self.findings if finding.skipped == reason]
         form, listed = "several" if len(names) > 1 else "one", ", ".join(names)
-        return reason_words(form, reason.rstrip("."), self.base_url, count=len(names), checks=listed)
+        return checks.reason_words(form, reason.rstrip("."), self.base_url, count=len(names), checks=listed)
 
     @property
     def suggestions(self) -> list[SuggestedSetting]:
@@ -141,7 +138,7 @@ class Report:
         differ = [f.check for f in self.made if f.verdict is Verdict.DIFFERS and not f.suggestions]
         facts = {
             "counts": Counter("skipped" if f.skipped else f.verdict.name for f in self.findings),
-            "runs": {"report": self, **run_words(self.base_url)},
+            "runs": {"report": self, **checks.run_words(self.base_url)},
             "obstacle": self.obstacle,
             "cell": _cell(self.obstacle),
             "code": self.client_code,
@@ -189,7 +186,7 @@ def wrapped(text: str) -> str:
 
 
 def _wrapped(line: str) -> str:
-    in_list, is_code = line.startswith("  "), line.startswith(_CODE)
+    in_list, is_code = line.startswith("  "), line.startswith("    Client(")
     parted = re.sub("'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), line) if is_code else line
     wrapper = textwrap.TextWrapper(80, "", " " * 6 if in_list else "", break_on_hyphens=False)
     wrapper.break_long_words = in_list and not is_code

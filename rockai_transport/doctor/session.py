@@ -41,8 +41,6 @@ from rockai_transport.protocol.prediction import is_prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.responses import is_missing_route
 
-__all__ = ["DoctorSession", "Findings", "ObstacleError", "Plan", "UnavailableError", "run_doctor"]
-
 Operation = Callable[..., Coroutine[Any, Any, Any]]
 Findings = Iterator[Finding]
 """What a probe gives: a finding for each of its checks."""
@@ -224,8 +222,7 @@ class DoctorSession:
 
     def is_refused_for_all(self, run: RecordingIO) -> bool:
         """Whether every other run with the same token, model and input would be refused too."""
-        refused = TABLES["statuses"]["refused_for_all"]
-        return run.refusal is not None and run.status in refused and not self.is_missing(run)
+        return run.refusal is not None and self.answer(run) in TABLES["statuses"]["refused_for_all"]
 
     def answer(self, asked: RecordingIO) -> str:
         """What was answered, as a case of a check: a status, ``no_route`` or ``no_answer``."""
@@ -291,10 +288,9 @@ class DoctorSession:
     @cached_property
     def _is_agreed(self) -> bool:
         """Whether the plan may be carried out; it is shown when this is asked first."""
-        report, possible = self.report, [each for each in checks.PROBES if each.needs not in self.obstacles]
-        steps = tuple(
-            (each.title, each.runs) for each in possible if each.asks and report.route in each.routes
-        )
+        report, asked = self.report, [probe for probe in checks.PROBES if probe.asks]
+        possible = [p for p in asked if report.route in p.routes and p.needs not in self.obstacles]
+        steps = tuple((probe.title, probe.runs) for probe in possible)
         plan = Plan(report.base_url, report.model, self.redact(dict(self.input)), steps)
         report.announced = plan.runs if self.confirm else 0
         report.agreed = plan.runs if self.confirm and self.confirm(plan) else 0
@@ -371,9 +367,8 @@ def run_doctor(
         model_input = encode_input(given) if check_input(given) else dict(given)
     except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
         raise ConfigurationError(redactor.text(error.message)) from None
-    leaving, tell = redactor.leaving, say or str
-    told = (settings, redactor, reference, model_input, lambda text: tell(leaving(text)))
-    return DoctorSession(*told, confirm, on_finding or repr).run()
+    told = (settings, redactor, reference, model_input, say or str, confirm)
+    return DoctorSession(*told, on_finding or repr).run()
 
 
 async def _send(operations: Operations, io: IO, request: Request) -> Any:
