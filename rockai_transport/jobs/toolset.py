@@ -251,6 +251,7 @@ class Toolset:
 
     async def _end(self, run: AgentRun, backends_of: Callable[[Store], Backends]) -> list[Record]:
         ended: list[Record] = []
+        self.lifecycle.under_way.leave([run])
         for store, records in _by_store(run.take()):
             backends = backends_of(store)
             ended += await backends.detached(cancel_all(backends, records), math.inf)
