@@ -98,10 +98,7 @@ class AsyncBackends:
         Raises:
             TimeoutError: Its time was up.
         """
-        try:
-            return await run_detached(operation, within)
-        finally:
-            await self._raise_cancellation()
+        return await run_detached(operation, within)
 
     async def left_behind(
         self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
@@ -117,8 +114,6 @@ class AsyncBackends:
             return await run_detached(steps.all(), math.inf, patience=after, meanwhile=meanwhile)
         except TimeoutError:
             return None
-        finally:
-            await self._raise_cancellation()
 
     @asynccontextmanager
     async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
@@ -149,11 +144,6 @@ class AsyncBackends:
             for task in tasks:
                 task.give_up()
             raise
-
-    async def _raise_cancellation(self) -> None:
-        """Raise the cancellation that came meanwhile."""
-        if self.was_canceled():
-            await asyncio.sleep(0)
 
 
 class BlockingBackends:
