@@ -69,5 +69,8 @@ def runs_around(config: RunnableConfig, toolset: Toolset) -> tuple[AgentRun, ...
     manager = config.get("callbacks")
     handlers = getattr(manager, "handlers", None) or []
     tool_run_id = getattr(manager, "parent_run_id", None)
-    mine = [one for one in handlers if isinstance(one, CancelOnAbort) and one.toolset is toolset]
-    return tuple(run for one in mine if (run := one.run_of(tool_run_id)) is not None)
+    return tuple(
+        run
+        for one in handlers
+        if isinstance(one, CancelOnAbort) and one.toolset is toolset and (run := one.run_of(tool_run_id))
+    )

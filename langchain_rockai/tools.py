@@ -9,7 +9,6 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
 
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
@@ -37,7 +36,7 @@ logger = logging.getLogger("rockai")
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event that tells of progress."""
 
-_tool_call_id: ContextVar[str | None] = ContextVar("rockai_tool_call_id", default=None)
+_TOOL_CALL_ID = "rockai_tool_call_id"
 
 
 class RockAITool(BaseTool):
@@ -58,32 +57,24 @@ class RockAITool(BaseTool):
         """The arguments as a class with the tool's own JSON schema."""
         return self._arguments
 
-    def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """As `BaseTool.run`; the id of the tool call is kept for the record of a start."""
-        token = _tool_call_id.set(tool_call_id)
-        try:
-            return super().run(*args, tool_call_id=tool_call_id, **kwargs)
-        finally:
-            _tool_call_id.reset(token)
-
-    async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """As `BaseTool.arun`; the id of the tool call is kept for the record of a start."""
-        token = _tool_call_id.set(tool_call_id)
-        try:
-            return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)
-        finally:
-            _tool_call_id.reset(token)
+    def _to_args_and_kwargs(self, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
+        # langchain-core's own tools override it too (langchain_core/tools/simple.py); `_run` is told no id.
+        args, arguments = super()._to_args_and_kwargs(tool_input, tool_call_id)
+        return args, {**arguments, _TOOL_CALL_ID: tool_call_id}
 
     def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
-        around = _Surroundings.find()
-        return self._output(self._toolset.call(self.name, arguments, self._context(around, around.tell)))
+        around, tool_call_id = _Surroundings.find(), arguments.pop(_TOOL_CALL_ID, None)
+        context = self._context(around, tool_call_id, around.tell)
+        return self._output(self._toolset.call(self.name, arguments, context), tool_call_id)
 
     async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
-        around = _Surroundings.find()
-        context = self._context(around, around.atell)
-        return self._output(await self._toolset.acall(self.name, arguments, context))
+        around, tool_call_id = _Surroundings.find(), arguments.pop(_TOOL_CALL_ID, None)
+        context = self._context(around, tool_call_id, around.atell)
+        return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
 
-    def _context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
+    def _context(
+        self, around: _Surroundings, tool_call_id: str | None, report: Callable[[Progress], Any]
+    ) -> CallContext:
         try:
             scope = self._toolset.scope_of(around.config, thread_scope(around.config))
         except interruptions():
@@ -93,10 +84,9 @@ class RockAITool(BaseTool):
             raise ToolException(
                 f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
             ) from error
-        tool_call_id = _tool_call_id.get() or ""
         return CallContext(
             scope,
-            (around.task_id, tool_call_id) if around.task_id else None,
+            (around.task_id, tool_call_id or "") if around.task_id else None,
             report,
             turn=around.turn if tool_call_id else "",
             run=around.run,
@@ -106,10 +96,9 @@ class RockAITool(BaseTool):
             interruptions=interruptions(),
         )
 
-    def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
+    def _output(self, answer: ToolAnswer, tool_call_id: str | None) -> tuple[Any, Any]:
         if answer.sleeps:
             sleep(answer)
-        tool_call_id = _tool_call_id.get()
         content = _content(answer) if self.rich_content else answer.text
         if not answer.is_error:
             return content, answer.result

@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from contextvars import ContextVar
-from itertools import takewhile
 from typing import Any, NamedTuple, Protocol
 
 from rockai_transport.jobs.records import Record
@@ -77,8 +76,11 @@ class ToolCallsUnderWay:
 
     def ahead_of(self, start: PendingStart) -> set[str]:
         """The keys of those of its scope that came before: they count before they are in any record."""
-        before = takewhile(lambda one: one is not start, tuple(self.starting))
-        return {one.record.key for one in before if one.record.scope == start.record.scope}
+        starts, ahead = tuple(self.starting), set()
+        for one in starts[: starts.index(start)]:
+            if one.record.scope == start.record.scope:
+                ahead.add(one.record.key)
+        return ahead
 
     def leave(self, runs: Iterable[AgentRun]) -> None:
         """Runs have ended: what they are starting is canceled once its id is known."""

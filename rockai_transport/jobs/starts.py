@@ -56,7 +56,7 @@ class StartCall(LifecycleCall):
             raise
         finally:
             if not is_sent:
-                self._withdraw()
+                self._under_way.starting.remove(self)
         if isinstance(found, ToolAnswer):
             return found
         if found is None:
@@ -127,14 +127,16 @@ class StartCall(LifecycleCall):
                 is_ours = one.thread == self._context.thread  # else what slept was lost before it was saved
                 found = one if is_ours else one._replace(asleep=None)
                 return _Started(found, one.known, messages.STARTED_BEFORE)
-        same = [one for one in records if one.digest == self.record.digest and one.key not in ahead]
-        for one in same:
-            if one.state == UNANSWERED:
-                return messages.describe_not_started(self._model, one.key)
-        for one in filter(self._may_join, same):
-            [fresh] = await self._refreshed([one])
-            if fresh.is_running:
-                return _Started(fresh, fresh.known, messages.ALREADY_RUNNING)
+        running = []
+        for one in records:
+            if one.digest == self.record.digest and one.key not in ahead:
+                if one.state == UNANSWERED:
+                    return messages.describe_not_started(self._model, one.key)
+                if self._may_join(one):
+                    running.append(one)
+        for one in await self._refreshed(running) if running else ():
+            if one.is_running:
+                return _Started(one, one.known, messages.ALREADY_RUNNING)
         return None
 
     def _may_join(self, record: Record) -> bool:
@@ -172,7 +174,7 @@ class StartCall(LifecycleCall):
         name, goes_on = self._model.name, False
         try:
             refused = await self._claimed()
-            if refused is None and self._has_left():
+            if refused is None and (self.was_left or self._backends.was_canceled()):
                 text = "The call was canceled before anything was sent."
                 await note(self._backends, self.record._replace(state=REFUSED, note=text))
                 refused = refusal(f"{name}: {text}")
@@ -182,22 +184,25 @@ class StartCall(LifecycleCall):
             return refusal(f"{name}: the start could not be remembered, so nothing was sent. Tell the user.")
         finally:
             if not goes_on:
-                self._withdraw()
+                self._under_way.starting.remove(self)
         return refused
 
     async def _claimed(self) -> ToolAnswer | None:
         """Claim the record's key, and its money: both or neither; or say why not."""
         record, records, max_cost = self.record, self._backends.records, self._policy.max_cost
-        taken = refusal(f"{record.model}: another worker carries out this same call. Nothing was sent here.")
+        refused = None
         if max_cost is None:
-            return None if await records.claim(record) else taken
-        async with self._backends.locked(scope_lock(record.scope)):
-            kept = await records.all(record.scope)
-            refused = messages.describe_over_budget(record, kept, max_cost)
-            if refused is None and not await records.claim(record, max_cost):
-                kept = await records.all(record.scope)  # another process may have been faster
-                refused = messages.describe_over_budget(record, kept, max_cost) or taken
-        return refused
+            is_claimed = await records.claim(record)
+        else:
+            async with self._backends.locked(scope_lock(record.scope)):
+                refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
+                is_claimed = refused is None and await records.claim(record, max_cost)
+            if not is_claimed and refused is None:  # another process may have been faster
+                refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
+        if is_claimed:
+            return None
+        taken = f"{record.model}: another worker carries out this same call. Nothing was sent here."
+        return refused or refusal(taken)
 
     async def operation(self) -> Prediction | RockAIError:
         """Send it, once."""
@@ -207,7 +212,7 @@ class StartCall(LifecycleCall):
         except RockAIError as error:
             return error
         except BaseException:
-            self._withdraw()
+            self._under_way.starting.remove(self)
             raise
 
     async def then(self, outcome: Prediction | RockAIError) -> _Started | ToolAnswer:
@@ -219,11 +224,12 @@ class StartCall(LifecycleCall):
                 return messages.describe_not_started(self._model, self.record.key, outcome)
             self._take(record := self.record.seen(outcome))
             await note(self._backends, record)
-            if self._has_left():  # ended here, within the two seconds that the caller waits for this
+            if self.was_left or self._backends.was_canceled():
+                # It is ended here, within the two seconds that the caller waits for this.
                 await self._leave_while_sending()
             return _Started(record, outcome)
         finally:
-            self._withdraw()
+            self._under_way.starting.remove(self)
 
     async def all(self) -> _Started | ToolAnswer:
         """One step after the other."""
@@ -233,12 +239,6 @@ class StartCall(LifecycleCall):
         self.was_left = True
         if self._policy.on_cancel == "cancel":
             await cancel_all(self._backends, self._to_end(), may_sleep=False)
-
-    def _withdraw(self) -> None:
-        self._under_way.starting.remove(self)
-
-    def _has_left(self) -> bool:
-        return self.was_left or self._backends.was_canceled()
 
 
 class _Started(NamedTuple):

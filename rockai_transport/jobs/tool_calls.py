@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,7 +103,9 @@ class LifecycleCall:
                 prediction = await self._in_time(predictions.get(known.id))
             else:
                 limit = min(seconds, self._left())
-                prediction = await predictions.wait(known, timeout=limit, on_update=self._reporting(record))
+                report = self._context.report
+                on_update = report and partial(self._report, report, record)
+                prediction = await predictions.wait(known, timeout=limit, on_update=on_update)
         except PredictionError as error:
             prediction = error.prediction or known
         except RockAIError as error:
@@ -117,19 +120,12 @@ class LifecycleCall:
                 )
         return await self._conclude(record, prediction, remark=remark)
 
-    def _reporting(self, record: Record | None) -> Callable[[Update], Any] | None:
-        """Reports progress to the program; what it returns may have to be awaited."""
-        report = self._context.report
-        if report is None:
-            return None
-
-        def on_update(update: Update) -> Any:
-            prediction = update.prediction
-            share = 1.0 if prediction.status == "succeeded" else update.progress
-            name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
-            return report(Progress(prediction.id, name, prediction.status, share, since))
-
-        return on_update
+    def _report(self, report: Callable[[Progress], Any], record: Record | None, update: Update) -> Any:
+        """Report progress to the program; what it returns may have to be awaited."""
+        prediction = update.prediction
+        share = 1.0 if prediction.status == "succeeded" else update.progress
+        name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
+        return report(Progress(prediction.id, name, prediction.status, share, since))
 
     # Sleeping until a webhook comes.
 
