@@ -148,8 +148,7 @@ class _Surroundings(NamedTuple):
 
     def tell(self, progress: Progress) -> None:
         """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
-        if self.write is not None:
-            _write(self.write, progress)
+        _write(self.write, progress)
         try:
             dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
         except Exception:
@@ -157,8 +156,7 @@ class _Surroundings(NamedTuple):
 
     async def atell(self, progress: Progress) -> None:
         """As `tell`, with ``await``."""
-        if self.write is not None:
-            _write(self.write, progress)
+        _write(self.write, progress)
         try:
             await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
         except Exception:
@@ -171,9 +169,10 @@ def thread_scope(config: RunnableConfig) -> str | None:
     return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
-def _write(write: Callable[[Any], None], progress: Progress) -> None:
+def _write(write: Callable[[Any], None] | None, progress: Progress) -> None:
     try:
-        write({"type": PROGRESS_EVENT, **progress._asdict()})
+        if write is not None:
+            write({"type": PROGRESS_EVENT, **progress._asdict()})
     except Exception:
         logger.debug("Progress could not be told.", exc_info=True)
 
