@@ -80,10 +80,7 @@ class RockAITool(BaseTool):
         except interruptions():
             raise
         except Exception as error:
-            logger.exception("scope= could not name the scope of a call of %s.", self.name)
-            raise ToolException(
-                f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
-            ) from error
+            raise ToolException(self._toolset.not_set_up(self.name, error).text) from error
         return CallContext(
             scope,
             (around.task_id, tool_call_id or "") if around.task_id else None,

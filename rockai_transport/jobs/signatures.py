@@ -35,7 +35,7 @@ def signature_of(schema: Mapping[str, Any]) -> inspect.Signature:
 
 
 def published(
-    call: Callable[..., Coroutine[Any, Any, str]], name: str, text: str, schema: Mapping[str, Any]
+    call: Callable[..., Coroutine[Any, Any, Any]], name: str, text: str, schema: Mapping[str, Any]
 ) -> Callable[..., Coroutine[Any, Any, str]]:
     """A coroutine function of this name and text that says which arguments it takes."""
     signature = signature_of(schema)
@@ -43,7 +43,7 @@ def published(
 
     async def function(*args: Any, **kwargs: Any) -> str:
         given = {key: value for key, value in kwargs.items() if value is not None or key not in left_out}
-        return await call(*args, **given)
+        return str(await call(*args, **given))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = text

@@ -135,6 +135,11 @@ class Toolset:
                 "shows what was started. Tell the user."
             )
 
+    def not_set_up(self, tool: str, error: Exception) -> ToolAnswer:
+        """A call whose conversation cannot be named, or cannot be written to."""
+        logger.error("The scope of a call of %s could not be named.", tool, exc_info=error)
+        return refusal(f"{tool} is not set up for this conversation; nothing was sent. Tell the user.")
+
     def blocking(self, store: Store, context: CallContext = NO_CALL) -> BlockingBackends:
         """What blocking calls work with."""
         return BlockingBackends(self.client, store.records(blocking=True), context)
