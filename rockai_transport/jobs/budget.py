@@ -75,8 +75,7 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 
 def shown(value: Decimal) -> str:
     """An amount as people write it, without zeros at its end."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{_EXACT.normalize(value):f}"
 
 
 def shown_left(max_cost: Decimal, left: Decimal) -> str:

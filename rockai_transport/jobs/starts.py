@@ -132,7 +132,7 @@ class StartCall(LifecycleCall):
             if one.digest == self.record.digest and one.key not in ahead:
                 if one.state == UNANSWERED:
                     return messages.describe_not_started(self._model, one.key)
-                if self._may_join(one):
+                if one.is_running and self._may_join(one):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():
             if one.is_running:
@@ -145,7 +145,7 @@ class StartCall(LifecycleCall):
         The calls of one turn are meant to be several; what is known of no turn is a program's own call.
         """
         turn = self._context.turn
-        if self._policy.duplicates == "allow" or not record.is_running or not (turn and record.turn):
+        if self._policy.duplicates == "allow" or not (turn and record.turn):
             return False
         is_ours = not self._context.is_shared or any(record.prediction_id in run for run in self.runs)
         return is_ours and turn != record.turn

@@ -94,7 +94,7 @@ class LifecycleCall:
             self._take(record)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
-        sleeper = self._sleeper(record, seconds)
+        sleeper = self._sleeper(record, seconds) if self._context.thread else None
         if sleeper is not None:
             # Woken, it is no other call: it looks, and says what it would have said.
             seconds, remark = (0.0, "") if sleeper.asleep else (min(seconds, _AWAKE), remark)
@@ -135,11 +135,9 @@ class LifecycleCall:
         A record wakes one thread: where another sleeps for the same prediction, this call waits.
         """
         thread = self._context.thread
-        if record is None or not (thread and record.webhook_hash):
+        if record is None or not record.webhook_hash or seconds < min(_AWAKE, self._policy.max_wait):
             return None
-        if record.asleep and record.thread != thread:
-            return None
-        return record._replace(thread=thread) if seconds >= min(_AWAKE, self._policy.max_wait) else None
+        return None if record.asleep and record.thread != thread else record._replace(thread=thread)
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Write down that an agent sleeps, then look: an end before that was nobody's to tell of."""
