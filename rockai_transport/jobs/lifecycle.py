@@ -33,7 +33,7 @@ class Lifecycle:
         self.policy = policy
         self.models = {model.name: model for model in models}
         inputs = {model.name: input_schema(model) for model in models}
-        self.schemas = {**lifecycle_schemas(models, policy.max_wait), **inputs}
+        self.schemas = {**lifecycle_schemas(inputs, policy.max_wait), **inputs}
         self.checkers = {name: validator(schema) for name, schema in self.schemas.items()}
         self.under_way = ToolCallsUnderWay()
 
