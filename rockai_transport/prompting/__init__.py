@@ -10,37 +10,32 @@ sync and async, stand on the same functions, so that what is decided here is dec
 * :mod:`.reply` turns the pieces of the answer into text, reasoning and tool calls,
 * :mod:`.dialogue` puts the two together where a reply may have to be asked for once more.
 
-The names below are those that a framework package needs. Each is imported when it is first asked for:
-``import rockai_transport`` needs :mod:`.request.dialects` alone.
+The names below are those that a framework package needs.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rockai_transport.prompting.messages import (
-        Image,
-        InvalidToolCall,
-        Message,
-        Role,
-        ToolCall,
-        unsupported_content,
-    )
-    from rockai_transport.prompting.reply.json_values import read_value
-    from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather
-    from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
-    from rockai_transport.prompting.reply.structured import (
-        ResponseFormat,
-        StructuredMethod,
-        structured_method,
-    )
-    from rockai_transport.prompting.request.build import ChatCall, ModelRequest, completion_request
-    from rockai_transport.prompting.request.chat import as_text
-    from rockai_transport.prompting.request.templates import ChatTemplate
-    from rockai_transport.prompting.request.tool_choice import set_up_tools
-    from rockai_transport.prompting.tokens import approximate_token_count
+from rockai_transport.prompting.messages import (
+    Image,
+    InvalidToolCall,
+    Message,
+    Role,
+    ToolCall,
+    unsupported_content,
+)
+from rockai_transport.prompting.reply.json_values import read_value
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather
+from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
+from rockai_transport.prompting.reply.structured import (
+    ResponseFormat,
+    StructuredMethod,
+    structured_method,
+)
+from rockai_transport.prompting.request.build import ChatCall, ModelRequest, completion_request
+from rockai_transport.prompting.request.chat import as_text
+from rockai_transport.prompting.request.templates import ChatTemplate
+from rockai_transport.prompting.request.tool_choice import set_up_tools
+from rockai_transport.prompting.tokens import approximate_token_count
 
 __all__ = [
     "ChatCall",
@@ -67,28 +62,3 @@ __all__ = [
     "structured_method",
     "unsupported_content",
 ]
-
-_HOMES = {
-    "messages": {"Image", "InvalidToolCall", "Message", "Role", "ToolCall", "unsupported_content"},
-    "reply.json_values": {"read_value"},
-    "reply.reader": {"ModelReply", "ReplyPart", "gather"},
-    "reply.reasoning": {"ReasoningDelta", "ReasoningEnd", "TextDelta"},
-    "reply.structured": {"ResponseFormat", "StructuredMethod", "structured_method"},
-    "request.build": {"ChatCall", "ModelRequest", "completion_request"},
-    "request.chat": {"as_text"},
-    "request.templates": {"ChatTemplate"},
-    "request.tool_choice": {"set_up_tools"},
-    "tokens": {"approximate_token_count"},
-}
-
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -54,10 +54,10 @@ def test_annotations_are_names_at_run_time(path):
                 get_type_hints(annotated)
 
 
-def test_dir_names_what_is_imported_when_it_is_used():
+def test_dir_names_all_of_it():
     """A completion in a shell or an editor finds all of it."""
     package = importlib.import_module("rockai_transport.prompting")
-    assert dir(package) == sorted(package.__all__)
+    assert set(package.__all__) <= set(dir(package))
 
 
 def test_importing_it_is_light():

@@ -82,7 +82,7 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
 
     Args:
         text: Text, known so far.
-        at: The place; ``<``, ``[``, ``{`` or a backtick stands there.
+        at: The place.
         tools: The tools that may be called.
         line_start: Whether only white space stands before it on its line.
 
@@ -202,10 +202,9 @@ def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Ver
     Returns:
         As :func:`match_opener`.
     """
-    if text[at] in "<{[`":
-        return match_opener(text, at, tools, line_start=True)
-    if opener.kind != "python":
-        return "text"
+    verdict = match_opener(text, at, tools, line_start=True)
+    if verdict != "text" or opener.kind != "python":
+        return verdict
     found = _NAME.match(text, at)
     if found is None or found.end() == len(text):
         return "undecided" if found else "text"

@@ -17,7 +17,10 @@ Schema = Mapping[str, Any]
 
 _UNIONS: Final = ("anyOf", "oneOf", "allOf")
 # Keys under which models put the object itself, beside its own name.
-_WRAPPERS: Final = frozenset({"arguments", "args", "parameters", "params", "properties", "input", "kwargs"})
+_WRAPPERS: Final = frozenset(
+    {"arguments", "args", "parameters", "params", "properties", "input", "kwargs"}
+    | {"result", "answer", "response", "output"}
+)
 # What may stand beside such a key.
 _BESIDE_WRAPPERS: Final = frozenset(
     {"name", "type", "title", "description", "required", "id", "function", "$schema", "$defs"}
@@ -141,7 +144,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     """Read what a model wrote for a schema: adapted, and taken out of one level too many.
 
     A level too many is a list of one object, or a key that the schema does not know and that is the object's
-    own name, the schema's title, or a word like ``arguments`` or ``properties``.
+    own name, the schema's title, or a word like ``arguments``, ``properties`` or ``result``.
 
     Args:
         value: The value, or the arguments of a call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 BYTE_ORDER_MARK: Final = "\ufeff"
@@ -17,12 +18,14 @@ class TokenSet:
         """Make a set.
 
         Args:
-            tokens: The tokens; none of them is empty.
+            tokens: The tokens; none of them is empty. ``[{`` at the end of one must follow, and is no part
+                of it.
         """
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0)
         longest_first = sorted(tokens, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        pattern = "|".join(map(re.escape, longest_first)) or r"(?!)"
+        self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)"))
 
     def end(self, text: str, at: int, *, final: bool = False) -> int:
         """Find the end of the token that stands at a place.
@@ -42,6 +45,25 @@ class TokenSet:
                 return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at
+
+
+def unfinished(text: str, tokens: Sequence[str]) -> int:
+    """Find where a token could begin that goes on behind the text.
+
+    Args:
+        text: Text, known so far, that holds none of the tokens.
+        tokens: The tokens.
+
+    Returns:
+        The first such place; the text's length where there is none.
+    """
+    start = len(text)
+    for token in tokens:
+        for at in range(max(0, len(text) - len(token) + 1), start):
+            if token.startswith(text[at:]):
+                start = at
+                break
+    return start
 
 
 def skip_space(text: str, at: int) -> int:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import FENCE
+from rockai_transport.prompting.reply.call_formats import FENCE, OPENING
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
@@ -42,7 +42,9 @@ ToolPart = TextDelta | ToolCall | InvalidToolCall
 
 NOTABLE: Final = "<[{`\n\r"
 _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
-
+# At the beginning of a line an opening token may begin with a letter.
+_LETTERS: Final = "".join({token[0] for token in OPENING if token[0] not in NOTABLE})
+_NOTABLE_AT_START: Final = re.compile(rf"[{re.escape(NOTABLE)}]|(?<!\S)[{_LETTERS}]")
 
 _END: Final = "</tool_call>"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
@@ -164,7 +166,7 @@ class ToolCallReader:
 
     def _read_text(self, text: str, start: int) -> int:
         at = start
-        while (found := _NOTABLE.search(text, at)) is not None:
+        while found := (_NOTABLE_AT_START if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
             self._behind_tick = self._behind_tick and place == at
@@ -192,7 +194,10 @@ class ToolCallReader:
     def _verdict(self, text: str, at: int) -> Opener | str:
         if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # a fence here closes what came out as text, whatever follows
-        return match_opener(text, at, self._tools, line_start=self._line_start and not self._in_code)
+        line_start = self._line_start and not self._in_code
+        if text[at] in _LETTERS and not line_start:
+            return "text"
+        return match_opener(text, at, self._tools, line_start=line_start)
 
     def _open_body(self, opener: Opener, before: str) -> None:
         self._emit_invalid()
