@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -299,14 +299,11 @@ class ReplyReader:
     def _python_calls(self, text: str) -> list[ReplyPart]:
         """The calls of a reply that is nothing but ``name(key="value")``."""
         calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._setup.callable_tools)) or []
-        if any(call.arguments is None for call in calls):
+        if any(isinstance(call, InvalidToolCall) for call in calls):
             return []
-        made = len(calls) if self._setup.parallel else 1
-        others = [one_too_many(call, self._new_id()) for call in calls[made:]]
-        return [
-            *(ToolCall(self._new_id(), call.name or "", call.arguments or {}) for call in calls[:made]),
-            *others,
-        ]
+        made = [replace(call, id=self._new_id()) for call in calls]
+        first = len(made) if self._setup.parallel else 1
+        return [*made[:first], *map(one_too_many, made[first:])]
 
 
 def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelReply:

@@ -112,7 +112,7 @@ def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
     if isinstance(value, dict):
         if not value.keys() >= {*_names(schema.get("required"))} or not _knows_any(schema, value):
             return False
-        inner = [(item, _properties(schema).get(key, True)) for key, item in value.items()]
+        inner = [(item, properties_of(schema).get(key, True)) for key, item in value.items()]
     return all(_fits(item, one, root, ()) for item, one in inner)
 
 
@@ -125,7 +125,21 @@ def known_properties(schema: Schema) -> frozenset[str]:
     Returns:
         The names.
     """
-    return frozenset(name for part in _parts(schema, schema) for name in _properties(part))
+    return frozenset(name for part in _parts(schema, schema) for name in properties_of(part))
+
+
+def properties_of(schema: Schema, keyword: str = "properties") -> Schema:
+    """Name what a schema itself says of an object's keys.
+
+    Args:
+        schema: The schema.
+        keyword: Where it says so.
+
+    Returns:
+        The schema of each key.
+    """
+    declared = schema.get(keyword)
+    return declared if isinstance(declared, Mapping) else {}
 
 
 def required_properties(schema: Schema) -> tuple[str, ...]:
@@ -177,7 +191,7 @@ def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
     if not isinstance(value, dict) or not parts:
         return
     if not any(_knows_any(part, value) for part in parts):
-        known = ", ".join(sorted({name for part in parts for name in _properties(part)}))
+        known = ", ".join(sorted({name for part in parts for name in properties_of(part)}))
         raise ValueError(f"none of the keys {', '.join(value)} is one of the schema's: {known}")
     for key, item in value.items():
         _refuse_strangers(item, _property(parts, key), root)
@@ -233,7 +247,7 @@ def _allowed(parts: list[Schema]) -> frozenset[str] | None:
 
 def _property(parts: list[Schema], key: str) -> Schema | None:
     """What a schema's parts say of a key; None where they say nothing."""
-    own = [one for part in parts if isinstance(one := _properties(part).get(key), Mapping)]
+    own = [one for part in parts if isinstance(one := properties_of(part).get(key), Mapping)]
     if not own:
         rest = (part.get("additionalProperties") for part in parts)
         return next((one for one in rest if isinstance(one, Mapping)), None)
@@ -267,7 +281,7 @@ def _followed(schema: Any, root: Schema) -> Schema:
 
 def _knows_any(schema: Schema, value: Mapping[str, Any]) -> bool:
     """Whether a schema knows one of an object's keys, or declares none."""
-    properties, patterns = _properties(schema), _properties(schema, "patternProperties")
+    properties, patterns = properties_of(schema), properties_of(schema, "patternProperties")
     if not value or not (properties or patterns) or schema.get("additionalProperties"):
         return True
     return any(key in properties or any(_matches(pattern, key) for pattern in patterns) for key in value)
@@ -278,11 +292,6 @@ def _matches(pattern: str, key: str) -> bool:
         return re.search(pattern, key) is not None
     except re.error:  # a pattern of JavaScript's that Python cannot read
         return True
-
-
-def _properties(schema: Schema, keyword: str = "properties") -> Schema:
-    declared = schema.get(keyword)
-    return declared if isinstance(declared, Mapping) else {}
 
 
 def _list(value: Any) -> list[Any]:

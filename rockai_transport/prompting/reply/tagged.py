@@ -69,7 +69,7 @@ class TaggedScanner:
             self._inside = not self._inside
 
 
-def read_tagged(text: str) -> list[tuple[str, Any]] | None:
+def read_tagged(text: str) -> dict[str, Any]:
     """Read tagged arguments.
 
     Args:
@@ -77,18 +77,22 @@ def read_tagged(text: str) -> list[tuple[str, Any]] | None:
 
     Returns:
         Their names and values, without the line breaks that the templates put around a value; a value that
-        its tag says is no text is read as JSON. None where one does not end.
+        its tag says is no text is read as JSON.
+
+    Raises:
+        ValueError: One does not end, or is there twice.
     """
     found: list[tuple[str, Any]] = []
     at = 0
-    while name := _NAME.match(text, at):
+    while at >= 0 and (name := _NAME.match(text, at)):
         stop, at, _ = _value_end(text, name.end(), final=True)
-        if at < 0:
-            return None
-        value = re.sub(r"\A\r?\n", "", text[name.end() : stop])
-        value = re.sub(r"\r?\n\Z", "", value)
+        value = re.sub(r"\A\r?\n|\r?\n\Z", "", text[name.end() : stop])
         found.append((name[1].strip(), _from_json(value) if name["json"] else value))
-    return found if _CLOSED.match(text, at) else None
+    if at < 0 or not _CLOSED.match(text, at):
+        raise ValueError("the call does not end")
+    if len(dict(found)) < len(found):
+        raise ValueError("it has an argument twice")
+    return dict(found)
 
 
 def _from_json(text: str) -> Any:

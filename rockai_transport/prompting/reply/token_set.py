@@ -10,6 +10,8 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 MOST_SPACE: Final = 200
 """White space between a call's parts; more of it is text, so that what is held back stays small."""
 
+_SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
+
 
 class TokenSet:
     """Some tokens; the longest that stands at a place is the one that counts."""
@@ -76,10 +78,8 @@ def skip_space(text: str, at: int) -> int:
     Returns:
         Its index; the text's length where only white space follows.
     """
-    end = min(len(text), at + MOST_SPACE)
-    while at < end and (text[at].isspace() or text[at] == BYTE_ORDER_MARK):
-        at += 1
-    return at
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def is_blank(text: str) -> bool:

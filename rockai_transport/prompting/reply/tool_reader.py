@@ -15,7 +15,6 @@ token marks it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -31,7 +30,7 @@ from rockai_transport.prompting.reply.call_heads import (
     match_next,
     match_opener,
 )
-from rockai_transport.prompting.reply.call_values import ReadCall, read_calls
+from rockai_transport.prompting.reply.call_values import read_calls, unreadable
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tagged import TaggedScanner
@@ -55,10 +54,9 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
-def one_too_many(call: ReadCall, call_id: str) -> InvalidToolCall:
+def one_too_many(call: ToolCall | InvalidToolCall) -> InvalidToolCall:
     """What becomes of a call behind another one, where a reply may hold one only."""
-    arguments = call.raw if call.arguments is None else json.dumps(call.arguments, ensure_ascii=False)
-    return InvalidToolCall(call_id, call.name, arguments, _ONE_CALL)
+    return unreadable(call.name, call.arguments, _ONE_CALL, call.id)
 
 
 class ToolCallReader:
@@ -319,15 +317,16 @@ class ToolCallReader:
         self._raw = []
         self._line_start = True
 
-    def _emit_call(self, call: ReadCall) -> None:
+    def _emit_call(self, read: ToolCall | InvalidToolCall) -> None:
+        call = replace(read, id=self._new_id())
         if self._called and not self._parallel:
-            self._parts.append(one_too_many(call, self._new_id()))
+            self._parts.append(one_too_many(call))
             return
         self._called = True
-        if call.name is None or call.arguments is None:
-            self._invalid.append(InvalidToolCall(self._new_id(), call.name, call.raw, call.error))
+        if isinstance(call, InvalidToolCall):
+            self._invalid.append(call)
         else:
-            self._parts.append(ToolCall(self._new_id(), call.name, call.arguments))
+            self._parts.append(call)
 
     def _emit_invalid(self) -> None:
         """Hand on the calls that cannot be read, the first with the text of them all."""

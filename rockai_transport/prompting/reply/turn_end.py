@@ -82,9 +82,8 @@ class TurnEnd:
         return "" if self.token else self._read(text, final=True)
 
     def _read(self, text: str, *, final: bool) -> str:
-        emitted = ""
-        start = at = 0
-        while (found := self._notable.search(text, at)) is not None:
+        emitted, start, at = "", 0, 0
+        while found := self._notable.search(text, at):
             place = found.start()
             self.pass_over(text[at:place])
             end = self._end(text, place, final=final)
@@ -94,15 +93,14 @@ class TurnEnd:
             token = text[place:end]
             if token in self._cues and not self._begun:
                 emitted, start, at = emitted + text[start:place], end, end
-                continue
-            if token and token != _FENCE and self._ends_here(token):
+            elif token not in ("", _FENCE) and self._ends_here(token):
                 self.token = token
                 return emitted + text[start:place]
-            if token == _FENCE and self._line_start:
-                self._in_fence = not self._in_fence
-            at = place + max(1, len(token))
-            self.pass_over(text[place:at])
-            self._behind_tick = text[place:at] == "`"
+            else:
+                self._in_fence ^= token == _FENCE and self._line_start
+                at = place + max(1, len(token))
+                self.pass_over(text[place:at])
+                self._behind_tick = text[place:at] == "`"
         self.pass_over(text[at:])
         return emitted + text[start:]
 

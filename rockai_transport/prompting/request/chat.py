@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
+from operator import itemgetter
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
@@ -85,31 +87,18 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
     alternating = template is None or template.alternating
     tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
     labels = template.turn_labels if template else ()
-    system: list[str] = []
-    turns: list[Turn] = []
-    speaker: Role = "user"
-    said: list[str] = []  # by the speaker, since the last turn
-
-    def end_turn() -> None:
-        turns.append(Turn(speaker, neutralise(JOINT.join(said), tokens, labels)))
-        said.clear()
-
-    for message, text in as_text(messages):
-        if message.role == "system" and not said:
-            system.append(text)
-            continue
-        role = _role_in(template, message.role)
-        if said and not (alternating and role == speaker):
-            end_turn()
-        elif not said and alternating and role == "assistant":
-            turns.append(Turn("user", ""))
-        speaker = role
-        said.append(text)
-    if said:
-        end_turn()
-    if not turns or speaker in ("assistant", "system"):
-        turns.append(Turn("user", ""))
-    return Conversation(neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(turns))
+    said = [(message.role, text) for message, text in as_text(messages)]
+    system = list(takewhile(lambda one: one[0] == "system", said))
+    turns = [(_role_in(template, role), text) for role, text in said[len(system) :]]
+    if alternating:
+        turns = [(role, JOINT.join(text for _, text in one)) for role, one in groupby(turns, itemgetter(0))]
+        turns = [("user", ""), *turns] if turns and turns[0][0] == "assistant" else turns
+    if not turns or turns[-1][0] in ("assistant", "system"):
+        turns.append(("user", ""))
+    return Conversation(
+        neutralise(JOINT.join(text for _, text in system if text), tokens, labels),
+        tuple(Turn(role, neutralise(text, tokens, labels)) for role, text in turns),
+    )
 
 
 def _role_in(template: ChatTemplate | None, role: Role) -> Role:
