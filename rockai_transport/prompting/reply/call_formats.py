@@ -40,6 +40,8 @@ ARGUMENT_KEYS: Final = _names("argument_keys")
 LIST_KEYS: Final = _names("list_keys")
 INNER_KEYS: Final = _names("inner_keys")
 MARGINAL_KEYS: Final = frozenset(_names("marginal_keys"))
+WRAPPER_KEYS: Final = _names("wrapper_keys")
+BESIDE_WRAPPERS: Final = frozenset(_names("beside_wrappers"))
 FIXED_KEYS: Final[Mapping[str, list[str]]] = _DATA["fixed_keys"]
 CALL_KEYS: Final = frozenset(
     (*NAME_KEYS, *ARGUMENT_KEYS, *LIST_KEYS, *INNER_KEYS, *MARGINAL_KEYS, *FIXED_KEYS)

@@ -18,7 +18,7 @@ from rockai_transport.prompting.reply.token_set import MOST_SPACE, TokenSet, ski
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
-Kind = Literal["json", "python", "tagged", "none"]
+Kind = Literal["json", "python", "tagged"]
 
 _MOST_UNDECIDED: Final = 400
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
@@ -35,9 +35,7 @@ _VALUE: Final = re.compile(
     r"""|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
-_CALL_ID: Final = re.compile(r"\w*")
-
-
+_CALL_ID: Final = re.compile(r"(?<=\[CALL_ID\])\w*")
 _FENCE: Final = re.compile(rf"{formats.FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN)
@@ -49,7 +47,8 @@ class Opener:
     """The beginning of what may be a call.
 
     Attributes:
-        body: The index where its body begins: a bracket, a Python name, the first tagged argument.
+        body: The index where its body begins: a bracket, a Python name, the first tagged argument, or what
+            closes a call without any.
         kind: How the body is read.
         name: The tool's name, where it stands before the body.
         meant: Whether it marks a call beyond doubt.
@@ -72,9 +71,8 @@ def _skip(tokens: TokenSet, text: str, at: int) -> int:
         if end <= at:
             return end
         at = end
-        if text.endswith("[CALL_ID]", 0, at):
-            found = _CALL_ID.match(text, at)
-            at = found.end() if found else at
+        if found := _CALL_ID.match(text, at):
+            at = found.end()
 
 
 def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
@@ -147,9 +145,8 @@ def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
     argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
         return "undecided"
-    if argument > body:
-        return Opener(body, "tagged", name, meant=True)
-    return Opener(body, "none", name, meant=True) if closing > body and tools.resolve(name) else "text"
+    is_call = argument > body or (closing > body and tools.resolve(name))
+    return Opener(body, "tagged", name, meant=True) if is_call else "text"
 
 
 def _bare(text: str, at: int, tools: Tools) -> Opener | Verdict:

@@ -278,11 +278,11 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     known = tools.resolve(name)
     if opener.kind == "tagged":
         try:
-            return [ToolCall("", name, read_tagged(body))]
+            arguments = read_tagged(body)
         except ValueError as error:
             return [unreadable(name, body, str(error))]
-    if opener.kind == "none":
-        return [_without_arguments(name, None, tools.schemas[known] if known else {})]
+        schema = tools.schemas[known] if known else {}
+        return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 

@@ -11,20 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
 
 Schema = Mapping[str, Any]
 
 _UNIONS: Final = ("anyOf", "oneOf", "allOf")
-# Keys under which models put the object itself, beside its own name.
-_WRAPPERS: Final = frozenset(
-    {"arguments", "args", "parameters", "params", "properties", "input", "kwargs"}
-    | {"result", "answer", "response", "output"}
-)
-# What may stand beside such a key.
-_BESIDE_WRAPPERS: Final = frozenset(
-    {"name", "type", "title", "description", "required", "id", "function", "$schema", "$defs"}
-)
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|[Tt]rue|[Ff]alse|null|None")
 _TYPES: Final[dict[type, frozenset[str]]] = {
     str: frozenset({"string"}),
@@ -70,29 +62,25 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     for key, given in value.items():
         own = _property(parts, key)
         item = given if own is None else adapted(given, own, root)
-        if item is None and own is not None and key not in required:
-            allowed = _allowed(list(_parts(own, root)))
-            if allowed is not None and "null" not in allowed:
-                continue
-        result[key] = item
+        optional = item is None and own is not None and key not in required
+        if not optional or "null" in _allowed(list(_parts(own, root))):
+            result[key] = item
     return result
 
 
-def fits(value: Any, schema: Any, root: Schema | None = None) -> bool:
+def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, ...] = ()) -> bool:
     """Whether a value has the outline that a schema demands: types, required and known keys, enums.
 
     Args:
         value: A JSON value.
         schema: The schema.
         root: As for :func:`adapted`.
+        seen: The alternatives on the way here, by their identity.
 
     Returns:
         Whether it fits. An object none of whose keys the schema knows does not.
     """
-    return _fits(value, schema, schema if root is None else root, ())
-
-
-def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
+    root = schema if root is None else root
     if not isinstance(schema, Mapping):
         return schema is not False
     schema = _followed(schema, root)
@@ -100,10 +88,9 @@ def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
         return True
     for union, agree in (("anyOf", any), ("oneOf", any), ("allOf", all)):
         alternatives = _list(schema.get(union, [True]))
-        if not agree(_fits(value, one, root, (*seen, id(schema))) for one in alternatives):
+        if not agree(fits(value, one, root, (*seen, id(schema))) for one in alternatives):
             return False
-    allowed = _allowed([schema])
-    is_type = allowed is None or bool(allowed & _TYPES.get(type(value), frozenset()))
+    is_type = _allowed([schema]) & _TYPES.get(type(value), frozenset())
     if not is_type or value not in _list(schema.get("enum", [value])) or value != schema.get("const", value):
         return False
     inner: list[tuple[Any, Any]] = []
@@ -113,7 +100,7 @@ def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
         if not value.keys() >= {*_names(schema.get("required"))} or not _knows_any(schema, value):
             return False
         inner = [(item, properties_of(schema).get(key, True)) for key, item in value.items()]
-    return all(_fits(item, one, root, ()) for item, one in inner)
+    return all(fits(item, one, root) for item, one in inner)
 
 
 def known_properties(schema: Schema) -> frozenset[str]:
@@ -205,8 +192,8 @@ def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
     unknown = [key for key in value if key not in known_properties(schema)]
     titles = [part.get("title", "") for part in _parts(schema, schema)]
     names = {_plain(text) for text in (name, *titles) if text}
-    wrappers = [key for key in unknown if key in _WRAPPERS or _plain(key) in names]
-    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - _BESIDE_WRAPPERS:
+    wrappers = [key for key in unknown if key in formats.WRAPPER_KEYS or _plain(key) in names]
+    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS:
         yield value[wrappers[0]]
 
 
@@ -214,9 +201,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", str(name)).casefold()
 
 
-def _from_text(text: str, allowed: frozenset[str] | None) -> Any:
+def _from_text(text: str, allowed: frozenset[str]) -> Any:
     """Text as one of the allowed types; the text itself where it is none of them."""
-    if allowed is None or "string" in allowed:
+    if "string" in allowed:
         return text
     scalar = _SCALAR.fullmatch(text) is not None
     if not scalar and text.strip()[:1] not in ("{", "["):
@@ -228,8 +215,8 @@ def _from_text(text: str, allowed: frozenset[str] | None) -> Any:
     return value if value is None or allowed & _TYPES[type(value)] else text
 
 
-def _allowed(parts: list[Schema]) -> frozenset[str] | None:
-    """The types that a schema's parts allow together; None for any."""
+def _allowed(parts: list[Schema]) -> frozenset[str]:
+    """The types that a schema's parts allow together."""
     found: set[str] = set()
     for part in parts:
         declared = part.get("type")
@@ -241,7 +228,7 @@ def _allowed(parts: list[Schema]) -> frozenset[str] | None:
         elif "properties" in part:
             found.add("object")
         else:
-            return None
+            return frozenset().union(*_TYPES.values())
     return frozenset(found)
 
 

@@ -95,20 +95,19 @@ class ToolCallReader:
         self._in_code = False  # likewise, and it began a line
         self._behind_tick = False  # right behind a backtick with text before it
         self._pending = ""  # what is not decided yet
-        self._opener: Opener | None = None
+        self._opener: Opener | None = None  # of a body that came out as text, none any more
         self._scanner: ValueScanner | TaggedScanner | None = None
         self._watch: BareWatch | None = None
-        self._released = False  # whether the value being read came out as text already
         self._fenced = False  # whether the block's own code fence is still open
         self._may_stray = False  # whether one bracket too many may follow
-        self._raw: list[str] = []  # the text since the block's last call, of one that cannot be read as well
+        # The text since the block's last call, of one that cannot be read as well: what opened it, the body.
+        self._raw: list[str] = []
         self._invalid: list[InvalidToolCall] = []  # of the last body, until what closes it is known
-        self._value: list[str] = []  # the text of the body being read
 
     @property
     def in_text(self) -> bool:
         """Whether a piece without a notable character would come out as it is, and change nothing."""
-        waits = self._pending or self._line_start or self._opener or self._behind_tick
+        waits = self._pending or self._line_start or self._opener or self._scanner or self._behind_tick
         return self._has_text and not waits
 
     def feed(self, piece: str) -> list[ToolPart]:
@@ -143,16 +142,15 @@ class ToolCallReader:
             What was held back: a call that was not completed, or text.
         """
         pending, self._pending = self._pending, ""
-        if self._scanner is not None:
-            self._raw.append(pending)
-            self._value.append(pending)
-            pending = ""
-            self._end_value(self._scanner)
-        elif self._opener is None and pending:
+        if self._scanner is None and self._opener is None and pending:
             verdict = self._verdict(pending + _END, 0)  # the reply's end closes what holds a name alone
-            if isinstance(verdict, Opener) and verdict.kind == "none":
+            if isinstance(verdict, Opener) and verdict.kind == "tagged":
                 self._open_body(verdict, pending)
                 pending = ""
+        if self._scanner is not None:
+            self._raw.append(pending)
+            pending = ""
+            self._end_value(self._scanner)
         if self._opener is not None:
             at = self._read_behind(self._opener, pending, 0, final=True)
             pending, self._pending = pending[at:], ""
@@ -201,51 +199,37 @@ class ToolCallReader:
         self._emit_invalid()
         self._opener = opener
         self._raw = [before]
-        self._value = []
         self._watch = BareWatch(self._tools) if opener.kind == "json" and not opener.meant else None
-        if opener.kind == "none":
-            self._end_value(ValueScanner())
-        else:
-            self._scanner = (
-                TaggedScanner() if opener.kind == "tagged" else ValueScanner(python=opener.kind == "python")
-            )
+        tagged = opener.kind == "tagged"
+        self._scanner = TaggedScanner() if tagged else ValueScanner(python=opener.kind == "python")
 
     def _read_value(self, scanner: ValueScanner | TaggedScanner, text: str, start: int) -> int:
         end = scanner.scan(text, start)
         until = len(text) - scanner.kept if end is None else end
         part = text[start:until]
-        if self._released:
+        if self._opener is None:
             self._emit(part)
         else:
             self._raw.append(part)
-            self._value.append(part)
-            self._look_whether_text(part)
+            verdict = self._watch.feed(part) if self._watch else "undecided"
+            if verdict != "undecided":
+                self._watch = None
+            if verdict == "text":
+                self._opener = None
+                self._emit("".join(self._raw))
         if end is not None:
             self._end_value(scanner)
             return end
         self._pending = text[until:]
         return len(text)
 
-    def _look_whether_text(self, part: str) -> None:
-        """Let go of what cannot be a call any more."""
-        verdict = self._watch.feed(part) if self._watch else "undecided"
-        if verdict == "undecided":
-            return
-        self._watch = None
-        if verdict == "text":
-            self._released = True
-            self._emit("".join(self._raw))
-
     def _end_value(self, scanner: ValueScanner | TaggedScanner) -> None:
         """Take the body for what it is: calls, or text that ends the block."""
         opener, self._scanner = self._opener, None
-        released, self._released = self._released, False
-        body = "".join(self._value) + scanner.missing
-        calls = None
-        if opener is not None and not released:
-            calls = read_calls(opener, body, self._tools)
+        body = "".join(self._raw[1:]) + scanner.missing
+        calls = read_calls(opener, body, self._tools) if opener else None
         if calls is None:
-            raw = "" if released else "".join(self._raw)
+            raw = "".join(self._raw) if opener else ""
             self._close_block()
             self._line_start = False
             self._emit(raw)
@@ -259,18 +243,17 @@ class ToolCallReader:
         """Read what may follow a call: what closes it, which is no text, then another call or text."""
         at, place = self._skip_closing(text, start, final=final)
         self._raw.append(text[start:at])
+        verdict: Opener | str = "undecided"
         if place >= 0:
             after = skip_space(text, place + 1) if text[place] in ",;" else place
-            verdict = match_next(text, after, self._tools, opener) if after < len(text) else "undecided"
-            if isinstance(verdict, Opener) and not final:
-                self._fenced = self._fenced or verdict.fenced
-                self._open_body(verdict, text[at : verdict.body])
-                return verdict.body
-            if verdict == "undecided":
-                place = -1
-        if place < 0 and not final:
+            verdict = match_next(text, after, self._tools, opener) if after < len(text) else verdict
+        if isinstance(verdict, Opener) and not final:
+            self._fenced = self._fenced or verdict.fenced
+            self._open_body(verdict, text[at : verdict.body])
+            return verdict.body
+        if verdict == "undecided" and not final:
             self._pending = text[at:]
-            return len(text) if self._pending else at
+            return len(text)
         self._close_block()
         return at
 

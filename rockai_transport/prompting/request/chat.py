@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
-from operator import itemgetter
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
@@ -91,7 +90,8 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
     system = list(takewhile(lambda one: one[0] == "system", said))
     turns = [(_role_in(template, role), text) for role, text in said[len(system) :]]
     if alternating:
-        turns = [(role, JOINT.join(text for _, text in one)) for role, one in groupby(turns, itemgetter(0))]
+        grouped = groupby(turns, lambda one: one[0])
+        turns = [(role, JOINT.join(text for _, text in one)) for role, one in grouped]
         turns = [("user", ""), *turns] if turns and turns[0][0] == "assistant" else turns
     if not turns or turns[-1][0] in ("assistant", "system"):
         turns.append(("user", ""))
