@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from rockai_transport.prompting.messages import Image, Message
 from rockai_transport.prompting.reply.json_values import well_formed
-from rockai_transport.prompting.reply.reader import ReplyReader
+from rockai_transport.prompting.reply.reader import Reading
 from rockai_transport.prompting.reply.reasoning import OPEN_TAG
 from rockai_transport.prompting.reply.structured import ResponseFormat
-from rockai_transport.prompting.reply.tool_reader import new_call_id
 from rockai_transport.prompting.request.chat import JOINT, template_of, turn_ends
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
@@ -40,48 +39,13 @@ class ModelRequest:
         model: The model to run.
         input: Its exact input.
         dialect: The dialect it was written in.
-        stop: The stop sequences, to be cut here.
-        tools: The tools, to be read from the answer.
-        inside_reasoning: Whether the prompt ends with an open ``<think>``, so far as is known.
-        turn_ends: What ends the answer although the model goes on; none for a completion.
-        cues: What the model may open its own turn with once more.
-        exact: Whether the reply is a completion, of which nothing is cut but at stop sequences.
+        reading: How its answer is read.
     """
 
     model: str
     input: dict[str, Any]
     dialect: Dialect
-    stop: tuple[str, ...] = ()
-    tools: ToolSetup = field(default_factory=ToolSetup)
-    inside_reasoning: bool = False
-    turn_ends: tuple[str, ...] = ()
-    cues: tuple[str, ...] = ()
-    exact: bool = False
-
-    def reader(
-        self,
-        new_id: Callable[[], str] = new_call_id,
-        accepts: Callable[[dict[str, Any]], bool] | None = None,
-    ) -> ReplyReader:
-        """Make a reader for the answer.
-
-        Args:
-            new_id: Makes a tool call's id.
-            accepts: As for `ReplyReader`.
-
-        Returns:
-            A fresh reader.
-        """
-        return ReplyReader(
-            stop=self.stop,
-            tools=self.tools,
-            inside_reasoning=self.inside_reasoning,
-            turn_ends=self.turn_ends,
-            cues=self.cues,
-            exact=self.exact,
-            new_id=new_id,
-            accepts=accepts,
-        )
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -249,7 +213,7 @@ def completion_request(
     elif dialect.always_format or (system_prompt and not dialect.system_prompt_key):
         user = Message("user", prompt, tuple(images))
         request = ChatCall(settings, (user,), system_prompt=system_prompt).request()
-        return replace(request, turn_ends=(), cues=(), exact=True)
+        return replace(request, reading=replace(request.reading, turn_ends=(), cues=(), exact=True))
     else:
         inputs = {dialect.prompt_key: prompt}
         if system_prompt and dialect.system_prompt_key:
@@ -277,11 +241,7 @@ def _request(
     # A template ended the prompt with an open <think>, not a user's words.
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     opened = rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)
+    inside = dialect.opens_reasoning or opened
     return ModelRequest(
-        model=model,
-        input=inputs,
-        dialect=dialect,
-        stop=tuple(settings.stop),
-        inside_reasoning=dialect.opens_reasoning or opened,
-        **reading,
+        model, inputs, dialect, Reading(tuple(settings.stop), inside_reasoning=inside, **reading)
     )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, takewhile
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
@@ -86,18 +85,24 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
     alternating = template is None or template.alternating
     tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
     labels = template.turn_labels if template else ()
-    said = [(message.role, text) for message, text in as_text(messages)]
-    system = list(takewhile(lambda one: one[0] == "system", said))
-    turns = [(_role_in(template, role), text) for role, text in said[len(system) :]]
-    if alternating:
-        grouped = groupby(turns, lambda one: one[0])
-        turns = [(role, JOINT.join(text for _, text in one)) for role, one in grouped]
-        turns = [("user", ""), *turns] if turns and turns[0][0] == "assistant" else turns
+    system: list[str] = []
+    turns: list[tuple[Role, list[str]]] = []
+    for message, text in as_text(messages):
+        if message.role == "system" and not turns:
+            system.append(text)
+            continue
+        role = _role_in(template, message.role)
+        if alternating and turns and turns[-1][0] == role:
+            turns[-1][1].append(text)
+        else:
+            turns.append((role, [text]))
+    if alternating and turns and turns[0][0] == "assistant":
+        turns.insert(0, ("user", [""]))
     if not turns or turns[-1][0] in ("assistant", "system"):
-        turns.append(("user", ""))
+        turns.append(("user", [""]))
     return Conversation(
-        neutralise(JOINT.join(text for _, text in system if text), tokens, labels),
-        tuple(Turn(role, neutralise(text, tokens, labels)) for role, text in turns),
+        neutralise(JOINT.join(filter(None, system)), tokens, labels),
+        tuple([Turn(role, neutralise(JOINT.join(said), tokens, labels)) for role, said in turns]),
     )
 
 
