@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.tagged import ARGUMENT
-from rockai_transport.prompting.reply.token_set import MOST_SPACE, TokenSet, skip_space
+from rockai_transport.prompting.reply.token_set import FENCE, MOST_SPACE, TokenSet, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
@@ -36,7 +36,7 @@ _VALUE: Final = re.compile(
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
 _CALL_ID: Final = re.compile(r"(?<=\[CALL_ID\])\w*")
-_FENCE: Final = re.compile(rf"{formats.FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
+_FENCE: Final = re.compile(rf"{FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN)
 CLOSING: Final = TokenSet(*formats.CLOSING)
@@ -92,7 +92,9 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     end = _OPENING.end(text, at)
     if end > at:
         return _marked(text, end, tools)
-    verdict = _bare(text, at, tools) if line_start and text[at] in "{[" else "text"
+    verdict: Opener | Verdict = "text"
+    if line_start and text[at] in "{[":
+        verdict = _first_key(text, at, tools) if text[at] == "{" else _listed(text, at, tools, marked=False)
     return "undecided" if end < 0 and verdict == "text" else verdict
 
 
@@ -100,7 +102,7 @@ def _fence_end(text: str, at: int) -> int:
     """The end of a code fence's beginning, up to its language; as `TokenSet.end`."""
     found = _FENCE.match(text, at)
     if found is None:
-        return -1 if formats.FENCE.startswith(text[at : at + len(formats.FENCE)]) else at
+        return -1 if FENCE.startswith(text[at : at + len(FENCE)]) else at
     return found.end() if found.end() < len(text) else -1
 
 
@@ -108,7 +110,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
     end = _fence_end(text, at)
     if end <= at:
         return "text" if end == at else "undecided"
-    info = text[at + len(formats.FENCE) : end].strip().lower()
+    info = text[at + len(FENCE) : end].strip().lower()
     if info in formats.CALL_FENCES:
         found = _marked(text, end, tools)
     else:
@@ -147,10 +149,6 @@ def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return "undecided"
     is_call = argument > body or (closing > body and tools.resolve(name))
     return Opener(body, "tagged", name, meant=True) if is_call else "text"
-
-
-def _bare(text: str, at: int, tools: Tools) -> Opener | Verdict:
-    return _first_key(text, at, tools) if text[at] == "{" else _listed(text, at, tools, marked=False)
 
 
 def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:

@@ -20,7 +20,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
 from rockai_transport.prompting.data import read_table
-from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK, TokenSet, is_blank, unfinished
+from rockai_transport.prompting.reply.token_set import (
+    BYTE_ORDER_MARK,
+    FENCE,
+    TICK,
+    TokenSet,
+    is_blank,
+    unfinished,
+)
 
 OPEN_TAG: Final = "<think>"
 CLOSE_TAG: Final = "</think>"
@@ -33,7 +40,7 @@ _Meaning = tuple[str | None, TokenSet | None]
 
 def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
     """What a family opens: what closes it, where it is reasoning, and what is no text of the answer."""
-    dropped = TokenSet(*row["dropped"]) if "dropped" in row else None
+    dropped = TokenSet(*row["dropped"], TICK, FENCE) if "dropped" in row else None
     closing = {**row["reasoning"], **dict.fromkeys(row.get("answer", ()))}
     return {opening: (close, dropped) for opening, close in closing.items()}
 
@@ -44,9 +51,8 @@ _BEHIND: Final = TokenSet(
     *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
 )
 _OPEN: Final = TokenSet(OPEN_TAG)
-_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG)  # looked for in an answer that nothing opened
-_NOTABLE: Final = re.compile("<|`{1,3}")
-_FENCE: Final = "```"
+_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG, TICK, FENCE)  # looked for in an answer that nothing opened
+_NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
 
@@ -179,22 +185,18 @@ class ReasoningSplitter:
         parts: _Parts = []
         at = 0
         while self._tags and (found := _NOTABLE.search(self._held, at)):
-            place, at = found.start(), found.end()
-            if found[0] == "<":
-                end = self._tags.end(self._held, place, final=final)
-                undecided = end < 0 or (end == len(self._held) and not final)
-            else:
-                end = place
-                undecided = at == len(self._held) and found[0] != _FENCE and not final
-                self._in_fence ^= found[0] == _FENCE
-            if undecided:
-                return parts + self._take(place)
+            place = found.start()
+            end = self._tags.end(self._held, place, final=final)
             token = self._held[place:end]
-            if token == OPEN_TAG:
+            # What follows a tag says whether it is quoted.
+            if end < 0 or (end == len(self._held) and token != FENCE and not final):
+                return parts + self._take(place)
+            at = max(end, place + 1)
+            if token == FENCE:
+                self._in_fence = not self._in_fence
+            elif token == OPEN_TAG:
                 self._tags = None
-            elif token == CLOSE_TAG and self._is_quoted(place, end):
-                at = end
-            elif token:
+            elif token not in ("", TICK) and not (token == CLOSE_TAG and self._is_quoted(place, end)):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
                 if token == CLOSE_TAG:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 BYTE_ORDER_MARK: Final = "\ufeff"
+TICK: Final = "`"
+FENCE: Final = "```"
 MOST_SPACE: Final = 200
 """White space between a call's parts; more of it is text, so that what is held back stays small."""
 
@@ -25,6 +27,7 @@ class TokenSet:
         """
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0)
+        self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
         longest_first = sorted(tokens, key=len, reverse=True)
         pattern = "|".join(map(re.escape, longest_first)) or r"(?!)"
         self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)"))
@@ -40,11 +43,8 @@ class TokenSet:
         Returns:
             Its end; ``at`` where there is none, -1 where it depends on what follows.
         """
-        rest = len(text) - at
-        if rest < self._longest and not final:
-            tail = text[at:]
-            if any(len(token) > rest and token.startswith(tail) for token in self.tokens):
-                return -1
+        if not final and len(text) - at < self._longest and text[at:] in self._beginnings:
+            return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import FENCE, OPENING
+from rockai_transport.prompting.reply.call_formats import OPENING
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
@@ -34,7 +34,7 @@ from rockai_transport.prompting.reply.call_values import read_calls, unreadable
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tagged import TaggedScanner
-from rockai_transport.prompting.reply.token_set import is_blank, skip_space
+from rockai_transport.prompting.reply.token_set import FENCE, TokenSet, is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
@@ -45,6 +45,7 @@ _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 _LETTERS: Final = "".join({token[0] for token in OPENING if token[0] not in NOTABLE})
 _NOTABLE_AT_START: Final = re.compile(rf"[{re.escape(NOTABLE)}]|(?<!\S)[{_LETTERS}]")
 
+_FENCE: Final = TokenSet(FENCE)
 _END: Final = "</tool_call>"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
 
@@ -280,11 +281,9 @@ class ToolCallReader:
         if text[at] in "}]" and self._may_stray:
             self._may_stray = False
             return at + 1
-        if not text.startswith(FENCE, at):
-            return -1 if FENCE.startswith(text[at : at + len(FENCE)]) and not final else at
-        end = at + len(FENCE)
-        if self._fenced:
-            self._fenced = False
+        end = _FENCE.end(text, at, final=final)
+        if end <= at or self._fenced:
+            self._fenced = self._fenced and end <= at
             return end
         after = skip_space(text, end)
         closing = CLOSING.end(text, after) if after < len(text) else -1
