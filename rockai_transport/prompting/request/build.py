@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Final
 
 from rockai_transport.prompting.messages import Image, Message
@@ -114,13 +115,9 @@ class ChatCall:
         Returns:
             The conversation; where there is any system text, in one first system message.
         """
-        messages = list(self.messages)
-        texts: list[str] = []
-        images: tuple[Image, ...] = ()
-        while messages and messages[0].role == "system":
-            own = messages.pop(0)
-            texts.append(own.text)
-            images += own.images
+        own = list(takewhile(lambda message: message.role == "system", self.messages))
+        texts = [message.text for message in own]
+        images = tuple([image for message in own for image in message.images])
         if self.system_prompt and self.system_prompt not in texts[:1]:
             texts.insert(0, self.system_prompt)
         if self.tools.active:
@@ -129,7 +126,7 @@ class ChatCall:
             texts.append(self.response_format.instructions)
         system = JOINT.join(filter(None, texts))
         first = [Message("system", system, images)] if system or images else []
-        return (*first, *messages)
+        return (*first, *self.messages[len(own) :])
 
     def request(self) -> ModelRequest:
         """Write the request.
@@ -147,9 +144,7 @@ class ChatCall:
             prompt = formatted_inputs(dialect, self.format_messages(messages), model=model)
         else:
             prompt = chat_inputs(dialect, messages, model=model)
-        images: list[Image] = []
-        for message in messages:
-            images += message.images
+        images = [image for message in messages for image in message.images]
         ends: tuple[str, ...] = ()
         cues: tuple[str, ...] = ()
         if dialect.stop_at_turn_end:
