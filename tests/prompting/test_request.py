@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -219,7 +220,7 @@ def test_the_system_prompt_is_said_once():
     """It stands before the conversation's own system text, unless that begins with it."""
     call = ChatCall(ModelSettings(LLAMA_2), [system("own"), user("Hi")], system_prompt="mine")
     assert call.request().input["system_prompt"] == "mine\n\nown"
-    again = call.replace(messages=[system("mine"), system("own"), user("Hi")])
+    again = replace(call, messages=[system("mine"), system("own"), user("Hi")])
     assert again.request().input["system_prompt"] == "mine\n\nown"
 
 

@@ -308,12 +308,12 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> C
         return _python_call(node.args[0], source, tools, meant=meant)
     known = tools.resolve(name)
     only = known_properties(tools.schemas[known]) if known else frozenset()
-    given: list[tuple[str | None, ast.expr]] = [(keyword.arg, keyword.value) for keyword in node.keywords]
-    if node.args:  # without names they can only be told apart where there is one
-        alone = len(only) == len(node.args) == 1 and not given
+    given: list[tuple[str | None, ast.expr]] = [(None, value) for value in node.args]
+    given += [(keyword.arg, keyword.value) for keyword in node.keywords]
+    if len(given) == len(node.args) == 1:  # without names they can only be told apart where there is one
         first = node.args[0]
-        given = [(next(iter(only)), first)] if alone else [(None, first)]
-        if isinstance(first, ast.Dict) and len(node.args) == 1 and not node.keywords:
+        given = [(next(iter(only)), first)] if len(only) == 1 else given
+        if isinstance(first, ast.Dict):
             pairs = [
                 (getattr(key, "value", None), one) for key, one in zip(first.keys, first.values, strict=True)
             ]

@@ -105,10 +105,6 @@ class ChatCall:
     response_format: ResponseFormat | None = None
     format_messages: Callable[[Sequence[Message]], str] | None = None
 
-    def replace(self, **changes: Any) -> ChatCall:
-        """Return a copy with the given attributes changed."""
-        return replace(self, **changes)
-
     def instructed_messages(self) -> tuple[Message, ...]:
         """Put all instructions into the conversation.
 
@@ -167,11 +163,11 @@ class ChatCall:
         if self.format_messages is None and template_of(self.settings.resolved()) is None:
             last = messages[-1]
             quoted = _QUOTED.format(answer=answer)
-            messages[-1] = last.replace(text=JOINT.join((last.text, quoted, again)))
+            messages[-1] = replace(last, text=JOINT.join((last.text, quoted, again)))
         else:
             messages += [Message("assistant", answer)] if answer else []
             messages.append(Message("user", again))
-        return self.replace(messages=tuple(messages))
+        return replace(self, messages=tuple(messages))
 
 
 def completion_request(

@@ -14,7 +14,6 @@ What the templates demand and a conversation may not have is made up for here, o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
@@ -26,19 +25,6 @@ from rockai_transport.prompting.request.tool_prompt import call_text, result_tex
 
 JOINT: Final = "\n\n"
 _LONGEST_CUE: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A conversation in the shape that templates demand.
-
-    Attributes:
-        system: The leading system text; empty for none.
-        turns: The turns behind it; at least one, the last not the model's.
-    """
-
-    system: str
-    turns: tuple[Turn, ...]
 
 
 def template_of(dialect: Dialect) -> ChatTemplate | None:
@@ -67,7 +53,7 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
     raise ConfigurationError(unknown_name("a chat template, nor Jinja", template, TEMPLATES))
 
 
-def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conversation:
+def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple[str, tuple[Turn, ...]]:
     """Bring messages into the shape a template demands, their control tokens neutralised.
 
     Args:
@@ -75,7 +61,8 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
         template: The template; None for a model whose template nobody knows.
 
     Returns:
-        The conversation in turns.
+        The leading system text, empty for none, and the turns behind it: at least one, the last not the
+        model's.
 
     Raises:
         ConfigurationError: There are no messages.
@@ -100,10 +87,8 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
         turns.insert(0, ("user", [""]))
     if not turns or turns[-1][0] in ("assistant", "system"):
         turns.append(("user", [""]))
-    return Conversation(
-        neutralise(JOINT.join(filter(None, system)), tokens, labels),
-        tuple([Turn(role, neutralise(JOINT.join(said), tokens, labels)) for role, said in turns]),
-    )
+    arranged = [Turn(role, neutralise(JOINT.join(said), tokens, labels)) for role, said in turns]
+    return neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(arranged)
 
 
 def _role_in(template: ChatTemplate | None, role: Role) -> Role:

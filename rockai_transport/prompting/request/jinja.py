@@ -81,15 +81,17 @@ class JinjaTemplate:
                 the conversation.
         """
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        if not system:
-            return self._render(messages)
+        if system:
+            try:
+                return self._render([{"role": "system", "content": system}, *messages])
+            except _RaisedByTemplate:
+                messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
         try:
-            return self._render([{"role": "system", "content": system}, *messages], may_refuse=True)
-        except _RaisedByTemplate:
-            first = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
-            return self._render([first, *messages[1:]])
+            return self._render(messages)
+        except _RaisedByTemplate as refusal:
+            raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
 
-    def _render(self, messages: list[dict[str, str]], *, may_refuse: bool = False) -> str:
+    def _render(self, messages: list[dict[str, str]]) -> str:
         bos, eos = self._bos_and_eos()
         template = _compiled(self.source)
         try:
@@ -101,16 +103,15 @@ class JinjaTemplate:
                 bos_token=bos,
                 eos_token=eos,
             )
-        except _RaisedByTemplate as refusal:
-            if may_refuse:
-                raise
-            raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
+        except _RaisedByTemplate:
+            raise
         except Exception as error:
             # A template is a program: it can fail with any exception, and all of them are its author's.
             raise ConfigurationError(
                 f"The chat template fails on this conversation: {type(error).__name__}: {error}"
             ) from error
-        return _without_bos(rendered, bos)
+        begins = (token for token in (bos, *_TOKENS["begins"]) if token and rendered.startswith(token))
+        return rendered.removeprefix(next(begins, ""))
 
     def _bos_and_eos(self) -> tuple[str, str]:
         _, bos, eos = next(row for row in _TOKENS["ends_of_texts"] if row[0] in self.source)
@@ -118,11 +119,6 @@ class JinjaTemplate:
             bos if self.bos_token is None else self.bos_token,
             eos if self.eos_token is None else self.eos_token,
         )
-
-
-def _without_bos(rendered: str, bos: str) -> str:
-    begin = next((token for token in (bos, *_TOKENS["begins"]) if token and rendered.startswith(token)), "")
-    return rendered.removeprefix(begin)
 
 
 @lru_cache(maxsize=32)
