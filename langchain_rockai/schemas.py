@@ -10,7 +10,6 @@ from typing import (
     Annotated,
     Any,
     Final,
-    Literal,
     NotRequired,
     Required,
     TypedDict,
@@ -22,9 +21,7 @@ from typing import (
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from typing_extensions import (
-    is_typeddict,
-)  # knows its own classes, which LangChain's guides use, and typing's
+from typing_extensions import is_typeddict  # knows its own classes, which LangChain's guides use, too
 
 __all__ = ["openai_tool"]
 
@@ -67,16 +64,15 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
         return None
     form: dict[str, Any] = kind.model_json_schema()
     definitions = form.get("$defs", {})
-    named = {name: set(_REFERENCE.findall(json.dumps(one))) for name, one in definitions.items()}
-    for name, first in named.items():
-        reached, left = set[str](), set(first)
-        while left:
-            reached |= left
-            left = {further for one in left for further in named.get(one, ())} - reached
-        if name in reached:
-            root = form.pop("$ref", "").removeprefix("#/$defs/")
-            return {**definitions.get(root, {}), **form}
-    return None
+    reached = {name: {*_REFERENCE.findall(json.dumps(one))} for name, one in definitions.items()}
+    for _ in definitions:  # each time one step further
+        reached = {
+            name: found.union(*(reached.get(one, ()) for one in found)) for name, found in reached.items()
+        }
+    if not any(name in found for name, found in reached.items()):
+        return None
+    root = form.pop("$ref", "").removeprefix("#/$defs/")
+    return {**definitions.get(root, {}), **form}
 
 
 def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
@@ -95,7 +91,7 @@ def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
         return _unqualified(args[0], made)
     if origin is Annotated:
         return Annotated[(_unqualified(args[0], made), *args[1:])]
-    if origin is None or origin is Literal or not any(_holds_typed_dict(one) for one in args):
+    if not any(map(_holds_typed_dict, args)):
         return kind
     plain_args = tuple(_unqualified(one, made) for one in args)
     return Union[plain_args] if origin in (Union, UnionType) else origin[plain_args]  # noqa: UP007 - made at run time
