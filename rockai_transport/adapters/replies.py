@@ -150,8 +150,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
         """
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
         last = self.runs[-1] if self.runs else None
-        cut_short = last is not None and reported_length_end(last.metrics)
-        calls = any(isinstance(part, ToolCall) for part in self.parts)
+        cut_short = last is not None and last.metrics and reported_length_end(last.metrics)
+        calls = ToolCall in map(type, self.parts)
         known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
         if self._dialogue.cut:
             known["stop_token"] = self._dialogue.stop_token

@@ -21,7 +21,7 @@ import httpx
 
 from rockai_transport.config import is_private
 from rockai_transport.errors import InvalidResponseError
-from rockai_transport.io.chunked import HeadSplitter, read_past_h11
+from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
 from rockai_transport.io.deadlines import Deadline, current_deadline
 from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
 
@@ -31,49 +31,27 @@ P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
 
 _POOL_SIZE = 50
 _MAX_POOLS = 20
-_READ_PART = _WRITE_PART = 64 * 1024
+_READ_PART = 64 * 1024
 _LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait is made of several
 
 
-class _Unsent:
-    """What was written of a request and not sent yet: its head and its body go out together.
-
-    httpcore writes them one after the other, and then nothing, at the request's end. One segment in place of
-    two halves what sending costs.
-    """
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def add(self, part: bytes) -> bytes:
-        """Take what is written; give what is to be sent now."""
-        self._bytes += part
-        return self.take() if not part or len(self._bytes) >= _WRITE_PART else b""
-
-    def take(self) -> bytes:
-        """Give all that is left: an answer is waited for."""
-        taken = bytes(self._bytes)
-        self._bytes.clear()
-        return taken
-
-
-class _Stream(HeadSplitter, httpcore.NetworkStream):
+class _Stream(BaseStream, httpcore.NetworkStream):
     """A socket whose operations end when the deadline says so."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
         self._socket = stream.get_extra_info("socket")
-        self._unsent = _Unsent()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline knows better
-        return self.split(self.take_rest() or self._receive(max_bytes))
+        return self.split(self.rest or self._receive(max_bytes))
 
     def read_body(self) -> bytes:
         """The next bytes, for who reads a body in h11's place."""
-        return self.take_rest() or self._receive(_READ_PART)
+        rest, self.rest = self.rest, b""
+        return rest or self._receive(_READ_PART)
 
     def _receive(self, max_bytes: int) -> bytes:
-        self._send(self._unsent.take())
+        self._send()
         since = time.monotonic()
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
@@ -87,20 +65,21 @@ class _Stream(HeadSplitter, httpcore.NetworkStream):
         raise httpcore.ReadTimeout("the time limit ran out")
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
-        self.begin()
-        self._send(self._unsent.add(buffer))
+        if self.add(buffer):
+            self._send()
 
-    def _send(self, buffer: bytes) -> None:
+    def _send(self) -> None:
+        buffer, self.unsent = self.unsent, b""
         if not buffer:
             return
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
         try:
-            for start in range(0, len(buffer), _WRITE_PART):
+            for start in range(0, len(buffer), SEND_PART):
                 remaining = deadline.until - time.monotonic()
                 if remaining <= 0 or deadline.ended:
                     raise httpcore.WriteTimeout("the time limit ran out")
-                self._stream.write(buffer[start : start + _WRITE_PART], min(remaining, _LONGEST))
+                self._stream.write(buffer[start : start + SEND_PART], min(remaining, _LONGEST))
         finally:
             deadline.waits_for = None
 
@@ -146,29 +125,30 @@ class _Backend(httpcore.NetworkBackend):
         return _Stream(stream)
 
 
-class _AsyncStream(HeadSplitter, httpcore.AsyncNetworkStream):
+class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     """A socket that tells the deadline when a request has begun to leave; the task itself keeps time."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._unsent = _Unsent()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.split(self.take_rest() or await self._receive(max_bytes, timeout))
+        return self.split(self.rest or await self._receive(max_bytes, timeout))
 
     async def read_body(self) -> bytes:
         """The next bytes, for who reads a body in h11's place."""
-        return self.take_rest() or await self._stream.read(_READ_PART)
+        rest, self.rest = self.rest, b""
+        return rest or await self._stream.read(_READ_PART)
 
     async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
-        await self._send(self._unsent.take(), timeout)
+        await self._send(timeout)
         return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.begin()
-        await self._send(self._unsent.add(buffer), timeout)
+        if self.add(buffer):
+            await self._send(timeout)
 
-    async def _send(self, buffer: bytes, timeout: float | None) -> None:
+    async def _send(self, timeout: float | None) -> None:
+        buffer, self.unsent = self.unsent, b""
         if buffer:
             current_deadline.get().sent = True
             await self._stream.write(buffer, timeout)

@@ -168,7 +168,7 @@ class ReplyReader:
         """
         if self._settled and not self._notable("".join(pieces)):
             self._passed += pieces
-            return [TextDelta(piece) for piece in pieces if piece]
+            return list(map(TextDelta, filter(None, pieces)))
         return [part for piece in pieces for part in self.feed(piece)]
 
     def flush(self) -> list[ReplyPart]:

@@ -145,8 +145,8 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
         cue = prompt[begin:] if 0 <= begin < len(prompt) - 1 and len(prompt) - begin < _LONGEST_CUE else ""
     if cue and tokens:
         cue = cue.rstrip()
-        bos = [token for token in tokens if token == getattr(template, "bos", None)]
-        return tokens, (*bos, cue, f"{cue}\n", f"{cue}\n\n")
+        bos = getattr(template, "bos", None)
+        return tokens, (*((bos,) if bos in tokens else ()), cue, f"{cue}\n", f"{cue}\n\n")
     return tokens + labels, (f"\n{cue}",) if cue and labels else ()
 
 
