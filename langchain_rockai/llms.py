@@ -163,9 +163,8 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> CompletionBuilder:
-        settings, _, timeout = self._for_call(call, stop)
-        request = completion_request(settings, prompt)
-        return CompletionBuilder(request, timeout=timeout, streamed=streamed, stream_usage=self.stream_usage)
+        settings, _, options = self._for_call(call, stop)
+        return CompletionBuilder(completion_request(settings, prompt), streamed=streamed, **options)
 
 
 def _result(generations: list[Generation]) -> LLMResult:

@@ -83,7 +83,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self._partials = partials
         self._dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.request = self._dialogue.request
-        self.model = first.model if isinstance(first, ModelRequest) else first.settings.model
+        self.model = self._dialogue.running.model
         self.timeout = timeout
         self.runs: list[Prediction | None] = []
         self.parts: list[ReplyPart] = []
@@ -149,7 +149,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
             ``runs``, how many it took, where these were several.
         """
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
-        last = self.runs[-1] if self.runs else None
+        last = self.runs[-1]
         cut_short = last is not None and last.metrics and reported_length_end(last.metrics)
         calls = ToolCall in map(type, self.parts)
         known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
@@ -159,7 +159,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
 
     def files(self) -> list[OutputFile]:
         """The images, videos and audio files that the reply consists of; none where it says anything else."""
-        last = self.runs[-1] if self.runs else None
+        last = self.runs[-1]
         files = output_files(last.output) if last is not None else []
         return files if files and last is not None and self.reply().text == last.text else []
 

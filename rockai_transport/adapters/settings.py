@@ -53,8 +53,8 @@ class CallSettings(NamedTuple):
     settings: ModelSettings
     dialect: Dialect
     """The call's dialect, resolved: ``settings`` holds the same, so that nobody has to look for it again."""
-    timeout: float | None
-    """Seconds for each run; None for the client's own."""
+    options: dict[str, Any]
+    """What a `ReplyBuilder` is told of it: ``timeout``, ``max_reasks`` and ``stream_usage``."""
 
 
 def _secret(value: Any) -> Any:
@@ -230,7 +230,8 @@ class ModelFields(BaseModel):
             extra={**(getattr(self, extra_name) or {}), **own.get(extra_name, {})},
             extra_name=extra_name,
         )
-        return CallSettings(settings, dialect, own.get("timeout", self.timeout))
+        options = {"max_reasks": self.max_reasks, "stream_usage": self.stream_usage}
+        return CallSettings(settings, dialect, {**options, "timeout": own.get("timeout", self.timeout)})
 
     def _check_window(self, dialect: Dialect, max_tokens: Any) -> None:
         """Refuse an answer that leaves no room for the prompt.
