@@ -117,16 +117,13 @@ class StructuredOutput(OutputParser):
         """Make what the user asked for of a message that was accepted.
 
         Raises:
-            InvalidResponseError: It does not fit any more: a cache gave it, and the class has changed.
+            InvalidResponseError: As of `accepted`; ``answer`` is the message, for ``include_raw``.
         """
         try:
-            return self.parse(message.text, [call["args"] for call in message.tool_calls])
-        except ValueError as error:
-            refused = InvalidResponseError(
-                f"The answer does not fit {self.name}: {error}", body=message.text, by_model=True
-            )
-            vars(refused)["answer"] = message
-            raise as_model_error(refused) from error
+            return self.accepted(message.text, [call["args"] for call in message.tool_calls])
+        except InvalidResponseError as error:
+            vars(error)["answer"] = message
+            raise as_model_error(error) from error.__cause__
 
 
 def structured_chain(

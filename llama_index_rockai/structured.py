@@ -24,7 +24,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from llama_index_rockai.responses import PARTIAL
 from llama_index_rockai.tool_calls import function_schema, selections_of
-from rockai_transport import ConfigurationError, InvalidResponseError
+from rockai_transport import ConfigurationError
 from rockai_transport.adapters import OutputParser, check_object_class, forced_tool, partial_object
 
 dispatcher = get_dispatcher(__name__)
@@ -179,13 +179,7 @@ def _objects(output_cls: type[Any], chunk: ChatResponse) -> list[Any]:
 
 def _object(output_cls: type[Model], response: ChatResponse) -> Model:
     calls = [call.tool_kwargs for call in selections_of(response.message)]
-    text = response.message.content or ""
-    try:
-        value: Model = OutputParser(output_cls).parse(text, calls)
-    except ValueError as error:
-        raise InvalidResponseError(
-            f"The answer does not fit {output_cls.__name__}: {error}", body=text, by_model=True
-        ) from error
+    value: Model = OutputParser(output_cls).accepted(response.message.content or "", calls)
     return value
 
 
