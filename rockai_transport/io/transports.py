@@ -14,7 +14,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
 
 import httpcore
 import httpx
@@ -29,8 +30,9 @@ __all__ = ["AsyncTransport", "Transport"]
 
 P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
 
-_POOL_SIZE = 50
-_MAX_POOLS = 20
+_MAX_POOLS = 40
+_KEPT_SECONDS = 5.0
+"""How long a connection, and a pool, is kept that nobody uses."""
 _READ_PART = 64 * 1024
 _LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait is made of several
 
@@ -195,61 +197,83 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         return _AsyncStream(stream)
 
 
-class _Pools(Generic[P]):
+class Pools(Generic[P]):
     """Several pools as one: httpcore's looks at each of its connections for every request.
 
     A request goes to the newest pool until that is full, then to the least busy one, or to a new one. One
-    that nobody uses any more is given up.
+    that has had nothing to do for as long as a connection is kept is given up.
 
     Args:
         make: Makes a pool.
+        backend: Opens its connections.
+        proxy: The proxy to go through; None: straight.
     """
 
-    def __init__(self, make: Callable[[], P]) -> None:
-        self._make: Callable[[], P] = make
-        self._lock = threading.Lock()
-        self.pools: list[P] = [make()]
+    _size: ClassVar[int]
+    """Requests until a pool is full."""
 
-    def choose(self) -> tuple[P, P | None]:
+    def __init__(self, make: Callable[..., P], backend: Any, proxy: httpx.Proxy | None) -> None:
+        self._make = partial(
+            make,
+            network_backend=backend,
+            ssl_context=ssl_context(),
+            proxy=proxy and _httpcore_proxy(proxy),
+            max_connections=2 * self._size,  # threads that choose at the same moment may be more
+            max_keepalive_connections=self._size,
+            keepalive_expiry=_KEPT_SECONDS,
+            socket_options=SOCKET_OPTIONS,
+        )
+        self._lock = threading.Lock()
+        self.pools: dict[P, float] = {self._make(): 0.0}
+        """Each with the moment at which it was last chosen, the newest last."""
+
+    def choose(self, now: float) -> tuple[P, P | None]:
         """The pool for a request, and one to be closed, if there is one."""
         with self._lock:
             pools = self.pools
-            if _busy(pools[-1]) >= _POOL_SIZE:
-                least = min(pools, key=_busy)
-                if _busy(least) < _POOL_SIZE or len(pools) == _MAX_POOLS:
-                    pools.remove(least)
-                    pools.append(least)
-                else:
-                    pools.append(self._make())
-            unused = pools.pop(0) if len(pools) > 1 and not _busy(pools[0]) else None
-            return pools[-1], unused
+            chosen = next(reversed(pools))
+            if _busy(chosen) >= self._size:
+                chosen = min(pools, key=_busy)
+                if _busy(chosen) >= self._size and len(pools) < _MAX_POOLS:
+                    chosen = self._make()
+                pools.pop(chosen, None)
+            pools[chosen] = now
+            oldest = next(iter(pools))
+            if _busy(oldest) or now - pools[oldest] < _KEPT_SECONDS:
+                return chosen, None
+            del pools[oldest]
+            return chosen, oldest
 
 
-class _Pool(_Pools[httpcore.ConnectionPool]):
+class _Pool(Pools[httpcore.ConnectionPool]):
     """What `httpx.HTTPTransport` needs of a pool."""
 
+    _size = 50
+
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        pool, unused = self.choose()
+        pool, unused = self.choose(time.monotonic())
         if unused is not None:
             unused.close()
         return read_past_h11(pool.handle_request(request))
 
     def close(self) -> None:
-        for pool in self.pools:
+        for pool in list(self.pools):
             pool.close()
 
 
-class _AsyncPool(_Pools[httpcore.AsyncConnectionPool]):
+class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
     """What `httpx.AsyncHTTPTransport` needs of a pool."""
 
+    _size = 25
+
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        pool, unused = self.choose()
+        pool, unused = self.choose(time.monotonic())
         if unused is not None:
             await unused.aclose()
         return read_past_h11(await pool.handle_async_request(request))
 
     async def aclose(self) -> None:
-        for pool in self.pools:
+        for pool in list(self.pools):
             await pool.aclose()
 
 
@@ -261,12 +285,8 @@ class Transport(httpx.HTTPTransport):
         public_only: As in `_Backend`. Behind a proxy only the proxy is seen: there it is to be False.
     """
 
-    def __init__(
-        self, proxy: httpx.Proxy | None, *, public_only: bool
-    ) -> None:  # does all that httpx's own does
-        backend = _Backend(public_only=public_only)
-        settings = _pool_settings(proxy)
-        self._pool: Any = _Pool(lambda: _interruptible_pool(network_backend=backend, **settings))
+    def __init__(self, proxy: httpx.Proxy | None, *, public_only: bool) -> None:  # does all of httpx's own
+        self._pool: Any = _Pool(_interruptible_pool, _Backend(public_only=public_only), proxy)
 
 
 class AsyncTransport(httpx.AsyncHTTPTransport):
@@ -274,10 +294,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, proxy: httpx.Proxy | None, *, public_only: bool) -> None:
         backend = _AsyncBackend(public_only=public_only)
-        settings = _pool_settings(proxy)
-        self._pool: Any = _AsyncPool(
-            lambda: httpcore.AsyncConnectionPool(network_backend=backend, **settings)
-        )
+        self._pool: Any = _AsyncPool(httpcore.AsyncConnectionPool, backend, proxy)
 
 
 def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
@@ -289,18 +306,6 @@ def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
     pool = httpcore.ConnectionPool(**settings)
     pool._optional_thread_lock = threading.Lock()  # type: ignore[assignment]  # noqa: SLF001 - no other way
     return pool
-
-
-def _pool_settings(proxy: httpx.Proxy | None) -> dict[str, Any]:
-    return {
-        "ssl_context": ssl_context(),
-        "proxy": proxy and _httpcore_proxy(proxy),
-        "max_connections": 2
-        * _POOL_SIZE,  # requests that choose at the same moment may be more than a pool's
-        "max_keepalive_connections": _POOL_SIZE,
-        "keepalive_expiry": 5.0,
-        "socket_options": SOCKET_OPTIONS,
-    }
 
 
 def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:
