@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from io import IOBase
-from itertools import repeat
 from typing import Any, Final
 
 from llama_index.core.base.llms.types import (
@@ -53,7 +52,7 @@ def _to_message(message: Any, model: str) -> Message:
             'ChatMessage(role="user", content="Hello").'
         )
     role = ROLES[message.role.value]
-    blocks = map(_content, _flat(message.blocks), repeat(role))
+    blocks = (_content(block, role) for block in _flat(message.blocks))
     texts, images = read_blocks(role, blocks, message.content or "", model)
     named = message.additional_kwargs
     return Message(

@@ -32,7 +32,7 @@ PER_CALL: Final = frozenset(
 )
 """Arguments of the constructor that a call may give too; then they hold for that call alone."""
 
-_ELSEWHERE: Final = json.loads(get_data(__package__, "arguments.json") or "{}")
+_ELSEWHERE: Final = json.loads(get_data(__name__, "arguments.json") or "{}")
 _CLIENT_ONLY: Final = _ELSEWHERE["client_only"]
 _ADVICE: Final = {name: text for text, names in _ELSEWHERE["advice"].items() for name in names.split()}
 """What is said to those who give an argument of another package."""
