@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, TypeVar
 
 from langchain_core import exceptions as core
@@ -114,9 +113,7 @@ def as_model_error(error: transport.RockAIError) -> transport.RockAIError:
         return error
     classes = _FINAL_CLASSES if error.may_have_started else {**_FINAL_CLASSES, **_RETRYABLE_CLASSES}
     kind = _nearest(classes, type(error))
-    rebuild: Callable[..., transport.RockAIError] = kind.__new__
-    made = rebuild(kind, error.message)
-    made.args = (error.message,)
+    made = kind.__new__(kind, error.message)
     made.__dict__.update(error.__dict__)
     return made.with_traceback(error.__traceback__)
 
@@ -155,9 +152,7 @@ class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
         transport.RockAIError: What the block raises, as `as_model_error` makes it.
     """
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Translate the error, if there is one."""
         if isinstance(error, transport.RockAIError) and not isinstance(error, ModelError):
             trim_traceback(error)
