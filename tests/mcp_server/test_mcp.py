@@ -1,7 +1,6 @@
-"""The server: what its tools answer, in memory; as a process of its own, through the clients that agents use."""
+"""What the server's tools answer, in memory; the server as a process, through the clients that agents use."""
 
 import asyncio
-import contextlib
 import itertools
 import json
 import re
