@@ -159,9 +159,9 @@ async def deliver(receiver, job):
 
 
 def get_ready():
-    """Import what a job imports late, and keep the collector from touching, and so copying, what is shared."""
+    """Import what a job imports late; keep the collector from touching what is shared, which copies it."""
     for kind in (RockAIToolkit, RockAIToolSpec):
-        kind([VIDEO], api_token="token-of-nobody", base_url="http://127.0.0.1:9").close()
+        kind([VIDEO], client=Client("token-of-nobody", "http://127.0.0.1:9")).close()
     gc.freeze()
 
 

@@ -161,7 +161,7 @@ def fork_worker(job, worker, ready, go):
 
 
 def get_ready():
-    """Import what a job imports late, and keep the collector from touching, and so copying, what is shared."""
+    """Import what a job imports late; keep the collector from touching what is shared, which copies it."""
     RockAIToolkit([ANIMATE_IMAGE], client=Client("token-of-nobody", "http://127.0.0.1:9")).close()
     gc.freeze()
 
