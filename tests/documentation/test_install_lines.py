@@ -26,6 +26,8 @@ PAGES = [
 PAGES = sorted(
     path for path in PAGES if path.suffix in {".md", ".ipynb", ".py"} and path.name != "_version.py"
 )
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = set(PROJECT["optional-dependencies"])
 LINE = re.compile(r"pip install (?:--quiet )?\\?\"(rockai-integrations|\.\.?)\[([\w,-]+)\]")
 
 
@@ -49,10 +51,9 @@ def test_the_lines_are_found():
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_an_install_line_works_today(path):
     """Before the first release a page installs from a clone, afterwards from PyPI; the extras exist."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for source, extras in found(path):
         assert (source == "rockai-integrations") == ON_PYPI
-        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+        assert set(extras.split(",")) <= EXTRAS
 
 
 def test_a_message_says_the_same_line():
