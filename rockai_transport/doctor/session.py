@@ -13,7 +13,7 @@ Invariants of this module:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -31,7 +31,6 @@ from rockai_transport.doctor.recording import Exchange, RecordingIO
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.io.connections import Connections
-from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.exchange import exchange as send
 from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.io import IO, run_blocking
@@ -42,8 +41,6 @@ from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.responses import is_missing_route
 
 Operation = Callable[..., Coroutine[Any, Any, Any]]
-Findings = Iterator[Finding]
-"""What a probe gives: a finding for each of its checks."""
 
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 _FREE_SECONDS = 60.0
@@ -157,8 +154,7 @@ class DoctorSession:
             ObstacleError: It cannot be sent.
         """
         settings = replace(self.settings, **{"service": self.service, **changes})
-        endpoint = Endpoint(settings, None, httpx.Client)
-        self.under_way = io = RecordingIO(endpoint, self.connections, self.redactor, self.say)
+        self.under_way = io = RecordingIO(settings, self.connections, self.redactor, self.say)
         try:
             if isinstance(value := run_blocking(operation(Operations(settings), io, *arguments)), Prediction):
                 io.prediction = value
@@ -215,7 +211,7 @@ class DoctorSession:
         if run.refusal:
             kind = ObstacleError if self.is_refused_for_all(run) else UnavailableError
             raise kind(self.redact(str(run.refusal)))
-        if not run.status:
+        if not run.exchange.status:
             may_run = " A run may have started." if run.may_run else ""
             raise UnavailableError(f"{run.exchange.failure}.{may_run}")
         return run
@@ -225,8 +221,12 @@ class DoctorSession:
         return run.refusal is not None and self.answer(run) in TABLES["statuses"]["refused_for_all"]
 
     def answer(self, asked: RecordingIO) -> str:
-        """What was answered, as a case of a check: a status, ``no_route`` or ``no_answer``."""
-        return "no_route" if self.is_missing(asked) else str(asked.status or "no_answer")
+        """What was answered, as a case of a check: ``no_route``, ``no_answer``, or a status.
+
+        That is the one of HTTP, or an envelope's code that contradicts it.
+        """
+        status = asked.refusal.status_code if asked.refusal else asked.exchange.status
+        return "no_route" if self.is_missing(asked) else str(status or "no_answer")
 
     def is_missing(self, asked: RecordingIO) -> bool:
         """Whether the answer says that there is no such route.
