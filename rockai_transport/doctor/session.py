@@ -356,10 +356,9 @@ def run_doctor(
         ``print(run_doctor(model="owner/name", confirm=lambda plan: plan.runs <= 4).text())``
     """
     limit = check_timeout(timeout, "timeout")
-    limits = Timeouts(first_byte=limit, idle=limit)
-    where: dict[str, Any] = {"api_token": api_token, "base_url": base_url, "allow_http": allow_http}
-    how: dict[str, Any] = {"route": route, "timeout": limit, "timeouts": limits, "max_retries": 0}
-    settings = Settings.resolve(**where, **how, service=service, default_headers=default_headers)
+    how: dict[str, Any] = {"route": route, "service": service, "default_headers": default_headers}
+    how |= {"timeout": limit, "timeouts": Timeouts(first_byte=limit, idle=limit), "max_retries": 0}
+    settings = Settings.resolve(api_token=api_token, base_url=base_url, allow_http=allow_http, **how)
     redactor = Redactor(settings.api_token, shown_hosts=(httpx.URL(settings.base_url).host,))
     try:
         reference = ModelReference.parse(model) if model is not None else None
