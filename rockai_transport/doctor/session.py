@@ -134,7 +134,7 @@ class DoctorSession:
 
     def _read(self, answer: Any) -> Any:
         """As `Service.read_prediction`. Finds a prediction's key, and what its word for a status means."""
-        if self.assumed.read_prediction is None:
+        if self.assumed.read_prediction is None and not self.statuses:  # none was read as it came
             self.assume(SuggestedSetting("read_prediction", AnswerKey(key)) for key in _keys(answer)[:1])
         hook = self.assumed.read_prediction
         read = answer if hook is None else hook(answer)
@@ -151,15 +151,15 @@ class DoctorSession:
         """Do one of the clients' operations, once, with these changes of their settings.
 
         Raises:
-            ObstacleError: It cannot be sent.
+            ConfigurationError: It cannot be sent.
         """
         settings = replace(self.settings, **{"service": self.service, **changes})
         self.under_way = io = RecordingIO(settings, self.connections, self.redactor, self.say)
         try:
             if isinstance(value := run_blocking(operation(Operations(settings), io, *arguments)), Prediction):
                 io.prediction = value
-        except ConfigurationError as error:
-            raise ObstacleError(self.redact(str(error))) from None
+        except ConfigurationError:
+            raise
         except RockAIError as error:
             io.error, io.prediction = error, error.prediction or Prediction()
         finally:
@@ -254,7 +254,7 @@ class DoctorSession:
             told = why.format(io.exchange.request) if io and io.may_run else ""
             self.report.stopped = self.redactor.leaving(f"It was interrupted{told}.")
         finally:
-            with contextlib.suppress(KeyboardInterrupt, ObstacleError):
+            with contextlib.suppress(KeyboardInterrupt, ConfigurationError):
                 self.report.left = self.redact(tuple(self.cancel_running()))
             self.connections.close()
         for probe in checks.PROBES:
@@ -269,10 +269,11 @@ class DoctorSession:
             for finding in getattr(probes, probe.name)(self):
                 self.assume(finding.suggestions)
                 self._record(finding)
-        except UnavailableError as error:
-            if isinstance(error, ObstacleError):
-                self.report.stopped = self.redactor.leaving(str(error))
-            return str(error)
+        except (UnavailableError, ConfigurationError) as error:
+            reason = str(error) if isinstance(error, UnavailableError) else str(self.redact(str(error)))
+            if isinstance(error, ObstacleError | ConfigurationError):
+                self.report.stopped = self.redactor.leaving(reason)
+            return reason
         return ""
 
     def _reason_against(self, probe: checks.Probe) -> str:

@@ -182,6 +182,18 @@ def test_a_service_that_takes_every_model(examine, sandbox, signs):
     assert "the response of create cannot be read" in report.obstacle
 
 
+def test_an_output_that_looks_like_a_prediction(examine, sandbox, signs):
+    """What a model gives is not searched for a prediction once it is known where predictions stand."""
+
+    @sandbox.model("owner/jobs")
+    def jobs(input):
+        return {"job": {"status": "queued", "output": None}}
+
+    report = examine(sandbox, model="owner/jobs")
+    assert "run" not in signs(report)
+    assert {finding.check: finding.observed for finding in report.findings}["run"].startswith("an object")
+
+
 def test_a_gateway_that_breaks_is_not_asked_again(examine, sandbox, signs):
     """A 502 to a run may have started it: it counts, and is not repeated."""
     sandbox.answer_next(502, "bad gateway", content_type="text/plain", method="POST", path="/run", times=2)
