@@ -26,7 +26,8 @@ from rockai_transport.client import Client
 from rockai_transport.errors import BadRequestError, RockAIError
 from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, TextDelta, gather
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, ReplyReader, gather
+from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.parameters import rejected_inputs
 from rockai_transport.prompting.usage import Usage, reported_length_end, reported_usage
@@ -140,8 +141,9 @@ class ReplyBuilder(ABC, Generic[C, R]):
         request = self.request
         if request is None:
             return ModelReply(text)
-        tools = replace(request.tools, choice="auto") if request.tools.forced else request.tools
-        reader = replace(request, tools=tools).reader()
+        tools = request.reading.tools
+        tools = replace(tools, choice="auto") if tools.forced else tools
+        reader = ReplyReader(replace(request.reading, tools=tools))
         parts = [*reader.feed(text), *reader.flush()]
         return gather(_with_unreadable_text(parts), reader.end_token)
 

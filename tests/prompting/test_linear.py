@@ -6,6 +6,7 @@ import pytest
 
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply.json_values import ValueScanner, extract_json, read_value
+from rockai_transport.prompting.reply.reader import ReplyReader
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
@@ -95,7 +96,7 @@ def reading(pieces, choice=None):
         [Message("user", "Hi")],
         set_up_tools(TOOLS, choice),
     )
-    reader = call.request().reader()
+    reader = ReplyReader(call.request().reading)
     for piece in pieces:
         reader.feed(Counted(piece))
     reader.flush()
@@ -111,8 +112,8 @@ def test_twice_the_text_takes_twice_the_steps(case, length):
         text = begin + more * (characters // len(more))
         return [text[at : at + length] for at in range(0, len(text), length)]
 
-    once, twice = (steps(lambda n=n: reading(reply(n))) for n in (1000, 2000))
-    assert twice <= 2.2 * once + 500
+    once, twice = (steps(lambda n=n: reading(reply(n))) for n in (500, 1000))
+    assert twice <= 2.2 * once + 250
 
 
 @pytest.mark.parametrize("text", ["{ ", "[", '{"a": ', '"\\', "{'a': \"", "/*", "a b ", '{"a": 1} '])
@@ -125,8 +126,8 @@ def test_finding_json_takes_steps_in_proportion(text):
         except ValueError:
             return
 
-    once, twice = (steps(lambda n=n: find(n)) for n in (1000, 2000))
-    assert twice <= 2.2 * once + 500
+    once, twice = (steps(lambda n=n: find(n)) for n in (500, 1000))
+    assert twice <= 2.2 * once + 250
 
 
 @pytest.mark.timeout(20)
