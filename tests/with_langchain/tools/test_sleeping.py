@@ -27,7 +27,7 @@ from tests.support.webhook_server import served
 
 SLOW = "you/slow"
 FILES = Path("/proc/self/fd")
-SLEEPERS = int(os.environ.get("SOAK_SLEEPERS", "100"))
+SLEEPERS = 1000 if "SOAK" in os.environ else 100
 WEBHOOK = "https://my.app/rockai"
 VIDEO = HostedModel("video", SLOW, "Makes a video.", output="text")
 

@@ -31,7 +31,7 @@ from rockai_transport.jobs.webhooks import WebhookReceiver
 from tests.support.webhook_server import served
 
 SLOW = "you/slow"
-SLEEPERS = int(os.environ.get("SOAK_SLEEPERS", "100"))
+SLEEPERS = 1000 if "SOAK" in os.environ else 100
 VIDEO = HostedModel("video", SLOW, "Makes a video.", output="text")
 ORDERS = [("video", {"prompt": "a"}), ("video", {"prompt": "b"})]
 AGENTS = {
