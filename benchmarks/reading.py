@@ -10,6 +10,7 @@ import sys
 import time
 
 from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.reply.reader import ReplyReader
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
@@ -31,7 +32,7 @@ def nanoseconds(begin: str, more: str, length: int, piece: int) -> float:
     text = (begin + more * length)[:length]
     messages = [Message("user", "Hi")]
     call = ChatCall(ModelSettings("you/model", "chatml", stop=("####",)), messages, set_up_tools([NOTE]))
-    reader = call.request().reader()
+    reader = ReplyReader(call.request().reading)
     began = time.process_time_ns()
     for at in range(0, length, piece):
         reader.feed(text[at : at + piece])

@@ -61,7 +61,7 @@ class LangChainBuilder(ReplyBuilder[C, R]):
         """
         known: dict[str, Any] = {"model_name": self.model, "model_provider": PROVIDER}
         for name in ("id", "status", "metrics"):
-            if value := getattr(self.runs[-1] if self.runs else None, name, None):
+            if value := getattr(self.runs[-1], name, None):
                 known[name] = dict(value) if name == "metrics" else value
         known.update(self.ending())
         usage = self.usage()
@@ -91,7 +91,7 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
 
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[ChatGenerationChunk]:
         """A chunk for each part."""
-        for part in self._as_written(parts):
+        for part in parts if self._written is None else self._as_written(parts, self._written):
             if isinstance(part, TextDelta):  # nearly all are
                 message = AIMessageChunk(content=part.text)
             elif isinstance(part, ReasoningDelta):
@@ -115,7 +115,8 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
 
     def result(self) -> ChatResult:
         """The complete answer."""
-        self.parts = list(self._as_written(self.parts))
+        if self._written is not None:
+            self.parts = list(self._as_written(self.parts, self._written))
         return ChatResult(generations=[ChatGeneration(message=self._message(self.reply()))])
 
     def error(self, error: RockAIError) -> RockAIError:
@@ -124,15 +125,16 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
             vars(error)["answer"] = self._message(self.refused(str(error.body)))
         return super().error(error)
 
-    def _as_written(self, parts: Sequence[ReplyPart]) -> Sequence[ReplyPart]:
+    @staticmethod
+    def _as_written(parts: Sequence[ReplyPart], output: OutputParser) -> Sequence[ReplyPart]:
         """The same; a value without what the model wrote around it, which core's agents cannot read."""
-        if self._written is None or not parts:
+        if not parts:
             return parts
         reply = gather(parts)
         if reply.tool_calls or reply.invalid_tool_calls:
             return parts
         thought: list[ReplyPart] = [ReasoningDelta(reply.reasoning)] if reply.reasoning else []
-        return [*thought, TextDelta(json.dumps(self._written.read(reply), ensure_ascii=False))]
+        return [*thought, TextDelta(json.dumps(output.read(reply), ensure_ascii=False))]
 
     def _message(self, reply: ModelReply) -> AIMessage:
         thought = {_REASONING_KEY: reply.reasoning} if reply.reasoning else {}

@@ -88,7 +88,7 @@ class AsyncStream:
             >>> "".join([await anext(stream), *stream.take_ready()]) in ("one", "one two")
             True
         """
-        return self._reader.take_ready()
+        return self._state.take_ready() if self._ready else []
 
     async def aclose(self) -> None:
         """Leave: close the connection at once; cancel the prediction where its id is known.
@@ -155,10 +155,6 @@ class _Reader:
             await self._leave()
             self._is_cut = True
         return piece
-
-    def take_ready(self) -> list[str]:
-        """All that is ready."""
-        return self._state.take_ready() if self._state.ready else []
 
     async def close(self) -> None:
         """Leave, whichever task it is that reads."""

@@ -49,9 +49,7 @@ class AsyncIO(BaseIO[LoopConnections]):
         self._timer.ring()
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
-        endpoint = self._endpoint
-        own = endpoint.client_for(request)
-        built = endpoint.build(request, until, own)
+        own, built = self._endpoint.build(request, until)
         self._deadline.connecting = self._deadline.sent = False
         token = current_deadline.set(self._deadline)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
 
 import httpx
@@ -67,14 +68,12 @@ class BaseIO(Generic[C]):
         return LeftError() if self.is_left else failure_of(error, renew.renew)
 
 
-class BaseConnections(Generic[T]):
+class BaseConnections(ABC, Generic[T]):
     """Transports, made when needed.
 
     One for each proxy, and others for files from addresses that have to be public: a connection that is
     used again is not looked at again.
     """
-
-    _kind: ClassVar[str]
 
     def __init__(self) -> None:
         self._transports: dict[tuple[str | None, bool], T] = {}
@@ -86,12 +85,13 @@ class BaseConnections(Generic[T]):
         key = (proxy, public_only and proxy is None)  # behind a proxy only the proxy is seen
         known = self._transports  # another thread may begin with new ones meanwhile
         if key not in known:
-            from rockai_transport.io import transports
-
-            make = getattr(transports, self._kind)
-            known[key] = make(proxy_of(proxy) if proxy else None, public_only=key[1])
+            known[key] = self._make(proxy_of(proxy) if proxy else None, public_only=key[1])
             self._made.append(known[key])
         return known[key]
+
+    @abstractmethod
+    def _make(self, proxy: httpx.Proxy | None, *, public_only: bool) -> T:
+        """Make a transport, whose module is imported only now."""
 
     def renew(self) -> None:
         """Begin with new pools; what runs in the old ones runs on."""

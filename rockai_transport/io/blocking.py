@@ -43,9 +43,7 @@ class BlockingIO(BaseIO[Connections]):
         self._deadline.end()
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
-        endpoint = self._endpoint
-        own = endpoint.client_for(request)
-        built = endpoint.build(request, until, own)
+        own, built = self._endpoint.build(request, until)
         with self._limited(until, math.inf, notices):
             if own is not None:
                 self._response = own.send(built, stream=True, follow_redirects=False)

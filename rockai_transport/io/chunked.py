@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpcore
+import httpx
 
-__all__ = ["ChunkReader", "HeadSplitter", "read_past_h11"]
+__all__ = ["SEND_PART", "BaseStream", "ChunkReader", "read_past_h11"]
 
+SEND_PART = 64 * 1024
+"""Bytes of a request that are sent at once, about."""
 _LINE_END = b"\r\n"
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # as h11 finds the end of a head
 _BOUNDARY = re.compile(rb"\r\n([0-9A-Fa-f]{1,7})\r\n")
@@ -52,20 +56,29 @@ class ChunkReader:
         return b"".join(content)
 
 
-class HeadSplitter:
-    """Splits what comes over a connection, so that h11 gets the head of a response by itself."""
+class BaseStream:
+    """What both kinds of connection know of the bytes that they carry.
 
+    A request's head and body go out together: httpcore writes them one after the other, and then nothing, at
+    the request's end; one segment in place of two halves what sending costs. What comes back is split, so
+    that h11 gets the head of a response by itself.
+    """
+
+    unsent = b""  # what was written of a request and is to be sent before an answer is waited for
     at_body = False  # whether all of a head was given out, and nothing else
     rest = b""  # what has come and was not given out yet
     _tail: bytes | None = None  # the end of what was given out of a head; None: behind it
 
-    def begin(self) -> None:
-        """A request leaves: a head comes next."""
+    def add(self, part: bytes) -> bool:
+        """Take a part of a request, after which a head comes; whether what is unsent is to be sent now."""
         if self._tail is None:
             self._tail, self.at_body = b"", False
+        self.unsent += part
+        return not part or len(self.unsent) >= SEND_PART
 
     def split(self, data: bytes) -> bytes:
-        """What of the next bytes is given out now."""
+        """What of the next bytes is given out now; the others stay as `rest`."""
+        self.rest = b""
         if self._tail is None:
             self.at_body = False
             return data
@@ -77,42 +90,38 @@ class HeadSplitter:
         self._tail, self.at_body, self.rest = None, True, data[end:]
         return data[:end]
 
-    def take_rest(self) -> bytes:
-        """What has come already."""
-        rest, self.rest = self.rest, b""
-        return rest
 
-
+@dataclass
 class _Body:
     """A chunked body. `ChunkReader` begins, and h11 ends."""
 
-    def __init__(self, stream: Any, connection: Any) -> None:
-        self._stream, self._connection = stream, connection
+    stream: Any
+    connection: Any
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = ChunkReader()
-        while not chunks.ended and (data := self._connection.read_body()):
+        while not chunks.ended and (data := self.connection.read_body()):
             yield chunks.feed(data)
-        self._connection.rest = chunks.rest if chunks.ended else b""
-        yield from self._stream
+        self.connection.rest = chunks.rest if chunks.ended else b""
+        yield from self.stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = ChunkReader()
-        while not chunks.ended and (data := await self._connection.read_body()):
+        while not chunks.ended and (data := await self.connection.read_body()):
             yield chunks.feed(data)
-        self._connection.rest = chunks.rest if chunks.ended else b""
-        async for data in self._stream:
+        self.connection.rest = chunks.rest if chunks.ended else b""
+        async for data in self.stream:
             yield data
 
     def __getattr__(self, name: str) -> Any:  # close, or aclose
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
 
 def read_past_h11(response: httpcore.Response) -> httpcore.Response:
     """Have a body read by `ChunkReader`, where it is chunked and no byte of it was read yet."""
     connection = response.extensions.get("network_stream")
-    headers = {name.lower(): value.lower() for name, value in response.headers}
-    is_chunked = headers.get(b"transfer-encoding") == b"chunked" and b"content-length" not in headers
-    if is_chunked and isinstance(connection, HeadSplitter) and connection.at_body:
+    headers = httpx.Headers(response.headers)
+    is_chunked = headers.get("transfer-encoding", "").lower() == "chunked" and "content-length" not in headers
+    if is_chunked and isinstance(connection, BaseStream) and connection.at_body:
         response.stream = _Body(response.stream, connection)
     return response

@@ -19,8 +19,6 @@ __all__ = ["Connections", "within_grace"]
 class Connections(BaseConnections[httpx.HTTPTransport]):
     """The transports of one `Client`; one set for each process."""
 
-    _kind = "Transport"
-
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
@@ -36,6 +34,11 @@ class Connections(BaseConnections[httpx.HTTPTransport]):
                 self._process, self._transports = os.getpid(), {}
                 self._made = []
             return super().to(url, public_only=public_only)
+
+    def _make(self, proxy: httpx.Proxy | None, *, public_only: bool) -> httpx.HTTPTransport:
+        from rockai_transport.io.transports import Transport
+
+        return Transport(proxy, public_only=public_only)
 
     def close(self) -> None:
         """Close them all."""

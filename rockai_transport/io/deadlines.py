@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from rockai_transport.protocol.io import Notices
@@ -15,24 +16,22 @@ from rockai_transport.protocol.io import Notices
 __all__ = ["Deadline", "current_deadline"]
 
 
+@dataclass(slots=True, eq=False)
 class Deadline:
     """The limits of one operation, changed as it goes on; its sockets ask before each wait."""
 
-    __slots__ = ("_awake", "connecting", "ended", "notices", "sent", "until", "waits_for", "within")
-
-    def __init__(self) -> None:
-        self.until = math.inf
-        self.within = math.inf
-        self.notices: Notices | None = None
-        self.waits_for: Any = None
-        """The socket whose bytes a thread waits for."""
-        self.ended = False
-        """Whether another thread has ended the operation."""
-        self.connecting = False
-        """Whether a connection had to be made; noted by asynchronous operations."""
-        self.sent = False
-        """Whether any byte of the request may have left; likewise."""
-        self._awake: threading.Event | None = None
+    until: float = math.inf
+    within: float = math.inf
+    notices: Notices | None = None
+    waits_for: Any = None
+    """The socket whose bytes a thread waits for."""
+    ended: bool = False
+    """Whether another thread has ended the operation."""
+    connecting: bool = False
+    """Whether a connection had to be made; noted by asynchronous operations."""
+    sent: bool = False
+    """Whether any byte of the request may have left; likewise."""
+    _awake: threading.Event | None = None
 
     def remaining(self, since: float) -> float:
         """Seconds until the next thing to do, be it to give up or to say something; 0 is to give up.

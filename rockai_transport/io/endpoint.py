@@ -71,28 +71,23 @@ class Endpoint:
         except (httpx.InvalidURL, ValueError) as error:  # ValueError: of idna, or a lone surrogate
             raise InvalidResponseError(f"{request} cannot be sent: the address is none. {error}") from None
 
-    def client_for(self, request: Request) -> Any:
-        """The user's own HTTP client, where it is to send this request; None for ours.
+    def build(self, request: Request, until: float) -> tuple[Any, httpx.Request]:
+        """The HTTP client of its user's own, where it is to send this request, else None; and what it sends.
 
-        Raises:
-            ConfigurationError: It is closed.
-        """
-        if self.http_client is None or request.download:
-            return None
-        if self.http_client.is_closed:
-            raise ConfigurationError(
-                "The http_client is closed: keep it open as long as this client is used."
-            )
-        return self.http_client
-
-    def build(self, request: Request, until: float, own: Any) -> httpx.Request:
-        """What httpx sends; the token goes along only where it belongs: to the base URL's own origin.
+        The token goes along only where it belongs: to the base URL's own origin.
 
         Args:
             request: What is asked.
             until: The moment when the operation has to give up.
-            own: What `client_for` says.
+
+        Raises:
+            ConfigurationError: That HTTP client is closed.
         """
+        own = None if request.download else self.http_client
+        if own is not None and own.is_closed:
+            raise ConfigurationError(
+                "The http_client is closed: keep it open as long as this client is used."
+            )
         url = self.url_of(request)
         logger.debug("%s", request)
         # httpx's successor has classes of its own
@@ -104,7 +99,7 @@ class Endpoint:
             content=request.body,
             extensions={"timeout": self.socket_timeouts(until)},
         )
-        return built
+        return own, built
 
     def _headers_of(self, request: Request, url: httpx.URL) -> httpx.Headers:
         if not request.download and (url.scheme, url.host, url.port) == self._origin:

@@ -88,8 +88,6 @@ class LoopConnections:
 class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
     """The transports of one loop, and the streams that are open in it."""
 
-    _kind = "AsyncTransport"
-
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
@@ -141,6 +139,11 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         task = DetachedTask(leaving, GRACE_SECONDS)
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+
+    def _make(self, proxy: httpx.Proxy | None, *, public_only: bool) -> httpx.AsyncHTTPTransport:
+        from rockai_transport.io.transports import AsyncTransport
+
+        return AsyncTransport(proxy, public_only=public_only)
 
     async def _own(self) -> AsyncGenerator[None, None]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rockai_transport.protocol.io import Notices
@@ -12,6 +13,7 @@ from rockai_transport.protocol.io import Notices
 __all__ = ["Timer"]
 
 
+@dataclass(slots=True, eq=False)
 class Timer:
     """Wakes the task that waits for something when its time is up, and says in the log what there is to say.
 
@@ -19,17 +21,14 @@ class Timer:
     early.
     """
 
-    __slots__ = ("_cancellations", "_due", "_handle", "_notices", "_rang", "_task", "_until", "waiting")
-
-    def __init__(self) -> None:
-        self._handle: asyncio.TimerHandle | None = None
-        self._due = math.inf
-        self._until = math.inf
-        self._notices: Notices | None = None
-        self._rang = False
-        self._task: asyncio.Task[Any] | None = None
-        self._cancellations = 0
-        self.waiting = False
+    waiting: bool = False
+    _handle: asyncio.TimerHandle | None = None
+    _due: float = math.inf
+    _until: float = math.inf
+    _notices: Notices | None = None
+    _rang: bool = False
+    _task: asyncio.Task[Any] | None = None
+    _cancellations: int = 0
 
     def wait(self, until: float, notices: Notices | None) -> None:
         """From now on the current task waits, until this moment at most."""

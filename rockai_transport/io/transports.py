@@ -14,14 +14,15 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
 
 import httpcore
 import httpx
 
 from rockai_transport.config import is_private
 from rockai_transport.errors import InvalidResponseError
-from rockai_transport.io.chunked import HeadSplitter, read_past_h11
+from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
 from rockai_transport.io.deadlines import Deadline, current_deadline
 from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
 
@@ -29,51 +30,30 @@ __all__ = ["AsyncTransport", "Transport"]
 
 P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
 
-_POOL_SIZE = 50
-_MAX_POOLS = 20
-_READ_PART = _WRITE_PART = 64 * 1024
+_MAX_POOLS = 40
+_KEPT_SECONDS = 5.0
+"""How long a connection, and a pool, is kept that nobody uses."""
+_READ_PART = 64 * 1024
 _LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait is made of several
 
 
-class _Unsent:
-    """What was written of a request and not sent yet: its head and its body go out together.
-
-    httpcore writes them one after the other, and then nothing, at the request's end. One segment in place of
-    two halves what sending costs.
-    """
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def add(self, part: bytes) -> bytes:
-        """Take what is written; give what is to be sent now."""
-        self._bytes += part
-        return self.take() if not part or len(self._bytes) >= _WRITE_PART else b""
-
-    def take(self) -> bytes:
-        """Give all that is left: an answer is waited for."""
-        taken = bytes(self._bytes)
-        self._bytes.clear()
-        return taken
-
-
-class _Stream(HeadSplitter, httpcore.NetworkStream):
+class _Stream(BaseStream, httpcore.NetworkStream):
     """A socket whose operations end when the deadline says so."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
         self._socket = stream.get_extra_info("socket")
-        self._unsent = _Unsent()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline knows better
-        return self.split(self.take_rest() or self._receive(max_bytes))
+        return self.split(self.rest or self._receive(max_bytes))
 
     def read_body(self) -> bytes:
         """The next bytes, for who reads a body in h11's place."""
-        return self.take_rest() or self._receive(_READ_PART)
+        rest, self.rest = self.rest, b""
+        return rest or self._receive(_READ_PART)
 
     def _receive(self, max_bytes: int) -> bytes:
-        self._send(self._unsent.take())
+        self._send()
         since = time.monotonic()
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
@@ -87,20 +67,21 @@ class _Stream(HeadSplitter, httpcore.NetworkStream):
         raise httpcore.ReadTimeout("the time limit ran out")
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
-        self.begin()
-        self._send(self._unsent.add(buffer))
+        if self.add(buffer):
+            self._send()
 
-    def _send(self, buffer: bytes) -> None:
+    def _send(self) -> None:
+        buffer, self.unsent = self.unsent, b""
         if not buffer:
             return
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
         try:
-            for start in range(0, len(buffer), _WRITE_PART):
+            for start in range(0, len(buffer), SEND_PART):
                 remaining = deadline.until - time.monotonic()
                 if remaining <= 0 or deadline.ended:
                     raise httpcore.WriteTimeout("the time limit ran out")
-                self._stream.write(buffer[start : start + _WRITE_PART], min(remaining, _LONGEST))
+                self._stream.write(buffer[start : start + SEND_PART], min(remaining, _LONGEST))
         finally:
             deadline.waits_for = None
 
@@ -146,29 +127,30 @@ class _Backend(httpcore.NetworkBackend):
         return _Stream(stream)
 
 
-class _AsyncStream(HeadSplitter, httpcore.AsyncNetworkStream):
+class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     """A socket that tells the deadline when a request has begun to leave; the task itself keeps time."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._unsent = _Unsent()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.split(self.take_rest() or await self._receive(max_bytes, timeout))
+        return self.split(self.rest or await self._receive(max_bytes, timeout))
 
     async def read_body(self) -> bytes:
         """The next bytes, for who reads a body in h11's place."""
-        return self.take_rest() or await self._stream.read(_READ_PART)
+        rest, self.rest = self.rest, b""
+        return rest or await self._stream.read(_READ_PART)
 
     async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
-        await self._send(self._unsent.take(), timeout)
+        await self._send(timeout)
         return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.begin()
-        await self._send(self._unsent.add(buffer), timeout)
+        if self.add(buffer):
+            await self._send(timeout)
 
-    async def _send(self, buffer: bytes, timeout: float | None) -> None:
+    async def _send(self, timeout: float | None) -> None:
+        buffer, self.unsent = self.unsent, b""
         if buffer:
             current_deadline.get().sent = True
             await self._stream.write(buffer, timeout)
@@ -215,61 +197,83 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         return _AsyncStream(stream)
 
 
-class _Pools(Generic[P]):
+class Pools(Generic[P]):
     """Several pools as one: httpcore's looks at each of its connections for every request.
 
     A request goes to the newest pool until that is full, then to the least busy one, or to a new one. One
-    that nobody uses any more is given up.
+    that has had nothing to do for as long as a connection is kept is given up.
 
     Args:
         make: Makes a pool.
+        backend: Opens its connections.
+        proxy: The proxy to go through; None: straight.
     """
 
-    def __init__(self, make: Callable[[], P]) -> None:
-        self._make: Callable[[], P] = make
-        self._lock = threading.Lock()
-        self.pools: list[P] = [make()]
+    _size: ClassVar[int]
+    """Requests until a pool is full."""
 
-    def choose(self) -> tuple[P, P | None]:
+    def __init__(self, make: Callable[..., P], backend: Any, proxy: httpx.Proxy | None) -> None:
+        self._make = partial(
+            make,
+            network_backend=backend,
+            ssl_context=ssl_context(),
+            proxy=proxy and _httpcore_proxy(proxy),
+            max_connections=2 * self._size,  # threads that choose at the same moment may be more
+            max_keepalive_connections=self._size,
+            keepalive_expiry=_KEPT_SECONDS,
+            socket_options=SOCKET_OPTIONS,
+        )
+        self._lock = threading.Lock()
+        self.pools: dict[P, float] = {self._make(): 0.0}
+        """Each with the moment at which it was last chosen, the newest last."""
+
+    def choose(self, now: float) -> tuple[P, P | None]:
         """The pool for a request, and one to be closed, if there is one."""
         with self._lock:
             pools = self.pools
-            if _busy(pools[-1]) >= _POOL_SIZE:
-                least = min(pools, key=_busy)
-                if _busy(least) < _POOL_SIZE or len(pools) == _MAX_POOLS:
-                    pools.remove(least)
-                    pools.append(least)
-                else:
-                    pools.append(self._make())
-            unused = pools.pop(0) if len(pools) > 1 and not _busy(pools[0]) else None
-            return pools[-1], unused
+            chosen = next(reversed(pools))
+            if _busy(chosen) >= self._size:
+                chosen = min(pools, key=_busy)
+                if _busy(chosen) >= self._size and len(pools) < _MAX_POOLS:
+                    chosen = self._make()
+                pools.pop(chosen, None)
+            pools[chosen] = now
+            oldest = next(iter(pools))
+            if _busy(oldest) or now - pools[oldest] < _KEPT_SECONDS:
+                return chosen, None
+            del pools[oldest]
+            return chosen, oldest
 
 
-class _Pool(_Pools[httpcore.ConnectionPool]):
+class _Pool(Pools[httpcore.ConnectionPool]):
     """What `httpx.HTTPTransport` needs of a pool."""
 
+    _size = 50
+
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        pool, unused = self.choose()
+        pool, unused = self.choose(time.monotonic())
         if unused is not None:
             unused.close()
         return read_past_h11(pool.handle_request(request))
 
     def close(self) -> None:
-        for pool in self.pools:
+        for pool in list(self.pools):
             pool.close()
 
 
-class _AsyncPool(_Pools[httpcore.AsyncConnectionPool]):
+class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
     """What `httpx.AsyncHTTPTransport` needs of a pool."""
 
+    _size = 25
+
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        pool, unused = self.choose()
+        pool, unused = self.choose(time.monotonic())
         if unused is not None:
             await unused.aclose()
         return read_past_h11(await pool.handle_async_request(request))
 
     async def aclose(self) -> None:
-        for pool in self.pools:
+        for pool in list(self.pools):
             await pool.aclose()
 
 
@@ -281,12 +285,8 @@ class Transport(httpx.HTTPTransport):
         public_only: As in `_Backend`. Behind a proxy only the proxy is seen: there it is to be False.
     """
 
-    def __init__(
-        self, proxy: httpx.Proxy | None, *, public_only: bool
-    ) -> None:  # does all that httpx's own does
-        backend = _Backend(public_only=public_only)
-        settings = _pool_settings(proxy)
-        self._pool: Any = _Pool(lambda: _interruptible_pool(network_backend=backend, **settings))
+    def __init__(self, proxy: httpx.Proxy | None, *, public_only: bool) -> None:  # does all of httpx's own
+        self._pool: Any = _Pool(_interruptible_pool, _Backend(public_only=public_only), proxy)
 
 
 class AsyncTransport(httpx.AsyncHTTPTransport):
@@ -294,10 +294,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, proxy: httpx.Proxy | None, *, public_only: bool) -> None:
         backend = _AsyncBackend(public_only=public_only)
-        settings = _pool_settings(proxy)
-        self._pool: Any = _AsyncPool(
-            lambda: httpcore.AsyncConnectionPool(network_backend=backend, **settings)
-        )
+        self._pool: Any = _AsyncPool(httpcore.AsyncConnectionPool, backend, proxy)
 
 
 def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
@@ -309,18 +306,6 @@ def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
     pool = httpcore.ConnectionPool(**settings)
     pool._optional_thread_lock = threading.Lock()  # type: ignore[assignment]  # noqa: SLF001 - no other way
     return pool
-
-
-def _pool_settings(proxy: httpx.Proxy | None) -> dict[str, Any]:
-    return {
-        "ssl_context": ssl_context(),
-        "proxy": proxy and _httpcore_proxy(proxy),
-        "max_connections": 2
-        * _POOL_SIZE,  # requests that choose at the same moment may be more than a pool's
-        "max_keepalive_connections": _POOL_SIZE,
-        "keepalive_expiry": 5.0,
-        "socket_options": SOCKET_OPTIONS,
-    }
 
 
 def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:

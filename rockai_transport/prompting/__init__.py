@@ -10,85 +10,31 @@ sync and async, stand on the same functions, so that what is decided here is dec
 * :mod:`.reply` turns the pieces of the answer into text, reasoning and tool calls,
 * :mod:`.dialogue` puts the two together where a reply may have to be asked for once more.
 
-The names below are those that a framework package needs. Each is imported when it is first asked for:
-``import rockai_transport`` needs :mod:`.request.dialects` alone.
+The names below are those that a framework package needs; ``as`` says that they are handed on.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rockai_transport.prompting.messages import (
-        Image,
-        InvalidToolCall,
-        Message,
-        Role,
-        ToolCall,
-        unsupported_content,
-    )
-    from rockai_transport.prompting.reply.json_values import read_value
-    from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather
-    from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
-    from rockai_transport.prompting.reply.structured import (
-        ResponseFormat,
-        StructuredMethod,
-        structured_method,
-    )
-    from rockai_transport.prompting.request.build import ChatCall, ModelRequest, completion_request
-    from rockai_transport.prompting.request.chat import as_text
-    from rockai_transport.prompting.request.templates import ChatTemplate
-    from rockai_transport.prompting.request.tool_choice import set_up_tools
-    from rockai_transport.prompting.tokens import approximate_token_count
-
-__all__ = [
-    "ChatCall",
-    "ChatTemplate",
-    "Image",
-    "InvalidToolCall",
-    "Message",
-    "ModelReply",
-    "ModelRequest",
-    "ReasoningDelta",
-    "ReasoningEnd",
-    "ReplyPart",
-    "ResponseFormat",
-    "Role",
-    "StructuredMethod",
-    "TextDelta",
-    "ToolCall",
-    "approximate_token_count",
-    "as_text",
-    "completion_request",
-    "gather",
-    "read_value",
-    "set_up_tools",
-    "structured_method",
-    "unsupported_content",
-]
-
-_HOMES = {
-    "messages": {"Image", "InvalidToolCall", "Message", "Role", "ToolCall", "unsupported_content"},
-    "reply.json_values": {"read_value"},
-    "reply.reader": {"ModelReply", "ReplyPart", "gather"},
-    "reply.reasoning": {"ReasoningDelta", "ReasoningEnd", "TextDelta"},
-    "reply.structured": {"ResponseFormat", "StructuredMethod", "structured_method"},
-    "request.build": {"ChatCall", "ModelRequest", "completion_request"},
-    "request.chat": {"as_text"},
-    "request.templates": {"ChatTemplate"},
-    "request.tool_choice": {"set_up_tools"},
-    "tokens": {"approximate_token_count"},
-}
-
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+from rockai_transport.prompting.messages import Image as Image
+from rockai_transport.prompting.messages import InvalidToolCall as InvalidToolCall
+from rockai_transport.prompting.messages import Message as Message
+from rockai_transport.prompting.messages import Role as Role
+from rockai_transport.prompting.messages import ToolCall as ToolCall
+from rockai_transport.prompting.messages import unsupported_content as unsupported_content
+from rockai_transport.prompting.reply.json_values import read_value as read_value
+from rockai_transport.prompting.reply.reader import ModelReply as ModelReply
+from rockai_transport.prompting.reply.reader import ReplyPart as ReplyPart
+from rockai_transport.prompting.reply.reader import gather as gather
+from rockai_transport.prompting.reply.reasoning import ReasoningDelta as ReasoningDelta
+from rockai_transport.prompting.reply.reasoning import ReasoningEnd as ReasoningEnd
+from rockai_transport.prompting.reply.reasoning import TextDelta as TextDelta
+from rockai_transport.prompting.reply.structured import ResponseFormat as ResponseFormat
+from rockai_transport.prompting.reply.structured import StructuredMethod as StructuredMethod
+from rockai_transport.prompting.reply.structured import structured_method as structured_method
+from rockai_transport.prompting.request.build import ChatCall as ChatCall
+from rockai_transport.prompting.request.build import ModelRequest as ModelRequest
+from rockai_transport.prompting.request.build import completion_request as completion_request
+from rockai_transport.prompting.request.chat import as_text as as_text
+from rockai_transport.prompting.request.templates import ChatTemplate as ChatTemplate
+from rockai_transport.prompting.request.tool_choice import set_up_tools as set_up_tools
+from rockai_transport.prompting.tokens import approximate_token_count as approximate_token_count

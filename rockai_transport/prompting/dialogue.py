@@ -11,11 +11,12 @@ from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reader import (
     ModelReply,
     ReplyPart,
-    TextDelta,
+    ReplyReader,
     announced,
     gather,
     read_reply,
 )
+from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tool_reader import new_call_id
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.tool_choice import ToolSetup
@@ -169,12 +170,13 @@ class Dialogue:
 
     def _begin(self, request: ModelRequest) -> None:
         self.request = self.running = request
-        self._reader = request.reader(self._new_id, self._accepts if self._check else None)
+        accepts = self._accepts if self._check else None
+        self._reader = ReplyReader(request.reading, new_id=self._new_id, accepts=accepts)
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
         self._holds = self._check is not None or not self._streamed
         self._committed = False  # whether text or a call was handed on
-        self._direct = not (self._holds or request.tools.active)  # whether nothing can be refused
+        self._direct = not (self._holds or request.reading.tools.active)  # whether nothing can be refused
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
         """Hold back what may still be refused."""
@@ -190,7 +192,7 @@ class Dialogue:
         """What keeps the reply that has ended from being accepted, if anything does."""
         if not self._reader.waiting:
             return self._check(gather(self._held, self.end_token)) if self._check else None
-        tools = self.running.tools
+        tools = self.running.reading.tools
         function = f"the function {tools.name}" if tools.name else "a function"
         errors = "; ".join(call.error for call in self._reader.rejected().invalid_tool_calls)
         return f"{function} must be called, in a <tool_call> line{f' ({errors})' if errors else ''}."
@@ -211,4 +213,4 @@ class Dialogue:
 
 def _own_words(text: str, request: ModelRequest) -> str:
     """What the model answered, with its calls as it wrote them and without its reasoning."""
-    return read_reply(text, replace(request, tools=ToolSetup()).reader()).text
+    return read_reply(text, replace(request.reading, tools=ToolSetup())).text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,10 +67,6 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     is_error: bool = False
-
-    def replace(self, **changes: Any) -> Message:
-        """Return a copy with the given attributes changed."""
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def reported_usage(metrics: Iterable[Mapping[str, Any] | None]) -> Usage | None:
     return Usage(sum(known[0::2]), sum(known[1::2]))
 
 
-def reported_length_end(metrics: Mapping[str, Any] | None) -> bool:
+def reported_length_end(metrics: Mapping[str, Any]) -> bool:
     """Whether the service reports that a run ended because it may not have said more.
 
     Args:
@@ -52,4 +52,4 @@ def reported_length_end(metrics: Mapping[str, Any] | None) -> bool:
     Returns:
         Whether it says so, in one of the words that peers use.
     """
-    return any(str((metrics or {}).get(key)).lower() in _LENGTH for key in _REASON_KEYS)
+    return any(str(metrics.get(key)).lower() in _LENGTH for key in _REASON_KEYS)

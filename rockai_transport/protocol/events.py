@@ -46,12 +46,13 @@ class EventReader:
     """
 
     def __init__(self, service: Service) -> None:
-        self._frames = FrameReader(service)
+        self._service = service
         self._opening = _opening(service.output_event)
         self._start = len(self._opening)
-        self._end_events = tuple(f"event: {name}\ndata: {{}}\n\n".encode() for name in service.end_events)
+        self._usual_ends = _usual_ends(tuple(service.end_events))
         self._is_fresh = True
         self._between_outputs = False
+        self._after_cr = False  # as `_LineSplitter.after_cr`
         self._tail = b""  # the beginning of a well-formed event whose rest has not come
         self.seen_event = False
         """Whether any event has come."""
@@ -77,24 +78,36 @@ class EventReader:
         Args:
             framed: Whether the body said itself where it ends (last chunk, full Content-Length).
         """
+        if self.end is not None:
+            return True
         tail, self._tail = self._tail, b""
         self._repair(tail)
         return self._frames.is_whole(framed=framed)
 
+    @functools.cached_property
+    def _frames(self) -> FrameReader:
+        """What repairs, made where there is something to repair."""
+        frames = FrameReader(self._service)
+        if self.seen_event:
+            frames.begin_after_output()
+        return frames
+
     def _read_mixed(self, chunk: bytes) -> list[str]:
         """Cut out what is well-formed; let the rest be repaired, up to the blank line after it."""
+        if self.end is not None:
+            return []
         is_fresh, self._is_fresh = self._is_fresh, self._is_fresh and not chunk
         if self._tail:
             chunk, self._tail, self._between_outputs = self._tail + chunk, b"", True
-        if b"\r" in chunk or self._frames.lines.after_cr:
+        if b"\r" in chunk or self._after_cr:
             if chunk.endswith(b"\r"):
                 return self._repair(chunk)
-            chunk = self._frames.lines.without_rest_of_line_end(chunk)
+            if self._after_cr and chunk:
+                chunk, self._after_cr = self._frames.lines.without_rest_of_line_end(chunk), False
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         pieces: list[str] = []
         at, size = 0, len(chunk)
         if is_fresh and chunk.startswith(self._opening) and b"\n\n" in chunk:
-            self._frames.begin_after_output()
             self._between_outputs = self.seen_event = True
         while at < size and self.end is None:
             end = self._cut(chunk, at, pieces) if self._between_outputs else 0
@@ -110,9 +123,8 @@ class EventReader:
         if chunk.startswith(b"\n", at):  # one line break for each further blank line
             pieces.append("\n")
             return at + 1
-        if chunk.startswith(self._end_events, at):
+        if chunk.startswith(self._usual_ends, at):
             self.end, self._between_outputs = End(), False
-            self._frames.end = self.end
             return len(chunk)
         if not chunk.startswith(self._opening, at):
             return self._keep_tail(chunk, at) if self._opening.startswith(chunk[at : at + self._start]) else 0
@@ -139,7 +151,7 @@ class EventReader:
     def _repair(self, chunk: bytes) -> list[str]:
         frames = self._frames
         pieces = frames.read(chunk)
-        self._between_outputs = frames.between_outputs
+        self._between_outputs, self._after_cr = frames.between_outputs, frames.lines.after_cr
         self.seen_event, self.end = frames.seen_event, frames.end
         return pieces
 
@@ -215,6 +227,12 @@ def _opening(name: str) -> bytes:
     if not name or "\r" in name or "\n" in name or name != name.strip():
         return b"\r"
     return f"event: {name}\ndata: ".encode("utf-8", "replace")
+
+
+@functools.lru_cache(maxsize=16)
+def _usual_ends(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The end events that say nothing more."""
+    return tuple(f"event: {name}\ndata: {{}}\n\n".encode() for name in names)
 
 
 class _LineSplitter:

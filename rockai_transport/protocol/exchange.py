@@ -21,7 +21,7 @@ from rockai_transport.errors import (
 )
 from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFailure
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
-from rockai_transport.protocol.responses import effective_status, status_error
+from rockai_transport.protocol.responses import accepted
 from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
 from rockai_transport.protocol.webhooks import redacted
 
@@ -86,7 +86,8 @@ async def exchange(
     async def attempt(limits: AttemptLimits) -> Response:
         chunks.clear()
         head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
-        return _accepted(settings, request, await read_body(io, settings, head, limits.until, chunks))
+        response = await read_body(io, settings, head, limits.until, chunks)
+        return accepted(settings.service, request, response)
 
     per_attempt = settings.timeouts.poll if not request.starts else math.inf
     return await with_retries(io, settings, request, until, per_attempt, attempt)
@@ -101,13 +102,10 @@ async def open_response(io: IO, settings: Settings, request: Request, until: flo
 
     async def attempt(limits: AttemptLimits) -> OpenResponse:
         head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
-        if not head.is_success:
-            response = await read_body(io, settings, head, limits.until)
-            raise status_error(settings.service, request, response, response.status_code)
-        if head.media_type == EVENT_STREAM:
+        if head.is_success and head.media_type == EVENT_STREAM:
             return OpenResponse(head, limits)
         response = await read_body(io, settings, head, limits.until)
-        return OpenResponse(head, limits, _accepted(settings, request, response))
+        return OpenResponse(head, limits, accepted(settings.service, request, response))
 
     return await with_retries(io, settings, request, until, math.inf, attempt)
 
@@ -191,10 +189,3 @@ def _judge(request: Request, failure: TransportFailure | APIStatusError) -> tupl
         return failure, Failure.of_response(failure.status_code, failure.retry_after)
     kind = Failure.NOT_SENT if isinstance(failure, NotSentError) else Failure.UNCERTAIN
     return transport_error(request, failure), kind
-
-
-def _accepted(settings: Settings, request: Request, response: Response) -> Response:
-    status = effective_status(settings.service, response)
-    if 200 <= status < 300:  # noqa: PLR2004
-        return response
-    raise status_error(settings.service, request, response, status)

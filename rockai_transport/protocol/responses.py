@@ -30,7 +30,7 @@ from rockai_transport.protocol.retry import Failure, retry_after
 from rockai_transport.service import Service
 
 __all__ = [
-    "effective_status",
+    "accepted",
     "finished",
     "is_missing_route",
     "read_canceled",
@@ -84,18 +84,20 @@ class _Envelope(NamedTuple):
         return cls(code, data.get("data")) if isinstance(code, int) and not isinstance(code, bool) else None
 
 
-def effective_status(service: Service, response: Response) -> int:
-    """The HTTP status, or an envelope's ``code`` that contradicts a 2xx.
+def accepted(service: Service, request: Request, response: Response) -> Response:
+    """Hand on an answer that says yes, by its HTTP status and by its envelope's ``code``.
 
     Raises:
+        APIStatusError: It says no.
         InvalidResponseError: The service's own `read_prediction` hook failed on the answer.
     """
-    if not response.is_success:
-        return response.status_code
-    envelope = _Envelope.of(_hooked(service, response))
-    if envelope is None or 200 <= envelope.code < 300:  # noqa: PLR2004 - read like an HTTP status
-        return response.status_code
-    return envelope.code
+    status = response.status_code
+    if response.is_success:
+        envelope = _Envelope.of(_hooked(service, response))
+        if envelope is None or 200 <= envelope.code < 300:  # noqa: PLR2004 - read like an HTTP status
+            return response
+        status = envelope.code
+    raise status_error(service, request, response, status)
 
 
 def status_error(service: Service, request: Request, response: Response, status: int) -> APIStatusError:

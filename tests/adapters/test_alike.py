@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pydantic import AliasChoices, AliasPath, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, Field
 from support.wire_server import WireServer, answer, frames, stream
 
 from rockai_sandbox import Sandbox
@@ -439,3 +439,43 @@ class TestANewSetting:
                 assert framework.ask(llm, "x") == await framework.aask(llm, "x") == "hi"
             assert "".join([heard, *earlier]) == "onetwothree"
             assert server.connections == 3  # the stream's, and one for each kind of client
+
+
+DSML = "\uff5cDSML\uff5c"
+FORMATS = {
+    "DeepSeek V3.2": f'<{DSML}function_calls>\n<{DSML}invoke name="add">\n'
+    f'<{DSML}parameter name="a" string="false">1</{DSML}parameter>\n'
+    f'<{DSML}parameter name="b" string="false">2</{DSML}parameter>\n'
+    f"</{DSML}invoke>\n</{DSML}function_calls>",
+    "Phi-4-mini": 'functools[{"name": "add", "arguments": {"a": 1, "b": 2}}]',
+}
+
+
+class Town(BaseModel):
+    """A town."""
+
+    city: str
+
+
+class TestWhatModelsWrite:
+    @pytest.mark.parametrize("reply", FORMATS.values(), ids=FORMATS)
+    def test_a_call(self, framework, says, reply):
+        """Streamed and not, a family's own form is a call, and nothing of it is text."""
+        says(reply, reply)
+        tools = [framework.tool(add)]
+        assert framework.calls(framework.make(), "Hi", tools) == ["add"]
+        assert "".join(framework.stream(framework.make(), "Hi", tools=tools)) == ""
+
+    def test_an_answer_in_tokens_of_its_own(self, framework, says):
+        """What stands around the answer is no text of it, streamed and not."""
+        reply = "<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>It is 3.<|END_RESPONSE|>"
+        says(reply, reply)
+        assert framework.ask(framework.make(), "Hi") == "It is 3."
+        assert "".join(framework.stream(framework.make(), "Hi")) == "It is 3."
+
+    @pytest.mark.parametrize("reply", ['{"result": {"city": "Paris"}}', '{"answer": {"city": "Paris"}}'])
+    def test_an_object_under_an_invented_key(self, framework, says, reply):
+        """Where the class has no such key, and the object under it is one of the class: no second run."""
+        asked = says(reply)
+        assert framework.object(framework.make(), Town) == Town(city="Paris")
+        assert len(asked) == 1

@@ -1,6 +1,7 @@
 import itertools
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_tool_instructions_are_neutralised(name):
     """A tool's name, description and schema are text like any other."""
     tool = ToolSpec("f[/INST]", "</s><|im_end|>", {"title": "<|eot_id|>"})
     call = ChatCall(SETTINGS[name], [Message("user", "a")], tools=set_up_tools([tool]))
-    harmless = call.replace(tools=set_up_tools([ToolSpec("f", "g", {"title": "h"})]))
+    harmless = replace(call, tools=set_up_tools([ToolSpec("f", "g", {"title": "h"})]))
     assert tokens_in(carried(call.request())) == tokens_in(carried(harmless.request()))
 
 

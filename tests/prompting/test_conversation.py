@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -116,8 +117,9 @@ def test_a_model_without_a_template_is_asked_again_in_one_turn():
 
 def test_the_users_own_formatting_is_used_again():
     """``messages_to_prompt`` formats the second request too."""
-    own = call(None, model="mistralai/mistral-7b-instruct-v0.1").replace(
-        format_messages=lambda messages: "|".join(f"{m.role}: {m.text}" for m in messages)
+    own = replace(
+        call(None, model="mistralai/mistral-7b-instruct-v0.1"),
+        format_messages=lambda messages: "|".join(f"{m.role}: {m.text}" for m in messages),
     )
     requests, _ = run(ask(own, is_json), "no", "{}")
     assert "|assistant: no|user: Your answer was not accepted" in requests[1].input["prompt"]

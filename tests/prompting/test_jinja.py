@@ -5,6 +5,7 @@ import pytest
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Message, Turn
+from rockai_transport.prompting.reply.reader import ReplyReader
 from rockai_transport.prompting.request import jinja
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.dialects import Dialect
@@ -131,10 +132,10 @@ def test_what_templates_may_call():
 def test_a_prompt_that_opens_the_reasoning_is_seen():
     """The reply of such a model begins inside its reasoning."""
     call = ChatCall(ModelSettings(MODEL, chat_template=MARKS + "<think>\n"), [Message("user", "a")])
-    reader = call.request().reader()
+    reader = ReplyReader(call.request().reading)
     assert [type(part).__name__ for part in reader.feed("hm</think>x")] == ["ReasoningDelta", "TextDelta"]
     plain = ChatCall(ModelSettings(MODEL), [Message("user", "what is <think>")]).request()
-    assert not plain.inside_reasoning
+    assert not plain.reading.inside_reasoning
 
 
 def test_a_dialect_may_hold_a_jinja_source():
@@ -179,6 +180,6 @@ def test_a_template_ends_turns_with_its_own_tokens(source, eos, ends):
 def test_a_turn_that_is_opened_once_more_is_passed_over():
     """What the rendering ends with is known from the rendering."""
     call = ChatCall(ModelSettings(MODEL, chat_template=STRICT), [Message("user", "Hi")])
-    reader = call.request().reader()
+    reader = ReplyReader(call.request().reading)
     parts = reader.feed("<start_of_turn>model\nHello!<end_of_turn>\n<start_of_turn>user\nAnd you?")
     assert ([part.text for part in parts], reader.end_token) == (["Hello!"], "<end_of_turn>")

@@ -6,6 +6,7 @@ import pytest
 
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply.json_values import ValueScanner, extract_json, read_value
+from rockai_transport.prompting.reply.reader import ReplyReader
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
@@ -95,7 +96,7 @@ def reading(pieces, choice=None):
         [Message("user", "Hi")],
         set_up_tools(TOOLS, choice),
     )
-    reader = call.request().reader()
+    reader = ReplyReader(call.request().reading)
     for piece in pieces:
         reader.feed(Counted(piece))
     reader.flush()

@@ -45,6 +45,7 @@ def test_a_version_does_not_change_the_dialect():
         ("mistralai/mixtral-8x7b-instruct-v0.1", "mistral"),
         ("nousresearch/hermes-2-pro-mistral-7b-instruct", "chatml"),
         ("Qwen/Qwen2.5-7B-Instruct", "chatml"),
+        ("me/chatml-7b", "chatml"),
     ],
 )
 def test_a_relative_is_taken_to_be_like_the_model_that_was_seen(model, template):
@@ -103,7 +104,7 @@ def test_replacing_a_key_makes_it_one_the_model_takes():
     [
         *DIALECTS.values(),
         *MODELS.values(),
-        *(p.dialect for p in PATTERNS),
+        *PATTERNS.values(),
         Dialect("j", JinjaTemplate("{{ 1 }}")),
     ],
     ids=lambda dialect: dialect.name,

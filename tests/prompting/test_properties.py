@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply import call_formats
 from rockai_transport.prompting.reply.json_values import extract_json
-from rockai_transport.prompting.reply.reader import ModelReply, TextDelta, gather
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyReader, TextDelta, gather
 from rockai_transport.prompting.reply.structured import structured_reply
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
 from rockai_transport.prompting.request.chat import template_of
@@ -58,7 +58,7 @@ def request_of(dialect, choice, stop):
 
 def read(request, pieces, *, batch=False):
     """What comes out, with the ids of calls left out."""
-    reader = request.reader()
+    reader = ReplyReader(request.reading)
     parts = []
     for piece in [pieces] if batch else pieces:
         parts += reader.feed_batch(piece) if batch else reader.feed(piece)
@@ -96,7 +96,7 @@ def test_a_completion_comes_out_exactly(cut, dialect):
     """Pieces in, text out: every character, but for a surrogate without its other half."""
     text, pieces = cut
     assume(not re.search(r"think>|<\|channel\|>", text))  # reasoning stands apart, in a completion too
-    reader = completion_request(ModelSettings("you/model", dialect), "Hi").reader()
+    reader = ReplyReader(completion_request(ModelSettings("you/model", dialect), "Hi").reading)
     parts = [part for piece in pieces for part in reader.feed(piece)] + reader.flush()
     expected = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert gather(parts).text == expected

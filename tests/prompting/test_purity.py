@@ -33,12 +33,6 @@ def test_the_package_is_pure():
         assert name != "datetime" or path.stem == "jinja", path
 
 
-def test_dir_names_what_is_imported_when_it_is_used():
-    """A completion in a shell or an editor finds all of it."""
-    package = importlib.import_module("rockai_transport.prompting")
-    assert dir(package) == sorted(package.__all__)
-
-
 def test_importing_it_is_light():
     """Neither jinja2 nor anything else that only some need is imported with the dialects."""
     script = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rockai_transport.prompting.messages import Message
-from rockai_transport.prompting.reply.reader import ModelReply, gather
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyReader, gather
 from rockai_transport.prompting.reply.structured import structured_reply
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.models import resolve_dialect
@@ -37,7 +37,7 @@ def call_of(row):
 
 def read(request, pieces):
     """What a row says of a reply."""
-    reader = request.reader()
+    reader = ReplyReader(request.reading)
     parts = []
     for piece in pieces:
         parts += reader.feed(piece)

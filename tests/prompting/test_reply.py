@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.reader import ModelReply, ReplyReader, gather, read_reply
+from rockai_transport.prompting.reply.reader import ModelReply, Reading, ReplyReader, gather, read_reply
 from rockai_transport.prompting.reply.reasoning import ReasoningDelta, TextDelta
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
@@ -13,7 +13,7 @@ NOW = ToolCall("id", "now", {})
 
 
 def reader(choice=None, **settings):
-    return ReplyReader(tools=set_up_tools(TOOLS, choice), new_id=lambda: "id", **settings)
+    return ReplyReader(Reading(tools=set_up_tools(TOOLS, choice), **settings), new_id=lambda: "id")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def reader(choice=None, **settings):
 def test_the_stages_work_together_at_every_split(text, reply):
     """Stop sequences cut first, then reasoning is told apart, then calls are read, however it is split."""
     for first, second in itertools.combinations_with_replacement(range(len(text) + 1), 2):
-        got = reader(stop=["END"])
+        got = reader(stop=("END",))
         parts = [p for piece in (text[:first], text[first:second], text[second:]) for p in got.feed(piece)]
         whole = gather(parts + got.flush())
         assert whole.text == reply.text
@@ -66,7 +66,7 @@ def test_a_pair_of_surrogates_that_comes_in_two_pieces_is_one_character():
 
 def test_the_cut_ends_the_reply():
     """Behind a stop sequence nothing comes, whatever is fed."""
-    got = reader(stop=["END"])
+    got = reader(stop=("END",))
     assert got.feed("a END b") == [TextDelta("a ")]
     assert got.cut
     assert got.feed(CALL) == []
@@ -75,7 +75,7 @@ def test_the_cut_ends_the_reply():
 
 def test_flushing_twice_adds_nothing():
     """A driver that ends a reply in two places ends it once."""
-    got = reader(stop=["END"])
+    got = reader(stop=("END",))
     got.feed("a EN")
     assert got.flush() == [TextDelta("EN")]
     assert got.flush() == []
@@ -120,10 +120,10 @@ def test_another_tool_is_not_the_forced_one():
 
 def test_without_tools_a_call_is_text():
     """Nobody asked for calls: with no tools, or with ``tool_choice="none"``, text is text."""
-    for got in (ReplyReader(), reader("none")):
+    for got in (Reading(), Reading(tools=set_up_tools(TOOLS, "none"))):
         assert read_reply(CALL, got) == ModelReply(CALL)
 
 
 def test_a_prompt_that_opened_the_reasoning():
     """A template that ends with ``<think>`` makes a reply that begins inside it."""
-    assert read_reply("hm</think>Yes", ReplyReader(inside_reasoning=True)) == ModelReply("Yes", "hm")
+    assert read_reply("hm</think>Yes", Reading(inside_reasoning=True)) == ModelReply("Yes", "hm")

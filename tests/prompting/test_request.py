@@ -1,9 +1,11 @@
 import re
+from dataclasses import replace
 
 import pytest
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Message, ToolCall, unsupported_content
+from rockai_transport.prompting.reply.reader import ReplyReader
 from rockai_transport.prompting.reply.structured import ResponseFormat
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
 from rockai_transport.prompting.request.dialects import Dialect
@@ -159,14 +161,14 @@ def test_parameters_and_extra_inputs_are_merged_in_order():
     )
     request = ChatCall(settings, [user("Hi")]).request()
     assert request.input == {"a": 1, "prompt": "Hi", "top_k": 2, "temperature": 3, "stop": ["X"], "z": None}
-    assert request.stop == ("X",)
+    assert request.reading.stop == ("X",)
 
 
 def test_stop_sequences_are_not_sent_to_a_model_that_knows_none():
     """They are cut here in any case."""
     request = ChatCall(ModelSettings(MISTRAL, stop=["X"]), [user("Hi")]).request()
     assert request.input == {"prompt": "Hi"}
-    assert request.reader().feed("aXb")[0].text == "a"
+    assert ReplyReader(request.reading).feed("aXb")[0].text == "a"
 
 
 def test_an_image_goes_to_the_models_key():
@@ -218,7 +220,7 @@ def test_the_system_prompt_is_said_once():
     """It stands before the conversation's own system text, unless that begins with it."""
     call = ChatCall(ModelSettings(LLAMA_2), [system("own"), user("Hi")], system_prompt="mine")
     assert call.request().input["system_prompt"] == "mine\n\nown"
-    again = call.replace(messages=[system("mine"), system("own"), user("Hi")])
+    again = replace(call, messages=[system("mine"), system("own"), user("Hi")])
     assert again.request().input["system_prompt"] == "mine\n\nown"
 
 

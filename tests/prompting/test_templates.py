@@ -48,10 +48,7 @@ def test_reference_renderings_come_out_exactly_but_for_the_leading_bos(name, bos
     """A template renders what the family's published template renders, without the BOS."""
     messages = [Message(role, text) for role, text in rendering["messages"]]
     template = TEMPLATES[name]
-    conversation = arrange(messages, template)
-    assert template.render(conversation.system, conversation.turns) == rendering["rendering"].removeprefix(
-        bos
-    )
+    assert template.render(*arrange(messages, template)) == rendering["rendering"].removeprefix(bos)
 
 
 @pytest.mark.parametrize(("name", "bos", "rendering"), list(samples()))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rockai_transport.io.chunked import ChunkReader, HeadSplitter, read_past_h11
+from rockai_transport.io.chunked import BaseStream, ChunkReader, read_past_h11
 
 BOUNDED = settings(
     max_examples=600,
@@ -46,31 +46,33 @@ class Line(httpcore.NetworkStream):
         return None
 
 
-class SplitLine(HeadSplitter, Line):
+class SplitLine(BaseStream, Line):
     """The same with its heads split off, as the sockets of both clients do it."""
 
     def read(self, max_bytes, timeout=None):
-        return self.split(self.take_rest() or Line.read(self, max_bytes))
+        return self.split(self.rest or Line.read(self, max_bytes))
 
     def read_body(self):
-        return self.take_rest() or Line.read(self, 65536)
+        rest, self.rest = self.rest, b""
+        return rest or Line.read(self, 65536)
 
     def write(self, buffer, timeout=None):
-        self.begin()
+        self.add(buffer)
 
 
-class AsyncSplitLine(HeadSplitter, httpcore.AsyncNetworkStream):
+class AsyncSplitLine(BaseStream, httpcore.AsyncNetworkStream):
     def __init__(self, parts):
         self.line = Line(parts)
 
     async def read(self, max_bytes, timeout=None):
-        return self.split(self.take_rest() or self.line.read(max_bytes))
+        return self.split(self.rest or self.line.read(max_bytes))
 
     async def read_body(self):
-        return self.take_rest() or self.line.read(65536)
+        rest, self.rest = self.rest, b""
+        return rest or self.line.read(65536)
 
     async def write(self, buffer, timeout=None):
-        self.begin()
+        self.add(buffer)
 
     async def aclose(self):
         self.line.close()
@@ -217,8 +219,8 @@ def test_a_chunk_is_given_as_far_as_it_has_come():
 
 def test_a_head_that_trickles_takes_linear_time():
     """Each byte of a head is looked at once or twice, not again with each byte that follows."""
-    splitter, longest = HeadSplitter(), 0
-    splitter.begin()
+    splitter, longest = BaseStream(), 0
+    splitter.add(b"")
     for _ in range(100_000):
         splitter.split(b"x")
         longest = max(longest, len(splitter._tail))

@@ -28,8 +28,8 @@ OPENING: Final = _tokens("opening")
 BETWEEN: Final = _tokens("between")
 CLOSING: Final = _tokens("closing")
 TAGGED_ARGUMENTS: Final = _names("tagged_arguments")
-"""What opens an argument's name: Qwen3-Coder's, MiniMax M2's, GLM 4.5's."""
-FENCE: Final = "```"
+"""What opens an argument's name: Qwen3-Coder's, MiniMax M2's, DeepSeek V3.2's, GLM 4.5's."""
+
 CALL_FENCES: Final = _names("call_fences")
 """What a code fence that holds nothing but calls calls itself (Gemma 3's guide; Command R's)."""
 FENCES: Final = _names("fences")
@@ -40,6 +40,8 @@ ARGUMENT_KEYS: Final = _names("argument_keys")
 LIST_KEYS: Final = _names("list_keys")
 INNER_KEYS: Final = _names("inner_keys")
 MARGINAL_KEYS: Final = frozenset(_names("marginal_keys"))
+WRAPPER_KEYS: Final = _names("wrapper_keys")
+BESIDE_WRAPPERS: Final = frozenset(_names("beside_wrappers"))
 FIXED_KEYS: Final[Mapping[str, list[str]]] = _DATA["fixed_keys"]
 CALL_KEYS: Final = frozenset(
     (*NAME_KEYS, *ARGUMENT_KEYS, *LIST_KEYS, *INNER_KEYS, *MARGINAL_KEYS, *FIXED_KEYS)

@@ -14,11 +14,11 @@ from typing import Final, Literal
 
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.tagged import ARGUMENT
-from rockai_transport.prompting.reply.token_set import MOST_SPACE, TokenSet, skip_space
+from rockai_transport.prompting.reply.token_set import FENCE, MOST_SPACE, TokenSet, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
-Kind = Literal["json", "python", "tagged", "none"]
+Kind = Literal["json", "python", "tagged"]
 
 _MOST_UNDECIDED: Final = 400
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
@@ -35,10 +35,8 @@ _VALUE: Final = re.compile(
     r"""|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
-_CALL_ID: Final = re.compile(r"\w*")
-
-
-_FENCE: Final = re.compile(rf"{formats.FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
+_CALL_ID: Final = re.compile(r"(?<=\[CALL_ID\])\w*")
+_FENCE: Final = re.compile(rf"{FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN)
 CLOSING: Final = TokenSet(*formats.CLOSING)
@@ -49,7 +47,8 @@ class Opener:
     """The beginning of what may be a call.
 
     Attributes:
-        body: The index where its body begins: a bracket, a Python name, the first tagged argument.
+        body: The index where its body begins: a bracket, a Python name, the first tagged argument, or what
+            closes a call without any.
         kind: How the body is read.
         name: The tool's name, where it stands before the body.
         meant: Whether it marks a call beyond doubt.
@@ -72,9 +71,8 @@ def _skip(tokens: TokenSet, text: str, at: int) -> int:
         if end <= at:
             return end
         at = end
-        if text.endswith("[CALL_ID]", 0, at):
-            found = _CALL_ID.match(text, at)
-            at = found.end() if found else at
+        if found := _CALL_ID.match(text, at):
+            at = found.end()
 
 
 def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
@@ -82,7 +80,7 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
 
     Args:
         text: Text, known so far.
-        at: The place; ``<``, ``[``, ``{`` or a backtick stands there.
+        at: The place.
         tools: The tools that may be called.
         line_start: Whether only white space stands before it on its line.
 
@@ -94,7 +92,9 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     end = _OPENING.end(text, at)
     if end > at:
         return _marked(text, end, tools)
-    verdict = _bare(text, at, tools) if line_start and text[at] in "{[" else "text"
+    verdict: Opener | Verdict = "text"
+    if line_start and text[at] in "{[":
+        verdict = _first_key(text, at, tools) if text[at] == "{" else _listed(text, at, tools, marked=False)
     return "undecided" if end < 0 and verdict == "text" else verdict
 
 
@@ -102,7 +102,7 @@ def _fence_end(text: str, at: int) -> int:
     """The end of a code fence's beginning, up to its language; as `TokenSet.end`."""
     found = _FENCE.match(text, at)
     if found is None:
-        return -1 if formats.FENCE.startswith(text[at : at + len(formats.FENCE)]) else at
+        return -1 if FENCE.startswith(text[at : at + len(FENCE)]) else at
     return found.end() if found.end() < len(text) else -1
 
 
@@ -110,7 +110,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
     end = _fence_end(text, at)
     if end <= at:
         return "text" if end == at else "undecided"
-    info = text[at + len(formats.FENCE) : end].strip().lower()
+    info = text[at + len(FENCE) : end].strip().lower()
     if info in formats.CALL_FENCES:
         found = _marked(text, end, tools)
     else:
@@ -147,13 +147,8 @@ def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
     argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
         return "undecided"
-    if argument > body:
-        return Opener(body, "tagged", name, meant=True)
-    return Opener(body, "none", name, meant=True) if closing > body and tools.resolve(name) else "text"
-
-
-def _bare(text: str, at: int, tools: Tools) -> Opener | Verdict:
-    return _first_key(text, at, tools) if text[at] == "{" else _listed(text, at, tools, marked=False)
+    is_call = argument > body or (closing > body and tools.resolve(name))
+    return Opener(body, "tagged", name, meant=True) if is_call else "text"
 
 
 def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
@@ -202,10 +197,9 @@ def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Ver
     Returns:
         As :func:`match_opener`.
     """
-    if text[at] in "<{[`":
-        return match_opener(text, at, tools, line_start=True)
-    if opener.kind != "python":
-        return "text"
+    verdict = match_opener(text, at, tools, line_start=True)
+    if verdict != "text" or opener.kind != "python":
+        return verdict
     found = _NAME.match(text, at)
     if found is None or found.end() == len(text):
         return "undecided" if found else "text"

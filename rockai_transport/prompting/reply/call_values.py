@@ -11,9 +11,10 @@ import ast
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
+from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.call_heads import Opener
 from rockai_transport.prompting.reply.json_values import as_python, read_value
@@ -21,6 +22,7 @@ from rockai_transport.prompting.reply.schema_values import (
     adapted,
     fits,
     known_properties,
+    properties_of,
     required_properties,
     structured_value,
 )
@@ -35,27 +37,15 @@ _ARGUMENTS_KEY: Final = re.compile(
 _NAMED: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
 )
+_NO_CALL: Final = "it has a function's name, but no arguments"
+_SCHEMA: Final = "the arguments are the function's schema, where values belong"
 _EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
 
 
-@dataclass(frozen=True, slots=True)
-class ReadCall:
-    """A body read as a call.
-
-    Attributes:
-        name: The tool's name; None where none was found.
-        arguments: Its arguments; None where they cannot be read.
-        raw: The arguments as the model wrote them, for a call that cannot be read.
-        error: What is wrong; empty for a call that is right.
-    """
-
-    name: str | None
-    arguments: dict[str, Any] | None
-    raw: str = ""
-    error: str = ""
+Call = ToolCall | InvalidToolCall
 
 
-def read_calls(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | None:
+def read_calls(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     """Read a body as calls.
 
     Args:
@@ -64,7 +54,7 @@ def read_calls(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | None
         tools: The tools that may be called.
 
     Returns:
-        The calls, unreadable ones with their error; None where it is no call, but text.
+        The calls, yet without ids, unreadable ones with their error; None where it is no call, but text.
     """
     if opener.kind == "python":
         calls = _python_calls(body, tools, meant=opener.meant)
@@ -96,43 +86,56 @@ def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, 
     return arguments if isinstance(arguments, dict) and not quoted and fits(arguments, schema) else None
 
 
-def _settled(call: ReadCall, tools: Tools) -> ReadCall:
+def _settled(call: Call, tools: Tools) -> Call:
     """Give a call its tool's own name, and its arguments the form that the tool declares."""
     name = tools.resolve(call.name) if call.name else None
     if name is None and call.name and tools.demanded:
         error = unknown_name("a function that can be called", call.name, tools.schemas)
-        return _wrong(call.name, call.raw if call.arguments is None else call.arguments, error)
-    if name is None or call.arguments is None:
-        return replace(call, name=name or call.name)
+        return unreadable(call.name, call.arguments, error)
+    if name is None:
+        return call
+    if isinstance(call, InvalidToolCall):
+        return replace(call, name=name)
     schema = tools.schemas[name]
-    if _is_schema(call.arguments, schema):
-        return _wrong(name, call.arguments, "the arguments are the function's schema, where values belong")
-    try:
-        return ReadCall(name, structured_value(call.arguments, schema, name))
-    except ValueError as error:
-        if tools.demanded:
-            return _wrong(name, call.arguments, str(error))
-        return ReadCall(name, adapted(call.arguments, schema))  # whoever validates says it in more detail
+    error = _SCHEMA
+    if not _is_schema(call.arguments, schema):
+        try:
+            return ToolCall("", name, structured_value(call.arguments, schema, name))
+        except ValueError as problem:
+            if not tools.demanded:  # whoever validates says it in more detail
+                return ToolCall("", name, adapted(call.arguments, schema))
+            error = str(problem)
+    return unreadable(name, call.arguments, error)
 
 
-def _wrong(name: str | None, given: Any, error: str) -> ReadCall:
-    return ReadCall(
-        name, None, given if isinstance(given, str) else json.dumps(given, ensure_ascii=False), error
-    )
+def unreadable(name: str | None, given: Any, error: str, call_id: str = "") -> InvalidToolCall:
+    """Word a call that cannot be made.
+
+    Args:
+        name: The tool's name, where it could be made out.
+        given: The arguments, as the model wrote them or as JSON values.
+        error: What is wrong.
+        call_id: Its id, where it has one already.
+
+    Returns:
+        The call.
+    """
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return InvalidToolCall(call_id, name, text, error)
 
 
-def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | None:
+def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
     try:
         value = read_value(body)
     except ValueError as error:
         named = next((name for name in _NAMED.findall(body) if tools.resolve(name)), None)
         if not (meant or named):
             return None
-        return [ReadCall(named, None, _written_arguments(body), str(error))]
+        return [unreadable(named, _written_arguments(body), str(error))]
     calls = [_read_object(item, tools, meant=meant) for item in _items(value, tools)]
     if meant:
-        return calls or [_wrong(None, body, "it holds no call")]
-    only_names = len(calls) > 1 and any(call.arguments is None and not call.raw for call in calls)
+        return calls or [unreadable(None, body, "it holds no call")]
+    only_names = len(calls) > 1 and any(call.arguments == "" for call in calls)
     return None if only_names or not calls or any(_is_data(call, tools) for call in calls) else calls
 
 
@@ -155,41 +158,36 @@ def _items(value: Any, tools: Tools) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _is_data(call: ReadCall, tools: Tools) -> bool:
+def _is_data(call: Call, tools: Tools) -> bool:
     """Whether what no token marked as a call is none: it names no tool, or is a tool's description."""
     name = tools.resolve(call.name) if call.name else None
-    if name is None or call.error == _NO_CALL:
+    if name is None or (isinstance(call, InvalidToolCall) and call.error == _NO_CALL):
         return True
-    types = {key: one.get("type") for key, one in _declared(tools.schemas[name]).items()}
-    told = bool(call.arguments) and call.arguments == {
-        key: types.get(key, ()) for key in call.arguments or ()
-    }
+    types = _types(tools.schemas[name])
+    told = bool(call.arguments) and call.arguments == {key: types.get(key, ()) for key in call.arguments}
     return told or _is_schema(call.arguments, tools.schemas[name])
 
 
-_NO_CALL: Final = "it has a function's name, but no arguments"
-
-
-def _read_object(value: Any, tools: Tools, *, meant: bool) -> ReadCall:
+def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
     if not isinstance(value, dict):
-        return _wrong(None, value, "a call must be a JSON object with a name and arguments")
+        return unreadable(None, value, "a call must be a JSON object with a name and arguments")
     pairs = _pairs(value)
     names = [given for key, given in pairs if key in formats.NAME_KEYS and isinstance(given, str)]
     name = next((one for one in names if tools.resolve(one)), names[0] if names else None)
     if name is None or (len(tools.schemas) == 1 and tools.resolve(name) is None):
         call = _unnamed(value, tools, meant=meant)
-        if call.arguments is not None or name is None:
+        if isinstance(call, ToolCall) or name is None:
             return call
     return _read_pairs(name, pairs, value, tools.schemas.get(tools.resolve(name) or "", {}))
 
 
-def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> ReadCall:
+def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> Call:
     """A call whose name is known: its arguments under a key of their own, or beside the name."""
     known = known_properties(schema)
     under = [(key, given) for key, given in pairs if key in formats.ARGUMENT_KEYS]
     filled = [(key, given) for key, given in under if given not in _EMPTY]
     if any(given != filled[0][1] for _, given in filled):
-        return _wrong(name, value, "the call has different arguments under several keys")
+        return unreadable(name, value, "the call has different arguments under several keys")
     is_name = {key for key, given in pairs if key in formats.NAME_KEYS and given == name}
     marginal = formats.MARGINAL_KEYS - (set() if under else known)
     described = "description" in marginal and any(key == "description" for key, _ in pairs)
@@ -198,13 +196,13 @@ def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Map
     if not filled and (described or all(given in (None, "") for _, given in under)):
         flat = is_name.isdisjoint(known) and {*required_properties(schema)} <= beside.keys() <= known
         if beside and flat:
-            return ReadCall(name, beside)
+            return ToolCall("", name, beside)
         return _without_arguments(name, beside or described, schema)
     call = _with_arguments(name, *(filled or under)[0], schema)
-    arguments = call.arguments or {}
+    arguments = call.arguments if isinstance(call, ToolCall) else {}
     strange = [key for key, one in beside.items() if key not in known or arguments.get(key, one) != one]
     if strange:
-        return _wrong(name, value, f"the key {strange[0]!r} is no part of a call")
+        return unreadable(name, value, f"the key {strange[0]!r} is no part of a call")
     arguments.update(beside)
     return call
 
@@ -216,28 +214,28 @@ def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
     return within + [(key, given) for key, given in value.items() if key != inner]
 
 
-def _unnamed(value: dict[str, Any], tools: Tools, *, meant: bool) -> ReadCall:
+def _unnamed(value: dict[str, Any], tools: Tools, *, meant: bool) -> Call:
     """An object without a name: arguments under a tool's name; in a call's tokens those of the only tool."""
     for name, schema in tools.schemas.items():
         if meant and value in ({name: {}}, {name: None}) and not required_properties(schema):
-            return ReadCall(name, {})
+            return ToolCall("", name, {})
         if value.keys() == {name} or (meant and len(tools.schemas) == 1):
             arguments = as_arguments(value, name, schema)
             if arguments is not None:
-                return ReadCall(name, arguments)
-    return _wrong(None, value, "the call names no function")
+                return ToolCall("", name, arguments)
+    return unreadable(None, value, "the call names no function")
 
 
-def _without_arguments(name: str, beside: Any, schema: Mapping[str, Any]) -> ReadCall:
+def _without_arguments(name: str, beside: Any, schema: Mapping[str, Any]) -> Call:
     if beside:
-        return _wrong(name, beside, _NO_CALL)
+        return unreadable(name, beside, _NO_CALL)
     missing = required_properties(schema)
     if missing:
-        return _wrong(name, "", f"the call has no arguments, where {', '.join(missing)} must be given")
-    return ReadCall(name, {})
+        return unreadable(name, "", f"the call has no arguments, where {', '.join(missing)} must be given")
+    return ToolCall("", name, {})
 
 
-def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) -> ReadCall:
+def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) -> Call:
     arguments = given
     for _ in range(3):  # JSON in a string, in a string again
         if not isinstance(arguments, str):
@@ -247,12 +245,12 @@ def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) 
             arguments = read_value(arguments)
         except ValueError as error:
             if key in formats.PLAIN_INPUT_KEYS and len(only) == 1:
-                return ReadCall(name, dict.fromkeys(only, given))
-            return _wrong(name, given, f"the arguments are {error}")
+                return ToolCall("", name, dict.fromkeys(only, given))
+            return unreadable(name, given, f"the arguments are {error}")
     arguments = {} if arguments in _EMPTY else arguments
     if isinstance(arguments, dict):
-        return ReadCall(name, dict(arguments))
-    return _wrong(name, given, "the arguments must be a JSON object")
+        return ToolCall("", name, dict(arguments))
+    return unreadable(name, given, "the arguments must be a JSON object")
 
 
 def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
@@ -262,47 +260,47 @@ def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
     described = arguments.get("properties")
     if isinstance(described, dict):
         return all(isinstance(one, dict) for one in described.values())
-    declared = _declared(schema)
-    types = [(declared.get(key, {}).get("type"), one) for key, one in arguments.items()]
-    typed = all(isinstance(one, dict) and kind is not None and one.get("type") == kind for kind, one in types)
+    types = _types(schema)
+    typed = all(
+        isinstance(one, dict) and one.get("type") == types.get(key, ()) for key, one in arguments.items()
+    )
     return bool(arguments) and (typed or arguments == schema)
 
 
-def _declared(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    properties = schema.get("properties")
-    found = properties if isinstance(properties, Mapping) else {}
-    return {key: one for key, one in found.items() if isinstance(one, Mapping)}
+def _types(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The types of the properties of which a schema says one."""
+    declared = properties_of(schema).items()
+    return {key: one["type"] for key, one in declared if isinstance(one, Mapping) and one.get("type")}
 
 
-def _named_call(opener: Opener, body: str, tools: Tools) -> list[ReadCall] | None:
+def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     name = opener.name
     known = tools.resolve(name)
     if opener.kind == "tagged":
-        pairs = read_tagged(body)
-        if pairs is None:
-            return [_wrong(name, body, "the call does not end")]
-        twice = len(dict(pairs)) < len(pairs)
-        return [_wrong(name, body, "it has an argument twice") if twice else ReadCall(name, dict(pairs))]
-    if opener.kind == "none":
-        return [_without_arguments(name, None, tools.schemas[known] if known else {})]
+        try:
+            arguments = read_tagged(body)
+        except ValueError as error:
+            return [unreadable(name, body, str(error))]
+        schema = tools.schemas[known] if known else {}
+        return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
-    return None if call.arguments is None and not known else [call]
+    return None if isinstance(call, InvalidToolCall) and not known else [call]
 
 
-def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[ReadCall] | None:
+def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
     """Read Python calls; nothing is executed. Other Python is text, as is a call of what is no tool."""
     source = as_python(body).strip()
     try:
         expression = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         name = body.strip("[ \n").partition("(")[0]
-        return [_wrong(name, body, f"it is no Python call: {error}")] if tools.resolve(name) else None
+        return [unreadable(name, body, f"it is no Python call: {error}")] if tools.resolve(name) else None
     nodes = expression.elts if isinstance(expression, ast.List | ast.Tuple) else [expression]
     calls = [call for node in nodes if (call := _python_call(node, source, tools, meant=meant))]
     return calls if calls and len(calls) == len(nodes) else None
 
 
-def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> ReadCall | None:
+def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> Call | None:
     if not isinstance(node, ast.Call):
         return None
     name = (ast.get_source_segment(source, node.func) or "").removesuffix(".call")
@@ -310,12 +308,12 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> R
         return _python_call(node.args[0], source, tools, meant=meant)
     known = tools.resolve(name)
     only = known_properties(tools.schemas[known]) if known else frozenset()
-    given: list[tuple[str | None, ast.expr]] = [(keyword.arg, keyword.value) for keyword in node.keywords]
-    if node.args:  # without names they can only be told apart where there is one
-        alone = len(only) == len(node.args) == 1 and not given
+    given: list[tuple[str | None, ast.expr]] = [(None, value) for value in node.args]
+    given += [(keyword.arg, keyword.value) for keyword in node.keywords]
+    if len(given) == len(node.args) == 1:  # without names they can only be told apart where there is one
         first = node.args[0]
-        given = [(next(iter(only)), first)] if alone else [(None, first)]
-        if isinstance(first, ast.Dict) and len(node.args) == 1 and not node.keywords:
+        given = [(next(iter(only)), first)] if len(only) == 1 else given
+        if isinstance(first, ast.Dict):
             pairs = [
                 (getattr(key, "value", None), one) for key, one in zip(first.keys, first.values, strict=True)
             ]
@@ -325,7 +323,7 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> R
         if all(key for key, _ in given):
             error = "its arguments are no literals"
             arguments = read_value(json.dumps({key: ast.literal_eval(value) for key, value in given}))
-            return ReadCall(name, arguments) if meant or known else None
+            return ToolCall("", name, arguments) if meant or known else None
     except (ValueError, TypeError, MemoryError, RecursionError):
         pass
-    return _wrong(name, ast.get_source_segment(source, node) or "", error) if known else None
+    return unreadable(name, ast.get_source_segment(source, node) or "", error) if known else None

@@ -146,9 +146,9 @@ def read_value(text: str) -> Any:
     """
     text = text.strip().removeprefix(BYTE_ORDER_MARK)
     value = _read(text)
-    if text.count("{") + text.count("[") > _MOST_NESTED or _HALVES.search(text):
-        return _well_formed_value(value, _MOST_NESTED)
-    return value
+    if text.count("{") + text.count("[") > _MOST_NESTED and _reaches(value, _MOST_NESTED):
+        raise ValueError("nested too deeply")
+    return json.loads(well_formed(json.dumps(value, ensure_ascii=False))) if _HALVES.search(text) else value
 
 
 def _read(text: str) -> Any:
@@ -187,16 +187,9 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _well_formed_value(value: Any, levels: int) -> Any:
-    if levels == 0:
-        raise ValueError("nested too deeply")
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, list):
-        return [_well_formed_value(item, levels - 1) for item in value]
-    if isinstance(value, dict):
-        return {well_formed(key): _well_formed_value(item, levels - 1) for key, item in value.items()}
-    return value
+def _reaches(value: Any, level: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return level == 0 or any(_reaches(one, level - 1) for one in inner)
 
 
 def as_python(text: str) -> str:

@@ -18,44 +18,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
+from rockai_transport.prompting.reply import reasoning, tool_reader
 from rockai_transport.prompting.reply.call_heads import Opener
 from rockai_transport.prompting.reply.call_values import as_arguments, read_calls
 from rockai_transport.prompting.reply.json_values import find_json, well_formed
-from rockai_transport.prompting.reply.reasoning import (
-    CLOSE_TAG,
-    ReasoningDelta,
-    ReasoningEnd,
-    ReasoningSplitter,
-    TextDelta,
-)
-from rockai_transport.prompting.reply.reasoning import (
-    NOTABLE as REASONING_NOTABLE,
-)
+from rockai_transport.prompting.reply.reasoning import CLOSE_TAG, ReasoningDelta, ReasoningEnd, TextDelta
 from rockai_transport.prompting.reply.stop import StopCutter
-from rockai_transport.prompting.reply.tool_reader import NOTABLE as CALLS_NOTABLE
 from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id, one_too_many
 from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
-__all__ = [
-    "InvalidToolCall",
-    "ModelReply",
-    "ReasoningDelta",
-    "ReasoningEnd",
-    "ReplyPart",
-    "ReplyReader",
-    "TextDelta",
-    "ToolCall",
-    "gather",
-    "read_reply",
-]
-
+_KINDS: Final = (TextDelta, ReasoningEnd, ReasoningDelta, ToolCall, InvalidToolCall)
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
 
 
@@ -78,6 +57,28 @@ class ModelReply:
     end_token: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a reply is read.
+
+    Attributes:
+        stop: The stop sequences, to be cut here.
+        tools: The tools of the request, to be read from the answer.
+        inside_reasoning: Whether the prompt ended with an open ``<think>``, so far as is known.
+        turn_ends: What ends the answer although the model goes on; none for a completion.
+        cues: What the model may open its own turn with once more; it is passed over.
+        exact: Whether the reply is a completion's, of which nothing is cut but at stop sequences: a
+            ``</think>`` that nothing opened is text.
+    """
+
+    stop: tuple[str, ...] = ()
+    tools: ToolSetup = field(default_factory=ToolSetup)
+    inside_reasoning: bool = False
+    turn_ends: tuple[str, ...] = ()
+    cues: tuple[str, ...] = ()
+    exact: bool = False
+
+
 class ReplyReader:
     """Feed it the pieces of a reply; it returns the parts that may be handed on.
 
@@ -89,46 +90,36 @@ class ReplyReader:
 
     def __init__(
         self,
+        reading: Reading,
         *,
-        stop: Iterable[str] = (),
-        tools: ToolSetup | None = None,
-        inside_reasoning: bool = False,
-        turn_ends: tuple[str, ...] = (),
-        cues: tuple[str, ...] = (),
-        exact: bool = False,
         new_id: Callable[[], str] = new_call_id,
         accepts: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
         """Make a reader for one reply.
 
         Args:
-            stop: The stop sequences.
-            tools: The tools of the request.
-            inside_reasoning: Whether the prompt ended with an open ``<think>``.
-            turn_ends: What ends the answer although the model goes on.
-            cues: What the model may open its own turn with once more; it is passed over.
-            exact: Whether a ``</think>`` that nothing opened is text: the reply is a completion's.
+            reading: How it is read.
             new_id: Makes a call's id.
             accepts: Whether an object is right as the arguments of the one function that must be called,
                 although its schema does not say so: a class may take more than its schema shows.
         """
         self.cut = False
         self.end_token: str | None = None
-        self._stop = tuple(stop)
-        self._form = inside_reasoning, turn_ends, cues, exact
-        self._setup = tools or ToolSetup()
+        self.waiting = reading.tools.forced
+        self._reading = reading
         self._new_id = new_id
         self._accepts = accepts or (lambda _: False)
-        self._has_tools = self._setup.active
-        self.waiting = self._has_tools and self._setup.forced
+        self._has_tools = reading.tools.active
         self._reasoning: list[str] = []  # where tools are bound
         self._held: list[ReplyPart] = []
         self._half = ""  # half a surrogate pair
         self._made = False  # whether there are stages
-        self._may_skip = not (self._has_tools or inside_reasoning)
+        self._may_skip = not (self._has_tools or reading.inside_reasoning)
         self._passed: list[str] = []  # pieces that came out as they are, since the stages were last fed
         self._settled = self._flushed = False
-        self._notable = _search(self._stop, turn_ends, cues, exact=exact, tools=self._has_tools)
+        self._notable = _search(
+            reading.stop, reading.turn_ends, reading.cues, exact=reading.exact, tools=self._has_tools
+        )
 
     @property
     def stop_token(self) -> str | None:
@@ -168,7 +159,7 @@ class ReplyReader:
         """
         if self._settled and not self._notable("".join(pieces)):
             self._passed += pieces
-            return [TextDelta(piece) for piece in pieces if piece]
+            return list(map(TextDelta, filter(None, pieces)))
         return [part for piece in pieces for part in self.feed(piece)]
 
     def flush(self) -> list[ReplyPart]:
@@ -209,10 +200,12 @@ class ReplyReader:
         passed, self._passed = "".join(self._passed), []
         if not self._made:
             self._made = True
-            inside, turn_ends, cues, exact = self._form
-            self._cutter = StopCutter(self._stop)
-            self._turn = TurnEnd(turn_ends, cues)
-            self._splitter = ReasoningSplitter(inside=inside, unannounced=not exact, begun=bool(passed))
+            given = self._reading
+            self._cutter = StopCutter(given.stop)
+            self._turn = TurnEnd(given.turn_ends, given.cues)
+            self._splitter = reasoning.ReasoningSplitter(
+                inside=given.inside_reasoning, unannounced=not given.exact, begun=bool(passed)
+            )
             self._calls = self._call_reader() if self._has_tools else None
         self._turn.pass_over(passed)
         self._splitter.pass_over(passed)
@@ -232,7 +225,7 @@ class ReplyReader:
         return parts
 
     def _call_reader(self) -> ToolCallReader:
-        setup = self._setup
+        setup = self._reading.tools
         return ToolCallReader(
             setup.callable_tools, parallel=setup.parallel, demanded=setup.forced, new_id=self._new_id
         )
@@ -279,7 +272,7 @@ class ReplyReader:
 
     def _bare_arguments(self, text: str) -> list[ReplyPart]:
         """The arguments of the one function that must be called, alone."""
-        if (sole := self._setup.sole) is None:
+        if (sole := self._reading.tools.sole) is None:
             return []
 
         def read(value: Any) -> dict[str, Any] | None:
@@ -298,15 +291,12 @@ class ReplyReader:
 
     def _python_calls(self, text: str) -> list[ReplyPart]:
         """The calls of a reply that is nothing but ``name(key="value")``."""
-        calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._setup.callable_tools)) or []
-        if any(call.arguments is None for call in calls):
+        calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._reading.tools.callable_tools)) or []
+        if any(isinstance(call, InvalidToolCall) for call in calls):
             return []
-        made = len(calls) if self._setup.parallel else 1
-        others = [one_too_many(call, self._new_id()) for call in calls[made:]]
-        return [
-            *(ToolCall(self._new_id(), call.name or "", call.arguments or {}) for call in calls[:made]),
-            *others,
-        ]
+        made = [replace(call, id=self._new_id()) for call in calls]
+        first = len(made) if self._reading.tools.parallel else 1
+        return [*made[:first], *map(one_too_many, made[first:])]
 
 
 def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelReply:
@@ -319,24 +309,15 @@ def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelRep
     Returns:
         The reply.
     """
-    texts: list[str] = []
-    reasoning: list[str] = []
-    calls: list[ToolCall] = []
-    invalid: list[InvalidToolCall] = []
-    unannounced: str | None = None
+    parts = list(parts)
+    found: dict[type, list[Any]] = {kind: [] for kind in _KINDS}
     for part in parts:
-        if isinstance(part, TextDelta):
-            texts.append(part.text)
-            if unannounced is None and isinstance(part, ReasoningEnd):
-                unannounced, texts = "".join(texts).removesuffix(CLOSE_TAG), []
-        elif isinstance(part, ReasoningDelta):
-            reasoning.append(part.text)
-        elif isinstance(part, ToolCall):
-            calls.append(part)
-        else:
-            invalid.append(part)
-    thought = (unannounced or "") + "".join(reasoning)
-    return ModelReply("".join(texts), thought, tuple(calls), tuple(invalid), end_token)
+        found[type(part)].append(part)
+    if found[ReasoningEnd]:
+        return gather(announced(parts), end_token)
+    text = "".join([part.text for part in found[TextDelta]])
+    thought = "".join([part.text for part in found[ReasoningDelta]])
+    return ModelReply(text, thought, tuple(found[ToolCall]), tuple(found[InvalidToolCall]), end_token)
 
 
 def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
@@ -349,24 +330,24 @@ def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
         The same; what a `ReasoningEnd` turned out to be reasoning, as `ReasoningDelta`.
     """
     end = next((at for at, part in enumerate(parts, 1) if isinstance(part, ReasoningEnd)), 0)
-    if not end:
-        return parts
-    thought = gather(parts[:end])
-    calls = [part for part in parts[:end] if isinstance(part, ToolCall | InvalidToolCall)]
-    reasoning = [ReasoningDelta(thought.reasoning)] if thought.reasoning else []
-    return [*reasoning, *calls, *parts[end:]]
+    begin = parts[:end]
+    thought = "".join(part.text for part in begin if isinstance(part, TextDelta)).removesuffix(CLOSE_TAG)
+    thought += "".join(part.text for part in begin if isinstance(part, ReasoningDelta))
+    calls = [part for part in begin if isinstance(part, ToolCall | InvalidToolCall)]
+    return [*([ReasoningDelta(thought)] if thought else []), *calls, *parts[end:]]
 
 
-def read_reply(text: str, reader: ReplyReader) -> ModelReply:
+def read_reply(text: str, reading: Reading) -> ModelReply:
     """Read a reply that came in one piece.
 
     Args:
         text: What the model wrote.
-        reader: A fresh reader.
+        reading: How it is read.
 
     Returns:
         The reply.
     """
+    reader = ReplyReader(reading)
     parts = [*reader.feed(text), *reader.flush()]
     return gather(parts, reader.end_token)
 
@@ -377,5 +358,5 @@ def _search(
 ) -> Callable[[str], object]:
     """Look for a character that matters to one of the stages; half a surrogate pair matters to all."""
     first = "".join(sequence[:1] for sequence in stop) + turn_tokens(turn_ends, cues)[2]
-    others = ("" if exact else REASONING_NOTABLE) + (CALLS_NOTABLE if tools else "")
+    others = ("" if exact else reasoning.NOTABLE) + (tool_reader.NOTABLE if tools else "")
     return re.compile(f"[\ud800-\udfff{re.escape(first + others)}]").search

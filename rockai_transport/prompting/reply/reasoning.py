@@ -15,41 +15,44 @@ reasoning, and whoever puts a whole reply together takes it for that.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK, TokenSet, is_blank
+from rockai_transport.prompting.data import read_table
+from rockai_transport.prompting.reply.token_set import (
+    BYTE_ORDER_MARK,
+    FENCE,
+    TICK,
+    TokenSet,
+    is_blank,
+    unfinished,
+)
 
 OPEN_TAG: Final = "<think>"
 CLOSE_TAG: Final = "</think>"
-# Harmony (gpt-oss): each part of a reply says in which channel it is.
-_TURN: Final = "<|start|>assistant"
-_THOUGHT: Final = "<|channel|>analysis<|message|>"
-_SAID: Final = tuple(
-    f"<|channel|>{channel}<|message|>"
-    for channel in ("final", "commentary", "final <|constrain|>json", "final json")
-)
-_END: Final = "<|end|>"
-_BLOCKS: Final = {
-    OPEN_TAG: CLOSE_TAG,
-    "[THINK]": "[/THINK]",  # Magistral: mistral-common, tokenizer v13
-    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A: Cohere's prompt guide
-    "<seed:think>": "</seed:think>",  # Seed OSS: chat template of Seed-OSS-36B-Instruct
-    "◁think▷": "◁/think▷",  # Kimi-VL: chat template of Kimi-VL-A3B-Thinking
-}
-_CLOSING: Final = {**_BLOCKS, _THOUGHT: _END, _TURN + _THOUGHT: _END}
-"""What opens reasoning, and what closes it."""
 NOTABLE: Final = "<`"
 """The characters that matter in a piece of the answer."""
 
+_FORMATS: Final[list[dict[str, Any]]] = read_table("reply/reasoning_formats.json")["formats"]
+_Meaning = tuple[str | None, TokenSet | None]
+
+
+def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
+    """What a family opens: what closes it, where it is reasoning, and what is no text of the answer."""
+    dropped = TokenSet(*row["dropped"], TICK, FENCE) if "dropped" in row else None
+    closing = {**row["reasoning"], **dict.fromkeys(row.get("answer", ()))}
+    return {opening: (close, dropped) for opening, close in closing.items()}
+
+
+_MEANINGS: Final = {opening: one for row in _FORMATS for opening, one in _meanings(row).items()}
+_OPENINGS: Final = TokenSet(*_MEANINGS)
+_BEHIND: Final = TokenSet(
+    *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
+)
 _OPEN: Final = TokenSet(OPEN_TAG)
-_OPENINGS: Final = TokenSet(*_CLOSING, *_SAID, *(_TURN + said for said in _SAID))
-_BEHIND: Final = TokenSet(_TURN + _THOUGHT, *_SAID, *(_TURN + said for said in _SAID))
-# What is looked for in the answer: a tag that nothing opened; Harmony's own tokens.
-_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG)
-_HARMONY: Final = TokenSet("<|return|>", *(_END + _TURN + said for said in _SAID))
-_NOTABLE: Final = re.compile("<|`{1,3}")
-_FENCE: Final = "```"
+_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG, TICK, FENCE)  # looked for in an answer that nothing opened
+_NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
 
@@ -101,7 +104,7 @@ class ReasoningSplitter:
     @property
     def inside(self) -> bool:
         """Whether reasoning is open."""
-        return self._state == "inside" or (self._opened and self._state == "start")
+        return self._state == "inside" or self._opened
 
     @property
     def settled(self) -> bool:
@@ -133,15 +136,10 @@ class ReasoningSplitter:
         Returns:
             What was held back.
         """
-        parts = self._read("", final=True)
-        held = "".join(self._blank) + self._held
-        self._blank, self._held = [], ""
-        if held:
-            parts.append(ReasoningDelta(held) if self.inside else TextDelta(held))
-        return parts
+        return self._read("", final=True)
 
     def _read(self, piece: str, *, final: bool) -> _Parts:
-        if self._state == "start" and not self._held and is_blank(piece):
+        if self._state in ("start", "behind") and not (self._held or final) and is_blank(piece):
             self._blank.append(piece)
             return []
         self._held += piece
@@ -149,70 +147,61 @@ class ReasoningSplitter:
         before = None
         while before != self._state:
             before = self._state
-            parts += getattr(self, f"_read_{before}")(final=final)
+            if before == "inside":
+                parts += self._read_inside(final=final)
+            elif before == "answer":
+                parts += self._read_answer(final=final)
+            else:
+                self._read_opening(final=final)
         return parts
 
-    def _read_start(self, *, final: bool) -> _Parts:
+    def _read_opening(self, *, final: bool) -> None:
+        """Go on in what is opened here: reasoning, or the answer, which nothing needs to open."""
         begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
-        end = (_OPEN if self._opened else _OPENINGS).end(begin, 0, final=final)
-        if end >= 0:
-            opening = begin[:end]
-            self._held = begin[end:] if opening else "".join(self._blank) + self._held
-            self._blank = []
-            self._enter(opening)
-            if self._opened:
-                self._state = "inside"
-        return []
-
-    def _enter(self, opening: str) -> None:
-        """Go on in what an opening opens: reasoning, or the answer."""
-        self._state = "inside" if opening in _CLOSING else "answer"
-        self._close = _CLOSING.get(opening, self._close)
-        if opening:
-            self._tags = None if opening in _BLOCKS else _HARMONY
+        openings = _OPEN if self._opened else _OPENINGS if self._state == "start" else _BEHIND
+        end = openings.end(begin, 0, final=final)
+        if end < 0:
+            return
+        opening = begin[:end]
+        if opening or self._state == "behind":
+            self._held = begin[end:]
+        else:
+            self._held = "".join(self._blank) + self._held
+        self._blank = []
+        close, self._tags = _MEANINGS.get(opening, (None, self._tags))
+        self._state = "inside" if close or self._opened else "answer"
+        self._close, self._opened = close or self._close, False
 
     def _read_inside(self, *, final: bool) -> _Parts:
         reasoning, closed, self._held = self._held.partition(self._close)
         if closed:
             self._state = "behind"
         elif not final:
-            kept = len(reasoning) - _partial_suffix(reasoning, self._close)
+            kept = unfinished(reasoning, (self._close,))
             reasoning, self._held = reasoning[:kept], reasoning[kept:]
         return [ReasoningDelta(reasoning)] if reasoning else []
-
-    def _read_behind(self, *, final: bool) -> _Parts:
-        self._held = self._held.lstrip()
-        end = _BEHIND.end(self._held, 0, final=final) if self._held else -1
-        if end >= 0:
-            opening, self._held = self._held[:end], self._held[end:]
-            self._enter(opening)
-        return []
 
     def _read_answer(self, *, final: bool) -> _Parts:
         parts: _Parts = []
         at = 0
         while self._tags and (found := _NOTABLE.search(self._held, at)):
-            place, at = found.start(), found.end()
-            if found[0] == "<":
-                end = self._tags.end(self._held, place, final=final)
-                undecided = end < 0 or (end == len(self._held) and not final)
-            else:
-                end = place
-                undecided = at == len(self._held) and found[0] != _FENCE and not final
-                self._in_fence ^= found[0] == _FENCE
-            if undecided:
-                return parts + self._take(place)
+            place = found.start()
+            end = self._tags.end(self._held, place, final=final)
             token = self._held[place:end]
-            if token == OPEN_TAG:
+            # What follows a tag says whether it is quoted.
+            if end < 0 or (end == len(self._held) and token != FENCE and not final):
+                return parts + self._take(place)
+            at = max(end, place + 1)
+            if token == FENCE:
+                self._in_fence = not self._in_fence
+            elif token == OPEN_TAG:
                 self._tags = None
-            elif token == CLOSE_TAG and self._is_quoted(place, end):
-                at = end
-            elif token:
+            elif token not in ("", TICK) and not (token == CLOSE_TAG and self._is_quoted(place, end)):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
-            if token == CLOSE_TAG and at == 0:
-                self._tags, self._state = None, "behind"
-                return [*parts, ReasoningEnd(CLOSE_TAG)]
+                if token == CLOSE_TAG:
+                    self._tags, self._state = None, "behind"
+                    return [*parts, ReasoningEnd(CLOSE_TAG)]
         return parts + self._take(len(self._held))
 
     def _take(self, length: int) -> _Parts:
@@ -223,8 +212,3 @@ class ReasoningSplitter:
     def _is_quoted(self, at: int, end: int) -> bool:
         around = self._held[at - 1] if at else self._before, self._held[end : end + 1]
         return self._in_fence or "`" in around or all(one and one in _QUOTES for one in around)
-
-
-def _partial_suffix(text: str, tag: str) -> int:
-    """Length of the longest end of the text that could begin the tag."""
-    return next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-n:])), 0)

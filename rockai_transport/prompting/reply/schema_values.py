@@ -11,17 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
 
 Schema = Mapping[str, Any]
 
 _UNIONS: Final = ("anyOf", "oneOf", "allOf")
-# Keys under which models put the object itself, beside its own name.
-_WRAPPERS: Final = frozenset({"arguments", "args", "parameters", "params", "properties", "input", "kwargs"})
-# What may stand beside such a key.
-_BESIDE_WRAPPERS: Final = frozenset(
-    {"name", "type", "title", "description", "required", "id", "function", "$schema", "$defs"}
-)
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|[Tt]rue|[Ff]alse|null|None")
 _TYPES: Final[dict[type, frozenset[str]]] = {
     str: frozenset({"string"}),
@@ -67,29 +62,25 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     for key, given in value.items():
         own = _property(parts, key)
         item = given if own is None else adapted(given, own, root)
-        if item is None and own is not None and key not in required:
-            allowed = _allowed(list(_parts(own, root)))
-            if allowed is not None and "null" not in allowed:
-                continue
-        result[key] = item
+        optional = item is None and own is not None and key not in required
+        if not optional or "null" in _allowed(list(_parts(own, root))):
+            result[key] = item
     return result
 
 
-def fits(value: Any, schema: Any, root: Schema | None = None) -> bool:
+def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, ...] = ()) -> bool:
     """Whether a value has the outline that a schema demands: types, required and known keys, enums.
 
     Args:
         value: A JSON value.
         schema: The schema.
         root: As for :func:`adapted`.
+        seen: The alternatives on the way here, by their identity.
 
     Returns:
         Whether it fits. An object none of whose keys the schema knows does not.
     """
-    return _fits(value, schema, schema if root is None else root, ())
-
-
-def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
+    root = schema if root is None else root
     if not isinstance(schema, Mapping):
         return schema is not False
     schema = _followed(schema, root)
@@ -97,10 +88,9 @@ def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
         return True
     for union, agree in (("anyOf", any), ("oneOf", any), ("allOf", all)):
         alternatives = _list(schema.get(union, [True]))
-        if not agree(_fits(value, one, root, (*seen, id(schema))) for one in alternatives):
+        if not agree(fits(value, one, root, (*seen, id(schema))) for one in alternatives):
             return False
-    allowed = _allowed([schema])
-    is_type = allowed is None or bool(allowed & _TYPES.get(type(value), frozenset()))
+    is_type = _allowed([schema]) & _TYPES.get(type(value), frozenset())
     if not is_type or value not in _list(schema.get("enum", [value])) or value != schema.get("const", value):
         return False
     inner: list[tuple[Any, Any]] = []
@@ -109,8 +99,8 @@ def _fits(value: Any, schema: Any, root: Schema, seen: tuple[int, ...]) -> bool:
     if isinstance(value, dict):
         if not value.keys() >= {*_names(schema.get("required"))} or not _knows_any(schema, value):
             return False
-        inner = [(item, _properties(schema).get(key, True)) for key, item in value.items()]
-    return all(_fits(item, one, root, ()) for item, one in inner)
+        inner = [(item, properties_of(schema).get(key, True)) for key, item in value.items()]
+    return all(fits(item, one, root) for item, one in inner)
 
 
 def known_properties(schema: Schema) -> frozenset[str]:
@@ -122,7 +112,21 @@ def known_properties(schema: Schema) -> frozenset[str]:
     Returns:
         The names.
     """
-    return frozenset(name for part in _parts(schema, schema) for name in _properties(part))
+    return frozenset(name for part in _parts(schema, schema) for name in properties_of(part))
+
+
+def properties_of(schema: Schema, keyword: str = "properties") -> Schema:
+    """Name what a schema itself says of an object's keys.
+
+    Args:
+        schema: The schema.
+        keyword: Where it says so.
+
+    Returns:
+        The schema of each key.
+    """
+    declared = schema.get(keyword)
+    return declared if isinstance(declared, Mapping) else {}
 
 
 def required_properties(schema: Schema) -> tuple[str, ...]:
@@ -141,7 +145,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     """Read what a model wrote for a schema: adapted, and taken out of one level too many.
 
     A level too many is a list of one object, or a key that the schema does not know and that is the object's
-    own name, the schema's title, or a word like ``arguments`` or ``properties``.
+    own name, the schema's title, or a word like ``arguments``, ``properties`` or ``result``.
 
     Args:
         value: The value, or the arguments of a call.
@@ -174,7 +178,7 @@ def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
     if not isinstance(value, dict) or not parts:
         return
     if not any(_knows_any(part, value) for part in parts):
-        known = ", ".join(sorted({name for part in parts for name in _properties(part)}))
+        known = ", ".join(sorted({name for part in parts for name in properties_of(part)}))
         raise ValueError(f"none of the keys {', '.join(value)} is one of the schema's: {known}")
     for key, item in value.items():
         _refuse_strangers(item, _property(parts, key), root)
@@ -188,8 +192,8 @@ def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
     unknown = [key for key in value if key not in known_properties(schema)]
     titles = [part.get("title", "") for part in _parts(schema, schema)]
     names = {_plain(text) for text in (name, *titles) if text}
-    wrappers = [key for key in unknown if key in _WRAPPERS or _plain(key) in names]
-    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - _BESIDE_WRAPPERS:
+    wrappers = [key for key in unknown if key in formats.WRAPPER_KEYS or _plain(key) in names]
+    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS:
         yield value[wrappers[0]]
 
 
@@ -197,9 +201,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", str(name)).casefold()
 
 
-def _from_text(text: str, allowed: frozenset[str] | None) -> Any:
+def _from_text(text: str, allowed: frozenset[str]) -> Any:
     """Text as one of the allowed types; the text itself where it is none of them."""
-    if allowed is None or "string" in allowed:
+    if "string" in allowed:
         return text
     scalar = _SCALAR.fullmatch(text) is not None
     if not scalar and text.strip()[:1] not in ("{", "["):
@@ -211,8 +215,8 @@ def _from_text(text: str, allowed: frozenset[str] | None) -> Any:
     return value if value is None or allowed & _TYPES[type(value)] else text
 
 
-def _allowed(parts: list[Schema]) -> frozenset[str] | None:
-    """The types that a schema's parts allow together; None for any."""
+def _allowed(parts: list[Schema]) -> frozenset[str]:
+    """The types that a schema's parts allow together."""
     found: set[str] = set()
     for part in parts:
         declared = part.get("type")
@@ -224,13 +228,13 @@ def _allowed(parts: list[Schema]) -> frozenset[str] | None:
         elif "properties" in part:
             found.add("object")
         else:
-            return None
+            return frozenset().union(*_TYPES.values())
     return frozenset(found)
 
 
 def _property(parts: list[Schema], key: str) -> Schema | None:
     """What a schema's parts say of a key; None where they say nothing."""
-    own = [one for part in parts if isinstance(one := _properties(part).get(key), Mapping)]
+    own = [one for part in parts if isinstance(one := properties_of(part).get(key), Mapping)]
     if not own:
         rest = (part.get("additionalProperties") for part in parts)
         return next((one for one in rest if isinstance(one, Mapping)), None)
@@ -264,7 +268,7 @@ def _followed(schema: Any, root: Schema) -> Schema:
 
 def _knows_any(schema: Schema, value: Mapping[str, Any]) -> bool:
     """Whether a schema knows one of an object's keys, or declares none."""
-    properties, patterns = _properties(schema), _properties(schema, "patternProperties")
+    properties, patterns = properties_of(schema), properties_of(schema, "patternProperties")
     if not value or not (properties or patterns) or schema.get("additionalProperties"):
         return True
     return any(key in properties or any(_matches(pattern, key) for pattern in patterns) for key in value)
@@ -275,11 +279,6 @@ def _matches(pattern: str, key: str) -> bool:
         return re.search(pattern, key) is not None
     except re.error:  # a pattern of JavaScript's that Python cannot read
         return True
-
-
-def _properties(schema: Schema, keyword: str = "properties") -> Schema:
-    declared = schema.get(keyword)
-    return declared if isinstance(declared, Mapping) else {}
 
 
 def _list(value: Any) -> list[Any]:

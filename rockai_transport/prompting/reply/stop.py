@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.reply.token_set import unfinished
 
 
 def stop_sequences(given: Any) -> tuple[str, ...]:
@@ -47,7 +48,6 @@ class StopCutter:
             stop: The stop sequences; empty ones are ignored.
         """
         self._stops = tuple(dict.fromkeys(sequence for sequence in stop if sequence))
-        self._longest = max(map(len, self._stops), default=0)
         self._held = ""
         self.cut = False
         self.stop: str | None = None
@@ -77,7 +77,7 @@ class StopCutter:
             self.cut = True
             self._held = ""
             return text[:at]
-        emit = self._first_possible_start(text)
+        emit = unfinished(text, self._stops)
         self._held = text[emit:]
         return text[:emit]
 
@@ -89,10 +89,3 @@ class StopCutter:
         """
         held, self._held = self._held, ""
         return held
-
-    def _first_possible_start(self, text: str) -> int:
-        """Where the first stop sequence could begin that the text does not hold completely."""
-        for start in range(max(0, len(text) - self._longest + 1), len(text)):
-            if any(stop.startswith(text[start:]) for stop in self._stops):
-                return start
-        return len(text)

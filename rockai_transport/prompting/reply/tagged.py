@@ -1,4 +1,4 @@
-"""Arguments in tags, a tag for each: Qwen3-Coder's, Claude's and GLM's form.
+"""Arguments in tags, a tag for each: Qwen3-Coder's, Claude's, GLM's and DeepSeek V3.2's form.
 
 A value is any text, and may hold such tags itself. So a closing tag ends it only where another argument
 follows, or what opens or closes a call, or nothing; and an argument's own tag that was forgotten only ends at
@@ -8,21 +8,26 @@ such a place, or where the next argument begins a line.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from rockai_transport.prompting.reply import call_formats as formats
+from rockai_transport.prompting.reply.json_values import read_value
 from rockai_transport.prompting.reply.token_set import TokenSet, skip_space
 
+_DSML: Final = "(?:\uff5cDSML\uff5c)?"  # in the tags of DeepSeek V3.2
 ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
-    r"""\s*<(?:parameter=|parameter\s+name=|arg_key>)["']?([^"'<>]{1,200})["']?(?:>|</arg_key>\s*<arg_value>)"""
+    rf"""\s*<(?:parameter=|{_DSML}parameter\s+name=|arg_key>)["']?([^"'<>]{{1,200}})["']?"""
+    r"""(?:\s+string=["']?(?:true|(?P<json>false))["']?)?(?:>|</arg_key>\s*<arg_value>)"""
 )
 _END: Final = re.compile(
-    r"</parameter>|</arg_value>|(?P<call></function>|</invoke>|</tool_call>)|\n(?=<parameter[ =]|<arg_key>)"
+    rf"</{_DSML}parameter>|</arg_value>|(?P<call></function>|</{_DSML}invoke>|</tool_call>)"
+    rf"|\n(?=<{_DSML}parameter[ =]|<arg_key>)"
 )
-_CLOSED: Final = re.compile(r"(?:\s*</[\w:]+>)*\s*(?:</?[\w:]*)?\Z")  # the last tag may be cut off
-_LONGEST_END: Final = 12
+# The last tag may be cut off.
+_CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c]+>)*\s*(?:</?[\w:\uff5c]*)?\Z")
+_LONGEST_END: Final = 18
 
 
 class TaggedScanner:
@@ -64,25 +69,37 @@ class TaggedScanner:
             self._inside = not self._inside
 
 
-def read_tagged(text: str) -> list[tuple[str, str]] | None:
+def read_tagged(text: str) -> dict[str, Any]:
     """Read tagged arguments.
 
     Args:
         text: All of them.
 
     Returns:
-        Their names and values, without the line breaks that the templates put around a value; None where
-        one does not end.
+        Their names and values, without the line breaks that the templates put around a value; a value that
+        its tag says is no text is read as JSON.
+
+    Raises:
+        ValueError: One does not end, or is there twice.
     """
-    found = []
+    found: list[tuple[str, Any]] = []
     at = 0
-    while name := _NAME.match(text, at):
+    while at >= 0 and (name := _NAME.match(text, at)):
         stop, at, _ = _value_end(text, name.end(), final=True)
-        if at < 0:
-            return None
-        value = re.sub(r"\A\r?\n", "", text[name.end() : stop])
-        found.append((name[1].strip(), re.sub(r"\r?\n\Z", "", value)))
-    return found if _CLOSED.match(text, at) else None
+        value = re.sub(r"\A\r?\n|\r?\n\Z", "", text[name.end() : stop])
+        found.append((name[1].strip(), _from_json(value) if name["json"] else value))
+    if at < 0 or not _CLOSED.match(text, at):
+        raise ValueError("the call does not end")
+    if len(dict(found)) < len(found):
+        raise ValueError("it has an argument twice")
+    return dict(found)
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return read_value(text)
+    except ValueError:  # whoever validates says it in more detail
+        return text
 
 
 def _value_end(text: str, start: int, *, final: bool = False) -> tuple[int, int, int]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 BYTE_ORDER_MARK: Final = "\ufeff"
+TICK: Final = "`"
+FENCE: Final = "```"
 MOST_SPACE: Final = 200
 """White space between a call's parts; more of it is text, so that what is held back stays small."""
+
+_SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
 
 
 class TokenSet:
@@ -17,12 +22,15 @@ class TokenSet:
         """Make a set.
 
         Args:
-            tokens: The tokens; none of them is empty.
+            tokens: The tokens; none of them is empty. ``[{`` at the end of one must follow, and is no part
+                of it.
         """
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0)
+        self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
         longest_first = sorted(tokens, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        pattern = "|".join(map(re.escape, longest_first)) or r"(?!)"
+        self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)"))
 
     def end(self, text: str, at: int, *, final: bool = False) -> int:
         """Find the end of the token that stands at a place.
@@ -35,13 +43,29 @@ class TokenSet:
         Returns:
             Its end; ``at`` where there is none, -1 where it depends on what follows.
         """
-        rest = len(text) - at
-        if rest < self._longest and not final:
-            tail = text[at:]
-            if any(len(token) > rest and token.startswith(tail) for token in self.tokens):
-                return -1
+        if not final and len(text) - at < self._longest and text[at:] in self._beginnings:
+            return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at
+
+
+def unfinished(text: str, tokens: Sequence[str]) -> int:
+    """Find where a token could begin that goes on behind the text.
+
+    Args:
+        text: Text, known so far, that holds none of the tokens.
+        tokens: The tokens.
+
+    Returns:
+        The first such place; the text's length where there is none.
+    """
+    start = len(text)
+    for token in tokens:
+        for at in range(max(0, len(text) - len(token) + 1), start):
+            if token.startswith(text[at:]):
+                start = at
+                break
+    return start
 
 
 def skip_space(text: str, at: int) -> int:
@@ -54,10 +78,8 @@ def skip_space(text: str, at: int) -> int:
     Returns:
         Its index; the text's length where only white space follows.
     """
-    end = min(len(text), at + MOST_SPACE)
-    while at < end and (text[at].isspace() or text[at] == BYTE_ORDER_MARK):
-        at += 1
-    return at
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def is_blank(text: str) -> bool:

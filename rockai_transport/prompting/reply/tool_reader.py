@@ -15,7 +15,6 @@ token marks it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,7 +22,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import FENCE
+from rockai_transport.prompting.reply.call_formats import OPENING
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
@@ -31,19 +30,22 @@ from rockai_transport.prompting.reply.call_heads import (
     match_next,
     match_opener,
 )
-from rockai_transport.prompting.reply.call_values import ReadCall, read_calls
+from rockai_transport.prompting.reply.call_values import read_calls, unreadable
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tagged import TaggedScanner
-from rockai_transport.prompting.reply.token_set import is_blank, skip_space
+from rockai_transport.prompting.reply.token_set import FENCE, TICK, TokenSet, is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
 
 NOTABLE: Final = "<[{`\n\r"
-_NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
+_NOTABLE: Final = re.compile(f"{FENCE}|[{re.escape(NOTABLE)}]")
+# At the beginning of a line an opening token may begin with a letter.
+_LETTERS: Final = "".join({token[0] for token in OPENING if token[0] not in NOTABLE})
+_NOTABLE_AT_START: Final = re.compile(rf"{_NOTABLE.pattern}|(?<!\S)[{_LETTERS}]")
 
-
+_FENCE: Final = TokenSet(FENCE)
 _END: Final = "</tool_call>"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
 
@@ -53,10 +55,9 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
-def one_too_many(call: ReadCall, call_id: str) -> InvalidToolCall:
+def one_too_many(call: ToolCall | InvalidToolCall) -> InvalidToolCall:
     """What becomes of a call behind another one, where a reply may hold one only."""
-    arguments = call.raw if call.arguments is None else json.dumps(call.arguments, ensure_ascii=False)
-    return InvalidToolCall(call_id, call.name, arguments, _ONE_CALL)
+    return unreadable(call.name, call.arguments, _ONE_CALL, call.id)
 
 
 class ToolCallReader:
@@ -95,20 +96,19 @@ class ToolCallReader:
         self._in_code = False  # likewise, and it began a line
         self._behind_tick = False  # right behind a backtick with text before it
         self._pending = ""  # what is not decided yet
-        self._opener: Opener | None = None
+        self._opener: Opener | None = None  # of a body that came out as text, none any more
         self._scanner: ValueScanner | TaggedScanner | None = None
         self._watch: BareWatch | None = None
-        self._released = False  # whether the value being read came out as text already
         self._fenced = False  # whether the block's own code fence is still open
         self._may_stray = False  # whether one bracket too many may follow
-        self._raw: list[str] = []  # the text since the block's last call, of one that cannot be read as well
+        # The text since the block's last call, of one that cannot be read as well: what opened it, the body.
+        self._raw: list[str] = []
         self._invalid: list[InvalidToolCall] = []  # of the last body, until what closes it is known
-        self._value: list[str] = []  # the text of the body being read
 
     @property
     def in_text(self) -> bool:
         """Whether a piece without a notable character would come out as it is, and change nothing."""
-        waits = self._pending or self._line_start or self._opener or self._behind_tick
+        waits = self._pending or self._line_start or self._opener or self._scanner or self._behind_tick
         return self._has_text and not waits
 
     def feed(self, piece: str) -> list[ToolPart]:
@@ -143,16 +143,15 @@ class ToolCallReader:
             What was held back: a call that was not completed, or text.
         """
         pending, self._pending = self._pending, ""
-        if self._scanner is not None:
-            self._raw.append(pending)
-            self._value.append(pending)
-            pending = ""
-            self._end_value(self._scanner)
-        elif self._opener is None and pending:
+        if self._scanner is None and self._opener is None and pending:
             verdict = self._verdict(pending + _END, 0)  # the reply's end closes what holds a name alone
-            if isinstance(verdict, Opener) and verdict.kind == "none":
+            if isinstance(verdict, Opener) and verdict.kind == "tagged":
                 self._open_body(verdict, pending)
                 pending = ""
+        if self._scanner is not None:
+            self._raw.append(pending)
+            pending = ""
+            self._end_value(self._scanner)
         if self._opener is not None:
             at = self._read_behind(self._opener, pending, 0, final=True)
             pending, self._pending = pending[at:], ""
@@ -164,7 +163,7 @@ class ToolCallReader:
 
     def _read_text(self, text: str, start: int) -> int:
         at = start
-        while (found := _NOTABLE.search(text, at)) is not None:
+        while found := (_NOTABLE_AT_START if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
             self._behind_tick = self._behind_tick and place == at
@@ -178,11 +177,10 @@ class ToolCallReader:
                 self._open_body(verdict, text[place : verdict.body])
                 return verdict.body
             at = found.end()
-            if found[0] == "`" and text.startswith(FENCE, place):
+            if found[0] == FENCE:
                 self._in_fence = not self._in_fence
                 self._in_code = self._in_fence and self._line_start
-                at = place + len(FENCE)
-            self._behind_tick = at == found.end() and found[0] == "`" and not self._line_start
+            self._behind_tick = found[0] == TICK and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
         self._behind_tick = self._behind_tick and at == len(text)
         self._line_start = self._line_start and is_blank(text[at:])
@@ -192,57 +190,46 @@ class ToolCallReader:
     def _verdict(self, text: str, at: int) -> Opener | str:
         if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # a fence here closes what came out as text, whatever follows
-        return match_opener(text, at, self._tools, line_start=self._line_start and not self._in_code)
+        line_start = self._line_start and not self._in_code
+        if text[at] in _LETTERS and not line_start:
+            return "text"
+        return match_opener(text, at, self._tools, line_start=line_start)
 
     def _open_body(self, opener: Opener, before: str) -> None:
         self._emit_invalid()
         self._opener = opener
         self._raw = [before]
-        self._value = []
         self._watch = BareWatch(self._tools) if opener.kind == "json" and not opener.meant else None
-        if opener.kind == "none":
-            self._end_value(ValueScanner())
-        else:
-            self._scanner = (
-                TaggedScanner() if opener.kind == "tagged" else ValueScanner(python=opener.kind == "python")
-            )
+        tagged = opener.kind == "tagged"
+        self._scanner = TaggedScanner() if tagged else ValueScanner(python=opener.kind == "python")
 
     def _read_value(self, scanner: ValueScanner | TaggedScanner, text: str, start: int) -> int:
         end = scanner.scan(text, start)
         until = len(text) - scanner.kept if end is None else end
         part = text[start:until]
-        if self._released:
+        if self._opener is None:
             self._emit(part)
         else:
             self._raw.append(part)
-            self._value.append(part)
-            self._look_whether_text(part)
+            verdict = self._watch.feed(part) if self._watch else "undecided"
+            if verdict != "undecided":
+                self._watch = None
+            if verdict == "text":
+                self._opener = None
+                self._emit("".join(self._raw))
         if end is not None:
             self._end_value(scanner)
             return end
         self._pending = text[until:]
         return len(text)
 
-    def _look_whether_text(self, part: str) -> None:
-        """Let go of what cannot be a call any more."""
-        verdict = self._watch.feed(part) if self._watch else "undecided"
-        if verdict == "undecided":
-            return
-        self._watch = None
-        if verdict == "text":
-            self._released = True
-            self._emit("".join(self._raw))
-
     def _end_value(self, scanner: ValueScanner | TaggedScanner) -> None:
         """Take the body for what it is: calls, or text that ends the block."""
         opener, self._scanner = self._opener, None
-        released, self._released = self._released, False
-        body = "".join(self._value) + scanner.missing
-        calls = None
-        if opener is not None and not released:
-            calls = read_calls(opener, body, self._tools)
+        body = "".join(self._raw[1:]) + scanner.missing
+        calls = read_calls(opener, body, self._tools) if opener else None
         if calls is None:
-            raw = "" if released else "".join(self._raw)
+            raw = "".join(self._raw) if opener else ""
             self._close_block()
             self._line_start = False
             self._emit(raw)
@@ -256,18 +243,17 @@ class ToolCallReader:
         """Read what may follow a call: what closes it, which is no text, then another call or text."""
         at, place = self._skip_closing(text, start, final=final)
         self._raw.append(text[start:at])
+        verdict: Opener | str = "undecided"
         if place >= 0:
             after = skip_space(text, place + 1) if text[place] in ",;" else place
-            verdict = match_next(text, after, self._tools, opener) if after < len(text) else "undecided"
-            if isinstance(verdict, Opener) and not final:
-                self._fenced = self._fenced or verdict.fenced
-                self._open_body(verdict, text[at : verdict.body])
-                return verdict.body
-            if verdict == "undecided":
-                place = -1
-        if place < 0 and not final:
+            verdict = match_next(text, after, self._tools, opener) if after < len(text) else verdict
+        if isinstance(verdict, Opener) and not final:
+            self._fenced = self._fenced or verdict.fenced
+            self._open_body(verdict, text[at : verdict.body])
+            return verdict.body
+        if verdict == "undecided" and not final:
             self._pending = text[at:]
-            return len(text) if self._pending else at
+            return len(text)
         self._close_block()
         return at
 
@@ -294,11 +280,9 @@ class ToolCallReader:
         if text[at] in "}]" and self._may_stray:
             self._may_stray = False
             return at + 1
-        if not text.startswith(FENCE, at):
-            return -1 if FENCE.startswith(text[at : at + len(FENCE)]) and not final else at
-        end = at + len(FENCE)
-        if self._fenced:
-            self._fenced = False
+        end = _FENCE.end(text, at, final=final)
+        if end <= at or self._fenced:
+            self._fenced = self._fenced and end <= at
             return end
         after = skip_space(text, end)
         closing = CLOSING.end(text, after) if after < len(text) else -1
@@ -314,15 +298,16 @@ class ToolCallReader:
         self._raw = []
         self._line_start = True
 
-    def _emit_call(self, call: ReadCall) -> None:
+    def _emit_call(self, read: ToolCall | InvalidToolCall) -> None:
+        call = replace(read, id=self._new_id())
         if self._called and not self._parallel:
-            self._parts.append(one_too_many(call, self._new_id()))
+            self._parts.append(one_too_many(call))
             return
         self._called = True
-        if call.name is None or call.arguments is None:
-            self._invalid.append(InvalidToolCall(self._new_id(), call.name, call.raw, call.error))
+        if isinstance(call, InvalidToolCall):
+            self._invalid.append(call)
         else:
-            self._parts.append(ToolCall(self._new_id(), call.name, call.arguments))
+            self._parts.append(call)
 
     def _emit_invalid(self) -> None:
         """Hand on the calls that cannot be read, the first with the text of them all."""

@@ -12,9 +12,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from rockai_transport.prompting.reply.token_set import TokenSet
+from rockai_transport.prompting.reply.token_set import FENCE, TICK, TokenSet
 
-_FENCE: Final = "```"
 _STRUCK: Final = ("<s>", "</s>")
 
 
@@ -82,36 +81,27 @@ class TurnEnd:
         return "" if self.token else self._read(text, final=True)
 
     def _read(self, text: str, *, final: bool) -> str:
-        emitted = ""
-        start = at = 0
-        while (found := self._notable.search(text, at)) is not None:
+        emitted, start, at = "", 0, 0
+        while found := self._notable.search(text, at):
             place = found.start()
             self.pass_over(text[at:place])
-            end = self._end(text, place, final=final)
+            end = (self._ends if self._begun else self._first).end(text, place, final=final)
             if end < 0:
                 self._held = text[place:]
                 return emitted + text[start:place]
             token = text[place:end]
             if token in self._cues and not self._begun:
                 emitted, start, at = emitted + text[start:place], end, end
-                continue
-            if token and token != _FENCE and self._ends_here(token):
+            elif token not in ("", TICK, FENCE) and self._ends_here(token):
                 self.token = token
                 return emitted + text[start:place]
-            if token == _FENCE and self._line_start:
-                self._in_fence = not self._in_fence
-            at = place + max(1, len(token))
-            self.pass_over(text[place:at])
-            self._behind_tick = text[place:at] == "`"
+            else:
+                self._in_fence ^= token == FENCE and self._line_start
+                at = place + max(1, len(token))
+                self.pass_over(text[place:at])
+                self._behind_tick = token == TICK
         self.pass_over(text[at:])
         return emitted + text[start:]
-
-    def _end(self, text: str, place: int, *, final: bool) -> int:
-        if text[place] != "`":
-            return (self._ends if self._begun else self._first).end(text, place, final=final)
-        if text.startswith(_FENCE, place):
-            return place + len(_FENCE)
-        return -1 if _FENCE.startswith(text[place : place + len(_FENCE)]) and not final else place
 
     def _ends_here(self, token: str) -> bool:
         if self._in_fence or self._behind_tick:
@@ -131,9 +121,10 @@ def turn_tokens(tokens: tuple[str, ...], cues: tuple[str, ...]) -> tuple[TokenSe
         cues: Likewise.
 
     Returns:
-        What it looks for in the answer, what at its beginning, and the characters that matter: those that
-        such a token begins with, and a backtick.
+        What it looks for in the answer, backticks among it, what at its beginning, and the characters that
+        these begin with.
     """
-    ends = TokenSet(*tokens, *(_STRUCK if _STRUCK[1] in tokens else ()))
+    struck = _STRUCK if _STRUCK[1] in tokens else ()
+    ends = TokenSet(*tokens, *struck, *((TICK, FENCE) if tokens else ()))
     first = TokenSet(*ends.tokens, *cues)
-    return ends, first, "".join(sorted({"`", *(token[0] for token in first.tokens)})) if tokens else ""
+    return ends, first, "".join(sorted({token[0] for token in ends.tokens + cues})) if tokens else ""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Final
 
 from rockai_transport.prompting.messages import Image, Message
 from rockai_transport.prompting.reply.json_values import well_formed
-from rockai_transport.prompting.reply.reader import ReplyReader
+from rockai_transport.prompting.reply.reader import Reading
 from rockai_transport.prompting.reply.reasoning import OPEN_TAG
 from rockai_transport.prompting.reply.structured import ResponseFormat
-from rockai_transport.prompting.reply.tool_reader import new_call_id
 from rockai_transport.prompting.request.chat import JOINT, template_of, turn_ends
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
@@ -40,48 +40,13 @@ class ModelRequest:
         model: The model to run.
         input: Its exact input.
         dialect: The dialect it was written in.
-        stop: The stop sequences, to be cut here.
-        tools: The tools, to be read from the answer.
-        inside_reasoning: Whether the prompt ends with an open ``<think>``, so far as is known.
-        turn_ends: What ends the answer although the model goes on; none for a completion.
-        cues: What the model may open its own turn with once more.
-        exact: Whether the reply is a completion, of which nothing is cut but at stop sequences.
+        reading: How its answer is read.
     """
 
     model: str
     input: dict[str, Any]
     dialect: Dialect
-    stop: tuple[str, ...] = ()
-    tools: ToolSetup = field(default_factory=ToolSetup)
-    inside_reasoning: bool = False
-    turn_ends: tuple[str, ...] = ()
-    cues: tuple[str, ...] = ()
-    exact: bool = False
-
-    def reader(
-        self,
-        new_id: Callable[[], str] = new_call_id,
-        accepts: Callable[[dict[str, Any]], bool] | None = None,
-    ) -> ReplyReader:
-        """Make a reader for the answer.
-
-        Args:
-            new_id: Makes a tool call's id.
-            accepts: As for `ReplyReader`.
-
-        Returns:
-            A fresh reader.
-        """
-        return ReplyReader(
-            stop=self.stop,
-            tools=self.tools,
-            inside_reasoning=self.inside_reasoning,
-            turn_ends=self.turn_ends,
-            cues=self.cues,
-            exact=self.exact,
-            new_id=new_id,
-            accepts=accepts,
-        )
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -140,23 +105,15 @@ class ChatCall:
     response_format: ResponseFormat | None = None
     format_messages: Callable[[Sequence[Message]], str] | None = None
 
-    def replace(self, **changes: Any) -> ChatCall:
-        """Return a copy with the given attributes changed."""
-        return replace(self, **changes)
-
     def instructed_messages(self) -> tuple[Message, ...]:
         """Put all instructions into the conversation.
 
         Returns:
             The conversation; where there is any system text, in one first system message.
         """
-        messages = list(self.messages)
-        texts: list[str] = []
-        images: tuple[Image, ...] = ()
-        while messages and messages[0].role == "system":
-            own = messages.pop(0)
-            texts.append(own.text)
-            images += own.images
+        own = list(takewhile(lambda message: message.role == "system", self.messages))
+        texts = [message.text for message in own]
+        images = tuple([image for message in own for image in message.images])
         if self.system_prompt and self.system_prompt not in texts[:1]:
             texts.insert(0, self.system_prompt)
         if self.tools.active:
@@ -165,7 +122,7 @@ class ChatCall:
             texts.append(self.response_format.instructions)
         system = JOINT.join(filter(None, texts))
         first = [Message("system", system, images)] if system or images else []
-        return (*first, *messages)
+        return (*first, *self.messages[len(own) :])
 
     def request(self) -> ModelRequest:
         """Write the request.
@@ -183,9 +140,7 @@ class ChatCall:
             prompt = formatted_inputs(dialect, self.format_messages(messages), model=model)
         else:
             prompt = chat_inputs(dialect, messages, model=model)
-        images: list[Image] = []
-        for message in messages:
-            images += message.images
+        images = [image for message in messages for image in message.images]
         ends: tuple[str, ...] = ()
         cues: tuple[str, ...] = ()
         if dialect.stop_at_turn_end:
@@ -208,11 +163,11 @@ class ChatCall:
         if self.format_messages is None and template_of(self.settings.resolved()) is None:
             last = messages[-1]
             quoted = _QUOTED.format(answer=answer)
-            messages[-1] = last.replace(text=JOINT.join((last.text, quoted, again)))
+            messages[-1] = replace(last, text=JOINT.join((last.text, quoted, again)))
         else:
             messages += [Message("assistant", answer)] if answer else []
             messages.append(Message("user", again))
-        return self.replace(messages=tuple(messages))
+        return replace(self, messages=tuple(messages))
 
 
 def completion_request(
@@ -249,7 +204,7 @@ def completion_request(
     elif dialect.always_format or (system_prompt and not dialect.system_prompt_key):
         user = Message("user", prompt, tuple(images))
         request = ChatCall(settings, (user,), system_prompt=system_prompt).request()
-        return replace(request, turn_ends=(), cues=(), exact=True)
+        return replace(request, reading=replace(request.reading, turn_ends=(), cues=(), exact=True))
     else:
         inputs = {dialect.prompt_key: prompt}
         if system_prompt and dialect.system_prompt_key:
@@ -277,11 +232,7 @@ def _request(
     # A template ended the prompt with an open <think>, not a user's words.
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     opened = rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)
+    inside = dialect.opens_reasoning or opened
     return ModelRequest(
-        model=model,
-        input=inputs,
-        dialect=dialect,
-        stop=tuple(settings.stop),
-        inside_reasoning=dialect.opens_reasoning or opened,
-        **reading,
+        model, inputs, dialect, Reading(tuple(settings.stop), inside_reasoning=inside, **reading)
     )

@@ -14,7 +14,6 @@ What the templates demand and a conversation may not have is made up for here, o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
@@ -26,19 +25,6 @@ from rockai_transport.prompting.request.tool_prompt import call_text, result_tex
 
 JOINT: Final = "\n\n"
 _LONGEST_CUE: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A conversation in the shape that templates demand.
-
-    Attributes:
-        system: The leading system text; empty for none.
-        turns: The turns behind it; at least one, the last not the model's.
-    """
-
-    system: str
-    turns: tuple[Turn, ...]
 
 
 def template_of(dialect: Dialect) -> ChatTemplate | None:
@@ -67,7 +53,7 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
     raise ConfigurationError(unknown_name("a chat template, nor Jinja", template, TEMPLATES))
 
 
-def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conversation:
+def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple[str, tuple[Turn, ...]]:
     """Bring messages into the shape a template demands, their control tokens neutralised.
 
     Args:
@@ -75,7 +61,8 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
         template: The template; None for a model whose template nobody knows.
 
     Returns:
-        The conversation in turns.
+        The leading system text, empty for none, and the turns behind it: at least one, the last not the
+        model's.
 
     Raises:
         ConfigurationError: There are no messages.
@@ -86,30 +73,22 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> Conve
     tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
     labels = template.turn_labels if template else ()
     system: list[str] = []
-    turns: list[Turn] = []
-    speaker: Role = "user"
-    said: list[str] = []  # by the speaker, since the last turn
-
-    def end_turn() -> None:
-        turns.append(Turn(speaker, neutralise(JOINT.join(said), tokens, labels)))
-        said.clear()
-
+    turns: list[tuple[Role, list[str]]] = []
     for message, text in as_text(messages):
-        if message.role == "system" and not said:
+        if message.role == "system" and not turns:
             system.append(text)
             continue
         role = _role_in(template, message.role)
-        if said and not (alternating and role == speaker):
-            end_turn()
-        elif not said and alternating and role == "assistant":
-            turns.append(Turn("user", ""))
-        speaker = role
-        said.append(text)
-    if said:
-        end_turn()
-    if not turns or speaker in ("assistant", "system"):
-        turns.append(Turn("user", ""))
-    return Conversation(neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(turns))
+        if alternating and turns and turns[-1][0] == role:
+            turns[-1][1].append(text)
+        else:
+            turns.append((role, [text]))
+    if alternating and turns and turns[0][0] == "assistant":
+        turns.insert(0, ("user", [""]))
+    if not turns or turns[-1][0] in ("assistant", "system"):
+        turns.append(("user", [""]))
+    arranged = [Turn(role, neutralise(JOINT.join(said), tokens, labels)) for role, said in turns]
+    return neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(arranged)
 
 
 def _role_in(template: ChatTemplate | None, role: Role) -> Role:
@@ -145,8 +124,8 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
         cue = prompt[begin:] if 0 <= begin < len(prompt) - 1 and len(prompt) - begin < _LONGEST_CUE else ""
     if cue and tokens:
         cue = cue.rstrip()
-        bos = [token for token in tokens if token == getattr(template, "bos", None)]
-        return tokens, (*bos, cue, f"{cue}\n", f"{cue}\n\n")
+        bos = getattr(template, "bos", None)
+        return tokens, (*((bos,) if bos in tokens else ()), cue, f"{cue}\n", f"{cue}\n\n")
     return tokens + labels, (f"\n{cue}",) if cue and labels else ()
 
 

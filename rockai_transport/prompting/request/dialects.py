@@ -220,14 +220,9 @@ def keys_of(names: str, source: str, evidence: Evidence = "seen") -> tuple[Input
     return tuple(InputKey(name, evidence, source) for name in names.split())
 
 
-def _assumed(
-    keys: str, source: str, server_template: Mapping[str, Any] | None = None, **known: Any
-) -> Dialect:
+def _assumed(keys: str, source: str, **row: Any) -> Dialect:
     """A dialect of the table: it was seen of one model, and is assumed of the others of its family."""
-    server = None
-    if server_template is not None:
-        server = ServerTemplate(**{**server_template, "system": tuple(server_template["system"])})
-    return Dialect(keys=keys_of(keys, source, "assumed"), server_template=server, **known)
+    return replace(dialect_from_json(row), keys=keys_of(keys, source, "assumed"))
 
 
 DIALECTS: Final = {row["name"]: _assumed(**row) for row in read_table("request/dialects.json")}

@@ -12,35 +12,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.messages import Turn
 
 if TYPE_CHECKING:
     import jinja2
 
-# Which tokens begin and end a text, told from what the template mentions. Only for templates that are given
-# without them; the first row that fits counts.
-_MARKED_TOKENS: Final = (
-    ("<|start_header_id|>", "<|begin_of_text|>", "<|eot_id|>"),
-    ("<|im_start|>", "", "<|im_end|>"),
-    ("<start_of_turn>", "<bos>", "<eos>"),
-    ("[INST]", "<s>", "</s>"),
-    ("", "", "</s>"),
-)
-# A token names itself in angle or square brackets. These, though, are not turns but our own markup.
+_TOKENS: Final = read_table("request/jinja_tokens.json")
+# A token names itself in angle or square brackets.
 _SHAPES: Final = r"<[^<>{}'\"\s]{1,40}>|\[/?[A-Z_]{2,40}\]"
-_OWN_MARKUP: Final = ("tool_call", "tool_response", "think", "tools")
-_KNOWN_BOS: Final = ("<s>", "<|begin_of_text|>", "<bos>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>")
-# What ends a turn, or opens one, in published templates; a template's own are those in its source.
-_TURN_TOKENS: Final = (
-    *("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<end_of_turn>"),
-    *("</s>", "<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
-    *("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|START_OF_TURN_TOKEN|>"),
-    *("<\uff5cUser\uff5c>", "<|user|>", "[INST]", "<|header_start|>", "<|start_of_role|>"),
-)
 
 
 class _RaisedByTemplate(Exception):  # noqa: N818 - a signal between two functions here, not an error
@@ -61,15 +45,12 @@ class JinjaTemplate:
     bos_token: str | None = None
     eos_token: str | None = None
 
-    @property
-    def alternating(self) -> bool:
-        """Many published templates raise unless the roles alternate; none minds if they do."""
-        return True
-
-    @property
-    def tool_role(self) -> Literal["user", "tool"]:
-        """Which form a template wants a tool's result in cannot be known; every one takes a user's turn."""
-        return "user"
+    alternating: ClassVar[bool] = True
+    """Many published templates raise unless the roles alternate; none minds if they do."""
+    tool_role: ClassVar[Literal["user", "tool"]] = "user"
+    """Which form a template wants a tool's result in cannot be known; every one takes a user's turn."""
+    turn_labels: ClassVar[tuple[str, ...]] = ()
+    """None can be told from a template's source."""
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
@@ -80,13 +61,8 @@ class JinjaTemplate:
     def end_tokens(self) -> tuple[str, ...]:
         """Those that its source mentions, and the token that ends a text where it is written."""
         eos = self._bos_and_eos()[1] if self.eos_token or "eos_token" in self.source else ""
-        found = (token for token in _TURN_TOKENS if token in self.source)
-        return tuple(dict.fromkeys((*found, *((eos,) if eos else ()))))
-
-    @property
-    def turn_labels(self) -> tuple[str, ...]:
-        """None can be told from a template's source."""
-        return ()
+        found = (token for token in _TOKENS["turn_tokens"] if token in self.source)
+        return tuple(dict.fromkeys((*found, *filter(None, (eos,)))))
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
         """Render a conversation up to where the model speaks, without the leading BOS.
@@ -105,15 +81,17 @@ class JinjaTemplate:
                 the conversation.
         """
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        if not system:
-            return self._render(messages)
+        if system:
+            try:
+                return self._render([{"role": "system", "content": system}, *messages])
+            except _RaisedByTemplate:
+                messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
         try:
-            return self._render([{"role": "system", "content": system}, *messages], may_refuse=True)
-        except _RaisedByTemplate:
-            first = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
-            return self._render([first, *messages[1:]])
+            return self._render(messages)
+        except _RaisedByTemplate as refusal:
+            raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
 
-    def _render(self, messages: list[dict[str, str]], *, may_refuse: bool = False) -> str:
+    def _render(self, messages: list[dict[str, str]]) -> str:
         bos, eos = self._bos_and_eos()
         template = _compiled(self.source)
         try:
@@ -125,37 +103,31 @@ class JinjaTemplate:
                 bos_token=bos,
                 eos_token=eos,
             )
-        except _RaisedByTemplate as refusal:
-            if may_refuse:
-                raise
-            raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
+        except _RaisedByTemplate:
+            raise
         except Exception as error:
             # A template is a program: it can fail with any exception, and all of them are its author's.
             raise ConfigurationError(
                 f"The chat template fails on this conversation: {type(error).__name__}: {error}"
             ) from error
-        return _without_bos(rendered, bos)
+        begins = (token for token in (bos, *_TOKENS["begins"]) if token and rendered.startswith(token))
+        return rendered.removeprefix(next(begins, ""))
 
     def _bos_and_eos(self) -> tuple[str, str]:
-        _, bos, eos = next(row for row in _MARKED_TOKENS if row[0] in self.source)
+        _, bos, eos = next(row for row in _TOKENS["ends_of_texts"] if row[0] in self.source)
         return (
             bos if self.bos_token is None else self.bos_token,
             eos if self.eos_token is None else self.eos_token,
         )
 
 
-def _without_bos(rendered: str, bos: str) -> str:
-    begin = next((token for token in (bos, *_KNOWN_BOS) if token and rendered.startswith(token)), "")
-    return rendered.removeprefix(begin)
-
-
 @lru_cache(maxsize=32)
 def _control_tokens(source: str, eos_token: str | None) -> tuple[str, ...]:
     import re
 
-    shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in _OWN_MARKUP)
-    given = (eos_token,) if eos_token else ()
-    return tuple(dict.fromkeys((*_KNOWN_BOS, *given, *shaped)))
+    own = _TOKENS["own_markup"]
+    shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
+    return tuple(dict.fromkeys((*_TOKENS["begins"], *filter(None, (eos_token,)), *shaped)))
 
 
 @lru_cache(maxsize=32)

@@ -7,69 +7,31 @@ nothing is refused. Any other model is sent ``prompt``, and parameters that were
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.request import dialects
-from rockai_transport.prompting.request.dialects import DIALECTS, Dialect, keys_of
+from rockai_transport.prompting.data import read_table
+from rockai_transport.prompting.request.dialects import DIALECTS, UNKNOWN, Dialect, keys_of
 from rockai_transport.prompting.request.nearest import unknown_name
-
-_QUICK_START: Final = "quick start"
-_API_PAGE: Final = "API page of August 2024"
-_ANIMATE_VERSION: Final = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
-
-
-def _seen(dialect: Dialect, source: str, keys: str = "", **changes: Any) -> Dialect:
-    """A model all of whose keys were seen: those given, else those its family is taken to have."""
-    names = keys or " ".join(key.name for key in dialect.keys)
-    return dialect.replace(keys=keys_of(names, source), **changes)
-
 
 # A model whose prompt describes a picture, a clip or a sound: no turns, no sampling.
 _MEDIA: Final = Dialect("media", max_tokens_key=None, temperature_key=None, top_p_key=None, top_k_key=None)
-_MUSIC_KEYS: Final = "prompt model_version output_format normalization_strategy"
-_VIDEO_KEYS: Final = "image prompt max_frames guidance_scale num_inference_steps"
-
-MODELS: Final[dict[str, Dialect]] = {
-    "mistralai/mistral-7b-instruct-v0.1": _seen(dialects.MISTRAL, _QUICK_START),
-    "meta/llama-2-7b-chat": _seen(dialects.LLAMA_2, _QUICK_START),
-    "meta/meta-llama-3-70b-instruct": _seen(dialects.LLAMA_3, _API_PAGE),
-    "incomingflyingbrick/flux-1-schnell": _seen(_MEDIA, _API_PAGE, "prompt", name="text-to-image"),
-    "meta/musicgen": _seen(_MEDIA, _API_PAGE, _MUSIC_KEYS, name="text-to-music"),
-    _ANIMATE_VERSION: _seen(_MEDIA, _QUICK_START, _VIDEO_KEYS, name="image-to-video", image_key="image"),
-}
+_TABLE: Final = read_table("request/models.json")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelPattern:
-    """A family of models, told by name.
-
-    Attributes:
-        patterns: Shell patterns of ``owner/name``, in lower case.
-        dialect: What they are taken to speak.
-    """
-
-    patterns: tuple[str, ...]
-    dialect: Dialect
+def _dialect(like: str, source: str = "", keys: str = "", **changes: Any) -> Dialect:
+    """A row of the table; with a source, all its keys were seen."""
+    known = DIALECTS.get(like, _MEDIA)
+    if source:
+        names = keys or " ".join(key.name for key in known.keys)
+        changes["keys"] = keys_of(names, source)
+    return known.replace(**changes)
 
 
-# The first that fits counts.
-PATTERNS: Final = (
-    ModelPattern(("*llama-2*chat*", "*llama2*chat*", "*codellama*instruct*"), dialects.LLAMA_2),
-    ModelPattern(
-        ("*llama-3.[123]*instruct*", "*llama-3-[123]-*instruct*", "*llama3.[123]*instruct*"),
-        dialects.LLAMA_3.replace(chat_template="llama-3.1", context_window=131_072),
-    ),
-    ModelPattern(("*llama-3-*instruct*", "*llama3-*instruct*"), dialects.LLAMA_3),
-    ModelPattern(
-        ("*hermes*", "*qwen*chat*", "*qwen*instruct*", "*chatml*", "*dolphin*", "*smollm*instruct*"),
-        dialects.CHATML,
-    ),
-    ModelPattern(("*mistral*instruct*", "*mixtral*instruct*"), dialects.MISTRAL),
-)
+MODELS: Final = {name: _dialect(**row) for name, row in _TABLE["models"].items()}
+PATTERNS: Final = {pattern: _dialect(**row) for pattern, row in _TABLE["patterns"].items()}
 
 
 def resolve_dialect(
@@ -100,7 +62,7 @@ def resolve_dialect(
         raise ConfigurationError(unknown_name("a dialect", dialect, DIALECTS))
     if chat_template is None:
         return found
-    if found is dialects.UNKNOWN:
+    if found is UNKNOWN:
         # Nothing is known of this model. If it has no such key it says so; leaving the key out could have
         # its server put a second template around ours, and nobody would see.
         found = found.replace(prompt_template_key="prompt_template")
@@ -118,7 +80,5 @@ def _by_name(model: str) -> Dialect:
     for reference in (name, version):
         if reference in MODELS:
             return MODELS[reference]
-    for family in PATTERNS:
-        if any(fnmatchcase(name, pattern) for pattern in family.patterns):
-            return family.dialect
-    return dialects.UNKNOWN
+    fitting = (dialect for pattern, dialect in PATTERNS.items() if fnmatchcase(name, pattern))
+    return next(fitting, UNKNOWN)

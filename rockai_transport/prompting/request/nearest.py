@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-# What other services call it; difflib cannot know that these mean the same.
-_KNOWN_SYNONYMS = {
-    wrong: tuple(right.split())
-    for right, wrongs in {
-        "api_token": "apikey openai_api_key replicate_api_token replicate_api_key rockai_api_key token",
-        "base_url": "api_url endpoint endpoint_url host openai_api_base server_url url",
-        "context_window": "context_length n_ctx num_ctx",
-        "default_headers": "extra_headers headers",
-        "max_tokens max_new_tokens": "max_completion_tokens max_length max_new_tokens max_output_tokens"
-        " max_tokens_to_sample n_predict num_predict",
-        "model": "deployment_name engine model_id modelname repo_id",
-        "model_kwargs additional_kwargs": "additional_kwargs extra_body generation_kwargs input model_kwargs",
-        "repetition_penalty": "frequency_penalty presence_penalty repeat_penalty",
-        "stop": "stop_sequences stop_words stopping_strings",
-        "temperature": "temp",
-        "timeout": "request_timeout",
-        "": "verbosity",  # a model's input elsewhere, and not `verbose`
-    }.items()
+from rockai_transport.prompting.data import read_table
+
+# difflib cannot know that these mean the same.
+_SYNONYMS: Final = {
+    wrong: right.split()
+    for right, wrongs in read_table("request/synonyms.json")["names"].items()
     for wrong in wrongs.split()
 }
 
@@ -41,12 +30,10 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str |
 
     right = {candidate.casefold(): candidate for candidate in candidates}
     wrong = name.casefold()
-    synonyms = _KNOWN_SYNONYMS.get(wrong)
-    for synonym in synonyms or ():
-        if synonym in right:
-            return right[synonym]
-    if synonyms == ():
-        return None
+    if wrong in _SYNONYMS:
+        known = next((right[one] for one in _SYNONYMS[wrong] if one in right), None)
+        if known or not _SYNONYMS[wrong]:
+            return known
     matches = get_close_matches(wrong, right, n=1, cutoff=cutoff)
     return right[matches[0]] if matches else None
 

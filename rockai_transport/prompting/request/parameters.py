@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Final
 
@@ -86,10 +85,7 @@ def _number(name: str, value: Any, extra_name: str) -> Any:
     if (limits := _NUMBERS.get(name)) is None:
         return value
     kind, least, most = limits
-    is_number = isinstance(value, Real)
-    number: Any = math.nan
-    if is_number and not isinstance(value, bool):
-        number = value
+    number: Any = math.nan if isinstance(value, bool) or not isinstance(value, Real) else value
     if math.isfinite(number) and least <= number <= most and kind(number) == number:
         return kind(number) if kind is int or not isinstance(number, int) else number
     what = "a whole number" if kind is int else "a number"
@@ -109,27 +105,7 @@ def _refusal(name: str, dialect: Dialect, model: str, extra_name: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedInput:
-    """One key that the service rejected.
-
-    Attributes:
-        key: The key, as it was sent.
-        reason: The service's own words.
-        nearest: The right name it most likely meant, where the key is not one itself.
-    """
-
-    key: str
-    reason: str
-    nearest: str | None = None
-
-    def __str__(self) -> str:
-        """Say it in a sentence."""
-        hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
-        return f"The model rejected the input {self.key!r}: {self.reason}.{hint}"
-
-
-def rejected_inputs(body: object, dialect: Dialect) -> tuple[RejectedInput, ...]:
+def rejected_inputs(body: object, dialect: Dialect) -> tuple[str, ...]:
     """Read which inputs a 422 is about (``{"detail": [{"loc": ["body", "input", "foo"], "msg": …}]}``).
 
     Args:
@@ -137,7 +113,7 @@ def rejected_inputs(body: object, dialect: Dialect) -> tuple[RejectedInput, ...]
         dialect: The model's dialect, for the nearest right names.
 
     Returns:
-        The rejected inputs; none where the body has another shape.
+        A sentence for each input that was rejected; none where the body has another shape.
     """
     if isinstance(body, (str, bytes)):
         try:
@@ -145,18 +121,19 @@ def rejected_inputs(body: object, dialect: Dialect) -> tuple[RejectedInput, ...]
         except (ValueError, RecursionError):
             return ()
     detail = body.get("detail") if isinstance(body, Mapping) else None
-    if not isinstance(detail, Sequence) or isinstance(detail, (str, bytes)):
-        return ()
-    names = [key.name for key in dialect.keys]
-    return tuple(
-        RejectedInput(key, str(item.get("msg", "invalid")), None if key in names else nearest(key, names))
-        for item in detail
-        if isinstance(item, Mapping) and (key := _input_key(item.get("loc")))
-    )
+    items = detail if isinstance(detail, list) else []
+    return tuple(_rejection(key, item, dialect) for item in items if (key := _input_key(item)))
 
 
-def _input_key(loc: object) -> str | None:
-    if not isinstance(loc, Sequence) or isinstance(loc, (str, bytes)) or "input" not in loc:
+def _rejection(key: str, item: Mapping[str, Any], dialect: Dialect) -> str:
+    names = [one.name for one in dialect.keys]
+    match = None if key in names else nearest(key, names)
+    hint = f" Did you mean {match!r}?" if match else ""
+    return f"The model rejected the input {key!r}: {item.get('msg', 'invalid')}.{hint}"
+
+
+def _input_key(item: Any) -> str | None:
+    loc = item.get("loc") if isinstance(item, Mapping) else None
+    if not isinstance(loc, list) or "input" not in loc:
         return None
-    behind = loc[list(loc).index("input") + 1 :]
-    return next((part for part in behind if isinstance(part, str)), None)
+    return next((part for part in loc[loc.index("input") + 1 :] if isinstance(part, str)), None)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Image, Message
-from rockai_transport.prompting.request.chat import Conversation, arrange, template_of
+from rockai_transport.prompting.request.chat import arrange, template_of
 from rockai_transport.prompting.request.dialects import Dialect, ServerTemplate
 
 AS_IT_IS: Final = "{prompt}"
@@ -36,18 +36,18 @@ def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) ->
         ConfigurationError: The model's template is not known and the conversation is more than one user turn.
     """
     template = template_of(dialect)
-    conversation = arrange(messages, template)
-    system, first = conversation.system, conversation.turns[0]
-    single = len(conversation.turns) == 1 and first.role == "user"
+    system, turns = arrange(messages, template)
+    first = turns[0]
+    single = len(turns) == 1 and first.role == "user"
     if template is None and (system or not single):
-        raise ConfigurationError(_needs_dialect(model, conversation))
+        raise ConfigurationError(_needs_dialect(model, system))
     system_key = dialect.system_prompt_key
     if template is None or (single and not dialect.always_format and (system_key or not system)):
         inputs = {dialect.prompt_key: first.text}
         if system and system_key:
             inputs[system_key] = system
         return inputs
-    rendering = template.render(system, conversation.turns)
+    rendering = template.render(system, turns)
     if dialect.prompt_template_key:
         return {dialect.prompt_key: rendering, dialect.prompt_template_key: AS_IT_IS}
     if dialect.server_template is None:
@@ -116,8 +116,8 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
     return {dialect.image_key: list(images) if dialect.max_images > 1 else images[0]}
 
 
-def _needs_dialect(model: str, conversation: Conversation) -> str:
-    what = "a system message or tools" if conversation.system else "a conversation of several turns"
+def _needs_dialect(model: str, system: str) -> str:
+    what = "a system message or tools" if system else "a conversation of several turns"
     return (
         f"How {model} wants {what} written is not known: no chat template is known for it, so it takes "
         f"single user messages only. Choose one with dialect= ('llama-2', 'llama-3', 'mistral', 'chatml', "

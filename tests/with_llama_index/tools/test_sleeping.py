@@ -203,7 +203,7 @@ async def test_without_a_store_of_its_own_it_polls(sandbox):
     App(sandbox)
     agent = AGENTS["FunctionAgent"](toolkit.to_tool_list(), script)
     said = await run_until_asleep(agent.run("two videos", ctx=Context(agent)), toolkit, {})
-    assert "is still processing" in str(said)
+    assert "It goes on by itself" in str(said)
 
 
 async def test_its_memory_holds_as_much_as_before(sandbox):
@@ -332,7 +332,7 @@ async def test_a_step_that_asks_twice_sleeps(sandbox, words):
 async def test_who_is_not_known_again_does_not_sleep(sandbox):
     """A typed state forgets the Context's name: restored, it would order all anew. ``scope=`` helps."""
     said = await App(sandbox, TypedFlow).run()
-    assert ["is still processing" in one for one in said] == [True, True]
+    assert ["It goes on by itself" in one for one in said] == [True, True]
 
 
 async def test_two_contexts_of_one_scope_sleep(sandbox):
@@ -350,14 +350,14 @@ async def test_two_contexts_of_one_scope_sleep(sandbox):
 async def test_a_run_that_nobody_saves_does_not_sleep(sandbox):
     """One that is awaited itself, or by a tool of another agent's: nobody would resume it."""
     app = App(sandbox, script=order_one)
-    assert "is still processing" in str(await app.agent.run("a video"))
+    assert "It goes on by itself" in str(await app.agent.run("a video"))
 
     async def ask() -> str:
         return str(await app.agent.run("a video"))
 
     tools = [FunctionTool.from_defaults(async_fn=ask)]
     outer = FunctionAgent(tools=tools, llm=calling(lambda said: said[-1] if said else [("ask", {})]))
-    assert "is still processing" in str(await run_until_asleep(outer.run("ask"), app.toolkit, app.contexts))
+    assert "It goes on by itself" in str(await run_until_asleep(outer.run("ask"), app.toolkit, app.contexts))
     assert app.contexts == {}
 
 

@@ -1,0 +1,80 @@
+"""Which pool of connections a request is given to, and when one is given up."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from rockai_transport.io.transports import Pools
+
+
+class Small(Pools):
+    """Pools of three connections, which are made without sockets."""
+
+    _size = 3
+
+
+@pytest.fixture
+def pools():
+    return Small(lambda **_: Pool(), None, None)
+
+
+class Pool(SimpleNamespace):
+    """As much of a pool as is looked at: its requests."""
+
+    def __init__(self):
+        super().__init__(_requests=[])
+
+    __hash__ = object.__hash__
+
+
+def begin(pools, now, count=1):
+    """Give requests to the pools; the pools they went to, and those that were given up."""
+    went, given_up = [], []
+    for _ in range(count):
+        pool, unused = pools.choose(now)
+        pool._requests.append(object())
+        went.append(pool)
+        given_up += [unused] if unused else []
+    return went, given_up
+
+
+def test_a_full_pool_is_followed_by_a_new_one(pools):
+    """No pool has more requests than its size."""
+    went, _ = begin(pools, 0.0, 7)
+    assert [went.count(pool) for pool in pools.pools] == [3, 3, 1]
+
+
+def test_the_least_busy_pool_comes_before_a_new_one(pools):
+    """A pool whose requests have ended has connections that are still open."""
+    (first, *_), _ = begin(pools, 0.0, 6)
+    first._requests.clear()
+    went, _ = begin(pools, 1.0, 2)
+    assert went == [first, first]
+    assert len(pools.pools) == 2
+
+
+def test_pools_that_were_used_a_moment_ago_are_kept(pools):
+    """The next wave of requests finds the connections of the last one."""
+    went, _ = begin(pools, 0.0, 6)
+    for pool in pools.pools:
+        pool._requests.clear()
+    again, given_up = begin(pools, 4.0, 6)
+    assert set(again) == set(went)
+    assert given_up == []
+
+
+def test_a_pool_without_anything_to_do_is_given_up(pools):
+    """Once its connections would be closed anyway; never one that has requests."""
+    (first, *_, last), _ = begin(pools, 0.0, 6)
+    last._requests.clear()
+    assert begin(pools, 60.0)[1] == []
+    first._requests.clear()
+    assert begin(pools, 61.0)[1] == [first]
+    assert list(pools.pools) == [last]
+
+
+def test_there_is_an_end_to_pools(pools):
+    """From the fortieth on, the least busy one takes more than its size: it queues them."""
+    went, _ = begin(pools, 0.0, 40 * 3 + 40)
+    assert len(set(went)) == 40
+    assert {len(pool._requests) for pool in pools.pools} == {4}
