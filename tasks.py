@@ -323,6 +323,12 @@ PYRIGHT = {"pyright": module("pyright", "--pythonpath", python())}  # it is fetc
 # Each worker imports and collects everything. Two help on one core as well, since tests wait too.
 WORKERS = ("--numprocesses", str(max(2, os.cpu_count() or 1)), "--dist", "worksteal")
 PURE = ("rockai_transport/protocol/*", "rockai_transport/prompting/*")
+LONG = (
+    "test_crash",
+    "hold_nothing",
+    "test_loop_end",
+    "within_httpcore",
+)  # what `make soak` runs of the tests
 PACKAGING = {"packaging": [python(), str(Path("tests") / "packaging" / "check.py")]}
 
 
@@ -423,12 +429,9 @@ def matrix() -> None:
 def soak() -> None:
     """Leave, interrupt and kill far more often than `make test` does; docs/reliability.md has the figures."""
     env()
-    os.environ.update(SOAK_ROUNDS="10", SOAK_SLEEPERS="1000")
+    os.environ["SOAK"] = "1"  # the tests that it names do more then
     must([python(), str(Path("tests") / "faults" / "soak.py")], "leaving and interrupting")
-    tools = [Path("tests") / framework / "tools" for framework in ("with_langchain", "with_llama_index")]
-    must(module("pytest", str(tools[0] / "test_crash.py")), "killing agents")
-    asleep = [str(folder / "test_sleeping.py") for folder in tools]
-    must(module("pytest", *asleep, "-k", "hold_nothing"), "letting agents sleep")
+    must(module("pytest", "-k", " or ".join(LONG)), "killing agents, letting them sleep, and ending loops")
 
 
 def bench() -> None:

@@ -257,7 +257,7 @@ def framework(request) -> LangChain | LlamaIndex:
 @pytest.fixture
 def sandbox(monkeypatch) -> Iterator[Sandbox]:
     """A sandbox that the environment leads to."""
-    with Sandbox(protocol=Protocol(stream_needs_token=True)) as running:
+    with Sandbox(video_seconds=0.2, protocol=Protocol(stream_needs_token=True)) as running:
         for name, value in running.environ().items():
             monkeypatch.setenv(name, value)
         yield running

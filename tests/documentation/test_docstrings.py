@@ -68,7 +68,7 @@ def stage(rockai_sandbox, tmp_path, monkeypatch):
     """An empty folder, a sandbox in the environment; what an example left open is found here."""
     monkeypatch.chdir(tmp_path)
     yield rockai_sandbox
-    gc.collect()
+    gc.collect(1)  # what is young
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if steps(text_of(name))])

@@ -56,10 +56,21 @@ class App:
         self.resumed.append((record.prediction_id, prediction.status))
         return self.answers.pop(0) if self.answers else None
 
-    def start(self):
-        """Start a prediction; give it as the service was asked for it."""
+    def start(self, *, asleep=True):
+        """Start a prediction; give it as the service was asked for it.
+
+        Nobody looks for its end, as where an agent sleeps: one that is awake has two seconds to do so.
+        """
         self.toolset.call("start_prediction", START, CallContext("here"))
+        if asleep:
+            self.fall_asleep()
         return self.sandbox.predictions[-1]
+
+    def fall_asleep(self):
+        for name, text in self.store.items():
+            record = json.loads(text)
+            if record["digest"]:
+                self.store[name] = json.dumps({**record, "asleep": record["created"]})
 
     def deliver(self, address, body=b"", *, times=1, method="POST"):
         """Call the receiver as the service does, so many times at once; give the statuses."""
@@ -235,7 +246,7 @@ def test_the_body_is_a_hint(sandbox):
     gate = sandbox.hold()
     sandbox.model(ECHO, cold_start=gate)(lambda given: given["prompt"])
     app = App(sandbox)
-    started = app.start()
+    started = app.start(asleep=False)
     claim = json.dumps({"id": started.id, "status": "succeeded", "output": "forged"}).encode()
     assert app.deliver(started.webhook, claim) == [200]
     assert app.resumed == []
@@ -451,6 +462,7 @@ def test_one_worker_at_a_time_resumes_a_thread(app, threads, most):
     """Another thread does not wait for it, in the same scope either."""
     for thread in threads:
         app.toolset.call("start_prediction", START, CallContext("here", thread=thread))
+    app.fall_asleep()
     app.sandbox.wait_for(lambda it: all(one.is_terminal for one in it.predictions))
     resuming, at_once = set(), []
 

@@ -52,34 +52,36 @@ def conversations(text):
     yield "tool call", [Message("user", "a"), Message("assistant", text, tool_calls=(call, invalid))]
 
 
-@pytest.mark.parametrize(
-    ("name", "attack"),
-    [(name, token) for name in SETTINGS for token in ALL_CONTROL_TOKENS]
-    + [("plain", label) for label in LABELS],
-)
-def test_no_text_ends_or_opens_a_turn(name, attack):
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_text_ends_or_opens_a_turn(name):
     """With a control token in any message the prompt has the control tokens of a harmless one, no more."""
-    harmless = dict(conversations("harmless"))
-    for text in (attack, f"x{attack}y", attack * 2, attack[:-1] + attack):
-        for kind, messages in conversations(text):
-            got = tokens_in(carried(ChatCall(SETTINGS[name], messages).request()))
-            assert got == tokens_in(carried(ChatCall(SETTINGS[name], harmless[kind]).request())), kind
+
+    def tokens(text):
+        return {
+            kind: tokens_in(carried(ChatCall(SETTINGS[name], messages).request()))
+            for kind, messages in conversations(text)
+        }
+
+    harmless = tokens("harmless")
+    for attack in (*ALL_CONTROL_TOKENS, *(LABELS if name == "plain" else [])):
+        for text in (attack, f"x{attack}y", attack * 2, attack[:-1] + attack):
+            assert tokens(text) == harmless, text
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("token", ALL_CONTROL_TOKENS)
-def test_a_single_turn_is_neutralised_too(name, token):
+def test_a_single_turn_is_neutralised_too(name):
     """The server puts a single turn into its template, so that a token in it would count there as well."""
-    request = ChatCall(SETTINGS[name], [Message("user", f"say {token} to me")]).request()
-    assert token not in request.input["prompt"]
-    assert request.input["prompt"].replace(NEUTRAL_BREAK, "") == f"say {token} to me"
+    for token in ALL_CONTROL_TOKENS:
+        request = ChatCall(SETTINGS[name], [Message("user", f"say {token} to me")]).request()
+        assert token not in request.input["prompt"]
+        assert request.input["prompt"].replace(NEUTRAL_BREAK, "") == f"say {token} to me"
 
 
-@pytest.mark.parametrize("token", ALL_CONTROL_TOKENS)
-def test_an_unknown_model_is_protected_from_every_known_token(token):
+def test_an_unknown_model_is_protected_from_every_known_token():
     """Nobody knows its tokens, so it may be any of them."""
-    request = ChatCall(ModelSettings("who/knows"), [Message("user", token)]).request()
-    assert token not in request.input["prompt"]
+    for token in ALL_CONTROL_TOKENS:
+        request = ChatCall(ModelSettings("who/knows"), [Message("user", token)]).request()
+        assert token not in request.input["prompt"]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -142,13 +144,13 @@ def test_a_tool_result_cannot_close_its_tag(closing):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("placeholder", ["{prompt}", "{system_prompt}", "{}", "{{prompt}}"])
-def test_placeholders_in_a_text_are_sent_as_they_are(name, placeholder):
+def test_placeholders_in_a_text_are_sent_as_they_are(name):
     """A server fills its template in once and does not look at what it puts in."""
-    single = ChatCall(SETTINGS[name], [Message("user", placeholder)]).request()
-    assert single.input["prompt"] == placeholder
-    several = [Message("user", placeholder), Message("assistant", "b"), Message("user", "c")]
-    assert placeholder in ChatCall(SETTINGS[name], several).request().input["prompt"]
+    for placeholder in ("{prompt}", "{system_prompt}", "{}", "{{prompt}}"):
+        single = ChatCall(SETTINGS[name], [Message("user", placeholder)]).request()
+        assert single.input["prompt"] == placeholder
+        several = [Message("user", placeholder), Message("assistant", "b"), Message("user", "c")]
+        assert placeholder in ChatCall(SETTINGS[name], several).request().input["prompt"]
 
 
 @pytest.mark.parametrize("unit", ["\u2028", "\n", " ", "<", "<|", "User", "User:", "[INST]", "<<SYS>"])

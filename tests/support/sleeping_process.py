@@ -136,10 +136,7 @@ async def run(job):
             delivery = asyncio.create_task(deliver(receiver, job))
             await store.resolved()
             await go_on()
-            # For what slept but was not saved it is tried for a minute; the program ends before that.
-            for ended in (await asyncio.wait({delivery}, timeout=4))[0]:
-                ended.result()
-            delivery.cancel()
+            await delivery
         else:
             await go_on()
         await receiver.sweep(older_than=0)

@@ -12,15 +12,6 @@ from rockai_transport.io.network import ssl_context
 from rockai_transport.protocol import retry
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _quick_collections():
-    """What stands before the first test is not looked at again by every collection."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(scope="session")
 def authority():
     """Whom nobody trusts but who is told to."""
@@ -88,7 +79,7 @@ def connect(kind, server):
     for driven in made:
         driven.end()
     made.clear()
-    gc.collect()  # so that what was left open is blamed on the test that left it
+    gc.collect(1)  # what is young: what was left open is blamed on the test that left it
 
 
 @pytest.fixture

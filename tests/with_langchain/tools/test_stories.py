@@ -40,17 +40,34 @@ def driver(request):
 
 
 @pytest.fixture(params=AGENTS)
-def harness(request, sandbox, driver, asynchronous):
+def agent(request):
+    return request.param
+
+
+@pytest.fixture
+def harness(sandbox, agent, driver, asynchronous):
     """A cell of the matrix."""
-    made = AgentHarness(sandbox, request.param, driver, asynchronous=asynchronous)
+    made = AgentHarness(sandbox, agent, driver, asynchronous=asynchronous)
     yield made
     made.close()
+
+
+# Each kind of agent, of model and of running beside each of the others: one half of all cells.
+every_pair = pytest.mark.parametrize(
+    ("agent", "driver", "asynchronous"),
+    [
+        pytest.param(agent, driver, (one + other) % 2 == 0, id=f"{agent}-{driver}")
+        for one, agent in enumerate(AGENTS)
+        for other, driver in enumerate(DRIVERS)
+    ],
+)
 
 
 def statuses(sandbox):
     return [one.status for one in jobs(sandbox)]
 
 
+@every_pair
 def test_a_talking_statue(sandbox, toolkit, tmp_path, harness):
     """Still, animation, and a playable MP4; the caller has seen the progress of both."""
     harness.set_agent(make_statue, toolkit)
@@ -98,6 +115,7 @@ def two_and_cancel(messages):
     return AIMessage(done[-1].text)
 
 
+@every_pair
 def test_start_two_cancel_the_second(sandbox, harness):
     """One has succeeded, one is canceled, and the agent was told so."""
     never = sandbox.hold()
@@ -123,6 +141,7 @@ def test_start_two_cancel_the_second(sandbox, harness):
     assert listed == {one.id: one.status for one in jobs(sandbox)}
 
 
+@every_pair
 def test_a_failing_model_is_explained(sandbox, harness):
     """The agent reads the model's own words and tells them, the program gets the failed prediction."""
 
@@ -142,6 +161,7 @@ def test_a_failing_model_is_explained(sandbox, harness):
     assert statuses(sandbox) == ["failed"]
 
 
+@every_pair
 def test_a_cold_model_is_waited_for_across_two_turns(sandbox, harness):
     """At the bound the agent has an id and a status; asked again, it waits for the same prediction."""
     warm = sandbox.hold()
