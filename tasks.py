@@ -423,11 +423,12 @@ def matrix() -> None:
 def soak() -> None:
     """Leave, interrupt and kill far more often than `make test` does; docs/reliability.md has the figures."""
     env()
-    os.environ["SOAK_ROUNDS"] = "10"
+    os.environ.update(SOAK_ROUNDS="10", SOAK_SLEEPERS="1000")
     must([python(), str(Path("tests") / "faults" / "soak.py")], "leaving and interrupting")
-    must(
-        module("pytest", str(Path("tests") / "with_langchain" / "tools" / "test_crash.py")), "killing agents"
-    )
+    tools = [Path("tests") / framework / "tools" for framework in ("with_langchain", "with_llama_index")]
+    must(module("pytest", str(tools[0] / "test_crash.py")), "killing agents")
+    asleep = [str(folder / "test_sleeping.py") for folder in tools]
+    must(module("pytest", *asleep, "-k", "hold_nothing"), "letting agents sleep")
 
 
 def bench() -> None:
@@ -505,7 +506,7 @@ VERBS = {
     "env": Verb(env, "make or bring up to date the environment, .venv (each verb does so by itself)"),
     "bench": Verb(bench, "compare with other clients, and write benchmarks/RESULTS.md (some ten minutes)"),
     "bench-quick": Verb(bench_quick, "the same in under three minutes, printed only"),
-    "soak": Verb(soak, "leave 1,000 streams, interrupt 1,000 calls, kill 50 agents; count what goes on"),
+    "soak": Verb(soak, "leave 1,000 streams, interrupt 1,000 calls, kill 50 agents, let 1,000 sleep"),
     "build": Verb(build, "build what is published into dist/; TAG=v1.2.3 must be the version"),
     "coverage": Verb(coverage, "all tests, and how much of the packages they run"),
     "matrix": Verb(matrix, "all tests on each installed Python, and on the lowest and newest versions"),

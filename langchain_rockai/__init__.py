@@ -11,11 +11,10 @@ Example:
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rockai_transport import __version__
+from rockai_transport._packages import lazy_names, require
 
 if TYPE_CHECKING:
     from langchain_rockai.chat_models import ChatRockAI
@@ -40,42 +39,20 @@ __all__ = [
     "should_retry",
 ]
 
-_HOMES = {
-    "ANIMATE_IMAGE": "rockai_transport",
-    "ChatRockAI": "langchain_rockai.chat_models",
-    "Dialect": "rockai_transport",
-    "GENERATE_IMAGE": "rockai_transport",
-    "HostedModel": "rockai_transport",
-    "RETRYABLE": "langchain_rockai.errors",
-    "RetryableModelError": "langchain_rockai.errors",
-    "RockAILLM": "langchain_rockai.llms",
-    "RockAIToolkit": "langchain_rockai.toolkit",
-    "resume_graph": "langchain_rockai.sleeping",
-    "should_retry": "langchain_rockai.errors",
-}
+require("langchain_core", "langchain_rockai needs langchain_core", "langchain")
 
-
-def _load(module: str) -> ModuleType:
-    """Import a module; say what to install, where it is the extra that is missing."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "langchain_core":
-            raise
-        from rockai_transport._version import install_command
-
-        raise ImportError(f"langchain_rockai needs {error.name}: {install_command('langchain')}") from error
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(_load(_HOMES[name]), name)
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "rockai_transport": {"ANIMATE_IMAGE", "Dialect", "GENERATE_IMAGE", "HostedModel"},
+        "langchain_rockai.chat_models": {"ChatRockAI"},
+        "langchain_rockai.errors": {"RETRYABLE", "RetryableModelError", "should_retry"},
+        "langchain_rockai.llms": {"RockAILLM"},
+        "langchain_rockai.sleeping": {"resume_graph"},
+        "langchain_rockai.toolkit": {"RockAIToolkit"},
+    },
+)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-_load("langchain_core")  # at once: `import langchain_rockai` itself says what is missing

@@ -22,7 +22,7 @@ CORE_KEYWORDS: Final = frozenset({"stream", "ls_structured_output_format"})
 off before a call, but `preview` may be given a binding's keywords."""
 
 _IDENTIFYING: Final = (
-    *("base_url", "temperature", "top_p", "top_k", "max_tokens"),
+    *("model", "base_url", "temperature", "top_p", "top_k", "max_tokens"),
     *("stop", "model_kwargs", "dialect", "chat_template"),
 )
 
@@ -50,18 +50,14 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
             super().__init__(*args, **given)
 
     @model_validator(mode="after")
-    def _set_rockai_version(self) -> Self:
-        self._add_version("langchain-rockai", __version__)
-        return self
-
-    @model_validator(mode="after")
-    def _allow_streaming_of_configured_copies(self) -> Self:
-        """Let a configured copy stream.
+    def _suit_core(self) -> Self:
+        """Tell core the version, and let a configured copy stream.
 
         ``configurable_fields`` names every field of the copy it makes
         (langchain_core/runnables/configurable.py, `_prepare`), and core takes a named ``streaming=False`` for
         the wish not to stream (langchain_core/language_models/chat_models.py, `_streaming_disabled`).
         """
+        self._add_version("langchain-rockai", __version__)
         if not self.streaming and self.model_fields_set >= type(self).model_fields.keys():
             self.model_fields_set.discard("streaming")
         return self
@@ -150,12 +146,8 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """All that changes an answer, as far as it was set: for traces, and for the keys of a cache."""
-        known: dict[str, Any] = {"model": self.model}
-        for name in _IDENTIFYING:
-            value = getattr(self, name, None)
-            if value not in (None, {}, []):
-                known[name] = value
-        return known
+        known = {name: getattr(self, name, None) for name in _IDENTIFYING}
+        return {name: value for name, value in known.items() if value not in (None, {}, [])}
 
     def _stream(
         self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

@@ -276,25 +276,20 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatBuilder:
         """A reply to messages, with the keywords that `bind_tools` bound, or a caller gave."""
-        settings, _, timeout = self._for_call(call, stop)
+        settings, _, options = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
         written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
         output = output or written
         schemas = list(map(openai_tool, call.get("tools") or ()))
-        fills_in = streamed and not written and (output is None or output.by_call or not schemas)
+        check = form = partials = None
+        if output:
+            check, form = output.validation_error, output.response_format
+            if streamed and not written and (output.by_call or not schemas):
+                partials = PartialObjects(output)
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),
             tools=tool_setup(schemas, call.get("tool_choice"), parallel=call.get("parallel_tool_calls")),
-            response_format=output.response_format if output else None,
+            response_format=form,
         )
-        return ChatBuilder(
-            chat_call,
-            output.validation_error if output else None,
-            timeout=timeout,
-            max_reasks=self.max_reasks,
-            stream_usage=self.stream_usage,
-            streamed=streamed,
-            written=written,
-            partials=PartialObjects(output) if output and fills_in else None,
-        )
+        return ChatBuilder(chat_call, check, streamed=streamed, written=written, partials=partials, **options)

@@ -13,26 +13,18 @@ SDK's own exception type" (langchain_core/exceptions.py, `ModelError`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from langchain_core.exceptions import (
-    ModelAPIError,
-    ModelAuthenticationError,
-    ModelConnectionError,
-    ModelError,
-    ModelInvalidRequestError,
-    ModelNotFoundError,
-    ModelPermissionDeniedError,
-    ModelRateLimitError,
-    ModelTimeoutError,
-)
+from langchain_core import exceptions as core
+from langchain_core.exceptions import ModelError
 
 import rockai_transport as transport
 from rockai_transport.adapters import trim_traceback
 
 __all__ = ["RETRYABLE", "RetryableModelError", "as_model_error", "should_retry", "translate_errors"]
+
+T = TypeVar("T")
 
 
 class RetryableModelError(ModelError):
@@ -61,30 +53,21 @@ Example:
 
 # The transient ones, and what they are where nothing can have started.
 _TRANSIENT: dict[type[transport.RockAIError], type[ModelError]] = {
-    transport.APIConnectionError: ModelConnectionError,
-    transport.APITimeoutError: ModelTimeoutError,
-    transport.RateLimitError: ModelRateLimitError,
-    transport.InternalServerError: ModelAPIError,
+    transport.APIConnectionError: core.ModelConnectionError,
+    transport.APITimeoutError: core.ModelTimeoutError,
+    transport.RateLimitError: core.ModelRateLimitError,
+    transport.InternalServerError: core.ModelAPIError,
 }
 
-# What every failure of a kind is in core's words, whether or not something may have started.
+# What a failure of a kind is in core's words, whether or not something may have started; the nearest counts.
 _CORE: dict[type[transport.RockAIError], type[ModelError]] = {
     transport.RockAIError: ModelError,
-    **dict.fromkeys(_TRANSIENT, ModelError),
-    transport.ConfigurationError: ModelInvalidRequestError,
-    transport.APIStatusError: ModelError,
-    transport.BadRequestError: ModelInvalidRequestError,
-    transport.AuthenticationError: ModelAuthenticationError,
-    transport.PermissionDeniedError: ModelPermissionDeniedError,
-    transport.PaymentRequiredError: ModelPermissionDeniedError,
-    transport.NotFoundError: ModelNotFoundError,
-    transport.ConflictError: ModelInvalidRequestError,
-    transport.PredictionError: ModelError,
-    transport.PredictionFailedError: ModelError,
-    transport.PredictionCanceledError: ModelError,
-    transport.PredictionTimeoutError: ModelError,
-    transport.StreamInterruptedError: ModelError,
-    transport.InvalidResponseError: ModelError,
+    transport.ConfigurationError: core.ModelInvalidRequestError,
+    transport.BadRequestError: core.ModelInvalidRequestError,
+    transport.AuthenticationError: core.ModelAuthenticationError,
+    transport.PermissionDeniedError: core.ModelPermissionDeniedError,
+    transport.NotFoundError: core.ModelNotFoundError,
+    transport.ConflictError: core.ModelInvalidRequestError,
 }
 
 
@@ -102,10 +85,18 @@ def _class(name: str, *bases: type[Exception]) -> type[transport.RockAIError]:
     return kind
 
 
-_FINAL_CLASSES = {kind: _class(kind.__name__, kind, core, RuntimeError) for kind, core in _CORE.items()}
+def _nearest(kinds: Mapping[type[transport.RockAIError], T], kind: type[transport.RockAIError]) -> T:
+    return next(kinds[base] for base in kind.__mro__ if base in kinds)
+
+
+_FINAL_CLASSES = {
+    kind: _class(kind.__name__, kind, _nearest(_CORE, kind), RuntimeError)
+    for kind in vars(transport).values()
+    if isinstance(kind, type) and issubclass(kind, transport.RockAIError)
+}
 _RETRYABLE_CLASSES = {
-    kind: _class(f"Retryable{kind.__name__}", kind, RetryableModelError, core)
-    for kind, core in _TRANSIENT.items()
+    kind: _class(f"Retryable{kind.__name__}", kind, RetryableModelError, model_error)
+    for kind, model_error in _TRANSIENT.items()
 }
 
 
@@ -121,10 +112,8 @@ def as_model_error(error: transport.RockAIError) -> transport.RockAIError:
     if isinstance(error, ModelError):
         return error
     classes = _FINAL_CLASSES if error.may_have_started else {**_FINAL_CLASSES, **_RETRYABLE_CLASSES}
-    kind = next(classes[base] for base in type(error).__mro__ if base in classes)
-    rebuild: Callable[..., transport.RockAIError] = kind.__new__
-    made = rebuild(kind, error.message)
-    made.args = (error.message,)
+    kind = _nearest(classes, type(error))
+    made = kind.__new__(kind, error.message)
     made.__dict__.update(error.__dict__)
     return made.with_traceback(error.__traceback__)
 
@@ -163,9 +152,7 @@ class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
         transport.RockAIError: What the block raises, as `as_model_error` makes it.
     """
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Translate the error, if there is one."""
         if isinstance(error, transport.RockAIError) and not isinstance(error, ModelError):
             trim_traceback(error)

@@ -23,44 +23,30 @@ class CancelOnAbort(BaseCallbackHandler):
 
     def __init__(self, toolset: Toolset) -> None:
         self.toolset = toolset
-        self._roots: dict[UUID, UUID] = {}
-        """The root of each chain and tool that is running."""
         self._runs: dict[UUID, AgentRun] = {}
+        """What each chain and tool that is running is part of: the run of its root."""
 
     def run_of(self, run_id: UUID | None) -> AgentRun | None:
         """The run that a chain or tool is part of."""
-        root = self._roots.get(run_id) if run_id else None
-        return self._runs.get(root) if root else None
+        return self._runs.get(run_id) if run_id else None
 
     def on_chain_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
         """A root begins a run; what is below belongs to it."""
-        if parent_run_id is None:
-            self._runs[run_id] = AgentRun()
-        self._roots[run_id] = self._roots.get(parent_run_id, run_id) if parent_run_id else run_id
-
-    def on_tool_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """A tool belongs to the run that calls it."""
-        if parent_run_id is not None and parent_run_id in self._roots:
-            self._roots[run_id] = self._roots[parent_run_id]
+        self._runs[run_id] = self.run_of(parent_run_id) or AgentRun()
 
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """A normal end cancels nothing."""
-        self._roots.pop(run_id, None)
+        """A normal end cancels nothing; nor does a tool's failure, after which the run may go on."""
         self._runs.pop(run_id, None)
 
-    def on_tool_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """A tool's end ends no run."""
-        self._roots.pop(run_id, None)
+    on_tool_start = on_chain_start
+    on_tool_end = on_tool_error = on_chain_end
 
-    def on_tool_error(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Nor does its failure: the run may go on."""
-        self._roots.pop(run_id, None)
-
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **__: Any) -> None:
+    def on_chain_error(
+        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+    ) -> None:
         """A root that fails or is canceled ends what its run has under way, within two seconds."""
-        self._roots.pop(run_id, None)
         run = self._runs.pop(run_id, None)
-        if run is not None and not isinstance(error, interruptions()):
+        if run is not None and parent_run_id is None and not isinstance(error, interruptions()):
             self.toolset.end(run)
 
 
@@ -69,5 +55,8 @@ def runs_around(config: RunnableConfig, toolset: Toolset) -> tuple[AgentRun, ...
     manager = config.get("callbacks")
     handlers = getattr(manager, "handlers", None) or []
     tool_run_id = getattr(manager, "parent_run_id", None)
-    mine = [one for one in handlers if isinstance(one, CancelOnAbort) and one.toolset is toolset]
-    return tuple(run for one in mine if (run := one.run_of(tool_run_id)) is not None)
+    runs: tuple[AgentRun, ...] = ()
+    for one in handlers:
+        if isinstance(one, CancelOnAbort) and one.toolset is toolset and (run := one.run_of(tool_run_id)):
+            runs += (run,)
+    return runs

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
-from langchain_core.outputs import Generation, LLMResult
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_rockai.base import RockAIModel
-from langchain_rockai.completions import CompletionBuilder
 from langchain_rockai.errors import translate_errors
+from langchain_rockai.replies import LangChainBuilder
 from rockai_transport.adapters import arun, run
-from rockai_transport.prompting import completion_request
+from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 
 __all__ = ["RockAILLM"]
 
@@ -163,10 +163,33 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> CompletionBuilder:
-        settings, _, timeout = self._for_call(call, stop)
-        request = completion_request(settings, prompt)
-        return CompletionBuilder(request, timeout=timeout, streamed=streamed, stream_usage=self.stream_usage)
+        settings, _, options = self._for_call(call, stop)
+        return CompletionBuilder(completion_request(settings, prompt), streamed=streamed, **options)
 
 
 def _result(generations: list[Generation]) -> LLMResult:
     return LLMResult(generations=[[generation] for generation in generations])
+
+
+class CompletionBuilder(LangChainBuilder[GenerationChunk, Generation]):
+    """One completion, from its run to its last chunk.
+
+    Reasoning is no part of the text: it is in ``generation_info["reasoning"]``.
+    """
+
+    def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[GenerationChunk]:
+        """A chunk for each part of the text."""
+        return (GenerationChunk(text=part.text) for part in parts if isinstance(part, TextDelta))
+
+    def last_chunk(self) -> GenerationChunk:
+        """An empty chunk with the metadata."""
+        return GenerationChunk(text="", generation_info=self._info())
+
+    def result(self) -> Generation:
+        """The complete completion."""
+        return Generation(text=self.reply().text, generation_info=self._info())
+
+    def _info(self) -> dict[str, Any]:
+        said = self.metadata()
+        more = {"usage_metadata": said["usage_metadata"], "reasoning": self.reply().reasoning}
+        return {**said["response_metadata"], **{name: value for name, value in more.items() if value}}

@@ -10,8 +10,8 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, ToolMessage
 
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import ROLES, media_in_words
-from rockai_transport.prompting import InvalidToolCall, Message, ToolCall, unsupported_content
+from rockai_transport.adapters import ROLES, read_blocks
+from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall
 
 __all__ = ["UNREADABLE", "to_conversation"]
 
@@ -19,7 +19,6 @@ UNREADABLE: Final = "<tool_call>"
 """Stands for the arguments of an invalid call without any, which core would take as valid; see `.replies`."""
 
 _TEXT_BLOCKS: Final = frozenset({"text", "text-plain", "json"})
-_IMAGE_BLOCKS: Final = frozenset({"image", "image_url"})  # the second with a plain string, which core leaves
 # Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
 # part of the answer it led to. The last ones are Anthropic's, in histories of their models.
 _SILENT_BLOCKS: Final = frozenset(
@@ -53,17 +52,15 @@ def _convert(message: BaseMessage, model: str) -> Message:
             f"A message of the role {said!r} cannot be sent; there are: system, user, assistant and tool."
         )
     content = message.content
-    images: tuple[str, ...] = ()
+    images: tuple[Image, ...] = ()
     if not isinstance(content, str):
         # As standard blocks; core knows the forms that other providers write.
         standard: list[Any] = message.content_blocks
         blocks = [dict(one["value"] if one["type"] == "non_standard" else one) for one in standard]
-        if role in ("tool", "assistant"):
-            blocks = list(map(_told, blocks, repeat(message.text if role == "assistant" else "")))
-        texts = [text for block in blocks if (text := _text(block, model)) is not None]
+        read = (_content(block) for block in blocks if block.get("type") not in _SILENT_BLOCKS)
+        texts, images = read_blocks(role, read, message.text, model)
         # What a model said in several blocks is one text; what a user said in several are several.
         content = ("" if role == "assistant" else "\n").join(texts)
-        images = tuple(url for block in blocks if (url := _image(block, model)) is not None)
     return Message(
         role=role,
         text=content,
@@ -75,44 +72,20 @@ def _convert(message: BaseMessage, model: str) -> Message:
     )
 
 
-def _text(block: dict[str, Any], model: str) -> str | None:
-    kind = block.get("type")
-    if kind == "json":
-        return json.dumps(block.get("json", block), ensure_ascii=False, default=str)
-    if kind in _TEXT_BLOCKS:
-        return str(block.get("text") or "")
-    if kind in _IMAGE_BLOCKS or kind in _SILENT_BLOCKS:
-        return None
-    raise ConfigurationError(unsupported_content(str(kind), model))
-
-
-def _told(block: dict[str, Any], beside: str) -> dict[str, Any]:
-    """A block of a result, as text where it is none; nothing where the text beside it has its address."""
+def _content(block: dict[str, Any]) -> tuple[str, Any]:
+    """What a block is, and its text, or its file's address: a URL, a data URI, or None."""
     kind = str(block.get("type"))
-    if kind in _TEXT_BLOCKS or kind in _SILENT_BLOCKS:
-        return block
-    source = block.get("source")
-    url = block.get("url") or block.get("image_url") or (isinstance(source, dict) and source.get("url"))
-    return {"type": "text", "text": media_in_words(kind.removesuffix("_url"), url, beside)}
-
-
-def _image(block: dict[str, Any], model: str) -> str | None:
-    """An image's address: a URL, or a data URI."""
-    if block.get("type") not in _IMAGE_BLOCKS:
-        return None
+    if kind == "json":
+        return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
+    if kind in _TEXT_BLOCKS:
+        return "text", str(block.get("text") or "")
     source = block.get("source")
     if isinstance(source, dict):  # Anthropic's form, where core left it as it was
-        block = {
-            "url": source.get("url"),
-            "base64": source.get("data"),
-            "mime_type": source.get("media_type"),
-        }
-    url = block.get("url") or block.get("image_url")
-    if isinstance(url, str):
-        return url
-    if block.get("base64"):
-        return f"data:{block.get('mime_type') or 'image/png'};base64,{block['base64']}"
-    raise ConfigurationError(unsupported_content("image (by file_id)", model))
+        block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
+    address = block.get("url") or block.get("image_url")  # a plain string, which core leaves
+    if not isinstance(address, str) and block.get("base64"):
+        address = f"data:{block.get('mime_type') or 'image/png'};base64,{block['base64']}"
+    return kind.removesuffix("_url"), address if isinstance(address, str) else None
 
 
 def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolCall]:

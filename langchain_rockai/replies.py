@@ -61,7 +61,7 @@ class LangChainBuilder(ReplyBuilder[C, R]):
         """
         known: dict[str, Any] = {"model_name": self.model, "model_provider": PROVIDER}
         for name in ("id", "status", "metrics"):
-            if value := getattr(self.runs[-1] if self.runs else None, name, None):
+            if value := getattr(self.runs[-1], name, None):
                 known[name] = dict(value) if name == "metrics" else value
         known.update(self.ending())
         usage = self.usage()

@@ -10,7 +10,6 @@ from typing import (
     Annotated,
     Any,
     Final,
-    Literal,
     NotRequired,
     Required,
     TypedDict,
@@ -22,14 +21,11 @@ from typing import (
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from typing_extensions import (
-    is_typeddict,
-)  # knows its own classes, which LangChain's guides use, and typing's
+from typing_extensions import is_typeddict  # knows its own classes, which LangChain's guides use, too
 
 __all__ = ["openai_tool"]
 
 _REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
-_QUALIFIERS: Final = (Required, NotRequired)
 
 
 def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) -> dict[str, Any]:
@@ -51,13 +47,9 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
     given: Any = tool
     if isinstance(given, Mapping) and isinstance(given.get("type"), list | tuple):
         given = {**given, "type": "object"}  # core reads one type only, and arguments are an object
-    if not is_typeddict(given):
-        described = convert_to_openai_tool(given)
-        if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
-            described["function"]["parameters"] = form
-        return described
-    described = convert_to_openai_tool(_unqualified(given, {}))
-    _mark_required(described["function"].get("parameters", {}), given)
+    described = convert_to_openai_tool(_unqualified(given, {}) if is_typeddict(given) else given)
+    if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
+        described["function"]["parameters"] = form
     return described
 
 
@@ -67,64 +59,57 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
         return None
     form: dict[str, Any] = kind.model_json_schema()
     definitions = form.get("$defs", {})
-    named = {name: set(_REFERENCE.findall(json.dumps(one))) for name, one in definitions.items()}
-    for name, first in named.items():
-        reached, left = set[str](), set(first)
-        while left:
-            reached |= left
-            left = {further for one in left for further in named.get(one, ())} - reached
-        if name in reached:
-            root = form.pop("$ref", "").removeprefix("#/$defs/")
-            return {**definitions.get(root, {}), **form}
-    return None
+    reached = {name: {*_REFERENCE.findall(json.dumps(one))} for name, one in definitions.items()}
+    for _ in definitions:  # each time one step further
+        reached = {
+            name: found.union(*(reached.get(one, ()) for one in found)) for name, found in reached.items()
+        }
+    if not any(name in found for name, found in reached.items()):
+        return None
+    root = form.pop("$ref", "").removeprefix("#/$defs/")
+    return {**definitions.get(root, {}), **form}
 
 
 def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
     """A type without `Required` and `NotRequired`, in TypedDict classes however deep; ``made`` are those."""
     if is_typeddict(kind):
         if kind not in made:
-            made[kind] = kind  # what a class that refers to itself sees
+            made[kind] = None
             hints = get_type_hints(kind, include_extras=True)
-            plain = {name: _unqualified(hint, made) for name, hint in hints.items()}
-            own: Any = TypedDict(kind.__name__, plain)  # type: ignore[misc]  # made from another one
-            own.__doc__ = kind.__doc__
+            fields = {
+                name: _field(hint, name in kind.__required_keys__, made) for name, hint in hints.items()
+            }
+            own: Any = TypedDict(kind.__name__, fields)  # type: ignore[misc]  # made from another one
+            own.__doc__ = kind.__doc__ or ""  # None would be the one of `dict`
             made[kind] = own
+        if made[kind] is None:
+            raise TypeError(f"{kind.__name__} refers to itself, as a pydantic class may.")
         return made[kind]
     origin, args = get_origin(kind), get_args(kind)
-    if origin in _QUALIFIERS:
-        return _unqualified(args[0], made)
-    if origin is Annotated:
-        return Annotated[(_unqualified(args[0], made), *args[1:])]
-    if origin is None or origin is Literal or not any(_holds_typed_dict(one) for one in args):
+    if not any(map(_holds_typed_dict, args)):
         return kind
     plain_args = tuple(_unqualified(one, made) for one in args)
     return Union[plain_args] if origin in (Union, UnionType) else origin[plain_args]  # noqa: UP007 - made at run time
 
 
+def _field(hint: Any, required: bool, made: dict[Any, Any]) -> Any:  # noqa: FBT001
+    """The type of a key, without qualifiers; one that may be missing has a default, in core's notation.
+
+    Where annotations are texts, as with `from __future__ import annotations`, the class itself does not know
+    of the qualifiers. Core reads ``Annotated[type, default, description]``.
+    """
+    notes: tuple[Any, ...] = ()
+    while (origin := get_origin(hint)) in (Annotated, Required, NotRequired):
+        if origin is Annotated:
+            notes = get_args(hint)[1:]
+        else:
+            required = origin is Required
+        hint = get_args(hint)[0]
+    if not required and notes[:1] in ((), (...,)):
+        notes = (None, *notes[1:])
+    plain = _unqualified(hint, made)
+    return Annotated[(plain, *notes)] if notes else plain
+
+
 def _holds_typed_dict(kind: Any) -> bool:
     return is_typeddict(kind) or any(map(_holds_typed_dict, get_args(kind)))
-
-
-def _mark_required(form: dict[str, Any], kind: Any) -> None:
-    """Say which keys must be there, in a schema that says it of all."""
-    if not is_typeddict(kind):
-        for one in get_args(kind):
-            _mark_required(form.get("items", form) if get_origin(kind) is list else form, one)
-        return
-    hints = get_type_hints(kind, include_extras=True)
-    required = [name for name, hint in hints.items() if _is_required(kind, name, hint)]
-    form["required"] = [name for name in form.get("required", ()) if name in required]
-    if not form["required"]:
-        del form["required"]
-    for name, hint in hints.items():
-        _mark_required(form.get("properties", {}).get(name, {}), hint)
-
-
-def _is_required(kind: Any, name: str, hint: Any) -> bool:
-    # Where annotations are texts, as with `from __future__ import annotations`, the class itself does not
-    # know of the qualifiers.
-    while (origin := get_origin(hint)) in (Annotated, *_QUALIFIERS):
-        if origin in _QUALIFIERS:
-            return origin is Required
-        hint = get_args(hint)[0]
-    return name in kind.__required_keys__

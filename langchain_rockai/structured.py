@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -30,8 +30,6 @@ from rockai_transport.prompting import ResponseFormat, StructuredMethod, structu
 
 __all__ = ["StructuredOutput", "structured_chain"]
 
-_FORMATS: Final = frozenset({"text", "json_object", "json_schema"})
-
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class StructuredOutput(OutputParser):
@@ -50,19 +48,19 @@ class StructuredOutput(OutputParser):
         Raises:
             ConfigurationError: It is no such form.
         """
-        if isinstance(given, Mapping) and given.get("type") in _FORMATS:
-            if given["type"] == "text":
+        match given:
+            case None | {"type": "text"}:
                 return None
-            if given["type"] == "json_object":
+            case {"type": "json_object"}:
                 return cls.of(None, "json_mode")
-            form = given.get("json_schema")
-            if not isinstance(form, Mapping) or not isinstance(form.get("schema"), Mapping):
+            case {"type": "json_schema", "json_schema": {"schema": Mapping() as schema, **form}}:
+                given = {"title": form.get("name") or "answer", **schema}
+            case {"type": "json_schema"}:
                 raise ConfigurationError(
                     "response_format must be "
                     '{"type": "json_schema", "json_schema": {"name": …, "schema": …}}.'
                 )
-            given = {"title": form.get("name") or "answer", **form["schema"]}
-        return None if given is None else cls.of(given, "json_schema", "response_format")
+        return cls.of(given, "json_schema", "response_format")
 
     @classmethod
     def of(
@@ -115,27 +113,17 @@ class StructuredOutput(OutputParser):
         shown = {"ls_structured_output_format": traced} if schema is not None else {}
         return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
 
-    @property
-    def tool(self) -> dict[str, Any]:
-        """The schema as a tool."""
-        form = dict(self.json_schema or {})
-        described = {"name": self.name, "description": form.pop("description", ""), "parameters": form}
-        return {"type": "function", "function": described}
-
     def of_message(self, message: AIMessage) -> Any:
         """Make what the user asked for of a message that was accepted.
 
         Raises:
-            InvalidResponseError: It does not fit any more: a cache gave it, and the class has changed.
+            InvalidResponseError: As of `accepted`; ``answer`` is the message, for ``include_raw``.
         """
         try:
-            return self.parse(message.text, [call["args"] for call in message.tool_calls])
-        except ValueError as error:
-            refused = InvalidResponseError(
-                f"The answer does not fit {self.name}: {error}", body=message.text, by_model=True
-            )
-            vars(refused)["answer"] = message
-            raise as_model_error(refused) from error
+            return self.accepted(message.text, [call["args"] for call in message.tool_calls])
+        except InvalidResponseError as error:
+            vars(error)["answer"] = message
+            raise as_model_error(error) from error.__cause__
 
 
 def structured_chain(

@@ -9,8 +9,8 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal
 
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.messages import ToolMessage
@@ -37,7 +37,7 @@ logger = logging.getLogger("rockai")
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event that tells of progress."""
 
-_tool_call_id: ContextVar[str | None] = ContextVar("rockai_tool_call_id", default=None)
+_TOOL_CALL_ID = "rockai_tool_call_id"
 
 
 class RockAITool(BaseTool):
@@ -58,58 +58,49 @@ class RockAITool(BaseTool):
         """The arguments as a class with the tool's own JSON schema."""
         return self._arguments
 
-    def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """As `BaseTool.run`; the id of the tool call is kept for the record of a start."""
-        token = _tool_call_id.set(tool_call_id)
-        try:
-            return super().run(*args, tool_call_id=tool_call_id, **kwargs)
-        finally:
-            _tool_call_id.reset(token)
-
-    async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """As `BaseTool.arun`; the id of the tool call is kept for the record of a start."""
-        token = _tool_call_id.set(tool_call_id)
-        try:
-            return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)
-        finally:
-            _tool_call_id.reset(token)
+    def _to_args_and_kwargs(self, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
+        # langchain-core's own tools override it too (langchain_core/tools/simple.py); `_run` is told no id.
+        args, arguments = super()._to_args_and_kwargs(tool_input, tool_call_id)
+        return args, {**arguments, _TOOL_CALL_ID: tool_call_id}
 
     def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
-        around = _Surroundings.find()
-        return self._output(self._toolset.call(self.name, arguments, self._context(around, around.tell)))
+        tool_call_id = arguments.pop(_TOOL_CALL_ID, None)
+        context = self._context(tool_call_id, _tell)
+        return self._output(self._toolset.call(self.name, arguments, context), tool_call_id)
 
     async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
-        around = _Surroundings.find()
-        context = self._context(around, around.atell)
-        return self._output(await self._toolset.acall(self.name, arguments, context))
+        tool_call_id = arguments.pop(_TOOL_CALL_ID, None)
+        context = self._context(tool_call_id, _atell)
+        return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
 
-    def _context(self, around: _Surroundings, report: Callable[[Progress], Any]) -> CallContext:
+    def _context(self, tool_call_id: str | None, tell: Callable[..., Any]) -> CallContext:
+        """What a call can know of the run around it: by LangGraph's runtime in a graph, and by the config."""
+        config, runtime = ensure_config(), _runtime()
         try:
-            scope = self._toolset.scope_of(around.config, thread_scope(around.config))
+            scope = self._toolset.scope_of(config, thread_scope(config))
         except interruptions():
             raise
         except Exception as error:
-            logger.exception("scope= could not name the scope of a call of %s.", self.name)
-            raise ToolException(
-                f"{self.name} is not set up for this conversation; nothing was sent. Tell the user."
-            ) from error
-        tool_call_id = _tool_call_id.get() or ""
+            raise ToolException(self._toolset.not_set_up(self.name, error).text) from error
+        info = getattr(runtime, "execution_info", None)
+        task_id = getattr(info, "task_id", None)
+        # The checkpoint that the running step began with: the calls of one message share it.
+        turn = getattr(info, "checkpoint_id", None) or ""
         return CallContext(
             scope,
-            (around.task_id, tool_call_id) if around.task_id else None,
-            report,
-            turn=around.turn if tool_call_id else "",
-            run=around.run,
-            thread=resumable_thread(around.config),
-            runs=runs_around(around.config, self._toolset),
-            store=around.store,
+            (task_id, tool_call_id or "") if task_id else None,
+            partial(tell, getattr(runtime, "stream_writer", None)),
+            turn=turn if tool_call_id else "",
+            run=getattr(runtime, "control", None),  # one for each run, subgraphs included
+            thread=resumable_thread(config),
+            runs=runs_around(config, self._toolset),
+            store=getattr(runtime, "store", None),
             interruptions=interruptions(),
         )
 
-    def _output(self, answer: ToolAnswer) -> tuple[Any, Any]:
+    def _output(self, answer: ToolAnswer, tool_call_id: str | None) -> tuple[Any, Any]:
         if answer.sleeps:
             sleep(answer)
-        tool_call_id = _tool_call_id.get()
         content = _content(answer) if self.rich_content else answer.text
         if not answer.is_error:
             return content, answer.result
@@ -122,58 +113,15 @@ class RockAITool(BaseTool):
         return message, answer.result
 
 
-class _Surroundings(NamedTuple):
-    """What a tool call can know of the run around it, and tell it. To tell of progress never fails a tool."""
+def _runtime() -> Any:
+    """LangGraph's runtime; None where no graph is running."""
+    if "langgraph" in sys.modules:
+        # No LangGraph after all, no run, or a run that is no graph's.
+        with suppress(ImportError, RuntimeError, KeyError):
+            from langgraph.runtime import get_runtime
 
-    config: RunnableConfig
-    task_id: str | None = None
-    store: Any = None
-    write: Callable[[Any], None] | None = None
-    turn: str = ""
-    """The checkpoint that the running step began with: the calls of one message share it."""
-    run: Any = None
-    """What LangGraph has one of for each run, subgraphs included."""
-
-    @classmethod
-    def find(cls) -> _Surroundings:
-        """Look around: LangGraph's runtime where a graph is running, else the config alone."""
-        config = ensure_config()
-        runtime: Any = None
-        if "langgraph" in sys.modules:
-            # No LangGraph after all, no run, or a run that is no graph's.
-            with suppress(ImportError, RuntimeError, KeyError):
-                from langgraph.runtime import get_runtime
-
-                runtime = get_runtime()
-        if runtime is None:
-            return cls(config)
-        info = getattr(runtime, "execution_info", None)
-        return cls(
-            config,
-            getattr(info, "task_id", None),
-            runtime.store,
-            runtime.stream_writer,
-            getattr(info, "checkpoint_id", None) or "",
-            getattr(runtime, "control", None),
-        )
-
-    def tell(self, progress: Progress) -> None:
-        """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
-        if self.write is not None:
-            _write(self.write, progress)
-        try:
-            dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
-        except Exception:
-            logger.debug("Progress could not be told.", exc_info=True)
-
-    async def atell(self, progress: Progress) -> None:
-        """As `tell`, with ``await``."""
-        if self.write is not None:
-            _write(self.write, progress)
-        try:
-            await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
-        except Exception:
-            logger.debug("Progress could not be told.", exc_info=True)
+            return get_runtime()
+    return None
 
 
 def thread_scope(config: RunnableConfig) -> str | None:
@@ -182,9 +130,28 @@ def thread_scope(config: RunnableConfig) -> str | None:
     return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
-def _write(write: Callable[[Any], None], progress: Progress) -> None:
+def _tell(write: Callable[[Any], None] | None, progress: Progress) -> None:
+    """Tell of progress: by a custom event, and in LangGraph by the stream writer too. Never fails a tool."""
+    _write(write, progress)
     try:
-        write({"type": PROGRESS_EVENT, **progress._asdict()})
+        dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+    except Exception:
+        logger.debug("Progress could not be told.", exc_info=True)
+
+
+async def _atell(write: Callable[[Any], None] | None, progress: Progress) -> None:
+    """As `_tell`, with ``await``."""
+    _write(write, progress)
+    try:
+        await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+    except Exception:
+        logger.debug("Progress could not be told.", exc_info=True)
+
+
+def _write(write: Callable[[Any], None] | None, progress: Progress) -> None:
+    try:
+        if write is not None:
+            write({"type": PROGRESS_EVENT, **progress._asdict()})
     except Exception:
         logger.debug("Progress could not be told.", exc_info=True)
 

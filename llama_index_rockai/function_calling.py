@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.chat_engine.types import AgentChatResponse
-from llama_index.core.instrumentation.events.llm import (
-    LLMStructuredPredictEndEvent,
-    LLMStructuredPredictStartEvent,
-)
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.llms.structured_llm import StructuredLLM
-from llama_index.core.program.utils import get_program_for_llm
-from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool, FunctionTool, ToolOutput
 from llama_index.core.tools.calling import acall_tool_with_selection, call_tool_with_selection
-from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
-from llama_index_instrumentation import get_dispatcher
 
-from llama_index_rockai.structured import StructuredProgram
+from llama_index_rockai.structured import StructuredOutputLLM
 from llama_index_rockai.tool_calls import function_schema, selections_of
-from rockai_transport.adapters import check_object_class, unknown_name
-
-dispatcher = get_dispatcher(__name__)
-
-_OWN_PROGRAM = {PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM}
+from rockai_transport.adapters import unknown_name
 
 
-class PromptedFunctionCallingLLM(FunctionCallingLLM):
+class PromptedFunctionCallingLLM(StructuredOutputLLM):
     """A `FunctionCallingLLM` whose ``chat`` takes ``tools``, ``tool_choice`` and ``parallel_tool_calls``.
 
     ``is_function_calling_model=False`` only tells core's agents which of them to choose: tools and structured
@@ -172,117 +158,6 @@ class PromptedFunctionCallingLLM(FunctionCallingLLM):
         outputs = await asyncio.gather(*(acall_tool_with_selection(call, tools, verbose) for call in calls))
         return _results(response, outputs, raise_errors=error_on_tool_error)
 
-    def structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Model:
-        """Ask for an object of a pydantic class.
-
-        Overridden for the reasons that `llama_index_rockai.structured` gives.
-
-        Args:
-            output_cls: The class.
-            prompt: What to ask.
-            llm_kwargs: Arguments for the LLM's call.
-            prompt_args: What the prompt is filled with.
-
-        Returns:
-            The object.
-
-        Raises:
-            InvalidResponseError: The model was asked twice, and its reply does not fit the class.
-            RockAIError: As in ``chat``.
-
-        Example:
-            >>> from llama_index.core import PromptTemplate
-            >>> from pydantic import BaseModel
-            >>> class Order(BaseModel):
-            ...     dish: str
-            ...     quantity: int
-            >>> llm.structured_predict(Order, PromptTemplate("An order for {n} 'steamed hams'."), n=3)
-            Order(dish='steamed hams', quantity=3)
-        """
-        program = self._program(output_cls, prompt)
-        _announce(output_cls, prompt, prompt_args)
-        result = program(llm_kwargs=llm_kwargs, **prompt_args)
-        return _announced(result)
-
-    async def astructured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Model:
-        """As `structured_predict`, with ``await``.
-
-        Example:
-            >>> from llama_index.core import PromptTemplate
-            >>> from pydantic import BaseModel
-            >>> class Order(BaseModel):
-            ...     dish: str
-            ...     quantity: int
-            >>> await llm.astructured_predict(Order, PromptTemplate("An order for {n} 'soups'."), n=2)
-            Order(dish='soups', quantity=2)
-        """
-        program = self._program(output_cls, prompt)
-        _announce(output_cls, prompt, prompt_args)
-        result = await program.acall(llm_kwargs=llm_kwargs, **prompt_args)
-        return _announced(result)
-
-    def as_structured_llm(self, output_cls: type[Any], **kwargs: Any) -> StructuredLLM:
-        """Make an LLM whose answers are objects of a class.
-
-        Args:
-            output_cls: The class.
-            kwargs: What core's `StructuredLLM` takes.
-
-        Returns:
-            That LLM.
-
-        Raises:
-            ConfigurationError: The class is none of which an object can be asked.
-
-        Example:
-            >>> from llama_index.core.llms import ChatMessage
-            >>> from pydantic import BaseModel
-            >>> class Order(BaseModel):
-            ...     dish: str
-            ...     quantity: int
-            >>> orders = llm.as_structured_llm(Order)
-            >>> orders.chat([ChatMessage("An order for 2 'soups'.")]).raw
-            Order(dish='soups', quantity=2)
-        """
-        check_object_class(output_cls, "output_cls")
-        return super().as_structured_llm(output_cls, **kwargs)
-
-    def _structured_stream_call(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Generator[Any, None, None]:
-        return self._program(output_cls, prompt).stream_call(llm_kwargs=llm_kwargs, **prompt_args)
-
-    async def _structured_astream_call(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> AsyncGenerator[Any, None]:
-        return await self._program(output_cls, prompt).astream_call(llm_kwargs=llm_kwargs, **prompt_args)
-
-    def _program(self, output_cls: type[Model], prompt: BasePromptTemplate) -> BasePydanticProgram[Model]:
-        mode = self.pydantic_program_mode
-        if mode in _OWN_PROGRAM:
-            return StructuredProgram(self, output_cls, prompt, mode)
-        return get_program_for_llm(output_cls, prompt, self, mode)  # another package's
-
 
 def _with_missing(tools: Sequence[BaseTool], calls: Sequence[ToolSelection]) -> list[BaseTool]:
     """The tools, and for each that was called and is none of them one that says so; core has a KeyError."""
@@ -306,16 +181,3 @@ def _results(
     return AgentChatResponse(
         response=text if outputs else response.message.content or "", sources=list(outputs)
     )
-
-
-def _announce(output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> None:
-    dispatcher.event(
-        LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
-    )
-
-
-def _announced(result: Model | list[Model]) -> Model:
-    if isinstance(result, list):  # a foreign program may return several
-        result = result[0]
-    dispatcher.event(LLMStructuredPredictEndEvent(output=result))
-    return result

@@ -315,7 +315,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         self, messages: Sequence[ChatMessage], given: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``, whose messages are not changed."""
-        settings, _, timeout = self._for_call(given)
+        settings, _, options = self._for_call(given)
         schemas = list(map(function_schema, given.get("tools") or ()))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
         form = check = partials = None
@@ -332,15 +332,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             response_format=form,
             format_messages=self._formatter(),
         )
-        return ChatResponseBuilder(
-            call,
-            check,
-            timeout=timeout,
-            max_reasks=self.max_reasks,
-            streamed=streamed,
-            stream_usage=self.stream_usage,
-            partials=partials,
-        )
+        return ChatResponseBuilder(call, check, streamed=streamed, partials=partials, **options)
 
     def _completion(
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool
@@ -350,10 +342,10 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         own = None if own is default_completion_to_prompt else own
         if own is not None and not formatted:
             prompt = own(prompt)
-        settings, _, timeout = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
+        settings, _, options = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
         system_prompt = given.get("system_prompt", self.system_prompt)
         request = completion_request(settings, prompt, system_prompt=system_prompt, formatted=own is not None)
-        return CompletionResponseBuilder(request, timeout=timeout, stream_usage=self.stream_usage)
+        return CompletionResponseBuilder(request, **options)
 
     def _formatter(self) -> Callable[[Sequence[Message]], str] | None:
         """The user's own ``messages_to_prompt``; core fills in its default for none (llm.py:219)."""

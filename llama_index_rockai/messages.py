@@ -20,8 +20,8 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_rockai.tool_calls import arguments_of, calls_of
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import ROLES, media_in_words
-from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall, as_text, unsupported_content
+from rockai_transport.adapters import ROLES, read_blocks
+from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, ToolCall, as_text
 
 # Read elsewhere (calls), meant for the model's eyes only (reasoning), or for other services (cache points).
 _WITHOUT_TEXT: Final = (ToolCallBlock, ThinkingBlock, CachePoint)
@@ -52,24 +52,13 @@ def _to_message(message: Any, model: str) -> Message:
             'ChatMessage(role="user", content="Hello").'
         )
     role = ROLES[message.role.value]
-    texts: list[str] = []
-    images: list[Image] = []
-    for block in _flat(message.blocks):
-        if isinstance(block, TextBlock):
-            texts.append(block.text)
-        elif role in ("tool", "assistant"):
-            beside = message.content or "" if role == "assistant" else ""
-            words = media_in_words(_kind(block), getattr(block, "url", None), beside)
-            texts += [words] if words else []
-        elif isinstance(block, ImageBlock):
-            images.append(_image(block))
-        else:
-            raise ConfigurationError(unsupported_content(_kind(block), model))
+    blocks = (_content(block, role) for block in _flat(message.blocks))
+    texts, images = read_blocks(role, blocks, message.content or "", model)
     named = message.additional_kwargs
     return Message(
         role=role,
         text="\n".join(texts),  # as ChatMessage.content joins them (base/llms/types.py:1214)
-        images=tuple(images),
+        images=images,
         tool_calls=tuple(map(_to_call, calls_of(message))) if role == "assistant" else (),
         tool_call_id=named.get("tool_call_id") if role == "tool" else None,
         name=named.get("name") if role == "tool" else None,
@@ -87,8 +76,14 @@ def _flat(blocks: Sequence[Any]) -> Iterator[Any]:
             yield block
 
 
-def _kind(block: Any) -> str:
-    return type(block).__name__.removesuffix("Block").lower()
+def _content(block: Any, role: Role) -> tuple[str, Any]:
+    """What a block is, and its text, or where its file is."""
+    kind = type(block).__name__.removesuffix("Block").lower()
+    if isinstance(block, TextBlock):
+        return kind, block.text
+    if isinstance(block, ImageBlock) and role in ("system", "user"):
+        return kind, _image(block)
+    return kind, getattr(block, "url", None)
 
 
 def _image(block: ImageBlock) -> Image:

@@ -89,7 +89,7 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
         return "", ""
 
     def _raw(self) -> dict[str, Any]:
-        last = self.runs[-1] if self.runs else None
+        last = self.runs[-1]
         raw: dict[str, Any] = {"prediction": last and {name: getattr(last, name) for name in _IN_RAW}}
         raw.update(self.ending())
         if (usage := self.usage()) is not None:

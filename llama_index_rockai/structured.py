@@ -10,116 +10,185 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.base.llms.types import ChatResponse
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictStartEvent,
+)
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.prompts import BasePromptTemplate
-from llama_index.core.types import BasePydanticProgram, Model, PydanticProgramMode
+from llama_index.core.types import Model, PydanticProgramMode
+from llama_index_instrumentation import get_dispatcher
 
 from llama_index_rockai.responses import PARTIAL
 from llama_index_rockai.tool_calls import function_schema, selections_of
-from rockai_transport import InvalidResponseError
+from rockai_transport import ConfigurationError
 from rockai_transport.adapters import OutputParser, check_object_class, forced_tool, partial_object
 
+dispatcher = get_dispatcher(__name__)
 
-class StructuredProgram(BasePydanticProgram[Model]):
-    """Asks an LLM for an object of a class; where the reply does not fit, it is asked once more.
+_TOOL_MODES = {PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION}
 
-    Args:
-        llm: The LLM. Its ``chat`` takes ``tools``, ``tool_choice`` and ``output_cls``.
-        output_cls: The class.
-        prompt: What to ask.
-        mode: ``LLM``: the reply's text is the JSON. Any other: the class is a tool that must be called.
 
-    Raises:
-        ConfigurationError: The class is none of which an object can be asked.
+class StructuredOutputLLM(FunctionCallingLLM):
+    """Asks for objects of a class; where the reply does not fit, it is asked once more.
+
+    The class is a tool that must be called; with ``pydantic_program_mode=PydanticProgramMode.LLM`` the
+    reply's text is the JSON. ``chat`` takes ``tools``, ``tool_choice`` and ``output_cls``.
     """
 
-    def __init__(
+    def structured_predict(
         self,
-        llm: FunctionCallingLLM,
         output_cls: type[Model],
         prompt: BasePromptTemplate,
-        mode: PydanticProgramMode = PydanticProgramMode.DEFAULT,
-    ) -> None:
-        check_object_class(output_cls, "output_cls")
-        self._llm = llm
-        self._output_cls = output_cls
-        self._prompt = prompt
-        self._as_text = mode == PydanticProgramMode.LLM
-
-    @property
-    def output_cls(self) -> type[Model]:
-        """The class of what it returns."""
-        return self._output_cls
-
-    def __call__(self, *_: Any, llm_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> Model:
-        """Get the object.
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """Ask for an object of a pydantic class.
 
         Args:
+            output_cls: The class.
+            prompt: What to ask.
             llm_kwargs: Arguments for the LLM's call.
-            kwargs: What the prompt is filled with.
+            prompt_args: What the prompt is filled with.
+
+        Returns:
+            The object.
 
         Raises:
-            InvalidResponseError: The model was asked twice, and its reply does not fit.
+            InvalidResponseError: The model was asked twice, and its reply does not fit the class.
+            RockAIError: As in ``chat``.
+
+        Example:
+            >>> from llama_index.core import PromptTemplate
+            >>> from pydantic import BaseModel
+            >>> class Order(BaseModel):
+            ...     dish: str
+            ...     quantity: int
+            >>> llm.structured_predict(Order, PromptTemplate("An order for {n} 'steamed hams'."), n=3)
+            Order(dish='steamed hams', quantity=3)
         """
-        return self._object(self._llm.chat(self._messages(kwargs), **self._arguments(llm_kwargs)))
+        call = self._structured_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        _tell_start(output_cls, prompt, prompt_args)
+        return _tell_end(_object(output_cls, self.chat(**call)))
 
-    async def acall(self, *_: Any, llm_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> Model:
-        """As calling it, with ``await``."""
-        return self._object(await self._llm.achat(self._messages(kwargs), **self._arguments(llm_kwargs)))
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """As `structured_predict`, with ``await``.
 
-    def stream_call(
-        self, *_: Any, llm_kwargs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> Generator[Model, None, None]:
-        """As calling it, through the event stream: the object as it fills in, each a prefix of the next.
+        Example:
+            >>> from llama_index.core import PromptTemplate
+            >>> from pydantic import BaseModel
+            >>> class Order(BaseModel):
+            ...     dish: str
+            ...     quantity: int
+            >>> await llm.astructured_predict(Order, PromptTemplate("An order for {n} 'soups'."), n=2)
+            Order(dish='soups', quantity=2)
+        """
+        call = self._structured_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        _tell_start(output_cls, prompt, prompt_args)
+        return _tell_end(_object(output_cls, await self.achat(**call)))
+
+    def as_structured_llm(self, output_cls: type[Any], **kwargs: Any) -> StructuredLLM:
+        """Make an LLM whose answers are objects of a class.
+
+        Args:
+            output_cls: The class.
+            kwargs: What core's `StructuredLLM` takes.
+
+        Returns:
+            That LLM.
+
+        Raises:
+            ConfigurationError: The class is none of which an object can be asked.
+
+        Example:
+            >>> from llama_index.core.llms import ChatMessage
+            >>> from pydantic import BaseModel
+            >>> class Order(BaseModel):
+            ...     dish: str
+            ...     quantity: int
+            >>> orders = llm.as_structured_llm(Order)
+            >>> orders.chat([ChatMessage("An order for 2 'soups'.")]).raw
+            Order(dish='soups', quantity=2)
+        """
+        check_object_class(output_cls, "output_cls")
+        return super().as_structured_llm(output_cls, **kwargs)
+
+    def _structured_stream_call(self, *asked: Any, **prompt_args: Any) -> Generator[Any, None, None]:
+        """Ask through the event stream: the object as it fills in, each a prefix of the next.
 
         Fields that have not come are None; the last one is validated. Where the model is asked again, an
         object of which nothing has come says so, and the next reply begins.
         """
-        chunks = self._llm.stream_chat(self._messages(kwargs), **self._arguments(llm_kwargs))
-        for chunk in chunks:
-            yield from self._objects(chunk)
+        call = self._structured_call(*asked, **prompt_args)
+        for chunk in self.stream_chat(**call):
+            yield from _objects(call["output_cls"], chunk)
 
-    async def astream_call(
-        self, *_: Any, llm_kwargs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> AsyncGenerator[Model, None]:
-        """As `stream_call`, with ``await``."""
-        chunks = await self._llm.astream_chat(self._messages(kwargs), **self._arguments(llm_kwargs))
+    async def _structured_astream_call(self, *asked: Any, **prompt_args: Any) -> AsyncGenerator[Any, None]:
+        """As `_structured_stream_call`, with ``await``."""
+        call = self._structured_call(*asked, **prompt_args)
+        chunks = await self.astream_chat(**call)
 
-        async def objects() -> AsyncGenerator[Model, None]:
+        async def objects() -> AsyncGenerator[Any, None]:
             async for chunk in chunks:
-                for value in self._objects(chunk):
+                for value in _objects(call["output_cls"], chunk):
                     yield value
 
         return objects()
 
-    def _objects(self, chunk: ChatResponse) -> list[Model]:
-        """What a chunk tells of the object."""
-        value = chunk.additional_kwargs.get(PARTIAL)
-        if value is not None:
-            return [partial_object(self._output_cls, value)]
-        return [] if chunk.raw is None else [self._object(chunk)]
+    def _structured_call(
+        self,
+        output_cls: type[Any],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> dict[str, Any]:
+        """The arguments of ``chat``; the choice of the tool is not the caller's (function_program.py:150).
 
-    def _messages(self, values: dict[str, Any]) -> list[ChatMessage]:
-        return self._prompt.format_messages(llm=self._llm, **values)
-
-    def _arguments(self, llm_kwargs: dict[str, Any] | None) -> dict[str, Any]:
-        """What the call is told; the choice of the tool is not the caller's (function_program.py:150)."""
-        tool = get_function_tool(self._output_cls)
-        forced = {"tools": [function_schema(tool)], **forced_tool(tool.metadata.get_name())}
+        Raises:
+            ConfigurationError: The class is none of which an object can be asked, or the mode is a way of
+                another package's, which knows its own LLMs alone.
+        """
+        check_object_class(output_cls, "output_cls")
         own = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
-        given = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
-        return {**given, **({} if self._as_text else forced), "output_cls": self._output_cls}
+        call = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
+        mode = self.pydantic_program_mode
+        if mode in _TOOL_MODES:
+            tool = get_function_tool(output_cls)
+            call |= {"tools": [function_schema(tool)], **forced_tool(tool.metadata.get_name())}
+        elif mode != PydanticProgramMode.LLM:
+            raise ConfigurationError(f"pydantic_program_mode={mode!r}: there are default, function and llm.")
+        return {**call, "messages": prompt.format_messages(llm=self, **prompt_args), "output_cls": output_cls}
 
-    def _object(self, response: ChatResponse) -> Model:
-        calls = [call.tool_kwargs for call in selections_of(response.message)]
-        text = response.message.content or ""
-        try:
-            value: Model = OutputParser(self._output_cls).parse(text, calls)
-        except ValueError as error:
-            name = self._output_cls.__name__
-            raise InvalidResponseError(
-                f"The answer does not fit {name}: {error}", body=text, by_model=True
-            ) from error
-        return value
+
+def _objects(output_cls: type[Any], chunk: ChatResponse) -> list[Any]:
+    """What a chunk tells of the object."""
+    value = chunk.additional_kwargs.get(PARTIAL)
+    if value is not None:
+        return [partial_object(output_cls, value)]
+    return [] if chunk.raw is None else [_object(output_cls, chunk)]
+
+
+def _object(output_cls: type[Model], response: ChatResponse) -> Model:
+    calls = [call.tool_kwargs for call in selections_of(response.message)]
+    value: Model = OutputParser(output_cls).accepted(response.message.content or "", calls)
+    return value
+
+
+def _tell_start(output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> None:
+    dispatcher.event(
+        LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
+    )
+
+
+def _tell_end(result: Model) -> Model:
+    dispatcher.event(LLMStructuredPredictEndEvent(output=result))
+    return result

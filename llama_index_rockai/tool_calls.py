@@ -35,14 +35,8 @@ def function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
             f"A tool must be one of LlamaIndex's, not {type(tool).__name__}: "
             "make one with FunctionTool.from_defaults(function)."
         )
-    return {
-        "type": "function",
-        "function": {
-            "name": metadata.get_name(),
-            "description": metadata.description,
-            "parameters": metadata.get_parameters_dict(),
-        },
-    }
+    described = {"name": metadata.get_name(), "description": metadata.description}
+    return {"type": "function", "function": {**described, "parameters": metadata.get_parameters_dict()}}
 
 
 def call_block(call: ToolCall) -> ToolCallBlock:

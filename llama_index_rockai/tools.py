@@ -102,7 +102,7 @@ class RockAIFunctionTool(FunctionTool):
         self, toolset: Toolset, metadata: ToolMetadata, *, approval: bool, rich_content: bool
     ) -> None:
         name = metadata.get_name()
-        function = published(self._atext, name, metadata.description, toolset.schemas[name])
+        function = published(self.acall, name, metadata.description, toolset.schemas[name])
         super().__init__(fn=self._text, async_fn=function, metadata=metadata)
         # An agent hands its Context to a tool that says so; a tool without one works too.
         self.requires_context = True
@@ -115,24 +115,22 @@ class RockAIFunctionTool(FunctionTool):
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Carry out a call and block; a Context's store is of no use here, since it can only be awaited."""
         arguments, context, answer = self._read(args, kwargs)
+        name = self.metadata.get_name()
         if answer is None:
-            answer = self._call(arguments, context or _running_context())
+            try:
+                alone = self._alone(self._toolset.scope_of(context, None))
+            except Exception as error:  # noqa: BLE001 - no call raises
+                answer = self._toolset.not_set_up(name, error)
+            else:
+                answer = self._toolset.call(name, arguments, alone)
         return self._output(answer, arguments)
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Carry out a call. Canceling it ends what its run has under way."""
         arguments, context, answer = self._read(args, kwargs)
         if answer is None:
-            answer = await self._acall(arguments, context or _running_context())
+            answer = await self._acall(arguments, context)
         return self._output(answer, arguments)
-
-    def _call(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
-        name = self.metadata.get_name()
-        try:
-            scope = self._toolset.scope_of(context, None)
-        except Exception as error:  # noqa: BLE001 - no call raises
-            return _not_set_up(name, error)
-        return self._toolset.call(name, arguments, self._alone(scope))
 
     async def _acall(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
         name = self.metadata.get_name()
@@ -140,14 +138,11 @@ class RockAIFunctionTool(FunctionTool):
             async with asyncio.timeout(_STATE_SECONDS):
                 call_context = await self._call_context(context)
         except Exception as error:  # noqa: BLE001 - no call raises
-            return _not_set_up(name, error)
+            return self._toolset.not_set_up(name, error)
         return suspended(await self._toolset.acall(name, arguments, call_context), _tool_id())
 
     def _text(self, /, *args: Any, **arguments: Any) -> str:
         return self.call(*args, **arguments).content
-
-    async def _atext(self, /, *args: Any, **arguments: Any) -> str:
-        return (await self.acall(*args, **arguments)).content
 
     def _read(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -155,7 +150,7 @@ class RockAIFunctionTool(FunctionTool):
         """The arguments, the Context, and why a call by places cannot be carried out: nothing is left out."""
         # Core hands a single argument over by its place: llama_index/core/tools/calling.py.
         arguments = {**dict(zip(self._parameters, args, strict=False)), **kwargs}
-        context = arguments.pop(_CONTEXT, None)
+        context = arguments.pop(_CONTEXT, None) or _running_context()
         twice = [name for name in self._parameters[: len(args)] if name in kwargs]
         if not twice and len(args) <= len(self._parameters):
             return arguments, context, None
@@ -223,12 +218,6 @@ async def _ask(
         requirements={"key": key},
     )
     return str(response.response).strip().lower() in _YES
-
-
-def _not_set_up(name: str, error: Exception) -> ToolAnswer:
-    """A call whose place cannot be told, or whose Context cannot be written to."""
-    logger.error("The scope of a call of %s could not be named.", name, exc_info=error)
-    return refusal(f"{name} is not set up for this conversation; nothing was sent. Tell the user.")
 
 
 def _running_context() -> Context | None:

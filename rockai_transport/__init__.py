@@ -6,9 +6,9 @@ needs none of them does not wait for them.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rockai_transport._packages import lazy_names
 from rockai_transport._version import __version__
 from rockai_transport.client import Client
 from rockai_transport.config import Timeouts
@@ -78,21 +78,15 @@ __all__ = [
     "__version__",
 ]
 
-_LATER = {
-    "ANIMATE_IMAGE": "rockai_transport.jobs.hosted_models",
-    "AsyncClient": "rockai_transport.async_client",
-    "AsyncStream": "rockai_transport.io.async_streams",
-    "Dialect": "rockai_transport.prompting.request.dialects",
-    "GENERATE_IMAGE": "rockai_transport.jobs.hosted_models",
-    "HostedModel": "rockai_transport.jobs.hosted_models",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "rockai_transport.async_client": {"AsyncClient"},
+        "rockai_transport.io.async_streams": {"AsyncStream"},
+        "rockai_transport.jobs.hosted_models": {"ANIMATE_IMAGE", "GENERATE_IMAGE", "HostedModel"},
+        "rockai_transport.prompting.request.dialects": {"Dialect"},
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -94,10 +94,10 @@ def make_server(toolset: Toolset) -> Any:
     async def call_tool(name: str, arguments: dict[str, Any]) -> Any:
         if name not in toolset.schemas:
             return _result(refusal(f"There is no tool {name[:64]!r}: {', '.join(toolset.schemas)}."))
-        request = server.request_context
-        progress = _Progress(request)
-        context = CallContext(toolset.scope_of(None, _session_scope(request.request)), report=progress.note)
-        telling = asyncio.create_task(progress.regularly())
+        request, heard = server.request_context, ["asking the service"]
+        scope = toolset.scope_of(None, _session_scope(request.request))
+        context = CallContext(scope, report=lambda progress: heard.append(_in_words(progress)))
+        telling = asyncio.create_task(_tell_regularly(request, heard))
         try:
             return _result(await _finished(toolset.acall(name, arguments, context)))
         finally:
@@ -128,26 +128,22 @@ async def _finished(call: Any) -> ToolAnswer:
         raise
 
 
-class _Progress:
-    """Tells the client how far a call is, where it has asked for that."""
+def _in_words(progress: Progress) -> str:
+    share = "" if progress.progress is None else f", {progress.progress:.0%}"
+    return f"{progress.model or progress.prediction_id}: {progress.status}{share}"
 
-    def __init__(self, context: Any) -> None:
-        self._context, self._token = context, context.meta.progressToken if context.meta else None
-        self._text = "asking the service"
 
-    def note(self, progress: Progress) -> None:
-        """Remember what was heard last."""
-        share = "" if progress.progress is None else f", {progress.progress:.0%}"
-        self._text = f"{progress.model or progress.prediction_id}: {progress.status}{share}"
+async def _tell_regularly(request: Any, heard: list[str]) -> None:
+    """Tell the client what was heard last, where it has asked for that, until this is canceled.
 
-    async def regularly(self) -> None:
-        """Tell it, until this is canceled. The protocol wants a number that grows: it is seconds."""
-        tell, came = self._context.session.send_progress_notification, time.monotonic()
-        while self._token is not None:
-            with contextlib.suppress(Exception):  # a client that is gone is not the call's business
-                seconds = time.monotonic() - came
-                await tell(self._token, seconds, None, self._text, str(self._context.request_id))
-            await asyncio.sleep(_TELLS_EVERY)
+    The protocol wants a number that grows: it is seconds.
+    """
+    token, came = request.meta.progressToken if request.meta else None, time.monotonic()
+    tell = request.session.send_progress_notification
+    while token is not None:
+        with contextlib.suppress(Exception):  # a client that is gone is not the call's business
+            await tell(token, time.monotonic() - came, None, heard[-1], str(request.request_id))
+        await asyncio.sleep(_TELLS_EVERY)
 
 
 def _result(answer: ToolAnswer) -> Any:

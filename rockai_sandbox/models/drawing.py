@@ -105,7 +105,8 @@ def lights(picture: Image.Image, prompt: str, at: float = 0.0) -> None:
         y = dice.between(0, height * 0.7) + radius * math.sin(turn)
         color = named[number % len(named)] if named else dice.color(150, 255)
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*color, 120))
-    picture.paste(glow, mask=glow.filter(ImageFilter.GaussianBlur(width / 160)))
+    mask = glow.getchannel("A").filter(ImageFilter.GaussianBlur(width / 160))
+    picture.paste(glow, mask=mask)
 
 
 def _hills(picture: Image.Image, dice: Dice) -> None:

@@ -9,7 +9,7 @@ Needs pydantic, which both frameworks bring.
 from __future__ import annotations
 
 from rockai_transport.adapters.arguments import ALIASES, check_call, unknown_name
-from rockai_transport.adapters.chat import ROLES, forced_tool, media_in_words, tool_setup, tool_specs
+from rockai_transport.adapters.chat import ROLES, forced_tool, read_blocks, tool_setup, tool_specs
 from rockai_transport.adapters.files import OutputFile
 from rockai_transport.adapters.partial import PartialObjects, partial_object
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
@@ -36,8 +36,8 @@ __all__ = [
     "check_object_schema",
     "check_schema",
     "forced_tool",
-    "media_in_words",
     "partial_object",
+    "read_blocks",
     "run",
     "tool_setup",
     "tool_specs",

@@ -6,7 +6,9 @@ too; and a setting of the client, the token above all, never goes to a model as 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Iterable, Mapping
+from pkgutil import get_data
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
@@ -30,28 +32,10 @@ PER_CALL: Final = frozenset(
 )
 """Arguments of the constructor that a call may give too; then they hold for that call alone."""
 
-_CLIENT_ONLY: Final = {
-    **{name: name for name in ("allow_http", "http_client", "service", "timeouts")},
-    **dict.fromkeys(("http_async_client", "async_http_client"), "http_client"),
-}
-"""What a model class does not take itself, but through a client that is handed in, and its name there."""
-
-_ADVICE: Final = {
-    **dict.fromkeys(
-        ("response_format", "format", "json_mode"),
-        "Ask for an object with with_structured_output or structured_predict.",
-    ),
-    **dict.fromkeys(
-        ("tools", "tool_choice", "parallel_tool_calls", "functions", "strict"),
-        "It goes with a call: bind_tools(…), or chat(messages, tools=…).",
-    ),
-    **dict.fromkeys(
-        ("num_ctx", "n_ctx", "context_length"),
-        "A model's window is fixed; Dialect.of(model).replace(context_window=…) says its length.",
-    ),
-    "version": 'A version is part of the name: model="owner/name:version".',
-}
-"""What is done here in another way than by an argument that others have."""
+_ELSEWHERE: Final = json.loads(get_data(__name__, "arguments.json") or "{}")
+_CLIENT_ONLY: Final = _ELSEWHERE["client_only"]
+_ADVICE: Final = {name: text for text, names in _ELSEWHERE["advice"].items() for name in names.split()}
+"""What is said to those who give an argument of another package."""
 
 _DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "keys"}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.messages import Role
+from rockai_transport.prompting.messages import Image, Role, unsupported_content
 from rockai_transport.prompting.request.tool_choice import ToolSetup, ToolSpec, set_up_tools
 
-__all__ = ["ROLES", "forced_tool", "media_in_words", "tool_setup", "tool_specs"]
+__all__ = ["ROLES", "forced_tool", "read_blocks", "tool_setup", "tool_specs"]
 
 ROLES: Final[dict[str, Role]] = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -75,21 +75,42 @@ def tool_setup(
     return set_up_tools(tool_specs(schemas), tool_choice, parallel=parallel is not False)
 
 
-def media_in_words(kind: str, url: Any = None, beside: str = "") -> str:
-    """Say which file a tool's result or a model's answer holds: there it is a result, not the model's input.
+def read_blocks(
+    role: Role, blocks: Iterable[tuple[str, Any]], text: str, model: str
+) -> tuple[list[str], tuple[Image, ...]]:
+    """Read the blocks of a message.
+
+    A file in a tool's result, or in a model's answer, is a result, not the model's input: it is told in
+    words, in an answer where its text does not have the address, and must not end an agent's run.
 
     Args:
-        kind: ``"image"``, ``"audio"``, ``"video"`` or ``"file"``.
-        url: Its address; a data URI is left out.
-        beside: The text beside it.
+        role: Whose message.
+        blocks: What each is (``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"file"``), and its text, or
+            the file's address; of an image that is an input any `Image`.
+        text: The message's text.
+        model: The model that it is meant for, for errors.
 
     Returns:
-        The words; none where the text has the address already.
+        The texts, and the images that are inputs.
+
+    Raises:
+        ConfigurationError: There is an input that no prompt can carry.
     """
-    address = str(url) if url else ""
-    if address and address in beside:
-        return ""
-    return f"[{kind}: {address}]" if address and not address.startswith("data:") else f"[{kind}]"
+    texts: list[str] = []
+    images: tuple[Image, ...] = ()
+    for kind, content in blocks:
+        if kind == "text":
+            texts.append(content)
+        elif role in ("tool", "assistant"):
+            address = str(content or "")
+            if role == "tool" or not address or address not in text:
+                texts.append(f"[{kind}: {address}]" if address[:5] not in ("", "data:") else f"[{kind}]")
+        elif kind == "image" and content:
+            images += (content,)
+        else:
+            what = "image (by file_id)" if kind == "image" else kind
+            raise ConfigurationError(unsupported_content(what, model))
+    return texts, images
 
 
 def forced_tool(name: str) -> dict[str, Any]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AnyUrl
 
-__all__ = ["OutputFile", "output_files"]
+__all__ = ["AddressLines", "OutputFile", "output_files"]
 
 _KINDS: Final = frozenset({"image", "video", "audio"})
+_WEB_ADDRESS: Final = re.compile(r"https?://[^\s/]+/\S+")
 _ADDRESS: Final = re.compile(r"(?:https?://[^\s/]|data:[\w.+-]+/[\w.+-]+[;,])\S*", re.IGNORECASE)
 
 
@@ -27,6 +29,32 @@ class OutputFile(NamedTuple):
     kind: str
     address: str
     media_type: str
+
+
+class AddressLines:
+    """Puts the addresses of a completion on lines of their own: as one text they would run together."""
+
+    def __init__(self) -> None:
+        self._before = 0
+        self._only_addresses = True
+
+    def apart(self, pieces: Iterable[str]) -> list[str]:
+        """Take the next pieces, and separate them while nothing but whole addresses has come.
+
+        Args:
+            pieces: What the model said.
+
+        Returns:
+            The pieces; each but the first begins a line, if all are addresses; else exactly as they were.
+        """
+        if not self._only_addresses:
+            return list(pieces)
+        separate: list[str] = []
+        for piece in pieces:
+            self._only_addresses = self._only_addresses and _WEB_ADDRESS.fullmatch(piece) is not None
+            separate.append(f"\n{piece}" if self._only_addresses and self._before else piece)
+            self._before += 1
+        return separate
 
 
 def output_files(output: Any) -> list[OutputFile]:

@@ -16,7 +16,8 @@ from rockai_transport.prompting.reply.json_values import ValueScanner
 __all__ = ["PartialObjects", "partial_object"]
 
 _MOST_OBJECTS: Final = 8  # how many objects of a reply are looked at for the one that was asked for
-_AFTER_NUMBER: Final = re.compile(r"-?\d[\d.eE+-]*\Z")
+_LAST_NUMBER: Final = re.compile(r"-?\d[\d.eE+-]*\Z")
+_ALIASES: Final = ("alias", "validation_alias", "serialization_alias")
 
 
 class PartialObjects:
@@ -108,18 +109,10 @@ def _filled(kind: Any, value: Any) -> Any:
 @lru_cache(maxsize=64)
 def _partial_class(model: type[BaseModel]) -> type[BaseModel]:
     """The class with fields of which any may be missing, under the same names."""
-    fields: dict[str, Any] = {
-        name: (
-            Any,
-            Field(
-                default=None,
-                alias=info.alias,
-                validation_alias=info.validation_alias,
-                serialization_alias=info.serialization_alias,
-            ),
-        )
-        for name, info in model.model_fields.items()
-    }
+    fields: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        aliases: dict[str, Any] = {kind: getattr(info, kind) for kind in _ALIASES}
+        fields[name] = (Any, Field(default=None, **aliases))
     return create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
 
 
@@ -128,25 +121,11 @@ def _partial_value(text: str) -> Any:
     try:
         value = from_json(text, allow_partial="trailing-strings")
         # A letter would go on with a text, and ends a number: another digit may leave a float as it is.
-        if _AFTER_NUMBER.search(text) and from_json(text + "x", allow_partial="trailing-strings") == value:
-            value = _without_last_number(value)
+        if _LAST_NUMBER.search(text) and from_json(text + "x", allow_partial="trailing-strings") == value:
+            value = from_json(_LAST_NUMBER.sub("", text), allow_partial="trailing-strings")
     except ValueError:
         return None
     return value
-
-
-def _without_last_number(value: Any) -> Any:
-    if isinstance(value, dict) and value:
-        *_, last = value
-        rest = {key: item for key, item in value.items() if key != last}
-        return rest if _is_number(value[last]) else {**rest, last: _without_last_number(value[last])}
-    if isinstance(value, list) and value:
-        return value[:-1] if _is_number(value[-1]) else [*value[:-1], _without_last_number(value[-1])]
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_prefix(before: Any, after: Any) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Generic, NoReturn, TypeVar
 
-from rockai_transport.adapters.files import OutputFile, output_files
+from rockai_transport.adapters.files import AddressLines, OutputFile, output_files
 from rockai_transport.adapters.partial import PartialObjects
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
@@ -82,9 +82,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
         """
         self._stream_usage = stream_usage
         self._partials = partials
+        self._lines = AddressLines() if isinstance(first, ModelRequest) else None
         self._dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.request = self._dialogue.request
-        self.model = first.model if isinstance(first, ModelRequest) else first.settings.model
+        self.model = self._dialogue.running.model
         self.timeout = timeout
         self.runs: list[Prediction | None] = []
         self.parts: list[ReplyPart] = []
@@ -95,9 +96,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
 
         A chunk is made when it is asked for: it may hold all that was said so far.
         """
+        pieces = self._lines.apart(pieces) if self._lines else list(pieces)
         if self._partials:
-            return chain.from_iterable([*map(self._read, _slices(list(pieces), _PARTIALS_OF_A_READ))])
-        return self._read(list(pieces))
+            return chain.from_iterable([*map(self._read, _slices(pieces, _PARTIALS_OF_A_READ))])
+        return self._read(pieces)
 
     def _read(self, pieces: Sequence[str]) -> Iterator[C]:
         parts = self._dialogue.feed_batch(pieces)
@@ -119,7 +121,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
     def take(self, prediction: Prediction) -> None:
         """Take a run that was not streamed; no chunks are made of it."""
         self.runs.append(prediction)
-        self.parts += self._dialogue.feed(prediction.text)
+        output, text = prediction.output, prediction.text
+        if self._lines and isinstance(output, list) and all(isinstance(piece, str) for piece in output):
+            text = "".join(self._lines.apart(output))
+        self.parts += self._dialogue.feed(text)
         self.parts += self._dialogue.end(prediction)
         self.request = self._dialogue.request
 
@@ -151,7 +156,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
             ``runs``, how many it took, where these were several.
         """
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
-        last = self.runs[-1] if self.runs else None
+        last = self.runs[-1]
         cut_short = last is not None and last.metrics and reported_length_end(last.metrics)
         calls = ToolCall in map(type, self.parts)
         known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
@@ -161,7 +166,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
 
     def files(self) -> list[OutputFile]:
         """The images, videos and audio files that the reply consists of; none where it says anything else."""
-        last = self.runs[-1] if self.runs else None
+        last = self.runs[-1]
         files = output_files(last.output) if last is not None else []
         return files if files and last is not None and self.reply().text == last.text else []
 

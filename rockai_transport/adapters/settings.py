@@ -53,8 +53,8 @@ class CallSettings(NamedTuple):
     settings: ModelSettings
     dialect: Dialect
     """The call's dialect, resolved: ``settings`` holds the same, so that nobody has to look for it again."""
-    timeout: float | None
-    """Seconds for each run; None for the client's own."""
+    options: dict[str, Any]
+    """What a `ReplyBuilder` is told of it: ``timeout``, ``max_reasks`` and ``stream_usage``."""
 
 
 def _secret(value: Any) -> Any:
@@ -63,13 +63,6 @@ def _secret(value: Any) -> Any:
 
 def _dialect(value: Any) -> Any:
     return dialect_from_json(value) if isinstance(value, Mapping) else value
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Dialect):
-        written = dialect_to_json(value)
-        return {**written, "chat_template": _as_json(written["chat_template"])}
-    return value if value is None or isinstance(value, str | dict) else getattr(value, "source", None)
 
 
 def _listed(value: Any) -> Any:
@@ -172,7 +165,10 @@ class ModelFields(BaseModel):
     @field_serializer("dialect", "chat_template", check_fields=False)
     def _as_json(self, value: Any) -> Any:
         """As JSON holds it: Jinja as its source, a template that is another object not at all."""
-        return _as_json(value)
+        if isinstance(value, Dialect):
+            written = dialect_to_json(value)
+            return {**written, "chat_template": self._as_json(written["chat_template"])}
+        return value if value is None or isinstance(value, str | dict) else getattr(value, "source", None)
 
     def model_post_init(self, context: Any, /) -> None:
         """Pass on: the hook that pydantic makes for the private attribute would end the chain here."""
@@ -210,22 +206,19 @@ class ModelFields(BaseModel):
         if call:
             keywords = self._call_keywords if keywords is None else keywords
             check_call(type(self).__name__, call, type(self).model_fields, keywords, extra_name)
+            settings_of_a_call = PER_CALL.difference(_SAMPLING).union(keywords, {extra_name})
             for given, value in call.items():
                 name = ALIASES.get(given, given)
-                is_own = (
-                    name == extra_name or name in keywords or (name in PER_CALL and name not in _SAMPLING)
-                )
-                if not is_own:
+                if name not in settings_of_a_call:
                     parameters[name] = value
                 elif value is not None:
                     own[name] = value
         model = own.get("model", self.model)
         if not isinstance(model, str):
             raise ConfigurationError(f"model={model!r} must be a text.")
-        chosen, template = own.get("dialect"), own.get("chat_template")
-        if model == self.model:
-            chosen = self.dialect if chosen is None else chosen
-            template = getattr(self, "chat_template", None) if template is None else template
+        default = self if model == self.model else None
+        chosen = own.get("dialect", getattr(default, "dialect", None))
+        template = own.get("chat_template", getattr(default, "chat_template", None))
         dialect = resolve_dialect(model, chosen, template)
         self._check_window(dialect, parameters.get("max_tokens"))
         stop = own.get("stop", self.stop) if stop is None else stop
@@ -237,7 +230,8 @@ class ModelFields(BaseModel):
             extra={**(getattr(self, extra_name) or {}), **own.get(extra_name, {})},
             extra_name=extra_name,
         )
-        return CallSettings(settings, dialect, own.get("timeout", self.timeout))
+        options = {"max_reasks": self.max_reasks, "stream_usage": self.stream_usage}
+        return CallSettings(settings, dialect, {**options, "timeout": own.get("timeout", self.timeout)})
 
     def _check_window(self, dialect: Dialect, max_tokens: Any) -> None:
         """Refuse an answer that leaves no room for the prompt.

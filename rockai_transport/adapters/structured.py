@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import RootModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from rockai_transport.errors import ConfigurationError
+from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.jobs.json_schema import validator
 from rockai_transport.prompting.messages import ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply
@@ -55,6 +55,20 @@ class OutputParser:
         """
         made = tuple(ToolCall("", "", dict(arguments)) for arguments in calls)
         return self._value(ModelReply(text, tool_calls=made))
+
+    def accepted(self, text: str, calls: Sequence[Mapping[str, Any]] = ()) -> Any:
+        """As `parse`, of a reply that was accepted.
+
+        Raises:
+            InvalidResponseError: It does not fit any more: a cache gave it and the class has changed, or the
+                class refuses a second time.
+        """
+        try:
+            return self.parse(text, calls)
+        except ValueError as error:
+            raise InvalidResponseError(
+                f"The answer does not fit {self.called}: {error}", body=text, by_model=True
+            ) from error
 
     def validation_error(self, reply: ModelReply) -> str | None:
         """Say what is wrong with a reply; None where it is right: the check of a `Dialogue`.

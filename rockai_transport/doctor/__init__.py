@@ -10,7 +10,7 @@ The way of one examination::
 """
 
 from rockai_transport.doctor.checks import CHECKS, PROBES, Finding, SuggestedSetting, Verdict
-from rockai_transport.doctor.examination import Plan, run_doctor
 from rockai_transport.doctor.report import Report
+from rockai_transport.doctor.session import Plan, run_doctor
 
 __all__ = ["CHECKS", "PROBES", "Finding", "Plan", "Report", "SuggestedSetting", "Verdict", "run_doctor"]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from importlib.resources import files
 from typing import Any, NamedTuple, get_args
 
 from rockai_transport.config import Route
 from rockai_transport.service import Service
 
-__all__ = ["CHECKS", "PROBES", "TABLES", "UNSET", "AnswerKey", "Finding", "SuggestedSetting", "Verdict"]
-
-TABLES: dict[str, Any] = tomllib.loads(
-    files("rockai_transport.doctor").joinpath("checks.toml").read_text("utf-8")
-)
+TABLES: dict[str, Any] = tomllib.loads((files("rockai_transport.doctor") / "checks.toml").read_text("utf-8"))
 _ALL_ROUTES: tuple[str, ...] = get_args(Route)
 _ROWS = {row["id"]: row for probe in TABLES["probes"] for row in probe["checks"]}
 
@@ -35,10 +31,10 @@ class Check(NamedTuple):
     """The section of docs/http-api.md that tells it, and that page's own mark for its source."""
     cases: Mapping[str, str]
     """What may be seen: the name of each case → its verdict's sign, and what is said of it."""
-    routes: tuple[str, ...] = _ALL_ROUTES
+    unfixed: Sequence[str] = ()
+    """The cases of a difference that no setting fixes."""
+    routes: Sequence[str] = _ALL_ROUTES
     """The clients' ``route`` settings that rely on it."""
-    like: str = ""
-    """The check from which it takes what its own row does not hold."""
 
 
 class Probe(NamedTuple):
@@ -50,11 +46,11 @@ class Probe(NamedTuple):
     needs: str = ""
     runs: int = 0
     asks: bool = False
-    routes: tuple[str, ...] = _ALL_ROUTES
+    routes: Sequence[str] = _ALL_ROUTES
 
 
 def _probe(row: dict[str, Any]) -> Probe:
-    rows = [_ROWS.get(check.get("like"), {}) | check for check in row["checks"]]
+    rows = [_ROWS.get(check.pop("like", ""), {}) | check for check in row["checks"]]
     return Probe(**row | {"checks": tuple(Check(title=row["title"], **check) for check in rows)})
 
 
@@ -69,20 +65,14 @@ CHECK_BY_ID = {check.id: check for check in CHECKS}
 
 def run_words(base_url: str) -> dict[str, str]:
     """How runs are spoken of: that they are charged for is known of the live service alone."""
-    words: dict[str, Any] = TABLES["charges"]
-    chosen: dict[str, str] = words["live" if re.match(words["address"], base_url) else "elsewhere"]
-    return chosen
+    words = TABLES["charges"]
+    return dict(words["live" if re.match(words["address"], base_url) else "elsewhere"])
 
 
 def reason_words(form: str, reason: str, base_url: str, **told: Any) -> str:
     """Why checks were not made, in a form of the table: ``each``, ``one`` or ``several``."""
     forms = TABLES["report"]["skipped"]
-    text: str = forms.get(reason, forms["other"])[form]
-    return text.format(reason=reason, **told, **run_words(base_url))
-
-
-UNSET = object()
-"""The value of a `SuggestedSetting` whose field is known, but not what belongs there."""
+    return str(forms.get(reason, forms["other"])[form]).format(reason=reason, **told, **run_words(base_url))
 
 
 class Verdict(enum.Enum):
@@ -114,10 +104,7 @@ class AnswerKey:
 
     def __repr__(self) -> str:
         # Code that can be pasted: its user has no reason to import the doctor.
-        inner = f"answer[{self.key!r}]"
-        read = f"{{'status': 'succeeded', 'output': {inner}}}" if self.is_output else inner
-        fits = f"isinstance(answer, dict) and {self.key!r} in answer and 'status' not in answer"
-        return f"lambda answer: {read} if {fits} else answer"
+        return str(TABLES["hooks"]["output" if self.is_output else "prediction"]).format(key=self.key)
 
 
 @dataclass(frozen=True)
@@ -126,13 +113,13 @@ class SuggestedSetting:
 
     Attributes:
         field: A field of `Service`; ``route`` is an argument of the clients.
-        value: What to set it to; `UNSET` where only a person can know.
+        value: What to set it to; None where only a person can know.
         ours: Whether we assumed or tried it, so that it need not be redacted: the service did not name it.
     """
 
     field: str
-    value: Any = UNSET
-    ours: bool = dataclasses.field(default=False, compare=False)
+    value: Any = None
+    ours: bool = dataclass_field(default=False, compare=False)
 
     @property
     def of_service(self) -> bool:
@@ -142,7 +129,7 @@ class SuggestedSetting:
     @property
     def is_known(self) -> bool:
         """Whether the value is known too."""
-        return self.value is not UNSET
+        return self.value is not None
 
     @property
     def code(self) -> str:
@@ -157,7 +144,7 @@ class SuggestedSetting:
 def with_settings(service: Service, suggestions: Iterable[SuggestedSetting]) -> Service:
     """The service with those suggestions whose value is known."""
     known = {each.field: each.value for each in suggestions if each.of_service and each.is_known}
-    return dataclasses.replace(service, **known)
+    return replace(service, **known)
 
 
 def changes(old: Service, new: Service) -> dict[str, Any]:

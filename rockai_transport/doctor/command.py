@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rockai_transport.doctor.checks import TABLES, Finding, run_words
-from rockai_transport.doctor.examination import Plan, run_doctor
-from rockai_transport.doctor.report import TerminalLines, wrapped
+from rockai_transport.doctor.report import Lines, wrapped
+from rockai_transport.doctor.session import Plan, run_doctor
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["COULD_NOT_CHECK", "add_to", "main"]
-
-COULD_NOT_CHECK = 2
 _SHOWN_INPUT = 200
 _PASSED_ON = ("model", "base_url", "allow_http", "route", "timeout")
-
 _TEXTS: dict[str, str] = TABLES["command"]
 
 
@@ -34,15 +30,15 @@ def add_to(commands: Any) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Examine, print, and return the exit status."""
-    line = TerminalLines()
+    lines = Lines()
 
     def show(finding: Finding) -> None:
         """Print a finding as it is made: a long wait shows how far it is."""
         if not finding.skipped:  # the summary says it of all of them
-            print(line(finding), flush=True)
+            print(lines.of_terminal(finding), flush=True)
 
     try:
-        output = _writable(options.output)
+        output = None if options.output is None else _writable(options.output)
         report = run_doctor(
             input=_decoded(options.input),
             **{name: getattr(options, name) for name in _PASSED_ON},
@@ -52,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
         )
     except ConfigurationError as error:  # its words are those of the clients
         _say(f"{error}\nHere that is --allow-http." if "allow_http" in str(error) else str(error))
-        return COULD_NOT_CHECK
+        return 2  # not everything could be checked
     shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
     print(shown if options.json else f"\n{report.summary()}\n")
     if output:
@@ -68,10 +64,8 @@ def _decoded(text: str | None) -> Any:
         raise ConfigurationError(_TEXTS["no_json"].format(error)) from None
 
 
-def _writable(name: str | None) -> Path | None:
+def _writable(name: str) -> Path:
     """The file's path, if it can be written; what is in it already, stays until the report is there."""
-    if name is None:
-        return None
     path, exists = Path(name), Path(name).exists()
     try:
         path.open("a").close()

@@ -16,28 +16,24 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from rockai_transport.doctor.checks import TABLES, UNSET, AnswerKey, Finding, SuggestedSetting, changes
+from rockai_transport import InvalidResponseError, Prediction
+from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, changes
 from rockai_transport.doctor.recording import Exchange, RecordingIO
-from rockai_transport.doctor.session import NO_ROUTE, DoctorSession, Findings, ObstacleError, UnavailableError
+from rockai_transport.doctor.session import DoctorSession, Findings, ObstacleError, UnavailableError
 from rockai_transport.doctor.stream_checks import STREAM_CHECKS, ids_in
-from rockai_transport.errors import InvalidResponseError
 from rockai_transport.io.network import environment_proxy
 from rockai_transport.protocol.io import IO
 from rockai_transport.protocol.messages import EVENT_STREAM
 from rockai_transport.protocol.operations import Operations, RunRequest
-from rockai_transport.protocol.prediction import TERMINAL_STATUSES, Prediction, is_prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.requests import stream_request
-from rockai_transport.protocol.responses import is_missing_route
 from rockai_transport.protocol.streams import RunStream, StreamState
 
 _ASKED: dict[str, str] = TABLES["asked"]
 _STATUSES: dict[str, list[int]] = TABLES["statuses"]
 _TEXTS: dict[str, str] = TABLES["obstacles"]
 _PEERS = TABLES["peers"]
-_ROUTES: dict[str, str] = TABLES["routes"]
 _DIRECT = frozenset({"run_path", "run_stream_path"})
-_PREDICTION: dict[str, Any] = TABLES["prediction"]
 
 
 def connection(session: DoctorSession) -> Findings:
@@ -49,7 +45,7 @@ def connection(session: DoctorSession) -> Findings:
         # A proxy's address may hold a password: it is not told.
         advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
         text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
-        raise ObstacleError(text.format(address=session.address, answer=exchange.answer))
+        raise ObstacleError(text.format(address=session.report.base_url, x=exchange))
     yield exchange.finding("reach", "answered")
     yield exchange.finding("no-token", session.answer(asked))
 
@@ -59,7 +55,7 @@ def authentication(session: DoctorSession) -> Findings:
     field, asked = _existing_route(session)
     exchange, assumed = asked.exchange, session.service
     if not _is_let_in(asked) and asked.status not in _STATUSES["token_refused"]:
-        raise ObstacleError(_TEXTS["busy"].format(answer=exchange.answer))
+        raise ObstacleError(_TEXTS["busy"].format(x=exchange))
     others = (replace(assumed, auth_header=name, auth_scheme=scheme) for name, scheme in _PEERS["auth"])
     taken = (other for other in others if _is_let_in(session.probe(field, service=other)))
     found = assumed if _is_let_in(asked) else next(taken, None)
@@ -82,22 +78,21 @@ def unknown_route(session: DoctorSession) -> Findings:
     """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
     asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
-    is_known = asked.refusal is not None and is_missing_route(session.service, asked.refusal)
+    is_known = session.is_missing(asked)
     is_clear = status not in _STATUSES["refused"] and status >= HTTPStatus.BAD_REQUEST
-    other = "other_status" if is_clear else "ambiguous" if status else "no_answer"
-    case = "as_assumed" if is_known else other
-    session.missing_route_response = exchange if case in ("as_assumed", "other_status") else None
+    case = "other_status" if is_clear else "ambiguous" if status else "no_answer"
+    session.missing_route_response = exchange if is_known or is_clear else None
     statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
-    fixes = [SuggestedSetting("missing_route_statuses", statuses)] if case == "other_status" else []
-    yield exchange.finding("missing-route", case, *fixes)
+    fix = SuggestedSetting("missing_route_statuses", statuses)
+    yield exchange.finding("missing-route", "as_assumed" if is_known else case, fix)
 
 
 def routes(session: DoctorSession) -> Findings:
     """Ask for each route; for a missing one, where it might be too."""
     unused = _DIRECT if session.settings.route == "predictions" else ()
-    asked = {field: session.probe(field) for field in _ROUTES if field not in unused}
+    asked = {field: session.probe(field) for field in TABLES["routes"] if field not in unused}
     found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
-    session.obstacles |= {field: _TEXTS.get(field, NO_ROUTE) for field, path in found.items() if not path}
+    session.obstacles |= {each: each if each in _TEXTS else "no_route" for each in found if not found[each]}
     for field, answered in asked.items():
         yield _route(field, answered.exchange, session.answer(answered), found)
     look = asked["get_path"]
@@ -116,30 +111,32 @@ def wrong_key(session: DoctorSession) -> Findings:
     answer, case = asked.exchange.response.decoded, "other"
     if asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
         session.accepted_by_mistake, case = session.require(asked), "accepted"
-    elif asked.status == HTTPStatus.UNPROCESSABLE_ENTITY and _ASKED["key"] in str(answer):
-        case = "refused" if isinstance(answer, dict) and isinstance(answer.get("detail"), list) else "other"
+    elif isinstance(answer, dict) and isinstance(answer.get("detail"), list) and _ASKED["key"] in str(answer):
+        case = str(asked.status)
     yield asked.exchange.finding("wrong-key", case)
 
 
 def canceled(session: DoctorSession) -> Findings:
     """Create a prediction and cancel it at once; watch what becomes of it."""
     created = session.accepted_by_mistake or session.require(session.create(session.request))
-    exchange, session.example = created.exchange, created.prediction
-    prediction = session.example
+    session.example = prediction = created.prediction
     cancel = session.perform(Operations.cancel, prediction) if prediction.id else None
-    yield exchange.finding("create", "accepted")
+    yield created.exchange.finding("create", "accepted")
     if cancel is None:
-        yield exchange.finding("shape", "no_id", SuggestedSetting("read_prediction"))
+        session.obstacles["create_path"] = "unreadable"
+        yield created.exchange.finding("shape", "no_id", SuggestedSetting("read_prediction"))
         raise UnavailableError(_TEXTS["no_id"])
-    yield _shape(session, exchange)
-    yield _fields(session, created)
+    yield from _form(session, created)
     look = session.perform(Operations.get, prediction)
     case = "failed" if look.error else "with_id" if "id" in look.prediction.raw else "without_id"
     yield look.exchange.finding("get", case, _suggested_path(session, prediction, "get"))
     if look.error:
         look = session.perform(Operations.get, prediction)
-    last = prediction if look.error else session.wait(look)
-    yield _cancel(session, cancel, last, prediction)
+    last = prediction if look.error else _ended(session, look)
+    case = session.answer(cancel) if cancel.error else last.status if last.is_terminal else "goes_on"
+    status = session.redact(str(last.raw and last.raw["status"]))
+    fix = _suggested_path(session, prediction, "cancel")
+    yield cancel.exchange.finding("cancel", case, fix, status=status)
 
 
 def followed(session: DoctorSession) -> Findings:
@@ -154,14 +151,12 @@ def followed(session: DoctorSession) -> Findings:
     if prediction.id is None:
         raise UnavailableError(_TEXTS["unreadable_run"])
     look = session.perform(Operations.get, prediction)
-    stream, path = _follow(session, prediction) if options else (None, "")
-    session.example = last = prediction if look.error else session.wait(look)
+    stream = _follow(session, prediction) if options else None
+    session.example = last = prediction if look.error else _ended(session, look)
     form = " and ".join(other.reference.body())
     yield first.exchange.finding("create-by", "accepted" if first is created else "refused", form=form)
-    yield _statuses(session, look.exchange)
-    yield _times(session, last, look.exchange)
-    yield _output(session, last, look.exchange)
-    yield _address(session, created, stream, path)
+    yield from _contents(session, last, look.exchange)
+    yield _address(session, created, stream)
     if stream is None or not stream.exchange.response.is_success:
         raise UnavailableError(_TEXTS["no_stream"])
     for judge in STREAM_CHECKS:
@@ -176,9 +171,8 @@ def run(session: DoctorSession) -> Findings:
     if isinstance(ran.error, InvalidResponseError):
         yield exchange.finding("run", "unreadable", error=session.redact(ran.error.message))
     elif isinstance(output, dict) and isinstance(created, str | list):
-        alike = (key for key, value in output.items() if _kind(value) == told["other"])
-        keys = (AnswerKey(key, is_output=True) for key in alike)
-        found = next(keys, UNSET) if session.service.read_prediction is None else UNSET
+        alike = (AnswerKey(key, is_output=True) for key in output if _kind(output[key]) == told["other"])
+        found = next(alike, None) if session.assumed.read_prediction is None else None
         yield exchange.finding("run", "in_object", SuggestedSetting("read_prediction", found), **told)
     else:
         yield exchange.finding("run", "with_id" if _known_ids(session, exchange) else "answered", **told)
@@ -205,7 +199,7 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
         there = session.probe("get_path", base_url=f"{session.settings.origin}{base}", **session.anonymous)
         if not session.is_missing(there):
             raise ObstacleError(_TEXTS["other_base"].format(base=base))
-    raise ObstacleError(_TEXTS["no_routes"].format(address=session.address, answer=asked.exchange.answer))
+    raise ObstacleError(_TEXTS["no_routes"].format(address=session.report.base_url, x=asked.exchange))
 
 
 def _is_let_in(asked: RecordingIO) -> bool:
@@ -216,13 +210,13 @@ def _is_let_in(asked: RecordingIO) -> bool:
 
 def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -> Finding:
     """Whether a route exists."""
-    setting = SuggestedSetting(field, found.get(field) or UNSET, ours=True)
+    setting = SuggestedSetting(field, found.get(field) or None, ours=True)
     # Neither: the newer generation, since the service's later page no longer mentions the two.
     is_newer = field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT)
     missing = "moved" if setting.is_known else "newer" if is_newer else "no_route"
     fixes = [SuggestedSetting("route", "predictions", ours=True)] if missing == "newer" else []
     case = missing if field in found else answer
-    return exchange.finding(_ROUTES[field], case, *fixes, setting, path=setting.value)
+    return exchange.finding(TABLES["routes"][field], case, *fixes, setting, path=setting.value)
 
 
 def _find(session: DoctorSession, field: str) -> str:
@@ -235,6 +229,11 @@ def _find(session: DoctorSession, field: str) -> str:
     return ""
 
 
+def _ended(session: DoctorSession, look: RecordingIO) -> Prediction:
+    """The prediction at its end, or as last seen when the time was up."""
+    return session.perform(Operations.wait, look.prediction, None, None).prediction
+
+
 async def _read(operations: Operations, io: IO, begin: Callable[..., RunStream], *arguments: Any) -> None:
     """Read a stream to its end."""
     stream = begin(operations, io, *arguments, StreamState())
@@ -242,17 +241,17 @@ async def _read(operations: Operations, io: IO, begin: Callable[..., RunStream],
         pass
 
 
-def _follow(session: DoctorSession, prediction: Prediction) -> tuple[RecordingIO | None, str]:
-    """Read the prediction's stream where it is named; else look for it."""
+def _follow(session: DoctorSession, prediction: Prediction) -> RecordingIO | None:
+    """Read the prediction's stream where it is named; else look for it, and go by what is found."""
     going_on = replace(prediction, status="processing")  # it is looked at though it may have ended
-    if stream_request(session.service, prediction) is not None:
-        return session.perform(_read, Operations.stream_prediction, going_on), ""
-    for path in _PEERS["paths"]["stream_path"]:
+    is_named = stream_request(session.service, prediction) is not None
+    for path in [session.service.stream_path] if is_named else _PEERS["paths"]["stream_path"]:
         service = replace(session.service, stream_path=path)
         stream = session.perform(_read, Operations.stream_prediction, going_on, service=service)
-        if stream.exchange.response.media_type == EVENT_STREAM:
-            return stream, path
-    return None, ""
+        if is_named or stream.exchange.response.media_type == EVENT_STREAM:
+            session.assume([SuggestedSetting("stream_path", path)])
+            return stream
+    return None
 
 
 def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference:
@@ -263,73 +262,52 @@ def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference
     return ModelReference.combine(None if given.name else name, version)
 
 
-def _shape(session: DoctorSession, exchange: Exchange) -> Finding:
-    """In which shape a prediction comes."""
-    hook, shape = session.service.read_prediction, is_prediction(exchange.response.decoded)
-    is_found = isinstance(hook, AnswerKey) and hook is not session.settings.service.read_prediction
-    case = "under_key" if is_found else "by_hook" if hook else "flat" if shape else "enveloped"
-    key = session.redact(getattr(hook, "key", ""))
-    return exchange.finding("shape", case, SuggestedSetting("read_prediction", hook), key=key)
-
-
-def _fields(session: DoctorSession, created: RecordingIO) -> Finding:
-    """Which fields a prediction has."""
-    names, fields = set(created.prediction.raw), set(_PREDICTION["fields"])
+def _form(session: DoctorSession, created: RecordingIO) -> Findings:
+    """In which shape a prediction comes, and which fields it has."""
+    exchange, raw, table = created.exchange, created.prediction.raw, TABLES["prediction"]
+    hook, given = session.assumed.read_prediction, session.settings.service.read_prediction
+    own = "by_hook" if hook else "flat" if raw == exchange.response.decoded else "enveloped"
+    fix, key = SuggestedSetting("read_prediction", hook), session.redact(getattr(hook, "key", ""))
+    yield exchange.finding("shape", own if hook is given else "under_key", fix, key=key)
+    names, fields = set(raw), set(table["fields"])
     differences = {"without": sorted(fields - names), "new": session.redact(sorted(names - fields))}
     listed = "; ".join(f"{word}: {', '.join(names)}" for word, names in differences.items() if names)
-    case = "missing" if not names.issuperset(_PREDICTION["needed"]) else "most" if listed else "all"
-    return created.exchange.finding("fields", case, listed=listed)
+    case = "missing" if not names.issuperset(table["needed"]) else "most" if listed else "all"
+    yield exchange.finding("fields", case, listed=listed)
 
 
-def _cancel(session: DoctorSession, cancel: RecordingIO, last: Prediction, prediction: Prediction) -> Finding:
-    """Whether cancel works, and what becomes of the prediction."""
-    meaning = session.meaning(last)
-    if cancel.error:
-        missing = [_suggested_path(session, prediction, "cancel")] if session.is_missing(cancel) else []
-        return cancel.exchange.finding("cancel", "refused", *missing)
-    case = meaning if meaning in TERMINAL_STATUSES else "goes_on"
-    return cancel.exchange.finding("cancel", str(case), status=session.redact(str(last.raw["status"])))
-
-
-def _statuses(session: DoctorSession, exchange: Exchange) -> Finding:
-    """Which words the service has for a status."""
-    known, told = session.settings.service.statuses, ", ".join(session.redact(list(session.statuses)))
+def _contents(session: DoctorSession, last: Prediction, exchange: Exchange) -> Findings:
+    """Which words a prediction has for its status, how it writes times, and what its output is."""
+    known, shown = session.settings.service.statuses, session.redact(last)
     new = {word: ours for word, ours in session.statuses.items() if word not in known}
-    fix = SuggestedSetting("statuses", UNSET if None in new.values() else {**known, **new})
-    return exchange.finding("statuses", "new" if new else "known", fix, statuses=told)
-
-
-def _times(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
-    """How times are written."""
+    is_told = all(word != ours for word, ours in new.items())
+    fix = SuggestedSetting("statuses", {**known, **new} if is_told else None)
+    statuses = ", ".join(session.redact(list(session.statuses)))
+    yield exchange.finding("statuses", "new" if new else "known", fix, statuses=statuses)
     times = [time for time in (last.completed_at, last.started_at, last.created_at) if time]
-    is_assumed = all(re.fullmatch(_PREDICTION["time"], time) for time in times)
+    is_assumed = all(re.fullmatch(TABLES["prediction"]["time"], time) for time in times)
     case = "none" if not times else "as_assumed" if is_assumed else "other"
-    return exchange.finding("times", case, times=session.redact(times))
+    yield exchange.finding("times", case, times=session.redact(times))
+    case = "failed" if last.error and last.status != "succeeded" else last.status
+    kind, metrics = _kind(shown.output), ", ".join(shown.metrics or ["none"])
+    yield exchange.finding("output", case, last=shown, kind=kind, metrics=metrics)
 
 
-def _output(session: DoctorSession, last: Prediction, exchange: Exchange) -> Finding:
-    """What an output is."""
-    shown, ended = session.redact(last), session.meaning(last) == "succeeded"
-    case, metrics = "succeeded" if ended else "failed" if shown.error else "other", shown.metrics or ["none"]
-    kind, names = _kind(shown.output), ", ".join(metrics)
-    return exchange.finding("output", case, last=shown, kind=kind, metrics=names)
-
-
-def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO | None, path: str) -> Finding:
+def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO | None) -> Finding:
     """Where the stream of a prediction that was created is."""
     url, settings = created.prediction.urls.get("stream", ""), session.settings
     if stream is None:
-        is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != NO_ROUTE
+        is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != "no_route"
         fixes = [SuggestedSetting("route", "run", ours=True)] if is_direct else []
         return created.exchange.finding("stream-address", "none", *fixes)
-    exchange, origin = stream.exchange, "://".join(urlsplit(url)[:2])
+    path, origin = session.service.stream_path, "://".join(urlsplit(url)[:2])
     is_other = "://" in url and origin != settings.origin
-    known = "by_setting" if session.service.stream_path else "other_origin" if is_other else "named"
-    case = "unnamed" if path else known if exchange.response.is_success else "refused"
-    fix = SuggestedSetting("stream_path", path or UNSET, ours=True)
-    fixes = [fix] if case in ("unnamed", "refused") else []
+    named = "by_setting" if path else "other_origin" if is_other else "named"
+    known = named if stream.exchange.response.is_success else "refused"
+    case = known if path == settings.service.stream_path else "unnamed"
+    fix = SuggestedSetting("stream_path", path if case == "unnamed" else None, ours=True)
     url, origin, template = session.redact((url, origin, _template(session, created.prediction, "stream")))
-    return exchange.finding("stream-address", case, *fixes, url=url, origin=origin, template=template)
+    return stream.exchange.finding("stream-address", case, fix, url=url, origin=origin, template=template)
 
 
 def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:
@@ -340,7 +318,7 @@ def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:
 def _suggested_path(session: DoctorSession, prediction: Prediction, kind: str) -> SuggestedSetting:
     """The path that the service's own answer names, if it is another one than is assumed."""
     field, path = f"{kind}_path", _template(session, prediction, kind)
-    return SuggestedSetting(field, path if path and path != getattr(session.service, field) else UNSET)
+    return SuggestedSetting(field, path if path and path != getattr(session.service, field) else None)
 
 
 def _template(session: DoctorSession, prediction: Prediction, kind: str) -> str:

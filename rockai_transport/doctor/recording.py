@@ -6,7 +6,6 @@ down what passes through it.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,14 +23,11 @@ from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import EventBody, Notices, TransportFailure
 from rockai_transport.protocol.messages import Request, Response, ResponseHead
 
-__all__ = ["Exchange", "RecordingIO", "Waiting"]
-
 Say = Callable[[str], Any]
 _SHOWN_TEXT = 160
 _SHOWN_BYTES = 600
 _MOST_BYTES = 16 * 1024 * 1024
 _NOTICE_EVERY = 10.0
-_NO_HEAD = ResponseHead(0, {}, 0.0)
 
 
 @dataclass
@@ -51,7 +47,7 @@ class Exchange:
 
     request: Request
     redactor: Redactor = field(repr=False)
-    head: ResponseHead = _NO_HEAD
+    head: ResponseHead = ResponseHead(0, {}, 0.0)  # noqa: RUF009 - frozen
     body: bytearray = field(default_factory=bytearray)
     failure: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -76,14 +72,13 @@ class Exchange:
     @property
     def response(self) -> Response:
         """What came, as far as it came."""
-        return Response(self.status, self.head.headers, self.head.received_at, bytes(self.body))
+        return Response(self.status, dict(self.head.headers), self.head.received_at, bytes(self.body))
 
     @property
     def shown(self) -> Response:
         """The same as others may see it. Made before anything is cut: half a token is not known as one."""
-        headers = self.redactor.value(dict(self.head.headers))
-        body = self.redactor.text(self.response.text).encode()
-        return dataclasses.replace(self.response, headers=headers, body=body)
+        shown: Response = self.redactor.text(self.response)
+        return shown
 
     @property
     def answer(self) -> str:
@@ -116,14 +111,15 @@ class Exchange:
             check: The check's id.
             case: One of the cases that its row holds; a status also fits its class, ``4xx``. What it
                 does not hold is its case ``other``.
-            suggestions: The settings that fix a difference; left out where the case is none.
+            suggestions: The settings that fix a difference; left out where the case is none, or unfixed.
             values: What the case's sentence is filled with, besides the exchange; redacted.
         """
         row = CHECK_BY_ID[check]
-        found = next(name for name in (case, f"{case[0]}xx", "other") if name in row.cases)
+        found = next(name for name in (case, f"{case[:1]}xx", "other") if name in row.cases)
         sign, _, sentence = row.cases[found].partition(" ")
-        told, fixes = sentence.format(x=self, **values), suggestions if sign == Verdict.DIFFERS.value else ()
-        return Finding(*row[:4], Verdict(sign), told, fixes, self.frame())
+        verdict, told = Verdict(sign), sentence.format(x=self, **values)
+        fixes = suggestions if verdict is Verdict.DIFFERS and found not in row.unfixed else ()
+        return Finding(*row[:4], verdict, told, fixes, self.frame())
 
 
 class RecordingIO(BlockingIO):
@@ -136,26 +132,22 @@ class RecordingIO(BlockingIO):
         say: Is told what is being waited for.
     """
 
-    def __init__(self, endpoint: Endpoint, connections: Connections, redactor: Redactor, say: Say) -> None:
+    def __init__(
+        self, endpoint: Endpoint, connections: Connections, redactor: Redactor, say: Callable[[str], Any]
+    ) -> None:
         super().__init__(endpoint, connections)
         self.exchanges: list[Exchange] = []
-        self.value: Any = None
-        """What the operation returned."""
+        self.prediction = Prediction()
+        """The prediction as last seen; one without an id where none was."""
         self.error: RockAIError | None = None
-        """What it raised."""
+        """What the operation raised."""
         self._redactor = redactor
-        self._waiting = Waiting("", say)
+        self._waiting = Waiting("", lambda text: say(redactor.leaving(text)))
 
     @property
     def exchange(self) -> Exchange:
         """The first exchange: what the operation asked for."""
         return self.exchanges[0]
-
-    @property
-    def prediction(self) -> Prediction:
-        """The prediction as last seen; one without an id where none was."""
-        known = self.error.prediction if self.error else self.value
-        return known if isinstance(known, Prediction) else Prediction()
 
     @property
     def refusal(self) -> APIStatusError | None:
@@ -170,13 +162,12 @@ class RecordingIO(BlockingIO):
     @property
     def may_run(self) -> bool:
         """Whether a run may have been started."""
-        starts = bool(self.exchanges) and self.exchange.request.starts
+        starts = any(each.request.starts for each in self.exchanges)
         return starts and (self.error is None or self.error.may_have_started)
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:  # noqa: ARG002 - said elsewhere
         """As `IO.open`."""
-        exchange = Exchange(request, self._redactor)
-        self.exchanges.append(exchange)
+        self.exchanges.append(exchange := Exchange(request, self._redactor))
         self._waiting.subject = self._redactor.text(str(request))
         exchange.head = await super().open(request, until, self._waiting)
         exchange.seconds = time.monotonic() - exchange.started

@@ -24,14 +24,11 @@ import dataclasses
 import html
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from rockai_transport.doctor.checks import TABLES
-
-__all__ = ["Redactor"]
 
 HIDDEN = "[token]"
 _LEAST = 8
@@ -50,42 +47,36 @@ class Redactor:
     def __init__(self, token: str, shown_hosts: Iterable[str] = ()) -> None:
         spellings = _spellings(token)
         parts = {part for spelling in spellings for part in _parts(spelling)}
-        self._any = _pattern(spellings | parts)
-        self._secret = _pattern(parts.union(filter(_is_secret, spellings)))
         hosts = "|".join(map(re.escape, shown_hosts))
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
-        self._hidden = {shown: re.compile(pattern) for shown, pattern in private.items()}
+        self._outside = {HIDDEN: _pattern(spellings | parts), **private}
+        self._ours = {HIDDEN: _pattern(parts.union(filter(_is_secret, spellings))), **private}
 
-    def text(self, text: str) -> str:
-        """A text from outside, without what must not be told."""
-        return self._without(self._any, text)
-
-    def value(self, value: Any) -> Any:
-        """The same for every text in a value: dataclasses, tuples, lists, dicts."""
-        return _each(self.text, value)
+    def text(self, value: Any) -> Any:
+        """What came from outside, a text or a value that holds some, without what must not be told."""
+        return _without(self._outside, value)
 
     def leaving(self, value: Any) -> Any:
         """A value whose texts hold our own words too, without what no words of ours can be."""
-        return _each(partial(self._without, self._secret), value)
-
-    def _without(self, token: re.Pattern[str], text: str) -> str:
-        """A text without the token, addresses and paths."""
-        for shown, pattern in {HIDDEN: token, **self._hidden}.items():
-            text = pattern.sub(shown, text)
-        return text
+        return _without(self._ours, value)
 
 
-def _each(redact: Callable[[str], str], value: Any) -> Any:
+def _without(hidden: Mapping[str, str], value: Any) -> Any:
+    """A value whose texts show something else in place of what is hidden."""
     match value:
         case str():
-            return redact(value)
+            for shown, pattern in hidden.items():
+                value = re.sub(pattern, shown, value)
+            return value
+        case bytes():
+            return _without(hidden, value.decode("utf-8", "replace")).encode()
         case dict():
-            return {_each(redact, key): _each(redact, item) for key, item in value.items()}
+            return {_without(hidden, key): _without(hidden, item) for key, item in value.items()}
         case list() | tuple():
-            return type(value)(_each(redact, item) for item in value)
+            return type(value)(_without(hidden, item) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{name: _each(redact, getattr(value, name)) for name in fields})
+        return dataclasses.replace(value, **{name: _without(hidden, getattr(value, name)) for name in fields})
     return value
 
 
@@ -108,9 +99,9 @@ def _is_secret(text: str) -> bool:
     return len(text) >= _LEAST and not _WORDLIKE.fullmatch(text)
 
 
-def _pattern(texts: Iterable[str]) -> re.Pattern[str]:
-    """What matches any of them; the longest first, since the first that fits is taken."""
+def _pattern(texts: Iterable[str]) -> str:
+    """What matches any of them in either case; the longest first, since the first that fits is taken."""
     ordered = sorted(texts, key=len, reverse=True)
     words = (re.escape(each) if len(each) >= _LEAST else _AS_WORD % re.escape(each) for each in ordered)
     # What is hidden already is matched as itself: the token may be the word «token».
-    return re.compile("|".join([re.escape(HIDDEN), *words]), re.IGNORECASE)
+    return "|".join([f"(?i){re.escape(HIDDEN)}", *words])

@@ -17,14 +17,11 @@ from typing import Any
 
 from rockai_transport.config import Route
 from rockai_transport.doctor import checks
-from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, Verdict, reason_words, run_words
+from rockai_transport.doctor.checks import Finding, SuggestedSetting, Verdict
 from rockai_transport.service import Service
 
-__all__ = ["Report", "TerminalLines", "wrapped"]
-
-_FORMS = TABLES["report"]
+_FORMS = checks.TABLES["report"]
 _DOC = "docs/http-api.md"
-_CODE = "    Client("
 
 
 @dataclass
@@ -83,7 +80,7 @@ class Report:
         """The sentence that says what was not made for one reason."""
         names = [finding.check for finding in self.findings if finding.skipped == reason]
         form, listed = "several" if len(names) > 1 else "one", ", ".join(names)
-        return reason_words(form, reason.rstrip("."), self.base_url, count=len(names), checks=listed)
+        return checks.reason_words(form, reason.rstrip("."), self.base_url, count=len(names), checks=listed)
 
     @property
     def suggestions(self) -> list[SuggestedSetting]:
@@ -120,16 +117,14 @@ class Report:
 
     def text(self) -> str:
         """The whole report for a terminal, without the section for an issue."""
-        return "\n".join([self.heading(), *map(TerminalLines(), self.made), "", self.summary()])
+        return "\n".join([self.heading(), *map(Lines().of_terminal, self.made), "", self.summary()])
 
     def markdown(self) -> str:
         """The whole report for an issue, with the raw frames of what differs or nobody has seen yet."""
         shown = [f for f in self.made if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
         frames = {each.frame: each.check for each in reversed(shown) if each.frame}
-        once = _Once()
-        rows = [_row(finding, once) for finding in self.made]
         details = [_details(check, frame) for frame, check in reversed(frames.items())]
-        return "\n".join([*self._sentences("markdown"), *rows, *details])
+        return "\n".join([*self._sentences("markdown"), *map(Lines().of_table, self.made), *details])
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
@@ -143,7 +138,7 @@ class Report:
         differ = [f.check for f in self.made if f.verdict is Verdict.DIFFERS and not f.suggestions]
         facts = {
             "counts": Counter("skipped" if f.skipped else f.verdict.name for f in self.findings),
-            "runs": {"report": self, **run_words(self.base_url)},
+            "runs": {"report": self, **checks.run_words(self.base_url)},
             "obstacle": self.obstacle,
             "cell": _cell(self.obstacle),
             "code": self.client_code,
@@ -156,35 +151,33 @@ class Report:
         return [text.format(**facts) for name, text in _FORMS[form].items() if facts[name]]
 
 
-class _Once(dict[str, str]):
-    """Texts, each with the check that told it first."""
+class Lines(dict[str, str]):
+    """Writes the findings of one examination, in their order. Holds what was told, and by which check."""
 
-    def __call__(self, text: str, finding: Finding) -> str:
+    def _once(self, text: str, check: str) -> str:
         """The text, or where it stands already."""
-        first = self.setdefault(text, finding.check)
-        return text if first == finding.check else f"as {first}"
+        first = self.setdefault(text, check)
+        return text if first == check else f"as {first}"
 
-
-class TerminalLines:
-    """Writes the findings of one examination for a terminal, in their order."""
-
-    def __init__(self) -> None:
-        self._once = _Once()
-        self._title = ""
-
-    def __call__(self, finding: Finding) -> str:
-        """One finding: its probe's title where that is new, the assumption, what was seen, what fixes it."""
-        heading = [] if finding.title == self._title else ["", finding.title]
-        self._title = finding.title
-        assumed = self._once(finding.assumption, finding)
-        seen = self._once(finding.observed, finding)
-        lines = [f"  {finding.verdict.value} {finding.check}: {assumed}"]
+    def of_terminal(self, finding: Finding) -> str:
+        """One finding: its probe's title if it is new, the assumption, what was seen, what fixes it."""
+        check, title = finding.check, finding.title
+        heading = ["", title] if self._once(title, check) == title else []
+        assumed, seen = self._once(finding.assumption, check), self._once(finding.observed, check)
+        lines = [*heading, f"  {finding.verdict.value} {check}: {assumed}"]
         lines += [] if seen == assumed else [f"      seen: {seen}"]
         if finding.verdict is Verdict.DIFFERS:
-            lines.append(f"      source: {_DOC}, {finding.source}")
             fields = " or ".join(s.field if s.is_known else str(s) for s in finding.suggestions)
+            lines += [f"      source: {_DOC}, {finding.source}"]
             lines += [f"      setting: {fields}"] if fields else []
-        return "\n".join([*heading, *map(wrapped, lines)])
+        return "\n".join(map(wrapped, lines))
+
+    def of_table(self, finding: Finding) -> str:
+        """One finding as a row of a Markdown table."""
+        assumed = f"{self._once(finding.assumption, finding.check)} ({finding.source})"
+        cells = map(_cell, (assumed, self._once(finding.observed, finding.check)))
+        settings = ", ".join(_code(each.code) for each in finding.suggestions)
+        return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
 
 
 def wrapped(text: str) -> str:
@@ -193,7 +186,7 @@ def wrapped(text: str) -> str:
 
 
 def _wrapped(line: str) -> str:
-    in_list, is_code = line.startswith("  "), line.startswith(_CODE)
+    in_list, is_code = line.startswith("  "), line.startswith("    Client(")
     parted = re.sub("'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), line) if is_code else line
     wrapper = textwrap.TextWrapper(80, "", " " * 6 if in_list else "", break_on_hyphens=False)
     wrapper.break_long_words = in_list and not is_code
@@ -206,14 +199,6 @@ def _json(finding: Finding) -> dict[str, Any]:
     calls = [(each.field, each.code) for each in finding.suggestions]
     settings = [{"of": code.partition("(")[0], "field": name, "code": code} for name, code in calls]
     return {**told, "source": f"{_DOC}, {finding.source}", "settings": settings}
-
-
-def _row(finding: Finding, once: _Once) -> str:
-    """One finding as a row of a Markdown table."""
-    assumed = f"{once(finding.assumption, finding)} ({finding.source})"
-    cells = map(_cell, (assumed, once(finding.observed, finding)))
-    settings = ", ".join(_code(each.code) for each in finding.suggestions)
-    return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
 
 
 def _details(check: str, frame: str) -> str:

@@ -1,49 +1,75 @@
-"""One examination's dealings with the service: its operations, what was learnt of it, and what runs there.
+"""One examination, from the first probe to the report: what was learnt of the service, and what runs there.
 
 Invariants of this module:
 
 * Every operation is the clients' own, done once and recorded. What the service does, a refusal, a cut or a
   time limit that runs out, is in the recording, not an exception.
-* Whatever was started is known here until its end was seen; `DoctorSession.cancel_running` cancels the rest.
+* Nothing that may start a run is sent before `confirm` has said yes to the plan that names it.
+* Whatever was started is known here until its end was seen. Whatever ends an examination, Ctrl-C too, what is
+  left running is canceled, and what was found is reported.
+* What a probe, a check and the versions are called is never redacted, all else that leaves is (redaction.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from platform import python_version
+from typing import Any, NamedTuple
 
 import httpx
 
-from rockai_transport import ConfigurationError, Prediction, RockAIError, Service, Update
-from rockai_transport.config import Settings
-from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, with_settings
+from rockai_transport import ConfigurationError, Prediction, RockAIError, Service, Timeouts, __version__
+from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
+from rockai_transport.config import Route, Settings, check_timeout
+from rockai_transport.doctor import checks
+from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting
 from rockai_transport.doctor.recording import Exchange, RecordingIO
 from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.doctor.report import Report
 from rockai_transport.io.connections import Connections
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.exchange import exchange as send
+from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.io import IO, run_blocking
 from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
 from rockai_transport.protocol.operations import Operations, RunRequest
-from rockai_transport.protocol.prediction import TERMINAL_STATUSES, is_prediction
+from rockai_transport.protocol.prediction import is_prediction
 from rockai_transport.protocol.references import ModelReference
-from rockai_transport.protocol.responses import is_missing_route, read_created
-
-__all__ = ["NO_ROUTE", "DoctorSession", "Findings", "ObstacleError", "UnavailableError"]
+from rockai_transport.protocol.responses import is_missing_route
 
 Operation = Callable[..., Coroutine[Any, Any, Any]]
 Findings = Iterator[Finding]
 """What a probe gives: a finding for each of its checks."""
 
+_VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 _FREE_SECONDS = 60.0
-_TEXTS: dict[str, str] = TABLES["obstacles"]
-NO_ROUTE = _TEXTS["no_route"]
-_OURS = frozenset(Service().statuses)
-_FORMS = (str, str.upper, str.capitalize)
-_PEERS = {form(word): ours for word, ours in TABLES["peers"]["statuses"].items() for form in _FORMS}
-"""Words for a status that peers use → ours."""
+DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
+"""Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
+
+
+class Plan(NamedTuple):
+    """What is asked for before anything that may cost is sent.
+
+    Attributes:
+        base_url: Where it goes.
+        model: What is run.
+        input: What it is run with.
+        steps: What is done, and how many runs each step takes at most.
+    """
+
+    base_url: str
+    model: str
+    input: Mapping[str, Any]
+    steps: tuple[tuple[str, int], ...]
+
+    @property
+    def runs(self) -> int:
+        """How many runs are started at most."""
+        return sum(runs for _, runs in self.steps)
 
 
 class UnavailableError(Exception):
@@ -66,13 +92,15 @@ class DoctorSession:
     input: dict[str, Any]
     say: Callable[[str], Any]
     """Told what is being waited for."""
+    confirm: Callable[[Plan], bool] | None = None
+    """Says whether the runs of a plan may be sent; None: they may not."""
+    on_finding: Callable[[Finding], Any] = repr
+    """Called with each finding, redacted."""
     connections: Connections = field(default_factory=Connections)
-    runs: int = 0
-    headers: set[str] = field(default_factory=set)
-    under_way: str = ""
-    """The request that starts a run and was not answered when the examination was interrupted."""
+    under_way: RecordingIO | None = None
+    """The operation that is being performed."""
     obstacles: dict[str, str] = field(default_factory=dict)
-    """The fields of `Service` to whose route no further request can be sent, and why."""
+    """The fields of `Service` to whose route no further request can be sent, and why: a name in the table."""
     missing_route_response: Exchange | None = None
     """How a route is answered that nobody has."""
     accepted_by_mistake: RecordingIO | None = None
@@ -80,25 +108,45 @@ class DoctorSession:
     example: Prediction = field(default_factory=Prediction)
     """A prediction that was created, as last seen."""
     running: set[str] = field(default_factory=set)
-    statuses: dict[str, str | None] = field(default_factory=dict)
-    """The service's own words for a status, as they came, and what they mean."""
+    statuses: dict[str, str] = field(default_factory=dict)
+    """The service's own words for a status, as they came, and what they mean; themselves if nothing tells."""
 
     def __post_init__(self) -> None:
-        assumed = self.settings.service
-        self.service = replace(assumed, statuses={**_PEERS, **assumed.statuses})
-        nameless = replace(self.service, auth_header="X-RockAI-Doctor", auth_scheme="")
+        self.assumed, self.redact = self.settings.service, self.redactor.text
+        nameless = replace(self.assumed, auth_header="X-RockAI-Doctor", auth_scheme="")
         self.anonymous: dict[str, Any] = {"service": nameless, "api_token": "anonymous"}
         """The changes with which nobody is shown the token."""
         if self.model and self.model.name is None:
-            self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), _TEXTS["bare"])
+            self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), "bare")
         self.request = RunRequest(self.model or ModelReference("", None, None), self.input)
-        self.redact = self.redactor.value
-        self.address = self.redact(self.settings.base_url)
-        self.model_name = self.redact(self.model.written) if self.model else ""
+        written, keys = self.request.reference.written, tuple(self.input)
+        base_url, model, keys = self.redact((self.settings.base_url, written, keys))
+        assumed = self.redactor.leaving(self.assumed)
+        self.report = Report(_VERSIONS, base_url, model, keys, self.settings.route, assumed)
+
+    # What is assumed.
+
+    @property
+    def service(self) -> Service:
+        """What is assumed by now, read so that more is learnt of it."""
+        return replace(self.assumed, statuses=self.statuses, read_prediction=self._read)
 
     def assume(self, suggestions: Iterable[SuggestedSetting]) -> None:
         """Go by what was found, so that what follows gets further."""
-        self.service = with_settings(self.service, suggestions)
+        self.assumed = checks.with_settings(self.assumed, suggestions)
+
+    def _read(self, answer: Any) -> Any:
+        """As `Service.read_prediction`. Finds a prediction's key, and what its word for a status means."""
+        if self.assumed.read_prediction is None:
+            self.assume(SuggestedSetting("read_prediction", AnswerKey(key)) for key in _keys(answer)[:1])
+        hook = self.assumed.read_prediction
+        read = answer if hook is None else hook(answer)
+        found = read.get("data", read) if isinstance(read, dict) and not is_prediction(read) else read
+        if isinstance(found, dict) and isinstance(word := found.get("status"), str):
+            by_time = found.get("completed_at") and ("failed" if found.get("error") else "succeeded")
+            likely = TABLES["peers"]["statuses"].get(word.lower()) or by_time or word
+            self.statuses[word] = self.assumed.statuses.get(word, likely)
+        return read
 
     # Operations.
 
@@ -106,25 +154,33 @@ class DoctorSession:
         """Do one of the clients' operations, once, with these changes of their settings.
 
         Raises:
-            ConfigurationError: It cannot be sent.
+            ObstacleError: It cannot be sent.
         """
         settings = replace(self.settings, **{"service": self.service, **changes})
-        io = RecordingIO(Endpoint(settings, None, httpx.Client), self.connections, self.redactor, self.say)
+        endpoint = Endpoint(settings, None, httpx.Client)
+        self.under_way = io = RecordingIO(endpoint, self.connections, self.redactor, self.say)
         try:
-            io.value = run_blocking(operation(Operations(settings), io, *arguments))
+            if isinstance(value := run_blocking(operation(Operations(settings), io, *arguments)), Prediction):
+                io.prediction = value
+        except ConfigurationError as error:
+            raise ObstacleError(self.redact(str(error))) from None
         except RockAIError as error:
-            io.error = error
-            if isinstance(error, ConfigurationError):
-                raise
-        except KeyboardInterrupt:
-            self.under_way = str(io.exchange.request) if io.may_run else ""
-            raise
+            io.error, io.prediction = error, error.prediction or Prediction()
         finally:
             run_blocking(io.close())
-            self.runs += io.may_run
-            self.headers.update(name for each in io.exchanges for name in each.head.headers)
-            self.follow_up(io)
+            self._note(io)
+        self.under_way = None
         return io
+
+    def _note(self, io: RecordingIO) -> None:
+        """Take note of what came, and of what runs or has ended."""
+        names = {self.redact(name) for each in io.exchanges for name in each.head.headers}
+        self.report.headers = sorted(names.union(self.report.headers))
+        self.report.runs += io.may_run
+        if io.prediction.is_terminal:
+            self.running.discard(io.prediction.id or "")
+        elif io.prediction.id and io.may_run:
+            self.running.add(io.prediction.id)
 
     def probe(self, field: str, path: str = "", **changes: Any) -> RecordingIO:
         """Ask for a route so that nothing starts, by an unknown id or with an empty body."""
@@ -135,24 +191,8 @@ class DoctorSession:
         return self.perform(_send, request, **changes)
 
     def create(self, request: RunRequest) -> RecordingIO:
-        """Create a prediction; where it stands under one more key of the answer, go by that from now on."""
-        created = self.perform(Operations.create, request)
-        asked = created.exchange
-        if created.error and created.status and not created.refusal:
-            answer = asked.response.decoded
-            keys = [key for key in answer if is_prediction(answer[key])] if isinstance(answer, dict) else []
-            if not keys or self.service.read_prediction is not None:
-                self.obstacles["create_path"] = _TEXTS["unreadable"]
-            else:
-                self.assume([SuggestedSetting("read_prediction", AnswerKey(keys[0]))])
-                created.value = read_created(self.service, asked.request, asked.response, Prediction())
-                created.error = None
-                self.follow_up(created)
-        return created
-
-    def wait(self, look: RecordingIO) -> Prediction:
-        """Wait for a prediction's end, told by its status or by its fields."""
-        return self.perform(Operations.wait, look.prediction, None, self._look).prediction
+        """Create a prediction."""
+        return self.perform(Operations.create, request)
 
     def cancel_running(self) -> list[str]:
         """Cancel what still runs; give the ids of what could not be canceled."""
@@ -182,8 +222,7 @@ class DoctorSession:
 
     def is_refused_for_all(self, run: RecordingIO) -> bool:
         """Whether every other run with the same token, model and input would be refused too."""
-        refused = TABLES["statuses"]["refused_for_all"]
-        return run.refusal is not None and run.status in refused and not self.is_missing(run)
+        return run.refusal is not None and self.answer(run) in TABLES["statuses"]["refused_for_all"]
 
     def answer(self, asked: RecordingIO) -> str:
         """What was answered, as a case of a check: a status, ``no_route`` or ``no_answer``."""
@@ -202,33 +241,146 @@ class DoctorSession:
             return _without_path(exchange) == _without_path(known)
         return is_missing_route(self.service, asked.refusal)
 
-    def meaning(self, prediction: Prediction) -> str | None:
-        """Our word for what a prediction's status means; None if neither its word nor its fields tell.
+    # The probes.
 
-        The service's own word is noted.
-        """
-        by_time = prediction.completed_at and ("failed" if prediction.error else "succeeded")
-        ours = prediction.status if prediction.status in _OURS else by_time or None
-        if isinstance(prediction.raw, dict):
-            self.statuses[str(prediction.raw.get("status"))] = ours
-        return ours
+    def run(self) -> Report:
+        """Make every probe, clean up, report."""
+        self.report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
+        try:
+            for probe in checks.PROBES:
+                self._skip(probe, self._reason_against(probe) or self._make(probe))
+        except KeyboardInterrupt:
+            io, why = self.under_way, " while {} was under way, and what that started may run on"
+            told = why.format(io.exchange.request) if io and io.may_run else ""
+            self.report.stopped = self.redactor.leaving(f"It was interrupted{told}.")
+        finally:
+            with contextlib.suppress(KeyboardInterrupt, ObstacleError):
+                self.report.left = self.redact(tuple(self.cancel_running()))
+            self.connections.close()
+        for probe in checks.PROBES:
+            self._skip(probe, "not_reached")
+        return self.report
 
-    def follow_up(self, io: RecordingIO) -> None:
-        """Take note of what runs, and of what has ended."""
-        prediction = io.prediction
-        if self.meaning(prediction) in TERMINAL_STATUSES:
-            self.running.discard(prediction.id or "")
-        elif prediction.id and io.may_run:
-            self.running.add(prediction.id)
+    def _make(self, probe: checks.Probe) -> str:
+        """Make a probe; why it was not made to its end, empty where it was."""
+        from rockai_transport.doctor import probes  # which import this module
 
-    def _look(self, update: Update) -> None:
-        """End a wait for a status that nobody knows, where the other fields tell of an end."""
-        if self.meaning(update.prediction) and update.prediction.status not in _OURS:
-            raise RockAIError(prediction=update.prediction)
+        try:
+            for finding in getattr(probes, probe.name)(self):
+                self.assume(finding.suggestions)
+                self._record(finding)
+        except UnavailableError as error:
+            if isinstance(error, ObstacleError):
+                self.report.stopped = self.redactor.leaving(str(error))
+            return str(error)
+        return ""
+
+    def _reason_against(self, probe: checks.Probe) -> str:
+        """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
+        if self.report.stopped or self.report.route not in probe.routes:
+            return "not_reached"
+        if not probe.asks or probe.needs in self.obstacles:
+            return str(TABLES["obstacles"].get(self.obstacles.get(probe.needs), ""))
+        if self.model is None:
+            return "no_model"
+        return "" if self._is_agreed else "not_agreed"
+
+    @cached_property
+    def _is_agreed(self) -> bool:
+        """Whether the plan may be carried out; it is shown when this is asked first."""
+        report, asked = self.report, [probe for probe in checks.PROBES if probe.asks]
+        possible = [p for p in asked if report.route in p.routes and p.needs not in self.obstacles]
+        steps = tuple((probe.title, probe.runs) for probe in possible)
+        plan = Plan(report.base_url, report.model, self.redact(dict(self.input)), steps)
+        report.announced = plan.runs if self.confirm else 0
+        report.agreed = plan.runs if self.confirm and self.confirm(plan) else 0
+        return report.agreed > 0
+
+    def _skip(self, probe: checks.Probe, reason: str) -> None:
+        """Record a reason for every check of a probe that has not been made."""
+        made = {finding.check for finding in self.report.findings}
+        told = checks.reason_words("each", reason, self.report.base_url)
+        for check in probe.checks:
+            if check.id not in made:
+                self._record(Finding(*check[:4], checks.Verdict.UNKNOWN, told, skipped=reason))
+
+    def _record(self, finding: Finding) -> None:
+        check = checks.CHECK_BY_ID[finding.check]
+        if self.report.route not in check.routes:
+            return
+        found = [s if s.ours else replace(s, value=self.redact(s.value)) for s in finding.suggestions]
+        told = (finding.observed, tuple(found), finding.frame, finding.skipped)
+        finding = Finding(*check[:4], finding.verdict, *self.redactor.leaving(told))
+        self.report.findings.append(finding)
+        self.on_finding(finding)
+
+
+def run_doctor(
+    *,
+    api_token: str | None = None,
+    base_url: str | None = None,
+    model: str | None = None,
+    input: Mapping[str, Any] | None = None,
+    service: Service = DEFAULT_SERVICE,
+    route: Route = "auto",
+    confirm: Callable[[Plan], bool] | None = None,
+    on_finding: Callable[[Finding], Any] | None = None,
+    say: Callable[[str], Any] | None = None,
+    timeout: float = DEFAULT_TIMEOUTS.first_byte,
+    default_headers: Mapping[str, str] | None = None,
+    allow_http: bool = False,
+) -> Report:
+    """Check at the service what this package assumes of it.
+
+    Args:
+        api_token: As for `Client`.
+        base_url: As for `Client`.
+        model: A cheap model to run; None: only what starts nothing is checked.
+        input: What it is run with; a short prompt by default.
+        service: What is assumed already, with the settings that an earlier report suggested.
+        route: As for `Client`; what that route does not use is left out.
+        confirm: Is shown the runs before the first, says whether they may be sent; None: they may not.
+        on_finding: Called with each finding as it is made, already redacted.
+        say: Called with what is being waited for.
+        timeout: Seconds that one run may take, its cold start included.
+        default_headers: As for `Client`.
+        allow_http: As for `Client`.
+
+    Returns:
+        What was found, redacted, also after Ctrl-C.
+
+    Raises:
+        ConfigurationError: There is no token, or a setting cannot be right. Nothing was sent.
+
+    Example:
+        ``print(run_doctor(model="owner/name", confirm=lambda plan: plan.runs <= 4).text())``
+    """
+    limit = check_timeout(timeout, "timeout")
+    limits = Timeouts(first_byte=limit, idle=limit)
+    where: dict[str, Any] = {"api_token": api_token, "base_url": base_url, "allow_http": allow_http}
+    how: dict[str, Any] = {"route": route, "timeout": limit, "timeouts": limits, "max_retries": 0}
+    settings = Settings.resolve(**where, **how, service=service, default_headers=default_headers)
+    redactor = Redactor(settings.api_token, shown_hosts=(httpx.URL(settings.base_url).host,))
+    try:
+        reference = ModelReference.parse(model) if model is not None else None
+        given = DEFAULT_INPUT if input is None else input
+        model_input = encode_input(given) if check_input(given) else dict(given)
+    except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
+        raise ConfigurationError(redactor.text(error.message)) from None
+    told = (settings, redactor, reference, model_input, say or str, confirm)
+    return DoctorSession(*told, on_finding or repr).run()
 
 
 async def _send(operations: Operations, io: IO, request: Request) -> Any:
     return await send(io, operations.settings, request, io.now() + _FREE_SECONDS)
+
+
+def _keys(answer: Any) -> list[str]:
+    """The keys of an answer with a prediction under them, unless it is one itself or the envelope of one."""
+    if not isinstance(answer, dict) or is_prediction(answer):
+        return []
+    is_envelope = isinstance(answer.get("code"), int) and is_prediction(answer.get("data"))
+    return [key for key in answer if is_prediction(answer[key]) and not is_envelope]
 
 
 def _without_path(exchange: Exchange) -> tuple[int, bytes]:

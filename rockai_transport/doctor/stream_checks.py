@@ -13,27 +13,22 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from rockai_transport.doctor.checks import TABLES, UNSET, Finding, SuggestedSetting, with_settings
+from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, with_settings
 from rockai_transport.doctor.recording import Exchange
 from rockai_transport.protocol.events import EventReader
 from rockai_transport.protocol.messages import EVENT_STREAM, Response
 from rockai_transport.service import Service
 
-__all__ = ["STREAM_CHECKS", "ids_in"]
-
-_UNNAMED = "message"
-_ID = r"[\w-]{6,80}"
-_MOST_IDS = 3
+_PATTERNS: dict[str, str] = TABLES["streams"]
 _SIDE_EVENTS = TABLES["peers"]["side_events"]
-_MARKER = r"\[[A-Z_ ]+\]|<[^<>]*(?:end|eos|done)[^<>]*>"
-_DROPPED = r"(?:data:.*\n)+(?:\n{2,}|\n?(?!(?:event|data|id|retry)?:).+\n?)"
-"""The data of an event, and after it lines that the standard drops: bare ones, and further blank ones."""
+_UNNAMED = "message"
+_MOST_IDS = 3
 
 
 def judge_type(exchange: Exchange, _service: Service) -> Finding:
     """Whether it is an event stream at all."""
-    case = "events" if exchange.response.media_type == EVENT_STREAM else "other"
-    return exchange.finding("stream-type", case, type=exchange.shown.headers.get("content-type", "no type"))
+    told = exchange.shown.headers.get("content-type", "no type")
+    return exchange.finding("stream-type", exchange.response.media_type, type=told)
 
 
 def judge_pieces(exchange: Exchange, service: Service) -> Finding:
@@ -44,7 +39,7 @@ def judge_pieces(exchange: Exchange, service: Service) -> Finding:
     listed = ", ".join(f"{_name(exchange, name)} ×{count}" for name, count in counts.items())
     known = {*_SIDE_EVENTS, *service.end_events, *service.error_events}
     # The most frequent; of several the first, since the end comes last.
-    name = next((name for name, _ in counts.most_common() if name not in known), UNSET)
+    name = next((name for name, _ in counts.most_common() if name not in known), None)
     return exchange.finding("stream-pieces", case, SuggestedSetting("output_event", name), counts=listed)
 
 
@@ -55,16 +50,15 @@ def judge_end(exchange: Exchange, service: Service) -> Finding:
         return exchange.finding("stream-end", "none")
     name, data = events[-1].event, events[-1].data
     last = f"{_name(exchange, name)} {exchange.redactor.text(data)[:40]}".rstrip()
-    is_told, is_whole = _end(exchange, service)
+    ended = is_told, is_whole = _end(exchange, service)
     if is_told or exchange.failure:
         return exchange.finding("stream-end", "told" if is_told else "broken", last=last)
     is_name = name not in (_UNNAMED, service.output_event, *_SIDE_EVENTS)
     possible = [SuggestedSetting("end_events", (*service.end_events, name))] if is_name else []
-    possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_MARKER, data) else []
-    possible += [] if is_whole else [SuggestedSetting("requires_end_event", value=False)]
+    possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_PATTERNS["marker"], data) else []
+    possible += [SuggestedSetting("requires_end_event", value=False)]
     # Either tells the end, or is what makes the body whole.
-    ends = ((each, *_end(exchange, with_settings(service, [each]))) for each in possible)
-    fixing = [each for each, tells, makes_whole in ends if tells or makes_whole > is_whole][:1]
+    fixing = [each for each in possible if _end(exchange, with_settings(service, [each])) > ended][:1]
     case = "other" if fixing else "whole" if is_whole else "cut"
     return exchange.finding("stream-end", case, *fixing, last=last)
 
@@ -77,10 +71,10 @@ def judge_newlines(exchange: Exchange, service: Service) -> Finding:
         return exchange.finding("stream-newlines", "json", piece=redact(pieces[0])[:60])
     named = any(event.event == service.output_event for event in _events(exchange))
     opening = f"event: ?{re.escape(service.output_event)}\n" if named else ""
-    if broken := re.search(f"(?m)^{opening}{_DROPPED}", exchange.response.text.replace("\r\n", "\n")):
-        first = redact(broken.group().replace("\n", "␊"))[:80]
-        told = {"breaks": text.count("\n"), "length": len(text), "first": first}
-        return exchange.finding("stream-newlines", "plain", **told)
+    body, dropped = exchange.response.text.replace("\r\n", "\n"), _PATTERNS["dropped"]
+    if broken := re.search(f"(?m)^{opening}{dropped}", body):
+        first, breaks = redact(broken.group().replace("\n", "␊"))[:80], text.count("\n")
+        return exchange.finding("stream-newlines", "plain", breaks=breaks, length=len(text), first=first)
     case = "by_standard" if "\n" in text else "backslash" if r"\n" in text else "none"
     return exchange.finding("stream-newlines", case)
 
@@ -105,7 +99,7 @@ def ids_in(exchange: Exchange) -> list[str]:
     for data in map(_decoded, (exchange.response.text, *(event.data for event in events))):
         inner = data["data"] if isinstance(data, dict) and isinstance(data.get("data"), dict) else data
         ids += [str(inner.get(key, "")) for key in ("id", "prediction_id")] if isinstance(inner, dict) else ()
-    return [known for known in dict.fromkeys(ids) if re.fullmatch(_ID, known)][:_MOST_IDS]
+    return [known for known in dict.fromkeys(ids) if re.fullmatch(_PATTERNS["id"], known)][:_MOST_IDS]
 
 
 def _events(exchange: Exchange) -> list[ServerSentEvent]:

@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from itertools import filterfalse
 from typing import Any, TypeVar
 
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS as GRACE_SECONDS
@@ -86,28 +87,25 @@ async def run_detached(
         TimeoutError: It was given up, or goes on.
     """
     task = DetachedTask(operation, within)
-    others: list[DetachedTask[Any]] = []
+    tasks: list[DetachedTask[Any]] = [task]
     left_by, give_up = time.monotonic() + patience, math.inf
     canceled: asyncio.CancelledError | None = None
-    while not all(one.done() for one in (task, *others)):
+    while pending := _running(tasks):
         left = min(give_up, left_by if canceled is None else math.inf) - time.monotonic()
         if left <= 0:
             break
         try:
-            await asyncio.wait({task, *others}, timeout=None if left == math.inf else left)
+            await asyncio.wait(pending, timeout=None if left == math.inf else left)
         except asyncio.CancelledError as error:
             if meanwhile is not None and canceled is None:
-                others.append(DetachedTask(meanwhile(), grace))
+                tasks.append(DetachedTask(meanwhile(), grace))
             canceled = error
             give_up = min(give_up, time.monotonic() + grace)
     if canceled is None and not task.done():
         _GOING_ON.add(task)
         task.add_done_callback(_GOING_ON.discard)
         raise TimeoutError("it goes on")
-    for one in (task, *others):
-        if not one.done():
-            one.give_up()
-    await _ended(task, *others)
+    await _given_up(tasks)
     if task.cancelled() or not task.done():
         raise canceled or TimeoutError("there was no time to finish it")
     if canceled is not None:
@@ -115,9 +113,16 @@ async def run_detached(
     return task.result()
 
 
-async def _ended(*tasks: asyncio.Task[Any]) -> None:
-    """Let what was given up end: a loop may be closed next, and would find it pending."""
+def _running(tasks: Iterable[DetachedTask[Any]]) -> set[DetachedTask[Any]]:
+    """Those that have not ended. A cancel scope cancels each wait for them, also for those that have."""
+    return set(filterfalse(asyncio.Task.done, tasks))
+
+
+async def _given_up(tasks: Iterable[DetachedTask[Any]]) -> None:
+    """Give tasks up, and let them end: a loop may be closed next, and would find them pending."""
+    for task in tasks:
+        task.give_up()
     give_up = time.monotonic() + _LAST_SECONDS
-    while (left := give_up - time.monotonic()) > 0 and not all(task.done() for task in tasks):
+    while (pending := _running(tasks)) and (left := give_up - time.monotonic()) > 0:
         with contextlib.suppress(asyncio.CancelledError):  # the caller is told of one already
-            await asyncio.wait(tasks, timeout=left)
+            await asyncio.wait(pending, timeout=left)

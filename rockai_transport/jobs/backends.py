@@ -19,7 +19,7 @@ from concurrent.futures import wait as wait_for_futures
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
@@ -33,27 +33,25 @@ from rockai_transport.protocol.prediction import Prediction, Update
 __all__ = ["AsyncBackends", "Backends", "BlockingBackends", "Steps"]
 
 T = TypeVar("T")
-U = TypeVar("U")
 OnUpdate = Callable[[Update], Any] | None
 _LOCK_SECONDS = 10.0
 _LOCK_LOOKS = 0.005
 
 
-class Steps(NamedTuple, Generic[T, U]):
+class Steps(Protocol):
     """Something that must be finished once it has begun, in three steps."""
 
-    before: Callable[[], Coroutine[Any, Any, ToolAnswer | None]]
-    """What comes first; an answer ends it there."""
-    operation: Callable[[], Coroutine[Any, Any, T]]
-    """What may take long."""
-    then: Callable[[T], Coroutine[Any, Any, U]]
-    """What is made of its result."""
+    async def before(self) -> ToolAnswer | None:
+        """What comes first; an answer ends it there."""
 
-    async def all(self) -> U | ToolAnswer:
+    async def operation(self) -> Any:
+        """What may take long."""
+
+    async def then(self, outcome: Any, /) -> Any:
+        """What is made of its result."""
+
+    async def all(self) -> Any:
         """One after the other."""
-        if (early := await self.before()) is not None:
-            return early
-        return await self.then(await self.operation())
 
 
 class AsyncBackends:
@@ -100,14 +98,11 @@ class AsyncBackends:
         Raises:
             TimeoutError: Its time was up.
         """
-        try:
-            return await run_detached(operation, within)
-        finally:
-            await self._raise_cancellation()
+        return await run_detached(operation, within)
 
     async def left_behind(
-        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> U | ToolAnswer | None:
+        self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
         """As `detached`, but what takes longer than so many seconds goes on by itself; None is given then.
 
         Args:
@@ -119,8 +114,6 @@ class AsyncBackends:
             return await run_detached(steps.all(), math.inf, patience=after, meanwhile=meanwhile)
         except TimeoutError:
             return None
-        finally:
-            await self._raise_cancellation()
 
     @asynccontextmanager
     async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
@@ -151,11 +144,6 @@ class AsyncBackends:
             for task in tasks:
                 task.give_up()
             raise
-
-    async def _raise_cancellation(self) -> None:
-        """Raise the cancellation that came meanwhile."""
-        if self.was_canceled():
-            await asyncio.sleep(0)
 
 
 class BlockingBackends:
@@ -190,15 +178,15 @@ class BlockingBackends:
         return await operation
 
     async def left_behind(
-        self, steps: Steps[T, U], after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> U | ToolAnswer | None:
+        self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
         """As `AsyncBackends.left_behind`; Ctrl-C waits for it, two seconds at most.
 
         Only the step in the middle is left to another thread: a store may be bound to this one.
         """
         if (early := await steps.before()) is not None:
             return early
-        future: Future[T] = Future()  # known before its thread runs: Ctrl-C may come at once
+        future: Future[Any] = Future()  # known before its thread runs: Ctrl-C may come at once
         late = partial(_finish_late, steps)
         try:
             _in_thread(steps.operation(), future)
@@ -236,7 +224,7 @@ class BlockingBackends:
 Backends = AsyncBackends | BlockingBackends
 
 
-def _finish_late(steps: Steps[T, Any], future: Future[T]) -> None:
+def _finish_late(steps: Steps, future: Future[Any]) -> None:
     run_blocking(steps.then(future.result()))
 
 

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["Money", "Price", "amount", "left_of", "scope_lock", "shown", "shown_left", "total"]
+__all__ = ["Money", "Price", "amount", "scope_lock", "shown", "shown_left", "total"]
 
 Money = Decimal | float | str
 """What a developer may give: a float counts as the decimal number that it is written as."""
@@ -73,15 +73,9 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     return reduce(_EXACT.add, amounts, Decimal(0))
 
 
-def left_of(max_cost: Decimal, spent: Decimal) -> Decimal:
-    """What is left of a sum; less than nothing, where it was exceeded."""
-    return _EXACT.subtract(max_cost, spent)
-
-
 def shown(value: Decimal) -> str:
     """An amount as people write it, without zeros at its end."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{_EXACT.normalize(value):f}"
 
 
 def shown_left(max_cost: Decimal, left: Decimal) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from rockai_transport.errors import ConfigurationError
@@ -107,7 +108,7 @@ class HostedModel:
         kind = type(self.input_schema).__name__
         raise self._wrong(f"input_schema must be a JSON schema or a pydantic class, not {kind}.")
 
-    @property
+    @cached_property
     def price(self) -> Price | None:
         """What a run costs, and how much is reserved for it; None: no price was given.
 

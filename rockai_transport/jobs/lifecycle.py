@@ -10,7 +10,7 @@ Invariants of this module:
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rockai_transport.jobs.agent_messages import ToolAnswer, fitted, refusal
@@ -18,9 +18,9 @@ from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import validator
 from rockai_transport.jobs.policy import Policy
+from rockai_transport.jobs.runs import ToolCallsUnderWay
 from rockai_transport.jobs.schemas import input_schema, lifecycle_schemas, problems
 from rockai_transport.jobs.starts import StartCall
-from rockai_transport.jobs.under_way import ToolCallsUnderWay
 from rockai_transport.prompting.reply.schema_values import adapted
 
 __all__ = ["Lifecycle"]
@@ -33,42 +33,30 @@ class Lifecycle:
         self.policy = policy
         self.models = {model.name: model for model in models}
         inputs = {model.name: input_schema(model) for model in models}
-        self.schemas = {**lifecycle_schemas(models, policy.max_wait), **inputs}
+        self.schemas = {**lifecycle_schemas(inputs, policy.max_wait), **inputs}
         self.checkers = {name: validator(schema) for name, schema in self.schemas.items()}
-        self._under_way = ToolCallsUnderWay()
+        self.under_way = ToolCallsUnderWay()
 
     async def answer(self, backends: Backends, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
         """Carry out one tool call; whoever leaves it ends what its run has under way."""
         arguments, wrong = self._checked(tool, arguments)
         if wrong:
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
-        call = StartCall(self.models, self.policy, self._under_way, backends)
+        call = StartCall(self.models, self.policy, self.under_way, backends)
         try:
-            return fitted(await self._operation(call, tool, arguments))
+            return fitted(await self._carry_out(call, tool, arguments))
         except (Exception, GeneratorExit):
             raise
         except BaseException as error:
             await call.leave(error)
             raise
 
-    def _operation(
-        self, call: StartCall, tool: str, arguments: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, ToolAnswer]:
-        match tool:
-            case "start_prediction":
-                return self._start(call, arguments)
-            case "get_prediction":
-                return call.wait_for_prediction(arguments["prediction_id"], 0.0)
-            case "wait_for_prediction":
-                seconds = arguments.get("timeout", self.policy.max_wait)
-                return call.wait_for_prediction(arguments["prediction_id"], seconds)
-            case "cancel_prediction":
-                return call.cancel_prediction(arguments["prediction_id"])
-            case "list_predictions":
-                return call.list_predictions()
-        return call.start(self.models[tool], arguments, self.policy.max_wait)
-
-    async def _start(self, call: StartCall, arguments: Mapping[str, Any]) -> ToolAnswer:
+    async def _carry_out(self, call: StartCall, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
+        if tool in self.models:
+            return await call.start(self.models[tool], arguments, self.policy.max_wait)
+        if tool != "start_prediction":
+            answer: ToolAnswer = await getattr(call, tool)(**arguments)
+            return answer
         name = arguments["model"]
         given, wrong = self._checked(name, arguments["input"])
         if wrong:

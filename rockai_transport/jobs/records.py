@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from rockai_transport.jobs.budget import Price, left_of, shown, shown_left, total
+from rockai_transport.jobs.budget import Price, shown, shown_left, total
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
 
 __all__ = [
@@ -350,7 +350,7 @@ def record_key(scope: str, call: tuple[str, ...] | None, fingerprint: str) -> st
 
 def what_is_left(max_cost: Decimal, records: Iterable[Record]) -> Decimal:
     """What is left of a sum beside these; less than nothing, where it was exceeded."""
-    return left_of(max_cost, _spent(records))
+    return total((max_cost, _spent(records).copy_negate()))
 
 
 def _spent(records: Iterable[Record]) -> Decimal:

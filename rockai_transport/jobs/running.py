@@ -25,11 +25,13 @@ logger = logging.getLogger("rockai")
 async def note(backends: Backends, record: Record, *, may_sleep: bool = True) -> Record:
     """Write down what became of a start; a failure is logged, since the answer matters more.
 
-    Whether an agent sleeps is left as it is, where one may: it may have fallen asleep during the look.
+    Whether an agent sleeps is left as it is, where one may: it may have fallen asleep during the look. None
+    does without a webhook.
     """
     try:
-        kept = await backends.records.find(place_of(record)) or record
-        record = record._replace(asleep=kept.asleep if may_sleep else None, thread=kept.thread)
+        if record.webhook_hash:
+            kept = await backends.records.find(place_of(record)) or record
+            record = record._replace(asleep=kept.asleep if may_sleep else None, thread=kept.thread)
         await backends.records.put(record)
     except Exception:
         logger.exception("What became of prediction %s could not be written down.", record.prediction_id)

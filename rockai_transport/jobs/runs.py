@@ -1,29 +1,23 @@
-"""What a run of an agent has under way: what it started or waited for, and what ends with it.
+"""What is under way: in one run of an agent, which it ends with, and in the tool calls of this process.
 
 Invariants of this module: only predictions that may be running are kept, and nothing else of a run. What is
-taken out of it is ended by who took it, and by nobody else.
+taken out of it is ended by who took it, and by nobody else. A start is listed before the records are read,
+and until it has an answer: of calls side by side, each sees those that came before it, in a record or here.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 from rockai_transport.jobs.records import Record
 
-__all__ = ["AgentRun", "Block", "RunRegistry", "open_blocks"]
+__all__ = ["AgentRun", "Block", "RunRegistry", "ToolCallsUnderWay", "UnderWay", "open_blocks"]
 
 _MOST_RUNS = 4096
-
-
-class PendingStart(Protocol):
-    """A start that was sent, and whose answer has not come."""
-
-    was_left: bool
-    """Whether its run has ended meanwhile: it is canceled once its id is known."""
 
 
 class UnderWay(NamedTuple):
@@ -37,7 +31,6 @@ class AgentRun:
     """What one run of an agent has under way, as far as this process knows."""
 
     def __init__(self) -> None:
-        self.pending: set[PendingStart] = set()
         self._under_way: dict[str, UnderWay] = {}
 
     def __contains__(self, prediction_id: str | None) -> bool:
@@ -58,10 +51,41 @@ class AgentRun:
 
     def take(self, besides: Collection[str] = ()) -> list[UnderWay]:
         """Take out what is under way, to end it; without what somebody else sees to."""
-        for start in tuple(self.pending):
-            start.was_left = True
         ids = [one for one in tuple(self._under_way) if one not in besides]
         return [found for one in ids if (found := self._under_way.pop(one, None))]
+
+
+class PendingStart(Protocol):
+    """A start that has no answer yet."""
+
+    was_left: bool
+    """Whether its run has ended meanwhile: it is canceled once its id is known."""
+    runs: tuple[AgentRun, ...]
+    """The runs that it is part of."""
+    record: Record
+
+
+class ToolCallsUnderWay:
+    """The starts and waits of one toolset's tool calls in this process."""
+
+    def __init__(self) -> None:
+        self.watched: list[str] = []
+        """The ids of the predictions that are being waited for."""
+        self.starting: list[PendingStart] = []
+        """The starts that have no answer yet, in the order in which they came."""
+
+    def ahead_of(self, start: PendingStart) -> set[str]:
+        """The keys of those of its scope that came before: they count before they are in any record."""
+        starts, ahead = tuple(self.starting), set()
+        for one in starts[: starts.index(start)]:
+            if one.record.scope == start.record.scope:
+                ahead.add(one.record.key)
+        return ahead
+
+    def leave(self, runs: Iterable[AgentRun]) -> None:
+        """Runs have ended: what they are starting is canceled once its id is known."""
+        for one in tuple(self.starting):
+            one.was_left |= not set(one.runs).isdisjoint(runs)
 
 
 class RunRegistry:

@@ -7,7 +7,7 @@ correct itself. Neither framework does it: both hand a model's arguments on as t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -46,11 +46,11 @@ def input_schema(model: HostedModel) -> dict[str, Any]:
     return schema
 
 
-def lifecycle_schemas(models: Sequence[HostedModel], max_wait: float) -> dict[str, dict[str, Any]]:
-    """The arguments of the five tools that every agent gets."""
-    inputs = "; ".join(f"{model.name}: {_keys(model)}" for model in models)
+def lifecycle_schemas(models: Mapping[str, Mapping[str, Any]], max_wait: float) -> dict[str, dict[str, Any]]:
+    """The arguments of the five tools that every agent gets, beside each model's `input_schema`."""
+    inputs = "; ".join(f"{name}: {_keys(schema)}" for name, schema in models.items())
     start = {
-        "model": {"type": "string", "enum": [model.name for model in models], "description": "Which model."},
+        "model": {"type": "string", "enum": [*models], "description": "Which model."},
         "input": {"type": "object", "description": f"That model's inputs. {inputs}"},
     }
     most = f"Seconds to wait at most; {max_wait:g} if left out, and never more than that."
@@ -140,8 +140,7 @@ def _arguments(required: Mapping[str, Any], optional: Mapping[str, Any] | None =
     return {**schema, "additionalProperties": False}
 
 
-def _keys(model: HostedModel) -> str:
-    schema = input_schema(model)
+def _keys(schema: Mapping[str, Any]) -> str:
     required = schema["required"]
     return ", ".join(f"{key}{'' if key in required else '?'}" for key in schema["properties"]) or "none"
 

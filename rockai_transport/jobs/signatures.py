@@ -11,7 +11,7 @@ import keyword
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Literal, Optional
 
-__all__ = ["published", "signature_of"]
+__all__ = ["published"]
 
 _TYPES: Mapping[str, Any] = {
     "string": str,
@@ -23,35 +23,29 @@ _TYPES: Mapping[str, Any] = {
 }
 
 
-def signature_of(schema: Mapping[str, Any]) -> inspect.Signature:
-    """The arguments by name, with their types, descriptions and defaults; None where one may be left out."""
+def published(
+    call: Callable[..., Coroutine[Any, Any, Any]], name: str, text: str, schema: Mapping[str, Any]
+) -> Callable[..., Coroutine[Any, Any, str]]:
+    """A coroutine function of this name and text that says which arguments it takes.
+
+    By name, with their types, descriptions and defaults; None where one may be left out.
+    """
     required = schema.get("required", ())
     parameters = [
         _parameter(name, rule if isinstance(rule, Mapping) else {}, is_required=name in required)
         for name, rule in schema.get("properties", {}).items()
         if name.isidentifier() and not keyword.iskeyword(name)
     ]
-    return inspect.Signature(parameters, return_annotation=str)
-
-
-def published(
-    call: Callable[..., Coroutine[Any, Any, str]], name: str, text: str, schema: Mapping[str, Any]
-) -> Callable[..., Coroutine[Any, Any, str]]:
-    """A coroutine function of this name and text that says which arguments it takes."""
-    signature = signature_of(schema)
-    left_out = {one.name for one in signature.parameters.values() if one.default is None}
+    left_out = {one.name for one in parameters if one.default is None}
 
     async def function(*args: Any, **kwargs: Any) -> str:
         given = {key: value for key, value in kwargs.items() if value is not None or key not in left_out}
-        return await call(*args, **given)
+        return str(await call(*args, **given))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = text
-    function.__signature__ = signature  # type: ignore[attr-defined]
-    function.__annotations__ = {
-        **{one.name: one.annotation for one in signature.parameters.values()},
-        "return": str,
-    }
+    function.__signature__ = inspect.Signature(parameters, return_annotation=str)  # type: ignore[attr-defined]
+    function.__annotations__ = {**{one.name: one.annotation for one in parameters}, "return": str}
     return function
 
 

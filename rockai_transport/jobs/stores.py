@@ -197,31 +197,39 @@ class GraphRecords(Records):
     """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
 
     Args:
-        put: The store's ``put``, awaited.
-        get: Its ``get``, awaited.
-        search: Its ``search``, awaited.
-        pause: Waits for so many seconds before a claim is read back.
+        store: The store.
+        pause: As in `MappingRecords`.
+        is_blocking: Whether its blocking methods are called. Else these are, in a thread, where a store has
+            no async ones.
     """
 
-    def __init__(self, put: Call, get: Call, search: Call, pause: Call) -> None:
-        self._put = put
-        self._get = get
-        self._search = search
+    def __init__(self, store: Any, pause: Call, *, is_blocking: bool) -> None:
+        self._store = store
         self._pause = pause
+        self._is_blocking = is_blocking
+
+    async def _use(self, method: str, *arguments: Any, **named: Any) -> Any:
+        blocking = partial(getattr(self._store, method), *arguments, **named)
+        if self._is_blocking:
+            return blocking()
+        try:
+            return await getattr(self._store, f"a{method}")(*arguments, **named)
+        except NotImplementedError:
+            return await asyncio.to_thread(blocking)
 
     async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
         place = (_namespace(record.scope), record.key)
-        if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):
+        if unless_held and (held := await self._use("get", *place)) is not None and _is_held(held.value):
             return False
-        await self._put(*place, record.to_json(), index=False)
+        await self._use("put", *place, record.to_json(), index=False)
         return True
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         items: list[Any] = []
         while True:
-            page = await self._search(_namespace(scope), limit=_PAGE, offset=len(items))
+            page = await self._use("search", _namespace(scope), limit=_PAGE, offset=len(items))
             items += page
             if len(page) < _PAGE:
                 return _sorted(item.value for item in items)
@@ -231,7 +239,7 @@ class GraphRecords(Records):
         scope, _, key = place.partition(":")
         if not (scope and key) or "." in scope:  # no place of ours: LangGraph refuses such a label
             return None
-        item = await self._get((*_NAMESPACE, scope), key)
+        item = await self._use("get", (*_NAMESPACE, scope), key)
         return None if item is None else Record.from_json(item.value)
 
 
@@ -264,7 +272,12 @@ def as_store(store: Any) -> Store:
         ConfigurationError: It is none of these.
     """
     if isinstance(store, str | os.PathLike):
-        return _file(store)
+        from rockai_transport.jobs.sqlite_records import SqliteRecords
+
+        if not os.fspath(store):
+            raise ConfigurationError("store='' names no file.")
+        path = str(Path(store).expanduser().absolute())
+        return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, _directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)
         if type(store) is dict:
@@ -274,19 +287,12 @@ def as_store(store: Any) -> Store:
         lock = threading.Lock()
         return Store(
             MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
-            MappingRecords(opened, lock, _directly, partial(_directly, time.sleep)),
+            MappingRecords(opened, lock, _directly, _sleep_here),
         )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
         return Store(
-            GraphRecords(
-                _or_in_thread(store.aput, store.put),
-                _or_in_thread(store.aget, store.get),
-                _or_in_thread(store.asearch, store.search),
-                asyncio.sleep,
-            ),
-            GraphRecords(
-                *(partial(_directly, method) for method in (store.put, store.get, store.search, time.sleep))
-            ),
+            GraphRecords(store, asyncio.sleep, is_blocking=False),
+            GraphRecords(store, _sleep_here, is_blocking=True),
         )
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)
@@ -294,15 +300,6 @@ def as_store(store: Any) -> Store:
         "store must be a mapping, a LangGraph BaseStore, a LlamaIndex Context or the path of an SQLite file, "
         f"not {type(store).__name__}."
     )
-
-
-def _file(path: str | os.PathLike[str]) -> Store:
-    from rockai_transport.jobs.sqlite_records import SqliteRecords
-
-    if not os.fspath(path):
-        raise ConfigurationError("store='' names no file.")
-    name = str(Path(path).expanduser().absolute())
-    return Store(SqliteRecords(name, asyncio.to_thread), SqliteRecords(name, _directly))
 
 
 def _opening(mapping: MutableMapping[str, str]) -> OpenMapping:
@@ -322,6 +319,9 @@ def _opening(mapping: MutableMapping[str, str]) -> OpenMapping:
 
 async def _directly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return function(*arguments, **named)
+
+
+_sleep_here = partial(_directly, time.sleep)
 
 
 async def _in_thread_or_here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -344,18 +344,6 @@ def _is_bound_to_a_thread(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
-    """A store's async method; its blocking one in a thread where it has none."""
-
-    async def call(*arguments: Any, **named: Any) -> Any:
-        try:
-            return await method(*arguments, **named)
-        except NotImplementedError:
-            return await asyncio.to_thread(blocking, *arguments, **named)
-
-    return call
 
 
 def _is_held(data: Mapping[str, Any] | None) -> bool:

@@ -10,28 +10,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rockai_transport.errors import APITimeoutError, PredictionError, RockAIError
 from rockai_transport.io.detached import GRACE_SECONDS
-from rockai_transport.jobs.agent_messages import (
-    PredictionView,
-    ToolAnswer,
-    describe_canceled,
-    describe_list,
-    describe_prediction,
-    describe_unreachable,
-    reason,
-    refusal,
-    shortened,
-)
+from rockai_transport.jobs import agent_messages as messages
+from rockai_transport.jobs.agent_messages import PredictionView, ToolAnswer
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import Policy, Progress
 from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
 from rockai_transport.jobs.running import cancel_all, note, refresh
-from rockai_transport.jobs.under_way import ToolCallsUnderWay
+from rockai_transport.jobs.runs import ToolCallsUnderWay
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
 __all__ = ["LifecycleCall"]
@@ -63,6 +55,7 @@ class LifecycleCall:
         self._under_way = under_way
         self._backends = backends
         self._context = backends.context
+        self.runs = self._context.runs
         self._record: Record | None = None
         """Of the prediction that this call has started, or waits for: leaving ends it."""
         self._until = backends.now() + max(policy.max_wait, _LEAST)
@@ -80,12 +73,16 @@ class LifecycleCall:
 
     # Waiting.
 
-    async def wait_for_prediction(self, prediction_id: str, seconds: float) -> ToolAnswer:
+    async def get_prediction(self, prediction_id: str) -> ToolAnswer:
+        """Look at a prediction once."""
+        return await self.wait_for_prediction(prediction_id, 0.0)
+
+    async def wait_for_prediction(self, prediction_id: str, timeout: float = math.inf) -> ToolAnswer:
         """Wait for a prediction, for so many seconds at most; with none, look at it once."""
         found = await self._find(prediction_id)
         if isinstance(found, ToolAnswer):
             return found
-        return await self._wait(*found, min(seconds, self._policy.max_wait))
+        return await self._wait(*found, min(timeout, self._policy.max_wait))
 
     async def _wait(
         self, record: Record | None, known: Prediction, seconds: float, remark: str = ""
@@ -97,7 +94,7 @@ class LifecycleCall:
             self._take(record)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
-        sleeper = self._sleeper(record, seconds)
+        sleeper = self._sleeper(record, seconds) if self._context.thread else None
         if sleeper is not None:
             # Woken, it is no other call: it looks, and says what it would have said.
             seconds, remark = (0.0, "") if sleeper.asleep else (min(seconds, _AWAKE), remark)
@@ -106,34 +103,29 @@ class LifecycleCall:
                 prediction = await self._in_time(predictions.get(known.id))
             else:
                 limit = min(seconds, self._left())
-                prediction = await predictions.wait(known, timeout=limit, on_update=self._reporting(record))
+                report = self._context.report
+                on_update = report and partial(self._report, report, record)
+                prediction = await predictions.wait(known, timeout=limit, on_update=on_update)
         except PredictionError as error:
             prediction = error.prediction or known
         except RockAIError as error:
-            return describe_unreachable(self._view(record, known), error)
+            return messages.describe_unreachable(self._view(record, known), error)
         finally:
             self._under_way.watched.remove(known.id)
         if sleeper is not None:
             record, prediction = await self._fall_asleep(sleeper, prediction)
             if record.asleep:
-                return describe_prediction(self._view(record, prediction), remark=remark)._replace(
+                return messages.describe_prediction(self._view(record, prediction), remark=remark)._replace(
                     sleeps=True
                 )
         return await self._conclude(record, prediction, remark=remark)
 
-    def _reporting(self, record: Record | None) -> Callable[[Update], Any] | None:
-        """Reports progress to the program; what it returns may have to be awaited."""
-        report = self._context.report
-        if report is None:
-            return None
-
-        def on_update(update: Update) -> Any:
-            prediction = update.prediction
-            share = 1.0 if prediction.status == "succeeded" else update.progress
-            name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
-            return report(Progress(prediction.id, name, prediction.status, share, since))
-
-        return on_update
+    def _report(self, report: Callable[[Progress], Any], record: Record | None, update: Update) -> Any:
+        """Report progress to the program; what it returns may have to be awaited."""
+        prediction = update.prediction
+        share = 1.0 if prediction.status == "succeeded" else update.progress
+        name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
+        return report(Progress(prediction.id, name, prediction.status, share, since))
 
     # Sleeping until a webhook comes.
 
@@ -143,11 +135,9 @@ class LifecycleCall:
         A record wakes one thread: where another sleeps for the same prediction, this call waits.
         """
         thread = self._context.thread
-        if record is None or not (thread and record.webhook_hash):
+        if record is None or not record.webhook_hash or seconds < min(_AWAKE, self._policy.max_wait):
             return None
-        if record.asleep and record.thread != thread:
-            return None
-        return record._replace(thread=thread) if seconds >= min(_AWAKE, self._policy.max_wait) else None
+        return None if record.asleep and record.thread != thread else record._replace(thread=thread)
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Write down that an agent sleeps, then look: an end before that was nobody's to tell of."""
@@ -166,7 +156,7 @@ class LifecycleCall:
             return awake, prediction
         if prediction.is_terminal:
             return awake, prediction
-        for run in self._context.runs:  # what sleeps does not end with the run
+        for run in self.runs:  # what sleeps does not end with the run
             run.forget(prediction.id or "")
         self._record = None
         return record, prediction
@@ -181,7 +171,7 @@ class LifecycleCall:
         if record is not None:
             record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
             await self._backends.detached(self._write_down(record), math.inf)
-        return describe_prediction(view, just_started=just_started, remark=remark)
+        return messages.describe_prediction(view, just_started=just_started, remark=remark)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
         if view.files and all(path.exists() for path in view.files):
@@ -191,7 +181,7 @@ class LifecycleCall:
         except APITimeoutError:
             return view._replace(files=(), trouble=_NOT_SAVED_YET)
         except RockAIError as error:
-            return view._replace(files=(), trouble=f"The file could not be saved: {reason(error)}")
+            return view._replace(files=(), trouble=f"The file could not be saved: {messages.reason(error)}")
         return view._replace(files=tuple(files))
 
     def _view(self, record: Record | None, prediction: Prediction) -> PredictionView:
@@ -212,17 +202,17 @@ class LifecycleCall:
         try:
             prediction = await self._in_time(self._backends.predictions.cancel(known))
         except RockAIError as error:
-            return describe_unreachable(self._view(record, known), error)
+            return messages.describe_unreachable(self._view(record, known), error)
         if record is not None:
             await self._backends.detached(self._write_down(record.seen(prediction)), math.inf)
-        return describe_canceled(self._view(record, prediction))
+        return messages.describe_canceled(self._view(record, prediction))
 
     async def list_predictions(self) -> ToolAnswer:
         """List what was started in this scope, as it stands now."""
         records = [one for one in await self._backends.records.all(self._context.scope) if one.counts]
         records = await self._refreshed(records)
         views = [self._view(record, record.known) for record in records if record.state == STARTED]
-        return describe_list(views, [record for record in records if record.state == UNANSWERED])
+        return messages.describe_list(views, [record for record in records if record.state == UNANSWERED])
 
     async def _find(self, prediction_id: str) -> tuple[Record | None, Prediction] | ToolAnswer:
         """A prediction, and its record, which one that is allowed may lack; else why it is refused."""
@@ -233,7 +223,9 @@ class LifecycleCall:
         if self._policy.is_allowed(prediction_id):
             return None, Prediction(id=prediction_id)
         there = f"There are: {', '.join(by_id)}." if by_id else "None was started yet."
-        return refusal(f"{shortened(prediction_id)} is not a prediction of this conversation. {there}")
+        return messages.refusal(
+            f"{messages.shortened(prediction_id)} is not a prediction of this conversation. {there}"
+        )
 
     async def _refreshed(self, records: list[Record]) -> list[Record]:
         return await refresh(self._backends, records, min(GRACE_SECONDS, self._left()))
@@ -244,7 +236,7 @@ class LifecycleCall:
         """Write down what became of a start; the runs that have it under way know too."""
         if self._record is not None:
             self._take(record)
-        for run in self._context.runs:
+        for run in self.runs:
             if record.prediction_id in run:
                 run.note(self._context.store, record)
         return await note(self._backends, record)
@@ -252,7 +244,7 @@ class LifecycleCall:
     def _take(self, record: Record) -> None:
         """This call, and its runs, have started a prediction, or wait for it."""
         self._record = record
-        for run in self._context.runs:
+        for run in self.runs:
             run.note(self._context.store, record)
 
     # Leaving.
@@ -266,27 +258,20 @@ class LifecycleCall:
                 logger.info("Prediction %s goes on (on_cancel='leave').", record.prediction_id)
             return
         try:
-            await self._backends.detached(self._end(records), GRACE_SECONDS)
+            await self._backends.detached(cancel_all(self._backends, records, may_sleep=False), GRACE_SECONDS)
         except TimeoutError:
             ids = ", ".join(str(record.prediction_id) for record in records)
             logger.warning("There was no time to cancel prediction %s.", ids)
-
-    async def _end(self, records: list[Record]) -> None:
-        if records:
-            await cancel_all(self._backends, records, may_sleep=False)
 
     def _to_end(self) -> list[Record]:
         """The call's own prediction, and what its runs have under way.
 
         A sibling that waits for its own prediction is canceled too, and ends that itself.
         """
-        own = self._record if self._record is not None and self._record.is_running else None
-        own_id = own.prediction_id if own else None
-        watched = [one for one in self._under_way.watched if one != own_id]
-        found = {
-            one.record.prediction_id: one.record for run in self._context.runs for one in run.take(watched)
-        }
-        if own is not None:
-            found[own_id] = own
+        own = [self._record] if self._record is not None and self._record.is_running else []
         self._record = None
-        return list(found.values())
+        self._under_way.leave(self.runs)
+        own_ids = [one.prediction_id for one in own]
+        watched = [one for one in self._under_way.watched if one not in own_ids]
+        taken = [one.record for run in self.runs for one in run.take(watched)]
+        return list({one.prediction_id: one for one in (*taken, *own)}.values())

@@ -7,33 +7,29 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from decimal import Decimal
-from pathlib import Path
-from typing import Any, Self, get_args
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any, Self
 from uuid import uuid4
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
-from rockai_transport.config import check_timeout
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.agent_messages import ToolAnswer, describe_order, refusal
 from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
-from rockai_transport.jobs.budget import Money, amount, shown
+from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import NO_CALL, CallContext, Duplicates, OnCancel, Policy
+from rockai_transport.jobs.policy import NO_CALL, SETTINGS, CallContext, agreed
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import cancel_all
-from rockai_transport.jobs.runs import AgentRun, RunRegistry, UnderWay, open_blocks
+from rockai_transport.jobs.runs import AgentRun, RunRegistry, open_blocks
 from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.protocol.io import run_blocking
-from rockai_transport.protocol.webhooks import check_webhook_url
 
-__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "OnCancel", "Toolset"]
+__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Toolset"]
 
 logger = logging.getLogger("rockai")
 
@@ -72,52 +68,28 @@ class Toolset:
         *,
         client: Client | None = None,
         async_client: AsyncClient | None = None,
-        max_wait: float = 60.0,
-        max_running: int = 2,
-        max_starts: int = 10,
-        max_cost: Money | None = None,
-        on_cancel: OnCancel = "cancel",
-        duplicates: Duplicates = "join",
-        save_to: str | Path | None = None,
         scope: Any = None,
-        allowed_ids: Collection[str] | Callable[[str], bool] = (),
         store: Any = None,
-        webhook_url: str | None = None,
-        **client_settings: Any,
+        **settings: Any,
     ) -> None:
-        if not callable(allowed_ids) and (
-            isinstance(allowed_ids, str) or not isinstance(allowed_ids, Collection)
-        ):
-            raise ConfigurationError(  # a string would be a list of letters
-                f"allowed_ids={allowed_ids!r} must be a list of prediction ids, or a function."
-            )
-        if on_cancel not in get_args(OnCancel):
-            raise ConfigurationError(f"on_cancel={on_cancel!r} is none of 'cancel', 'leave'.")
-        if duplicates not in get_args(Duplicates):
-            raise ConfigurationError(f"duplicates={duplicates!r} is none of 'join', 'allow'.")
         if scope is not None and not callable(scope) and not (isinstance(scope, str) and scope):
             raise ConfigurationError(f"scope={scope!r} must be a name, or a function that gives one.")
-        self.models = check_models(models, DESCRIPTIONS)
-        policy = Policy(
-            max_wait=check_timeout(max_wait, "max_wait"),
-            max_running=_count(max_running, "max_running"),
-            max_starts=_count(max_starts, "max_starts"),
-            max_cost=None if max_cost is None else _budget(max_cost, self.models),
-            on_cancel=on_cancel,
-            duplicates=duplicates,
-            save_to=None if save_to is None else _folder(save_to),
-            webhook_url=None if webhook_url is None else check_webhook_url(webhook_url),
-            is_allowed=allowed_ids if callable(allowed_ids) else frozenset(allowed_ids).__contains__,
-        )
-        self.lifecycle = Lifecycle(self.models, policy)
+        policy = {name: settings.pop(name) for name in SETTINGS if name in settings}
+        checked = check_models(models, DESCRIPTIONS)
+        self.lifecycle = Lifecycle(checked, agreed(policy, checked))
         self.schemas = self.lifecycle.schemas
         """The arguments of every tool, as JSON schema, by the tool's name."""
-        self.descriptions = {one.name: _describe(one, policy.max_wait) for one in self.models} | DESCRIPTIONS
+        self.descriptions = {
+            **{one.name: _describe(one, self.lifecycle.policy.max_wait) for one in checked},
+            **DESCRIPTIONS,
+        }
         """What an agent reads of every tool, by the tool's name."""
         if client is None and async_client is None:
-            client = Client(**{"timeout": DEFAULT_TIMEOUT, **client_settings})
-        self._client = client
-        self._async_client = async_client
+            client = Client(**{"timeout": DEFAULT_TIMEOUT, **settings})
+        if client is not None:
+            self.client = client
+        if async_client is not None:
+            self.async_client = async_client
         self.scope = scope
         """What the developer calls one conversation: a name, a function that gives one, or None."""
         self.own_scope = f"toolkit:{uuid4().hex}"
@@ -125,10 +97,10 @@ class Toolset:
         memory = MemoryRecords()
         self._memory = Store(memory, memory)
         self._store = None if store is None else as_store(store)
-        self._recent: list[Store] = []
+        self._recent: deque[Store] = deque(maxlen=_KEPT_STORES)
+        """The newest few, so that a record can be resolved without naming its store."""
         self.runs = RunRegistry()
         """What the runs of this process have under way."""
-        self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A copy of a tool shares the limits with the others: it is no separate budget.
@@ -152,9 +124,8 @@ class Toolset:
         backends_of: Callable[[Store, CallContext], Backends],
     ) -> ToolAnswer:
         try:
-            store = self._records(context.store)
-            backends = backends_of(store, self._completed(context, store))
-            return await self.lifecycle.answer(backends, tool, arguments)
+            located = self._located(context)
+            return await self.lifecycle.answer(backends_of(located.store, located), tool, arguments)
         except context.interruptions:
             raise
         except Exception as error:
@@ -163,6 +134,11 @@ class Toolset:
                 f"{tool} failed inside ({type(error).__name__}). Do not repeat it blindly: list_predictions "
                 "shows what was started. Tell the user."
             )
+
+    def not_set_up(self, tool: str, error: Exception) -> ToolAnswer:
+        """A call whose conversation cannot be named, or cannot be written to."""
+        logger.error("The scope of a call of %s could not be named.", tool, exc_info=error)
+        return refusal(f"{tool} is not set up for this conversation; nothing was sent. Tell the user.")
 
     def blocking(self, store: Store, context: CallContext = NO_CALL) -> BlockingBackends:
         """What blocking calls work with."""
@@ -207,35 +183,36 @@ class Toolset:
             records = run_blocking(self._memory.awaited.all(scope))
         return f"{describe_order(model, records, self.lifecycle.policy.max_cost)} {given}"
 
-    def _completed(self, context: CallContext, store: Store) -> CallContext:
-        """The context with the runs that the call is part of: the framework's, and the blocks around it."""
-        runs = [
-            block.run
-            for block in open_blocks.get()
-            if block.owner is self and block.scope in (None, context.scope)
-        ]
+    def _located(self, context: CallContext) -> CallContext:
+        """The context with the store of its records, and with the runs that the call is part of.
+
+        These are the framework's, and those of the blocks around it.
+        """
+        store, runs = self._records(context.store), [*context.runs]
+        if blocks := open_blocks.get():
+            runs += [one.run for one in blocks if one.owner is self and one.scope in (None, context.scope)]
         if context.run is not None:
             runs.append(self.runs.find(context.run))
         # Who is to wake a sleeper must be able to read its record: another process, or a webhook's.
         is_readable = store.blocking is not None and store is not self._memory
         return context._replace(
-            runs=(*context.runs, *runs),
+            runs=tuple(runs),
             store=store,
             is_shared=context.scope == self.own_scope,
             thread=context.thread if is_readable else "",
         )
 
     def _records(self, store: Any) -> Store:
-        """A call's records go to the developer's store, else the conversation's own, else the process."""
-        if self._store is not None:
-            return self._store
-        if store is None:
-            return self._memory
-        opened = as_store(store)
-        with self._lock:
-            # The newest few, so that a record can be resolved without naming its store.
-            self._recent = [*self._recent[1 - _KEPT_STORES :], opened]
-        return self._mirrored(opened)
+        """A call's records go to the developer's store, else the conversation's own, else the process.
+
+        Of the conversation's own there is a copy in this process: a receipt then needs no store.
+        """
+        if self._store is not None or store is None:
+            return self._store or self._memory
+        opened, memory = as_store(store), self._memory.awaited
+        blocking = opened.blocking and MirroredRecords(opened.blocking, memory)
+        self._recent.append(mirrored := Store(MirroredRecords(opened.awaited, memory), blocking))
+        return mirrored
 
     # Ending a run from outside of its tools.
 
@@ -251,36 +228,36 @@ class Toolset:
 
     async def _end(self, run: AgentRun, backends_of: Callable[[Store], Backends]) -> list[Record]:
         ended: list[Record] = []
-        for store, records in _by_store(run.take()):
+        stores: dict[Store, list[Record]] = {}
+        self.lifecycle.under_way.leave([run])
+        for store, record in run.take():
+            stores.setdefault(store, []).append(record)
+        for store, records in stores.items():
             backends = backends_of(store)
             ended += await backends.detached(cancel_all(backends, records), math.inf)
         return ended
 
     # The clients.
 
-    @property
+    @cached_property
     def client(self) -> Client:
         """The client of blocking calls."""
-        if self._client is None:
-            self._client = Client.like(self.async_client)
-        return self._client
+        return Client.like(self.async_client)
 
-    @property
+    @cached_property
     def async_client(self) -> AsyncClient:
         """The client of awaited calls, with the same settings."""
-        if self._async_client is None:
-            self._async_client = AsyncClient.like(self.client)
-        return self._async_client
+        return AsyncClient.like(self.client)
 
     def close(self) -> None:
         """Close the blocking connections."""
-        if self._client is not None:
-            self._client.close()
+        if "client" in vars(self):
+            self.client.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, and the blocking ones."""
-        if self._async_client is not None:
-            await self._async_client.aclose()
+        if "async_client" in vars(self):
+            await self.async_client.aclose()
         self.close()
 
     # For the developer, by `rockai_transport.jobs.admin`.
@@ -291,22 +268,7 @@ class Toolset:
 
     def unresolved(self, store: Any) -> list[Store]:
         """Where a record may have to be changed: the same, and the stores that were used of late."""
-        with self._lock:
-            recent = self._recent[::-1]
-        return [*map(self._mirrored, recent), *self.kept(store)]
-
-    def _mirrored(self, store: Store) -> Store:
-        """The same, with a copy of each record in this process."""
-        awaited = MirroredRecords(store.awaited, self._memory.awaited)
-        return Store(awaited, store.blocking and MirroredRecords(store.blocking, self._memory.awaited))
-
-
-def _by_store(found: Iterable[UnderWay]) -> list[tuple[Store, list[Record]]]:
-    """What is to be ended, together where the records are in one store."""
-    stores: dict[int, tuple[Store, list[Record]]] = {}
-    for store, record in found:
-        stores.setdefault(id(store.awaited), (store, []))[1].append(record)
-    return list(stores.values())
+        return [*reversed(self._recent.copy()), *self.kept(store)]
 
 
 def _describe(model: HostedModel, max_wait: float) -> str:
@@ -316,34 +278,3 @@ def _describe(model: HostedModel, max_wait: float) -> str:
         f"{model.description}{price} Waits at most {max_wait:g} s for the {model.output or 'output'}, then "
         "returns the prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
     )
-
-
-def _count(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name}={value!r} must be a whole number, 1 or more.")
-    return value
-
-
-def _budget(value: Any, models: Iterable[HostedModel]) -> Decimal:
-    for model in models:
-        if model.price is None:
-            raise ConfigurationError(
-                f"max_cost needs a price for each model: give HostedModel {model.name} cost_per_run, or "
-                "cost_per_second and longest_seconds."
-            )
-    return amount(value, "max_cost")
-
-
-def _folder(value: Any) -> Path:
-    """Where outputs go; looked at now, since an agent would meet it after it has paid."""
-    if not isinstance(value, str | os.PathLike) or not str(value):
-        raise ConfigurationError(f"save_to={value!r} must be the path of a folder.")
-    try:
-        folder = Path(value).expanduser()
-        existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    except (OSError, RuntimeError, ValueError) as error:  # not to be searched, nobody's home, no path at all
-        raise ConfigurationError(f"save_to={str(value)!r}: {error}") from error
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        return folder
-    why = "cannot be written to" if existing.is_dir() else "is no folder"
-    raise ConfigurationError(f"save_to={str(value)!r}: {existing} {why}.")

@@ -17,7 +17,7 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -45,12 +45,10 @@ Send = Callable[[Message], Awaitable[None]]
 STALE = 600.0
 """Seconds after which a worker that was resuming is taken to have died."""
 _DONE = "done"
-_KEPT = 60.0
-"""Seconds that a delivery waits for the run that it resumes to be saved; a look finds it later."""
-_AWAKE = 2.0
-"""Seconds that a tool call which still looks by itself has to see the end by itself."""
-_PAUSES = (0.05, 1.0)
-"""Seconds between two tries: the first, and the longest."""
+_AWAKE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+"""Seconds between two looks, while a tool call that still looks has time to see the end by itself."""
+_KEPT = (*_AWAKE, *[1.0] * 58)
+"""Seconds between two tries, while a delivery waits a minute for the run that it resumes to be saved."""
 _MOST_BODY = 16 * 1024 * 1024
 _AT_ONCE = 8
 
@@ -118,7 +116,7 @@ class WebhookReceiver:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             if found is not None:
-                await self._wake_safely(*found, _pauses(_KEPT))
+                await self._wake_safely(*found, _KEPT)
 
     async def sweep(self, *, older_than: float = STALE) -> list[Record]:
         """Look at what has been waited for longer than a limit, and resume it: a webhook may never come.
@@ -156,7 +154,7 @@ class WebhookReceiver:
                     logger.warning("Prediction %s could not be looked at: %s", record.prediction_id, error)
                     return False
                 name = crashed.get(record.key)
-                return prediction.is_terminal and await self._wake_safely(record, prediction, [], name)
+                return prediction.is_terminal and await self._wake_safely(record, prediction, (), name)
 
         woken = await asyncio.gather(*map(look, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]
@@ -218,7 +216,7 @@ class WebhookReceiver:
             return False
 
     async def _wake(
-        self, record: Record, prediction: Prediction, pauses: list[float], abandoned: str | None = None
+        self, record: Record, prediction: Prediction, pauses: Sequence[float], abandoned: str | None = None
     ) -> bool:
         """Resume what waits for this, unless another does; whether that was done here.
 
@@ -245,7 +243,7 @@ class WebhookReceiver:
                     if turn and await self._resumed(current, prediction):
                         claim.is_done = True
                         return True
-                    pause = next(left, None) if turn else _PAUSES[1]
+                    pause = next(left, None) if turn else _KEPT[-1]
                     if pause is None:
                         claim.is_done = not current.is_awaited  # there is nothing left to resume
                         return False
@@ -254,7 +252,7 @@ class WebhookReceiver:
     async def _left_alone(self, place: str) -> Record | None:
         """The record once no tool call looks by itself; None: one has seen the end."""
         record = await self._records.find(place)
-        for pause in _pauses(_AWAKE):
+        for pause in _AWAKE:
             if record is None or not record.is_awaited:
                 return None
             if record.asleep is not None:
@@ -307,16 +305,6 @@ def _agrees(prediction: Prediction, record: Record) -> bool:
     model, version = prediction.model or "", prediction.version or ""
     names = (model, version, f"{model}:{version}")
     return any(hmac.compare_digest(digest(one, prediction.input or {}), record.digest) for one in names)
-
-
-def _pauses(seconds: float) -> list[float]:
-    """Pauses that grow, so many seconds in all."""
-    pause, most = _PAUSES
-    pauses: list[float] = []
-    while sum(pauses) < seconds:
-        pauses.append(pause)
-        pause = min(pause * 2, most)
-    return pauses
 
 
 async def _body(receive: Receive) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 
-from langchain_rockai import ChatRockAI
+from langchain_rockai import ChatRockAI, RockAILLM
 from llama_index_rockai import RockAI
 from rockai_sandbox.models.media import VIDEO_VERSION
 from rockai_transport import ConfigurationError, Dialect, HostedModel
@@ -187,3 +187,47 @@ def test_rich_content_never_ends_an_agent_s_run(framework, sandbox, image_key):
 
 def sandbox_settings(sandbox):
     return {"api_token": sandbox.api_token, "base_url": sandbox.base_url}
+
+
+@pytest.fixture(params=[RockAILLM, RockAI])
+def completions(request, sandbox):
+    """A function that gives a model's answer as text alone: at once, and streamed."""
+
+    def ask() -> list[str]:
+        if request.param is RockAILLM:
+            llm = RockAILLM(model=HERMES)
+            return [llm.invoke("x"), "".join(llm.stream("x"))]
+        model = RockAI(model=HERMES, context_window=4096)
+        chunks = list(model.stream_complete("x"))
+        assert "".join(chunk.delta for chunk in chunks) == chunks[-1].text
+        return [model.complete("x").text, chunks[-1].text]
+
+    return ask
+
+
+def test_several_files_of_a_completion_are_on_lines_of_their_own(sandbox, completions):
+    """An output that is a list of addresses: as one text they would run together."""
+
+    @sandbox.model(HERMES)
+    def draw(input):
+        return ["https://files.example/1.png", "https://files.example/2.png"]
+
+    assert completions() == ["https://files.example/1.png\nhttps://files.example/2.png"] * 2
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["https://", "https://", "b.example"],
+        ["See ", "https://a.example/1", "https://b.example/2"],
+        ["https://a.example/1", ",", "https://b.example/2", "https://c.example/3"],
+    ],
+)
+def test_addresses_in_a_text_get_no_line_breaks(sandbox, completions, pieces):
+    """A text comes out exactly as the model said it, though tokens of it look like addresses."""
+
+    @sandbox.model(HERMES)
+    def talk(input):
+        yield from pieces
+
+    assert completions() == ["".join(pieces)] * 2

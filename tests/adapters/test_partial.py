@@ -176,6 +176,11 @@ def test_a_number_is_told_once_it_cannot_go_on(number, form):
     assert len(told) >= 2
 
 
+def test_a_name_that_has_begun_with_a_digit_takes_no_number_back():
+    """What stands before it has ended."""
+    assert PartialObjects(OutputParser(by_call=False)).read('{"1": 1.5, "2') == {"1": 1.5}
+
+
 @pytest.mark.parametrize(
     "text",
     [

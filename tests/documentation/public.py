@@ -51,9 +51,8 @@ def methods(prefix: str, owner: type) -> dict[str, object]:
         if name.startswith("_") or name in HOOKS | fields:
             continue
         member = inspect.getattr_static(owner, name)
-        if isinstance(member, cached_property):
-            continue
-        function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        read = {property: "fget", cached_property: "func"}.get(type(member), "__func__")
+        function = getattr(member, read, member)
         function = inspect.unwrap(function)
         if getattr(function, "__module__", "").partition(".")[0] in PACKAGES and inspect.isroutine(function):
             found[f"{prefix}.{name}"] = function
@@ -92,5 +91,5 @@ def is_property(name: str) -> bool:
     """Whether a public name is read like an attribute."""
     owner = PUBLIC.get(name.rpartition(".")[0])
     return inspect.isclass(owner) and isinstance(
-        inspect.getattr_static(owner, name.rpartition(".")[2]), property
+        inspect.getattr_static(owner, name.rpartition(".")[2]), property | cached_property
     )

@@ -6,8 +6,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from rockai_transport._version import ON_PYPI, install_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,13 +44,13 @@ def test_the_lines_are_found():
     } <= names
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_an_install_line_works_today(path):
-    """Before the first release a page installs from a clone, afterwards from PyPI; the extras exist."""
+def test_an_install_line_works_today():
+    """Before the first release every page installs from a clone, afterwards from PyPI; the extras exist."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for source, extras in found(path):
-        assert (source == "rockai-integrations") == ON_PYPI
-        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    for path in PAGES:
+        for source, extras in found(path):
+            assert (source == "rockai-integrations") == ON_PYPI, path
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), path
 
 
 def test_a_message_says_the_same_line():

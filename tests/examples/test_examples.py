@@ -99,21 +99,17 @@ def test_an_example_is_short(name):
 
 @pytest.mark.parametrize("name", sorted(PRINTS))
 def test_an_example_runs(name, folder, capsys):
-    """Each example runs with no more than the environment set, and prints what it promises."""
+    """With no more than the environment set it prints what it promises; its video can be played."""
     run(name)
     printed = capsys.readouterr().out
     at = 0
     for expected in PRINTS[name]:
         assert expected in printed[at:], printed
         at = printed.index(expected, at) + len(expected)
-
-
-def test_a_video_agent_leaves_a_video(folder):
-    """The agent's video is a file that can be played."""
-    run("video_agent.py")
-    [path] = (folder / "out").glob("*.mp4")
-    with av.open(str(path)) as video:
-        assert sum(1 for _ in video.decode(video=0)) > 1
+    if name == "video_agent.py":
+        [path] = (folder / "out").glob("*.mp4")
+        with av.open(str(path)) as video:
+            assert sum(1 for _ in video.decode(video=0)) > 1
 
 
 def test_a_cold_model_is_waited_for_in_steps(folder, monkeypatch, capsys):

@@ -81,6 +81,26 @@ async def test_leaving_while_the_start_is_on_its_way(server, toolset):
     assert Admin(toolset).receipt().started[0].status == "canceled"
 
 
+@pytest.mark.parametrize("is_ended", [True, False])
+async def test_a_run_that_ends_while_a_start_is_on_its_way(server, toolset, is_ended):
+    """What it starts is canceled once its id is known; not where the run lets go on what it has started."""
+    go_on = threading.Event()
+
+    def slowly(exchange):
+        go_on.wait(10)
+        answer(201, STARTED)(exchange)
+
+    server.route(CREATE, slowly)
+    start = {"model": "film", "input": PROMPT}
+    task = asyncio.create_task(toolset.acall("start_prediction", start, HERE._replace(run="r")))
+    await asyncio.to_thread(server.wait_for, CREATE)
+    run = toolset.runs.find("r")
+    assert (await toolset.aend(run) if is_ended else run.take()) == []
+    go_on.set()
+    await task
+    assert server.lines == [CREATE, CANCEL][: 1 + is_ended]
+
+
 @pytest.mark.parametrize("tool", ["film", "start_prediction"])
 async def test_leaving_a_start_that_is_never_answered(server, toolset, tool):
     """After two seconds, and the record says "unknown"."""

@@ -8,8 +8,10 @@ import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.memory import create_connected_server_and_client_session
 
 from rockai_sandbox import Sandbox
+from rockai_transport.mcp_server import make_server, read_toolset
 
 TOKEN = "secret-token-5d41402a"  # noqa: S105 - of a sandbox
 MODELS = """
@@ -39,6 +41,8 @@ class Served:
 
     def __init__(self, folder, sandbox):
         self.sandbox = sandbox
+        self.address = None
+        """Where it is served over HTTP."""
         self.models = folder / "models.toml"
         self.models.write_text(MODELS.format(store=(folder / "predictions.db").as_posix()), "utf-8")
         self.arguments = ["-m", "rockai_transport", "mcp", "--models", str(self.models)]
@@ -49,10 +53,24 @@ class Served:
         self.models.write_text(f'{name} = "{value}"\n{self.models.read_text("utf-8")}', "utf-8")
 
     @contextlib.asynccontextmanager
-    async def session(self, address=None):
-        """A session over stdio, with a process of its own; or with the server at an address."""
-        if address:
-            async with streamable_http_client(address) as (*streams, _), ClientSession(*streams) as session:
+    async def in_memory(self):
+        """A session with a server of its own in this process."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.sandbox.environ().items():
+                patch.setenv(name, value)
+            toolset = read_toolset(self.models)
+            async with create_connected_server_and_client_session(make_server(toolset)) as session:
+                yield session
+            await toolset.aclose()
+
+    @contextlib.asynccontextmanager
+    async def session(self):
+        """A session over HTTP where it is served so; else over stdio, with a process of its own."""
+        if self.address:
+            async with (
+                streamable_http_client(self.address) as (*streams, _),
+                ClientSession(*streams) as session,
+            ):
                 await session.initialize()
                 yield session
             return
@@ -63,11 +81,12 @@ class Served:
 
     @contextlib.contextmanager
     def over_http(self):
-        """The address of a server over HTTP."""
+        """Serve it over HTTP."""
         command = [sys.executable, *self.arguments, "--http", "0"]
         with subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True) as process:
             try:
-                yield process.stderr.readline().strip()
+                self.address = process.stderr.readline().strip()
+                yield
             finally:
                 process.terminate()
                 process.communicate(timeout=20)
@@ -77,3 +96,18 @@ class Served:
 def served(tmp_path):
     with Sandbox(api_token=TOKEN, video_seconds=0.2) as sandbox:
         yield Served(tmp_path, sandbox)
+
+
+@pytest.fixture(scope="module")
+def over_http(tmp_path_factory):
+    """One server over HTTP for all tests that need no settings of their own."""
+    with Sandbox(api_token=TOKEN, video_seconds=0.2) as sandbox:
+        served = Served(tmp_path_factory.mktemp("mcp"), sandbox)
+        with served.over_http():
+            yield served
+
+
+@pytest.fixture(params=["stdio", "http"])
+def either(request, served):
+    """A server as a process, over one of the two transports."""
+    return served if request.param == "stdio" else request.getfixturevalue("over_http")

@@ -1,7 +1,6 @@
-"""The server as a process of its own, through the clients that agents use."""
+"""What the server's tools answer, in memory; the server as a process, through the clients that agents use."""
 
 import asyncio
-import contextlib
 import itertools
 import json
 import re
@@ -10,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from langchain_mcp_adapters.callbacks import Callbacks
 from langchain_mcp_adapters.client import MultiServerMCPClient
@@ -34,21 +34,20 @@ def prediction_id(text):
     return text.split()[1]
 
 
-def langchain_client(served, address=None):
-    connection = {
+def langchain_client(served):
+    if served.address:
+        return {"transport": "streamable_http", "url": served.address}
+    return {
         "transport": "stdio",
         "command": sys.executable,
         "args": served.arguments,
         "env": served.environment,
     }
-    if address:
-        connection = {"transport": "streamable_http", "url": address}
-    return connection
 
 
 async def test_tools_and_their_schemas(served):
     """One tool for each model, with its own schema, and the five of the lifecycle."""
-    async with served.session() as session:
+    async with served.in_memory() as session:
         tools = {tool.name: tool for tool in (await session.list_tools()).tools}
     assert set(tools) == {"generate_image", "endless", *DESCRIPTIONS}
     assert tools["generate_image"].inputSchema["properties"]["prompt"]["minLength"] == 1
@@ -60,7 +59,7 @@ async def test_tools_and_their_schemas(served):
 
 async def test_an_output_is_a_resource_link(served):
     """The text says the address, and the link says it with its type."""
-    async with served.session() as session:
+    async with served.in_memory() as session:
         result = await session.call_tool("generate_image", PROMPT)
     text, link = result.content
     assert not result.isError
@@ -82,7 +81,7 @@ async def test_an_output_is_a_resource_link(served):
 )
 async def test_invalid_input_is_an_error_of_the_tool(served, tool, arguments):
     """It is a result with ``isError``, which a model can read; nothing is sent."""
-    async with served.session() as session:
+    async with served.in_memory() as session:
         result = await session.call_tool(tool, arguments)
     assert result.isError
     assert served.sandbox.predictions == []
@@ -95,11 +94,11 @@ async def test_progress_is_told_at_least_every_two_seconds(served):
     async def on_progress(progress, total, message):
         heard.append((time.monotonic(), progress, message))
 
-    async with served.session() as session:
+    async with served.in_memory() as session:
         began = time.monotonic()
         started = await session.call_tool("start_prediction", {"model": "endless", "input": {"prompt": "x"}})
         one = prediction_id(started.content[0].text)
-        waiting = {"prediction_id": one, "timeout": 5}
+        waiting = {"prediction_id": one, "timeout": 3}
         await session.call_tool("wait_for_prediction", waiting, progress_callback=on_progress)
         ended = time.monotonic()
         await session.call_tool("cancel_prediction", {"prediction_id": one})
@@ -110,36 +109,30 @@ async def test_progress_is_told_at_least_every_two_seconds(served):
     assert heard[-1][2].startswith("endless: ")
 
 
-@pytest.fixture(params=["stdio", "http"])
-def address(request, served):
-    """None: stdio."""
-    with contextlib.ExitStack() as stack:
-        yield stack.enter_context(served.over_http()) if request.param == "http" else None
+async def last_is(served, status, seconds=2.0):
+    """Wait until the last prediction has a status."""
+    await until(lambda: served.sandbox.predictions[-1].status == status, seconds)
 
 
-async def test_canceling_the_request_cancels_the_prediction(served, address):
+async def begin(served, session):
+    """Call a tool that never ends; give the call, once its prediction has been asked for."""
+    before = len(served.sandbox.predictions)
+    call = asyncio.ensure_future(session.call_tool("endless", {"prompt": "x"}))
+    await until(lambda: len(served.sandbox.predictions) > before)
+    return call
+
+
+async def test_canceling_the_request_cancels_the_prediction(either):
     """By the protocol's own notification, within two seconds; the session goes on."""
-    async with served.session(address) as session:
+    async with either.session() as session:
         request = session._request_id
-        call = asyncio.ensure_future(session.call_tool("endless", {"prompt": "x"}))
-        await until(lambda: served.sandbox.predictions)
+        call = await begin(either, session)
         notice = types.CancelledNotification(params=types.CancelledNotificationParams(requestId=request))
-        began = time.monotonic()
         await session.send_notification(types.ClientNotification(notice))
-        await until(lambda: served.sandbox.predictions[0].status == "canceled")
-        assert time.monotonic() - began < 2
+        await last_is(either, "canceled")
         with pytest.raises(Exception, match="cancelled"):
             await call
         assert not (await session.call_tool("list_predictions", {})).isError
-
-
-async def test_a_session_that_ends_cancels_what_it_waits_for(served, address):
-    """A client that goes away in the middle of a call leaves nothing running."""
-    async with served.session(address) as session:
-        call = asyncio.ensure_future(session.call_tool("endless", {"prompt": "x"}))
-        await until(lambda: served.sandbox.predictions)
-        call.cancel()
-    await until(lambda: served.sandbox.predictions[0].status == "canceled", 2)
 
 
 async def started(session):
@@ -148,40 +141,43 @@ async def started(session):
     return prediction_id(result.content[0].text)
 
 
-async def test_a_session_that_ends_leaves_what_was_only_started(served, address):
-    """As a normal end does."""
-    async with served.session(address) as session:
-        await started(session)
-    assert served.sandbox.predictions[0].status in ("starting", "processing")
-
-
-async def test_processes_over_stdio_are_one_conversation(served):
-    """The next one can look at what was started, and cancel it."""
-    async with served.session() as session:
+async def test_a_session_that_ends_cancels_what_it_waits_for(either):
+    """A client that goes away in the middle of a call leaves nothing running but what was only started."""
+    async with either.session() as session:
         one = await started(session)
-    async with served.session() as session:
+        call = await begin(either, session)
+        call.cancel()
+    await last_is(either, "canceled")
+    (left,) = [found for found in either.sandbox.predictions if found.id == one]
+    assert left.status in ("starting", "processing")
+
+
+async def test_servers_over_stdio_are_one_conversation(served):
+    """The next one can look at what was started, and cancel it: the store is what they share."""
+    async with served.in_memory() as session:
+        one = await started(session)
+    async with served.in_memory() as session:
         assert one in (await session.call_tool("list_predictions", {})).content[0].text
         assert not (await session.call_tool("cancel_prediction", {"prediction_id": one})).isError
 
 
-async def test_sessions_over_http_are_conversations_of_their_own(served):
+async def test_sessions_over_http_are_conversations_of_their_own(over_http):
     """One can neither look at, wait for, cancel nor list another's predictions."""
-    with served.over_http() as address:
-        async with served.session(address) as mine, served.session(address) as other:
-            one = await started(mine)
-            about = {"prediction_id": one}
-            for tool in ("get_prediction", "wait_for_prediction", "cancel_prediction"):
-                assert (await other.call_tool(tool, about)).isError
-            assert one not in (await other.call_tool("list_predictions", {})).content[0].text
-            assert one in (await mine.call_tool("list_predictions", {})).content[0].text
-            assert served.sandbox.predictions[0].status in ("starting", "processing")
+    async with over_http.session() as mine, over_http.session() as other:
+        one = await started(mine)
+        about = {"prediction_id": one}
+        for tool in ("get_prediction", "wait_for_prediction", "cancel_prediction"):
+            assert (await other.call_tool(tool, about)).isError
+        assert one not in (await other.call_tool("list_predictions", {})).content[0].text
+        assert one in (await mine.call_tool("list_predictions", {})).content[0].text
+        assert over_http.sandbox.predictions[-1].status in ("starting", "processing")
 
 
 async def test_a_scope_makes_all_sessions_one_conversation(served):
     """As a client needs it that opens a session for each call: LangChain's does."""
     served.set("scope", "everybody")
-    with served.over_http() as address:
-        client = MultiServerMCPClient({"rockai": langchain_client(served, address)})
+    with served.over_http():
+        client = MultiServerMCPClient({"rockai": langchain_client(served)})
         tools = {tool.name: tool for tool in await client.get_tools()}
         first = await tools["start_prediction"].ainvoke({"model": "endless", "input": {"prompt": "x"}})
         about = {"prediction_id": prediction_id(first[0]["text"])}
@@ -253,51 +249,44 @@ async def test_langchain_starts_in_one_process_and_waits_in_another(served):
     assert (waited[1]["type"], waited[1]["mime_type"]) == ("image", "image/png")
 
 
-async def test_langchain_over_http_with_progress(served):
+async def test_langchain_over_http_with_progress(over_http):
     """Its callback hears how far a call is."""
     heard = []
 
     async def on_progress(progress, total, message, context):
         heard.append(message)
 
-    with served.over_http() as address:
-        connections = {"rockai": langchain_client(served, address)}
-        client = MultiServerMCPClient(connections, callbacks=Callbacks(on_progress=on_progress))
-        tools = {tool.name: tool for tool in await client.get_tools()}
-        answer = await tools["generate_image"].ainvoke(PROMPT)
-        refused = await tools["endless"].ainvoke(
-            {"name": "endless", "args": {}, "id": "1", "type": "tool_call"}
-        )
+    connections = {"rockai": langchain_client(over_http)}
+    client = MultiServerMCPClient(connections, callbacks=Callbacks(on_progress=on_progress))
+    tools = {tool.name: tool for tool in await client.get_tools()}
+    answer = await tools["generate_image"].ainvoke(PROMPT)
+    refused = await tools["endless"].ainvoke({"name": "endless", "args": {}, "id": "1", "type": "tool_call"})
     assert answer[1]["url"].endswith(".png")
     assert heard
     assert refused.status == "error"
 
 
-@pytest.mark.parametrize("transport", ["stdio", "http"])
-async def test_llama_index(served, transport):
+async def test_llama_index(either):
     """Its tools have the models' own arguments, and its results say what is an error."""
-    with served.over_http() as address:
-        client = BasicMCPClient(sys.executable, args=served.arguments, env=served.environment)
-        if transport == "http":
-            client = BasicMCPClient(address)
-        tools = {tool.metadata.name: tool for tool in await McpToolSpec(client).to_tool_list_async()}
-        answer = await tools["generate_image"].acall(**PROMPT)
-        refused = await client.call_tool("generate_image", {})
-        await client.http_client.aclose()  # it is made by the adapter, which leaves it open
+    client = BasicMCPClient(sys.executable, args=either.arguments, env=either.environment)
+    if either.address:
+        client = BasicMCPClient(either.address)
+    tools = {tool.metadata.name: tool for tool in await McpToolSpec(client).to_tool_list_async()}
+    answer = await tools["generate_image"].acall(**PROMPT)
+    refused = await client.call_tool("generate_image", {})
+    await client.http_client.aclose()  # it is made by the adapter, which leaves it open
     assert "prompt" in tools["generate_image"].metadata.get_parameters_dict()["properties"]
     assert answer.raw_output.content[1].type == "resource_link"
     assert refused.isError
 
 
-async def test_http_is_for_this_machine_s_own_programs(served):
+async def test_http_is_for_this_machine_s_own_programs(over_http):
     """A page in a browser, which sends its own origin or another host's name, is refused."""
-    import httpx
-
-    with served.over_http() as address:
-        assert address.startswith("http://127.0.0.1:")
-        async with httpx.AsyncClient(trust_env=False) as client:
-            foreign = await client.post(address, json={}, headers={"Origin": "https://evil.example"})
-            rebound = await client.post(address, json={}, headers={"Host": "evil.example"})
+    address = over_http.address
+    assert address.startswith("http://127.0.0.1:")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        foreign = await client.post(address, json={}, headers={"Origin": "https://evil.example"})
+        rebound = await client.post(address, json={}, headers={"Host": "evil.example"})
     assert (foreign.status_code, rebound.status_code) == (403, 421)
 
 
@@ -333,16 +322,21 @@ def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):
     toolset.close()
 
 
-IMPORTED = "import sys, rockai_transport.__main__; print(*{'mcp', 'starlette', 'uvicorn'} & set(sys.modules))"
-WITHOUT = (
-    "import sys; sys.modules['mcp'] = None; from rockai_transport.__main__ import main; sys.exit(main())"
-)
+WITHOUT = """\
+import sys
+from rockai_transport.__main__ import main
+print(*{"mcp", "starlette", "uvicorn"} & set(sys.modules))
+sys.modules["mcp"] = None
+sys.exit(main())
+"""
 
 
 def test_the_sdk_is_loaded_only_to_serve(served):
     """The other commands work without it; without it this one says what to install."""
-    run = {"env": served.environment, "capture_output": True, "text": True, "timeout": 60}
-    assert subprocess.run([sys.executable, "-c", IMPORTED], check=False, **run).stdout.strip() == ""
-    ended = subprocess.run([sys.executable, "-c", WITHOUT, *served.arguments[2:]], check=False, **run)
+    command = [sys.executable, "-c", WITHOUT, *served.arguments[2:]]
+    ended = subprocess.run(
+        command, check=False, env=served.environment, capture_output=True, text=True, timeout=60
+    )
+    assert ended.stdout.strip() == ""
     assert ended.returncode == 2
     assert '.[mcp]"' in ended.stderr

@@ -112,8 +112,8 @@ def test_twice_the_text_takes_twice_the_steps(case, length):
         text = begin + more * (characters // len(more))
         return [text[at : at + length] for at in range(0, len(text), length)]
 
-    once, twice = (steps(lambda n=n: reading(reply(n))) for n in (1000, 2000))
-    assert twice <= 2.2 * once + 500
+    once, twice = (steps(lambda n=n: reading(reply(n))) for n in (500, 1000))
+    assert twice <= 2.2 * once + 250
 
 
 @pytest.mark.parametrize("text", ["{ ", "[", '{"a": ', '"\\', "{'a': \"", "/*", "a b ", '{"a": 1} '])
@@ -126,8 +126,8 @@ def test_finding_json_takes_steps_in_proportion(text):
         except ValueError:
             return
 
-    once, twice = (steps(lambda n=n: find(n)) for n in (1000, 2000))
-    assert twice <= 2.2 * once + 500
+    once, twice = (steps(lambda n=n: find(n)) for n in (500, 1000))
+    assert twice <= 2.2 * once + 250
 
 
 @pytest.mark.timeout(20)

@@ -1,10 +1,8 @@
 import ast
 import importlib.util
-import inspect
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
@@ -35,23 +33,6 @@ def test_the_package_is_pure(path):
             continue  # an image may be a path, which is a value; nothing here opens it
         assert name in STANDARD or name.startswith(ALLOWED), name
         assert name != "datetime" or path.stem == "jinja"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_annotations_are_names_at_run_time(path):
-    """``typing.get_type_hints`` works on every public class, method and function."""
-    name = ".".join(path.relative_to(PACKAGE.parents[1]).with_suffix("").parts)
-    module = importlib.import_module(name.removesuffix(".__init__"))
-    own = [one for one in vars(module).values() if getattr(one, "__module__", None) == module.__name__]
-    for one in own:
-        methods = (
-            [method for method in vars(one).values() if inspect.isfunction(method)]
-            if inspect.isclass(one)
-            else []
-        )
-        for annotated in (*([one] if inspect.isclass(one) or inspect.isfunction(one) else []), *methods):
-            if not annotated.__name__.startswith("_") or annotated.__name__ == "__init__":
-                get_type_hints(annotated)
 
 
 def test_importing_it_is_light():

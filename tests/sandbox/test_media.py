@@ -23,6 +23,13 @@ def animate(sandbox, api, **given):
     return sandbox.wait_for(lambda it: it.predictions[-1].is_terminal and it.predictions[-1], 30), created
 
 
+def data_uri(*size):
+    """A picture; a small one makes a video that is soon encoded."""
+    file = io.BytesIO()
+    Image.new("RGB", size, "teal").save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 def frames_of(url):
     with av.open(io.BytesIO(httpx.get(url).content)) as container:
         (stream,) = container.streams
@@ -57,7 +64,7 @@ def test_an_image_becomes_an_mp4_of_exactly_as_many_frames(sandbox, api, frames)
 @pytest.mark.parametrize("frames", [{}, {"max_frames": 2}, {"max_frames": 16}, {"max_frames": 240}])
 def test_a_video_takes_three_to_five_seconds(sandbox, api, frames):
     """However many frames are asked for."""
-    prediction, _ = animate(sandbox, api, image="https://example.com/statue.png", **frames)
+    prediction, _ = animate(sandbox, api, image=data_uri(64, 64), **frames)
     with av.open(io.BytesIO(httpx.get(prediction.output).content)) as container:
         assert 3 <= container.duration / av.time_base <= 5
 
@@ -65,7 +72,8 @@ def test_a_video_takes_three_to_five_seconds(sandbox, api, frames):
 def test_the_caption_stands_still_and_no_frame_is_dark(sandbox, api):
     """The prompt of the video stands below it from the first frame to the last, while the rest moves."""
     (image,) = api.post("/run", json={"model": IMAGE, "input": {"prompt": "a fox"}}).json()
-    frames = [frames_of(animate(sandbox, api, image=image, prompt=said)[0].output) for said in ("hop", "run")]
+    videos = [animate(sandbox, api, image=image, prompt=said, max_frames=12)[0] for said in ("hop", "run")]
+    frames = [frames_of(video.output) for video in videos]
     width, height = frames[0][0].size
     above, below = (0, 0, width, int(height * (1 - SHARE))), (0, int(height * (1 - SHARE)) + 8, width, height)
 
@@ -74,7 +82,7 @@ def test_the_caption_stands_still_and_no_frame_is_dark(sandbox, api):
 
     first = frames[0][0]
     assert all(change(first, later, below) < 3 for later in frames[0])
-    assert change(first, frames[0][24], above) > 10
+    assert change(first, frames[0][6], above) > 10
     assert change(first, frames[1][0], below) > 3  # another prompt is another caption
     brightness = [ImageStat.Stat(frame.convert("L")).mean[0] for frame in frames[0]]
     assert min(brightness) > 100
@@ -100,10 +108,7 @@ def test_a_caption_has_no_boxes_in_place_of_glyphs(text, drawn):
 @pytest.mark.parametrize(("size", "expected"), [((101, 51), (100, 64)), ((2000, 1000), (640, 320))])
 def test_an_image_of_any_size_gives_a_video_of_even_size(sandbox, api, size, expected):
     """Given as a data URI; yuv420p needs even sides."""
-    file = io.BytesIO()
-    Image.new("RGB", size, "teal").save(file, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    prediction, _ = animate(sandbox, api, image=uri, max_frames=2)
+    prediction, _ = animate(sandbox, api, image=data_uri(*size), max_frames=2)
     assert frames_of(prediction.output)[0].size == expected
 
 

@@ -4,6 +4,7 @@ It is a program of its own, so that the slow imports are paid for once, and no t
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -135,7 +136,10 @@ async def run(job):
             delivery = asyncio.create_task(deliver(receiver, job))
             await store.resolved()
             await go_on()
-            await delivery
+            # For what slept but was not saved it is tried for a minute; the program ends before that.
+            for ended in (await asyncio.wait({delivery}, timeout=4))[0]:
+                ended.result()
+            delivery.cancel()
         else:
             await go_on()
         await receiver.sweep(older_than=0)
@@ -154,7 +158,15 @@ async def deliver(receiver, job):
     await receiver({"type": "http", "method": "POST", "query_string": query}, receive, send)
 
 
+def get_ready():
+    """Import what a job imports late; keep the collector from touching what is shared, which copies it."""
+    for kind in (RockAIToolkit, RockAIToolSpec):
+        kind([VIDEO], client=Client("token-of-nobody", "http://127.0.0.1:9")).close()
+    gc.freeze()
+
+
 def main():
+    get_ready()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

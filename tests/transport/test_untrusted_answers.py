@@ -69,9 +69,9 @@ def test_a_refusal_of_odd_form_is_a_bad_request(detail):
 
 def encoded(how, body):
     if how == "gzip":
-        return gzip.compress(body)
+        return gzip.compress(body, 1)
     if how == "deflate":
-        return zlib.compress(body)
+        return zlib.compress(body, 1)
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(body) + packer.flush()
 
@@ -99,21 +99,23 @@ def test_a_compressed_answer_is_read_all_the_same(connect, server, how):
 
 @functools.cache
 def bomb_of(how):
-    """300 MiB in a few hundred kilobytes."""
+    """300 MiB in little more than a megabyte."""
     return compressed(how, b" " * 300 * 1024**2)
 
 
-@pytest.mark.parametrize("how", ["gzip", "deflate"])
-def test_a_small_answer_does_not_become_gigabytes(connect, server, how):
+@pytest.mark.parametrize(
+    ("how", "call"),
+    [("gzip", lambda client: client.run(MODEL, {})), ("deflate", lambda client: client.get("p1"))],
+)
+def test_a_small_answer_does_not_become_gigabytes(connect, server, how, call):
     """What a few kilobytes decode to is read up to a limit, never all at once."""
     bomb = bomb_of(how)
     server.route(GET, bomb)
     server.route(RUN, bomb)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     client = connect(max_retries=0)
-    for call in (lambda: client.get("p1"), lambda: client.run(MODEL, {})):
-        with pytest.raises(InvalidResponseError, match="larger than"):
-            call()
+    with pytest.raises(InvalidResponseError, match="larger than"):
+        call(client)
     assert (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024
     )  # kibibytes; 300 of ours above

@@ -21,6 +21,11 @@ def sandbox(monkeypatch) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
+def vcr():
+    """What a test of langchain-tests asks for before it skips itself: pytest-recording is off."""
+
+
+@pytest.fixture
 def scripted(sandbox):
     """Script what the model says, one answer for each run; `scripted.inputs` is what it was asked."""
 

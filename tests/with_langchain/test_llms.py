@@ -164,37 +164,6 @@ def test_an_image_model_gives_the_address_of_its_image(sandbox):
         llm.invoke("A cat", temperature=1)
 
 
-def test_several_files_are_on_lines_of_their_own(sandbox, text_llm):
-    """An output that is a list of addresses, streamed too."""
-
-    @sandbox.model(MODEL)
-    def draw(input):
-        return ["https://files.example/1.png", "https://files.example/2.png"]
-
-    both = "https://files.example/1.png\nhttps://files.example/2.png"
-    assert text_llm.invoke("Two cats") == both
-    assert "".join(text_llm.stream("Two cats")) == both
-
-
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        ["https://", "https://", "b.example"],
-        ["See ", "https://a.example/1", "https://b.example/2"],
-        ["https://a.example/1", ",", "https://b.example/2", "https://c.example/3"],
-    ],
-)
-def test_addresses_in_a_text_get_no_line_breaks(sandbox, text_llm, pieces):
-    """A text comes out exactly as the model said it, though tokens of it look like addresses."""
-
-    @sandbox.model(MODEL)
-    def talk(input):
-        yield from pieces
-
-    assert text_llm.invoke("Where?") == "".join(pieces)
-    assert "".join(text_llm.stream("Where?")) == "".join(pieces)
-
-
 def test_a_video_model_that_fails_says_so(sandbox):
     """As every other model."""
 

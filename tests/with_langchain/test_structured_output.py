@@ -262,11 +262,18 @@ class Links(TypedDict):
     faq: NotRequired[str]
     score: Annotated[NotRequired[int], ..., "how good"]
     pages: NotRequired[list[Page]]
+    by_name: NotRequired[dict[str, Page]]
+    best: NotRequired[Page | str]
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    "value", [{"legal": "/legal"}, {"legal": "/legal", "pages": [{"address": "/"}], "score": 3}]
+    "value",
+    [
+        {"legal": "/legal"},
+        {"legal": "/legal", "pages": [{"address": "/"}], "score": 3},
+        {"legal": "/legal", "by_name": {"home": {"address": "/"}}, "best": {"address": "/"}},
+    ],
 )
 def test_keys_that_a_typed_dict_does_not_require_may_be_missing(scripted, llm, method, value):
     """By `total=False`, `NotRequired` and `Required`, however deep; the others may not."""
@@ -276,6 +283,28 @@ def test_keys_that_a_typed_dict_does_not_require_may_be_missing(scripted, llm, m
     assert chain.invoke("Go!") == value
     with pytest.raises(InvalidResponseError, match="'address' is a required property"):
         chain.invoke("Go!")
+
+
+class Undescribed(TypedDict):
+    word: str
+
+
+class Branch(TypedDict):
+    """A tree."""
+
+    children: list["Branch"]
+
+
+def test_a_typed_dict_without_a_docstring_has_no_description(llm):
+    """Python would give it the one of `dict`."""
+    bound = llm.with_structured_output(Undescribed).first
+    assert "new empty dictionary" not in str(llm.preview("Go!", **bound.kwargs))
+
+
+def test_a_typed_dict_that_refers_to_itself_is_refused(llm):
+    """Core's conversion would not come to an end."""
+    with pytest.raises(ConfigurationError, match="Branch refers to itself, as a pydantic class may"):
+        llm.with_structured_output(Branch)
 
 
 class Author(typing_extensions.TypedDict, total=False):

@@ -80,6 +80,14 @@ class TestAsText:
         assert Person.model_validate_json(response.message.content) == ADA
 
 
+def test_another_package_s_way_is_refused(backend):
+    """It knows that package's own LLMs alone."""
+    llm = backend.llm(pydantic_program_mode=PydanticProgramMode.GUIDANCE)
+    with pytest.raises(ConfigurationError, match="there are default, function and llm"):
+        llm.structured_predict(Person, WHO, who="Ada")
+    assert backend.runs == 0
+
+
 def test_core_s_own_program_works(backend):
     """For those who make it themselves; its streaming too."""
     backend.says(RIGHT)

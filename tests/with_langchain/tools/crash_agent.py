@@ -4,6 +4,7 @@ It is a program of its own, so that the slow imports are paid for once, and no t
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -159,7 +160,14 @@ def fork_worker(job, worker, ready, go):
     return child
 
 
+def get_ready():
+    """Import what a job imports late; keep the collector from touching what is shared, which copies it."""
+    RockAIToolkit([ANIMATE_IMAGE], client=Client("token-of-nobody", "http://127.0.0.1:9")).close()
+    gc.freeze()
+
+
 def main():
+    get_ready()
     for line in sys.stdin:
         job = json.loads(line)
         ready, go = os.pipe()

@@ -25,7 +25,7 @@ POINTS = {
     "answered": (1, False),
     "waiting": (1, True),
 }
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "2"))
 
 
 @pytest.fixture(scope="module")

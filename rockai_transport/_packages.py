@@ -1,0 +1,50 @@
+"""How the packages are imported: their names when first asked for, and what an extra brings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Container, Mapping
+from importlib import import_module
+from typing import Any
+
+from rockai_transport._version import install_command
+
+__all__ = ["lazy_names", "require"]
+
+
+def lazy_names(package: str, homes: Mapping[str, Container[str]]) -> Callable[[str], Any]:
+    """Make a package's ``__getattr__``, which imports a name when it is first asked for.
+
+    Args:
+        package: The package.
+        homes: The modules, each with the names that are found there.
+    """
+
+    def find(name: str) -> Any:
+        home = next((module for module, names in homes.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(home), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return find
+
+
+def require(module: str, needs: str, extra: str) -> None:
+    """Import what an extra brings.
+
+    Args:
+        module: The module.
+        needs: Who needs what, for the error.
+        extra: The extra.
+
+    Raises:
+        ImportError: It is not installed; the message says how to install it.
+    """
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):  # what it needs itself is missing
+            raise
+        raise ImportError(f"{needs}: {install_command(extra)}") from error
