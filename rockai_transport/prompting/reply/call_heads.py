@@ -93,8 +93,10 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     if end > at:
         return _marked(text, end, tools)
     verdict: Opener | Verdict = "text"
-    if line_start and text[at] in "{[":
-        verdict = _first_key(text, at, tools) if text[at] == "{" else _listed(text, at, tools, marked=False)
+    if line_start and text[at] == "{":
+        verdict = _first_key(text, at, tools, at)
+    elif line_start and text[at] == "[":
+        verdict = _listed(text, at, tools, marked=False)
     return "undecided" if end < 0 and verdict == "text" else verdict
 
 
@@ -157,8 +159,7 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
     if first == len(text):
         return "undecided"
     if text[first] == "{" and not marked:
-        verdict = _first_key(text, first, tools)
-        return replace(verdict, body=at) if isinstance(verdict, Opener) else verdict
+        return _first_key(text, first, tools, at)
     found = _NAME.match(text, first) if text[first].isidentifier() else None
     if found is None:
         return Opener(at, "json", meant=True) if marked else "text"
@@ -168,7 +169,7 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
     return Opener(at, "python", meant=marked) if is_call else "text"
 
 
-def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
+def _first_key(text: str, at: int, tools: Tools, body: int) -> Opener | Verdict:
     """Whether the object here begins with a key that calls have."""
     found = _FIRST_KEY.match(text, at + 1)
     end = found.end() if found else at
@@ -183,7 +184,7 @@ def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
         end, closing = skip_space(text, end), ":"
     if end == len(text):
         return "undecided" if key in tools.first_keys else "text"
-    return Opener(at, "json") if text[end] == closing and key in tools.first_keys else "text"
+    return Opener(body, "json") if text[end] == closing and key in tools.first_keys else "text"
 
 
 def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Verdict:

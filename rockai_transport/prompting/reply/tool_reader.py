@@ -42,7 +42,7 @@ ToolPart = TextDelta | ToolCall | InvalidToolCall
 NOTABLE: Final = "<[{`\n\r"
 _NOTABLE: Final = re.compile(f"{FENCE}|[{re.escape(NOTABLE)}]")
 # At the beginning of a line an opening token may begin with a letter.
-_LETTERS: Final = "".join({token[0] for token in OPENING if token[0] not in NOTABLE})
+_LETTERS: Final = "".join(sorted({token[0] for token in OPENING if token[0] not in NOTABLE}))
 _NOTABLE_AT_START: Final = re.compile(rf"{_NOTABLE.pattern}|(?<!\S)[{_LETTERS}]")
 
 _FENCE: Final = TokenSet(FENCE)
