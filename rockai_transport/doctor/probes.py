@@ -8,7 +8,7 @@ refused; if it is not, its prediction takes the place of the one that is created
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -19,7 +19,7 @@ import httpx
 from rockai_transport import InvalidResponseError, Prediction
 from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, changes
 from rockai_transport.doctor.recording import Exchange, RecordingIO
-from rockai_transport.doctor.session import DoctorSession, Findings, ObstacleError, UnavailableError
+from rockai_transport.doctor.session import DoctorSession, ObstacleError, UnavailableError
 from rockai_transport.doctor.stream_checks import STREAM_CHECKS, ids_in
 from rockai_transport.io.network import environment_proxy
 from rockai_transport.protocol.io import IO
@@ -30,13 +30,13 @@ from rockai_transport.protocol.requests import stream_request
 from rockai_transport.protocol.streams import RunStream, StreamState
 
 _ASKED: dict[str, str] = TABLES["asked"]
-_STATUSES: dict[str, list[int]] = TABLES["statuses"]
+_STATUSES: dict[str, Any] = TABLES["statuses"]
 _TEXTS: dict[str, str] = TABLES["obstacles"]
 _PEERS = TABLES["peers"]
 _DIRECT = frozenset({"run_path", "run_stream_path"})
 
 
-def connection(session: DoctorSession) -> Findings:
+def connection(session: DoctorSession) -> Iterator[Finding]:
     """Look at an unknown id without a token: whoever may be in the way has not seen it yet."""
     asked = session.probe("get_path", **session.anonymous)
     exchange, url = asked.exchange, session.settings.base_url
@@ -50,11 +50,11 @@ def connection(session: DoctorSession) -> Findings:
     yield exchange.finding("no-token", session.answer(asked))
 
 
-def authentication(session: DoctorSession) -> Findings:
+def authentication(session: DoctorSession) -> Iterator[Finding]:
     """Show the token as is assumed; where that is refused, in the ways that peers know."""
     field, asked = _existing_route(session)
     exchange, assumed = asked.exchange, session.service
-    if not _is_let_in(asked) and asked.status not in _STATUSES["token_refused"]:
+    if not _is_let_in(asked) and session.answer(asked) not in _STATUSES["token_refused"]:
         raise ObstacleError(_TEXTS["busy"].format(x=exchange))
     others = (replace(assumed, auth_header=name, auth_scheme=scheme) for name, scheme in _PEERS["auth"])
     taken = (other for other in others if _is_let_in(session.probe(field, service=other)))
@@ -66,15 +66,15 @@ def authentication(session: DoctorSession) -> Findings:
     yield exchange.finding("token", "otherwise" if changed else "accepted", *changed, header=header)
 
 
-def wrong_token(session: DoctorSession) -> Findings:
+def wrong_token(session: DoctorSession) -> Iterator[Finding]:
     """Show a wrong token; a look may be free to everybody, so create is asked too."""
     asked = session.probe("get_path", api_token=_ASKED["token"])
-    if asked.status not in _STATUSES["token_refused"]:
+    if session.answer(asked) not in _STATUSES["token_refused"]:
         asked = session.probe("create_path", api_token=_ASKED["token"])
     yield asked.exchange.finding("wrong-token", session.answer(asked))
 
 
-def unknown_route(session: DoctorSession) -> Findings:
+def unknown_route(session: DoctorSession) -> Iterator[Finding]:
     """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
     asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
@@ -87,7 +87,7 @@ def unknown_route(session: DoctorSession) -> Findings:
     yield exchange.finding("missing-route", "as_assumed" if is_known else case, fix)
 
 
-def routes(session: DoctorSession) -> Findings:
+def routes(session: DoctorSession) -> Iterator[Finding]:
     """Ask for each route; for a missing one, where it might be too."""
     unused = _DIRECT if session.settings.route == "predictions" else ()
     asked = {field: session.probe(field) for field in TABLES["routes"] if field not in unused}
@@ -99,24 +99,25 @@ def routes(session: DoctorSession) -> Findings:
     yield look.exchange.finding("unknown-id", session.answer(look))
 
 
-def unknown_model(session: DoctorSession) -> Findings:
+def unknown_model(session: DoctorSession) -> Iterator[Finding]:
     """Create a prediction of a model that does not exist."""
     asked = session.create(RunRequest(ModelReference.parse("rockai-doctor/no-such-model"), session.input))
+    if asked.error and asked.exchange.response.is_success:  # what it starts could not be canceled
+        session.obstacles["create_path"] = "unreadable"
     yield asked.exchange.finding("unknown-model", session.answer(asked))
 
 
-def wrong_key(session: DoctorSession) -> Findings:
+def wrong_key(session: DoctorSession) -> Iterator[Finding]:
     """Create with one key too many, which should be refused."""
     asked = session.create(replace(session.request, input={**session.input, _ASKED["key"]: 1}))
-    answer, case = asked.exchange.response.decoded, "other"
-    if asked.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
-        session.accepted_by_mistake, case = session.require(asked), "accepted"
-    elif isinstance(answer, dict) and isinstance(answer.get("detail"), list) and _ASKED["key"] in str(answer):
-        case = str(asked.status)
-    yield asked.exchange.finding("wrong-key", case)
+    status, body = session.answer(asked), asked.exchange.response.decoded
+    if status not in ("400", "422"):
+        session.accepted_by_mistake, status = session.require(asked), "accepted"
+    is_named = isinstance(body, dict) and isinstance(body.get("detail"), list) and _ASKED["key"] in str(body)
+    yield asked.exchange.finding("wrong-key", status if is_named or status == "accepted" else "other")
 
 
-def canceled(session: DoctorSession) -> Findings:
+def canceled(session: DoctorSession) -> Iterator[Finding]:
     """Create a prediction and cancel it at once; watch what becomes of it."""
     created = session.accepted_by_mistake or session.require(session.create(session.request))
     session.example = prediction = created.prediction
@@ -139,7 +140,7 @@ def canceled(session: DoctorSession) -> Findings:
     yield cancel.exchange.finding("cancel", case, fix, status=status)
 
 
-def followed(session: DoctorSession) -> Findings:
+def followed(session: DoctorSession) -> Iterator[Finding]:
     """Create with a stream, by the model's other form where one is known, and follow it to its end."""
     options: dict[str, Any] = {"stream": True} if session.settings.route != "run" else {}
     given = replace(session.request, options=options)
@@ -163,7 +164,7 @@ def followed(session: DoctorSession) -> Findings:
         yield judge(stream.exchange, session.service)
 
 
-def run(session: DoctorSession) -> Findings:
+def run(session: DoctorSession) -> Iterator[Finding]:
     """Run and wait."""
     ran = session.require(session.perform(Operations.run, session.request, None, route="run"))
     exchange, output, created = ran.exchange, ran.prediction.output, session.example.output
@@ -178,7 +179,7 @@ def run(session: DoctorSession) -> Findings:
         yield exchange.finding("run", "with_id" if _known_ids(session, exchange) else "answered", **told)
 
 
-def run_stream(session: DoctorSession) -> Findings:
+def run_stream(session: DoctorSession) -> Iterator[Finding]:
     """Run and stream."""
     ran = session.perform(_read, Operations.stream, session.request, None, route="run")
     exchange = session.require(ran).exchange
@@ -262,7 +263,7 @@ def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference
     return ModelReference.combine(None if given.name else name, version)
 
 
-def _form(session: DoctorSession, created: RecordingIO) -> Findings:
+def _form(session: DoctorSession, created: RecordingIO) -> Iterator[Finding]:
     """In which shape a prediction comes, and which fields it has."""
     exchange, raw, table = created.exchange, created.prediction.raw, TABLES["prediction"]
     hook, given = session.assumed.read_prediction, session.settings.service.read_prediction
@@ -276,7 +277,7 @@ def _form(session: DoctorSession, created: RecordingIO) -> Findings:
     yield exchange.finding("fields", case, listed=listed)
 
 
-def _contents(session: DoctorSession, last: Prediction, exchange: Exchange) -> Findings:
+def _contents(session: DoctorSession, last: Prediction, exchange: Exchange) -> Iterator[Finding]:
     """Which words a prediction has for its status, how it writes times, and what its output is."""
     known, shown = session.settings.service.statuses, session.redact(last)
     new = {word: ours for word, ours in session.statuses.items() if word not in known}

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from rockai_transport import APIStatusError, Prediction, RockAIError
+from rockai_transport.config import Settings
 from rockai_transport.doctor.checks import CHECK_BY_ID, TABLES, Finding, SuggestedSetting, Verdict
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.io.blocking import BlockingIO
@@ -126,16 +127,14 @@ class RecordingIO(BlockingIO):
     """`BlockingIO` that writes down each exchange, and what came of the operation.
 
     Args:
-        endpoint: Where requests go.
+        settings: Where requests go, and with what.
         connections: What they go through.
         redactor: Hides what must not be told.
         say: Is told what is being waited for.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, connections: Connections, redactor: Redactor, say: Callable[[str], Any]
-    ) -> None:
-        super().__init__(endpoint, connections)
+    def __init__(self, settings: Settings, connections: Connections, redactor: Redactor, say: Say) -> None:
+        super().__init__(Endpoint(settings, None, httpx.Client), connections)
         self.exchanges: list[Exchange] = []
         self.prediction = Prediction()
         """The prediction as last seen; one without an id where none was."""
@@ -153,11 +152,6 @@ class RecordingIO(BlockingIO):
     def refusal(self) -> APIStatusError | None:
         """The error that says that the service refused what the operation asked for."""
         return self.error if isinstance(self.error, APIStatusError) and len(self.exchanges) == 1 else None
-
-    @property
-    def status(self) -> int:
-        """The HTTP status, or an envelope's code that contradicts it; 0 where there was no answer."""
-        return self.refusal.status_code if self.refusal else self.exchange.status
 
     @property
     def may_run(self) -> bool:

@@ -13,7 +13,7 @@ Invariants of this module:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -31,7 +31,6 @@ from rockai_transport.doctor.recording import Exchange, RecordingIO
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.io.connections import Connections
-from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.exchange import exchange as send
 from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.io import IO, run_blocking
@@ -42,8 +41,6 @@ from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.responses import is_missing_route
 
 Operation = Callable[..., Coroutine[Any, Any, Any]]
-Findings = Iterator[Finding]
-"""What a probe gives: a finding for each of its checks."""
 
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
 _FREE_SECONDS = 60.0
@@ -137,7 +134,7 @@ class DoctorSession:
 
     def _read(self, answer: Any) -> Any:
         """As `Service.read_prediction`. Finds a prediction's key, and what its word for a status means."""
-        if self.assumed.read_prediction is None:
+        if self.assumed.read_prediction is None and not self.statuses:  # none was read as it came
             self.assume(SuggestedSetting("read_prediction", AnswerKey(key)) for key in _keys(answer)[:1])
         hook = self.assumed.read_prediction
         read = answer if hook is None else hook(answer)
@@ -154,16 +151,15 @@ class DoctorSession:
         """Do one of the clients' operations, once, with these changes of their settings.
 
         Raises:
-            ObstacleError: It cannot be sent.
+            ConfigurationError: It cannot be sent.
         """
         settings = replace(self.settings, **{"service": self.service, **changes})
-        endpoint = Endpoint(settings, None, httpx.Client)
-        self.under_way = io = RecordingIO(endpoint, self.connections, self.redactor, self.say)
+        self.under_way = io = RecordingIO(settings, self.connections, self.redactor, self.say)
         try:
             if isinstance(value := run_blocking(operation(Operations(settings), io, *arguments)), Prediction):
                 io.prediction = value
-        except ConfigurationError as error:
-            raise ObstacleError(self.redact(str(error))) from None
+        except ConfigurationError:
+            raise
         except RockAIError as error:
             io.error, io.prediction = error, error.prediction or Prediction()
         finally:
@@ -215,7 +211,7 @@ class DoctorSession:
         if run.refusal:
             kind = ObstacleError if self.is_refused_for_all(run) else UnavailableError
             raise kind(self.redact(str(run.refusal)))
-        if not run.status:
+        if not run.exchange.status:
             may_run = " A run may have started." if run.may_run else ""
             raise UnavailableError(f"{run.exchange.failure}.{may_run}")
         return run
@@ -225,8 +221,12 @@ class DoctorSession:
         return run.refusal is not None and self.answer(run) in TABLES["statuses"]["refused_for_all"]
 
     def answer(self, asked: RecordingIO) -> str:
-        """What was answered, as a case of a check: a status, ``no_route`` or ``no_answer``."""
-        return "no_route" if self.is_missing(asked) else str(asked.status or "no_answer")
+        """What was answered, as a case of a check: ``no_route``, ``no_answer``, or a status.
+
+        That is the one of HTTP, or an envelope's code that contradicts it.
+        """
+        status = asked.refusal.status_code if asked.refusal else asked.exchange.status
+        return "no_route" if self.is_missing(asked) else str(status or "no_answer")
 
     def is_missing(self, asked: RecordingIO) -> bool:
         """Whether the answer says that there is no such route.
@@ -254,7 +254,7 @@ class DoctorSession:
             told = why.format(io.exchange.request) if io and io.may_run else ""
             self.report.stopped = self.redactor.leaving(f"It was interrupted{told}.")
         finally:
-            with contextlib.suppress(KeyboardInterrupt, ObstacleError):
+            with contextlib.suppress(KeyboardInterrupt, ConfigurationError):
                 self.report.left = self.redact(tuple(self.cancel_running()))
             self.connections.close()
         for probe in checks.PROBES:
@@ -269,10 +269,11 @@ class DoctorSession:
             for finding in getattr(probes, probe.name)(self):
                 self.assume(finding.suggestions)
                 self._record(finding)
-        except UnavailableError as error:
-            if isinstance(error, ObstacleError):
-                self.report.stopped = self.redactor.leaving(str(error))
-            return str(error)
+        except (UnavailableError, ConfigurationError) as error:
+            reason = str(error) if isinstance(error, UnavailableError) else str(self.redact(str(error)))
+            if isinstance(error, ObstacleError | ConfigurationError):
+                self.report.stopped = self.redactor.leaving(reason)
+            return reason
         return ""
 
     def _reason_against(self, probe: checks.Probe) -> str:
@@ -356,10 +357,9 @@ def run_doctor(
         ``print(run_doctor(model="owner/name", confirm=lambda plan: plan.runs <= 4).text())``
     """
     limit = check_timeout(timeout, "timeout")
-    limits = Timeouts(first_byte=limit, idle=limit)
-    where: dict[str, Any] = {"api_token": api_token, "base_url": base_url, "allow_http": allow_http}
-    how: dict[str, Any] = {"route": route, "timeout": limit, "timeouts": limits, "max_retries": 0}
-    settings = Settings.resolve(**where, **how, service=service, default_headers=default_headers)
+    how: dict[str, Any] = {"route": route, "service": service, "default_headers": default_headers}
+    how |= {"timeout": limit, "timeouts": Timeouts(first_byte=limit, idle=limit), "max_retries": 0}
+    settings = Settings.resolve(api_token=api_token, base_url=base_url, allow_http=allow_http, **how)
     redactor = Redactor(settings.api_token, shown_hosts=(httpx.URL(settings.base_url).host,))
     try:
         reference = ModelReference.parse(model) if model is not None else None

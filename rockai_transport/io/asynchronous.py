@@ -69,7 +69,14 @@ class AsyncIO(BaseIO[LoopConnections]):
         return self._opened(request, response)
 
     async def read(self, within: float, until: float) -> bytes:
-        return await self._limited(self._next_chunk(), min(until, time.monotonic() + within), None)
+        until = min(until, time.monotonic() + within)
+        while self._chunks is not None:
+            chunk = await self._limited(anext(self._chunks, None), until, None)
+            if chunk is None:
+                break
+            if chunk:
+                return chunk
+        return b""
 
     async def follow(self, body: EventBody) -> list[str]:
         timer, chunks = self._timer, self._chunks
@@ -115,13 +122,6 @@ class AsyncIO(BaseIO[LoopConnections]):
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
         return await run_detached(operation(AsyncIO(self._endpoint, self.connections)), within)
-
-    async def _next_chunk(self) -> bytes:
-        if self._chunks is not None:
-            async for chunk in self._chunks:
-                if chunk:
-                    return chunk
-        return b""
 
     async def _limited(self, awaited: Awaitable[T], until: float, notices: Notices | None) -> T:
         """Await something until a moment, and translate what it raises."""

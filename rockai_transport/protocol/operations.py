@@ -130,7 +130,7 @@ class Operations:
             check_timeout(timeout, "timeout")
         begin = partial(self._begin_stream, io, run, timeout, state)
         cancel = partial(self.cancel_on_exit, io, state)
-        return RunStream(io, state, run.partial, begin, cancel, for_run=for_run)
+        return RunStream(io, state, run.partial, begin, cancel, for_run)
 
     def stream_prediction(self, io: IO, target: Any, state: StreamState) -> RunStream:
         """Stream a prediction that was created before.
@@ -144,7 +144,7 @@ class Operations:
             return await self._begin_created(io, state, self._until(io, None))
 
         cancel = partial(self.cancel_on_exit, io, state)
-        return RunStream(io, state, known, begin, cancel, for_run=False)
+        return RunStream(io, state, known, begin, cancel)
 
     async def create(self, io: IO, run: RunRequest) -> Prediction:
         """Create a prediction and do not wait for it."""

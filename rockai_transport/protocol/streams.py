@@ -143,38 +143,26 @@ class EventStreamBody:
         return pieces
 
 
+@dataclass(eq=False)
 class RunStream:
-    """One stream: gives batches of pieces, and is left.
+    """One stream: gives batches of pieces, and is left."""
 
-    Args:
-        io: How it is read.
-        state: What it has said so far.
-        known: What is known of the prediction before the service has said a word.
-        begin: Sends the request; gives the open event stream, or None where the prediction was waited for.
-        cancel: Closes the connection, and cancels the prediction where its id is known; what became of it.
-        for_run: Whether it serves a `run`, which goes on to wait for the prediction: then a time limit that
-            runs out cancels nothing, and the end of the stream is not yet the prediction's.
-    """
-
-    def __init__(
-        self,
-        io: IO,
-        state: StreamState,
-        known: Prediction,
-        begin: Callable[[], Awaitable[EventStreamBody | None]],
-        cancel: Callable[[], Awaitable[Prediction | None]],
-        *,
-        for_run: bool,
-    ) -> None:
-        self._io = io
-        self._state = state
-        self._known = known
-        self._begin = begin
-        self._cancel = cancel
-        self._for_run = for_run
-        self._body: Any = None  # an `EventStreamBody`: pyright takes its attribute `feed` for a method
-        self.started = False
-        self.finished = False
+    io: IO
+    """How it is read."""
+    state: StreamState
+    """What it has said so far."""
+    known: Prediction
+    """What is known of the prediction before the service has said a word."""
+    begin: Callable[[], Awaitable[EventStreamBody | None]]
+    """Sends the request; gives the open event stream, or None where the prediction was waited for."""
+    cancel: Callable[[], Awaitable[Prediction | None]]
+    """Closes the connection, and cancels the prediction where its id is known; what became of it."""
+    for_run: bool = False
+    """Whether it serves a `run`, which goes on to wait for the prediction: then a time limit that runs out
+    cancels nothing, and the end of the stream is not yet the prediction's."""
+    body: Any = None  # an `EventStreamBody`: pyright takes its attribute `feed` for a method
+    started: bool = False
+    finished: bool = False
 
     async def next_batch(self) -> list[str]:
         """The next pieces, all that came together; none at the good end.
@@ -187,7 +175,7 @@ class RunStream:
         if self.finished:
             return []
         try:
-            pieces = await (self._io.follow(self._body) if self._body is not None else self._first_batch())
+            pieces = await (self.io.follow(self.body) if self.body is not None else self._first_batch())
             if not pieces:
                 await self._end()
         except GeneratorExit:  # the event loop is gone: nothing can be awaited any more
@@ -218,14 +206,14 @@ class RunStream:
             raise
 
     async def _leave(self, error: BaseException | None) -> None:
-        left = not isinstance(error, Exception) or self._state.callback_failed
-        timed_out = not self._for_run and isinstance(error, APITimeoutError)
+        left = not isinstance(error, Exception) or self.state.callback_failed
+        timed_out = not self.for_run and isinstance(error, APITimeoutError)
         if not self.started:
             return
         if not (left or timed_out):
-            await self._io.close()
+            await self.io.close()
             return
-        ended = await self._cancel()
+        ended = await self.cancel()
         # An answer without a prediction tells no end: then nothing is known but that it was asked.
         if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
             error.prediction = ended
@@ -233,9 +221,9 @@ class RunStream:
 
     def _inform(self, error: BaseException) -> None:
         """Every error after the start of a prediction carries it."""
-        prediction = self._state.prediction
-        if isinstance(error, RockAIError) and self._body is not None:
-            error.may_have_started |= self._body.request.starts
+        prediction = self.state.prediction
+        if isinstance(error, RockAIError) and self.body is not None:
+            error.may_have_started |= self.body.request.starts
         if isinstance(error, RockAIError) and prediction is not None and prediction.id:
             error.prediction = error.prediction or prediction
             error.may_have_started = True
@@ -244,17 +232,17 @@ class RunStream:
         if self.started:
             return []
         self.started = True
-        self._body = await self._begin()
-        if self._body is not None:
-            return await self._io.follow(self._body)
-        text = self._state.concluded(self._known).text
+        self.body = await self.begin()
+        if self.body is not None:
+            return await self.io.follow(self.body)
+        text = self.state.concluded(self.known).text
         return [text] if text else []
 
     def _stream_error(self, failure: TransportFailure) -> RockAIError:
         """A limit that ran out is a timeout; anything else cut the stream."""
-        if self._body is None:
+        if self.body is None:
             raise AssertionError("only a body is read without translation") from failure
-        state, error = self._state, transport_error(self._body.request, failure)
+        state, error = self.state, transport_error(self.body.request, failure)
         if not failure.timed_out:
             interrupted = _interrupted(str(failure), state)
             interrupted.__cause__ = error.__cause__
@@ -266,20 +254,20 @@ class RunStream:
         return error
 
     async def _end(self) -> None:
-        if self._body is not None:
+        if self.body is not None:
             await self._drain()
-            self._body.concluded(self._state.prediction or self._known)
-        if not self._for_run:
-            self._state.prediction = self._state.concluded(self._known)
+            self.body.concluded(self.state.prediction or self.known)
+        if not self.for_run:
+            self.state.prediction = self.state.concluded(self.known)
         self.finished = True
 
     async def _drain(self) -> None:
         """Read what little follows the end event, so that the connection can be used again."""
-        until = self._io.now() + _DRAIN_SECONDS
+        until = self.io.now() + _DRAIN_SECONDS
         with contextlib.suppress(TransportFailure):
-            while await self._io.read(_DRAIN_SECONDS, until):
+            while await self.io.read(_DRAIN_SECONDS, until):
                 pass
-        await self._io.close()
+        await self.io.close()
 
 
 def closed_elsewhere(state: StreamState) -> StreamInterruptedError:

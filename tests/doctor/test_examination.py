@@ -13,7 +13,7 @@ import time
 import pytest
 from support.virtual_io import operations
 
-from rockai_sandbox import NEVER_ENDS, STAYS_COLD, Sandbox
+from rockai_sandbox import NEVER_ENDS, STAYS_COLD, Protocol, Sandbox
 from rockai_transport import Client, ConfigurationError, Service
 from rockai_transport.doctor import CHECKS, PROBES, run_doctor
 from rockai_transport.doctor.recording import Waiting
@@ -146,6 +146,52 @@ def test_a_refused_run_stops_the_others(examine, sandbox, status, body, words):
     assert words in report.obstacle
     assert report.runs == 0
     assert sandbox.predictions == []
+
+
+def test_an_id_that_no_path_can_hold(examine, signs):
+    """What cannot be asked for ends the examination with its report, which says that something may run."""
+    protocol = Protocol(prediction_json=lambda known: {**known, "id": "climbs/../out"})
+    with Sandbox(protocol=protocol) as sandbox:
+        report = examine(sandbox)
+    assert "is not a prediction id" in report.stopped
+    assert signs(report)["create"] == "?"
+    assert (report.exit_code, report.runs) == (2, 1)
+    assert "could not be canceled" in report.summary()
+
+
+def test_an_answer_to_create_that_cannot_be_read(examine, sandbox, signs):
+    """The check that says so is made, and nothing further is created: it could not be canceled."""
+
+    def confirm(plan):
+        sandbox.answer_next(200, "<p>", content_type="text/html", times=None, path="/predictions")
+        return True
+
+    report = examine(sandbox, confirm=confirm)
+    assert (signs(report)["shape"], signs(report)["create-by"]) == ("✗", "?")
+    created = [request for request in sandbox.requests if b"no_such_key" in request.body]
+    assert len(created) == 1
+    assert report.runs == 3
+
+
+def test_a_service_that_takes_every_model(examine, sandbox, signs):
+    """Where its answer to create cannot be read, no run is created at all."""
+    sandbox.answer_next(200, {"queued": True}, times=None, method="POST", path="/predictions")
+    report = examine(sandbox)
+    assert not any(b"no_such_key" in request.body for request in sandbox.requests)
+    assert signs(report)["unknown-model"] == "✗"
+    assert "the response of create cannot be read" in report.obstacle
+
+
+def test_an_output_that_looks_like_a_prediction(examine, sandbox, signs):
+    """What a model gives is not searched for a prediction once it is known where predictions stand."""
+
+    @sandbox.model("owner/jobs")
+    def jobs(input):
+        return {"job": {"status": "queued", "output": None}}
+
+    report = examine(sandbox, model="owner/jobs")
+    assert "run" not in signs(report)
+    assert {finding.check: finding.observed for finding in report.findings}["run"].startswith("an object")
 
 
 def test_a_gateway_that_breaks_is_not_asked_again(examine, sandbox, signs):
