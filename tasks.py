@@ -326,7 +326,6 @@ PURE = ("rockai_transport/protocol/*", "rockai_transport/prompting/*")
 LONG = (
     "test_crash",
     "hold_nothing",
-    "test_loop_end",
     "within_httpcore",
 )  # what `make soak` runs of the tests
 PACKAGING = {"packaging": [python(), str(Path("tests") / "packaging" / "check.py")]}
