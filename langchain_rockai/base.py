@@ -146,8 +146,11 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """All that changes an answer, as far as it was set: for traces, and for the keys of a cache."""
-        known = {name: getattr(self, name, None) for name in _IDENTIFYING}
-        return {name: value for name, value in known.items() if value not in (None, {}, [])}
+        known: dict[str, Any] = {}
+        for name in _IDENTIFYING:
+            if (value := getattr(self, name, None)) not in (None, {}, []):
+                known[name] = value
+        return known
 
     def _stream(
         self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, cast
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_rockai.base import RockAIModel
@@ -51,7 +51,8 @@ class RockAILLM(RockAIModel, BaseLLM):
                 print(text, end="")
 
     Several at once:
-        Each prompt is a call of its own; with ``return_exceptions`` a failure is that prompt's alone.
+        Each prompt is a call of its own; ``max_concurrency`` in the config bounds how many run at once. With
+        ``return_exceptions`` a failure takes its prompt's place; without, the others' texts are lost.
 
         .. code-block:: python
 
@@ -78,51 +79,10 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _prompt(self, input: LanguageModelInput) -> str:
         return self._convert_input(input).to_string()
 
-    def batch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Run several prompts at once, each a call of its own.
-
-        Args:
-            inputs: The prompts, each as for `invoke`.
-            config: For all of them, or one for each; ``max_concurrency`` in it bounds how many run at once.
-            return_exceptions: Return a failure in its prompt's place instead of raising it.
-            kwargs: As for `invoke`, for every prompt.
-
-        Returns:
-            The texts, in the order of the prompts.
-
-        Raises:
-            RockAIError: A prompt failed, and ``return_exceptions`` is not set; the others' texts are lost.
-
-        Example:
-            >>> llm.batch(["Say: one", "Say: two"])
-            ['one', 'two']
-        """
-        # `BaseLLM.batch` gives every input the first failure, and loses what the others paid for
-        # (langchain_core/language_models/llms.py); a Runnable's does not.
-        return Runnable.batch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
-
-    async def abatch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[str]:
-        """As `batch`, with ``await``.
-
-        Example:
-            >>> await llm.abatch(["What is 2 + 3?", "Say: hello"])
-            ['2 + 3 = 5', 'hello']
-        """
-        return await Runnable.abatch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
+    # `BaseLLM.batch` gives every input the first failure, and loses what the others paid for
+    # (langchain_core/language_models/llms.py); a Runnable's does not.
+    batch = Runnable[LanguageModelInput, str].batch
+    abatch = Runnable[LanguageModelInput, str].abatch
 
     def _generate(
         self, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

@@ -21,6 +21,7 @@ from typing import (
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict  # knows its own classes, which LangChain's guides use, too
 
 __all__ = ["openai_tool"]
@@ -96,7 +97,7 @@ def _field(hint: Any, required: bool, made: dict[Any, Any]) -> Any:  # noqa: FBT
     """The type of a key, without qualifiers; one that may be missing has a default, in core's notation.
 
     Where annotations are texts, as with `from __future__ import annotations`, the class itself does not know
-    of the qualifiers. Core reads ``Annotated[type, default, description]``.
+    of the qualifiers. Core reads ``Annotated[type, default, description]``, and no pydantic ``Field``.
     """
     notes: tuple[Any, ...] = ()
     while (origin := get_origin(hint)) in (Annotated, Required, NotRequired):
@@ -105,6 +106,8 @@ def _field(hint: Any, required: bool, made: dict[Any, Any]) -> Any:  # noqa: FBT
         else:
             required = origin is Required
         hint = get_args(hint)[0]
+    if info := next((note for note in notes if isinstance(note, FieldInfo)), None):
+        notes = (... if info.is_required() else info.default, info.description or "")
     if not required and notes[:1] in ((), (...,)):
         notes = (None, *notes[1:])
     plain = _unqualified(hint, made)

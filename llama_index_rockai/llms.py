@@ -187,7 +187,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             kwargs: For this call, as in `chat`, without tools.
 
         Returns:
-            The answer, as in `chat`.
+            The answer, as in `chat`; the addresses of several files are on lines of their own.
 
         Raises:
             RockAIError: As in `chat`.

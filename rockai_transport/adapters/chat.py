@@ -1,4 +1,4 @@
-"""What a chat call is made of: the frameworks' names of roles, and their descriptions of tools."""
+"""What a chat call is made of: the frameworks' names of roles, blocks of messages, descriptions of tools."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, Self
 
 from pydantic import (
-    AliasChoices,
-    AliasPath,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -72,9 +70,8 @@ def _listed(value: Any) -> Any:
 def _aliases(field: FieldInfo) -> list[str]:
     """The other names under which pydantic takes a field, of a subclass of a user's own."""
     given = field.validation_alias  # `alias` is in it
-    choices = given.choices if isinstance(given, AliasChoices) else [given]
-    names = (one.path[0] if isinstance(one, AliasPath) else one for one in choices)
-    return [name for name in names if isinstance(name, str)]
+    paths = [getattr(one, "path", [one]) for one in getattr(given, "choices", [given])]
+    return [path[0] for path in paths if isinstance(path[0], str)]
 
 
 class ModelFields(BaseModel):

@@ -91,7 +91,7 @@ class LifecycleCall:
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return await self._conclude(record, known, remark=remark)
         if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
-            self._take(record)
+            self._keep(record, is_own=True)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
         sleeper = self._sleeper(record, seconds) if self._context.thread else None
@@ -170,7 +170,8 @@ class LifecycleCall:
             view = await self._save(view, self._policy.save_to)
         if record is not None:
             record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
-            await self._backends.detached(self._write_down(record), math.inf)
+            self._keep(record, is_own=self._record is not None)
+            await self._backends.detached(note(self._backends, record), math.inf)
         return messages.describe_prediction(view, just_started=just_started, remark=remark)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
@@ -204,7 +205,9 @@ class LifecycleCall:
         except RockAIError as error:
             return messages.describe_unreachable(self._view(record, known), error)
         if record is not None:
-            await self._backends.detached(self._write_down(record.seen(prediction)), math.inf)
+            record = record.seen(prediction)
+            self._keep(record, is_own=False)
+            await self._backends.detached(note(self._backends, record), math.inf)
         return messages.describe_canceled(self._view(record, prediction))
 
     async def list_predictions(self) -> ToolAnswer:
@@ -232,20 +235,13 @@ class LifecycleCall:
 
     # Remembering.
 
-    async def _write_down(self, record: Record) -> Record:
-        """Write down what became of a start; the runs that have it under way know too."""
-        if self._record is not None:
-            self._take(record)
+    def _keep(self, record: Record, *, is_own: bool) -> None:
+        """Keep how a prediction stands, for who leaves: this call's own, and those that its runs have."""
+        if is_own:
+            self._record = record
         for run in self.runs:
-            if record.prediction_id in run:
+            if is_own or record.prediction_id in run:
                 run.note(self._context.store, record)
-        return await note(self._backends, record)
-
-    def _take(self, record: Record) -> None:
-        """This call, and its runs, have started a prediction, or wait for it."""
-        self._record = record
-        for run in self.runs:
-            run.note(self._context.store, record)
 
     # Leaving.
 

@@ -16,9 +16,11 @@ import hmac
 import inspect
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -26,6 +28,7 @@ from uuid import uuid4
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
+from rockai_transport.io.detached import run_detached
 from rockai_transport.jobs.records import REFUSED, RESUMED, STARTED, UNANSWERED, Record, digest
 from rockai_transport.jobs.stores import Records, Store, as_store, place_of
 from rockai_transport.protocol.prediction import Prediction
@@ -269,23 +272,27 @@ class WebhookReceiver:
     @asynccontextmanager
     async def _claimed(self, name: str, about: Record) -> AsyncIterator[_Claim | None]:
         """Claim what one worker may do; None where another holds it. What is not done is let go."""
-        claim, mine = None, []
+        claim = _Claim()
+        try:
+            await run_detached(self._claim(claim, name, about), math.inf)
+            yield claim if claim.records else None
+        finally:
+            for one in claim.records:
+                ended = one._replace(status=_DONE) if claim.is_done else one._replace(state=REFUSED)
+                await asyncio.shield(self._records.put(ended))
+
+    async def _claim(self, claim: _Claim, name: str, about: Record) -> None:
+        """Claim it, and with it what a worker that has died had claimed before."""
+        mine: list[Record] = []
         for attempt in count():
             made = Record(f"{name}#{attempt}", about.scope, about.model, "", time.time(), RESUMED)
             mine.append(made._replace(nonce=uuid4().hex))
             if await self._records.claim(mine[-1]):
-                claim = _Claim()
-                break
+                claim.records = mine
+                return
             held = await self._records.find(place_of(made))
             if held is None or held.status == _DONE or held.created > time.time() - self._stale:
-                break
-        try:
-            yield claim
-        finally:
-            if claim is not None:
-                for one in mine:  # and those that were abandoned
-                    ended = one._replace(status=_DONE) if claim.is_done else one._replace(state=REFUSED)
-                    await asyncio.shield(self._records.put(ended))
+                return
 
 
 def is_overdue(record: Record, before: float) -> bool:
@@ -293,8 +300,13 @@ def is_overdue(record: Record, before: float) -> bool:
     return record.is_awaited and (record.asleep or record.created) <= before
 
 
+@dataclass
 class _Claim:
-    is_done = False
+    """What one worker alone may do."""
+
+    records: list[Record] = field(default_factory=list)
+    """How it is written down; empty where another worker holds it."""
+    is_done: bool = False
 
 
 def _agrees(prediction: Prediction, record: Record) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import pickle
+import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -381,6 +382,37 @@ def test_a_sweep_takes_over_from_a_worker_that_has_died(app):
     assert app.resumed == []  # it may be alive
     patient = WebhookReceiver(app.toolset.client, app.store, app.resume, stale=0.0)
     assert [one.prediction_id for one in asyncio.run(patient.sweep())] == [started.id]
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+@pytest.mark.parametrize("claim", ["@", "resuming"])
+def test_a_delivery_that_is_canceled_keeps_no_claim(app, claim):
+    """Not even one that is written after the cancellation: the next look resumes at once."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    is_written, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(dict):
+        """A store in which one claim takes its time."""
+
+        def __setitem__(self, place, text):
+            super().__setitem__(place, text)
+            if claim in json.loads(text)["key"] and not is_written.is_set():
+                is_written.set()
+                may_go_on.wait(10)
+
+    store = Slow(app.store)
+    receiver = WebhookReceiver(app.toolset.client, store, app.resume)
+
+    async def cancel_while_claiming():
+        delivery = asyncio.create_task(call(receiver, started.webhook, b"", "POST"))
+        await asyncio.to_thread(is_written.wait, 10)
+        delivery.cancel()
+        asyncio.get_running_loop().call_soon(may_go_on.set)
+        await asyncio.gather(delivery, return_exceptions=True)
+        return await receiver.sweep(older_than=0)
+
+    assert [one.prediction_id for one in asyncio.run(cancel_while_claiming())] == [started.id]
     assert app.resumed == [(started.id, "succeeded")]
 
 

@@ -174,6 +174,7 @@ def test_the_nearest_name_is_found_or_none():
     assert nearest("Temprature", names) == "temperature"
     assert nearest("request_timeout", names) == "timeout"
     assert nearest("zzz", names) is None
+    assert nearest("n_ctx", names) is None
     assert unknown_name("an argument of X", "max_retry", names) == (
         "'max_retry' is not an argument of X; did you mean 'max_retries'?"
     )

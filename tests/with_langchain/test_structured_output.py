@@ -289,6 +289,26 @@ class Undescribed(TypedDict):
     word: str
 
 
+class Described(TypedDict):
+    """Words."""
+
+    word: Annotated[str, Field(description="the first word")]
+    last: NotRequired[Annotated[str, Field(description="the last word")]]
+    limit: Annotated[int, Field(default=5, description="how many")]
+
+
+def test_pydantic_s_fields_describe_the_keys_of_a_typed_dict(llm):
+    """Core would take them for defaults, which no JSON can hold."""
+    bound = llm.with_structured_output(Described).first
+    parameters = bound.kwargs["tools"][0]["function"]["parameters"]
+    assert parameters["properties"] == {
+        "word": {"description": "the first word", "type": "string"},
+        "last": {"description": "the last word", "type": "string"},
+        "limit": {"description": "how many", "default": 5, "type": "integer"},
+    }
+    assert parameters["required"] == ["word"]
+
+
 class Branch(TypedDict):
     """A tree."""
 

@@ -93,8 +93,10 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     if end > at:
         return _marked(text, end, tools)
     verdict: Opener | Verdict = "text"
-    if line_start and text[at] in "{[":
-        verdict = _first_key(text, at, tools) if text[at] == "{" else _listed(text, at, tools, marked=False)
+    if line_start and text[at] == "{":
+        verdict = _first_key(text, at, tools, at)
+    elif line_start and text[at] == "[":
+        verdict = _listed(text, at, tools, marked=False)
     return "undecided" if end < 0 and verdict == "text" else verdict
 
 
@@ -157,8 +159,7 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
     if first == len(text):
         return "undecided"
     if text[first] == "{" and not marked:
-        verdict = _first_key(text, first, tools)
-        return replace(verdict, body=at) if isinstance(verdict, Opener) else verdict
+        return _first_key(text, first, tools, at)
     found = _NAME.match(text, first) if text[first].isidentifier() else None
     if found is None:
         return Opener(at, "json", meant=True) if marked else "text"
@@ -168,21 +169,22 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
     return Opener(at, "python", meant=marked) if is_call else "text"
 
 
-def _first_key(text: str, at: int, tools: Tools) -> Opener | Verdict:
+def _first_key(text: str, at: int, tools: Tools, body: int) -> Opener | Verdict:
     """Whether the object here begins with a key that calls have."""
     found = _FIRST_KEY.match(text, at + 1)
     end = found.end() if found else at
     key = found["key"] if found else ""
     if end == len(text):
-        return "undecided" if tools.opens_call(key, begun=True) else "text"
+        begun = any(one.startswith(key) for one in tools.first_keys)
+        return "undecided" if begun else "text"
     if text[end] == "/" and not key:  # a comment that does not end yet
         return "undecided" if len(text) - end < _MOST_UNDECIDED else "text"
     closing = found["quote"].replace("“", "”") if found else ""
     if not closing:
         end, closing = skip_space(text, end), ":"
     if end == len(text):
-        return "undecided" if tools.opens_call(key) else "text"
-    return Opener(at, "json") if text[end] == closing and tools.opens_call(key) else "text"
+        return "undecided" if key in tools.first_keys else "text"
+    return Opener(body, "json") if text[end] == closing and key in tools.first_keys else "text"
 
 
 def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Verdict:
@@ -225,14 +227,12 @@ class BareWatch:
         """
         self._text += part
         at = 0
-        while True:
-            key = _KEY.match(self._text, at)
-            value = _VALUE.match(self._text, key.end()) if key else None
-            if key is not None:
-                verdict = self._judge(key["quoted"] or key["plain"], value)
-                if verdict != "undecided":
-                    return verdict
-            if key is None or value is None:
+        while key := _KEY.match(self._text, at):
+            value = _VALUE.match(self._text, key.end())
+            verdict = self._judge(key["quoted"] or key["plain"], value)
+            if verdict != "undecided":
+                return verdict
+            if value is None:
                 break
             at = value.end()
         self._text = self._text[at:]
@@ -241,7 +241,7 @@ class BareWatch:
         return "undecided" if len(self._text) < _MOST_UNDECIDED else "call"
 
     def _judge(self, key: str, value: re.Match[str] | None) -> Literal["call"] | Verdict:
-        if not self._tools.knows_key(key):
+        if key not in self._tools.keys:
             return "text"
         if value is None or (value["open"] and key in (*formats.INNER_KEYS, *formats.LIST_KEYS)):
             return "undecided"

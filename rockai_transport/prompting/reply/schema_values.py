@@ -80,15 +80,15 @@ def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, .
     Returns:
         Whether it fits. An object none of whose keys the schema knows does not.
     """
-    root = schema if root is None else root
+    top: Schema = schema if root is None else root
     if not isinstance(schema, Mapping):
         return schema is not False
-    schema = _followed(schema, root)
+    schema = _followed(schema, top)
     if id(schema) in seen:  # an alternative of itself, which says nothing
         return True
     for union, agree in (("anyOf", any), ("oneOf", any), ("allOf", all)):
         alternatives = _list(schema.get(union, [True]))
-        if not agree(fits(value, one, root, (*seen, id(schema))) for one in alternatives):
+        if not agree(fits(value, one, top, (*seen, id(schema))) for one in alternatives):
             return False
     is_type = _allowed([schema]) & _TYPES.get(type(value), frozenset())
     if not is_type or value not in _list(schema.get("enum", [value])) or value != schema.get("const", value):
@@ -100,7 +100,7 @@ def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, .
         if not value.keys() >= {*_names(schema.get("required"))} or not _knows_any(schema, value):
             return False
         inner = [(item, properties_of(schema).get(key, True)) for key, item in value.items()]
-    return all(fits(item, one, root) for item, one in inner)
+    return all(fits(item, one, top) for item, one in inner)
 
 
 def known_properties(schema: Schema) -> frozenset[str]:
@@ -192,8 +192,13 @@ def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
     unknown = [key for key in value if key not in known_properties(schema)]
     titles = [part.get("title", "") for part in _parts(schema, schema)]
     names = {_plain(text) for text in (name, *titles) if text}
-    wrappers = [key for key in unknown if key in formats.WRAPPER_KEYS or _plain(key) in names]
-    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS:
+    beside = formats.BESIDE_WRAPPERS
+    invented = {
+        key for key in formats.INVENTED_WRAPPER_KEYS if value.get(key) and not {*value} - {key} - beside
+    }
+    known = invented.union(formats.WRAPPER_KEYS)
+    wrappers = [key for key in unknown if key in known or _plain(key) in names]
+    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - beside:
         yield value[wrappers[0]]
 
 

@@ -40,10 +40,10 @@ from rockai_transport.prompting.reply.tools import Tools
 ToolPart = TextDelta | ToolCall | InvalidToolCall
 
 NOTABLE: Final = "<[{`\n\r"
-_NOTABLE: Final = re.compile(f"{FENCE}|[{re.escape(NOTABLE)}]")
+_NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 # At the beginning of a line an opening token may begin with a letter.
-_LETTERS: Final = "".join({token[0] for token in OPENING if token[0] not in NOTABLE})
-_NOTABLE_AT_START: Final = re.compile(rf"{_NOTABLE.pattern}|(?<!\S)[{_LETTERS}]")
+_LETTERS: Final = "".join(sorted({token[0] for token in OPENING if token[0] not in NOTABLE}))
+_NOTABLE_AT_START: Final = re.compile(f"[{re.escape(NOTABLE + _LETTERS)}]")
 
 _FENCE: Final = TokenSet(FENCE)
 _END: Final = "</tool_call>"
@@ -177,10 +177,11 @@ class ToolCallReader:
                 self._open_body(verdict, text[place : verdict.body])
                 return verdict.body
             at = found.end()
-            if found[0] == FENCE:
+            if text.startswith(FENCE, place):
                 self._in_fence = not self._in_fence
                 self._in_code = self._in_fence and self._line_start
-            self._behind_tick = found[0] == TICK and not self._line_start
+                at = place + len(FENCE)
+            self._behind_tick = text[place:at] == TICK and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
         self._behind_tick = self._behind_tick and at == len(text)
         self._line_start = self._line_start and is_blank(text[at:])

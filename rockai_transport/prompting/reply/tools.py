@@ -33,8 +33,14 @@ class Tools:
         self.demanded = demanded
 
     @cached_property
-    def _properties(self) -> frozenset[str]:
-        return frozenset(name for schema in self.schemas.values() for name in known_properties(schema))
+    def first_keys(self) -> frozenset[str]:
+        """What a call that no token marks can begin with: one of the calls' keys, or a tool's name."""
+        return CALL_KEYS.union(self.schemas)
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """What a call can have: such a key, or a tool's argument."""
+        return self.first_keys.union(*map(known_properties, self.schemas.values()))
 
     def resolve(self, written: str) -> str | None:
         """Find the tool that a name means.
@@ -52,31 +58,6 @@ class Tools:
             if found:
                 return found[0] if len(found) == 1 else None
         return None
-
-    def knows_key(self, key: str) -> bool:
-        """Whether a call can have a key.
-
-        Args:
-            key: The key.
-
-        Returns:
-            Whether it is one of the calls', a tool's argument, or a tool's name.
-        """
-        return self.opens_call(key) or key in self._properties
-
-    def opens_call(self, key: str, *, begun: bool = False) -> bool:
-        """Whether a call that no token marks can begin with a key.
-
-        Args:
-            key: The key.
-            begun: Whether it is the beginning of one only.
-
-        Returns:
-            Whether it is one of the calls' keys, or a tool's name.
-        """
-        if begun:
-            return any(one.startswith(key) for keys in (CALL_KEYS, self.schemas) for one in keys)
-        return key in CALL_KEYS or key in self.schemas
 
 
 def _forms(written: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
@@ -45,12 +45,20 @@ class JinjaTemplate:
     bos_token: str | None = None
     eos_token: str | None = None
 
-    alternating: ClassVar[bool] = True
-    """Many published templates raise unless the roles alternate; none minds if they do."""
-    tool_role: ClassVar[Literal["user", "tool"]] = "user"
-    """Which form a template wants a tool's result in cannot be known; every one takes a user's turn."""
-    turn_labels: ClassVar[tuple[str, ...]] = ()
-    """None can be told from a template's source."""
+    @property
+    def alternating(self) -> bool:
+        """Many published templates raise unless the roles alternate; none minds if they do."""
+        return True
+
+    @property
+    def tool_role(self) -> Literal["user", "tool"]:
+        """Which form a template wants a tool's result in cannot be known; every one takes a user's turn."""
+        return "user"
+
+    @property
+    def turn_labels(self) -> tuple[str, ...]:
+        """None can be told from a template's source."""
+        return ()
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
