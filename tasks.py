@@ -346,7 +346,7 @@ def types() -> None:
 def check() -> None:
     """Run what takes less than a minute: no test that uses sockets or processes."""
     env()
-    each({"pytest": module("pytest", "-m", "not sockets"), **LINT, **TYPES})
+    each({"pytest": module("pytest", *WORKERS, "-m", "not sockets"), **LINT, **TYPES})
 
 
 def test() -> None:
