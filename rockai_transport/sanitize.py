@@ -7,14 +7,14 @@ import functools
 import html
 import logging
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from traceback import walk_tb
 from typing import Any
 
 from rockai_transport.errors import RockAIError
-from rockai_transport.protocol.messages import Response
-from rockai_transport.protocol.prediction import Prediction
 
-__all__ = ["sanitize", "trim_traceback"]
+__all__ = ["sanitize", "trim_traceback", "with_texts"]
 
 logger = logging.getLogger("rockai")
 
@@ -40,10 +40,12 @@ def sanitize(error: BaseException, token: str) -> None:
 
 def _hide_token(error: RockAIError, token: re.Pattern[str]) -> None:
     """Take the token out of an exception, should the service have sent it back."""
-    error.args = tuple(_hidden(list(error.args), token))
-    # What the model said stays as it is.
-    told = {name: value for name, value in vars(error).items() if name != "partial_text"}
-    vars(error).update(_hidden(told, token))
+    hide = partial(token.sub, _HIDDEN)
+    error.args = with_texts(error.args, hide)
+    # What the user gave and what the model said stay as they are.
+    for name, value in vars(error).items():
+        if name != "partial_text":
+            vars(error)[name] = with_texts(value, hide, kept=("input", "output"))
     if isinstance(error.__cause__, RockAIError):
         _hide_token(error.__cause__, token)
     elif token.search(f"{error.__cause__} {error.__cause__!r}"):
@@ -73,23 +75,26 @@ def _spellings(token: str) -> re.Pattern[str]:
     return re.compile(rf"{''.join(letters)}|{half}\S*(?=…)")
 
 
-def _hidden(value: Any, token: re.Pattern[str]) -> Any:  # noqa: PLR0911 - one for each type
-    """A value without the token in any of its texts."""
+def with_texts(value: Any, change: Callable[[str], str], kept: Sequence[str] = ()) -> Any:
+    """A value whose texts, and bytes, are changed, wherever they stand in it.
+
+    Args:
+        value: A text, or what holds some: a dict, a list, a tuple, a dataclass.
+        change: What is done to each text.
+        kept: The fields of a dataclass that stay as they are.
+    """
     match value:
         case str():
-            return token.sub(_HIDDEN, value)
+            return change(value)
         case bytes():
-            return token.sub(_HIDDEN, value.decode("latin-1")).encode("latin-1")
+            return change(value.decode("latin-1")).encode("latin-1")
         case dict():
-            return {_hidden(key, token): _hidden(item, token) for key, item in value.items()}
-        case list():
-            return [_hidden(item, token) for item in value]
-        case Response():
-            return dataclasses.replace(
-                value, headers=_hidden(dict(value.headers), token), body=_hidden(value.body, token)
-            )
-        case Prediction():
-            # What the user gave and what the model said stay as they are.
-            told = {key: item for key, item in vars(value).items() if key not in ("input", "output")}
-            return dataclasses.replace(value, **_hidden(told, token))
+            changed = [[with_texts(part, change, kept) for part in pair] for pair in value.items()]
+            return dict(changed)
+    if type(value) in (list, tuple):
+        return type(value)(with_texts(item, change, kept) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [one.name for one in dataclasses.fields(value) if one.init and one.name not in kept]
+        told = {name: with_texts(getattr(value, name), change, kept) for name in names}
+        return dataclasses.replace(value, **told)
     return value

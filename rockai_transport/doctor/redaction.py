@@ -20,15 +20,16 @@ Made of words is what has no digit, and letters of one case or capitalised, at m
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from rockai_transport.doctor.checks import TABLES
+from rockai_transport.sanitize import with_texts
 
 HIDDEN = "[token]"
 _LEAST = 8
@@ -54,30 +55,18 @@ class Redactor:
 
     def text(self, value: Any) -> Any:
         """What came from outside, a text or a value that holds some, without what must not be told."""
-        return _without(self._outside, value)
+        return with_texts(value, partial(_without, self._outside))
 
     def leaving(self, value: Any) -> Any:
         """A value whose texts hold our own words too, without what no words of ours can be."""
-        return _without(self._ours, value)
+        return with_texts(value, partial(_without, self._ours))
 
 
-def _without(hidden: Mapping[str, str], value: Any) -> Any:
-    """A value whose texts show something else in place of what is hidden."""
-    match value:
-        case str():
-            for shown, pattern in hidden.items():
-                value = re.sub(pattern, shown, value)
-            return value
-        case bytes():
-            return _without(hidden, value.decode("utf-8", "replace")).encode()
-        case dict():
-            return {_without(hidden, key): _without(hidden, item) for key, item in value.items()}
-        case list() | tuple():
-            return type(value)(_without(hidden, item) for item in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{name: _without(hidden, getattr(value, name)) for name in fields})
-    return value
+def _without(hidden: Mapping[str, str], text: str) -> str:
+    """A text that shows something else in place of what is hidden."""
+    for shown, pattern in hidden.items():
+        text = re.sub(pattern, shown, text)
+    return text
 
 
 def _spellings(token: str) -> set[str]:

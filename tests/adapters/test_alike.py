@@ -472,10 +472,3 @@ class TestWhatModelsWrite:
         says(reply, reply)
         assert framework.ask(framework.make(), "Hi") == "It is 3."
         assert "".join(framework.stream(framework.make(), "Hi")) == "It is 3."
-
-    @pytest.mark.parametrize("reply", ['{"result": {"city": "Paris"}}', '{"answer": {"city": "Paris"}}'])
-    def test_an_object_under_an_invented_key(self, framework, says, reply):
-        """Where the class has no such key, and the object under it is one of the class: no second run."""
-        asked = says(reply)
-        assert framework.object(framework.make(), Town) == Town(city="Paris")
-        assert len(asked) == 1

@@ -41,7 +41,6 @@ LIST_KEYS: Final = _names("list_keys")
 INNER_KEYS: Final = _names("inner_keys")
 MARGINAL_KEYS: Final = frozenset(_names("marginal_keys"))
 WRAPPER_KEYS: Final = _names("wrapper_keys")
-INVENTED_WRAPPER_KEYS: Final = _names("invented_wrapper_keys")
 BESIDE_WRAPPERS: Final = frozenset(_names("beside_wrappers"))
 FIXED_KEYS: Final[Mapping[str, list[str]]] = _DATA["fixed_keys"]
 CALL_KEYS: Final = frozenset(

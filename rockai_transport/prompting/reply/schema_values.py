@@ -192,13 +192,8 @@ def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
     unknown = [key for key in value if key not in known_properties(schema)]
     titles = [part.get("title", "") for part in _parts(schema, schema)]
     names = {_plain(text) for text in (name, *titles) if text}
-    beside = formats.BESIDE_WRAPPERS
-    invented = {
-        key for key in formats.INVENTED_WRAPPER_KEYS if value.get(key) and not {*value} - {key} - beside
-    }
-    known = invented.union(formats.WRAPPER_KEYS)
-    wrappers = [key for key in unknown if key in known or _plain(key) in names]
-    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - beside:
+    wrappers = [key for key in unknown if key in formats.WRAPPER_KEYS or _plain(key) in names]
+    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS:
         yield value[wrappers[0]]
 
 
