@@ -320,14 +320,10 @@ LINT = {
 }
 TYPES = {"mypy": module("mypy")}
 PYRIGHT = {"pyright": module("pyright", "--pythonpath", python())}  # it is fetched from npm
-# Each worker imports and collects everything. Two help on one core as well, since tests wait too.
-WORKERS = ("--numprocesses", str(max(2, os.cpu_count() or 1)), "--dist", "worksteal")
+# Each worker imports and collects everything; one more than there are cores, since tests wait too.
+WORKERS = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 PURE = ("rockai_transport/protocol/*", "rockai_transport/prompting/*")
-LONG = (
-    "test_crash",
-    "hold_nothing",
-    "within_httpcore",
-)  # what `make soak` runs of the tests
+LONG = ("crash", "hold_nothing", "within_httpcore")  # what `make soak` runs of the tests
 PACKAGING = {"packaging": [python(), str(Path("tests") / "packaging" / "check.py")]}
 
 
