@@ -222,7 +222,7 @@ class StartCall(LifecycleCall):
                 state = UNANSWERED if outcome.may_have_started else REFUSED
                 await note(self._backends, self.record._replace(state=state, note=messages.reason(outcome)))
                 return messages.describe_not_started(self._model, self.record.key, outcome)
-            self._keep(record := self.record.seen(outcome), is_own=True)
+            self._remember(record := self.record.seen(outcome), is_own=True)
             await note(self._backends, record)
             if self.was_left or self._backends.was_canceled():
                 # It is ended here, within the two seconds that the caller waits for this.

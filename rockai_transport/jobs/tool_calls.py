@@ -91,7 +91,7 @@ class LifecycleCall:
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return await self._conclude(record, known, remark=remark)
         if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
-            self._keep(record, is_own=True)
+            self._remember(record, is_own=True)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
         sleeper = self._sleeper(record, seconds) if self._context.thread else None
@@ -170,7 +170,7 @@ class LifecycleCall:
             view = await self._save(view, self._policy.save_to)
         if record is not None:
             record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
-            self._keep(record, is_own=self._record is not None)
+            self._remember(record, is_own=self._record is not None)
             await self._backends.detached(note(self._backends, record), math.inf)
         return messages.describe_prediction(view, just_started=just_started, remark=remark)
 
@@ -206,7 +206,7 @@ class LifecycleCall:
             return messages.describe_unreachable(self._view(record, known), error)
         if record is not None:
             record = record.seen(prediction)
-            self._keep(record, is_own=False)
+            self._remember(record, is_own=False)
             await self._backends.detached(note(self._backends, record), math.inf)
         return messages.describe_canceled(self._view(record, prediction))
 
@@ -235,7 +235,7 @@ class LifecycleCall:
 
     # Remembering.
 
-    def _keep(self, record: Record, *, is_own: bool) -> None:
+    def _remember(self, record: Record, *, is_own: bool) -> None:
         """Keep how a prediction stands, for who leaves: this call's own, and those that its runs have."""
         if is_own:
             self._record = record
