@@ -49,18 +49,18 @@ class SqliteRecords(Records):
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
-        found: list[Record] = await self._call(self._read, "?1 IS NULL OR scope = ?1", scope)
+        found: list[Record] = await self._call(self._read, "scope = coalesce(?, scope)", scope)
         return found
 
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""
-        found: list[Record] = await self._call(self._read, "key = ?1", place.partition(":")[2])
+        found: list[Record] = await self._call(self._read, "key = ?", place.partition(":")[2])
         return found[0] if found else None
 
     def _claim(self, record: Record, max_cost: Decimal | None) -> bool:
         with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            others = {one.key: one for one in _select(connection, "scope = ?1", record.scope)}
+            others = {one.key: one for one in _select(connection, "scope = ?", record.scope)}
             held = others.pop(record.key, None)
             if held is not None and held.holds_its_key:
                 return False
