@@ -78,7 +78,8 @@ def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
             made[kind] = None
             hints = get_type_hints(kind, include_extras=True)
             fields = {
-                name: _field(hint, name in kind.__required_keys__, made) for name, hint in hints.items()
+                name: _field(hint, made, required=name in kind.__required_keys__)
+                for name, hint in hints.items()
             }
             own: Any = TypedDict(kind.__name__, fields)  # type: ignore[misc]  # made from another one
             own.__doc__ = kind.__doc__ or ""  # None would be the one of `dict`
@@ -93,7 +94,7 @@ def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
     return Union[plain_args] if origin in (Union, UnionType) else origin[plain_args]  # noqa: UP007 - made at run time
 
 
-def _field(hint: Any, required: bool, made: dict[Any, Any]) -> Any:  # noqa: FBT001
+def _field(hint: Any, made: dict[Any, Any], *, required: bool) -> Any:
     """The type of a key, without qualifiers; one that may be missing has a default, in core's notation.
 
     Where annotations are texts, as with `from __future__ import annotations`, the class itself does not know

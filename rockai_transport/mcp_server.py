@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 import tomllib
+from collections import deque
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -94,7 +95,7 @@ def make_server(toolset: Toolset) -> Any:
     async def call_tool(name: str, arguments: dict[str, Any]) -> Any:
         if name not in toolset.schemas:
             return _result(refusal(f"There is no tool {name[:64]!r}: {', '.join(toolset.schemas)}."))
-        request, heard = server.request_context, ["asking the service"]
+        request, heard = server.request_context, deque(["asking the service"], maxlen=1)
         scope = toolset.scope_of(None, _session_scope(request.request))
         context = CallContext(scope, report=lambda progress: heard.append(_in_words(progress)))
         telling = asyncio.create_task(_tell_regularly(request, heard))
@@ -133,7 +134,7 @@ def _in_words(progress: Progress) -> str:
     return f"{progress.model or progress.prediction_id}: {progress.status}{share}"
 
 
-async def _tell_regularly(request: Any, heard: list[str]) -> None:
+async def _tell_regularly(request: Any, heard: deque[str]) -> None:
     """Tell the client what was heard last, where it has asked for that, until this is canceled.
 
     The protocol wants a number that grows: it is seconds.

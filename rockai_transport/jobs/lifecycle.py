@@ -10,7 +10,7 @@ Invariants of this module:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from rockai_transport.jobs.agent_messages import ToolAnswer, fitted, refusal
@@ -44,19 +44,30 @@ class Lifecycle:
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
         call = StartCall(self.models, self.policy, self.under_way, backends)
         try:
-            return fitted(await self._carry_out(call, tool, arguments))
+            return fitted(await self._operation(call, tool, arguments))
         except (Exception, GeneratorExit):
             raise
         except BaseException as error:
             await call.leave(error)
             raise
 
-    async def _carry_out(self, call: StartCall, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
-        if tool in self.models:
-            return await call.start(self.models[tool], arguments, self.policy.max_wait)
-        if tool != "start_prediction":
-            answer: ToolAnswer = await getattr(call, tool)(**arguments)
-            return answer
+    def _operation(
+        self, call: StartCall, tool: str, arguments: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, ToolAnswer]:
+        match tool:
+            case "start_prediction":
+                return self._start(call, arguments)
+            case "get_prediction":
+                return call.get_prediction(**arguments)
+            case "wait_for_prediction":
+                return call.wait_for_prediction(**arguments)
+            case "cancel_prediction":
+                return call.cancel_prediction(**arguments)
+            case "list_predictions":
+                return call.list_predictions()
+        return call.start(self.models[tool], arguments, self.policy.max_wait)
+
+    async def _start(self, call: StartCall, arguments: Mapping[str, Any]) -> ToolAnswer:
         name = arguments["model"]
         given, wrong = self._checked(name, arguments["input"])
         if wrong:

@@ -15,7 +15,16 @@ from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.protocol.webhooks import check_webhook_url
 
-__all__ = ["NO_CALL", "SETTINGS", "CallContext", "Duplicates", "OnCancel", "Policy", "Progress", "agreed"]
+__all__ = [
+    "NO_CALL",
+    "SETTINGS",
+    "CallContext",
+    "Duplicates",
+    "OnCancel",
+    "Policy",
+    "Progress",
+    "checked_policy",
+]
 
 OnCancel = Literal["cancel", "leave"]
 """What becomes of the predictions of an agent that is canceled."""
@@ -80,7 +89,7 @@ NO_CALL = CallContext("")
 """What the developer does, outside of any call."""
 
 
-def agreed(settings: Mapping[str, Any], models: Iterable[HostedModel]) -> Policy:
+def checked_policy(settings: Mapping[str, Any], models: Iterable[HostedModel]) -> Policy:
     """Check what the developer has given, by the names of `SETTINGS`; None for an optional one is nothing.
 
     Raises:
@@ -130,7 +139,8 @@ def _folder(value: Any, name: str) -> Path:
 
 def _ids(value: Any, name: str) -> Callable[[str], bool]:
     if callable(value):
-        return value  # type: ignore[no-any-return]
+        is_allowed: Callable[[str], bool] = value
+        return is_allowed
     if isinstance(value, str) or not isinstance(value, Collection):  # a string would be a list of letters
         raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a function.")
     return frozenset(value).__contains__

@@ -197,39 +197,31 @@ class GraphRecords(Records):
     """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
 
     Args:
-        store: The store.
+        put: The store's ``put``, awaited.
+        get: Its ``get``, awaited.
+        search: Its ``search``, awaited.
         pause: As in `MappingRecords`.
-        is_blocking: Whether its blocking methods are called. Else these are, in a thread, where a store has
-            no async ones.
     """
 
-    def __init__(self, store: Any, pause: Call, *, is_blocking: bool) -> None:
-        self._store = store
+    def __init__(self, put: Call, get: Call, search: Call, pause: Call) -> None:
+        self._put = put
+        self._get = get
+        self._search = search
         self._pause = pause
-        self._is_blocking = is_blocking
-
-    async def _use(self, method: str, *arguments: Any, **named: Any) -> Any:
-        blocking = partial(getattr(self._store, method), *arguments, **named)
-        if self._is_blocking:
-            return blocking()
-        try:
-            return await getattr(self._store, f"a{method}")(*arguments, **named)
-        except NotImplementedError:
-            return await asyncio.to_thread(blocking)
 
     async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
         place = (_namespace(record.scope), record.key)
-        if unless_held and (held := await self._use("get", *place)) is not None and _is_held(held.value):
+        if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):
             return False
-        await self._use("put", *place, record.to_json(), index=False)
+        await self._put(*place, record.to_json(), index=False)
         return True
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         items: list[Any] = []
         while True:
-            page = await self._use("search", _namespace(scope), limit=_PAGE, offset=len(items))
+            page = await self._search(_namespace(scope), limit=_PAGE, offset=len(items))
             items += page
             if len(page) < _PAGE:
                 return _sorted(item.value for item in items)
@@ -239,7 +231,7 @@ class GraphRecords(Records):
         scope, _, key = place.partition(":")
         if not (scope and key) or "." in scope:  # no place of ours: LangGraph refuses such a label
             return None
-        item = await self._use("get", (*_NAMESPACE, scope), key)
+        item = await self._get((*_NAMESPACE, scope), key)
         return None if item is None else Record.from_json(item.value)
 
 
@@ -291,8 +283,15 @@ def as_store(store: Any) -> Store:
         )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
         return Store(
-            GraphRecords(store, asyncio.sleep, is_blocking=False),
-            GraphRecords(store, _sleep_here, is_blocking=True),
+            GraphRecords(
+                _or_in_thread(store.aput, store.put),
+                _or_in_thread(store.aget, store.get),
+                _or_in_thread(store.asearch, store.search),
+                asyncio.sleep,
+            ),
+            GraphRecords(
+                *(partial(_directly, method) for method in (store.put, store.get, store.search, time.sleep))
+            ),
         )
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)
@@ -344,6 +343,18 @@ def _is_bound_to_a_thread(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
+    """A store's async method; its blocking one in a thread where it has none."""
+
+    async def call(*arguments: Any, **named: Any) -> Any:
+        try:
+            return await method(*arguments, **named)
+        except NotImplementedError:
+            return await asyncio.to_thread(blocking, *arguments, **named)
+
+    return call
 
 
 def _is_held(data: Mapping[str, Any] | None) -> bool:

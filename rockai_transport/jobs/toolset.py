@@ -21,7 +21,7 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import NO_CALL, SETTINGS, CallContext, agreed
+from rockai_transport.jobs.policy import NO_CALL, SETTINGS, CallContext, checked_policy
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import cancel_all
 from rockai_transport.jobs.runs import AgentRun, RunRegistry, open_blocks
@@ -76,7 +76,7 @@ class Toolset:
             raise ConfigurationError(f"scope={scope!r} must be a name, or a function that gives one.")
         policy = {name: settings.pop(name) for name in SETTINGS if name in settings}
         checked = check_models(models, DESCRIPTIONS)
-        self.lifecycle = Lifecycle(checked, agreed(policy, checked))
+        self.lifecycle = Lifecycle(checked, checked_policy(policy, checked))
         self.schemas = self.lifecycle.schemas
         """The arguments of every tool, as JSON schema, by the tool's name."""
         self.descriptions = {

@@ -145,7 +145,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     """Read what a model wrote for a schema: adapted, and taken out of one level too many.
 
     A level too many is a list of one object, or a key that the schema does not know and that is the object's
-    own name, the schema's title, or a word like ``arguments``, ``properties`` or ``result``.
+    own name, the schema's title, or a word like ``arguments`` or ``properties``.
 
     Args:
         value: The value, or the arguments of a call.
