@@ -269,9 +269,9 @@ def as_store(store: Any) -> Store:
     if isinstance(store, str | os.PathLike):
         from rockai_transport.jobs.sqlite_records import SqliteRecords
 
-        if not os.fspath(store):
-            raise ConfigurationError("store='' names no file.")
-        path = str(Path(store).expanduser().absolute())
+        path = str(file := Path(store).expanduser().absolute())
+        if not os.fspath(store) or file.is_dir() or not file.parent.is_dir():
+            raise ConfigurationError(f"store={os.fspath(store)!r} must be a file in a folder that exists.")
         return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, _directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)
