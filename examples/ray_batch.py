@@ -3,9 +3,8 @@
     pip install ".[langchain,ray]"
     python ray_batch.py prompts.txt answers      # one prompt per line; all machines share the folder
 
-Ray replaces a worker that dies. You can also restart everything: prompts whose answers are in a file are not
-sent again. Only calls that were running in a dead worker may be paid for twice. Each machine needs the token
-in its environment.
+Ray replaces dead workers. After a restart, prompts whose answers are in a file are not sent again. Only calls
+that were running in a dead worker may be paid twice. Each machine needs the token in its environment.
 """
 
 from __future__ import annotations
