@@ -140,7 +140,7 @@ class LifecycleCall:
         return None if record.asleep and record.thread != thread else record._replace(thread=thread)
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
-        """Record that an agent sleeps, then poll: no webhook reports an end before that."""
+        """Record that an agent sleeps, then poll: an end before the record would not be reported."""
         awake, put = record._replace(asleep=None), self._backends.records.put
         try:
             if not prediction.is_terminal:

@@ -263,7 +263,7 @@ class Toolset:
     # For the developer, used by `rockai_transport.jobs.admin`.
 
     def kept(self, store: Any) -> list[Store]:
-        """Return the stores with this process's starts, and the developer's ``store``."""
+        """Return the store of this process's starts, and ``store`` if the developer passes one."""
         return [self._store or self._memory, *([] if store is None else [as_store(store)])]
 
     def unresolved(self, store: Any) -> list[Store]:
