@@ -25,7 +25,7 @@ from rockai_sandbox.recorder import Recorder, RequestLog
 
 OnDisconnect = Literal["continue", "stop"]
 TRANSPORT = "rockai_sandbox.transport"
-"""The key of the connection in the ASGI scope's ``state``, for resets."""
+"""Where the ASGI scope's ``state`` holds the connection, for what HTTP has no words for."""
 
 Handler = Callable[["HttpApi", Request], Awaitable[Response]]
 
@@ -116,10 +116,10 @@ async def _http_error(_request: Request, raised: HTTPException) -> Response:
 
 
 async def read_json(request: Request) -> Any:
-    """Return a request's body, decoded from JSON.
+    """Return a request's body, read as JSON.
 
     Raises:
-        RefusalError: 422 in FastAPI's form if it is not JSON.
+        RefusalError: 422 in FastAPI's form if it is no JSON.
     """
     try:
         return json.loads(await request.body())
