@@ -1,7 +1,7 @@
 """`AsyncClient`: RockAI with ``await``. Mirrors `rockai_transport.client`, name for name."""
 
-# Annotations are objects here, not texts: LlamaIndex makes a tool of a method by `inspect.signature` alone
-# (llama_index/core/tools/utils.py, `create_schema_from_function`).
+# Annotations are objects here, not strings: LlamaIndex makes a tool from a method with `inspect.signature`
+# alone (llama_index/core/tools/utils.py, `create_schema_from_function`).
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -25,7 +25,7 @@ __all__ = ["AsyncClient", "AsyncPredictions", "AsyncStream"]
 
 
 class AsyncClient(BaseClient):
-    """RockAI with ``await``. Never blocks the event loop; one client serves several loops, one after another.
+    """RockAI with ``await``. It never blocks the event loop. Several loops can use it, one after another.
 
     Args:
         api_token: As in `Client`.
@@ -35,12 +35,12 @@ class AsyncClient(BaseClient):
         route: As in `Client`.
         service: As in `Client`.
         default_headers: As in `Client`.
-        http_client: An `httpx.AsyncClient` of your own. It is not closed here, and it fetches no files.
+        http_client: Your own `httpx.AsyncClient`. This client neither closes it nor downloads files with it.
         timeouts: As in `Client`.
         allow_http: As in `Client`.
 
     Raises:
-        ConfigurationError: A setting cannot be right, or there is no token.
+        ConfigurationError: A setting is invalid, or there is no token.
 
     Example:
         >>> async with AsyncClient(timeout=60) as client:
@@ -140,7 +140,7 @@ class AsyncClient(BaseClient):
         allow_private: bool = False,
         timeout: float | None = None,
     ) -> list[Path]:
-        """As `Client.download`; what is written to the disk is written in a thread.
+        """As `Client.download`; a thread writes the files.
 
         Example:
             >>> made = await client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})

@@ -1,4 +1,4 @@
-"""What the two clients have in common: their settings, and what is checked before anything is sent."""
+"""The common part of both clients: their settings, and the checks before anything is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_TIMEOUTS = Timeouts()
 
 
 class BaseClient:
-    """The settings of a client, checked at once; its connections come later."""
+    """The settings of a client, checked in the constructor; connections are opened later."""
 
     _session: Any  # `Session` or `AsyncSession`
 
@@ -39,7 +39,7 @@ class BaseClient:
 
     @property
     def base_url(self) -> str:
-        """Where this client's calls go.
+        """The address of the service.
 
         Example:
             >>> client.base_url
@@ -48,7 +48,7 @@ class BaseClient:
         return self._settings.base_url
 
     def preview(self, model: str, input: Mapping[str, Any]) -> dict[str, Any]:
-        """Show what ``run`` would send, and send nothing. Files in the input are read, in this thread.
+        """Show what ``run`` would send, without sending it. Files in the input are read in this thread.
 
         Args:
             model: As in `Client.run`.
@@ -58,7 +58,7 @@ class BaseClient:
             The JSON body.
 
         Raises:
-            ConfigurationError: It cannot be sent.
+            ConfigurationError: The input cannot be sent.
 
         Example:
             >>> client.preview("meta/llama-2-7b-chat", {"prompt": "Hello"})
@@ -70,13 +70,13 @@ class BaseClient:
 
     @classmethod
     def like(cls, other: BaseClient) -> Self:
-        """Make a client with the settings of another one, of either kind.
+        """Make a client with the settings of another one, blocking or async.
 
         Args:
-            other: The other one. An ``http_client`` of its user's own is not taken over.
+            other: The other client. Its ``http_client``, if it has one, is not copied.
 
         Returns:
-            The client.
+            The new client.
 
         Example:
             >>> AsyncClient.like(client)
@@ -85,16 +85,16 @@ class BaseClient:
         return cls(**other._given)
 
     def _take_connections(self, other: BaseClient) -> None:
-        """Go on with the connections of a client of the same kind, in whose place this one is."""
+        """Use the connections of the client that this one replaces, of the same kind."""
         self._session.connections = other._session.connections
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_session"):  # shown in the traceback of its own construction
+        if not hasattr(self, "_session"):  # shown in a traceback of its own constructor
             return f"{type(self).__name__}(…)"
         return f"{type(self).__name__}(base_url={self.base_url!r}, route={self._settings.route!r})"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        # Settings, never connections; a token from the environment is read again there.
+        # Settings, never connections; a token from the environment is read again on unpickling.
         return _rebuild, (type(self), self._given)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -103,10 +103,10 @@ class BaseClient:
 
 
 def check_callback(callback: Any, name: str, *, may_await: bool) -> None:
-    """Refuse what cannot be called, and a coroutine function where nothing could await it.
+    """Refuse what is not callable, and a coroutine function if nothing could await it.
 
     Raises:
-        ConfigurationError: It cannot be used.
+        ConfigurationError: The callback cannot be used.
     """
     if callback is None:
         return

@@ -1,4 +1,4 @@
-"""The types of a user's functions, as tools made of our methods show them to an agent: not at all."""
+"""The types of callback parameters, excluded from the schemas of tools made from our methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["OnText", "OnUpdate"]
 
 
 class _NoSchema:
-    """Leaves an argument out of the JSON schema that pydantic makes of a signature: no model can write it."""
+    """Excludes a parameter from the JSON schema that pydantic makes of a signature: no model can pass it."""
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
         from pydantic_core import PydanticOmit
@@ -20,6 +20,6 @@ class _NoSchema:
 
 
 OnText = Annotated[Callable[[str], Any], _NoSchema()]
-"""What ``on_text`` takes."""
+"""The type of ``on_text``."""
 OnUpdate = Annotated[Callable[[Update], Any], _NoSchema()]
-"""What ``on_update`` takes."""
+"""The type of ``on_update``."""

@@ -1,7 +1,7 @@
 """`Client`: RockAI with blocking calls. `rockai_transport.async_client` mirrors it, name for name."""
 
-# Annotations are objects here, not texts: LlamaIndex makes a tool of a method by `inspect.signature` alone
-# (llama_index/core/tools/utils.py, `create_schema_from_function`).
+# Annotations are objects here, not strings: LlamaIndex makes a tool from a method with `inspect.signature`
+# alone (llama_index/core/tools/utils.py, `create_schema_from_function`).
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -25,28 +25,28 @@ __all__ = ["Client", "Predictions", "Stream"]
 
 
 class Client(BaseClient):
-    """RockAI with blocking calls. One client serves many threads; connections are made when needed.
+    """RockAI with blocking calls. Threads can share one client; it opens connections when needed.
 
     Args:
-        api_token: The token; else the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
-            ``ROCK_API_TOKEN``. It goes to the base URL's own origin only.
-        base_url: Where the service is; else ``ROCKAI_BASE_URL``, else ``https://api.rockai.online/v1``.
-            Without a scheme it is https.
-        timeout: Seconds for one whole operation, waits between retries included. None: no total for `run`
-            and `stream` (the limits of `timeouts` hold), one hour for `predictions.wait`; `math.inf`: none.
-        max_retries: Retries; none starts a second paid prediction.
-        route: ``"auto"``: ``/run`` and ``/run_sse``, and where the service has no such route, create and
-            wait, create and stream. ``"run"``: the first two only. ``"predictions"``: always the latter,
-            which gives an id: a cold model can be seen, canceled, and waited for again.
+        api_token: The token. Default: the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
+            ``ROCK_API_TOKEN``. It is sent only to the origin of the base URL.
+        base_url: The address of the service. Default: ``ROCKAI_BASE_URL``, else
+            ``https://api.rockai.online/v1``. Without a scheme, https is used.
+        timeout: Seconds for one whole operation, including delays between retries. None: no total for `run`
+            and `stream` (the limits in `timeouts` apply), one hour for `predictions.wait`. `math.inf`: none.
+        max_retries: Number of retries. They never start a second paid prediction.
+        route: ``"auto"``: ``/run`` and ``/run_sse``; if the service has no such route, create and wait, or
+            create and stream. ``"run"``: only ``/run`` and ``/run_sse``. ``"predictions"``: always create and
+            wait or stream. Then a run has an id, so you can watch a cold model, cancel it, and wait again.
         service: Assumptions about the service.
         default_headers: Headers for every call to the base URL's origin.
-        http_client: An `httpx.Client` of your own. It is not closed here, deadlines hold with it only as
-            far as its own socket timeouts, and it fetches no files.
+        http_client: Your own `httpx.Client`. This client neither closes it nor downloads files with it.
+            Deadlines then depend on its own socket timeouts.
         timeouts: The limits besides the total: connect, first byte, idle, poll.
-        allow_http: Allow plain http to another machine, where everybody on the way can read the token.
+        allow_http: Allow plain http to other machines. Anyone on the network path can then read the token.
 
     Raises:
-        ConfigurationError: A setting cannot be right, or there is no token.
+        ConfigurationError: A setting is invalid, or there is no token.
 
     Example:
         >>> with Client(timeout=60, route="predictions") as client:
@@ -94,7 +94,7 @@ class Client(BaseClient):
             >>> client.predictions.create(model="meta/musicgen", input={"prompt": "rain"}).status
             'starting'
         """
-        return Predictions(self._session)  # made anew, so that a client that is dropped is gone at once
+        return Predictions(self._session)  # no reference to this client: it is freed as soon as it is dropped
 
     def run(
         self,
@@ -104,24 +104,24 @@ class Client(BaseClient):
         on_text: OnText | None = None,
         timeout: float | None = None,
     ) -> Prediction:
-        """Run a model and wait for its end.
+        """Run a model and wait until it ends.
 
         Args:
             model: ``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits.
-            input: The model's own input keys. A `pathlib.Path`, bytes or an open binary file becomes a data
-                URI, 10 MiB each at most.
-            on_text: Called with each piece of text as it comes; the run then goes through the event stream.
-            timeout: Seconds for the whole run; None: the client's.
+            input: The model's own input keys. A `pathlib.Path`, bytes or an open binary file becomes a
+                data URI, at most 10 MiB each.
+            on_text: Called with each piece of text as it arrives; the run then uses the event stream.
+            timeout: Seconds for the whole run. None: the client's timeout.
 
         Returns:
-            The prediction that succeeded. Through ``/run`` the service may give no id.
+            The succeeded prediction. On ``/run`` the service may return no id.
 
         Raises:
-            ConfigurationError: Nothing was sent.
+            ConfigurationError: An argument is invalid; nothing was sent.
             PredictionFailedError: The model failed.
-            PredictionCanceledError: It was canceled elsewhere.
-            PredictionTimeoutError: Time ran out; the prediction goes on, its id is in the error.
-            RockAIError: Anything else; `may_have_started` says whether a prediction may be running.
+            PredictionCanceledError: The prediction was canceled elsewhere.
+            PredictionTimeoutError: The timeout expired. The prediction continues; the error has its id.
+            RockAIError: Any other failure; `may_have_started` says whether a prediction may be running.
 
         Example:
             >>> client.run("mistralai/mistral-7b-instruct-v0.1", {"prompt": "Say: hello"}).text
@@ -138,19 +138,20 @@ class Client(BaseClient):
         *,
         timeout: float | None = None,
     ) -> "Stream":
-        """Run a model and iterate over its text, piece by piece, exactly as the model said it.
+        """Run a model and iterate over its text, piece by piece, exactly as the model wrote it.
 
         Args:
             model: As in `run`.
             input: As in `run`.
-            timeout: Seconds for the whole stream; None: the client's.
+            timeout: Seconds for the whole stream. None: the client's timeout.
 
         Returns:
-            A stream. Nothing is sent before its first piece is asked for. Leave it early with ``with`` or
-            ``close()``: that closes the connection at once, and cancels the prediction where its id is known.
+            A stream. Nothing is sent before you ask for the first piece. Leave it early with ``with`` or
+            ``close()``: that closes the connection at once, and cancels the prediction if its id is
+            known.
 
         Raises:
-            ConfigurationError: Nothing was sent. What else can go wrong is raised while iterating.
+            ConfigurationError: An argument is invalid; nothing was sent. Iterating raises other errors.
 
         Example:
             >>> with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
@@ -175,19 +176,19 @@ class Client(BaseClient):
         """Save the files of a prediction's output.
 
         Args:
-            prediction: One that has succeeded.
-            folder: Where to save them; made if it does not exist.
-            max_bytes: The largest file that is accepted, each.
-            allow_private: Also fetch from private, loopback and link-local addresses. They are refused
-                otherwise, unless the base URL itself is on such an address.
-            timeout: Seconds for all files together; None: the client's.
+            prediction: A succeeded prediction.
+            folder: Where to save the files; created if it does not exist.
+            max_bytes: The maximum size of each file.
+            allow_private: Also fetch from private, loopback and link-local addresses. By default they are
+                refused, unless the base URL itself has such an address.
+            timeout: Seconds for all files together. None: the client's timeout.
 
         Returns:
-            The files' paths, in the order of the output; empty where the output names no file.
+            The paths of the files, in the order of the output; empty if the output contains no file.
 
         Raises:
-            ConfigurationError: The prediction has not succeeded, or the folder cannot be written.
-            InvalidResponseError: An address or a file that is not accepted.
+            ConfigurationError: The prediction has not succeeded, or the folder is not writable.
+            InvalidResponseError: An address or a file is not accepted.
             RockAIError: A file could not be fetched.
 
         Example:
@@ -205,7 +206,7 @@ class Client(BaseClient):
         )
 
     def close(self) -> None:
-        """Close the connections. The client can be used again; it then makes new ones.
+        """Close the connections. You can use the client again; it then opens new ones.
 
         Example:
             >>> client.close()
@@ -245,22 +246,22 @@ class Predictions:
         webhook: str | None = None,
         webhook_events_filter: Sequence[str] | None = None,
     ) -> Prediction:
-        """Create a prediction, and do not wait for it.
+        """Create a prediction, without waiting for it.
 
         Args:
             model: ``owner/name`` or ``owner/name:version``.
             version: 64 hex digits.
             input: As in `Client.run`.
-            stream: Ask for an event stream, whose address is then in ``urls``.
-            webhook: An https address that the service tells of what happens.
-            webhook_events_filter: Of ``start``, ``output``, ``logs`` and ``completed``, those it is told.
+            stream: Ask for an event stream; its address is then in ``urls``.
+            webhook: An https address that the service calls on events.
+            webhook_events_filter: The events to send: ``start``, ``output``, ``logs``, ``completed``.
 
         Returns:
-            The prediction, mostly ``starting``.
+            The prediction, usually ``starting``.
 
         Raises:
-            ConfigurationError: Nothing was sent.
-            RockAIError: `may_have_started` says whether a prediction may be running all the same.
+            ConfigurationError: An argument is invalid; nothing was sent.
+            RockAIError: The call failed; `may_have_started` says whether a prediction may be running.
 
         Example:
             >>> started = client.predictions.create(
@@ -280,17 +281,17 @@ class Predictions:
         return self._session.do(self._session.operations.create, run)
 
     def get(self, prediction_id: str) -> Prediction:
-        """Look at a prediction once.
+        """Get the current state of a prediction.
 
         Args:
             prediction_id: Its id.
 
         Returns:
-            The prediction as it is now.
+            The prediction.
 
         Raises:
-            NotFoundError: There is none with this id.
-            RockAIError: It could not be looked at.
+            NotFoundError: There is no prediction with this id.
+            RockAIError: The call failed.
 
         Example:
             >>> started = client.predictions.create(model="sandbox/stays-cold", input={})
@@ -300,16 +301,16 @@ class Predictions:
         return self._session.do(self._session.operations.get, prediction_id)
 
     def cancel(self, prediction_id: str | Prediction) -> Prediction:
-        """Cancel a prediction. One that has come to its end stays as it is.
+        """Cancel a prediction. A prediction that has ended does not change.
 
         Args:
             prediction_id: Its id, or the prediction.
 
         Returns:
-            The prediction as the service answers; as last known, where it answers with something else.
+            The prediction from the response; its last known state if the response contains none.
 
         Raises:
-            RockAIError: It could not be canceled, as far as is known.
+            RockAIError: The prediction may not have been canceled.
 
         Example:
             >>> started = client.predictions.create(model="sandbox/never-ends", input={})
@@ -325,22 +326,22 @@ class Predictions:
         timeout: float | None = None,
         on_update: OnUpdate | None = None,
     ) -> Prediction:
-        """Wait until a prediction has come to its end. Leaving early never cancels it.
+        """Wait until a prediction ends. Leaving early never cancels it.
 
         Args:
-            prediction_or_id: What to wait for.
-            timeout: Seconds; None: the client's, else one hour.
+            prediction_or_id: The prediction, or its id.
+            timeout: Seconds. None: the client's timeout, or one hour if it has none.
             on_update: Called on each change of status and on new log lines, with the progress that
                 tqdm-style logs show.
 
         Returns:
-            The prediction that succeeded.
+            The succeeded prediction.
 
         Raises:
             PredictionFailedError: The model failed.
-            PredictionCanceledError: It was canceled.
-            PredictionTimeoutError: Time ran out; the prediction goes on and can be waited for again.
-            RockAIError: It could not be looked at.
+            PredictionCanceledError: The prediction was canceled.
+            PredictionTimeoutError: The timeout expired. The prediction continues, and you can wait again.
+            RockAIError: The prediction could not be fetched.
 
         Example:
             >>> started = client.predictions.create(
@@ -353,17 +354,17 @@ class Predictions:
         return self._session.do(self._session.operations.wait, prediction_or_id, timeout, on_update)
 
     def stream(self, prediction: Prediction | str) -> "Stream":
-        """Iterate over the text of a prediction that was created before. Leaving early cancels it.
+        """Iterate over the text of an existing prediction. Leaving early cancels it.
 
         Args:
-            prediction: What to follow, best created with ``stream=True``; one that has no event stream is
-                waited for, and its output comes as one piece.
+            prediction: The prediction, or its id; preferably created with ``stream=True``. If it has no
+                event stream, this waits for it and yields its output as one piece.
 
         Returns:
-            A stream, as of `Client.stream`.
+            A stream, as from `Client.stream`.
 
         Raises:
-            ConfigurationError: It has no id. What else can go wrong is raised while iterating.
+            ConfigurationError: The prediction has no id. Other errors are raised while iterating.
 
         Example:
             >>> started = client.predictions.create(

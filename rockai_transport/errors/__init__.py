@@ -1,12 +1,12 @@
-"""The exceptions of this package, split by who is to blame.
+"""The exceptions of this package, classified by who is at fault.
 
 .. code-block:: text
 
     RockAIError
     ├── ConfigurationError              the caller: nothing was sent
-    ├── APIConnectionError              the network: no answer, or half of one
+    ├── APIConnectionError              the network: no response, or an incomplete one
     │   └── APITimeoutError
-    ├── APIStatusError                  the service answered, and said no
+    ├── APIStatusError                  the service responded with an error
     │   ├── BadRequestError             400, 422
     │   ├── AuthenticationError         401
     │   ├── PermissionDeniedError       403
@@ -15,15 +15,15 @@
     │   ├── ConflictError               409
     │   ├── RateLimitError              429
     │   └── InternalServerError         5xx
-    ├── PredictionError                 the model, or our patience with it
+    ├── PredictionError                 the model failed, or took too long
     │   ├── PredictionFailedError
     │   ├── PredictionCanceledError
     │   └── PredictionTimeoutError
-    ├── StreamInterruptedError          the stream ended before its end
-    └── InvalidResponseError            an answer that cannot be read
+    ├── StreamInterruptedError          the stream was interrupted
+    └── InvalidResponseError            the response cannot be parsed
 
-Invariants of this package: whatever a handler needs is an attribute, never only text; every exception can be
-pickled; and each says, in ``may_have_started``, whether a paid prediction may be running or done although
+Invariants of this package: everything a handler needs is an attribute, never only text. Every exception can
+be pickled. Each says in ``may_have_started`` whether a paid prediction may be running or finished although
 the call failed.
 """
 
@@ -78,4 +78,4 @@ __all__ = [
 ]
 
 for _name in __all__:
-    globals()[_name].__module__ = "rockai_transport"  # a traceback then names what can be imported
+    globals()[_name].__module__ = "rockai_transport"  # so a traceback names the importable path

@@ -1,4 +1,4 @@
-"""The root of the tree, and the errors before there is an answer: the caller's, and the network's."""
+"""The base class, and the errors without a response: the caller's and the network's."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = [
 
 
 class RockAIError(Exception):
-    """The root of every exception that this package raises.
+    """The base class of every exception that this package raises.
 
     Args:
         message: What went wrong, and what to do about it.
-        may_have_started: True where a paid prediction may be running or done although the call failed.
-        prediction: The prediction that the failed call was about, as last seen; None where none is known.
-        partial_text: What a stream had handed on before it failed.
+        may_have_started: Whether a paid prediction may be running or finished although the call failed.
+        prediction: The prediction, as last seen; None if it is not known.
+        partial_text: The text received before a stream failed.
 
     Example:
         >>> try:
@@ -77,7 +77,7 @@ class RockAIError(Exception):
 
 
 def _printable(text: str) -> str:
-    """A text without lone surrogates, of JSON or of an address: they cannot be printed or logged."""
+    """Replace lone surrogates, from JSON or an address: they cannot be printed or logged."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -88,12 +88,12 @@ def _rebuild(cls: type[RockAIError], args: tuple[Any, ...], state: dict[str, Any
 
 
 def _picklable(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what can be pickled; what cannot (a live response) becomes None."""
+    """Keep what can be pickled; replace everything else, such as a live response, by None."""
     kept: dict[str, Any] = {}
     for name, value in state.items():
         try:
             pickle.dumps(value)
-        except Exception:  # noqa: BLE001 - a foreign object's __reduce__ may raise anything
+        except Exception:  # noqa: BLE001 - another library's __reduce__ may raise anything
             kept[name] = None
         else:
             kept[name] = value
@@ -101,9 +101,9 @@ def _picklable(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ConfigurationError(RockAIError):
-    """The caller's own settings or arguments are wrong. Nothing was sent, nothing was paid for.
+    """The caller's settings or arguments are invalid. Nothing was sent, and nothing was paid for.
 
-    But for a stream that is iterated over again when it is over: then ``partial_text`` is what it gave.
+    One exception: reading a finished stream again raises it too; ``partial_text`` is then the stream's text.
 
     Example:
         >>> try:
@@ -114,7 +114,7 @@ class ConfigurationError(RockAIError):
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in a notebook: the frames as a script's, without ten lines around each."""
+        """Return what IPython shows in a notebook: frames as in a script, without ten lines around each."""
         from traceback import format_exception
 
         trace = self.__traceback__
@@ -124,7 +124,7 @@ class ConfigurationError(RockAIError):
 
 
 class APIConnectionError(RockAIError):
-    """The service could not be reached, or the connection broke before the answer was whole.
+    """The service could not be reached, or the connection broke before the response was complete.
 
     Example:
         >>> client = Client(base_url="http://127.0.0.1:9/v1", max_retries=0)  # nobody listens there
@@ -137,7 +137,7 @@ class APIConnectionError(RockAIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """A time limit of a single call or of a stream ran out.
+    """A timeout of a single call or of a stream expired.
 
     Example:
         >>> try:

@@ -1,4 +1,4 @@
-"""The errors of what came of a run: the prediction's, the stream's, and answers that cannot be read."""
+"""The errors of a run's outcome: of the prediction, of its stream, and responses that cannot be parsed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = [
 
 
 class PredictionError(RockAIError):
-    """A prediction did not come to a good end, or not in time.
+    """A prediction did not succeed, or not in time.
 
     Args:
         message: What went wrong.
-        prediction: The prediction, as last seen; None where the service gave none.
-        partial_text: What a stream had handed on before.
-        may_have_started: True by default: a prediction that failed had started.
+        prediction: The prediction, as last seen; None if the service returned none.
+        partial_text: The text received from a stream before.
+        may_have_started: True by default, because a failed prediction had started.
 
     Example:
         >>> started = client.predictions.create(model="sandbox/fails-half-way", input={"prompt": "Hello"})
@@ -48,12 +48,12 @@ class PredictionError(RockAIError):
         )
 
     def _advice(self) -> str:
-        # That it had started goes without saying; only one that goes on needs words.
+        # A failed prediction had started; add advice only for one that continues.
         return super()._advice() if self.prediction is not None else ""
 
 
 class PredictionFailedError(PredictionError):
-    """The model failed; ``str()`` gives its own words.
+    """The model failed; ``str()`` returns its own message.
 
     Example:
         >>> started = client.predictions.create(model="sandbox/fails-half-way", input={"prompt": "Hello"})
@@ -80,7 +80,7 @@ class PredictionCanceledError(PredictionError):
 
 
 class PredictionTimeoutError(PredictionError):
-    """Waiting ended at its time limit. The prediction goes on and can be waited for again.
+    """Waiting timed out. The prediction continues, and you can wait for it again.
 
     Example:
         >>> started = client.predictions.create(model="sandbox/stays-cold", input={"prompt": "Hello"})
@@ -93,13 +93,13 @@ class PredictionTimeoutError(PredictionError):
 
 
 class StreamInterruptedError(RockAIError):
-    r"""A stream broke off before its end. ``partial_text`` is exactly what was handed on.
+    r"""A stream was interrupted. ``partial_text`` is exactly the text received so far.
 
     Args:
         message: What went wrong.
-        partial_text: What had been handed on.
-        prediction: The prediction, where its id is known: it can still be waited for.
-        may_have_started: True by default: a stream that broke off had started.
+        partial_text: The text received so far.
+        prediction: The prediction, if its id is known; you can still wait for it.
+        may_have_started: True by default, because an interrupted stream had started.
 
     Example:
         >>> try:
@@ -123,12 +123,12 @@ class StreamInterruptedError(RockAIError):
 
 
 class InvalidResponseError(RockAIError):
-    """An answer that cannot be read: of the service, or of a model that was told to answer in a form.
+    """The service's response cannot be parsed, or the model's answer does not have the required format.
 
     Args:
-        message: What was expected and what came.
-        body: The answer, decoded where it was JSON, else as text.
-        by_model: Whether it is the model's answer, not in the form it was told; the service's is in order.
+        message: What was expected and what arrived.
+        body: The response: decoded JSON, else text.
+        by_model: Whether the model's answer is invalid, and the service's response valid.
         may_have_started: As in `RockAIError`.
         prediction: As in `RockAIError`.
         partial_text: As in `RockAIError`.
@@ -158,5 +158,5 @@ class InvalidResponseError(RockAIError):
         self.by_model = by_model
 
     def _advice(self) -> str:
-        # The model has answered: there is nothing left to look after.
+        # The model has answered: no prediction is running.
         return "" if self.by_model else super()._advice()

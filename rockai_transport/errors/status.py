@@ -1,4 +1,4 @@
-"""The errors of an answer that says no, by its HTTP status."""
+"""The errors for HTTP error responses, by status."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = [
 
 
 class APIStatusError(RockAIError):
-    """The service answered with an error.
+    """The service responded with an error.
 
     Args:
         message: What went wrong, and what to do about it.
-        status_code: The HTTP status, or the ``code`` of an envelope that came under HTTP 200.
-        body: The decoded JSON of the answer, else its text.
-        request_id: The answer's ``x-request-id``, where it had one.
-        retry_after: Seconds the service asked to wait, where it said so.
-        response: Status, headers and bytes of the answer.
+        status_code: The HTTP status, or the ``code`` of an envelope that arrived with HTTP 200.
+        body: The decoded JSON of the response, else its text.
+        request_id: The response's ``x-request-id``, if any.
+        retry_after: Seconds that the service asked to wait, if it did.
+        response: Status, headers and bytes of the response.
         may_have_started: As in `RockAIError`.
         prediction: As in `RockAIError`.
         partial_text: As in `RockAIError`.
@@ -91,7 +91,7 @@ class AuthenticationError(APIStatusError):
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the token is right, but not allowed to do this.
+    """403: the token is valid, but lacks the permission.
 
     Example:
         >>> try:
@@ -103,7 +103,7 @@ class PermissionDeniedError(APIStatusError):
 
 
 class PaymentRequiredError(PermissionDeniedError):
-    """402: the account cannot pay.
+    """402: no wallet, or no balance.
 
     Example:
         >>> try:
@@ -127,7 +127,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: the request contradicts the state of what it is about.
+    """409: the request contradicts the prediction's state.
 
     Example:
         >>> try:
@@ -139,7 +139,7 @@ class ConflictError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; ``retry_after`` says how many seconds to wait, where the service did.
+    """429: too many requests; ``retry_after`` is the number of seconds to wait, if the service sent it.
 
     Example:
         >>> try:
@@ -151,7 +151,7 @@ class RateLimitError(APIStatusError):
 
 
 class InternalServerError(APIStatusError):
-    """5xx: the service, its gateway or the model server broke.
+    """5xx: the service, its gateway or the model server failed.
 
     Example:
         >>> try:
