@@ -1,6 +1,6 @@
 """RockAI for LangChain: `ChatRockAI`, `RockAILLM`, and the tools of `RockAIToolkit`.
 
-Names are imported when they are first asked for, so that a program waits only for what it uses.
+Names are imported on first use, so a program imports only what it needs.
 
 Example:
     >>> from langchain_rockai import ChatRockAI

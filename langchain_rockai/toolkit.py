@@ -19,65 +19,65 @@ __all__ = ["RockAIToolkit"]
 
 
 class RockAIToolkit(ToolkitAdmin, BaseToolkit):
-    """Tools by which an agent runs hosted models: one for each model, and five for the lifecycle.
+    """The tools with which an agent runs hosted models: one per model, and five for the lifecycle.
 
-    A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``artifact``
-    (after a checkpointer has saved it: a dict of the same fields, ``Prediction(**artifact)``). Whatever goes
-    wrong is an answer too: no call raises, so that nothing is tried again that may have been paid for.
+    A tool returns a short text for the agent, and the `Prediction` as its ``artifact``. (After a checkpointer
+    has saved it, the artifact is a dict of the same fields: ``Prediction(**artifact)``.) Errors are answers
+    too: no call raises, so that nothing that may have been paid for is retried.
 
     Progress goes to ``on_custom_event`` and ``astream_events`` as ``rockai_progress``, and in LangGraph to
     ``stream_mode="custom"`` as ``{"type": "rockai_progress", "prediction_id": …, "model": …, "status": …,
     "progress": …, "elapsed": …}``.
 
-    In async runs, an abort while a tool is active cancels at the service, within two seconds, what the run
-    has started or waited for; while the model thinks that needs `cancel_on_abort`. In a sync graph tools run
-    in threads that Ctrl-C cannot reach: there a tool ends at ``max_wait``, and the prediction's id remains.
-    Prefer async.
+    In async runs, an abort during a tool call cancels, within two seconds, the predictions that the run has
+    started or waited for. For an abort while the model generates, use `cancel_on_abort`. In a sync graph,
+    tools run in threads that Ctrl-C cannot interrupt: such a tool ends after ``max_wait``, and the
+    prediction's id remains known. Prefer async.
 
-    Nothing is paid for twice: a start is written to the graph's store (``create_agent(…, store=…)``) before
-    it is sent, so a run that is resumed finds it. In a crash this holds only with ``durability="sync"``: by
-    default LangGraph may lose the model's turn, and the next one asks anew. A start of which the answer was
-    lost is told as "unknown"; the same order is not sent again until you `resolve` it.
+    Nothing is paid for twice: a start is recorded in the graph's store (``create_agent(…, store=…)``) before
+    it is sent, so a resumed run finds it. To survive a crash, this needs ``durability="sync"``: by default
+    LangGraph may lose the model's turn, and the next turn calls the tool anew. A start whose response was
+    lost is reported as "unknown"; an equal request is not sent again until you `resolve` it.
 
     Args:
-        models: What the agent may run, and nothing else.
+        models: The only models that the agent may run.
         api_token: As in `Client`.
         base_url: As in `Client`.
-        timeout (float | None): Seconds for a single call to the service: a start, a look, a cancel, saving
-            the files. 120 by default; None: no total.
+        timeout (float | None): Seconds for a single call to the service: to start, get or cancel, or to save
+            the files. Default: 120. None: no total.
         max_retries (int): As in `Client`. A start is never sent twice.
         default_headers (Mapping[str, str] | None): As in `Client`.
-        client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
-            async too.
-        async_client (AsyncClient | None): An `AsyncClient` of your own.
-        max_wait (float): Seconds that a tool takes at most, whatever the agent asks for, a second if that is
-            more. The prediction goes on; a file that is not saved by then is saved at the next look.
-        max_running (int): Predictions that one conversation may have under way at once.
-        max_starts (int): Predictions that one conversation may start in all.
-        max_cost (Decimal | float | str | None): What one conversation's predictions may cost in all, in the
-            unit of the models' prices. What a start may cost is reserved before it is sent. None: no limit.
-        on_cancel (str): What becomes of its predictions when an async run is canceled: ``"cancel"``, or
-            ``"leave"`` to let them run; the log and a note on the exception then say their ids.
-        duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
-            the first still runs: ``"join"`` gives it that prediction, ``"allow"`` starts another.
-        save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
-            the answer names the file. None: nothing is saved.
-        scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
-            function of the `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
-        allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
-            looked at, waited for and canceled; or a function that tells.
-        store (Any): Where starts are remembered: a mapping of strings, a LangGraph ``BaseStore``, or the path
+        client (Client | None): Your own `Client`, instead of the settings above; its settings then apply to
+            async calls too.
+        async_client (AsyncClient | None): Your own `AsyncClient`.
+        max_wait (float): Maximum seconds that a tool call takes, whatever the agent asks for (but at least
+            one). The prediction continues; a file that is not saved by then is saved at the next poll.
+        max_running (int): Maximum number of running predictions per conversation.
+        max_starts (int): Maximum number of predictions that a conversation may start.
+        max_cost (Decimal | float | str | None): Maximum cost of a conversation's predictions, in the
+            unit of the models' prices. The cost of a start is reserved before it is sent. None: no limit.
+        on_cancel (str): What happens to its predictions when an async run is canceled: ``"cancel"``, or
+            ``"leave"`` to let them continue; the log and a note on the exception then contain their ids.
+        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) while
+            the first prediction still runs: ``"join"`` returns this prediction, ``"allow"`` starts another.
+        save_to (str | Path | None): The folder for finished outputs, saved as by `Client.download`; the
+            answer names the file. None: nothing is saved.
+        scope (str | Callable | None): The conversation, for limits and ownership: a name, or a function of
+            the `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
+        allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
+            agent may get, wait for and cancel; or a function that decides for an id.
+        store (Any): Where starts are recorded: a mapping of strings, a LangGraph ``BaseStore``, or the path
             of an SQLite file. None: the graph's own store, else this process.
-        webhook_url (str | None): An https address where a `WebhookReceiver` is. A tool that waits for
-            longer than five seconds then interrupts the graph, if that has a checkpointer, a thread and a
-            store, and the service's call resumes it. The address is sent with a secret for each start.
-            docs/how-to/sleeping-agents.md shows it. None: the tools wait themselves.
-        rich_content: Also put a content block for each file into the answer. Not every chat model takes one.
-        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for type
+        webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
+            seconds then interrupts the graph, if it has a checkpointer, a thread and a store; the webhook
+            resumes it. The address is sent with a secret for each start; see
+            docs/how-to/sleeping-agents.md. None: the tools wait themselves.
+        rich_content: Also add a content block for each file to the answer. Not every chat model accepts one.
+        settings: The arguments from ``timeout`` to ``webhook_url``; `ToolkitSettings` lists them for type
             checkers.
 
     Raises:
-        ConfigurationError: A setting cannot be right, or there is no token.
+        ConfigurationError: A setting is invalid, or there is no token.
         ImportError: ``jsonschema`` is not installed.
 
     Example:
@@ -120,17 +120,17 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         ]
 
     def __iter__(self) -> Any:
-        # Pydantic would iterate over fields, of which there are none: an agent would run without any tool.
+        # Pydantic would iterate over the fields. There are none: an agent would run without any tool.
         raise ConfigurationError("A toolkit is no list of tools: give tools=toolkit.get_tools().")
 
     def cancel_on_abort(self) -> CancelOnAbort:
-        """A callback handler that cancels what a run has started or waited for, if the run is aborted.
+        """A callback handler that cancels the predictions of a run, started or waited for, if it is aborted.
 
-        A tool that is canceled does this by itself. The handler does it for the moments in between, while the
-        agent's model thinks; in sync graphs too. A normal end cancels nothing.
+        A canceled tool cancels them itself. The handler covers the time between tool calls, while the agent's
+        model generates; in sync graphs too. A normal end cancels nothing.
 
         Returns:
-            The handler, for the ``callbacks`` of any number of runs.
+            The handler; pass it in ``callbacks`` to any number of runs.
 
         Example:
             >>> from langchain.agents import create_agent
@@ -141,13 +141,13 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         return CancelOnAbort(self._toolset)
 
     def approval_question(self, tool_call: ToolCall, state: Any, runtime: Any) -> str:  # noqa: ARG002
-        """The ``description`` of a tool for ``HumanInTheLoopMiddleware``: cost, what is left, and the input.
+        """The ``description`` of a tool for ``HumanInTheLoopMiddleware``: cost, remaining limits, and input.
 
         Args:
-            tool_call: The call that a person is asked about.
-            state: The agent's state; not looked at.
-            runtime: LangGraph's runtime. A store of its that can only be awaited is not read here: what this
-                process has started is counted then.
+            tool_call: The call that a person must approve.
+            state: The agent's state; not used.
+            runtime: LangGraph's runtime. If its store has only async methods, it is not read here; only the
+                starts of this process then count.
 
         Returns:
             The question.
@@ -164,10 +164,10 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         )
 
     def get_tools(self) -> list[BaseTool]:
-        """One tool for each model, named after it, and the five of the lifecycle.
+        """Return one tool per model, named after it, and the five lifecycle tools.
 
         Returns:
-            The tools, for `create_agent`, `bind_tools`, or calls of your own.
+            The tools, for `create_agent`, for `bind_tools`, or to call yourself.
 
         Example:
             >>> draw, animate, *lifecycle = toolkit.get_tools()

@@ -38,7 +38,7 @@ __all__ = [
 
 require("llama_index.core", "llama_index_rockai needs LlamaIndex", "llama-index")
 
-# A program that only chats does not wait for what runs jobs.
+# A program without agent tools does not import `jobs`.
 __getattr__ = lazy_names(
     __name__,
     {

@@ -21,64 +21,65 @@ __all__ = ["RockAIToolSpec"]
 
 
 class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
-    """Tools by which an agent runs hosted models: one for each model, and five for the lifecycle.
+    """The tools with which an agent runs hosted models: one per model, and five for the lifecycle.
 
-    A tool answers in short words, which an agent reads, and carries the `Prediction` as its ``raw_output``.
-    Whatever goes wrong is an answer too, with ``is_error`` set: no call raises.
+    A tool returns a short text for the agent, and the `Prediction` as its ``raw_output``. Errors are answers
+    too, with ``is_error`` set: no call raises.
 
-    Progress goes to the run's stream as `PredictionProgressEvent`. Canceling the run (``cancel_run``, a
-    timeout, a task that awaits the handler, Ctrl-C) while a tool is active cancels at the service, within two
-    seconds, what the run has started or waited for; while the LLM thinks that needs `cancel_on_abort`. A task
-    that only listens to ``stream_events`` is not the run, which LlamaIndex lets go on without it: there
-    ``await handler.cancel_run()`` in a ``finally``.
+    Progress goes to the run's stream as `PredictionProgressEvent`. If the run is canceled during a tool call
+    (``cancel_run``, a timeout, the task that awaits the handler, Ctrl-C), the predictions that it has started
+    or waited for are canceled within two seconds. For an abort while the LLM generates, use
+    `cancel_on_abort`. Canceling a task that only reads ``stream_events`` does not cancel the run: LlamaIndex
+    continues it. There, ``await handler.cancel_run()`` in a ``finally``.
 
-    A start is written to the ``Context``'s store before it is sent. That protects a Context that is saved and
-    restored, and steps that run again after ``wait_for_event``; not a crash before the Context was saved. The
-    same tool call, by the id that the model gave it and its input, gets what it had started; one of which the
-    answer was lost is told as "unknown"; the same order is not sent again until you `aresolve` it. A Context
-    with a typed state has no room for records: pass ``store=``, and ``scope=``, or each run is a scope.
+    A start is recorded in the ``Context``'s store before it is sent. This protects a Context that is saved
+    and restored, and steps that run again after ``wait_for_event``, but not against a crash before the
+    Context is saved. The same tool call (the model's id for it, and its input) gets the prediction that it
+    started before. A start whose response was lost is reported as "unknown"; an equal request is not sent
+    again until you `aresolve` it. A Context with a typed state cannot hold records: pass ``store=`` and
+    ``scope=``, or each run is a scope.
 
     Args:
-        models: What the agent may run, and nothing else.
+        models: The only models that the agent may run.
         api_token: As in `Client`.
         base_url: As in `Client`.
-        timeout (float | None): Seconds for a single call to the service: a start, a look, a cancel, saving
-            the files. 120 by default; None: no total.
+        timeout (float | None): Seconds for a single call to the service: to start, get or cancel, or to save
+            the files. Default: 120. None: no total.
         max_retries (int): As in `Client`. A start is never sent twice.
         default_headers (Mapping[str, str] | None): As in `Client`.
-        client (Client | None): A `Client` of your own, in place of the settings before; they then hold for
-            async too.
-        async_client (AsyncClient | None): An `AsyncClient` of your own.
-        max_wait (float): Seconds that a tool takes at most, whatever the agent asks for, a second if that is
-            more. The prediction goes on; a file that is not saved by then is saved at the next look.
-        max_running (int): Predictions that one conversation may have under way at once.
-        max_starts (int): Predictions that one conversation may start in all.
-        max_cost (Decimal | float | str | None): What one conversation's predictions may cost in all, in the
-            unit of the models' prices. What a start may cost is reserved before it is sent. None: no limit.
-        on_cancel (str): What becomes of its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
-            to let them run; the log and a note on the exception then say their ids.
-        duplicates (str): What becomes of the same order (model and input) in a later turn of the agent, while
-            the first still runs: ``"join"`` gives it that prediction, ``"allow"`` starts another.
-        save_to (str | Path | None): A folder where finished outputs are saved, by `Client.download`'s rules;
-            the answer names the file. None: nothing is saved.
-        scope (str | Callable | None): What one conversation is, for limits and ownership: a name, or a
-            function of the ``Context`` (None outside of a run). None: the Context, else these tools.
-        allowed_ids (Collection[str] | Callable): Ids of predictions that were not started here and may yet be
-            looked at, waited for and canceled; or a function that tells.
-        store (Any): Where starts are remembered: a mapping of strings, another Context, or the path of an
+        client (Client | None): Your own `Client`, instead of the settings above; its settings then apply to
+            async calls too.
+        async_client (AsyncClient | None): Your own `AsyncClient`.
+        max_wait (float): Maximum seconds that a tool call takes, whatever the agent asks for (but at least
+            one). The prediction continues; a file that is not saved by then is saved at the next poll.
+        max_running (int): Maximum number of running predictions per conversation.
+        max_starts (int): Maximum number of predictions that a conversation may start.
+        max_cost (Decimal | float | str | None): Maximum cost of a conversation's predictions, in the
+            unit of the models' prices. The cost of a start is reserved before it is sent. None: no limit.
+        on_cancel (str): What happens to its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
+            to let them continue; the log and a note on the exception then contain their ids.
+        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) while
+            the first prediction still runs: ``"join"`` returns this prediction, ``"allow"`` starts another.
+        save_to (str | Path | None): The folder for finished outputs, saved as by `Client.download`; the
+            answer names the file. None: nothing is saved.
+        scope (str | Callable | None): The conversation, for limits and ownership: a name, or a function of
+            the ``Context`` (None outside a run). None: the Context, else these tools.
+        allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
+            agent may get, wait for and cancel; or a function that decides for an id.
+        store (Any): Where starts are recorded: a mapping of strings, another Context, or the path of an
             SQLite file. None: the run's Context, else this process.
-        webhook_url (str | None): An https address where a `WebhookReceiver` is. A tool that waits for
-            longer than five seconds in a step then suspends its run, if there is a ``store``, and the
-            service's call resumes it: see `run_until_asleep`. The address is sent with a secret for each
-            start. None: the tools wait themselves.
-        approval: Ask a person before each start, by an `ApprovalRequiredEvent` on the run's stream. Outside
-            of a run nobody can be asked, and nothing is started.
-        rich_content: Also put a content block for each file into the answer. Most LLMs refuse a video block.
-        settings: The arguments from ``timeout`` to ``webhook_url``, as `ToolkitSettings` has them for type
+        webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
+            seconds in a step then suspends its run, if there is a ``store``; the webhook resumes it: see
+            `run_until_asleep`. The address is sent with a secret for each start. None: the tools wait
+            themselves.
+        approval: Ask a person before each start, with an `ApprovalRequiredEvent` on the run's stream. Outside
+            a run nobody can be asked, so nothing is started.
+        rich_content: Also add a content block for each file to the answer. Most LLMs refuse a video block.
+        settings: The arguments from ``timeout`` to ``webhook_url``; `ToolkitSettings` lists them for type
             checkers.
 
     Raises:
-        ConfigurationError: A setting cannot be right, or there is no token.
+        ConfigurationError: A setting is invalid, or there is no token.
         ImportError: ``jsonschema`` is not installed.
 
     Example:
@@ -122,13 +123,13 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         raise ConfigurationError("A tool spec is no list of tools: give tools=toolkit.to_tool_list().")
 
     def cancel_on_abort(self, handler: WorkflowHandler) -> WorkflowHandler:
-        """Cancel what a run has started or waited for, if it fails or is canceled.
+        """Cancel the predictions that a run has started or waited for, if it fails or is canceled.
 
-        A tool that is canceled does this by itself. This does it for the moments in between, while the
-        agent's LLM thinks. A normal end cancels nothing.
+        A canceled tool cancels them itself. This covers the time between tool calls, while the agent's LLM
+        generates. A normal end cancels nothing.
 
         Args:
-            handler: What ``agent.run(...)`` gives.
+            handler: The return value of ``agent.run(...)``.
 
         Returns:
             The same handler.
@@ -152,13 +153,13 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
                 raise
 
     async def scope_of(self, context: Context) -> str:
-        """The name of the conversation that a Context is: what its records go by.
+        """Return the name of a Context's conversation, the ``scope`` of its records.
 
         Args:
             context: The Context of a run.
 
         Returns:
-            What ``scope=`` names, else the Context's own name, which it keeps when it is saved and restored.
+            The name from ``scope=``, else the Context's own name, which stays the same when it is restored.
 
         Example:
             >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -170,10 +171,10 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         return self._toolset.scope_of(context, (await name_of(context))[0])
 
     def let_go_on(self, handler: WorkflowHandler) -> None:
-        """Let what a run has started go on, however the run ends from now on.
+        """Let a run's predictions continue, however the run ends from now on.
 
         Args:
-            handler: What ``agent.run(...)`` gives.
+            handler: The return value of ``agent.run(...)``.
 
         Example:
             >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -189,19 +190,19 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         spec_functions: Sequence[str | tuple[str, str]] | None = None,
         func_to_metadata_mapping: Mapping[str, ToolMetadata] | None = None,
     ) -> list[FunctionTool]:
-        """Give the tools, for an agent or to be called by hand.
+        """Return the tools, for an agent or to call yourself.
 
         Args:
-            spec_functions: The names of those to give; None: all.
-            func_to_metadata_mapping: None. What an agent reads of a tool is its `HostedModel`'s to say.
+            spec_functions: The names of the tools to return. None: all.
+            func_to_metadata_mapping: None. A tool's description comes from its `HostedModel`.
 
         Returns:
-            One tool for each model, named after it, then the five of the lifecycle: ``start_prediction``,
-            ``get_prediction``, ``wait_for_prediction``, ``cancel_prediction`` and ``list_predictions``. The
-            same tools each time.
+            One tool per model, named after it, then the five lifecycle tools: ``start_prediction``,
+            ``get_prediction``, ``wait_for_prediction``, ``cancel_prediction`` and ``list_predictions``. Each
+            call returns the same tools.
 
         Raises:
-            ConfigurationError: There is no tool of such a name, or other metadata is given.
+            ConfigurationError: There is no tool with such a name, or other metadata is passed.
 
         Example:
             >>> draw, *others = toolkit.to_tool_list()
@@ -216,7 +217,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             )
         if spec_functions is None:
             return list(self._tools.values())
-        # Core's form of a name may be a pair, of a function and its async twin; here both are one tool.
+        # Core also accepts a pair, of a function and its async variant; here one tool is both.
         names = [name if isinstance(name, str) else name[0] for name in spec_functions]
         if wrong := next((name for name in names if name not in self._tools), None):
             raise ConfigurationError(unknown_name("one of these tools", wrong, self._tools))
