@@ -1,7 +1,7 @@
-"""RockAI over HTTP: blocking calls, exact streams, and predictions that can be held in the hand.
+"""RockAI over HTTP: blocking and async calls, exact streams, and the prediction lifecycle.
 
-`AsyncClient`, `Dialect` and `HostedModel` are imported when they are first asked for, so that a program that
-needs none of them does not wait for them.
+`AsyncClient`, `Dialect` and `HostedModel` are imported on first use, so that programs which do not use them
+import faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m rockai_transport``: what can be done from a shell."""
+"""``python -m rockai_transport``: the command line."""
 
 import argparse
 import sys

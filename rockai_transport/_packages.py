@@ -1,4 +1,4 @@
-"""How the packages are imported: their names when first asked for, and what an extra brings."""
+"""Lazy imports of public names, and errors for missing extras."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["lazy_names", "require"]
 
 
 def lazy_names(package: str, homes: Mapping[str, Container[str]]) -> Callable[[str], Any]:
-    """Make a package's ``__getattr__``, which imports a name when it is first asked for.
+    """Make a package's ``__getattr__``, which imports a name on first use.
 
     Args:
         package: The package.
-        homes: The modules, each with the names that are found there.
+        homes: The names to import, by module.
     """
 
     def find(name: str) -> Any:
@@ -32,12 +32,12 @@ def lazy_names(package: str, homes: Mapping[str, Container[str]]) -> Callable[[s
 
 
 def require(module: str, needs: str, extra: str) -> None:
-    """Import what an extra brings.
+    """Import a module that an extra installs.
 
     Args:
         module: The module.
-        needs: Who needs what, for the error.
-        extra: The extra.
+        needs: Start of the error message: who needs what.
+        extra: The name of the extra.
 
     Raises:
         ImportError: It is not installed; the message says how to install it.
@@ -45,6 +45,6 @@ def require(module: str, needs: str, extra: str) -> None:
     try:
         import_module(module)
     except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):  # what it needs itself is missing
+        if not f"{module}.".startswith(f"{error.name}."):  # a dependency of the module is missing
             raise
         raise ImportError(f"{needs}: {install_command(extra)}") from error

@@ -1,11 +1,11 @@
-"""The version, and how an extra is installed: written here and nowhere else."""
+"""The version and the install command for extras, defined only here."""
 
 __version__ = "0.1.0"
-ON_PYPI = False  # the first release sets it: CONTRIBUTING.md
+ON_PYPI = False  # set to True with the first release: CONTRIBUTING.md
 
 
 def install_command(*extras: str) -> str:
-    """Give the command that installs extras, for the messages that name one."""
+    """Return the command that installs extras, for error messages."""
     named = ",".join(extras)
     if ON_PYPI:
         return f'pip install "rockai-integrations[{named}]"'

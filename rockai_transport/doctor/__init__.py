@@ -1,7 +1,7 @@
-"""The doctor: checks at the service itself what the authors of this package could only assume.
+"""The doctor: checks at the live service what the authors of this package could only assume.
 
-``python -m rockai_transport doctor --model owner/name``, or `run_doctor` from Python. No other module of
-`rockai_transport` imports this one, so a program that never asks for the doctor does not wait for it.
+Run ``python -m rockai_transport doctor --model owner/name``, or call `run_doctor`. No other module of
+`rockai_transport` imports this one, so other programs do not pay for its import.
 
 The way of one examination::
 

@@ -1,1 +1,1 @@
-"""The only place with sockets, threads and clocks: how an operation's input and output is done."""
+"""The only place with sockets, threads and clocks: both kinds of `IO`."""

@@ -1,16 +1,15 @@
-"""What a model reads and what it writes: dialects, chat templates, tool calls, stop sequences.
+"""Prompts and replies: dialects, chat templates, tool calls, stop sequences.
 
-Invariants of this package: it is pure. No I/O, no clock, no framework, nothing of the protocol; the only
-other module of this distribution it knows is ``rockai_transport.errors``. (Exceptions: ``strftime_now``,
-which a Jinja template may call to tell the model the date; and the tables in files beside the modules, which
-are read as these are imported.) Both framework packages and both of their halves,
-sync and async, stand on the same functions, so that what is decided here is decided once:
+Invariants of this package: it is pure. It has no I/O, no clock, no framework and nothing of the protocol; it
+imports only ``rockai_transport.errors`` from the rest of this distribution. There are two exceptions: a Jinja
+template may call ``strftime_now`` to tell the model the date, and the tables in files next to the modules are
+read on import. Both framework packages use the same functions, sync and async, so each decision is made once:
 
 * :mod:`.request` turns a conversation into the exact ``input`` of one run (:class:`.request.build.ChatCall`),
-* :mod:`.reply` turns the pieces of the answer into text, reasoning and tool calls,
-* :mod:`.dialogue` puts the two together where a reply may have to be asked for once more.
+* :mod:`.reply` turns the pieces of the model's output into text, reasoning and tool calls,
+* :mod:`.dialogue` combines the two, and asks the model once more if needed.
 
-The names below are those that a framework package needs; ``as`` says that they are handed on.
+The names below are those that a framework package needs; ``as`` marks them as re-exported.
 """
 
 from __future__ import annotations

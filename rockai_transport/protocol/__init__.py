@@ -1,1 +1,1 @@
-"""What goes over the wire, pure: no clock, no sleep, no socket, no HTTP library but httpx-sse's parser."""
+"""The protocol, pure: no clock, no sleep, no socket, and no HTTP library except httpx-sse's parser."""

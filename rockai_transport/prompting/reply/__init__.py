@@ -1,1 +1,1 @@
-"""From the text that a model writes to text, reasoning, tool calls and structured values."""
+"""The model's output → text, reasoning, tool calls and structured values."""

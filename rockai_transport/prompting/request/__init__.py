@@ -1,1 +1,1 @@
-"""From messages to the exact input of one run: dialects, chat templates, parameters, tool instructions."""
+"""Messages → the exact input of one run: dialects, chat templates, parameters, tool instructions."""
