@@ -45,7 +45,6 @@ class Probe(NamedTuple):
     needs: str = ""
     runs: int = 0
     asks: bool = False
-    routes: Sequence[str] = _ALL_ROUTES
 
 
 def _probe(row: dict[str, Any]) -> Probe:

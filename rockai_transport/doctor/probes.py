@@ -11,7 +11,6 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,7 +79,7 @@ def unknown_route(session: DoctorSession) -> Iterator[Finding]:
     asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
     is_known = session.answer(asked) == "no_route"
-    is_clear = status not in _STATUSES["refused"] and status >= HTTPStatus.BAD_REQUEST
+    is_clear = re.fullmatch(_STATUSES["clear"], str(status)) is not None
     case = "other_status" if is_clear else "ambiguous" if status else "no_answer"
     session.missing_route_response = exchange if is_known or is_clear else None
     statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
@@ -207,8 +206,7 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
 
 def _is_let_in(asked: RecordingIO) -> bool:
     """Whether the answer is about the request itself, and no longer about the token."""
-    status = asked.exchange.status
-    return 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in (401, 403, 429)
+    return re.fullmatch(_STATUSES["let_in"], str(asked.exchange.status)) is not None
 
 
 def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -> Finding:

@@ -265,7 +265,7 @@ class DoctorSession:
 
     def _hindrance(self, probe: checks.Probe) -> str:
         """Why a probe cannot be made, whoever agrees; empty where it can."""
-        if self.report.stopped or self.report.route not in probe.routes:
+        if self.report.stopped or not any(self.report.route in check.routes for check in probe.checks):
             return "not_reached"
         return str(TABLES["obstacles"].get(self.obstacles.get(probe.needs), ""))
 
