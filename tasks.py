@@ -3,7 +3,6 @@
 Each verb first makes the environment it needs, `.venv`, or `.venv-demo` with what the demo needs, and keeps
 it for as long as `pyproject.toml` and `constraints.txt` stay as they are. Only the standard library is used,
 and nothing newer than Python 3.8, so that an old `python3` can still look for a newer one, or say what to do.
-Commands are run by `commands.py`.
 
 Invariants: the stamp in `.venv` is written last. What was interrupted half-way says so and is made anew.
 """
@@ -373,7 +372,7 @@ VERBS = {
     "env": Verb(env, "make or bring up to date the environment, .venv (each verb does so by itself)"),
     "bench": Verb(bench, "compare with other clients, and write benchmarks/RESULTS.md (some ten minutes)"),
     "bench-quick": Verb(bench_quick, "the same in under three minutes, printed only"),
-    "soak": Verb(soak, "leave 1,000 streams, interrupt 1,000 calls, kill 50 agents, let 1,000 sleep"),
+    "soak": Verb(soak, "leave 1,000 streams, interrupt 900 calls, kill 50 agents, let 1,000 sleep"),
     "build": Verb(build, "build what is published into dist/; TAG=v1.2.3 must be the version"),
     "coverage": Verb(coverage, "all tests, and how much of the packages they run"),
     "matrix": Verb(matrix, "all tests on each installed Python, and on the lowest and newest versions"),
