@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
 from importlib.resources import files
 from typing import Any, NamedTuple, get_args
 
@@ -15,7 +14,6 @@ from rockai_transport.config import Route
 from rockai_transport.service import Service
 
 TABLES: dict[str, Any] = tomllib.loads((files("rockai_transport.doctor") / "checks.toml").read_text("utf-8"))
-_ALL_ROUTES: tuple[str, ...] = get_args(Route)
 _ROWS = {row["id"]: row for probe in TABLES["probes"] for row in probe["checks"]}
 
 
@@ -33,7 +31,7 @@ class Check(NamedTuple):
     """What may be seen: the name of each case → its verdict's sign, and what is said of it."""
     unfixed: Sequence[str] = ()
     """The cases of a difference that no setting fixes."""
-    routes: Sequence[str] = _ALL_ROUTES
+    routes: Sequence[str] = get_args(Route)
     """The clients' ``route`` settings that rely on it."""
 
 
@@ -46,7 +44,6 @@ class Probe(NamedTuple):
     needs: str = ""
     runs: int = 0
     asks: bool = False
-    routes: Sequence[str] = _ALL_ROUTES
 
 
 def _probe(row: dict[str, Any]) -> Probe:
@@ -83,7 +80,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "?"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class AnswerKey:
     """A `Service.read_prediction` hook for answers with one more key around what they hold.
 
@@ -99,15 +96,14 @@ class AnswerKey:
         """What stands under the key; any other answer as it is."""
         if not isinstance(answer, dict) or self.key not in answer or "status" in answer:
             return answer
-        inner = answer[self.key]
-        return {"status": "succeeded", "output": inner} if self.is_output else inner
+        return {"status": "succeeded", "output": answer[self.key]} if self.is_output else answer[self.key]
 
     def __repr__(self) -> str:
         # Code that can be pasted: its user has no reason to import the doctor.
         return str(TABLES["hooks"]["output" if self.is_output else "prediction"]).format(key=self.key)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SuggestedSetting:
     """A setting that fixes a difference.
 
@@ -119,7 +115,7 @@ class SuggestedSetting:
 
     field: str
     value: Any = None
-    ours: bool = dataclass_field(default=False, compare=False)
+    ours: bool = dataclasses.field(default=False, compare=False)
 
     @property
     def of_service(self) -> bool:
@@ -144,7 +140,7 @@ class SuggestedSetting:
 def with_settings(service: Service, suggestions: Iterable[SuggestedSetting]) -> Service:
     """The service with those suggestions whose value is known."""
     known = {each.field: each.value for each in suggestions if each.of_service and each.is_known}
-    return replace(service, **known)
+    return dataclasses.replace(service, **known)
 
 
 def changes(old: Service, new: Service) -> dict[str, Any]:
@@ -152,7 +148,7 @@ def changes(old: Service, new: Service) -> dict[str, Any]:
     return {name: value for name, value in vars(new).items() if value != vars(old)[name]}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Finding:
     """What a check says; it leaves the doctor redacted. The first four are the check's own words."""
 
