@@ -3,10 +3,10 @@
 Run ``python -m rockai_transport doctor --model owner/name``, or call `run_doctor`. No other module of
 `rockai_transport` imports this one, so other programs do not pay for its import.
 
-The way of one examination::
+The steps of an examination::
 
     PROBES ─► DoctorSession ─► Operations over RecordingIO ─► Exchange ─► Finding ─► Redactor ─► Report
-    a table                    the clients' own, recorded                 its settings are assumed then
+    a table                    the clients' own, recorded                 its settings apply from then on
 """
 
 from rockai_transport.doctor.checks import CHECKS, PROBES, Finding, SuggestedSetting, Verdict

@@ -1,4 +1,4 @@
-"""What is checked (the tables of ``checks.toml``), and what is found: verdicts, and settings."""
+"""The checks (the tables in ``checks.toml``), and their results: verdicts and settings."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class Check(NamedTuple):
     """One assumption."""
 
     id: str
-    """Its name in reports."""
+    """Its id in reports."""
     title: str
-    """The probe's: what was done."""
+    """The probe's title: what was done."""
     assumption: str
     source: str
-    """The section of docs/http-api.md that tells it, and that page's own mark for its source."""
+    """The section of docs/http-api.md about it, with that page's mark for the source."""
     cases: Mapping[str, str]
-    """What may be seen: the name of each case → its verdict's sign, and what is said of it."""
+    """The possible results: the name of each case → the sign of its verdict, and its sentence."""
     unfixed: Sequence[str] = ()
-    """The cases of a difference that no setting fixes."""
+    """The cases of a difference that no setting can fix."""
     routes: Sequence[str] = get_args(Route)
-    """The clients' ``route`` settings that rely on it."""
+    """The clients' ``route`` settings that depend on it."""
 
 
 class Probe(NamedTuple):
-    """What is done once, and the checks that it serves. Its fields are told in the table."""
+    """A step that is done once, and its checks. The table describes the fields."""
 
     name: str
     title: str
@@ -52,28 +52,28 @@ def _probe(row: dict[str, Any]) -> Probe:
 
 
 PROBES = tuple(map(_probe, TABLES["probes"]))
-"""Every probe, in the order in which they are made."""
+"""All probes, in the order in which they run."""
 
 CHECKS = tuple(check for probe in PROBES for check in probe.checks)
-"""Every check, in the order of the report."""
+"""All checks, in the order of the report."""
 
 CHECK_BY_ID = {check.id: check for check in CHECKS}
 
 
 def run_words(base_url: str) -> dict[str, str]:
-    """How runs are spoken of: that they are charged for is known of the live service alone."""
+    """Return the words for runs: only at the live service they are known to cost money."""
     words = TABLES["charges"]
     return dict(words["live" if re.match(words["address"], base_url) else "elsewhere"])
 
 
 def reason_words(form: str, reason: str, base_url: str, **told: Any) -> str:
-    """Why checks were not made, in a form of the table: ``each``, ``one`` or ``several``."""
+    """Return why checks were skipped, in one of the table's forms: ``each``, ``one`` or ``several``."""
     forms = TABLES["report"]["skipped"]
     return str(forms.get(reason, forms["other"])[form]).format(reason=reason, **told, **run_words(base_url))
 
 
 class Verdict(enum.Enum):
-    """How an assumption fared; the value is the sign in front of its line."""
+    """The verdict of an assumption; its value is the sign at the start of its line."""
 
     AS_ASSUMED = "✓"
     DIFFERS = "✗"
@@ -82,24 +82,24 @@ class Verdict(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class AnswerKey:
-    """A `Service.read_prediction` hook for answers with one more key around what they hold.
+    """A `Service.read_prediction` hook for responses that put their content under an additional key.
 
     Attributes:
         key: The key.
-        is_output: Whether the output alone stands under it, and not a prediction.
+        is_output: Whether only the output is under it, not a prediction.
     """
 
     key: str
     is_output: bool = False
 
     def __call__(self, answer: Any) -> Any:
-        """What stands under the key; any other answer as it is."""
+        """Return the content of the key; any other response is returned unchanged."""
         if not isinstance(answer, dict) or self.key not in answer or "status" in answer:
             return answer
         return {"status": "succeeded", "output": answer[self.key]} if self.is_output else answer[self.key]
 
     def __repr__(self) -> str:
-        # Code that can be pasted: its user has no reason to import the doctor.
+        # Code to paste: users have no reason to import the doctor.
         return str(TABLES["hooks"]["output" if self.is_output else "prediction"]).format(key=self.key)
 
 
@@ -109,8 +109,8 @@ class SuggestedSetting:
 
     Attributes:
         field: A field of `Service`; ``route`` is an argument of the clients.
-        value: What to set it to; None where only a person can know.
-        ours: Whether we assumed or tried it, so that it need not be redacted: the service did not name it.
+        value: The new value; None if only a person can know it.
+        ours: Whether the value comes from us, not from the service, and so need not be redacted.
     """
 
     field: str
@@ -119,38 +119,38 @@ class SuggestedSetting:
 
     @property
     def of_service(self) -> bool:
-        """Whether it is a field of `Service`, and not an argument of the clients."""
+        """Whether it is a field of `Service`, not an argument of the clients."""
         return hasattr(Service(), self.field)
 
     @property
     def is_known(self) -> bool:
-        """Whether the value is known too."""
+        """Whether the value is known."""
         return self.value is not None
 
     @property
     def code(self) -> str:
-        """The call that takes it as an argument."""
+        """The call with this setting as an argument."""
         return f"{'Service' if self.of_service else 'Client'}({self})"
 
     def __str__(self) -> str:
-        # As an argument; an ellipsis stands for what only a person can know.
+        # As an argument; an ellipsis if only a person can know the value.
         return f"{self.field}={self.value!r}" if self.is_known else f"{self.field}=…"
 
 
 def with_settings(service: Service, suggestions: Iterable[SuggestedSetting]) -> Service:
-    """The service with those suggestions whose value is known."""
+    """Return the service with the suggestions whose value is known."""
     known = {each.field: each.value for each in suggestions if each.of_service and each.is_known}
     return dataclasses.replace(service, **known)
 
 
 def changes(old: Service, new: Service) -> dict[str, Any]:
-    """The fields that differ, with their new values."""
+    """Return the fields that differ, with their new values."""
     return {name: value for name, value in vars(new).items() if value != vars(old)[name]}
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check says; it leaves the doctor redacted. The first four are the check's own words."""
+    """The result of a check, redacted when it leaves the doctor. The check sets the first four fields."""
 
     check: str
     title: str
@@ -161,6 +161,6 @@ class Finding:
     suggestions: tuple[SuggestedSetting, ...] = ()
     """The settings that fix a difference."""
     frame: str = ""
-    """The exchange that shows it: request line, headers of note, the first bytes of the body."""
+    """The exchange that shows it: request line, relevant headers, first bytes of the body."""
     skipped: str = ""
-    """Why the check was not made, or that reason's name in the table; empty where it was."""
+    """Why the check was skipped, or that reason's name in the table; empty if it was not."""

@@ -1,4 +1,4 @@
-"""``python -m rockai_transport doctor``: reads the command line, asks before anything costs, reports."""
+"""``python -m rockai_transport doctor``: parses arguments, asks before anything costs money, and reports."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def add_to(commands: Any) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Examine, print, and return the exit status."""
+    """Run the examination, print the report, and return the exit status."""
     lines = Lines()
 
     def show(finding: Finding) -> None:
-        """Print a finding as it is made: a long wait shows how far it is."""
-        if not finding.skipped:  # the summary says it of all of them
+        """Print a finding at once, to show progress during long waits."""
+        if not finding.skipped:  # the summary reports all skipped checks together
             print(lines.of_terminal(finding), flush=True)
 
     try:
@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
         )
     except (ConfigurationError, json.JSONDecodeError) as error:
         text = _TEXTS["no_json"].format(error) if isinstance(error, ValueError) else str(error)
-        _say(f"{text}\nHere that is --allow-http." if "allow_http" in text else text)  # as the clients say it
+        _say(f"{text}\nHere that is --allow-http." if "allow_http" in text else text)  # the clients' own text
         return 2  # not everything could be checked
     shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
     print(shown if options.json else f"\n{report.summary()}\n")
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _writable(name: str) -> Path:
-    """The file's path, if it can be written; what is in it already, stays until the report is there."""
+    """Return the file's path, if it can be written; the old content stays until the report is ready."""
     path, exists = Path(name), Path(name).exists()
     try:
         path.open("a").close()
@@ -71,7 +71,7 @@ def _writable(name: str) -> Path:
 
 
 def confirm(plan: Plan, *, approved: bool) -> bool:
-    """Show the plan; ask, unless that was answered on the command line."""
+    """Show the plan and ask, unless the command line already answered."""
     words, shown = run_words(plan.base_url), json.dumps(dict(plan.input), ensure_ascii=False)
     shown = shown[:_SHOWN_INPUT] + "…" * (len(shown) > _SHOWN_INPUT)
     steps = "\n".join(f"  {runs or 'no'} run{'s' * (runs != 1)}: {title}" for title, runs in plan.steps)

@@ -1,8 +1,8 @@
-"""The probes: what is done at the service, and what the answers say of the assumptions of ``checks.toml``.
+"""The probes: requests to the service, and what the responses say about the assumptions in ``checks.toml``.
 
-Invariants of this module: what the first six send starts nothing, since it names an id or a model that does
-not exist, or has an empty body. Each of the others starts at most one run. The one with a wrong key should be
-refused; if it is not, its prediction takes the place of the one that is created to be canceled.
+Invariants of this module: the first six probes start nothing: they name an id or a model that does not exist,
+or send an empty body. Each of the others starts at most one run. The request with a wrong key should be
+refused; if it is not, its prediction replaces the one that is created to be canceled.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _DIRECT = frozenset({"run_path", "run_stream_path"})
 
 
 def connection(session: DoctorSession) -> Iterator[Finding]:
-    """Look at an unknown id without a token: whoever may be in the way has not seen it yet."""
+    """Get an unknown id without the token, so that no proxy or login page in between can see it."""
     asked = session.probe("get_path", **session.anonymous)
     exchange, url = asked.exchange, session.settings.base_url
     is_page = exchange.response.media_type == "text/html" and session.answer(asked) != "no_route"
     if not exchange.status or exchange.status in _STATUSES["in_the_way"] or is_page:
-        # A proxy's address may hold a password: it is not told.
+        # A proxy's address may contain a password, so it is not shown.
         advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
         text = _TEXTS["in_the_way" if exchange.status else "no_answer"] + advice
         raise ObstacleError(text.format(address=session.report.base_url, x=exchange))
@@ -51,7 +51,7 @@ def connection(session: DoctorSession) -> Iterator[Finding]:
 
 
 def authentication(session: DoctorSession) -> Iterator[Finding]:
-    """Show the token as is assumed; where that is refused, in the ways that peers know."""
+    """Send the token as assumed; if it is refused, in the ways that similar services use."""
     field, asked = _existing_route(session)
     exchange, assumed = asked.exchange, session.service
     if not _is_let_in(asked) and session.answer(asked) not in _STATUSES["token_refused"]:
@@ -67,7 +67,7 @@ def authentication(session: DoctorSession) -> Iterator[Finding]:
 
 
 def wrong_token(session: DoctorSession) -> Iterator[Finding]:
-    """Show a wrong token; a look may be free to everybody, so create is asked too."""
+    """Send a wrong token. Getting a prediction may need no token, so try create too."""
     asked = session.probe("get_path", api_token=_ASKED["token"])
     if session.answer(asked) not in _STATUSES["token_refused"]:
         asked = session.probe("create_path", api_token=_ASKED["token"])
@@ -75,7 +75,7 @@ def wrong_token(session: DoctorSession) -> Iterator[Finding]:
 
 
 def unknown_route(session: DoctorSession) -> Iterator[Finding]:
-    """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
+    """Request an unknown route: its response shows how a missing route differs from other refusals."""
     asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
     is_known = session.answer(asked) == "no_route"
@@ -88,7 +88,7 @@ def unknown_route(session: DoctorSession) -> Iterator[Finding]:
 
 
 def routes(session: DoctorSession) -> Iterator[Finding]:
-    """Ask for each route; for a missing one, where it might be too."""
+    """Request each route; if it is missing, also its possible other paths."""
     unused = _DIRECT if session.settings.route == "predictions" else ()
     asked = {field: session.probe(field) for field in TABLES["routes"] if field not in unused}
     answers = {field: session.answer(answered) for field, answered in asked.items()}
@@ -100,15 +100,15 @@ def routes(session: DoctorSession) -> Iterator[Finding]:
 
 
 def unknown_model(session: DoctorSession) -> Iterator[Finding]:
-    """Create a prediction of a model that does not exist."""
+    """Create a prediction with a model that does not exist."""
     asked = session.create(reference=ModelReference.parse(_ASKED["model"]))
-    if asked.error and asked.exchange.response.is_success:  # what it starts could not be canceled
+    if asked.error and asked.exchange.response.is_success:  # what it started could not be canceled
         session.obstacles["create_path"] = "unreadable"
     yield asked.exchange.finding("unknown-model", session.answer(asked))
 
 
 def wrong_key(session: DoctorSession) -> Iterator[Finding]:
-    """Create with one key too many, which should be refused."""
+    """Create a prediction with one unknown key, which should be refused."""
     asked = session.create(input={**session.request.input, _ASKED["key"]: 1})
     status, body = session.answer(asked), asked.exchange.response.decoded
     if status not in ("400", "422"):
@@ -118,7 +118,7 @@ def wrong_key(session: DoctorSession) -> Iterator[Finding]:
 
 
 def canceled(session: DoctorSession) -> Iterator[Finding]:
-    """Create a prediction and cancel it at once; watch what becomes of it."""
+    """Create a prediction, cancel it at once, and check its final status."""
     created = session.accepted_by_mistake or session.require(session.create())
     session.example = prediction = created.prediction
     cancel = session.perform(Operations.cancel, prediction) if prediction.id else None
@@ -141,7 +141,7 @@ def canceled(session: DoctorSession) -> Iterator[Finding]:
 
 
 def followed(session: DoctorSession) -> Iterator[Finding]:
-    """Create with a stream, by the model's other form where one is known, and follow it to its end."""
+    """Create with a stream, using the model's other form if it is known, and read the stream to its end."""
     options: dict[str, Any] = {"stream": True} if session.settings.route != "run" else {}
     given = session.request.reference
     other = _other_form(session, given)
@@ -191,7 +191,7 @@ def run_stream(session: DoctorSession) -> Iterator[Finding]:
 
 
 def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
-    """A route that exists, and what was answered there."""
+    """Return a route that exists, and its response."""
     for field in ("get_path", "create_path", "run_path", "run_stream_path"):
         asked = session.probe(field)
         if session.answer(asked) != "no_route":
@@ -204,14 +204,14 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
 
 
 def _is_let_in(asked: RecordingIO) -> bool:
-    """Whether the answer is about the request itself, and no longer about the token."""
+    """Return whether the response is about the request itself, not about the token."""
     return re.fullmatch(_STATUSES["let_in"], str(asked.exchange.status)) is not None
 
 
 def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -> Finding:
-    """Whether a route exists."""
+    """Return the finding on whether a route exists."""
     setting = SuggestedSetting(field, found.get(field) or None, ours=True)
-    # Neither: the newer generation, since the service's later page no longer mentions the two.
+    # Both are missing: the newer generation, because the service's later page no longer mentions them.
     is_newer = field in _DIRECT and not any(found.get(each, "here") for each in _DIRECT)
     missing = "moved" if setting.is_known else "newer" if is_newer else "no_route"
     fixes = [SuggestedSetting("route", "predictions", ours=True)] if missing == "newer" else []
@@ -220,7 +220,7 @@ def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -
 
 
 def _find(session: DoctorSession, field: str) -> str:
-    """Where a missing route is instead: a path that is there, while one beside it that nobody has is not."""
+    """Return the actual path of a missing route: it exists, and an unknown one next to it does not."""
     for path in map(str, _PEERS["paths"][field]):
         own = [part for part in path.split("/") if part != "{id}"][-1]
         beside = _ASKED["route"].join(path.rsplit(own, 1))
@@ -231,7 +231,7 @@ def _find(session: DoctorSession, field: str) -> str:
 
 
 def _ended(session: DoctorSession, look: RecordingIO) -> Prediction:
-    """The prediction at its end, or as last seen when the time was up."""
+    """Return the prediction at its end, or as last seen at the timeout."""
     return session.perform(Operations.wait, look.prediction, None, None).prediction
 
 
@@ -243,8 +243,8 @@ async def _read(operations: Operations, io: IO, begin: Callable[..., RunStream],
 
 
 def _follow(session: DoctorSession, prediction: Prediction) -> RecordingIO | None:
-    """Read the prediction's stream where it is named; else look for it, and go by what is found."""
-    going_on = replace(prediction, status="processing")  # it is looked at though it may have ended
+    """Read the prediction's stream at its given address; else find the address, and use it from then on."""
+    going_on = replace(prediction, status="processing")  # read it although the prediction may have ended
     is_named = stream_request(session.service, prediction) is not None
     for path in [session.service.stream_path] if is_named else _PEERS["paths"]["stream_path"]:
         service = replace(session.service, stream_path=path)
@@ -256,15 +256,15 @@ def _follow(session: DoctorSession, prediction: Prediction) -> RecordingIO | Non
 
 
 def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference:
-    """The model in the other form that create takes: its version alone, or its name too."""
+    """Return the model in the other form that create accepts: only its version, or its name too."""
     seen = session.example
-    with contextlib.suppress(ConfigurationError):  # what the service calls a version may be none
+    with contextlib.suppress(ConfigurationError):  # the service's version may be invalid
         return ModelReference.combine(None if given.name else seen.model, seen.version or "")
     return given
 
 
 def _form(session: DoctorSession, created: RecordingIO) -> Iterator[Finding]:
-    """In which shape a prediction comes, and which fields it has."""
+    """Return the findings on a prediction's shape and fields."""
     exchange, raw, table = created.exchange, created.prediction.raw, TABLES["prediction"]
     hook, given = session.assumed.read_prediction, session.settings.service.read_prediction
     own = "by_hook" if hook else "flat" if raw == exchange.response.decoded else "enveloped"
@@ -278,7 +278,7 @@ def _form(session: DoctorSession, created: RecordingIO) -> Iterator[Finding]:
 
 
 def _contents(session: DoctorSession, last: Prediction, exchange: Exchange) -> Iterator[Finding]:
-    """Which words a prediction has for its status, how it writes times, and what its output is."""
+    """Return the findings on a prediction's statuses, time format and output."""
     known, shown = session.settings.service.statuses, session.redact(last)
     new = {word: ours for word, ours in session.statuses.items() if word not in known}
     is_told = all(word != ours for word, ours in new.items())
@@ -295,7 +295,7 @@ def _contents(session: DoctorSession, last: Prediction, exchange: Exchange) -> I
 
 
 def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO | None) -> Finding:
-    """Where the stream of a prediction that was created is."""
+    """Return the finding on the stream address of a created prediction."""
     url, settings = created.prediction.urls.get("stream", ""), session.settings
     if stream is None:
         is_direct = settings.route == "auto" and session.obstacles.get("run_stream_path") != "no_route"
@@ -312,25 +312,25 @@ def _address(session: DoctorSession, created: RecordingIO, stream: RecordingIO |
 
 
 def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:
-    """What a run told that the service knows as a prediction's id."""
+    """Return ids in a run's response that the service knows as predictions."""
     return [known for known in ids_in(exchange) if not session.perform(Operations.get, known).error]
 
 
 def _suggested_path(session: DoctorSession, prediction: Prediction, kind: str) -> SuggestedSetting:
-    """The path that the service's own answer names, if it is another one than is assumed."""
+    """Return the setting for the path in the service's response, if it differs from the assumed one."""
     field, path = f"{kind}_path", _template(session, prediction, kind)
     return SuggestedSetting(field, path if path and path != getattr(session.service, field) else None)
 
 
 def _template(session: DoctorSession, prediction: Prediction, kind: str) -> str:
-    """The path below the base URL of an address that the service names for a prediction; empty for none."""
+    """Return the path of an address in a prediction, relative to the base URL; empty if there is none."""
     base, path = (urlsplit(url).path for url in (session.settings.base_url, prediction.urls.get(kind, "")))
     is_below = prediction.id and prediction.id in path and path.startswith(f"{base}/")
     return path.removeprefix(base).replace(prediction.id or "", "{id}") if is_below else ""
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in the words of docs/http-api.md."""
+    """Describe a value's type in the words of docs/http-api.md."""
     match value:
         case list() if value and all(isinstance(item, str) for item in value):
             return "a list of strings"

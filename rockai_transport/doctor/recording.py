@@ -1,23 +1,22 @@
-"""One operation, recorded: what was sent, what came back, byte for byte, and when; and how others may see it.
+"""One recorded operation: what was sent and received, byte for byte, with times; and its redacted form.
 
 Invariants of this module:
 
-* Nothing is decided here. The operations are the clients' own; this `IO` only writes down what passes through
-  it.
-* A report that is pasted into an issue must not hold the token, addresses, or local paths. What came from
-  outside (answers, headers, errors that quote them, the model, its input, the base URL) goes through
-  `Redactor.text` before it enters a sentence of the doctor's: by itself, since the sentence holds our words
-  too, and whole, since a cut could leave half a token that nothing recognises. It hides the whole token, in
-  every spelling below and either case, and each beginning and end of it from 8 characters on that is not made
-  of words. A spelling shorter than that is hidden where it stands as a word.
-* Our own words, be they titles, names of checks, versions or settings, are not touched. They are the same
-  whatever the token is, so they tell nothing of it, not even where the token is one of them.
-* Every text that may mix the two goes through `Redactor.leaving` last. It hides the same, except for
-  spellings that are short or made of words, which our own sentences may hold. It helps where `Redactor.text`
-  was forgotten.
+* It decides nothing. The operations are the clients' own; this `IO` only records what passes through it.
+* A report pasted into an issue must not contain the token, addresses, or local paths. External text
+  (responses, headers, errors that quote them, the model, its input, the base URL) goes through
+  `Redactor.text` before it becomes part of one of the doctor's sentences. It goes alone, because the sentence
+  contains our words too, and whole, because a cut could leave half a token that is not recognized. This hides
+  the whole token, in every spelling below and either case, and each beginning and end of it of at least 8
+  characters that does not consist of words. A shorter spelling is hidden where it is a separate word.
+* Our own words (titles, names of checks, versions, settings) are not changed. They are the same for every
+  token, so they reveal nothing, even if the token is one of them.
+* Every text that may contain both goes through `Redactor.leaving` last. It hides the same, except spellings
+  that are short or consist of words, because our own sentences may contain these. It is a safeguard if
+  `Redactor.text` was forgotten.
 
-Made of words is what has no digit, and letters of one case or capitalised, at most 15 in a row: such as
-``rockai-sandbox``, or how ``live-token-x7Kd93`` begins. A secret that was drawn at random is not.
+A text consists of words if it has no digit, and only letters of one case or capitalized, at most 15 in a row:
+for example ``rockai-sandbox``, or the beginning of ``live-token-x7Kd93``. A random secret does not.
 """
 
 from __future__ import annotations
@@ -57,11 +56,11 @@ _WORDLIKE = re.compile(r"[\W_]*(?:(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})(?![A-Za-z])[
 
 
 class Redactor:
-    """Hides what must not be told.
+    """Hides secrets.
 
     Args:
         token: The token.
-        shown_hosts: Addresses that the report is about, such as the base URL's own host.
+        shown_hosts: Hosts that the report is about, such as the base URL's own host.
     """
 
     def __init__(self, token: str, shown_hosts: Iterable[str] = ()) -> None:
@@ -71,24 +70,24 @@ class Redactor:
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
         outside, ours = ({HIDDEN: _pattern(texts), **private} for texts in (spellings | secrets, secrets))
         self.text = partial(with_texts, change=partial(_without, outside))
-        """Gives what came from outside, a text or a value that holds some, without what must not be told."""
+        """Redacts external text, or a value that contains such text."""
         self.leaving = partial(with_texts, change=partial(_without, ours))
-        """Gives a value whose texts hold our own words too, without what no words of ours can be."""
+        """Redacts a value that also contains our own words: hides only what cannot be one of our words."""
 
 
 @dataclass
 class Exchange:
-    """One request and what came of it, written down while it happens.
+    """One request and its response, recorded as they happen.
 
     Attributes:
-        request: What was sent.
-        redactor: Makes `shown`.
-        head: Status and headers of the response; status 0 if they did not come.
-        body: Its bytes, as far as they came.
-        failure: Why it is not whole, redacted; empty where it is.
-        started: When it began, by the clock of `time.monotonic`.
+        request: The request.
+        redactor: Creates `shown`.
+        head: Status and headers of the response; status 0 if none arrived.
+        body: The received bytes.
+        failure: Why it is incomplete, redacted; empty if it is complete.
+        started: The time of its start, from `time.monotonic`.
         first_byte: Seconds until the body's first byte.
-        seconds: Seconds until the last thing that came.
+        seconds: Seconds until the last byte that arrived.
     """
 
     request: Request
@@ -101,7 +100,7 @@ class Exchange:
     seconds: float = 0.0
 
     def record(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Hand on the chunks of the body, and keep them."""
+        """Yield the chunks of the body, and record them."""
         for chunk in chunks:
             self.seconds = time.monotonic() - self.started
             self.first_byte = self.first_byte or self.seconds
@@ -112,30 +111,30 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        """The HTTP status; 0 where there was no answer."""
+        """The HTTP status; 0 if there was no response."""
         return self.head.status_code
 
     @property
     def response(self) -> Response:
-        """What came, as far as it came."""
+        """The response, as far as it arrived."""
         return Response(self.status, dict(self.head.headers), self.head.received_at, bytes(self.body))
 
     @property
     def shown(self) -> Response:
-        """The same as others may see it. Made before anything is cut: half a token is not known as one."""
+        """The redacted response, made before anything is cut off: half a token could not be recognized."""
         shown: Response = self.redactor.text(self.response)
         return shown
 
     @property
     def answer(self) -> str:
-        """The answer in one line: its status and the beginning of what it says."""
+        """The response in one line: its status and the start of its content."""
         text = " ".join(self.shown.text.split())
         kind = f"{self.shown.media_type} ".removeprefix("application/json ").lstrip()
         cut = f"{text[:_SHOWN_TEXT]}{'…' * (len(text) > _SHOWN_TEXT)}"
         return f"{self.status} {kind}{cut}".rstrip() if self.status else self.failure
 
     def frame(self) -> str:
-        """The exchange as it went over the wire: the start of the body with its line ends made visible."""
+        """The exchange as transferred: the start of the body, with visible line ends."""
         headers, body = self.shown.headers, self.shown.body
         listed = [name for name in headers if re.fullmatch(TABLES["report"]["headers"], name)]
         others = ", ".join(sorted(headers.keys() - set(listed)))
@@ -151,14 +150,14 @@ class Exchange:
         return "\n".join(filter(None, lines))
 
     def finding(self, check: str, case: str, *suggestions: SuggestedSetting, **values: Any) -> Finding:
-        """It shows a case of a check.
+        """Return the finding that this exchange shows a case of a check.
 
         Args:
             check: The check's id.
-            case: One of the cases that its row holds; a status also fits its class, ``4xx``. What it
-                does not hold is its case ``other``.
-            suggestions: The settings that fix a difference; left out where the case is none, or unfixed.
-            values: What the case's sentence is filled with, besides the exchange; redacted.
+            case: One of the cases in the check's row; a status also matches its class, ``4xx``. Anything
+                else counts as the case ``other``.
+            suggestions: The settings that fix a difference; omitted if there is none, or it is unfixed.
+            values: Values for the case's sentence, besides the exchange; redacted.
         """
         row = CHECK_BY_ID[check]
         found = next(name for name in (case, f"{case[:1]}xx", "other") if name in row.cases)
@@ -169,33 +168,33 @@ class Exchange:
 
 
 class RecordingIO(BlockingIO):
-    """`BlockingIO` that writes down each exchange, and what came of the operation.
+    """A `BlockingIO` that records each exchange and the operation's result.
 
     Args:
-        settings: Where requests go, and with what.
-        connections: What they go through.
-        redactor: Hides what must not be told.
-        say: Is told what is being waited for.
+        settings: The client's settings.
+        connections: The connections.
+        redactor: Hides secrets.
+        say: Called with what is being waited for.
     """
 
     def __init__(self, settings: Settings, connections: Connections, redactor: Redactor, say: Say) -> None:
         super().__init__(Endpoint(settings, None, httpx.Client), connections)
         self.exchanges: list[Exchange] = []
         self.prediction = Prediction()
-        """The prediction as last seen; one without an id where none was."""
+        """The prediction as last seen; without an id if there was none."""
         self.error: RockAIError | None = None
-        """What the operation raised."""
+        """The operation's error."""
         self._redactor, self._say = redactor, say
         self._waiting = Notices(self.now(), "", self._say_waiting, every=10.0)
 
     @property
     def exchange(self) -> Exchange:
-        """The first exchange: what the operation asked for."""
+        """The first exchange: the operation's own request."""
         return self.exchanges[0]
 
     @property
     def refusal(self) -> APIStatusError | None:
-        """The error that says that the service refused what the operation asked for."""
+        """The error if the service refused the operation's request."""
         return self.error if isinstance(self.error, APIStatusError) and len(self.exchanges) == 1 else None
 
     @property
@@ -235,14 +234,14 @@ class RecordingIO(BlockingIO):
 
 
 def _without(hidden: Mapping[str, str], text: str) -> str:
-    """A text that shows something else in place of what is hidden."""
+    """Replace what is hidden in a text."""
     for shown, pattern in hidden.items():
         text = re.sub(pattern, shown, text)
     return text
 
 
 def _spellings(token: str) -> set[str]:
-    """The token, and how an echo may write it."""
+    """Return the token, and the ways in which a response may repeat it."""
     encoded, escaped = token.encode(), json.dumps(token)[1:-1]
     plain = {token, quote(token, safe=""), html.escape(token), escaped, escaped.replace("/", "\\/")}
     url_safe = base64.urlsafe_b64encode(encoded).decode().rstrip("=")
@@ -250,16 +249,16 @@ def _spellings(token: str) -> set[str]:
 
 
 def _parts(spelling: str) -> Iterator[str]:
-    """The beginnings and the ends of a spelling, itself among them, that are not too short to tell of it."""
+    """Yield the beginnings and ends of a spelling, including itself, that are long enough to reveal it."""
     for length in range(_LEAST, len(spelling) + 1):
         yield from (spelling[:length], spelling[-length:])
 
 
 def _pattern(texts: Iterable[str]) -> str:
-    """What matches any of them in either case; the longest first, since the first that fits is taken."""
+    """Return a pattern for any of the texts, in either case; the longest first: the first match counts."""
     ordered = sorted(texts, key=len, reverse=True)
     words = (
         re.escape(each) if len(each) >= _LEAST else rf"(?<!\w){re.escape(each)}(?!\w)" for each in ordered
     )
-    # What is hidden already is matched as itself: the token may be the word «token».
+    # Already hidden text is matched as itself: the token may be the word «token».
     return "|".join([f"(?i){re.escape(HIDDEN)}", *words])

@@ -2,9 +2,9 @@
 
 Invariants of this module:
 
-* It only writes what it was given, which has been redacted before.
-* Each fact is told once in texts: what an earlier line has told is named by its check, and checks that were
-  not made for one and the same reason are one sentence. In JSON each check has all that is known of it.
+* It only formats its input, which is already redacted.
+* Texts state each fact once: a fact from an earlier line is referred to by that line's check, and all checks
+  that were skipped for one reason share a sentence. In JSON, each check has everything known about it.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _DOC = "docs/http-api.md"
 
 @dataclass
 class Report:
-    """What an examination has found. Redacted; can be pasted into an issue.
+    """The result of an examination. It is redacted and can be pasted into an issue.
 
     Attributes:
-        versions: Of this package and what it stands on.
-        base_url: Where it went.
-        model: What was run; empty for an examination without runs.
+        versions: The versions of this package and its dependencies.
+        base_url: The base URL.
+        model: The model that was run; empty for an examination without runs.
         input_keys: The keys of its input.
-        route: What the clients would be told.
-        assumed: The `Service` it began with.
-        findings: One for each check, in the order of the table.
-        announced: How many runs were planned.
-        agreed: How many of them were approved.
-        runs: How many were started, as far as is known.
+        route: The clients' ``route`` setting.
+        assumed: The initial `Service`.
+        findings: One per check, in the order of the table.
+        announced: Number of planned runs.
+        agreed: Number of approved runs.
+        runs: Number of started runs, as far as is known.
         left: Ids of predictions that may still run.
-        headers: The names of all headers that came.
-        stopped: Why it ended before its last check; empty where it did not.
+        headers: The names of all received headers.
+        stopped: Why it ended before its last check; empty if it did not.
     """
 
     versions: str
@@ -60,44 +60,44 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: all as assumed. 1: differences were found. 2: none, but not everything could be checked."""
+        """0: all is as assumed. 1: there are differences. 2: no differences, but some checks were skipped."""
         differs = any(finding.verdict is Verdict.DIFFERS for finding in self.findings)
         return 1 if differs else 2 if self.obstacle else 0
 
     @property
     def made(self) -> list[Finding]:
-        """The findings of checks that were made; `obstacle` says how many were not, and why."""
+        """The findings of completed checks; `obstacle` says how many were skipped, and why."""
         return [finding for finding in self.findings if not finding.skipped]
 
     @property
     def obstacle(self) -> str:
-        """Why it did not get to the end, and what that left out; empty where it did."""
+        """Why the examination ended early, and what it skipped; empty if it did not."""
         reasons = dict.fromkeys(finding.skipped for finding in self.findings)
         left_out = [self._left_out(each) for each in reasons if each not in ("", self.stopped)]
         return " ".join([self.stopped, *left_out]).strip()
 
     def _left_out(self, reason: str) -> str:
-        """The sentence that says what was not made for one reason."""
+        """Return the sentence about the checks that were skipped for a reason."""
         names = [finding.check for finding in self.findings if finding.skipped == reason]
         form, listed = "several" if len(names) > 1 else "one", ", ".join(names)
         return checks.reason_words(form, reason.rstrip("."), self.base_url, count=len(names), checks=listed)
 
     @property
     def suggestions(self) -> list[SuggestedSetting]:
-        """Every setting that fixes a difference, once; with its value, where one of them has it."""
+        """Every setting that fixes a difference, once; with its value if it is known."""
         found = [each for finding in self.findings for each in finding.suggestions]
         known = {each.field: each for each in found if each.is_known}
         return list({each.field: known.get(each.field, each) for each in found}.values())
 
     @property
     def service(self) -> Service:
-        """What to assume of the service from now on: as it began, with what is known to fix it."""
+        """The service to assume from now on: the initial one, with the known fixes."""
         return checks.with_settings(self.assumed, self.suggestions)
 
     @property
     def client_code(self) -> str:
-        """The call that makes a client with those settings; empty where nothing is to be fixed."""
-        # Somebody has to fill in the fields of differences that nothing else fixes.
+        """The call that creates a client with these settings; empty if nothing needs fixing."""
+        # Differences that nothing else fixes need values from a person.
         groups = [f.suggestions for f in self.findings if any(each.is_known for each in f.suggestions)]
         fixed = {each.field for group in groups for each in group}
         changed = [f"{name}={value!r}" for name, value in checks.changes(Service(), self.service).items()]
@@ -107,34 +107,34 @@ class Report:
         return f"Client({', '.join(arguments)})" if self.suggestions else ""
 
     def heading(self) -> str:
-        """What was examined, with what."""
+        """What was examined, and with what."""
         model = f"{self.model} with {', '.join(self.input_keys)}" if self.model else "no model"
         return f"{self.versions}\n{self.base_url}, {model}, route={self.route!r}"
 
     def summary(self) -> str:
-        """The counts, what runs were started, and what to set."""
+        """The counts, the started runs, and the settings to change."""
         return "\n\n".join(map(wrapped, self._sentences("summary")))
 
     def text(self) -> str:
-        """The whole report for a terminal, without the section for an issue."""
+        """The whole report for a terminal, without the part for an issue."""
         return "\n".join([self.heading(), *map(Lines().of_terminal, self.made), "", self.summary()])
 
     def markdown(self) -> str:
-        """The whole report for an issue, with the raw frames of what differs or nobody has seen yet."""
+        """The whole report for an issue, with the raw frames of differences and of unknown results."""
         shown = [f for f in self.made if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
         frames = {each.frame: each.check for each in reversed(shown) if each.frame}
         details = [_details(check, frame) for frame, check in reversed(frames.items())]
         return "\n".join([*self._sentences("markdown"), *map(Lines().of_table, self.made), *details])
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON can hold it."""
+        """The report as JSON-compatible data."""
         names = ("versions", "base_url", "model", "route", "exit_code", "obstacle", "headers")
         runs = {"announced": self.announced, "agreed": self.agreed, "started": self.runs}
         told = {"runs": {**runs, "left": list(self.left)}, "client": self.client_code}
         return {name: getattr(self, name) for name in names} | told | {"checks": [*map(_json, self.findings)]}
 
     def _sentences(self, form: str) -> list[str]:
-        """The sentences of a form that have something to say, by the names of what they say."""
+        """Return the sentences of a form that are not empty, by name."""
         differ = [f.check for f in self.made if f.verdict is Verdict.DIFFERS and not f.suggestions]
         facts = {
             "counts": Counter("skipped" if f.skipped else f.verdict.name for f in self.findings),
@@ -152,15 +152,15 @@ class Report:
 
 
 class Lines(dict[str, str]):
-    """Writes the findings of one examination, in their order. Holds what was told, and by which check."""
+    """Formats the findings of one examination, in order. It remembers what it printed, for which check."""
 
     def _once(self, text: str, check: str) -> str:
-        """The text, or where it stands already."""
+        """Return the text, or a reference to where it was already printed."""
         first = self.setdefault(text, check)
         return text if first == check else f"as {first}"
 
     def of_terminal(self, finding: Finding) -> str:
-        """One finding: its probe's title if it is new, the assumption, what was seen, what fixes it."""
+        """Format a finding: its probe's title if it is new, the assumption, the result, and the fix."""
         check, title = finding.check, finding.title
         heading = ["", title] if self._once(title, check) == title else []
         assumed, seen = self._once(finding.assumption, check), self._once(finding.observed, check)
@@ -173,7 +173,7 @@ class Lines(dict[str, str]):
         return "\n".join(map(wrapped, lines))
 
     def of_table(self, finding: Finding) -> str:
-        """One finding as a row of a Markdown table."""
+        """Format a finding as a row of a Markdown table."""
         assumed = f"{self._once(finding.assumption, finding.check)} ({finding.source})"
         cells = map(_cell, (assumed, self._once(finding.observed, finding.check)))
         settings = ", ".join(_code(each.code) for each in finding.suggestions)
@@ -181,7 +181,7 @@ class Lines(dict[str, str]):
 
 
 def wrapped(text: str) -> str:
-    """Lines that fit a terminal; addresses, paths, and strings in code stay in one piece, to be copied."""
+    """Wrap lines for a terminal; addresses, paths, and strings in code stay whole, so you can copy them."""
     return "\n".join(map(_wrapped, text.split("\n")))
 
 
@@ -202,17 +202,17 @@ def _json(finding: Finding) -> dict[str, Any]:
 
 
 def _details(check: str, frame: str) -> str:
-    """A raw frame, to be unfolded."""
+    """Format a raw frame as a collapsible section."""
     fence = "`" * (3 + frame.count("```"))
     return f"\n<details><summary>{check}</summary>\n\n{fence}text\n{frame}\n{fence}\n\n</details>"
 
 
 def _cell(text: str) -> str:
-    """A text in a cell of a table: one line, no markup, nobody mentioned."""
+    """Format a text for a table cell: one line, no markup, no mentions."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "<\u200b").replace("@", "@\u200b")
 
 
 def _code(text: str) -> str:
-    """Code in a cell of a table."""
+    """Format code for a table cell."""
     fence = "``" if "`" in text else "`"
     return fence + text.replace("|", "\\|") + fence

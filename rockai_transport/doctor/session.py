@@ -1,13 +1,14 @@
-"""One examination, from the first probe to the report: what was learnt of the service, and what runs there.
+"""One examination, from the first probe to the report: what it learns about the service, and what it runs.
 
 Invariants of this module:
 
-* Every operation is the clients' own, done once and recorded. What the service does, a refusal, a cut or a
-  time limit that runs out, is in the recording, not an exception.
-* Nothing that may start a run is sent before `confirm` has said yes to the plan that names it.
-* Whatever was started is known here until its end was seen. Whatever ends an examination, Ctrl-C too, what is
-  left running is canceled, and what was found is reported.
-* What a probe, a check and the versions are called is never redacted, all else that leaves is (recording.py).
+* Every operation is the clients' own, performed once and recorded. Whatever the service does (a refusal, a
+cut,
+  an expired timeout) is in the recording, not an exception.
+* Nothing that may start a run is sent before `confirm` has approved the plan that names it.
+* Whatever was started is tracked until its end was seen. Whatever ends an examination, even Ctrl-C, the
+  running predictions are canceled, and the findings are reported.
+* The names of probes, checks and versions are never redacted; everything else that leaves is (recording.py).
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, http
 
 
 class Plan(NamedTuple):
-    """What is asked for before anything that may cost is sent.
+    """The plan to approve before anything that may cost money is sent.
 
     Attributes:
-        base_url: Where it goes.
-        model: What is run.
-        input: What it is run with.
-        steps: What is done, and how many runs each step takes at most.
+        base_url: The base URL.
+        model: The model to run.
+        input: Its input.
+        steps: The steps, with the maximum number of runs of each.
     """
 
     base_url: str
@@ -62,73 +63,73 @@ class Plan(NamedTuple):
 
     @property
     def runs(self) -> int:
-        """How many runs are started at most."""
+        """The maximum number of runs."""
         return sum(runs for _, runs in self.steps)
 
 
 class UnavailableError(Exception):
-    """A probe cannot be made. Its text says why."""
+    """A probe cannot be run. The message says why."""
 
 
 class ObstacleError(UnavailableError):
-    """Nothing further can be checked either. Its text says what to do."""
+    """No further check is possible. The message says what to do."""
 
 
 @dataclass
 class DoctorSession:
-    """The service under examination."""
+    """The examination of one service."""
 
     settings: Settings
-    """The clients' own, with the time limits of the examination."""
+    """The clients' settings, with the examination's timeouts."""
     redactor: Redactor
     request: RunRequest
-    """What to run; a model without a name for an examination without runs."""
+    """The run request; its model has no name in an examination without runs."""
     say: Callable[[str], Any]
-    """Told what is being waited for."""
+    """Called with what is being waited for."""
     confirm: Callable[[Plan], bool] | None = None
-    """Says whether the runs of a plan may be sent; None: they may not."""
+    """Returns whether the runs of a plan may be sent; None: they may not."""
     on_finding: Callable[[Finding], Any] = repr
     """Called with each finding, redacted."""
     connections: Connections = field(default_factory=Connections)
     under_way: RecordingIO | None = None
-    """The operation that is being performed."""
+    """The current operation."""
     obstacles: dict[str, str] = field(default_factory=dict)
-    """The fields of `Service` to whose route no further request can be sent, and why: a name in the table."""
+    """The fields of `Service` whose route accepts no further request → the reason's name in the table."""
     missing_route_response: Exchange | None = None
-    """How a route is answered that nobody has."""
+    """The response to an unknown route."""
     accepted_by_mistake: RecordingIO | None = None
-    """A prediction that was started although it should have been refused."""
+    """A prediction that started although it should have been refused."""
     example: Prediction = field(default_factory=Prediction)
-    """A prediction that was created, as last seen."""
+    """A created prediction, as last seen."""
     running: set[str] = field(default_factory=set)
     statuses: dict[str, str] = field(default_factory=dict)
-    """The service's own words for a status, as they came, and what they mean; themselves if nothing tells."""
+    """The service's own statuses, and their meanings; themselves if the meaning is unknown."""
 
     def __post_init__(self) -> None:
         self.assumed, self.redact = self.settings.service, self.redactor.text
         nameless = replace(self.assumed, auth_header="X-RockAI-Doctor", auth_scheme="")
         self.anonymous: dict[str, Any] = {"service": nameless, "api_token": "anonymous"}
-        """The changes with which nobody is shown the token."""
+        """The changed settings that send no token."""
         model, assumed = self.request.reference, self.redactor.leaving(self.assumed)
         if model.version and not model.name:
             self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), "bare")
         url, written, keys = self.redact((self.settings.base_url, model.written, tuple(self.request.input)))
         self.report = Report(_VERSIONS, url, written, keys, self.settings.route, assumed)
 
-    # What is assumed.
+    # Assumptions.
 
     @property
     def service(self) -> Service:
-        """What is assumed by now, read so that more is learnt of it."""
+        """The current assumptions, with a hook that learns from each response."""
         return replace(self.assumed, statuses=self.statuses, read_prediction=self._read)
 
     def assume(self, suggestions: Iterable[SuggestedSetting]) -> None:
-        """Go by what was found, so that what follows gets further."""
+        """Apply suggestions, so that later probes get further."""
         self.assumed = checks.with_settings(self.assumed, suggestions)
 
     def _read(self, answer: Any) -> Any:
-        """As `Service.read_prediction`. Finds a prediction's key, and what its word for a status means."""
-        if self.assumed.read_prediction is None and not self.statuses:  # none was read as it came
+        """As `Service.read_prediction`. Detects the key of a prediction, and the meaning of its status."""
+        if self.assumed.read_prediction is None and not self.statuses:  # none could be read unchanged
             self.assume(SuggestedSetting("read_prediction", AnswerKey(key)) for key in _keys(answer)[:1])
         hook = self.assumed.read_prediction
         read = answer if hook is None else hook(answer)
@@ -142,7 +143,7 @@ class DoctorSession:
     # Operations.
 
     def perform(self, operation: Operation, *arguments: Any, **changes: Any) -> RecordingIO:
-        """Do one of the clients' operations, once, with these changes of their settings.
+        """Perform one of the clients' operations, once, with changed settings.
 
         Raises:
             ObstacleError: It cannot be sent.
@@ -163,7 +164,7 @@ class DoctorSession:
         return io
 
     def _note(self, io: RecordingIO) -> None:
-        """Take note of what came, and of what runs or has ended."""
+        """Record what arrived, and which predictions run or have ended."""
         names = {self.redact(name) for each in io.exchanges for name in each.head.headers}
         self.report.headers = sorted(names.union(self.report.headers))
         self.report.runs += io.may_run
@@ -173,7 +174,7 @@ class DoctorSession:
             self.running.add(io.prediction.id)
 
     def probe(self, field: str, path: str = "", **changes: Any) -> RecordingIO:
-        """Ask for a route so that nothing starts, by an unknown id or with an empty body."""
+        """Request a route in a way that starts nothing: with an unknown id or an empty body."""
         path = path or getattr(self.service, field)
         accept, method = EVENT_STREAM if "stream" in field else JSON, "GET" if field == "get_path" else "POST"
         body = None if "{id}" in path else b"{}"
@@ -181,26 +182,26 @@ class DoctorSession:
         return self.perform(lambda the, io: exchange(io, the.settings, request, math.inf), **changes)
 
     def create(self, **changes: Any) -> RecordingIO:
-        """Create a prediction, with these changes of what is run."""
+        """Create a prediction, with a changed run request."""
         return self.perform(Operations.create, replace(self.request, **changes))
 
     def cancel_running(self) -> list[str]:
-        """Cancel what still runs; give the ids of what could not be canceled."""
+        """Cancel the running predictions; return the ids of those that could not be canceled."""
         for known in tuple(self.running):
             if self.perform(Operations.cancel, known, timeout=2.0).error is None:
                 self.running.discard(known)
-            else:  # it may have come to its end
+            else:  # it may have ended
                 self.perform(Operations.get, known, timeout=2.0)
         return sorted(self.running)
 
-    # What came of them.
+    # Results.
 
     def require(self, run: RecordingIO) -> RecordingIO:
-        """A run that was started.
+        """Return a run that was started.
 
         Raises:
-            ObstacleError: It was refused, as every further one would be.
-            UnavailableError: It was refused, or broke before an answer, for another reason.
+            ObstacleError: It was refused, and so would every other run be.
+            UnavailableError: It was refused for another reason, or broke before a response.
         """
         if run.refusal:
             is_for_all = self.answer(run) in TABLES["statuses"]["refused_for_all"]
@@ -211,11 +212,11 @@ class DoctorSession:
         return run
 
     def answer(self, asked: RecordingIO) -> str:
-        """What was answered, as a case of a check: ``no_route``, ``no_answer``, or a status.
+        """Return the response as a case of a check: ``no_route``, ``no_answer``, or a status.
 
-        That is the one of HTTP, or an envelope's code that contradicts it. Once it is known how a route is
-        answered that nobody has, a 404 in JSON means no route only if it is alike:
-        `Service.missing_route_statuses` may hold 404 itself.
+        The status is that of HTTP, or an envelope's code that contradicts it. Once the response to an unknown
+        route is known, a 404 in JSON means a missing route only if it is similar to that response:
+        `Service.missing_route_statuses` may contain 404 itself.
         """
         known, exchange = self.missing_route_response, asked.exchange
         if asked.refusal is None:
@@ -228,8 +229,8 @@ class DoctorSession:
     # The probes.
 
     def run(self) -> Report:
-        """Make every probe, clean up, report."""
-        self.report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
+        """Run every probe, clean up, and return the report."""
+        self.report.left = ("what was running",)  # a second Ctrl-C: stop at once
         try:
             for probe in checks.PROBES:
                 self._skip(probe, self._make(probe))
@@ -240,8 +241,8 @@ class DoctorSession:
         return self.report
 
     def _make(self, probe: checks.Probe) -> str:
-        """Make a probe; why it was not made, or not to its end; empty where it was."""
-        from rockai_transport.doctor import probes  # which import this module
+        """Run a probe; return why it was not completed, or an empty string."""
+        from rockai_transport.doctor import probes  # it imports this module
 
         try:
             if reason := self._reason_against(probe):
@@ -261,13 +262,13 @@ class DoctorSession:
         return ""
 
     def _hindrance(self, probe: checks.Probe) -> str:
-        """Why a probe cannot be made, whoever agrees; empty where it can."""
+        """Return why a probe cannot be run even with approval; empty if it can."""
         if self.report.stopped or not any(self.report.route in check.routes for check in probe.checks):
             return "not_reached"
         return str(TABLES["obstacles"].get(self.obstacles.get(probe.needs), ""))
 
     def _reason_against(self, probe: checks.Probe) -> str:
-        """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
+        """Return why a probe is skipped; empty if it is not. Ask before the first one that may cost money."""
         if (reason := self._hindrance(probe)) or not probe.asks:
             return reason
         if not self.report.model:
@@ -276,7 +277,7 @@ class DoctorSession:
 
     @cached_property
     def _is_agreed(self) -> bool:
-        """Whether the plan may be carried out; it is shown when this is asked first."""
+        """Return whether the plan is approved; the first call shows it and asks."""
         report, possible = self.report, [p for p in checks.PROBES if p.asks and not self._hindrance(p)]
         steps = tuple((probe.title, probe.runs) for probe in possible)
         plan = Plan(report.base_url, report.model, self.redact(self.request.input), steps)
@@ -285,7 +286,7 @@ class DoctorSession:
         return report.agreed > 0
 
     def _skip(self, probe: checks.Probe, reason: str) -> None:
-        """Record a reason for every check of a probe that has not been made."""
+        """Record the reason for every check of a probe that has no result."""
         made = {finding.check for finding in self.report.findings}
         told = checks.reason_words("each", reason, self.report.base_url)
         for check in probe.checks:
@@ -318,27 +319,27 @@ def run_doctor(
     default_headers: Mapping[str, str] | None = None,
     allow_http: bool = False,
 ) -> Report:
-    """Check at the service what this package assumes of it.
+    """Check at the service what this package assumes about it.
 
     Args:
         api_token: As for `Client`.
         base_url: As for `Client`.
-        model: A cheap model to run; None: only what starts nothing is checked.
-        input: What it is run with; a short prompt by default.
-        service: What is assumed already, with the settings that an earlier report suggested.
-        route: As for `Client`; what that route does not use is left out.
-        confirm: Is shown the runs before the first, says whether they may be sent; None: they may not.
-        on_finding: Called with each finding as it is made, already redacted.
+        model: A cheap model to run; None: only the checks that start nothing.
+        input: Its input; by default a short prompt.
+        service: The initial assumptions, with the settings that an earlier report suggested.
+        route: As for `Client`; checks that this route does not use are skipped.
+        confirm: Called with the plan before the first run; returns whether it may be sent. None: no runs.
+        on_finding: Called with each finding at once, already redacted.
         say: Called with what is being waited for.
-        timeout: Seconds that one run may take, its cold start included.
+        timeout: Seconds for one run, including its cold start.
         default_headers: As for `Client`.
         allow_http: As for `Client`.
 
     Returns:
-        What was found, redacted, also after Ctrl-C.
+        The report, redacted, also after Ctrl-C.
 
     Raises:
-        ConfigurationError: There is no token, or a setting cannot be right. Nothing was sent.
+        ConfigurationError: There is no token, or a setting is invalid. Nothing was sent.
 
     Example:
         ``print(run_doctor(model="owner/name", confirm=lambda plan: plan.runs <= 4).text())``
@@ -353,13 +354,13 @@ def run_doctor(
         given = TABLES["asked"]["input"] if input is None else input
         check_input(given)
         request = RunRequest(reference, encode_input(given))
-    except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
+    except ConfigurationError as error:  # it quotes the arguments, which may contain the token by mistake
         raise ConfigurationError(redactor.text(error.message)) from None
     return DoctorSession(settings, redactor, request, say or str, confirm, on_finding or repr).run()
 
 
 def _keys(answer: Any) -> list[str]:
-    """The keys of an answer with a prediction under them, unless it is one itself or the envelope of one."""
+    """Return the keys with a prediction under them, unless the response is one, or an envelope of one."""
     if not isinstance(answer, dict) or is_prediction(answer):
         return []
     is_envelope = isinstance(answer.get("code"), int) and is_prediction(answer.get("data"))
@@ -367,5 +368,5 @@ def _keys(answer: Any) -> list[str]:
 
 
 def _without_path(exchange: Exchange) -> tuple[int, bytes]:
-    """A refusal without the path that some repeat."""
+    """Return the status and body of a refusal without the path, which some services repeat."""
     return exchange.status, bytes(exchange.body).replace(exchange.request.target.encode(), b"")

@@ -1,7 +1,7 @@
-"""What a recorded event stream says of the assumptions about event streams. Pure: bytes in, findings out.
+"""What a recorded event stream says about the assumptions on event streams. Pure: bytes in, findings out.
 
-The bytes are read by the package's own `EventReader`, and by httpx-sse, which follows the standard to the
-letter: where the two differ, the service does not escape newlines.
+The bytes are read both by the package's own `EventReader` and by httpx-sse, which follows the standard
+exactly: if the two differ, the service does not escape newlines.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _UNNAMED = "message"
 
 
 def judge_type(exchange: Exchange, _service: Service) -> Finding:
-    """Whether it is an event stream at all."""
+    """Check that it is an event stream."""
     told = exchange.shown.headers.get("content-type", "no type")
     return exchange.finding("stream-type", exchange.response.media_type, type=told)
 
 
 def judge_pieces(exchange: Exchange, service: Service) -> Finding:
-    """Whether the pieces come in events of the name that is assumed."""
+    """Check that the pieces come in events with the assumed name."""
     counts = Counter(event.event for event in _events(exchange))
     named = "named" if service.output_event in counts else "other"
     case = "none" if not counts else "unnamed" if counts.keys() == {_UNNAMED} else named
     listed = ", ".join(f"{_name(exchange, name)} ×{count}" for name, count in counts.items())
     known = {*_SIDE_EVENTS, *service.end_events, *service.error_events}
-    # The most frequent; of several the first, since the end comes last.
+    # The most frequent name; if several, the first, because the end comes last.
     name = next((name for name, _ in counts.most_common() if name not in known), None)
     return exchange.finding("stream-pieces", case, SuggestedSetting("output_event", name), counts=listed)
 
 
 def judge_end(exchange: Exchange, service: Service) -> Finding:
-    """Whether the end is told by an event that is assumed to be one; else the setting with which it is."""
+    """Check that an assumed end event ends the stream; else find the setting for its end."""
     events = _events(exchange)
     if not events:
         return exchange.finding("stream-end", "none")
@@ -56,14 +56,14 @@ def judge_end(exchange: Exchange, service: Service) -> Finding:
     possible = [SuggestedSetting("end_events", (*service.end_events, name))] if is_name else []
     possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_PATTERNS["marker"], data) else []
     possible += [SuggestedSetting("requires_end_event", value=False)]
-    # Either tells the end, or is what makes the body whole.
+    # Either one reports the end, or is what makes the body complete.
     fixing = [each for each in possible if _end(exchange, with_settings(service, [each])) > ended][:1]
     case = "other" if fixing else "whole" if is_whole else "cut"
     return exchange.finding("stream-end", case, *fixing, last=last)
 
 
 def judge_newlines(exchange: Exchange, service: Service) -> Finding:
-    """Whether the newlines of the text stand in the bytes as they are."""
+    """Check whether newlines in the text are sent unescaped."""
     pieces = EventReader(service).read(bytes(exchange.body))
     text, redact = "".join(pieces), exchange.redactor.text
     if len(pieces) > 1 and all(isinstance(_decoded(piece), str | dict) for piece in pieces):
@@ -79,7 +79,7 @@ def judge_newlines(exchange: Exchange, service: Service) -> Finding:
 
 
 def judge_framing(exchange: Exchange, _service: Service) -> Finding:
-    """Whether the body says itself where it ends."""
+    """Check whether the body's framing marks its end."""
     headers, case = exchange.shown.headers, "framed" if exchange.response.is_framed else "unframed"
     names = [name for name in ("transfer-encoding", "content-length", "connection") if name in headers]
     listed = ", ".join(f"{name}: {headers[name]}" for name in names)
@@ -87,11 +87,11 @@ def judge_framing(exchange: Exchange, _service: Service) -> Finding:
 
 
 STREAM_CHECKS = (judge_type, judge_pieces, judge_end, judge_newlines, judge_framing)
-"""What is asked of every stream, in the order in which the settings found build on each other."""
+"""The checks of every stream, in the order in which the suggested settings build on each other."""
 
 
 def ids_in(exchange: Exchange) -> list[str]:
-    """What may be a prediction's id: in headers that speak of one, in ``id:`` lines, in JSON."""
+    """Return possible prediction ids: in headers about predictions, in ``id:`` lines, in JSON."""
     headers, events = exchange.response.headers, _events(exchange)
     found = [headers[name] for name in headers if "prediction" in name or name == "location"]
     ids = [value.rpartition("/")[2] for value in found] + [event.id for event in events]
@@ -102,13 +102,13 @@ def ids_in(exchange: Exchange) -> list[str]:
 
 
 def _events(exchange: Exchange) -> list[ServerSentEvent]:
-    """The events of a body, by the standard."""
+    """Return the events of a body, according to the standard."""
     response = httpx.Response(200, headers={"content-type": EVENT_STREAM}, content=bytes(exchange.body))
     return list(EventSource(response).iter_sse())
 
 
 def _end(exchange: Exchange, service: Service) -> tuple[bool, bool]:
-    """What our own reader says with these settings: whether an event tells the end; whether it is whole."""
+    """Return what our own reader reports with these settings: whether an event ends it; if it is whole."""
     reader = EventReader(service)
     reader.read(bytes(exchange.body))
     return reader.end is not None, reader.is_whole(framed=exchange.response.is_framed)
