@@ -28,7 +28,8 @@ ALIASES: Final = {
 """What other packages call an argument, and its name here."""
 
 PER_CALL: Final = frozenset(
-    {"temperature", "top_p", "top_k", "max_tokens", "chat_template", "dialect", "model", "stop", "timeout"}
+    {"temperature", "top_p", "top_k", "max_tokens", "stop", "model", "dialect", "chat_template"}
+    | {"timeout", "stream_usage"}
 )
 """Arguments of the constructor that a call may give too; then they hold for that call alone."""
 

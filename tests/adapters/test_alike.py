@@ -83,6 +83,13 @@ class TestNone:
         assert framework.ask(llm, "Hi", **{name: None}) == "one"
         assert asked[0]["prompt"] == "<user>Hi"
 
+    @pytest.mark.parametrize("name", ["max_retries", "max_reasks", "stream_usage", "route"])
+    def test_so_it_is_in_the_constructor(self, framework, name):
+        """A setting with a default of its own has that."""
+        usual = getattr(framework.make(), name)
+        assert usual is not None
+        assert getattr(framework.make(**{name: None}), name) == usual
+
     def test_no_inputs_of_the_model_s_own(self, framework):
         """Neither the constructor's nor a call's."""
         assert framework.input(framework.make(**{framework.extra: None}), USER) == {"prompt": "Hi"}
@@ -401,6 +408,19 @@ class TestUsage:
             assert framework.usage(framework.last(silent, "Hi", kind)) is None
             now = [request for request in sandbox.requests if request.method == "GET"]
             assert len(now) == len(looks) + 1  # the stream itself
+
+    def test_a_call_may_choose(self, framework):
+        """As with the models of other packages: `stream_usage` of one stream."""
+        with Sandbox(reports_usage=True) as sandbox:
+            sandbox.model(MODEL)(lambda input: "one")
+            given = {"base_url": sandbox.base_url, "api_token": sandbox.api_token, "route": "predictions"}
+            looks = []
+            for usual, call in ((True, False), (False, True), (True, None)):
+                framework.streamed_metadata(
+                    framework.make(**given, stream_usage=usual), "Hi", stream_usage=call
+                )
+                looks.append(sum(request.method == "GET" for request in sandbox.requests))
+            assert looks == [1, 3, 5]  # one is the stream itself
 
     def test_a_look_that_fails_costs_the_counts_only(self, framework):
         """The answer is whole."""
