@@ -141,6 +141,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
             return self._body(self._builder(self._prompt(input), stop, kwargs))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        stop = self.stop if stop is None else stop  # type: ignore[assignment]  # a list, once it was checked
         return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
 
     @property
