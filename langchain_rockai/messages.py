@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final
@@ -18,7 +19,7 @@ __all__ = ["UNREADABLE", "to_conversation"]
 UNREADABLE: Final = "<tool_call>"
 """Stands for the arguments of an invalid call without any, which core would take as valid; see `.replies`."""
 
-_TEXT_BLOCKS: Final = frozenset({"text", "text-plain", "json"})
+_JSON_BLOCKS: Final = frozenset({"json", "search_result"})
 # Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
 # part of the answer it led to. The last ones are Anthropic's, in histories of their models.
 _SILENT_BLOCKS: Final = frozenset(
@@ -75,16 +76,18 @@ def _convert(message: BaseMessage, model: str) -> Message:
 def _content(block: dict[str, Any]) -> tuple[str, Any]:
     """What a block is, and its text, or its file's address: a URL, a data URI, or None."""
     kind = str(block.get("type"))
-    if kind == "json":
+    if kind in _JSON_BLOCKS:
         return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
-    if kind in _TEXT_BLOCKS:
-        return "text", str(block.get("text") or "")
-    source = block.get("source")
+    text, source = block.get("text", block.get("refusal")), block.get("source")
     if isinstance(source, dict):  # Anthropic's form, where core left it as it was
         block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
     address = block.get("url") or block.get("image_url")  # a plain string, which core leaves
-    if not isinstance(address, str) and block.get("base64"):
+    if kind == "text-plain" and block.get("base64"):
+        text = b64decode(block["base64"]).decode(errors="replace")
+    elif not isinstance(address, str) and block.get("base64"):
         address = f"data:{block.get('mime_type') or 'image/png'};base64,{block['base64']}"
+    if kind == "text" or (isinstance(text, str) and not isinstance(address, str)):
+        return "text", text or ""
     return kind.removesuffix("_url"), address if isinstance(address, str) else None
 
 

@@ -1,5 +1,8 @@
 """LangChain's messages to the conversation a prompt is written from."""
 
+import json
+from functools import partial
+
 import pytest
 from langchain_core.messages import (
     AIMessage,
@@ -90,6 +93,30 @@ def test_json_in_a_tool_s_result_is_text():
     """A block type of tools."""
     message = ToolMessage([{"type": "json", "json": {"a": 1}}], tool_call_id="1")
     assert converted(message).text == '{"a": 1}'
+
+
+@pytest.mark.parametrize("cls", [HumanMessage, AIMessage, partial(ToolMessage, tool_call_id="1")])
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text-plain", "text": "hi", "mime_type": "text/plain"},
+        {"type": "text-plain", "base64": "aGk=", "mime_type": "text/plain"},
+        {"type": "document", "source": {"type": "text", "data": "hi", "media_type": "text/plain"}},
+        {"type": "input_text", "text": "hi"},
+        {"type": "output_text", "text": "hi", "annotations": []},
+        {"type": "refusal", "refusal": "hi"},
+    ],
+)
+def test_a_block_s_text_is_text(cls, block):
+    """Whatever kind it is of, and whoever writes such blocks."""
+    assert converted(cls([block])).text == "hi"
+
+
+def test_what_was_found_is_told_whole():
+    """A block type of tools that look something up."""
+    found = {"type": "text", "text": "The sea is salty."}
+    block = {"type": "search_result", "title": "Sea", "source": "https://a", "content": [found]}
+    assert json.loads(converted(ToolMessage([block], tool_call_id="1")).text) == block
 
 
 @pytest.mark.parametrize(
