@@ -46,8 +46,12 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
         ValueError: It is none of these.
     """
     given: Any = tool
-    if isinstance(given, Mapping) and isinstance(given.get("type"), list | tuple):
-        given = {**given, "type": "object"}  # core reads one type only, and arguments are an object
+    if isinstance(given, Mapping) and (kind := given.get("type", "function")) != "function":
+        if isinstance(kind, list | tuple) or kind == "object":  # core reads one type only, and a title
+            given = {**given, "type": "object"}
+            given = {"title": given.pop("name"), **given} if "name" in given else given
+        elif "name" in given and "input_schema" not in given:
+            return dict(given)  # another provider's own tool, whose type core would drop
     described = convert_to_openai_tool(_unqualified(given, {}) if is_typeddict(given) else given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form
