@@ -83,7 +83,7 @@ class StructuredOutput(OutputParser):
             check_object_class(schema, whose)
         try:
             function = openai_tool(schema)["function"]
-        except (TypeError, ValueError) as error:  # the first for unions
+        except (TypeError, ValueError, AttributeError) as error:  # for unions, and for pydantic's base class
             raise ConfigurationError(f"{whose} cannot be one. {error}") from error
         about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None

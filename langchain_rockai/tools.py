@@ -62,6 +62,8 @@ class RockAITool(BaseTool):
 
     def _to_args_and_kwargs(self, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
         # langchain-core's own tools override it too (langchain_core/tools/simple.py); `_run` is told no id.
+        if isinstance(tool_input, str):  # the first argument, as where the schema is a class
+            tool_input = dict.fromkeys([*self.args][:1], tool_input)
         args, arguments = super()._to_args_and_kwargs(tool_input, tool_call_id)
         return args, {**arguments, _TOOL_CALL_ID: tool_call_id}
 

@@ -210,6 +210,12 @@ def test_what_core_makes_no_schema_of_is_refused(llm, wrong):
         llm.with_structured_output(wrong)
 
 
+def test_pydantic_s_base_class_is_refused(llm):
+    """It has no schema."""
+    with pytest.raises(ConfigurationError, match="subclass of BaseModel"):
+        llm.with_structured_output(BaseModel)
+
+
 @pytest.mark.parametrize("reference", ["#/$defs/Missing", "http://127.0.0.1:9/schema.json"])
 def test_a_reference_that_leads_nowhere_is_refused(llm, reference):
     """Found before anything is paid for; nothing is fetched."""
