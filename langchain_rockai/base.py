@@ -147,11 +147,8 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """All that changes an answer, as far as it was set: for traces, and for the keys of a cache."""
-        known: dict[str, Any] = {}
-        for name in _IDENTIFYING:
-            if (value := getattr(self, name, None)) not in (None, {}, []):
-                known[name] = value
-        return known
+        values = ((name, getattr(self, name, None)) for name in _IDENTIFYING)
+        return {name: value for name, value in values if value not in (None, {}, [])}
 
     def _stream(
         self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

@@ -247,7 +247,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """
         with translate_errors():
             output = StructuredOutput.of(schema, method)
-        options = {**output.call_options(schema), **kwargs}
+        options = {**output.call_options(), **kwargs}
         if schema is not None and output.by_call:
             return structured_chain(self.bind_tools([schema], **options), output, include_raw=include_raw)
         return structured_chain(self.bind(**options), output, include_raw=include_raw)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from langchain_core import messages
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
@@ -141,8 +140,11 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         return AIMessage(
             content=reply.text,
             additional_kwargs={**thought, **self._files()},
-            tool_calls=list(map(_valid, reply.tool_calls)),
-            invalid_tool_calls=list(map(_invalid, reply.invalid_tool_calls)),
+            tool_calls=[tool_call(name=one.name, args=one.arguments, id=one.id) for one in reply.tool_calls],
+            invalid_tool_calls=[
+                invalid_tool_call(name=one.name, args=one.arguments, id=one.id, error=one.error)
+                for one in reply.invalid_tool_calls
+            ],
             **self.metadata(),
         )
 
@@ -181,14 +183,6 @@ def _with_files(message: AIMessage) -> list[Any]:
 
 
 register_translator(PROVIDER, _with_files, _with_files)
-
-
-def _valid(call: ToolCall) -> messages.ToolCall:
-    return tool_call(name=call.name, args=call.arguments, id=call.id)
-
-
-def _invalid(call: InvalidToolCall) -> messages.InvalidToolCall:
-    return invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error=call.error)
 
 
 def _unreadable(call: InvalidToolCall) -> str:

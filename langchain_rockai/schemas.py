@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from types import UnionType
 from typing import (
     Annotated,
@@ -64,15 +65,13 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
         return None
     form: dict[str, Any] = kind.model_json_schema()
     definitions = form.get("$defs", {})
-    reached = {name: {*_REFERENCE.findall(json.dumps(one))} for name, one in definitions.items()}
-    for _ in definitions:  # each time one step further
-        reached = {
-            name: found.union(*(reached.get(one, ()) for one in found)) for name, found in reached.items()
-        }
-    if not any(name in found for name, found in reached.items()):
-        return None
-    root = form.pop("$ref", "").removeprefix("#/$defs/")
-    return {**definitions.get(root, {}), **form}
+    references = {name: _REFERENCE.findall(json.dumps(one)) for name, one in definitions.items()}
+    try:
+        TopologicalSorter(references).prepare()
+    except CycleError:
+        root = form.pop("$ref", "").removeprefix("#/$defs/")
+        return {**definitions.get(root, {}), **form}
+    return None
 
 
 def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:

@@ -12,7 +12,6 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from typing_extensions import is_typeddict
 
 from langchain_rockai.errors import as_model_error
 from langchain_rockai.replies import PARTIAL
@@ -104,13 +103,10 @@ class StructuredOutput(OutputParser):
         """What the prompt says of the form; None where a tool says it."""
         return self.method.response_format(self.json_schema or {})
 
-    def call_options(self, schema: Any) -> dict[str, Any]:
+    def call_options(self) -> dict[str, Any]:
         """What has to be bound to the model; ``ls_structured_output_format`` is for traces."""
-        # Core cannot convert all of the former, nor a dict with several types.
-        is_own = is_typeddict(schema) or isinstance(schema, Mapping)
-        seen = self.json_schema if is_own else schema
-        traced = {"kwargs": {"method": self.method.name}, "schema": seen}
-        shown = {"ls_structured_output_format": traced} if schema is not None else {}
+        traced = {"kwargs": {"method": self.method.name}, "schema": self.json_schema}
+        shown = {"ls_structured_output_format": traced} if self.json_schema else {}
         return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
 
     def of_message(self, message: AIMessage) -> Any:
