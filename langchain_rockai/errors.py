@@ -143,7 +143,7 @@ def should_retry(error: Exception) -> bool:
     return default(error)
 
 
-class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
+class translate_errors(contextlib.AbstractContextManager[None, None]):  # noqa: N801 - called like a function
     """Let every transport error that leaves the block be core's error too.
 
     A class and no generator: each would be two more frames in the traceback of whoever reads the error.
@@ -157,6 +157,3 @@ class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
         if isinstance(error, transport.RockAIError) and not isinstance(error, ModelError):
             trim_traceback(error)
             raise as_model_error(error) from error.__cause__
-
-
-translate_errors = _TranslateErrors

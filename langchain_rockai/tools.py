@@ -5,7 +5,6 @@ The tool works with langchain-core alone. LangGraph is never imported, only foun
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,12 +26,11 @@ from rockai_transport.adapters.toolkits import (
     ToolAnswer,
     Toolset,
     argument_class,
+    harmless,
     media_files,
 )
 
 __all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
-
-logger = logging.getLogger("rockai")
 
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event that tells of progress."""
@@ -95,7 +93,7 @@ class RockAITool(BaseTool):
         return CallContext(
             scope,
             (task_id, tool_call_id or "") if task_id else None,
-            partial(tell, getattr(runtime, "stream_writer", None)),
+            partial(tell, getattr(runtime, "stream_writer", lambda _: None)),
             turn=turn if tool_call_id else "",
             run=getattr(runtime, "control", None),  # one for each run, subgraphs included
             thread=str(known["thread_id"]) if conversation and known.get(_CHECKPOINTER) else "",
@@ -136,38 +134,26 @@ def thread_scope(config: RunnableConfig) -> str | None:
     return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
-def _tell(write: Callable[[Any], None] | None, progress: Progress) -> None:
-    """Tell of progress: by a custom event, and in LangGraph by the stream writer too. Never fails a tool."""
-    _write(write, progress)
-    try:
+def _tell(write: Callable[[Any], None], progress: Progress) -> None:
+    """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
+    with harmless():
+        write({"type": PROGRESS_EVENT, **progress._asdict()})
+    with harmless():
         dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
-    except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
 
 
-async def _atell(write: Callable[[Any], None] | None, progress: Progress) -> None:
+async def _atell(write: Callable[[Any], None], progress: Progress) -> None:
     """As `_tell`, with ``await``."""
-    _write(write, progress)
-    try:
+    with harmless():
+        write({"type": PROGRESS_EVENT, **progress._asdict()})
+    with harmless():
         await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
-    except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
-
-
-def _write(write: Callable[[Any], None] | None, progress: Progress) -> None:
-    try:
-        if write is not None:
-            write({"type": PROGRESS_EVENT, **progress._asdict()})
-    except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
 
 
 def _content(answer: ToolAnswer) -> list[str | dict[Any, Any]]:
     """Text, and a block for each file; a ``video`` block would be turned into a JSON string."""
     blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": answer.text}]
     for kind, address, media_type in media_files(answer.result):
-        if kind == "image":
-            blocks.append({"type": "image", "url": address})
-        else:
-            blocks.append({"type": "file", "url": address, "mime_type": media_type})
+        named = {"type": "image"} if kind == "image" else {"type": "file", "mime_type": media_type}
+        blocks.append({**named, "url": address})
     return blocks
