@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import Any, Final
 
@@ -55,10 +56,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
     content = message.content
     images: tuple[Image, ...] = ()
     if not isinstance(content, str):
-        # As standard blocks; core knows the forms that other providers write.
-        standard: list[Any] = message.content_blocks
-        blocks = [dict(one["value"] if one["type"] == "non_standard" else one) for one in standard]
-        read = (_content(block) for block in blocks if block.get("type") not in _SILENT_BLOCKS)
+        read = (_content(block) for block in _blocks(message) if block.get("type") not in _SILENT_BLOCKS)
         texts, images = read_blocks(role, read, message.text, model)
         # What a model said in several blocks is one text; what a user said in several are several.
         content = ("" if role == "assistant" else "\n").join(texts)
@@ -73,6 +71,18 @@ def _convert(message: BaseMessage, model: str) -> Message:
     )
 
 
+def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
+    """As standard blocks, so far as core can read the forms that other providers write."""
+    try:
+        blocks: list[Any] = message.content_blocks
+    except (LookupError, TypeError, ValueError, AttributeError):  # it misses something in one of them
+        blocks = list(message.content)
+    for block in blocks:
+        one = {"type": "text", "text": block} if isinstance(block, str) else block
+        held = one.get("value") if one.get("type") == "non_standard" else one
+        yield held if isinstance(held, dict) else one
+
+
 def _content(block: dict[str, Any]) -> tuple[str, Any]:
     """What a block is, and its text, or its file's address: a URL, a data URI, or None."""
     kind = str(block.get("type"))
@@ -83,11 +93,12 @@ def _content(block: dict[str, Any]) -> tuple[str, Any]:
         block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
     address = block.get("url") or block.get("image_url")  # a plain string, which core leaves
     if kind == "text-plain" and block.get("base64"):
-        text = b64decode(block["base64"]).decode(errors="replace")
+        with suppress(ValueError, TypeError):
+            text = b64decode(block["base64"]).decode(errors="replace")
     elif not isinstance(address, str) and block.get("base64"):
         address = f"data:{block.get('mime_type') or 'image/png'};base64,{block['base64']}"
     if kind == "text" or (isinstance(text, str) and not isinstance(address, str)):
-        return "text", text or ""
+        return "text", str(text or "")
     return kind.removesuffix("_url"), address if isinstance(address, str) else None
 
 

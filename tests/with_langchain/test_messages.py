@@ -141,6 +141,45 @@ def test_media_in_a_tool_s_result_are_told_in_words(block, words):
     assert converted(message) == Message("tool", f"done\n{words}", tool_call_id="1")
 
 
+@pytest.mark.parametrize(
+    ("provider", "content", "text"),
+    [
+        (
+            "google_genai",
+            [{"type": "image_url", "image_url": "https://a/b.png"}, "Yes."],
+            "[image: https://a/b.png]Yes.",
+        ),
+        ("anthropic", [{"type": "text"}, "Yes."], "Yes."),
+        ("openai", [{"type": "web_search_call"}, {"type": "text", "text": "Yes."}], "[web_search_call]Yes."),
+    ],
+)
+def test_what_core_cannot_translate_is_read_as_it_is(provider, content, text):
+    """Core demands keys that a saved or shortened message may lack."""
+    message = AIMessage(content, response_metadata={"model_provider": provider})
+    assert converted(message).text == text
+
+
+@pytest.mark.parametrize("metadata", [{}, {"output_version": "v1"}])
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "non_standard"},
+        {"type": "non_standard", "value": "x"},
+        {"type": "text-plain", "base64": "x"},
+        {"type": "text-plain", "base64": {"a": 1}},
+        {"type": "image", "source": "x"},
+        {"x": 1},
+    ],
+)
+def test_a_block_that_says_nothing_does_not_end_a_conversation(block, metadata):
+    """It is told by its type, in an answer and in a tool's result; of a user it is refused."""
+    spoken = converted(AIMessage(["Yes. ", block], response_metadata=metadata)).text
+    assert spoken == f"Yes. [{block.get('type')}]"
+    assert converted(ToolMessage([block], tool_call_id="1")).text == f"[{block.get('type')}]"
+    with pytest.raises(ConfigurationError, match="content"):
+        converted(HumanMessage([block]))
+
+
 def test_a_message_of_another_provider_is_read_by_its_text():
     """Core would translate plain text by the provider that wrote it, which may not be installed."""
     message = AIMessage("Yes.", response_metadata={"model_provider": "openai"})
