@@ -114,8 +114,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
             >>> llm.get_num_tokens("How many tokens is this?")
             6
         """
-        exact = self.custom_get_token_ids
-        return len(exact(text)) if exact is not None else approximate_token_count(text)
+        return len(exact(text)) if (exact := self.custom_get_token_ids) else approximate_token_count(text)
 
     def preview(
         self, input: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any

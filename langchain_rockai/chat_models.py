@@ -248,9 +248,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         with translate_errors():
             output = StructuredOutput.of(schema, method)
         options = {**output.call_options(), **kwargs}
-        if schema is not None and output.by_call:
-            return structured_chain(self.bind_tools([schema], **options), output, include_raw=include_raw)
-        return structured_chain(self.bind(**options), output, include_raw=include_raw)
+        llm = self.bind_tools([schema], **options) if schema and output.by_call else self.bind(**options)
+        return structured_chain(llm, output, include_raw=include_raw)
 
     def _generate(
         self,

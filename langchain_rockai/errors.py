@@ -13,7 +13,7 @@ SDK's own exception type" (langchain_core/exceptions.py, `ModelError`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from langchain_core import exceptions as core
@@ -139,8 +139,7 @@ def should_retry(error: Exception) -> bool:
         return isinstance(as_model_error(error), RetryableModelError)
     from langgraph.types import RetryPolicy  # who asks has it
 
-    default: Callable[[Exception], bool] = RetryPolicy._field_defaults["retry_on"]
-    return default(error)
+    return bool(RetryPolicy._field_defaults["retry_on"](error))
 
 
 class translate_errors(contextlib.AbstractContextManager[None, None]):  # noqa: N801 - called like a function

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
@@ -146,7 +145,8 @@ class RockAILLM(RockAIModel, BaseLLM):
             if not self.streaming:
                 return run(self._builder(prompt, stop, kwargs, streamed=False), self._sync_client())
             chunks = self._stream(prompt, stop, run_manager, **kwargs)
-            deque(chunks, maxlen=0)  # callbacks hear of it
+            for _ in chunks:
+                pass  # callbacks hear of it
             return cast("Generation", chunks.builder.result())
 
     async def _acomplete(

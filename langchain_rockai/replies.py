@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
 from typing import Any, Final, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
@@ -46,6 +48,8 @@ _FILES_KEY: Final = "files"
 _FIRST_CALL: Final = 1000
 _FIRST_FILE: Final = 2000
 
+_json = partial(json.dumps, ensure_ascii=False)
+
 
 class LangChainBuilder(ReplyBuilder[C, R]):
     """What messages and completions have in common: metadata, tokens, core's errors."""
@@ -75,8 +79,6 @@ class LangChainBuilder(ReplyBuilder[C, R]):
 class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
     """One answer of a chat model, from its first run to its last chunk."""
 
-    _calls = 0
-
     def __init__(self, *given: Any, written: OutputParser | None = None, **settings: Any) -> None:
         """Begin.
 
@@ -87,6 +89,7 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         """
         super().__init__(*given, **settings)
         self._written = written
+        self._indexes = count(_FIRST_CALL)
 
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[ChatGenerationChunk]:
         """A chunk for each part."""
@@ -133,7 +136,7 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         if reply.tool_calls or reply.invalid_tool_calls:
             return parts
         thought: list[ReplyPart] = [ReasoningDelta(reply.reasoning)] if reply.reasoning else []
-        return [*thought, TextDelta(json.dumps(output.read(reply), ensure_ascii=False))]
+        return [*thought, TextDelta(_json(output.read(reply)))]
 
     def _message(self, reply: ModelReply) -> AIMessage:
         thought = {_REASONING_KEY: reply.reasoning} if reply.reasoning else {}
@@ -153,13 +156,8 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         return {_FILES_KEY: blocks} if blocks else {}
 
     def _call_chunk(self, call: ToolCall | InvalidToolCall) -> ToolCallChunk:
-        if isinstance(call, InvalidToolCall):
-            arguments = _unreadable(call)
-        else:
-            arguments = json.dumps(call.arguments, ensure_ascii=False)
-        chunk = tool_call_chunk(name=call.name, args=arguments, id=call.id, index=_FIRST_CALL + self._calls)
-        self._calls += 1
-        return chunk
+        arguments = _unreadable(call) if isinstance(call, InvalidToolCall) else _json(call.arguments)
+        return tool_call_chunk(name=call.name, args=arguments, id=call.id, index=next(self._indexes))
 
 
 def _file_block(file: OutputFile) -> dict[str, str]:

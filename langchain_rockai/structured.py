@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -154,8 +154,8 @@ def structured_chain(
             return _failed(error)
 
     chain = RunnableLambda(answer, aanswer, name="StructuredOutput")
-    any_input: Any = LanguageModelInput  # a union, which `with_types` takes and its annotation does not
-    return chain.with_types(input_type=any_input, output_type=dict[str, Any])
+    # The input is a union, which `with_types` takes and its annotation does not.
+    return chain.with_types(input_type=cast("Any", LanguageModelInput), output_type=dict[str, Any])
 
 
 class _Objects(RunnableLambda[AIMessage, Any]):
@@ -195,10 +195,9 @@ class _Objects(RunnableLambda[AIMessage, Any]):
         return [] if value is None else [partial_object(self._output.model, value)]
 
 
-def _whole(messages: list[Any]) -> AIMessage:
+def _whole(messages: list[Any]) -> Any:
     """All chunks as one; a message that a cache gave is one already."""
-    whole: AIMessage = messages[0] + messages[1:] if messages[1:] else messages[0]
-    return whole
+    return messages[0] + messages[1:] if messages[1:] else messages[0]
 
 
 def _failed(error: InvalidResponseError) -> dict[str, Any]:

@@ -35,7 +35,6 @@ __all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event that tells of progress."""
 
-_TOOL_CALL_ID = "rockai_tool_call_id"
 _CHECKPOINTER = "__pregel_checkpointer"
 """Where LangGraph keeps the checkpointer in a config: without one nothing is saved that could be resumed."""
 
@@ -62,16 +61,13 @@ class RockAITool(BaseTool):
         # langchain-core's own tools override it too (langchain_core/tools/simple.py); `_run` is told no id.
         if isinstance(tool_input, str):  # the first argument, as where the schema is a class
             tool_input = dict.fromkeys([*self.args][:1], tool_input)
-        args, arguments = super()._to_args_and_kwargs(tool_input, tool_call_id)
-        return args, {**arguments, _TOOL_CALL_ID: tool_call_id}
+        return (tool_call_id,), super()._to_args_and_kwargs(tool_input, tool_call_id)[1]
 
-    def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
-        tool_call_id = arguments.pop(_TOOL_CALL_ID, None)
+    def _run(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
         context = self._context(tool_call_id, _tell)
         return self._output(self._toolset.call(self.name, arguments, context), tool_call_id)
 
-    async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
-        tool_call_id = arguments.pop(_TOOL_CALL_ID, None)
+    async def _arun(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
         context = self._context(tool_call_id, _atell)
         return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
 
