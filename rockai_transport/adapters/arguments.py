@@ -42,7 +42,7 @@ _DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "key
 
 
 def constructor_arguments(
-    owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str
+    owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str, model: str | None = None
 ) -> dict[str, Any]:
     """Bring other names to ours, and refuse what cannot be right. What the model's dialect knows is an input.
 
@@ -51,6 +51,7 @@ def constructor_arguments(
         given: Its arguments.
         fields: Those that it has.
         extra: The one that takes the model's own inputs; None means that there are none.
+        model: The model where none is given, of a subclass that knows its own.
 
     Returns:
         The arguments, by the names of their fields.
@@ -71,6 +72,8 @@ def constructor_arguments(
             raise ConfigurationError(f"{other!r} is another name for {own!r}: give one of the two.")
         named[own] = value
     if named.get("model") is None:
+        named["model"] = model
+    if named["model"] is None:
         raise ConfigurationError(f'model is missing: {owner}(model="owner/name").')
     token = named.get("api_token")
     if token is not None and not isinstance(token, str) and not hasattr(token, "get_secret_value"):

@@ -158,7 +158,9 @@ class ModelFields(BaseModel):
         if not isinstance(given, dict):
             return given
         known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
-        return constructor_arguments(cls.__name__, given, known, cls._extra_name)
+        model = cls.model_fields["model"]
+        default = None if model.is_required() else model.default
+        return constructor_arguments(cls.__name__, given, known, cls._extra_name, default)
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:

@@ -161,6 +161,17 @@ class TestConstructorArguments:
                 refused()
             assert "did you mean" not in str(caught.value)
 
+    def test_a_subclass_may_know_its_model(self, framework):
+        """By a default of its own, which an argument replaces, by any name of it."""
+
+        class Llama(framework.model_class):
+            model: str = LLAMA_2
+            max_tokens: int | None = 5
+
+        assert framework.input(Llama(), USER) == {"prompt": "Hi", "max_new_tokens": 5}
+        assert framework.input(Llama(model=None, max_new_tokens=6), USER)["max_new_tokens"] == 6
+        assert framework.input(Llama(model_name=LLAMA_3), USER) == {"prompt": "Hi", "max_tokens": 5}
+
     @pytest.mark.parametrize(
         ("alias", "given"),
         [
