@@ -248,7 +248,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         with translate_errors():
             output = StructuredOutput.of(schema, method)
         options = {**output.call_options(), **kwargs}
-        llm = self.bind_tools([schema], **options) if schema and output.by_call else self.bind(**options)
+        tools = [dict(output.json_schema or {})]
+        llm = self.bind_tools(tools, **options) if output.by_call else self.bind(**options)
         return structured_chain(llm, output, include_raw=include_raw)
 
     def _generate(

@@ -52,13 +52,6 @@ class StructuredOutput(OutputParser):
                 return None
             case {"type": "json_object"}:
                 return cls.of(None, "json_mode")
-            case {"type": "json_schema", "json_schema": {"schema": Mapping() as schema, **form}}:
-                given = {"title": form.get("name") or "answer", **schema}
-            case {"type": "json_schema"}:
-                raise ConfigurationError(
-                    "response_format must be "
-                    '{"type": "json_schema", "json_schema": {"name": …, "schema": …}}.'
-                )
         return cls.of(given, "json_schema", "response_format")
 
     @classmethod
@@ -76,6 +69,12 @@ class StructuredOutput(OutputParser):
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
             return cls(method=way, by_call=False)
         whose = f"{whose}: schema"
+        match schema:
+            case {"type": "json_schema", "json_schema": {"schema": Mapping() as inner, **named}}:
+                schema = {"title": named.get("name") or "answer", **inner}
+            case {"type": "json_schema"}:
+                right = '{"type": "json_schema", "json_schema": {"name": …, "schema": …}}'
+                raise ConfigurationError(f"{whose} must be {right}.")
         if isinstance(schema, Mapping):
             check_object_schema(schema if schema.get("type") != "function" else {}, whose)
         elif isinstance(schema, type) and (is_basemodel_subclass(schema) or issubclass(schema, Enum)):
