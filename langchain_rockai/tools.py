@@ -26,7 +26,7 @@ from rockai_transport.adapters.toolkits import (
     ToolAnswer,
     Toolset,
     argument_class,
-    harmless,
+    log_errors,
     media_files,
 )
 
@@ -132,17 +132,17 @@ def thread_scope(config: RunnableConfig) -> str | None:
 
 def _tell(write: Callable[[Any], None], progress: Progress) -> None:
     """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
-    with harmless():
+    with log_errors():
         write({"type": PROGRESS_EVENT, **progress._asdict()})
-    with harmless():
+    with log_errors():
         dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
 
 
 async def _atell(write: Callable[[Any], None], progress: Progress) -> None:
     """As `_tell`, with ``await``."""
-    with harmless():
+    with log_errors():
         write({"type": PROGRESS_EVENT, **progress._asdict()})
-    with harmless():
+    with log_errors():
         await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
 
 

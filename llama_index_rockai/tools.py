@@ -20,7 +20,7 @@ from rockai_transport.adapters.toolkits import (
     Progress,
     ToolAnswer,
     Toolset,
-    harmless,
+    log_errors,
     media_files,
     published,
     refusal,
@@ -195,7 +195,7 @@ class RockAIFunctionTool(FunctionTool):
 
 async def _tell(context: Context, progress: Progress) -> None:
     """Tell of progress on the stream of the run. Never fails a tool."""
-    with harmless():
+    with log_errors():
         context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
 
 

@@ -35,7 +35,7 @@ __all__ = [
     "ToolkitSettings",
     "Toolset",
     "argument_class",
-    "harmless",
+    "log_errors",
     "make_toolset",
     "media_files",
     "published",
@@ -47,12 +47,12 @@ logger = logging.getLogger("rockai")
 
 
 @contextmanager
-def harmless() -> Iterator[None]:
-    """Around what reports progress to a program: its errors never fail a tool, and are logged."""
+def log_errors() -> Iterator[None]:
+    """Log what a report of progress raises, at ``DEBUG``: it never fails a tool."""
     try:
         yield
     except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
+        logger.debug("Progress could not be reported.", exc_info=True)
 
 
 class ToolkitSettings(TypedDict, total=False):
