@@ -55,6 +55,12 @@ class TestThePerCallModel:
         dialect = Dialect("mine", chat_template="chatml", prompt_key="text")
         assert framework.input(llm, USER, model="my/other", dialect=dialect) == {"text": "Hi"}
 
+    @pytest.mark.parametrize("dialect", ["chatm", 5, {"name": "chatml"}, ["chatml"]])
+    def test_what_is_no_dialect_is_refused(self, framework, dialect):
+        """By the names there are, whatever it is."""
+        with pytest.raises(ConfigurationError, match="is not a dialect"):
+            framework.input(framework.make(), USER, dialect=dialect)
+
     def test_the_constructor_s_template_is_not_put_around_it(self, framework):
         """A template is a model's own, as a dialect is; the same model keeps it."""
         llm = framework.make("my/unknown", chat_template=TEMPLATE)
