@@ -116,7 +116,7 @@ class RockAILLM(RockAIModel, BaseLLM):
         return await super().agenerate(prompts, self._key(stop, call), *args, **call)
 
     def _key(self, stop: Any, call: Mapping[str, Any]) -> Any:
-        """The call's stop sequences, as what core makes the key of a cache of."""
+        """The call's stop sequences, with its other parameters if it has any, for core's cache."""
         stop = self.stop if stop is None else stop
         own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
         return _Stop(own, stop) if own else stop

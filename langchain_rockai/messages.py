@@ -75,7 +75,7 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
     """As standard blocks, so far as core can read the forms that other providers write."""
     try:
         blocks: list[Any] = message.content_blocks
-    except (LookupError, TypeError, ValueError, AttributeError):  # it misses something in one of them
+    except (LookupError, TypeError, ValueError, AttributeError):  # core demands what a block lacks
         blocks = list(message.content)
     for block in blocks:
         one = {"type": "text", "text": block} if isinstance(block, str) else block
