@@ -1,4 +1,4 @@
-"""What `ChatRockAI` and `RockAILLM` have in common: fields, traces, token counts."""
+"""The common part of `ChatRockAI` and `RockAILLM`: fields, traces, token counts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rockai_transport.prompting import approximate_token_count
 __all__ = ["CORE_KEYWORDS", "RockAIModel"]
 
 CORE_KEYWORDS: Final = frozenset({"stream", "ls_structured_output_format"})
-"""Keywords of a call that are core's. By the first a caller of `invoke` chooses streaming
-(langchain_core/language_models/chat_models.py, `_should_stream`); the other is for traces, and core takes it
-off before a call, but `preview` may be given a binding's keywords."""
+"""Core's keywords of a call. With the first one, a caller of `invoke` chooses streaming
+(langchain_core/language_models/chat_models.py, `_should_stream`). The other one is for traces: core removes
+it before a call, but a binding's keywords may be passed to `preview`."""
 
 _IDENTIFYING: Final = (
     *("model", "base_url", "temperature", "top_p", "top_k", "max_tokens"),
@@ -31,10 +31,10 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     """The settings of a model on RockAI, and how LangChain saves and traces them."""
 
     streaming: bool = False
-    """True: `invoke` goes through the event stream too, and callbacks see each token. False, where it is
-    given: not even `stream` does (core's rule for chat models)."""
+    """True: `invoke` uses the event stream too, and callbacks receive each token. An explicit False turns
+    streaming off even for `stream` (core's rule for chat models)."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Inputs of the model itself, sent unchecked and over all others."""
+    """Inputs of the model itself, sent unchecked; they override all others."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -43,8 +43,8 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     _call_keywords: ClassVar[frozenset[str]] = CORE_KEYWORDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A field's own name counts more than another's, as with pydantic's aliases: langchain-tests gives
-        # `api_key` to every model (langchain_tests/unit_tests/chat_models.py).
+        # A field's own name takes precedence over another name, as with pydantic's aliases: langchain-tests
+        # passes `api_key` to every model (langchain_tests/unit_tests/chat_models.py).
         given = {name: value for name, value in kwargs.items() if ALIASES.get(name) not in kwargs}
         with translate_errors():
             super().__init__(*args, **given)
@@ -53,9 +53,10 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     def _suit_core(self) -> Self:
         """Tell core the version, and let a configured copy stream.
 
-        ``configurable_fields`` names every field of the copy it makes
-        (langchain_core/runnables/configurable.py, `_prepare`), and core takes a named ``streaming=False`` for
-        the wish not to stream (langchain_core/language_models/chat_models.py, `_streaming_disabled`).
+        ``configurable_fields`` passes every field to the copy that it creates
+        (langchain_core/runnables/configurable.py, `_prepare`), and core treats an explicit
+        ``streaming=False`` as a request not to stream (langchain_core/language_models/chat_models.py,
+        `_streaming_disabled`).
         """
         self._add_version("langchain-rockai", __version__)
         if not self.streaming and self.model_fields_set >= type(self).model_fields.keys():
@@ -64,7 +65,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Where a trace or a saved copy names the secret instead of holding it.
+        """The environment variable that a trace or a saved copy names instead of the secret.
 
         Example:
             >>> llm.lc_secrets
@@ -74,7 +75,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """What a saved copy holds in another form: a `Dialect` as its attributes, a template as its source.
+        """Values that a saved copy stores in another form: a `Dialect` as attributes, a template as source.
 
         Example:
             >>> llm.lc_attributes
@@ -84,7 +85,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may dump a model. It may: traces and cache keys show the settings then.
+        """Whether LangChain may dump a model. It may, so that traces and cache keys contain the settings.
 
         To load: ``load(dumped, allowed_objects=[ChatRockAI], valid_namespaces=["langchain_rockai"])``.
 
@@ -99,16 +100,16 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
         return True
 
     def get_num_tokens(self, text: str) -> int:
-        """Estimate a text's number of tokens, without any tokenizer.
+        """Estimate the number of tokens of a text, without any tokenizer.
 
-        Approximate: RockAI does not tell how its models tokenize. ``custom_get_token_ids`` is used where it
-        was given, and makes it exact.
+        The result is approximate, because RockAI does not publish the tokenizers of its models. If you pass
+        ``custom_get_token_ids``, it is used and the result is exact.
 
         Args:
             text: Any text.
 
         Returns:
-            The estimate; a third off either way is usual.
+            The estimate; a third off in either direction is usual.
 
         Example:
             >>> llm.get_num_tokens("How many tokens is this?")
@@ -119,18 +120,18 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     def preview(
         self, input: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Give the exact body that `invoke` would send, and send nothing.
+        """Return the exact body that `invoke` would send, without sending it.
 
         Args:
             input: As for `invoke`.
             stop: As for `invoke`.
-            kwargs: As for `invoke`, and what `bind` and `bind_tools` bind: ``tools``, ``tool_choice``.
+            kwargs: As for `invoke`, and the keywords of `bind` and `bind_tools`: ``tools``, ``tool_choice``.
 
         Returns:
             The JSON body.
 
         Raises:
-            ConfigurationError: The model cannot be sent this.
+            ConfigurationError: The request cannot be sent to the model.
 
         Example:
             >>> llm.preview("Say: hello", max_tokens=50)
@@ -145,7 +146,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """All that changes an answer, as far as it was set: for traces, and for the keys of a cache."""
+        """All set values that change an answer, for traces and for cache keys."""
         values = ((name, getattr(self, name, None)) for name in _IDENTIFYING)
         return {name: value for name, value in values if value not in (None, {}, [])}
 
@@ -164,20 +165,20 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
             return AsyncChunks(builder, self._async_client(), _listener(run_manager))
 
     def _prompt(self, input: LanguageModelInput) -> Any:
-        """What core hands over of an input: messages, or a text."""
+        """Return an input in the form that core passes: messages, or a string."""
         raise NotImplementedError
 
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> LangChainBuilder[Any, Any]:
-        """What the subclass makes a reply of: of messages or a text."""
+        """Create the subclass's builder for messages or a string."""
         raise NotImplementedError
 
 
 def _listener(run_manager: Any) -> Callable[[Any], Any] | None:
-    """What tells callbacks of a chunk; None where nobody listens, and where core does it itself.
+    """Return the function that passes chunks to callbacks; None if there are none, or if core does it itself.
 
-    Core gives no manager then (langchain_core/language_models/chat_models.py, `stream`).
+    In that case core passes no manager (langchain_core/language_models/chat_models.py, `stream`).
     """
     if run_manager is None or not run_manager.handlers:
         return None

@@ -27,8 +27,9 @@ __all__ = ["ChatRockAI"]
 class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
     """Any model on RockAI as a chat model, with tools and structured output.
 
-    The models themselves take a prompt and give text. Their chat templates, tool calls, stop sequences and
-    reasoning are handled here, by the model's `Dialect`: chosen from its name, or given as ``dialect=``.
+    The models themselves take a prompt and return text. This class handles their chat templates, tool calls,
+    stop sequences and reasoning, according to the model's `Dialect`: derived from its name, or passed as
+    ``dialect=``.
 
     Setup:
         ``pip install ".[langchain]"``, and a token in ``ROCKAI_API_TOKEN``
@@ -48,7 +49,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             llm.invoke(messages).text
 
     Stream:
-        Leaving early closes the connection at once, and cancels the run where its id is known.
+        Leaving early closes the connection at once, and cancels the run if its id is known.
 
         .. code-block:: python
 
@@ -61,8 +62,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             await llm.ainvoke(messages)
 
     Tool calling:
-        The tools are described in the prompt, and calls read from the reply. Text streams on while tools are
-        bound; ``tool_choice`` forces a call: a reply without one is asked for once more.
+        The prompt describes the tools, and calls are read from the reply. Text still streams while tools are
+        bound. ``tool_choice`` forces a call: if a reply has none, the model is asked once more.
 
         .. code-block:: python
 
@@ -88,8 +89,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats.")
 
     Files:
-        A model that draws, films or composes answers with addresses: they are the text, and image, video and
-        audio blocks beside it. A stream's last chunk has the blocks.
+        A model that makes images, videos or audio returns addresses: they are the text, and there is an
+        image, video or audio block for each. In a stream, the last chunk has the blocks.
 
         .. code-block:: python
 
@@ -103,19 +104,19 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             llm.preview(messages, tools=[get_weather])
 
     Response metadata:
-        ``model_name``, ``model_provider``, and the run's ``id``, ``status`` and ``metrics`` where the service
-        tells them; ``runs``, where it took several; ``finish_reason``: ``tool_calls``, ``length`` where the
-        service says so, else ``stop``; ``stop_token``, where an end token of the model's template or a stop
-        sequence ended the answer. ``usage_metadata`` is set where token counts are reported; RockAI is not
-        known to, and none are made up. `get_num_tokens` is an estimate.
+        ``model_name``, ``model_provider``, and the run's ``id``, ``status`` and ``metrics`` if the service
+        returns them; ``runs``, if there were several; ``finish_reason``: ``tool_calls``, ``length`` if the
+        service says so, else ``stop``; ``stop_token``, if an end token of the model's template or a stop
+        sequence ended the answer. ``usage_metadata`` is set if token counts are reported. RockAI is not known
+        to report them, and none are made up. `get_num_tokens` is an estimate.
 
         .. code-block:: python
 
             llm.invoke(messages).response_metadata
 
     Errors:
-        Each is the transport's (`rockai_transport.RockAIError`) and core's (`ModelError`). Those in
-        `RETRYABLE` are transient, and nothing was started: another try cannot pay twice.
+        Each error is both the transport's (`rockai_transport.RockAIError`) and core's (`ModelError`). Those
+        in `RETRYABLE` are transient, and nothing was started, so a retry cannot pay twice.
 
         .. code-block:: python
 
@@ -135,10 +136,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
     _llm_type: ClassVar[str] = "rockai-chat"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
 
     def _resolve_model_profile(self) -> ModelProfile:
-        """Say what the model can do, as its dialect tells; what is not known is left out.
+        """Return the model's capabilities, as far as its dialect shows them.
 
         ``structured_output`` is not claimed: `create_agent` would then bind ``response_format``
-        (langchain/agents/factory.py) where `with_structured_output` and forced tools do more.
+        (langchain/agents/factory.py), although `with_structured_output` and forced tools do more.
         """
         dialect = self._for_call({}).dialect
         has_turns, has_images = dialect.chat_template is not None, dialect.image_key is not None
@@ -168,22 +169,22 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         strict: bool | None = None,  # noqa: ARG002 - no service here checks schemas
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Give the model tools that it may, or must, call.
+        """Bind tools that the model may, or must, call.
 
         Args:
             tools: Functions, tools, pydantic classes, or OpenAI's tool schemas.
-            tool_choice: None or ``"auto"``: as the model likes; ``"any"`` or ``"required"``: some tool;
+            tool_choice: None or ``"auto"``: the model decides; ``"any"`` or ``"required"``: any tool;
                 ``"none"``: no tool; a tool's name, or OpenAI's form of it: that tool; True: the only tool.
-            parallel_tool_calls: Whether one reply may hold several calls; it may by default.
+            parallel_tool_calls: Whether one reply may contain several calls. Default: it may.
             strict: Accepted for compatibility.
-            kwargs: Bound as they are; ``response_format`` is OpenAI's, and then the text of an answer that
-                calls no tool is JSON of that form.
+            kwargs: Bound unchanged. With OpenAI's ``response_format``, the text of an answer without tool
+                calls is JSON in that format.
 
         Returns:
             The model with its tools.
 
         Raises:
-            ConfigurationError: ``tool_choice`` fits none of the tools.
+            ConfigurationError: ``tool_choice`` matches none of the tools.
 
         Example:
             >>> def get_weather(city: str) -> str:
@@ -197,8 +198,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         options = {name: value for name, value in options.items() if value is not None}
         options["tools"] = [openai_tool(tool) for tool in tools]
         with translate_errors():
-            # Two tools of one name are refused by the call only: langchain-tests binds a class and its
-            # schema (langchain_tests/unit_tests/chat_models.py, `test_bind_tool_pydantic`).
+            # Only the call refuses two tools with one name: langchain-tests binds a class and its schema
+            # (langchain_tests/unit_tests/chat_models.py, `test_bind_tool_pydantic`).
             by_name = {tool.name: tool for tool in tool_specs(options["tools"])}
             set_up_tools(tuple(by_name.values()), tool_choice)
         return self.bind(**options, **kwargs)
@@ -212,26 +213,27 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         strict: bool | None = None,  # noqa: ARG002 - every answer is checked against the schema anyway
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Let the model answer in the form of a schema.
+        """Make the model answer in the format of a schema.
 
-        An answer that is no JSON, or does not fit the schema, is shown to the model with its error once, a
-        second paid run; if the next one is wrong too, that is the error.
+        If an answer is not JSON, or does not fit the schema, the model sees it with its error once, in a
+        second paid run. If the next answer is wrong too, an error is raised.
 
-        A stream gives the object as it fills in, each a prefix of the next: not validated; fields that have
-        not come are None, and a dict lacks them. The last one is validated. Where the model is asked again,
-        an object of which nothing has come says so, and the next answer begins. With ``include_raw`` there is
-        one result.
+        A stream returns the partial object, each time a prefix of the next one. It is not validated; missing
+        fields are None, and a dict lacks them. Only the last object is validated. If the model is asked
+        again, an empty object is returned, and the next answer begins. With ``include_raw`` there is one
+        result.
 
         Args:
             schema: A pydantic class, a TypedDict class, or a JSON or OpenAI schema; ``json_mode`` needs none.
             method: ``"function_calling"``: the schema is a tool that must be called; ``"json_schema"``: the
-                prompt shows it; ``"json_mode"``: the prompt asks for JSON, of the form that your words say.
+                prompt contains it; ``"json_mode"``: the prompt asks for JSON, in the format that your text
+                describes.
             include_raw: Return ``raw``, ``parsed`` and ``parsing_error`` instead of raising.
             strict: Accepted for compatibility: every answer is checked.
             kwargs: Bound to the model.
 
         Returns:
-            What gives an instance of the pydantic class, else a dict.
+            A runnable that returns an instance of the pydantic class, else a dict.
 
         Raises:
             ConfigurationError: There is no such method, or it needs a schema.
@@ -256,7 +258,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: Any = None,  # noqa: ARG002 - core fires for what it streams
+        run_manager: Any = None,  # noqa: ARG002 - core notifies callbacks of streamed chunks
         **kwargs: Any,
     ) -> ChatResult:
         with translate_errors():
@@ -275,7 +277,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatBuilder:
-        """A reply to messages, with the keywords that `bind_tools` bound, or a caller gave."""
+        """Create the reply to messages, with the keywords that `bind_tools` bound or the caller passed."""
         settings, _, options = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
         written = None if output else StructuredOutput.of_response_format(call.get("response_format"))

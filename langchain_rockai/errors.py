@@ -1,10 +1,10 @@
-"""Errors of two kinds at once: the transport's own, and one of langchain-core's `ModelError`.
+"""Errors with two base classes: the transport's own, and one of langchain-core's `ModelError` classes.
 
 Invariants: a core class that is retryable by its type (`ModelConnectionError`, `ModelTimeoutError`,
-`ModelAPIError`, `ModelRateLimitError`) is given only to a failure after which nothing can have started, so
-that no ``with_retry`` on core's types pays for a run twice. Such a failure is a `RetryableModelError` too.
-Every other one is a `RuntimeError` too: LangGraph's default ``RetryPolicy()`` runs a node again for any
-exception that is not one of a few built-in kinds (langgraph/_internal/_retry.py, `default_retry_on`).
+`ModelAPIError`, `ModelRateLimitError`) is used only for a failure after which nothing can have started, so no
+``with_retry`` on core's types pays for a run twice. Such a failure is also a `RetryableModelError`. Every
+other one is also a `RuntimeError`: LangGraph's default ``RetryPolicy()`` runs a node again for any exception
+that is not one of a few built-in types (langgraph/_internal/_retry.py, `default_retry_on`).
 
 Core's docstring asks for this: "Provider integrations raise subclasses that also inherit from the provider
 SDK's own exception type" (langchain_core/exceptions.py, `ModelError`).
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 class RetryableModelError(ModelError):
-    """A transient failure after which nothing can have started: another try cannot pay twice.
+    """A transient failure after which nothing can have started: a retry cannot pay twice.
 
-    Raised by `ChatRockAI` and `RockAILLM`. It is the transport's error too, with all that one tells.
+    Raised by `ChatRockAI` and `RockAILLM`. It is also the transport's error, with all its attributes.
 
     Example:
         >>> try:
@@ -44,14 +44,14 @@ class RetryableModelError(ModelError):
 
 
 RETRYABLE: tuple[type[RetryableModelError], ...] = (RetryableModelError,)
-"""For ``with_retry``: what may be tried again, since it cannot pay twice.
+"""The errors to pass to ``with_retry``: retrying them cannot pay twice.
 
 Example:
     >>> llm.with_retry(retry_if_exception_type=RETRYABLE, stop_after_attempt=5).invoke("Say: hello").text
     'hello'
 """
 
-# The transient ones, and what they are where nothing can have started.
+# The transient errors → their classes if nothing can have started.
 _TRANSIENT: dict[type[transport.RockAIError], type[ModelError]] = {
     transport.APIConnectionError: core.ModelConnectionError,
     transport.APITimeoutError: core.ModelTimeoutError,
@@ -59,7 +59,7 @@ _TRANSIENT: dict[type[transport.RockAIError], type[ModelError]] = {
     transport.InternalServerError: core.ModelAPIError,
 }
 
-# What a failure of a kind is in core's words, whether or not something may have started; the nearest counts.
+# The core class of each error, whether or not something may have started; the nearest base class counts.
 _CORE: dict[type[transport.RockAIError], type[ModelError]] = {
     transport.RockAIError: ModelError,
     transport.ConfigurationError: core.ModelInvalidRequestError,
@@ -72,12 +72,13 @@ _CORE: dict[type[transport.RockAIError], type[ModelError]] = {
 
 
 def _class(name: str, *bases: type[Exception]) -> type[transport.RockAIError]:
-    """Make a class and put it into this module, where pickle finds it by its name.
+    """Create a class in this module, where pickle finds it by its name.
 
-    It takes the transport's name for it, so that here the transport's own goes by ``transport.`` only.
+    It has the same name as the transport's class, so the transport's own is referred to as ``transport.``
+    here.
     """
     # Core copies these two into the trace (langchain_core/language_models/chat_models.py,
-    # `_generate_response_from_error`); an error that has an answer behind it sets its own.
+    # `_generate_response_from_error`); an error with a response sets its own.
     known = {"response": None, "request_id": None}
     made: Any = type(name, bases, {"__module__": __name__, "__doc__": bases[0].__doc__, **known})
     kind: type[transport.RockAIError] = made
@@ -101,13 +102,13 @@ _RETRYABLE_CLASSES = {
 
 
 def as_model_error(error: transport.RockAIError) -> transport.RockAIError:
-    """Make the transport's error core's error too.
+    """Convert the transport's error to one that is also core's.
 
     Args:
         error: The transport's error.
 
     Returns:
-        The same error, of a class that is also a `ModelError`; itself, where it is one already.
+        The same error, with a class that is also a `ModelError`; unchanged if it already has one.
     """
     if isinstance(error, ModelError):
         return error
@@ -121,14 +122,14 @@ def as_model_error(error: transport.RockAIError) -> transport.RockAIError:
 def should_retry(error: Exception) -> bool:
     """For ``RetryPolicy(retry_on=should_retry)`` of a LangGraph node that calls a `rockai_transport` client.
 
-    `ChatRockAI` and `RockAILLM` need it not: LangGraph's default is right for their errors.
+    `ChatRockAI` and `RockAILLM` do not need it: LangGraph's default is right for their errors.
 
     Args:
-        error: What the node raised.
+        error: The node's error.
 
     Returns:
-        Of an error of RockAI: True where it is transient and nothing can have started. Of any other: what
-        LangGraph's default says.
+        For an error of RockAI: True if it is transient and nothing can have started. For any other: the
+        result of LangGraph's default.
 
     Example:
         >>> from rockai_transport import RateLimitError
@@ -137,22 +138,22 @@ def should_retry(error: Exception) -> bool:
     """
     if isinstance(error, transport.RockAIError):
         return isinstance(as_model_error(error), RetryableModelError)
-    from langgraph.types import RetryPolicy  # who asks has it
+    from langgraph.types import RetryPolicy  # whoever calls this has it installed
 
     return bool(RetryPolicy._field_defaults["retry_on"](error))
 
 
 class translate_errors(contextlib.AbstractContextManager[None, None]):  # noqa: N801 - called like a function
-    """Let every transport error that leaves the block be core's error too.
+    """Convert every transport error that leaves the block to one that is also core's.
 
-    A class and no generator: each would be two more frames in the traceback of whoever reads the error.
+    It is a class, not a generator, because a generator would add two frames to the traceback.
 
     Raises:
-        transport.RockAIError: What the block raises, as `as_model_error` makes it.
+        transport.RockAIError: The block's error, as `as_model_error` returns it.
     """
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Translate the error, if there is one."""
+        """Convert the error, if there is one."""
         if isinstance(error, transport.RockAIError) and not isinstance(error, ModelError):
             trim_traceback(error)
             raise as_model_error(error) from error.__cause__

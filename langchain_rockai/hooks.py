@@ -1,4 +1,4 @@
-"""A callback handler that ends what an agent's run has under way, when the run is aborted."""
+"""A callback handler that cancels the predictions of an agent's run when the run is aborted."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ __all__ = ["CancelOnAbort", "runs_around"]
 
 
 class CancelOnAbort(BaseCallbackHandler):
-    """Cancels what a run has started or waited for, if the run fails or is canceled.
+    """Cancels the predictions that a run has started or waited for, if the run fails or is canceled.
 
-    Made by `RockAIToolkit.cancel_on_abort`. It tells apart the runs that it is given to. LangGraph reports a
-    cancellation and Ctrl-C at a run's root, while the model thinks too (langgraph/pregel/main.py).
+    Made by `RockAIToolkit.cancel_on_abort`. It distinguishes the runs that it is passed to. LangGraph reports
+    a cancellation and Ctrl-C at a run's root, also while the model generates (langgraph/pregel/main.py).
     """
 
     def __init__(self, toolset: Toolset) -> None:
         self.toolset = toolset
         self._runs: dict[UUID, AgentRun] = {}
-        """What each chain and tool that is running is part of: the run of its root."""
+        """For each running chain and tool, the run of its root."""
 
     def run_of(self, run_id: UUID | None) -> AgentRun | None:
-        """The run that a chain or tool is part of."""
+        """Return the run that a chain or tool belongs to."""
         return self._runs.get(run_id) if run_id else None
 
     def on_chain_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """A root begins a run; what is below belongs to it."""
+        """Start a run for a root; chains and tools below it belong to it."""
         self._runs[run_id] = self.run_of(parent_run_id) or AgentRun()
 
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """A normal end cancels nothing; nor does a tool's failure, after which the run may go on."""
+        """Cancel nothing at a normal end, nor after a tool's failure, because the run may continue."""
         self._runs.pop(run_id, None)
 
     on_tool_start = on_chain_start
@@ -44,14 +44,14 @@ class CancelOnAbort(BaseCallbackHandler):
     def on_chain_error(
         self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
     ) -> None:
-        """A root that fails or is canceled ends what its run has under way, within two seconds."""
+        """If a root fails or is canceled, cancel its run's predictions, within two seconds."""
         run = self._runs.pop(run_id, None)
         if run is not None and parent_run_id is None and not isinstance(error, interruptions()):
             self.toolset.end(run)
 
 
 def runs_around(config: RunnableConfig, toolset: Toolset) -> tuple[AgentRun, ...]:
-    """The runs around a tool call that end by a handler of its toolset's."""
+    """Return the runs around a tool call that a handler of this toolset ends."""
     manager: Any = config.get("callbacks")
     tool_run_id = getattr(manager, "parent_run_id", None)
     handlers = (one for one in getattr(manager, "handlers", None) or () if isinstance(one, CancelOnAbort))

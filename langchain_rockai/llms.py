@@ -1,4 +1,4 @@
-"""`RockAILLM`: any model on RockAI as a LangChain text model, image and video models too."""
+"""`RockAILLM`: any model on RockAI as a LangChain text model, also image and video models."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 
 __all__ = ["RockAILLM"]
 
-_MOST_THREADS: Final = 32  # as concurrent.futures takes by default on a large machine
-_TRACE: Final = frozenset({"callbacks", "tags", "metadata", "run_name", "run_id"})  # core's, of `generate`
+_MOST_THREADS: Final = 32  # the default of concurrent.futures on a large machine
+_TRACE: Final = frozenset({"callbacks", "tags", "metadata", "run_name", "run_id"})  # arguments of `generate`
 
 
 class RockAILLM(RockAIModel, BaseLLM):
-    """Any model on RockAI: text in, text out. Of an image or video model, the text is the output's address.
+    """Any model on RockAI: text in, text out. For an image or video model, the text is the output's address.
 
     Setup:
         ``pip install ".[langchain]"``, and a token in ``ROCKAI_API_TOKEN``
@@ -39,7 +39,7 @@ class RockAILLM(RockAIModel, BaseLLM):
             llm = RockAILLM(model="mistralai/mistral-7b-instruct-v0.1", temperature=0.7, max_tokens=256)
 
     Invoke:
-        The model's server applies its own template to the prompt; nothing is put around it here.
+        The model's server applies its own template to the prompt; nothing is added here.
 
         .. code-block:: python
 
@@ -52,8 +52,9 @@ class RockAILLM(RockAIModel, BaseLLM):
                 print(text, end="")
 
     Several at once:
-        Each prompt is a call of its own; ``max_concurrency`` in the config bounds how many run at once. With
-        ``return_exceptions`` a failure takes its prompt's place; without, the others' texts are lost.
+        Each prompt is a separate call; ``max_concurrency`` in the config limits how many run at once. With
+        ``return_exceptions``, a failure is returned in place of its result; without it, the other texts are
+        lost.
 
         .. code-block:: python
 
@@ -65,8 +66,8 @@ class RockAILLM(RockAIModel, BaseLLM):
             RockAILLM(model="incomingflyingbrick/flux-1-schnell").invoke("A lighthouse at dusk")
 
     Metadata:
-        ``generation_info`` holds ``model_name``, ``model_provider`` and the run's ``id``, ``status`` and
-        ``metrics`` where the service tells them; ``reasoning`` and ``usage_metadata`` where there are any.
+        ``generation_info`` contains ``model_name``, ``model_provider``, and the run's ``id``, ``status`` and
+        ``metrics`` if the service returns them; ``reasoning`` and ``usage_metadata`` if there are any.
 
         .. code-block:: python
 
@@ -80,22 +81,22 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _prompt(self, input: LanguageModelInput) -> str:
         return self._convert_input(input).to_string()
 
-    # `BaseLLM.batch` gives every input the first failure, and loses what the others paid for
+    # `BaseLLM.batch` returns the first failure for every input, and loses the paid results of the others
     # (langchain_core/language_models/llms.py); a Runnable's does not.
     batch = Runnable[LanguageModelInput, str].batch
     abatch = Runnable[LanguageModelInput, str].abatch
 
     def generate(self, prompts: list[str], stop: Any = None, *args: Any, **call: Any) -> LLMResult:
-        """Complete several prompts at once, as every LLM of LangChain does.
+        """Complete several prompts at once, like every LLM of LangChain.
 
         Args:
-            prompts: The prompts; each is a run of its own.
-            stop: Stop sequences, in place of the model's.
+            prompts: The prompts; each is a separate run.
+            stop: Stop sequences, which replace the model's.
             args: The callbacks.
-            call: Tags and the like for traces, and what `invoke` takes.
+            call: Tags and the like for traces, and the arguments of `invoke`.
 
         Returns:
-            A list of one generation for each prompt.
+            A list with one generation per prompt.
 
         Raises:
             RockAIError: One of them failed; the others' texts are lost.
@@ -116,7 +117,7 @@ class RockAILLM(RockAIModel, BaseLLM):
         return await super().agenerate(prompts, self._key(stop, call), *args, **call)
 
     def _key(self, stop: Any, call: Mapping[str, Any]) -> Any:
-        """The call's stop sequences, with its other parameters if it has any, for core's cache."""
+        """Return the call's stop sequences, with its other parameters if it has any, for core's cache."""
         stop = self.stop if stop is None else stop
         own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
         return _Stop(own, stop) if own else stop
@@ -124,10 +125,10 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _generate(
         self, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
-        if len(prompts) == 1:  # in this thread, which Ctrl-C reaches
+        if len(prompts) == 1:  # in this thread, which Ctrl-C interrupts
             return _result([self._complete(prompts[0], stop, run_manager, kwargs)])
         with ContextThreadPoolExecutor(max_workers=_MOST_THREADS) as pool:
-            # The manager is the first prompt's only, so nobody is told of tokens.
+            # The manager belongs to the first prompt only, so it receives no tokens.
             return _result(list(pool.map(lambda prompt: self._complete(prompt, stop, None, kwargs), prompts)))
 
     async def _agenerate(
@@ -135,7 +136,7 @@ class RockAILLM(RockAIModel, BaseLLM):
     ) -> LLMResult:
         teller = run_manager if len(prompts) == 1 else None  # as in `_generate`
         calls = (self._acomplete(prompt, stop, teller, kwargs) for prompt in prompts)
-        made = await asyncio.gather(*calls, return_exceptions=True)  # nothing goes on behind an error
+        made = await asyncio.gather(*calls, return_exceptions=True)  # wait for all calls, even after an error
         if (error := next((one for one in made if isinstance(one, BaseException)), None)) is not None:
             raise error
         return _result(cast("list[Generation]", made))
@@ -146,7 +147,7 @@ class RockAILLM(RockAIModel, BaseLLM):
                 return run(self._builder(prompt, stop, kwargs, streamed=False), self._sync_client())
             chunks = self._stream(prompt, stop, run_manager, **kwargs)
             for _ in chunks:
-                pass  # callbacks hear of it
+                pass  # callbacks receive it
             return cast("Generation", chunks.builder.result())
 
     async def _acomplete(
@@ -157,7 +158,7 @@ class RockAILLM(RockAIModel, BaseLLM):
                 return await arun(self._builder(prompt, stop, kwargs, streamed=False), self._async_client())
             chunks = self._astream(prompt, stop, run_manager, **kwargs)
             async for _ in chunks:
-                pass  # callbacks hear of it
+                pass  # callbacks receive it
             return cast("Generation", chunks.builder.result())
 
     def _builder(
@@ -168,10 +169,10 @@ class RockAILLM(RockAIModel, BaseLLM):
 
 
 class _Stop(list[Any]):
-    """A call's stop sequences, whose text says its other parameters too.
+    """A call's stop sequences; as text, they include its other parameters.
 
-    Core makes the key of a cache of the constructor's settings and of this text, and looks at nothing else of
-    the call (langchain_core/language_models/llms.py, `get_prompts`).
+    Core makes a cache key from the constructor's settings and this text, and ignores everything else in the
+    call (langchain_core/language_models/llms.py, `get_prompts`).
     """
 
     def __init__(self, call: list[tuple[str, Any]], stop: Any) -> None:
@@ -189,19 +190,19 @@ def _result(generations: list[Generation]) -> LLMResult:
 class CompletionBuilder(LangChainBuilder[GenerationChunk, Generation]):
     """One completion, from its run to its last chunk.
 
-    Reasoning is no part of the text: it is in ``generation_info["reasoning"]``.
+    Reasoning is not part of the text: it is in ``generation_info["reasoning"]``.
     """
 
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[GenerationChunk]:
-        """A chunk for each part of the text."""
+        """Yield a chunk for each part of the text."""
         return (GenerationChunk(text=part.text) for part in parts if isinstance(part, TextDelta))
 
     def last_chunk(self) -> GenerationChunk:
-        """An empty chunk with the metadata."""
+        """Return an empty chunk with the metadata."""
         return GenerationChunk(text="", generation_info=self._info())
 
     def result(self) -> Generation:
-        """The complete completion."""
+        """Return the complete completion."""
         return Generation(text=self.reply().text, generation_info=self._info())
 
     def _info(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""LangChain's messages to the conversation that `rockai_transport.prompting` writes prompts from."""
+"""LangChain's messages → the conversation from which `rockai_transport.prompting` makes prompts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall
 __all__ = ["UNREADABLE", "to_conversation"]
 
 UNREADABLE: Final = "<tool_call>"
-"""Stands for the arguments of an invalid call without any, which core would take as valid; see `.replies`."""
+"""Replaces missing arguments of an invalid call, which core would take as valid; see `.replies`."""
 
 _JSON_BLOCKS: Final = frozenset({"json", "search_result"})
-# Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
-# part of the answer it led to. The last ones are Anthropic's, in histories of their models.
+# Blocks that repeat a message's fields, or that no model needs to see again: reasoning is not part of the
+# answer. The last ones are Anthropic's, in histories of their models.
 _SILENT_BLOCKS: Final = frozenset(
     {"reasoning", "tool_call", "tool_call_chunk", "invalid_tool_call"}
     | {"tool_use", "input_json_delta", "thinking", "redacted_thinking"}
@@ -37,12 +37,12 @@ def to_conversation(messages: Sequence[BaseMessage], *, model: str) -> tuple[Mes
         model: The model, for errors.
 
     Returns:
-        The same conversation, in the order it came. Media in a tool's result are told in words, and in a
-        model's answer where its text does not have their address: they are results, which must not end an
-        agent's run, and not the model's input.
+        The same conversation, in the same order. Media in a tool's result are described in words, and in a
+        model's answer only if its text lacks their address. They are results, not the model's input, and must
+        not end an agent's run.
 
     Raises:
-        ConfigurationError: A message holds what no prompt can carry.
+        ConfigurationError: A message contains something that no prompt can contain.
     """
     return tuple(map(_convert, messages, repeat(model)))
 
@@ -58,7 +58,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
     if not isinstance(content, str):
         read = (_content(block) for block in _blocks(message) if block.get("type") not in _SILENT_BLOCKS)
         texts, images = read_blocks(role, read, message.text, model)
-        # What a model said in several blocks is one text; what a user said in several are several.
+        # A model's text in several blocks is one text; a user's several blocks are several texts.
         content = ("" if role == "assistant" else "\n").join(texts)
     return Message(
         role=role,
@@ -72,10 +72,10 @@ def _convert(message: BaseMessage, model: str) -> Message:
 
 
 def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
-    """As standard blocks, so far as core can read the forms that other providers write."""
+    """Return standard blocks, as far as core can read other providers' formats."""
     try:
         blocks: list[Any] = message.content_blocks
-    except (LookupError, TypeError, ValueError, AttributeError):  # core demands what a block lacks
+    except (LookupError, TypeError, ValueError, AttributeError):  # core requires something that a block lacks
         blocks = list(message.content)
     for block in blocks:
         one = {"type": "text", "text": block} if isinstance(block, str) else block
@@ -84,14 +84,14 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
 
 
 def _content(block: dict[str, Any]) -> tuple[str, Any]:
-    """What a block is, and its text, or its file's address: a URL, a data URI, or None."""
+    """Return a block's kind, and its text or its file's address: a URL, a data URI, or None."""
     kind = str(block.get("type"))
     if kind in _JSON_BLOCKS:
         return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
     text, source = block.get("text", block.get("refusal")), block.get("source")
-    if isinstance(source, dict):  # Anthropic's form, where core left it as it was
+    if isinstance(source, dict):  # Anthropic's form, if core left it unchanged
         block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
-    address = block.get("url") or block.get("image_url")  # a plain string, which core leaves
+    address = block.get("url") or block.get("image_url")  # a plain string, which core leaves unchanged
     if kind == "text-plain" and block.get("base64"):
         with suppress(ValueError, TypeError):
             text = b64decode(block["base64"]).decode(errors="replace")
@@ -103,7 +103,7 @@ def _content(block: dict[str, Any]) -> tuple[str, Any]:
 
 
 def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolCall]:
-    """The calls; not those that the text holds as the model wrote them: they are sent as they are."""
+    """Return the calls, except those that the text contains as the model wrote them: it is sent unchanged."""
     for call in message.tool_calls:
         yield ToolCall(call.get("id") or "", call["name"], call["args"])
     for invalid in message.invalid_tool_calls:

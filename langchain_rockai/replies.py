@@ -1,4 +1,4 @@
-"""What a model replied, as LangChain's messages and chunks."""
+"""A model's replies as LangChain's messages and chunks."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ R = TypeVar("R")
 
 PROVIDER: Final = "rockai"
 PARTIAL: Final = "partial_object"
-"""The field of a chunk that holds an object as far as it has come; core lets messages have further fields."""
-# Core reads reasoning out of this key into a content block of its own, and `content` stays a plain string
+"""The field of a chunk with the partial object; core allows additional fields in messages."""
+# Core converts reasoning under this key to a content block, and `content` stays a plain string
 # (langchain_core/messages/base.py, `_extract_reasoning_from_additional_kwargs`).
 _REASONING_KEY: Final = "reasoning_content"
-# Where an answer's files are; `_with_files` reads them into content blocks, and `content` stays the address.
+# The key of an answer's files; `_with_files` makes content blocks of them, and `content` stays the address.
 _FILES_KEY: Final = "files"
 
 # Core merges streamed blocks by their index. With output_version="v1" it numbers texts and reasoning itself,
-# from 0 (langchain_core/language_models/chat_models.py, `stream`), and would merge a call of the same number
-# into one of them; v3 events would merge calls without a number into each other (`_iter_protocol_blocks`).
+# from 0 (langchain_core/language_models/chat_models.py, `stream`), and would merge a call with the same
+# number into one of them; v3 events would merge calls without a number (`_iter_protocol_blocks`).
 _FIRST_CALL: Final = 1000
 _FIRST_FILE: Final = 2000
 
@@ -52,15 +52,15 @@ _json = partial(json.dumps, ensure_ascii=False)
 
 
 class LangChainBuilder(ReplyBuilder[C, R]):
-    """What messages and completions have in common: metadata, tokens, core's errors."""
+    """The common part of messages and completions: metadata, tokens, core's errors."""
 
     def metadata(self) -> dict[str, Any]:
-        """What a message says besides the model's words.
+        """Return a message's metadata.
 
         Returns:
-            ``response_metadata``: which model answered, and what is known of its last run: ``id``,
-            ``status``, ``metrics``; what `ReplyBuilder.ending` tells; ``usage_metadata``: the tokens of all
-            runs; None where not reported.
+            ``response_metadata``: the model, and what is known of its last run: ``id``, ``status``,
+            ``metrics``; the result of `ReplyBuilder.ending`; ``usage_metadata``: the tokens of all runs, None
+            if not reported.
         """
         known: dict[str, Any] = {"model_name": self.model, "model_provider": PROVIDER}
         for name in ("id", "status", "metrics"):
@@ -72,7 +72,7 @@ class LangChainBuilder(ReplyBuilder[C, R]):
         return {"response_metadata": known, "usage_metadata": tokens}
 
     def error(self, error: RockAIError) -> RockAIError:
-        """As of every reply, and core's error too."""
+        """As for every reply, but also core's error."""
         return as_model_error(super().error(error))
 
 
@@ -80,11 +80,11 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
     """One answer of a chat model, from its first run to its last chunk."""
 
     def __init__(self, *given: Any, written: OutputParser | None = None, **settings: Any) -> None:
-        """Begin.
+        """Create a builder.
 
         Args:
             given: As for `ReplyBuilder`.
-            written: What the text of an answer that calls no tool is written as: its value, as JSON alone.
+            written: Parser for an answer without tool calls: its text is then the value, as JSON only.
             settings: As for `ReplyBuilder`.
         """
         super().__init__(*given, **settings)
@@ -92,9 +92,9 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         self._indexes = count(_FIRST_CALL)
 
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[ChatGenerationChunk]:
-        """A chunk for each part."""
+        """Yield a chunk for each part."""
         for part in parts if self._written is None else self._as_written(parts, self._written):
-            if isinstance(part, TextDelta):  # nearly all are
+            if isinstance(part, TextDelta):  # almost all are
                 message = AIMessageChunk(content=part.text)
             elif isinstance(part, ReasoningDelta):
                 message = AIMessageChunk(content="", additional_kwargs={_REASONING_KEY: part.text})
@@ -104,32 +104,32 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
             yield ChatGenerationChunk(message=message)
 
     def partial_chunk(self, value: dict[str, Any]) -> ChatGenerationChunk:
-        """A chunk that says nothing; `langchain_rockai.structured` reads the object, and adding drops it."""
+        """Return a chunk without text; `langchain_rockai.structured` reads its object, adding drops it."""
         beside: dict[str, Any] = {PARTIAL: value}
         return ChatGenerationChunk(message=AIMessageChunk(content="", **beside))
 
     def last_chunk(self) -> ChatGenerationChunk:
-        """An empty chunk with the metadata."""
+        """Return an empty chunk with the metadata."""
         message = AIMessageChunk(
             content="", additional_kwargs=self._files(), chunk_position="last", **self.metadata()
         )
         return ChatGenerationChunk(message=message)
 
     def result(self) -> ChatResult:
-        """The complete answer."""
+        """Return the complete answer."""
         if self._written is not None:
             self.parts = list(self._as_written(self.parts, self._written))
         return ChatResult(generations=[ChatGeneration(message=self._message(self.reply()))])
 
     def error(self, error: RockAIError) -> RockAIError:
-        """As of every reply; one about the model's answer holds it, for ``include_raw``."""
+        """As for every reply; an error about the model's answer contains it, for ``include_raw``."""
         if isinstance(error, InvalidResponseError) and error.by_model:
             vars(error)["answer"] = self._message(self.refused(str(error.body)))
         return super().error(error)
 
     @staticmethod
     def _as_written(parts: Sequence[ReplyPart], output: OutputParser) -> Sequence[ReplyPart]:
-        """The same; a value without what the model wrote around it, which core's agents cannot read."""
+        """Return the same parts, but a value without the text around it, which core's agents cannot parse."""
         if not parts:
             return parts
         reply = gather(parts)
@@ -161,16 +161,16 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
 
 
 def _file_block(file: OutputFile) -> dict[str, str]:
-    """A standard content block of a file."""
+    """Return the standard content block of a file."""
     base64 = file.address.partition(";base64,")[2] if file.address[:5].lower() == "data:" else ""
     content = {"base64": base64} if base64 else {"url": file.address}
     return {"type": file.kind, **content, "mime_type": file.media_type}
 
 
 def _with_files(message: AIMessage) -> list[Any]:
-    """The content blocks of a message; core's own reading does for those without files.
+    """Return the content blocks of a message; for one without files, core's own.
 
-    A last chunk has no text: only there the blocks are numbered, for core to tell them apart.
+    Only in a last chunk, which has no text, the blocks are numbered, so that core keeps them separate.
     """
     files = message.additional_kwargs.get(_FILES_KEY)
     if not files or not isinstance(message.content, str):
@@ -184,11 +184,11 @@ register_translator(PROVIDER, _with_files, _with_files)
 
 
 def _unreadable(call: InvalidToolCall) -> str:
-    """What the model wrote as arguments, so far as core does not read it.
+    """Return the model's arguments in a form that core does not parse.
 
-    Core repairs the arguments of a streamed call (langchain_core/messages/ai.py, `init_tool_calls`): of one
-    that the model broke off it would make a valid call, with half its arguments. Behind its opening bracket
-    the same text is no object to core. A whole message is not repaired, and has the arguments as they are.
+    Core repairs the arguments of a streamed call (langchain_core/messages/ai.py, `init_tool_calls`): an
+    incomplete call would become a valid one, with half its arguments. After its opening bracket, the same
+    text is not an object to core. A whole message is not repaired, and has the arguments unchanged.
     """
     for written in (call.arguments, call.text):
         if not _is_repaired(written):

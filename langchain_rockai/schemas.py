@@ -1,4 +1,4 @@
-"""Tools and schemas in OpenAI's form, where core's own conversion loses what they say."""
+"""Tools and schemas in OpenAI's format, where core's own conversion loses information."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import (
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic.fields import FieldInfo
-from typing_extensions import is_typeddict  # knows its own classes, which LangChain's guides use, too
+from typing_extensions import is_typeddict  # supports its own classes too, which LangChain's guides use
 
 __all__ = ["openai_tool"]
 
@@ -31,11 +31,11 @@ _REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
 
 
 def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) -> dict[str, Any]:
-    """Describe a tool or a schema as OpenAI does.
+    """Describe a tool or a schema in OpenAI's format.
 
-    Core takes all keys of a TypedDict class for required, and fails at ``NotRequired``
-    (langchain_core/utils/function_calling.py, `_convert_any_typed_dicts_to_pydantic`); where a pydantic class
-    refers to itself, it leaves an empty schema.
+    Core treats all keys of a TypedDict class as required, and fails at ``NotRequired``
+    (langchain_core/utils/function_calling.py, `_convert_any_typed_dicts_to_pydantic`); if a pydantic class
+    refers to itself, core returns an empty schema.
 
     Args:
         tool: A tool, a function, a class, or a schema.
@@ -48,7 +48,7 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
     """
     given: Any = tool
     if isinstance(given, Mapping) and (kind := given.get("type", "function")) != "function":
-        if isinstance(kind, list | tuple) or kind == "object":  # core reads one type only, and a title
+        if isinstance(kind, list | tuple) or kind == "object":  # core accepts only a single type, and a title
             given = {**given, "type": "object"}
             given = {"title": given.pop("name"), **given} if "name" in given else given
         elif "name" in given and "input_schema" not in given:
@@ -60,7 +60,7 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
 
 
 def _recursive_form(kind: Any) -> dict[str, Any] | None:
-    """The JSON schema, with its ``$defs``, of a pydantic class that refers to itself; None of any other."""
+    """Return the JSON schema, with its ``$defs``, of a pydantic class that refers to itself; else None."""
     if not isinstance(kind, type) or not hasattr(kind, "model_json_schema"):
         return None
     form: dict[str, Any] = kind.model_json_schema()
@@ -75,7 +75,7 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
 
 
 def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
-    """A type without `Required` and `NotRequired`, in TypedDict classes however deep; ``made`` are those."""
+    """Return a type without `Required` and `NotRequired`, also in nested TypedDict classes (``made``)."""
     if is_typeddict(kind):
         if kind not in made:
             made[kind] = None
@@ -98,10 +98,10 @@ def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
 
 
 def _field(hint: Any, made: dict[Any, Any], *, required: bool) -> Any:
-    """The type of a key, without qualifiers; one that may be missing has a default, in core's notation.
+    """Return the type of a key without qualifiers; an optional key gets a default, in core's notation.
 
-    Where annotations are texts, as with `from __future__ import annotations`, the class itself does not know
-    of the qualifiers. Core reads ``Annotated[type, default, description]``, and no pydantic ``Field``.
+    If annotations are strings, as with `from __future__ import annotations`, the class itself does not know
+    the qualifiers. Core reads ``Annotated[type, default, description]``, and no pydantic ``Field``.
     """
     notes: tuple[Any, ...] = ()
     while (origin := get_origin(hint)) in (Annotated, Required, NotRequired):

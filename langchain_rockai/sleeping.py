@@ -1,4 +1,4 @@
-"""How a graph sleeps until a prediction has ended, and how it is resumed; LangGraph is imported there."""
+"""How a graph sleeps until a prediction has ended, and is resumed; LangGraph is imported on use."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 __all__ = ["SLEEPING", "interruptions", "resume_graph", "sleep"]
 
 SLEEPING = "rockai_sleeping"
-"""The ``type`` of an interrupt's value; ``prediction_id`` is what it sleeps for."""
+"""The ``type`` of an interrupt's value; ``prediction_id`` is the prediction that it waits for."""
 
 
 def interruptions() -> tuple[type[Exception], ...]:
-    """What LangGraph raises to stop a run that is to be resumed; nothing where it is not in use."""
+    """Return the exceptions with which LangGraph stops a run to resume it; empty if it is not in use."""
     errors = sys.modules.get("langgraph.errors")
     return () if errors is None else (errors.GraphBubbleUp,)
 
@@ -25,8 +25,9 @@ def interruptions() -> tuple[type[Exception], ...]:
 def sleep(answer: ToolAnswer) -> NoReturn:
     """Interrupt the graph until the tool's prediction has ended.
 
-    The node runs again from its beginning once it is resumed. What an earlier interrupt was resumed with is
-    handed out again, and says nothing: the tool has just looked, and it is not time yet.
+    When the graph is resumed, the node runs again from its beginning. The resume value of an earlier
+    interrupt is then returned again and means nothing: the tool has just polled, and the prediction has not
+    ended.
     """
     from langgraph.types import interrupt
 
@@ -38,16 +39,16 @@ def sleep(answer: ToolAnswer) -> NoReturn:
 def resume_graph(
     graph: Any, *, config: RunnableConfig | None = None, context: Any = None
 ) -> Callable[[Record, Prediction], Awaitable[bool]]:
-    """Make the function by which a `WebhookReceiver` resumes a graph.
+    """Return the function with which a `WebhookReceiver` resumes a graph.
 
     Args:
-        graph: A compiled graph with a checkpointer that can be awaited: what ``create_agent`` gives.
-        config: What its runs are configured with besides the thread: callbacks, a limit of recursion.
-        context: The graph's context, where it has one.
+        graph: A compiled graph with an async checkpointer, as from ``create_agent``.
+        config: The configuration of its runs besides the thread: callbacks, a recursion limit.
+        context: The graph's context, if it has one.
 
     Returns:
-        The function. It resumes the thread of the record, ``durability="sync"``; False where the thread does
-        not sleep, or is not saved yet.
+        The function. It resumes the record's thread with ``durability="sync"``, and returns False if the
+        thread does not sleep or is not saved yet.
 
     Example:
         >>> from langchain.agents import create_agent
@@ -66,7 +67,7 @@ def resume_graph(
         known = {**(config or {}).get("configurable", {}), "thread_id": record.thread}
         thread: Any = {**(config or {}), "configurable": known}
         state = await graph.aget_state(thread)
-        # One node may sleep for several, and shows one of them: it looks at its own, and sleeps again.
+        # One node may sleep for several predictions and show only one; it polls its own, and sleeps again.
         asleep = [one for one in state.interrupts if _is_ours(one.value)]
         meant = [one for one in asleep if one.value["prediction_id"] == record.prediction_id] or asleep
         if not record.thread or not meant:

@@ -1,4 +1,4 @@
-"""Structured output: what the model is told, whether its reply is accepted, and what becomes of it."""
+"""Structured output: instructions for the model, validation of its reply, and the result."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = ["StructuredOutput", "structured_chain"]
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class StructuredOutput(OutputParser):
-    """The form that a call's answer must have.
+    """The required format of a call's answer.
 
     Attributes:
-        method: Which way.
+        method: The frameworks' method.
     """
 
     method: StructuredMethod
 
     @classmethod
     def of_response_format(cls, given: Any) -> StructuredOutput | None:
-        """Read the keyword ``response_format``: OpenAI's, as core's agents and `bind` send it.
+        """Read OpenAI's keyword ``response_format``, as core's agents and `bind` send it.
 
         Raises:
-            ConfigurationError: It is no such form.
+            ConfigurationError: It is not such a format.
         """
         match given:
             case None | {"type": "text"}:
@@ -61,7 +61,7 @@ class StructuredOutput(OutputParser):
         """Read the arguments of ``with_structured_output``.
 
         Raises:
-            ConfigurationError: There is no such method, or it needs a schema and got none or no schema.
+            ConfigurationError: There is no such method, or its schema is missing or invalid.
         """
         way = structured_method(method)
         if schema is None:
@@ -87,32 +87,32 @@ class StructuredOutput(OutputParser):
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
         whole = schema if isinstance(schema, Mapping) and "title" in schema else {}  # core needs properties
         form = {**about, **(function.get("parameters") or whole)}
-        if model is None:  # a class reads its answers itself, by its own rules
+        if model is None:  # a class validates its answers itself
             check_schema(form, whose)
             check_object_schema(form, whose)
         return cls(method=way, name=function["name"], json_schema=form, model=model, by_call=way.forces_tool)
 
     def __repr__(self) -> str:
-        # Core makes cache keys of it: the same for the same schema, another for another.
+        # Core makes cache keys from it: equal for equal schemas only.
         schema = json.dumps(self.json_schema, sort_keys=True, default=str)
         return f"StructuredOutput({self.method.name!r}, {self.name!r}, {schema})"
 
     @property
     def response_format(self) -> ResponseFormat | None:
-        """What the prompt says of the form; None where a tool says it."""
+        """The prompt's format instructions; None if a tool contains the schema."""
         return self.method.response_format(self.json_schema or {})
 
     def call_options(self) -> dict[str, Any]:
-        """What has to be bound to the model; ``ls_structured_output_format`` is for traces."""
+        """The options to bind to the model; ``ls_structured_output_format`` is for traces."""
         traced = {"kwargs": {"method": self.method.name}, "schema": self.json_schema}
         shown = {"ls_structured_output_format": traced} if self.json_schema else {}
         return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
 
     def of_message(self, message: AIMessage) -> Any:
-        """Make what the user asked for of a message that was accepted.
+        """Return the requested value of a message that was accepted.
 
         Raises:
-            InvalidResponseError: As of `accepted`; ``answer`` is the message, for ``include_raw``.
+            InvalidResponseError: As for `accepted`; ``answer`` is the message, for ``include_raw``.
         """
         try:
             return self.accepted(message.text, [call["args"] for call in message.tool_calls])
@@ -124,12 +124,12 @@ class StructuredOutput(OutputParser):
 def structured_chain(
     llm: Runnable[LanguageModelInput, AIMessage], output: StructuredOutput, *, include_raw: bool
 ) -> Runnable[LanguageModelInput, Any]:
-    """Put the reading behind the model.
+    """Return the model followed by a parser.
 
     Args:
         llm: The model, with the options of `StructuredOutput.call_options` bound.
-        output: The form.
-        include_raw: Give the message too, and a failure as ``parsing_error`` instead of raising it.
+        output: The format.
+        include_raw: Also return the message, and a failure as ``parsing_error`` instead of raising it.
 
     Returns:
         The chain.
@@ -153,15 +153,15 @@ def structured_chain(
             return _failed(error)
 
     chain = RunnableLambda(answer, aanswer, name="StructuredOutput")
-    # The input is a union, which `with_types` takes and its annotation does not.
+    # The input is a union; `with_types` accepts one, but its annotation does not.
     return chain.with_types(input_type=cast("Any", LanguageModelInput), output_type=dict[str, Any])
 
 
 class _Objects(RunnableLambda[AIMessage, Any]):
-    """Reads the object out of a message; of a stream, the object as it fills in, then the validated one.
+    """Reads the object from a message; from a stream, the partial objects and then the validated one.
 
-    A stream that is left is left at once: core's own `_transform_stream_with_config` would read it to its
-    end, for the trace. The trace has the last object, as without a stream.
+    A stream can be left at once: core's own `_transform_stream_with_config` would read it to its end, for the
+    trace. The trace contains the last object, as without a stream.
     """
 
     def __init__(self, output: StructuredOutput) -> None:
@@ -171,7 +171,7 @@ class _Objects(RunnableLambda[AIMessage, Any]):
     def transform(
         self, input: Iterator[Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """Read a stream."""
+        """Transform a stream."""
         messages = []
         for chunk in input:
             messages.append(chunk)
@@ -195,12 +195,12 @@ class _Objects(RunnableLambda[AIMessage, Any]):
 
 
 def _whole(messages: list[Any]) -> Any:
-    """All chunks as one; a message that a cache gave is one already."""
+    """Merge all chunks; a message from a cache is already whole."""
     return messages[0] + messages[1:] if messages[1:] else messages[0]
 
 
 def _failed(error: InvalidResponseError) -> dict[str, Any]:
-    """The failure of an answer; that of the service, which has none, is raised."""
+    """Return the failure of an answer; raise a failure of the service, which has no answer."""
     raw = getattr(error, "answer", None)
     if raw is None:
         raise error

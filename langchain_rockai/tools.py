@@ -1,6 +1,6 @@
-"""One LangChain tool of a `RockAIToolkit`: how it is called, what it knows of the graph around it.
+"""One LangChain tool of a `RockAIToolkit`: how it is called, and what it knows about the graph around it.
 
-The tool works with langchain-core alone. LangGraph is never imported, only found where it is already running.
+The tool works with langchain-core alone. LangGraph is never imported, only used if it is already running.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from rockai_transport.adapters.toolkits import (
 __all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
 
 PROGRESS_EVENT = "rockai_progress"
-"""The name of the custom event that tells of progress."""
+"""The name of the custom event for progress."""
 
 _CHECKPOINTER = "__pregel_checkpointer"
-"""Where LangGraph keeps the checkpointer in a config: without one nothing is saved that could be resumed."""
+"""The config key of LangGraph's checkpointer; without one, nothing is saved that could be resumed."""
 
 
 class RockAITool(BaseTool):
@@ -54,12 +54,12 @@ class RockAITool(BaseTool):
         self._arguments = argument_class(f"{self.name}_arguments", toolset.schemas[self.name])
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
-        """The arguments as a class with the tool's own JSON schema."""
+        """Return a class for the arguments, with the tool's own JSON schema."""
         return self._arguments
 
     def _to_args_and_kwargs(self, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
-        # langchain-core's own tools override it too (langchain_core/tools/simple.py); `_run` is told no id.
-        if isinstance(tool_input, str):  # the first argument, as where the schema is a class
+        # langchain-core's own tools override it too (langchain_core/tools/simple.py); `_run` gets no id.
+        if isinstance(tool_input, str):  # the first argument, as for a schema that is a class
             tool_input = dict.fromkeys([*self.args][:1], tool_input)
         return (tool_call_id,), super()._to_args_and_kwargs(tool_input, tool_call_id)[1]
 
@@ -72,7 +72,7 @@ class RockAITool(BaseTool):
         return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
 
     def _context(self, tool_call_id: str | None, tell: Callable[..., Any]) -> CallContext:
-        """What a call can know of the run around it: by LangGraph's runtime in a graph, and by the config."""
+        """Return what a call can know about the run around it, from LangGraph's runtime and the config."""
         config, runtime = ensure_config(), _runtime()
         conversation = thread_scope(config)
         try:
@@ -84,14 +84,14 @@ class RockAITool(BaseTool):
         known = config.get("configurable", {})
         info = getattr(runtime, "execution_info", None)
         task_id = getattr(info, "task_id", None)
-        # The checkpoint that the running step began with: the calls of one message share it.
+        # The checkpoint at the start of the running step; the calls of one message share it.
         turn = getattr(info, "checkpoint_id", None) or ""
         return CallContext(
             scope,
             (task_id, tool_call_id or "") if task_id else None,
             partial(tell, getattr(runtime, "stream_writer", lambda _: None)),
             turn=turn if tool_call_id else "",
-            run=getattr(runtime, "control", None),  # one for each run, subgraphs included
+            run=getattr(runtime, "control", None),  # one per run, including subgraphs
             thread=str(known["thread_id"]) if conversation and known.get(_CHECKPOINTER) else "",
             runs=runs_around(config, self._toolset),
             store=getattr(runtime, "store", None),
@@ -106,7 +106,7 @@ class RockAITool(BaseTool):
             return content, answer.result
         if tool_call_id is None:
             raise ToolException(answer.text)
-        # A ToolException would lose the artifact: the prediction that failed.
+        # A ToolException would lose the artifact, the failed prediction.
         message = ToolMessage(
             content, artifact=answer.result, tool_call_id=tool_call_id, name=self.name, status="error"
         )
@@ -114,9 +114,9 @@ class RockAITool(BaseTool):
 
 
 def _runtime() -> Any:
-    """LangGraph's runtime; None where no graph is running."""
+    """Return LangGraph's runtime; None if no graph is running."""
     if "langgraph" in sys.modules:
-        # No LangGraph after all, no run, or a run that is no graph's.
+        # LangGraph is missing, nothing runs, or the run is not a graph's.
         with suppress(ImportError, RuntimeError, KeyError):
             from langgraph.runtime import get_runtime
 
@@ -125,13 +125,13 @@ def _runtime() -> Any:
 
 
 def thread_scope(config: RunnableConfig) -> str | None:
-    """The scope of a conversation by its thread id; None where it has none."""
+    """Return the scope of a conversation, from its thread id; None if it has none."""
     thread_id = config.get("configurable", {}).get("thread_id")
     return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
 def _tell(write: Callable[[Any], None], progress: Progress) -> None:
-    """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
+    """Report progress with a custom event, and in LangGraph also with the stream writer."""
     with log_errors():
         write({"type": PROGRESS_EVENT, **progress._asdict()})
     with log_errors():
@@ -147,7 +147,7 @@ async def _atell(write: Callable[[Any], None], progress: Progress) -> None:
 
 
 def _content(answer: ToolAnswer) -> list[str | dict[Any, Any]]:
-    """Text, and a block for each file; a ``video`` block would be turned into a JSON string."""
+    """Return text, and a block for each file; a ``video`` block would be converted to a JSON string."""
     blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": answer.text}]
     for kind, address, media_type in media_files(answer.result):
         named = {"type": "image"} if kind == "image" else {"type": "file", "mime_type": media_type}
