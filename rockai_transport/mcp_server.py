@@ -1,8 +1,8 @@
 """``python -m rockai_transport mcp``: an agent's tools over the Model Context Protocol.
 
-Invariants of this module: on standard output there is nothing but messages of the protocol, and none holds
-the API token; a request that is canceled, or whose session ends, ends what its call has under way; HTTP is
-served on loopback only, and no session of it sees another's predictions.
+Invariants of this module: standard output contains only protocol messages, and none contains the API token.
+If a request is canceled or its session ends, the prediction of its call is canceled. HTTP is served only on
+loopback, and a session cannot see another session's predictions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["add_to", "make_server", "read_toolset"]
 _REPORTS_EVERY = 1.0
 """Seconds between two notifications of progress."""
 _LEAVES_WITHIN = 2.5
-"""Seconds that a canceled call is waited for; its own limit is two."""
+"""Seconds to wait for a canceled call; its own limit is two."""
 
 
 def add_to(commands: Any) -> None:
@@ -52,13 +52,13 @@ def main(options: argparse.Namespace) -> int:
         server = make_server(read_toolset(options.models))
         asyncio.run(_serve_stdio(server) if options.http is None else _serve_http(server, options.http))
     except (ConfigurationError, ImportError, OSError, OverflowError) as error:  # no such port
-        print(error, file=sys.stderr)  # noqa: T201 - a command
+        print(error, file=sys.stderr)  # noqa: T201 - this is a command
         return 2
     return 0
 
 
 def read_toolset(file: str | Path) -> Toolset:
-    """Read a ``[[models]]`` table for each `HostedModel`, and the settings of a toolkit above them.
+    """Read a `HostedModel` from each ``[[models]]`` table, and a toolkit's settings from the top of the file.
 
     The API token comes from the environment.
     """
@@ -69,13 +69,13 @@ def read_toolset(file: str | Path) -> Toolset:
     tables, base_url = settings.pop("models", []), settings.pop("base_url", None)
     try:
         models = [HostedModel(**table) for table in tables]
-    except TypeError as error:  # no tables, an unknown key, or a missing one
+    except TypeError as error:  # there are no tables, or a key is unknown or missing
         raise ConfigurationError(f"{file}: write a [[models]] table for each model. {error}") from None
     return make_toolset(str(file), "rockai-mcp", models, None, base_url, settings)
 
 
 def make_server(toolset: Toolset) -> Any:
-    """Make an ``mcp.server.lowlevel.Server`` of a toolset's tools, for any of the SDK's transports."""
+    """Make an ``mcp.server.lowlevel.Server`` with a toolset's tools, for any transport of the SDK."""
     try:
         from mcp import types
         from mcp.server.lowlevel import Server
@@ -108,14 +108,14 @@ def make_server(toolset: Toolset) -> Any:
 
 
 def _session_scope(request: Any) -> str:
-    """Over HTTP each session is a conversation; over stdio all are one: clients start one for each call."""
+    """Return one scope per HTTP session, and one for all of stdio: clients start a session per call."""
     return "mcp" if request is None else f"mcp:{request.headers.get('mcp-session-id') or uuid4().hex}"
 
 
 async def _finished(call: Any) -> ToolAnswer:
-    """Carry out a call in a task of its own; canceled, it is waited for until it has ended its prediction.
+    """Execute a call in its own task. If it is canceled, wait until it has canceled its prediction.
 
-    The SDK's cancellation strikes again and again, as long as anything is awaited.
+    The SDK repeats its cancellation as long as anything is awaited.
     """
     import anyio
 
@@ -135,20 +135,20 @@ def _in_words(progress: Progress) -> str:
 
 
 async def _report_regularly(request: Any, latest: deque[str]) -> None:
-    """Report the latest progress to the client, if it has asked for that, until this is canceled.
+    """Report the latest progress to the client if it asked for it, until this is canceled.
 
-    The protocol wants a number that grows: it is seconds.
+    The protocol requires an increasing number; this sends seconds.
     """
     token, came = request.meta.progressToken if request.meta else None, time.monotonic()
     notify = request.session.send_progress_notification
     while token is not None:
-        with contextlib.suppress(Exception):  # a client that is gone is not the call's business
+        with contextlib.suppress(Exception):  # if the client is gone, the call continues
             await notify(token, time.monotonic() - came, None, latest[-1], str(request.request_id))
         await asyncio.sleep(_REPORTS_EVERY)
 
 
 def _result(answer: ToolAnswer) -> Any:
-    """The text, and a link to each file: where the service has it, and where it was saved."""
+    """Return the text, and links to each file: its address at the service, and its saved copy."""
     from mcp import types
 
     content: list[Any] = [types.TextContent(type="text", text=answer.text)]
@@ -157,7 +157,7 @@ def _result(answer: ToolAnswer) -> Any:
     for address, media_type in found + saved:
         name = address.partition("?")[0].rstrip("/").rpartition("/")[2]
         link = {"type": "resource_link", "uri": address, "name": name, "mimeType": media_type}
-        with contextlib.suppress(ValueError):  # no URL by pydantic's rules; the text says it
+        with contextlib.suppress(ValueError):  # pydantic rejects the URL; the text contains it
             content.append(types.ResourceLink.model_validate(link))
     return types.CallToolResult(content=content, isError=answer.is_error)
 
@@ -166,12 +166,12 @@ async def _serve_stdio(server: Any) -> None:
     from mcp.server.stdio import stdio_server
 
     serving: Any = asyncio.current_task()
-    with contextlib.suppress(NotImplementedError):  # Windows ends a process without asking it
+    with contextlib.suppress(NotImplementedError):  # Windows ends a process without a signal
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     async with stdio_server() as (read, write):
         try:
             await server.run(read, write, server.create_initialization_options())
-        except asyncio.CancelledError:  # the calls are ended; the SDK would wait for standard input
+        except asyncio.CancelledError:  # the calls have ended; the SDK would wait for standard input
             os._exit(0)
 
 
@@ -192,5 +192,5 @@ async def _serve_http(server: Any, port: int) -> None:
             routes=[Route("/mcp", StreamableHTTPASGIApp(sessions))], lifespan=lambda _: sessions.run()
         )
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-        print(f"{origins[0]}/mcp", file=sys.stderr, flush=True)  # noqa: T201 - a command
+        print(f"{origins[0]}/mcp", file=sys.stderr, flush=True)  # noqa: T201 - this is a command
         await uvicorn.Server(config).serve([listening])

@@ -1,4 +1,4 @@
-"""What of an error its reader sees: no token, and none of our own inner frames."""
+"""What an error shows: no token, and none of our inner frames."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _INTERNAL_MODULES = frozenset(
     {"rockai_transport", "httpx", "httpcore", "httpx2", "httpcore2", "httpx_sse", "h11", "anyio", "socksio"}
     | {"asyncio", "contextlib", "json", "socket", "ssl", "threading", "langchain_rockai"}
 )
-"""The modules whose frames tell a reader nothing."""
+"""The modules whose frames do not help the user."""
 
 
 def sanitize(error: BaseException, token: str) -> None:
-    """Make an error fit for its reader: without the token, and without our inner frames in its traceback.
+    """Remove the token from an error, and our inner frames from its traceback.
 
-    What it says and holds tells more than twenty frames of ours. At log level DEBUG they stay.
+    The message and the attributes are more useful than twenty inner frames. At log level DEBUG they stay.
     """
     if isinstance(error, RockAIError):
         if len(token) >= _LEAST_SECRET:
@@ -39,10 +39,10 @@ def sanitize(error: BaseException, token: str) -> None:
 
 
 def _hide_token(error: RockAIError, token: re.Pattern[str]) -> None:
-    """Take the token out of an exception, should the service have sent it back."""
+    """Remove the token from an exception, in case the service has sent it back."""
     hide = partial(token.sub, _HIDDEN)
     error.args = with_texts(error.args, hide)
-    # What the user gave and what the model said stay as they are.
+    # The user's input and the model's output stay unchanged.
     for name, value in vars(error).items():
         if name != "partial_text":
             vars(error)[name] = with_texts(value, hide, kept=("input", "output"))
@@ -53,7 +53,7 @@ def _hide_token(error: RockAIError, token: re.Pattern[str]) -> None:
 
 
 def trim_traceback(error: BaseException | None) -> None:
-    """Take our own inner frames off an error and its causes, but nothing that holds a frame of a user's."""
+    """Remove those tracebacks of an error and its causes that contain only our own frames."""
     if logger.isEnabledFor(logging.DEBUG):
         return
     while error is not None:
@@ -65,7 +65,7 @@ def trim_traceback(error: BaseException | None) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _spellings(token: str) -> re.Pattern[str]:
-    """A token as it is, and as JSON, an address, HTML or `repr` write it; also one that a message cuts."""
+    """Match a token as it is, as JSON, URLs, HTML or `repr` write it, and one that a message cuts off."""
     letters = [
         rf"(?:\\{{,4}}{re.escape(letter)}|{re.escape(html.escape(letter))}"
         rf"|(?i:%(?:25){{,2}}{ord(letter):02x}|\\{{1,4}}u00{ord(letter):02x}))"
@@ -76,12 +76,12 @@ def _spellings(token: str) -> re.Pattern[str]:
 
 
 def with_texts(value: Any, change: Callable[[str], str], kept: Sequence[str] = ()) -> Any:
-    """A value whose texts, and bytes, are changed, wherever they stand in it.
+    """Return a value with all strings and bytes in it changed, at any depth.
 
     Args:
-        value: A text, or what holds some: a dict, a list, a tuple, a dataclass.
-        change: What is done to each text.
-        kept: The fields of a dataclass that stay as they are.
+        value: A string, or a dict, list, tuple or dataclass that contains strings.
+        change: Called with each string.
+        kept: The fields of a dataclass that stay unchanged.
     """
     match value:
         case str():

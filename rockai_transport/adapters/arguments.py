@@ -1,7 +1,8 @@
-"""Which arguments a model class has and which of them a call may repeat, in either framework.
+"""The arguments of a model class, and those that a call may repeat, in both frameworks.
 
-Invariants: arguments are looked at before pydantic looks, whose own errors hold all that was given, the token
-too; and a setting of the client, the token above all, never goes to a model as its input.
+Invariants: arguments are checked before pydantic checks them, because pydantic's errors contain the whole
+input, including the token. A setting of the client, above all the token, is never sent to a model as its
+input.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ ALIASES: Final = {
     "api_base": "base_url",
     "model_name": "model",
 }
-"""What other packages call an argument, and its name here."""
+"""Other packages' names for an argument → ours."""
 
 PER_CALL: Final = frozenset(
     {"temperature", "top_p", "top_k", "max_tokens", "stop", "model", "dialect", "chat_template"}
     | {"timeout", "stream_usage"}
 )
-"""Arguments of the constructor that a call may give too; then they hold for that call alone."""
+"""Constructor arguments that a call may also pass; they then apply to this call only."""
 
 _ELSEWHERE: Final = json.loads(get_data(__name__, "arguments.json") or "{}")
 _CLIENT_ONLY: Final = _ELSEWHERE["client_only"]
 _ADVICE: Final = {name: text for text, names in _ELSEWHERE["advice"].items() for name in names.split()}
-"""What is said to those who give an argument of another package."""
+"""Advice for arguments that other packages have."""
 
 _DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "keys"}
 
@@ -44,21 +45,21 @@ _DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "key
 def constructor_arguments(
     owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str, model: str | None = None
 ) -> dict[str, Any]:
-    """Bring other names to ours, and refuse what cannot be right. What the model's dialect knows is an input.
+    """Rename other packages' arguments, and refuse invalid ones. Keys of the model's dialect are inputs.
 
     Args:
         owner: The class.
         given: Its arguments.
-        fields: Those that it has.
-        extra: The one that takes the model's own inputs; None means that there are none.
-        model: The model where none is given, of a subclass that knows its own.
+        fields: The names that it accepts.
+        extra: The argument for the model's own inputs; empty if there is none.
+        model: The default model of a subclass that has one.
 
     Returns:
         The arguments, by the names of their fields.
 
     Raises:
-        ConfigurationError: An argument is unknown or given by two names, there is no model, or the token is
-            no text.
+        ConfigurationError: An argument is unknown or passed under two names, the model is missing, or the
+            token is not a string.
     """
     named: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
@@ -98,12 +99,12 @@ def check_call(
     Args:
         owner: The class.
         call: The names of the call's arguments.
-        fields: The names of the constructor's.
-        keywords: What a call may give besides `PER_CALL` and ``extra``.
-        extra: The argument that takes the model's own inputs.
+        fields: The names of the constructor's arguments.
+        keywords: Further names that a call accepts besides `PER_CALL` and ``extra``.
+        extra: The argument for the model's own inputs.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: There is such an argument.
     """
     allowed = {*PER_CALL, *keywords, extra}
     for name in call:
@@ -117,13 +118,13 @@ def check_call(
 
 
 def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "") -> ConfigurationError:
-    """The error for an argument that a class does not have.
+    """Return the error for an argument that a class does not accept.
 
     Args:
         owner: The class.
         name: The argument.
-        names: Those that it has.
-        extra: The one that takes the model's own inputs, if there is one.
+        names: The names that it accepts.
+        extra: The argument for the model's own inputs, if there is one.
     """
     if setting := _CLIENT_ONLY.get(name):
         return ConfigurationError(
@@ -134,7 +135,7 @@ def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "")
     advice = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
     what = f"an argument of {owner}"
     if nearest(name, right) is not None or not extra:
-        advice = "" if name in _ADVICE else advice  # it is no model's input: what is suggested is all
+        advice = "" if name in _ADVICE else advice  # not an input of the model: the suggestion is enough
         return ConfigurationError(f"{unknown_name(what, name, right, 0.75)} {advice}".rstrip())
     if name in _DIALECT_FIELDS:
         advice = f"It is a field of the dialect: dialect=Dialect.of(model).replace({name}=…)."

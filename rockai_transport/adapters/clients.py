@@ -1,4 +1,4 @@
-"""The clients of a model class of either framework, built when they are first needed, never pickled."""
+"""The clients of a model class, in both frameworks; created on first use, and never pickled."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["LazyClients", "user_agent"]
 C = TypeVar("C")
 
 _SETTINGS: Final = ("api_token", "base_url", "timeout", "max_retries", "route", "default_headers")
-"""What a model class takes for its clients: attributes there, arguments here."""
+"""The settings for the clients: attributes of a model class, arguments of a client."""
 
 _settings_of = attrgetter(*_SETTINGS)
 
 
 def user_agent(package: str, headers: Any) -> Any:
-    """The headers of a client, in which a framework package names itself; a user's own name counts more.
+    """Add the framework package to a client's User-Agent; the user's own User-Agent takes precedence.
 
     Args:
-        package: The framework package, as it is called on the package index.
-        headers: The user's own headers, or None; what are none is given back, for the client to refuse.
+        package: The framework package's name on the package index.
+        headers: The user's headers, or None. Invalid ones are returned unchanged; the client refuses them.
     """
     if headers is not None and not isinstance(headers, Mapping):
         return headers
@@ -35,11 +35,11 @@ def user_agent(package: str, headers: Any) -> Any:
 
 
 class LazyClients:
-    """Builds each kind of client at its first use, and anew once the settings have changed.
+    """Creates each kind of client on first use, and again when the settings have changed.
 
-    So a model can be made without a token, copied, pickled and changed (``llm.timeout = 60``); a copy builds
-    its own, and reads a token that is not its own from the environment again. A client that replaces another
-    goes on with its connections, which are closed once the model and the last stream are gone.
+    So a model can be created without a token, copied, pickled and changed (``llm.timeout = 60``). A copy
+    creates its own clients; it reads a token from the environment again. A client that replaces another one
+    uses its connections, which are closed when the model and the last stream are gone.
     """
 
     def __init__(self) -> None:
@@ -47,15 +47,15 @@ class LazyClients:
         self._current: dict[Any, tuple[tuple[Any, ...], Any]] = {}
 
     def get(self, kind: Callable[..., C], model: Any, package: str) -> C:
-        """Give the client of a kind.
+        """Return the client of a kind.
 
         Args:
             kind: `Client` or `AsyncClient`.
-            model: The model, which has the settings.
+            model: The model, with the settings.
             package: As for `user_agent`.
 
         Raises:
-            ConfigurationError: A setting cannot be right, or there is no token.
+            ConfigurationError: A setting is invalid, or there is no token.
         """
         settings = _settings_of(model)
         with self._lock:
@@ -65,24 +65,24 @@ class LazyClients:
                 try:
                     client: Any = kind(**given)
                 except ConfigurationError as error:
-                    raise error.with_traceback(None)  # noqa: B904 - where it was found helps nobody
+                    raise error.with_traceback(None)  # noqa: B904 - the place does not help the user
                 if kind in self._current:
-                    client._take_connections(self._current[kind][1])  # noqa: SLF001 - no user's business
+                    client._take_connections(self._current[kind][1])  # noqa: SLF001 - internal to the clients
                 self._current[kind] = (settings, client)
             current: C = self._current[kind][1]
             return current
 
     def preview(self, model: Any, request: ModelRequest) -> dict[str, Any]:
-        """The body that is sent for a request; no connection is made, and a token may still be missing.
+        """Return the body for a request; opens no connection, and needs no token.
 
         Args:
-            model: The model, which has the settings, and may have clients of its user's own.
-            request: What to show.
+            model: The model, with the settings and possibly the user's own clients.
+            request: The request.
 
         Raises:
             ConfigurationError: It cannot be sent.
         """
-        # One that has made calls knows which routes are missing.
+        # A client that has made calls knows the missing routes.
         made = (client for given, client in self._current.values() if given == _settings_of(model))
         client = model.client or model.async_client or next(made, None) or self.checked(model)
         body: dict[str, Any] = client.preview(request.model, request.input)
@@ -90,17 +90,17 @@ class LazyClients:
 
     @staticmethod
     def checked(model: Any) -> Client:
-        """A client for once, whose settings are checked with its making; a token may still be missing.
+        """Return a temporary client, created to check the settings; needs no token.
 
         Args:
-            model: The model, which has the settings.
+            model: The model, with the settings.
 
         Raises:
-            ConfigurationError: A setting cannot be right.
+            ConfigurationError: A setting is invalid.
         """
         settings = dict(zip(_SETTINGS, _settings_of(model), strict=True))
         if model.api_token is None:
-            settings["api_token"] = "read-at-the-first-call"  # noqa: S105 - stands for one
+            settings["api_token"] = "read-at-the-first-call"  # noqa: S105 - a placeholder
         return Client(**settings)
 
     def __reduce__(self) -> tuple[type[LazyClients], tuple[()]]:

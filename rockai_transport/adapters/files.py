@@ -1,4 +1,4 @@
-"""Which replies are files: told by the output alone, never by the model's name."""
+"""Detects replies that are files, from the output alone, never from the model's name."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class OutputFile(NamedTuple):
 
     Attributes:
         kind: ``"image"``, ``"video"`` or ``"audio"``.
-        address: A URL or a data URI, as the model gave it.
-        media_type: Its media type, ``"image/png"``.
+        address: A URL or a data URI, as the model returned it.
+        media_type: Its media type, such as ``"image/png"``.
     """
 
     kind: str
@@ -32,20 +32,20 @@ class OutputFile(NamedTuple):
 
 
 class AddressLines:
-    """Puts the addresses of a completion on lines of their own: as one text they would run together."""
+    """Puts each address in a completion on its own line; otherwise they would run together."""
 
     def __init__(self) -> None:
         self._before = 0
         self._only_addresses = True
 
     def apart(self, pieces: Iterable[str]) -> list[str]:
-        """Take the next pieces, and separate them while nothing but whole addresses has come.
+        """Take the next pieces, and separate them as long as there are only complete addresses.
 
         Args:
-            pieces: What the model said.
+            pieces: The model's output.
 
         Returns:
-            The pieces; each but the first begins a line, if all are addresses; else exactly as they were.
+            The pieces. If all are addresses, each except the first starts a line; else they are unchanged.
         """
         if not self._only_addresses:
             return list(pieces)
@@ -58,14 +58,15 @@ class AddressLines:
 
 
 def output_files(output: Any) -> list[OutputFile]:
-    """Find the images, videos and audio files of an output that is nothing but addresses.
+    """Find the images, videos and audio files in an output that consists only of addresses.
 
     Args:
         output: A prediction's output.
 
     Returns:
-        The files, in order, told by the ending of a URL's path or a data URI's type. None where anything in
-        the output is no whole ``http``, ``https`` or ``data`` address; an address of another kind is no file.
+        The files, in order, detected by the suffix of a URL's path or by a data URI's type. Empty if any part
+        of the output is not a complete ``http``, ``https`` or ``data`` address. Addresses of other types are
+        no files.
     """
     addresses = [output] if isinstance(output, str) else output
     if not isinstance(addresses, list) or not all(map(_is_address, addresses)):

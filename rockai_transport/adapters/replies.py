@@ -1,13 +1,13 @@
-"""A reply's runs, driven over a client: at once or chunk by chunk, with blocking calls and with ``await``.
+"""Runs a reply over a client: at once or chunk by chunk, blocking or with ``await``.
 
-What is decided, is decided by `Dialogue`; what a chunk is, by the framework's `ReplyBuilder`.
+`Dialogue` makes the decisions, and the framework's `ReplyBuilder` makes the chunks.
 
 Streams are objects with ``__next__`` and ``__anext__``, not generator functions. LangChain's core does not
-close the generator it reads from when its own is closed (langchain_core/language_models/chat_models.py,
-`astream`): an inner asynchronous generator would be left to the event loop, and where the loop ends at once,
-the prediction would never be canceled. And when `asyncio.run` ends, it closes all open async generators at
-once, and of two that are nested one would raise «already running». An object that is dropped drops the
-transport's stream with it, which leaves by itself.
+close the inner generator when its own is closed (langchain_core/language_models/chat_models.py, `astream`):
+an inner asynchronous generator would be left to the event loop, and if the loop ended at once, the prediction
+would never be canceled. When `asyncio.run` ends, it closes all open async generators at once, and one of two
+nested ones would raise «already running». If an object is dropped, the transport's stream is dropped with it,
+and leaves by itself.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from rockai_transport.protocol.prediction import Prediction
 __all__ = ["AsyncChunks", "Chunks", "ReplyBuilder", "arun", "run"]
 
 _PARTIALS_OF_A_READ = 32
-"""An object is looked at so many times at most while one read is taken: each time from its beginning."""
+"""Maximum number of times that an object is parsed per read, because each time starts at its beginning."""
 
 C = TypeVar("C")
 R = TypeVar("R")
 
 
 class ReplyBuilder(ABC, Generic[C, R]):
-    """One reply, from its first run to its last chunk. Does no I/O: `run` and `Chunks` do.
+    """One reply, from its first run to its last chunk. It does no I/O: `run` and `Chunks` do.
 
     Attributes:
-        request: What is to be run now; None once the reply is complete.
-        model: The model that is asked.
-        timeout: Seconds for each run; None for the client's own.
-        runs: The predictions it took: one, and one more each time the model had to be asked again.
-        parts: What was said so far and may be handed on.
-        cut: Whether a stop sequence was reached: the stream can be left.
+        request: The next request to run; None once the reply is complete.
+        model: The model.
+        timeout: Seconds for each run; None: the client's timeout.
+        runs: The predictions of the reply: one, plus one for each time that the model was asked again.
+        parts: The content that may be delivered so far.
+        cut: Whether a stop sequence was reached, so that the stream can be left.
     """
 
     def __init__(
@@ -65,20 +65,20 @@ class ReplyBuilder(ABC, Generic[C, R]):
         stream_usage: bool = True,
         partials: PartialObjects | None = None,
     ) -> None:
-        """Begin.
+        """Create a builder.
 
         Args:
             first: As for `Dialogue`.
             check: As for `Dialogue`.
             timeout: Seconds for each run.
             max_reasks: As for `Dialogue`.
-            streamed: Whether chunks are handed on as they come; if not, a call that cannot be read is asked
-                for again although text came before it.
-            stream_usage: Whether the prediction is looked at once its stream has ended, for its token counts.
-            partials: Reads the object that is asked for as far as it has come; None where nobody looks.
+            streamed: Whether chunks are delivered as they arrive. If not, an invalid call is asked for again
+                even if text came before it.
+            stream_usage: Whether to get the prediction for its token counts after its stream has ended.
+            partials: Reads the requested object while it arrives; None if nothing needs it.
 
         Raises:
-            ConfigurationError: The model cannot be sent this.
+            ConfigurationError: The request cannot be sent to the model.
         """
         self._stream_usage = stream_usage
         self._partials = partials
@@ -92,9 +92,9 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self.cut = False
 
     def feed(self, pieces: Iterable[str]) -> Iterator[C]:
-        """Take what one read of the stream brought, and give the chunks that may be handed on.
+        """Take the pieces of one read, and yield the chunks that may be delivered.
 
-        A chunk is made when it is asked for: it may hold all that was said so far.
+        Chunks are created lazily, because one may contain the whole content so far.
         """
         pieces = self._lines.apart(pieces) if self._lines else list(pieces)
         if self._partials:
@@ -109,7 +109,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return self._made(parts, value)
 
     def end(self, prediction: Prediction | None) -> Iterator[C]:
-        """End a run, and give the chunks that were held; after the last run, one with the metadata too."""
+        """End a run, and yield the chunks held back; after the last run, also one with the metadata."""
         self.runs.append(prediction)
         self.cut = False
         parts = self._dialogue.end(prediction)
@@ -119,7 +119,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return self._made(parts, {} if begins_anew else None, last=self.request is None)
 
     def take(self, prediction: Prediction) -> None:
-        """Take a run that was not streamed; no chunks are made of it."""
+        """Take a run that was not streamed; it yields no chunks."""
         self.runs.append(prediction)
         output, text = prediction.output, prediction.text
         if self._lines and isinstance(output, list) and all(isinstance(piece, str) for piece in output):
@@ -129,14 +129,14 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self.request = self._dialogue.request
 
     def reply(self) -> ModelReply:
-        """All that was said. A call that cannot be read is text too: nothing the model said is lost."""
+        """Return the whole reply. An invalid call is also text, so that nothing the model wrote is lost."""
         return gather(_with_unreadable_text(self.parts), self._dialogue.end_token)
 
     def refused(self, text: str) -> ModelReply:
-        """A reply that was not accepted, read as far as it can be.
+        """Read a reply that was not accepted, as far as possible.
 
         Args:
-            text: What the model wrote.
+            text: The model's text.
         """
         request = self.request
         if request is None:
@@ -148,12 +148,12 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return gather(_with_unreadable_text(parts), reader.end_token)
 
     def ending(self) -> dict[str, Any]:
-        """How the reply came to its end, for the framework's metadata, as far as it is known.
+        """Return how the reply ended, for the framework's metadata, as far as it is known.
 
         Returns:
-            ``finish_reason``: ``"tool_calls"``; ``"length"`` where the service says so; else ``"stop"``, also
-            where it gives no reason. ``stop_token``, where an end token or a stop sequence ended the answer;
-            ``runs``, how many it took, where these were several.
+            ``finish_reason``: ``"tool_calls"``; ``"length"`` if the service says so; else ``"stop"``, also if
+            there is no reason. ``stop_token``, if an end token or a stop sequence ended the answer. ``runs``,
+            the number of runs, if there were several.
         """
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
         last = self.runs[-1]
@@ -165,18 +165,18 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return known
 
     def files(self) -> list[OutputFile]:
-        """The images, videos and audio files that the reply consists of; none where it says anything else."""
+        """Return the images, videos and audio files of a reply that consists only of them; else none."""
         last = self.runs[-1]
         files = output_files(last.output) if last is not None else []
         return files if files and last is not None and self.reply().text == last.text else []
 
     def lacks_usage(self, prediction: Prediction | None) -> bool:
-        """Whether a stream has ended of which only a look at its prediction tells the token counts."""
+        """Return whether the token counts of an ended stream are missing and can be fetched."""
         known = prediction is not None and prediction.id is not None and not prediction.metrics
         return self._stream_usage and known and not self.cut
 
     def usage(self) -> Usage | None:
-        """The tokens of all runs; None where the service does not report them."""
+        """Return the tokens of all runs; None if the service does not report them."""
         metrics = []
         for run in self.runs:
             if run is None or not run.metrics:
@@ -185,7 +185,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return reported_usage(metrics)
 
     def error(self, error: RockAIError) -> RockAIError:
-        """What the framework's user is raised for a failed run: the same error, and what mends it.
+        """Return the error of a failed run for the framework's user: the same error, with advice.
 
         Args:
             error: The transport's error.
@@ -206,23 +206,23 @@ class ReplyBuilder(ABC, Generic[C, R]):
 
     @abstractmethod
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[C]:
-        """The framework's chunks of what comes next, each made when it is asked for."""
+        """Yield the framework's chunks for the next parts, each created when it is requested."""
 
     def partial_chunk(self, value: dict[str, Any]) -> C:
-        """The framework's chunk of an object as far as it goes; an empty one says that it begins anew."""
+        """Return the framework's chunk for a partial object; an empty object means that it starts again."""
         raise NotImplementedError
 
     @abstractmethod
     def last_chunk(self) -> C:
-        """The framework's chunk behind everything: it says nothing, and holds the metadata."""
+        """Return the framework's last chunk: without content, with the metadata."""
 
     @abstractmethod
     def result(self) -> R:
-        """The framework's complete reply, for those who did not stream it."""
+        """Return the framework's complete reply, for a reply that was not streamed."""
 
 
 def _slices(pieces: list[str], most: int) -> Iterator[list[str]]:
-    """The pieces in order, in at most so many parts."""
+    """Split the pieces, in order, into at most this number of slices."""
     size = -(-len(pieces) // most) or 1
     return (pieces[at : at + size] for at in range(0, len(pieces), size))
 
@@ -235,7 +235,7 @@ def _with_unreadable_text(parts: Iterable[ReplyPart]) -> Iterator[ReplyPart]:
 
 
 def run(builder: ReplyBuilder[Any, R], client: Client) -> R:
-    """Make a reply's runs, without streaming them.
+    """Run a reply without streaming.
 
     Args:
         builder: The reply.
@@ -271,17 +271,17 @@ async def arun(builder: ReplyBuilder[Any, R], client: AsyncClient) -> R:
 
 
 class _ReplyStream(Generic[C]):
-    """What the streams below hold; ``builder`` has the whole reply, once the last chunk has come."""
+    """The common part of both streams; after the last chunk, ``builder`` has the whole reply."""
 
     def __init__(
         self, builder: ReplyBuilder[C, Any], client: Any, on_chunk: Callable[[C], Any] | None = None
     ) -> None:
-        """Begin.
+        """Create a stream.
 
         Args:
             builder: The reply.
             client: The client.
-            on_chunk: Told of each chunk before it is handed on; what it raises ends the stream.
+            on_chunk: Called with each chunk before it is delivered; an exception from it ends the stream.
         """
         self.builder = builder
         self._client = client
@@ -292,7 +292,7 @@ class _ReplyStream(Generic[C]):
 
 
 class Chunks(_ReplyStream[C], Generator[C, None, None]):
-    """The chunks of a reply, as they come. Nothing is sent before the first is asked for."""
+    """The chunks of a reply, as they arrive. Nothing is sent before the first one is requested."""
 
     def __next__(self) -> C:
         try:
@@ -308,23 +308,23 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
         return chunk
 
     def send(self, _: None, /) -> C:
-        """Give the next chunk."""
+        """Return the next chunk."""
         return next(self)
 
     def throw(self, error: Any, /, *_: Any) -> NoReturn:
-        """Leave the stream, and raise."""
+        """Leave the stream, and raise the error."""
         self.close()
         raise error
 
     def close(self) -> None:
-        """Leave the stream, if there is one; nothing comes any more."""
+        """Leave the stream, if there is one; no further chunks follow."""
         self._left = True
         self._ready = iter(())
         if self._stream is not None:
             self._stream.close()
 
     def _advance(self) -> None:
-        """Read what comes next; at the end of a run, go on to the next one."""
+        """Read the next pieces; at the end of a run, continue with the next run."""
         request = self.builder.request
         if self._left or request is None:
             raise StopIteration
@@ -360,23 +360,23 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
         return chunk
 
     async def asend(self, _: None, /) -> C:
-        """Give the next chunk."""
+        """Return the next chunk."""
         return await anext(self)
 
     async def athrow(self, error: Any, /, *_: Any) -> NoReturn:
-        """Leave the stream, and raise."""
+        """Leave the stream, and raise the error."""
         await self.aclose()
         raise error
 
     async def aclose(self) -> None:
-        """Leave the stream, if there is one; nothing comes any more."""
+        """Leave the stream, if there is one; no further chunks follow."""
         self._left = True
         self._ready = iter(())
         if self._stream is not None:
             await self._stream.aclose()
 
     async def _advance(self) -> None:
-        """Read what comes next; at the end of a run, go on to the next one."""
+        """Read the next pieces; at the end of a run, continue with the next run."""
         request = self.builder.request
         if self._left or request is None:
             raise StopAsyncIteration

@@ -1,4 +1,4 @@
-"""Structured output: whether a reply holds the value that was asked for, and that value."""
+"""Structured output: checks whether a reply contains the requested value, and returns it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from rockai_transport.prompting.reply.structured import structured_reply
 
 __all__ = ["OutputParser", "check_object_class", "check_object_schema"]
 
-_MOST_ERRORS: Final = 5  # what a model is shown of its mistakes; the first ones cause the others
+_MOST_ERRORS: Final = 5  # the maximum shown to the model; the first errors cause the others
 _BY_NAME: Final = ("populate_by_name", "validate_by_name", "allow_population_by_field_name")
 
 
 @dataclass(frozen=True, repr=False)
 class OutputParser:
-    """Reads the value out of replies.
+    """Parses the value in replies.
 
     Attributes:
-        model: The pydantic class to make an instance of; None for a dict.
-        json_schema: What a dict must fit; None for any.
-        by_call: Whether the value is the arguments of a tool call, where there is one; else it is the text.
-        name: The name under which the model knows the schema; the class's own where it is left out.
+        model: The pydantic class to instantiate; None for a dict.
+        json_schema: The schema that a dict must fit; None for any dict.
+        by_call: Whether the value is the arguments of a tool call, if there is one; else it is the text.
+        name: The name of the schema, as the model sees it; by default the class's name.
     """
 
     model: type[Any] | None = None
@@ -41,28 +41,27 @@ class OutputParser:
     name: str = ""
 
     def parse(self, text: str, calls: Sequence[Mapping[str, Any]] = ()) -> Any:
-        """Read a value.
+        """Parse a value.
 
         Args:
             text: The reply's text.
-            calls: The arguments of its calls, of which the first counts.
+            calls: The arguments of its tool calls; only the first one counts.
 
         Returns:
-            An instance of the class, which reads the value by its own rules; else a dict.
+            An instance of the class, validated by its own rules; else a dict.
 
         Raises:
-            ValueError: It is no JSON, or does not fit; the message says what is wrong, in words that a model
-                can act on.
+            ValueError: It is not JSON, or does not fit; the message tells a model what to correct.
         """
         made = tuple(ToolCall("", "", dict(arguments)) for arguments in calls)
         return self._value(ModelReply(text, tool_calls=made))
 
     def accepted(self, text: str, calls: Sequence[Mapping[str, Any]] = ()) -> Any:
-        """As `parse`, of a reply that was accepted.
+        """As `parse`, for a reply that was accepted.
 
         Raises:
-            InvalidResponseError: It does not fit any more: a cache gave it and the class has changed, or the
-                class refuses a second time.
+            InvalidResponseError: It no longer fits: it comes from a cache and the class has changed, or the
+                class does not validate it a second time.
         """
         try:
             return self.parse(text, calls)
@@ -72,10 +71,11 @@ class OutputParser:
             ) from error
 
     def validation_error(self, reply: ModelReply) -> str | None:
-        """Say what is wrong with a reply; None where it is right: the check of a `Dialogue`.
+        """Return what is wrong with a reply; None if it is valid. This is the check of a `Dialogue`.
 
         Args:
-            reply: The reply. Where the value is the text, calls of tools come before it: they are right.
+            reply: The reply. If the value is the text, tool calls take precedence: a reply with calls is
+                valid.
         """
         if not self.by_call and reply.tool_calls:
             return None
@@ -86,7 +86,7 @@ class OutputParser:
         return None
 
     def read(self, reply: ModelReply) -> Any:
-        """Read a reply's value, without validating it.
+        """Read a reply's value without validating it.
 
         Args:
             reply: The reply.
@@ -102,15 +102,15 @@ class OutputParser:
 
     @property
     def called(self) -> str:
-        """The name under which the model knows the schema."""
+        """The name of the schema, as the model sees it."""
         return self.name or getattr(self.model, "__name__", "")
 
     @cached_property
     def property_names(self) -> frozenset[str] | None:
-        """What the properties of the object are called, as far as is known; None: it may have any."""
+        """The names of the object's properties, as far as they are known; None: any name is allowed."""
         if not self.by_call and self._read_by is None:
             return None
-        known = self.model is None or hasattr(self.model, "model_fields")  # not of pydantic's own v1 models
+        known = self.model is None or hasattr(self.model, "model_fields")  # not for pydantic's v1 classes
         return frozenset((self._read_by or {}).get("properties", ()) if known else ())
 
     def _value(self, reply: ModelReply) -> Any:
@@ -127,19 +127,19 @@ class OutputParser:
 
     @cached_property
     def _read_by(self) -> Mapping[str, Any] | None:
-        """The schema that a reply is read by; that of a class knows all names which the class takes."""
+        """The schema for reading a reply; for a class, it has all names that the class accepts."""
         return self.json_schema if self.model is None else _class_schema(self.model)
 
 
 def check_object_class(kind: Any, whose: str) -> None:
-    """Refuse a class of which a model cannot be asked for an object.
+    """Refuse a class that cannot be requested from a model as an object.
 
     Args:
         kind: The class.
-        whose: What to call it in the error.
+        whose: Its name in the error.
 
     Raises:
-        ConfigurationError: It is no pydantic class, or one whose value need not be an object.
+        ConfigurationError: It is not a pydantic class, or its values need not be objects.
     """
     is_class = isinstance(kind, type) and (hasattr(kind, "model_validate") or hasattr(kind, "parse_obj"))
     if not is_class or issubclass(kind, RootModel):
@@ -154,10 +154,10 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
 
     Args:
         schema: The schema.
-        whose: What to call it in the error.
+        whose: Its name in the error.
 
     Raises:
-        ConfigurationError: It is one for values of another type.
+        ConfigurationError: Its values have another type.
     """
     kind = schema.get("type", "object")
     if kind != "object" and "object" not in (kind if isinstance(kind, list | tuple) else ()):
@@ -167,16 +167,16 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
 
 
 def _class_schema(model: type[Any]) -> Mapping[str, Any]:
-    """By all names that the class takes, without what only a validator of the class's own knows."""
+    """Return the schema with all names that the class accepts, without its own validators' rules."""
     if hasattr(model, "model_json_schema"):
         made: Mapping[str, Any] = model.model_json_schema(schema_generator=_EveryName)
         return made
-    by_name = any(getattr(model.__config__, name, False) for name in _BY_NAME)  # pydantic's own v1 models
+    by_name = any(getattr(model.__config__, name, False) for name in _BY_NAME)  # classes of pydantic's own v1
     return {"anyOf": [model.schema(), model.schema(by_alias=False)]} if by_name else model.schema()
 
 
 class _EveryName(GenerateJsonSchema):
-    """The schema of a class under all names of its fields; pydantic shows the first of them alone."""
+    """The schema of a class with all names of its fields; pydantic uses only the first of each."""
 
     def model_schema(self, schema: Any) -> Any:
         model = schema["cls"]
@@ -195,7 +195,7 @@ class _EveryName(GenerateJsonSchema):
         return made
 
     def function_before_schema(self, schema: Any) -> Any:  # noqa: ARG002 - pydantic's hook
-        return {}  # what a validator takes that comes before all others is only known to it
+        return {}  # only the validator itself knows what it accepts
 
     function_wrap_schema = function_plain_schema = function_before_schema
 
@@ -203,7 +203,7 @@ class _EveryName(GenerateJsonSchema):
 def _instance(model: type[Any], value: Any) -> Any:
     try:
         if hasattr(model, "model_validate_json"):
-            return model.model_validate_json(json.dumps(value))  # strict classes take a text as a date there
+            return model.model_validate_json(json.dumps(value))  # in strict mode, JSON has dates as text
         return model.parse_obj(value)
     except ValueError as error:
         errors: Any = getattr(error, "errors", None)

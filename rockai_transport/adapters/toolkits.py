@@ -1,4 +1,4 @@
-"""What the toolkits of both frameworks stand on: their settings, what these make, and the names of `jobs`."""
+"""The common part of both frameworks' toolkits: their settings, their toolset, and the names from `jobs`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ logger = logging.getLogger("rockai")
 
 @contextmanager
 def log_errors() -> Iterator[None]:
-    """Log what a report of progress raises, at ``DEBUG``: it never fails a tool."""
+    """Log errors from progress reports at ``DEBUG``; they never make a tool fail."""
     try:
         yield
     except Exception:
@@ -56,7 +56,7 @@ def log_errors() -> Iterator[None]:
 
 
 class ToolkitSettings(TypedDict, total=False):
-    """What a toolkit of either framework may be told; the toolkits' docstrings say what each means."""
+    """The settings of a toolkit in either framework, documented in the docstrings of the toolkits."""
 
     timeout: float | None
     max_retries: int
@@ -84,18 +84,18 @@ def make_toolset(
     base_url: str | None,
     settings: Mapping[str, Any],
 ) -> Toolset:
-    """Make what a toolkit's tools have in common.
+    """Create the common part of a toolkit's tools.
 
     Args:
         owner: The toolkit's class, for errors.
         package: The framework package, for the User-Agent.
-        models: What the agent may run.
+        models: The models that the agent may run.
         api_token: As in `Client`.
         base_url: As in `Client`.
-        settings: `ToolkitSettings`, as far as they were given.
+        settings: The `ToolkitSettings` that were passed.
 
     Raises:
-        ConfigurationError: A setting is unknown or cannot be right, or there is no token.
+        ConfigurationError: A setting is unknown or invalid, or there is no token.
         ImportError: ``jsonschema`` is not installed.
     """
     known = ToolkitSettings.__annotations__

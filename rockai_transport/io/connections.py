@@ -17,20 +17,20 @@ __all__ = ["Connections", "within_grace"]
 
 
 class Connections(BaseConnections[httpx.HTTPTransport]):
-    """The transports of one `Client`; one set for each process."""
+    """The transports of one `Client`; one set per process."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
         self._process = os.getpid()
-        # A client that nobody closed leaves no open sockets behind, at the program's end neither.
+        # A client that was never closed leaves no open sockets, not even at the program's end.
         weakref.finalize(self, _close_all, self._made, self._process)
 
     def to(self, url: httpx.URL, *, public_only: bool) -> httpx.HTTPTransport:
-        """The transport for an address."""
+        """Return the transport for an address."""
         with self._lock:
             if self._process != os.getpid():
-                # A forked child must not write into its parent's connections.
+                # A forked child must not write to its parent's connections.
                 self._process, self._transports = os.getpid(), {}
                 self._made = []
             return super().to(url, public_only=public_only)
@@ -41,16 +41,16 @@ class Connections(BaseConnections[httpx.HTTPTransport]):
         return Transport(proxy, public_only=public_only)
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all of them."""
         with self._lock:
             self._transports = {}
             _close_all(self._made, self._process)
 
 
 def within_grace(function: Callable[[], None]) -> None:
-    """Do what may block for ever, and wait for it two seconds at most."""
+    """Call a function that may block forever; wait for it at most two seconds."""
     thread = threading.Thread(target=function, daemon=True)
-    with contextlib.suppress(RuntimeError):  # the program is at its end
+    with contextlib.suppress(RuntimeError):  # the program is ending
         thread.start()
         thread.join(CANCEL_GRACE_SECONDS)
 

@@ -1,8 +1,8 @@
-"""Finishing what must be finished, whatever becomes of the task that waits for it, or of its event loop.
+"""Runs operations that must finish, even if the waiting task is canceled or its event loop ends.
 
-Invariants of this module: what runs here ends by itself, is given up by `run_detached`, or is canceled by a
-timeout of its own; nothing else cancels it. Whoever is canceled while waiting waits two seconds longer at
-most.
+Invariants of this module: such an operation ends by itself, is given up by `run_detached`, or is canceled by
+its own timeout; nothing else cancels it. If the waiting caller is canceled, it waits at most two more
+seconds.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ __all__ = ["GRACE_SECONDS", "DetachedTask", "run_detached"]
 
 T = TypeVar("T")
 _LAST_SECONDS = 0.25
-"""For a task that was given up to end in."""
+"""Seconds for a given-up task to end."""
 _GOING_ON: set[asyncio.Task[Any]] = set()
-"""Tasks that nobody waits for any more; the event loop alone would not keep them."""
+"""Tasks that nobody awaits any more; the event loop keeps only weak references to them."""
 
 
 class DetachedTask(asyncio.Task[T]):
     """A task that neither other tasks nor the end of `asyncio.run` cancel.
 
-    That end cancels every task it sees while the loop stands still, and then waits for them: it waits for
-    this one too. A cancel out of the running loop, from no other task, is a timeout inside of this one, and
-    counts.
+    At its end, `asyncio.run` cancels all tasks while the loop is stopped, and then waits for them, also for
+    this one. A cancellation while the loop runs, and not from another task, is a timeout inside this task,
+    and is obeyed.
 
     Args:
-        operation: What it does.
-        within: Seconds after which it is given up.
+        operation: The operation to run.
+        within: Seconds until it is given up.
     """
 
     def __init__(self, operation: Coroutine[Any, Any, T], within: float) -> None:
@@ -46,10 +46,10 @@ class DetachedTask(asyncio.Task[T]):
             self.add_done_callback(lambda _: timer.cancel())
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel it, if a timeout of its own asks for it."""
+        """Cancel the task, if its own timeout asks for it."""
         loop = self.get_loop()
         if not loop.is_running():
-            if self in _GOING_ON:  # the end of `asyncio.run` waits for it: not for long
+            if self in _GOING_ON:  # the end of `asyncio.run` waits for it, but not long
                 loop.call_later(GRACE_SECONDS, self.give_up)
             return False
         if asyncio.current_task(loop) not in (None, self):
@@ -57,7 +57,7 @@ class DetachedTask(asyncio.Task[T]):
         return super().cancel(msg)
 
     def give_up(self) -> None:
-        """Cancel it."""
+        """Cancel the task."""
         super().cancel()
 
 
@@ -71,26 +71,26 @@ async def run_detached(
 ) -> T:
     """Run an operation in a task that no cancellation reaches, and wait for it.
 
-    A cancellation that comes meanwhile is raised afterwards.
+    A cancellation that arrives during the wait is raised afterwards.
 
     Args:
-        operation: What to run.
-        within: Seconds after which it is given up.
-        grace: Seconds after which it is given up when the caller was canceled.
-        patience: Seconds after which the caller goes on without it; it goes on too, by itself.
-        meanwhile: What else to run as soon as the caller is canceled, as long as there is grace.
+        operation: The operation to run.
+        within: Seconds until it is given up.
+        grace: Seconds until it is given up after the caller was canceled.
+        patience: Seconds until the caller stops waiting; the operation continues in the background.
+        meanwhile: Another operation to run once the caller is canceled, within the grace period.
 
     Returns:
-        What the operation returns.
+        The operation's result.
 
     Raises:
-        TimeoutError: It was given up, or goes on.
+        TimeoutError: The operation was given up, or continues in the background.
     """
     task = DetachedTask(operation, within)
     tasks: list[DetachedTask[Any]] = [task]
     left_by, give_up = time.monotonic() + patience, math.inf
     canceled: asyncio.CancelledError | None = None
-    # A cancel scope cancels each wait for them, also for those that have ended.
+    # A cancel scope cancels every wait for them, even if they have ended.
     while pending := set(filterfalse(asyncio.Task.done, tasks)):
         left = min(give_up, left_by if canceled is None else math.inf) - time.monotonic()
         if left <= 0:
@@ -116,11 +116,11 @@ async def run_detached(
 
 
 async def _given_up(pending: set[DetachedTask[Any]]) -> None:
-    """Give tasks up, and let them end: a loop may be closed next, and would find them pending."""
+    """Cancel tasks and let them end: the loop may be closed next, with tasks still pending."""
     for task in pending:
         task.give_up()
     give_up = time.monotonic() + _LAST_SECONDS
     while pending and (left := give_up - time.monotonic()) > 0:
-        with contextlib.suppress(asyncio.CancelledError):  # the caller is told of one already
+        with contextlib.suppress(asyncio.CancelledError):  # the caller gets only one cancellation
             await asyncio.wait(pending, timeout=left)
         pending = set(filterfalse(asyncio.Task.done, pending))

@@ -1,4 +1,4 @@
-"""The time limits of asynchronous operations: one timer for each."""
+"""The time limits of asynchronous operations, with one timer per operation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ __all__ = ["Timer"]
 
 @dataclass(slots=True, eq=False)
 class Timer:
-    """Wakes the task that waits for something when its time is up, and says in the log what there is to say.
+    """Wakes the waiting task when its time is up, and writes due notices to the log.
 
-    One timer for all reads of a stream: it is not moved with each of them, but set again where it goes off
-    early.
+    All reads of a stream share one timer: it is not moved with each read, but set again if it fires early.
     """
 
     waiting: bool = False
@@ -31,7 +30,7 @@ class Timer:
     _cancellations: int = 0
 
     def wait(self, until: float, notices: Notices | None) -> None:
-        """From now on the current task waits, until this moment at most."""
+        """Start a wait of the current task, until this deadline at most."""
         self._task = task = asyncio.current_task()
         self._cancellations = task.cancelling() if task is not None else 0
         self._until, self._notices = until, notices
@@ -41,18 +40,18 @@ class Timer:
             self._set(due)
 
     def ring(self) -> None:
-        """Wake it, if it waits."""
+        """Wake the task, if it waits."""
         if self.waiting and not self._rang and self._task is not None:
             self._rang = True
             self._task.cancel()
 
     def was_it(self) -> bool:
-        """Whether a cancellation that came was this timer's alone."""
+        """Return whether this timer alone caused the cancellation."""
         rang, self._rang = self._rang, False
         return rang and self._task is not None and self._task.uncancel() <= self._cancellations
 
     def stop(self) -> None:
-        """Nothing is waited for any more."""
+        """End the wait."""
         self.waiting = False
         if self._handle is not None:
             self._handle.cancel()
@@ -67,7 +66,7 @@ class Timer:
     def _fire(self) -> None:
         self._handle, self._due = None, math.inf
         if not self.waiting:
-            return  # the next wait sets it
+            return  # the next wait sets the timer again
         moment, due, notices = time.monotonic(), self._until, self._notices
         if moment >= due:
             self.ring()

@@ -1,4 +1,4 @@
-"""The tables of this package that stand in files beside its modules."""
+"""The tables of this package, in files next to its modules."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, cast
 
 
 def read_table(name: str) -> Any:
-    """Read a table, as the module that holds it is imported: like code, it comes with the package.
+    """Read a table; called when its module is imported, because it is part of the package like code.
 
     Args:
         name: The file's path in this package.
 
     Returns:
-        What the file says.
+        The table.
     """
     folder = __file__.removesuffix("data.py")
     return json.loads(cast("Any", __spec__).loader.get_data(folder + name))

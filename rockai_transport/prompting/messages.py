@@ -1,4 +1,4 @@
-"""The conversation as both frameworks hand it over: plain frozen values, no framework's classes."""
+"""The conversation, in the form that both frameworks pass it: plain frozen values, no framework classes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 Image = str | bytes | Path
-"""A URL or ``data:`` URI, or a file, which the transport turns into one."""
+"""A URL, a ``data:`` URI, or a file, which the transport converts to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call the model made, read completely.
+    """One complete call of a tool.
 
     Attributes:
-        id: What a tool result refers to; made up by the reader, unique.
+        id: The id that a tool result refers to; created by the reader, unique.
         name: The tool's name.
         arguments: The arguments, as JSON values.
     """
@@ -28,14 +28,15 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class InvalidToolCall:
-    """Text that was clearly meant as a call, but cannot be read as one.
+    """Text that was clearly meant as a call, but is not a valid one.
 
     Attributes:
         id: As in :class:`ToolCall`.
-        name: The tool's name, where it could be made out.
-        arguments: What the model wrote as its arguments; all it wrote where these cannot be told apart.
-        error: What is wrong with it, in words a model can act on.
-        text: The whole call as the model wrote it, with what marked it; of several in one, the first has it.
+        name: The tool's name, if it could be determined.
+        arguments: The arguments as the model wrote them; the whole text if they cannot be separated.
+        error: What is wrong with it, as feedback for the model.
+        text: The whole call as the model wrote it, with its markers; of several in one block, the first has
+            it.
     """
 
     id: str
@@ -50,12 +51,12 @@ class Message:
     """One message of a conversation.
 
     Attributes:
-        role: Who speaks.
-        text: What is said; text blocks are joined by whoever converts.
+        role: The role of the speaker.
+        text: The text; the caller joins text blocks.
         images: URLs, ``data:`` URIs, or files.
-        tool_calls: The calls an assistant message made, the unreadable ones included.
-        tool_call_id: Which call a tool message answers.
-        name: The tool's name on a tool message. On other roles it is not sent: no shipped template has a
+        tool_calls: The calls of an assistant message, including the invalid ones.
+        tool_call_id: The call that a tool message answers.
+        name: The tool's name in a tool message. For other roles it is not sent: no built-in template has a
             place for it.
         is_error: Whether a tool message reports a failure.
     """
@@ -71,21 +72,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a rendered conversation: a role and its final text, ready for a template."""
+    """One turn of a rendered conversation: a role and its final text."""
 
     role: Role
     text: str
 
 
 def unsupported_content(kind: str, model: str) -> str:
-    """Word the error for a content block that no text prompt can carry.
+    """Return the error message for a content block that a text prompt cannot contain.
 
     Args:
-        kind: The block's type, as the framework calls it (``"audio"``, ``"video"``, ``"file"``).
-        model: The model it was meant for.
+        kind: The block's type, in the framework's terms (``"audio"``, ``"video"``, ``"file"``).
+        model: The model.
 
     Returns:
-        The message; the caller raises it in the exception its framework expects.
+        The message; the caller raises the exception that its framework expects.
     """
     return (
         f"{model} cannot be sent {kind} content: a prompt carries text, and images where the dialect names "

@@ -1,7 +1,7 @@
-"""How many tokens a run took, where the service reports it.
+"""The token counts of a run, if the service reports them.
 
-None is known to: the names are those of a peer of the same shape (Replicate), *assumed*. Nothing is ever
-estimated here; what was not reported is not known.
+It is not known to report any: the names are those of a similar service (Replicate), *assumed*. Nothing is
+ever estimated here; counts that are not reported are unknown.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _LENGTH: Final = frozenset({"length", "max_tokens", "max_length"})
 
 
 class Usage(NamedTuple):
-    """Tokens of one or several runs."""
+    """Tokens of one or more runs."""
 
     input_tokens: int
     output_tokens: int
 
     @property
     def total_tokens(self) -> int:
-        """Both together."""
+        """Input and output tokens together."""
         return self.input_tokens + self.output_tokens
 
 
@@ -31,10 +31,10 @@ def reported_usage(metrics: Iterable[Mapping[str, Any] | None]) -> Usage | None:
     """Add up the tokens that the service reports.
 
     Args:
-        metrics: The ``metrics`` of each run that one reply took.
+        metrics: The ``metrics`` of each run of a reply.
 
     Returns:
-        The sum over all runs; None where any of them did not report its tokens.
+        The sum over all runs; None if any of them did not report its tokens.
     """
     counts = [(run or {}).get(key) for run in metrics for key in (_INPUT_KEY, _OUTPUT_KEY)]
     known = [count for count in counts if isinstance(count, int)]
@@ -44,12 +44,12 @@ def reported_usage(metrics: Iterable[Mapping[str, Any] | None]) -> Usage | None:
 
 
 def reported_length_end(metrics: Mapping[str, Any]) -> bool:
-    """Whether the service reports that a run ended because it may not have said more.
+    """Return whether the service reports that a run ended at its length limit.
 
     Args:
         metrics: The run's ``metrics``.
 
     Returns:
-        Whether it says so, in one of the words that peers use.
+        Whether it does, in one of the terms of similar services.
     """
     return any(str(metrics.get(key)).lower() in _LENGTH for key in _REASON_KEYS)

@@ -1,8 +1,9 @@
-"""Saving the files of an output, from addresses that a model has written.
+"""Saves the files of an output, from addresses that a model has written.
 
-Invariants of this module: an address gets no credentials; it is http, https or data; a private one is
-refused, before anything is sent there, unless the service itself is on one or the user allows it; a file is
-streamed beside its place and then moved there; its name is made of the prediction's id and the file's type.
+Invariants of this module: downloads send no credentials. An address is http, https or data. A private address
+is refused before anything is sent, unless the service itself has one or the user allows it. A file is
+streamed next to its destination and then moved there. Its name consists of the prediction's id and the file's
+type.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = ["download_files", "file_addresses"]
 _ADDRESS = r"(?i)https?://|data:"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_FILE = frozenset({204, 205, 206})
-"""Of the statuses 2xx: nothing, or a part that nobody asked for."""
+"""2xx statuses without a file: no content, or a part that was not requested."""
 _MAX_REDIRECTS = 5
 _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _PART = 1024 * 1024
@@ -44,7 +45,7 @@ _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream"
 
 
 def file_addresses(output: Any) -> list[str]:
-    """The strings of an output that are addresses of files, in order."""
+    """Return the strings of an output that are file addresses, in order."""
     if isinstance(output, str):
         return [output] if re.match(_ADDRESS, output) else []
     if isinstance(output, dict):
@@ -67,8 +68,8 @@ async def download_files(
     """Save every file of an output in a folder.
 
     Raises:
-        ConfigurationError: The prediction has not succeeded, or the folder cannot be written.
-        InvalidResponseError: An address or a file that is not accepted.
+        ConfigurationError: The prediction has not succeeded, or the folder is not writable.
+        InvalidResponseError: An address or a file is not accepted.
         RockAIError: A file could not be fetched.
     """
     if not isinstance(prediction, Prediction):
@@ -83,8 +84,8 @@ async def download_files(
         raise ConfigurationError(f"max_bytes={max_bytes!r} must be a positive number of bytes.")
     public_only = not allow_private and not is_private(urlsplit(settings.base_url).hostname)
     try:
-        place = Path(folder).expanduser()  # noqa: ASYNC240 - it reads no disk
-    except (TypeError, RuntimeError) as error:  # RuntimeError: the home of a user that there is not
+        place = Path(folder).expanduser()  # noqa: ASYNC240 - does not read the disk
+    except (TypeError, RuntimeError) as error:  # RuntimeError: the user in the path does not exist
         raise ConfigurationError(f"folder={folder!r} cannot be used: {error}") from None
     addresses = file_addresses(prediction.output)
     paths = []
@@ -101,7 +102,7 @@ async def download_files(
 async def _fetch(
     io: IO, settings: Settings, address: str, sink: _Sink, until: float, *, public_only: bool
 ) -> Path:
-    """Fetch one file, following redirects, each to an address that is looked at anew."""
+    """Fetch one file. Follow redirects, and check each new address."""
     for _ in range(_MAX_REDIRECTS + 1):
         _check_address(address, public_only=public_only)
         request = download_request(address, public_only=public_only)
@@ -118,7 +119,7 @@ async def _fetch(
 async def _attempt(
     io: IO, settings: Settings, request: Request, sink: _Sink, limits: AttemptLimits
 ) -> Path | str:
-    """One attempt: the saved file's path, or the address it has moved to."""
+    """Make one attempt; return the saved file's path, or the address of a redirect."""
     head = await io.open(request, min(limits.until, limits.first_by))
     if head.status_code in _REDIRECTS and "location" in head.headers:
         await io.close()
@@ -139,7 +140,7 @@ async def _attempt(
 
 
 async def _save(io: IO, settings: Settings, head: ResponseHead, sink: _Sink, until: float) -> Path:
-    """Stream a body into a file, a part at a time."""
+    """Stream a body into a file, part by part."""
     part = bytearray()
     while chunk := await io.read(settings.timeouts.idle, until):
         part += chunk
@@ -152,7 +153,7 @@ async def _save(io: IO, settings: Settings, head: ResponseHead, sink: _Sink, unt
 
 
 def _save_data_uri(sink: _Sink, address: str) -> Path:
-    """Save a file that the output holds itself: ``data:[type][;base64],…``."""
+    """Save a file that the output itself contains: ``data:[type][;base64],…``."""
     header, comma, body = address[5:].partition(",")
     media_type = header.partition(";")[0].strip().lower()
     try:
@@ -173,10 +174,10 @@ def _save_data_uri(sink: _Sink, address: str) -> Path:
 
 
 def _from_base64(text: bytes) -> bytes:
-    """Decode base64 of either alphabet, broken into lines or not, with its padding or without.
+    """Decode base64 of either alphabet, with or without line breaks and padding.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not base64.
     """
     text = b"".join(text.split()).translate(_URL_ALPHABET).rstrip(b"=")
     return b64decode(text + b"=" * (-len(text) % 4), validate=True)
@@ -184,7 +185,7 @@ def _from_base64(text: bytes) -> bytes:
 
 @dataclass
 class _Sink:
-    """A file on its way to its place: written beside it, and moved there when it is whole."""
+    """A file in progress: written next to its destination, and moved there when it is complete."""
 
     folder: Path
     stem: str
@@ -194,7 +195,7 @@ class _Sink:
     _size: int = 0
 
     def write(self, part: bytes) -> None:
-        """Append to the temporary file, which the first part makes."""
+        """Append to the temporary file; the first call creates it."""
         self._size += len(part)
         if self._size > self.max_bytes:
             raise InvalidResponseError(
@@ -213,7 +214,7 @@ class _Sink:
             raise ConfigurationError(f"{str(self.folder)!r} cannot be written: {error}") from error
 
     def finish(self, media_type: str) -> Path:
-        """Move the file to its place and give that."""
+        """Move the file to its destination; return its path."""
         if self._temporary is None:
             raise AssertionError("nothing was written, not even an empty part")
         path = self.folder / f"{self.stem}{_suffix(media_type, self._start)}"
@@ -226,7 +227,7 @@ class _Sink:
         return path
 
     def discard(self) -> None:
-        """Remove what was written; a next try begins anew."""
+        """Delete the temporary file; the next attempt starts again."""
         if self._temporary is not None:
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
@@ -234,17 +235,17 @@ class _Sink:
 
 
 def _stem(prediction: Prediction, address: str, number: int | None) -> str:
-    """The name without its ending. Where there is no id, the address's hash keeps outputs apart."""
+    """Return the name without its suffix. If there is no id, a hash of the address separates outputs."""
     name = re.sub(r"[^0-9A-Za-z_-]", "_", prediction.id or "")[:100]
     name = name or f"output-{hashlib.sha256(address.encode('utf-8', 'replace')).hexdigest()[:16]}"
     return name if number is None else f"{name}-{number}"
 
 
 def _suffix(media_type: str, start: bytes) -> str:
-    """The ending of a file's name: by its type, by its first bytes where Python does not know the type."""
+    """Return a file's suffix, from its type, or else from its first bytes."""
     said = "" if media_type in _SAYS_NOTHING else media_type
     for name in (said, sniff_media_type(start) or ""):
-        # Of some types Python knows one spelling only: audio/x-wav, audio/flac.
+        # Python knows only one spelling of some types: audio/x-wav, audio/flac.
         for spelling in (name, name.replace("/x-", "/"), name.replace("/", "/x-", 1)):
             if ending := mimetypes.guess_extension(spelling, strict=False):
                 return ending
@@ -280,5 +281,5 @@ def _redirected(address: str, location: str) -> str:
 
 
 def _shown(address: str) -> str:
-    """An address as far as a message shows it: its query may hold a signature."""
+    """Return the part of an address that a message may show: its query may contain a signature."""
     return repr(address.partition("?")[0][:200])

@@ -1,14 +1,14 @@
-"""Bytes of an event stream in, pieces of output and the end out.
+"""Bytes of an event stream → pieces of output, and the end.
 
 The model server does not escape newlines: it writes ``event: output``, ``data: {piece}`` and a blank line
-with the piece as it is, so a piece that holds newlines breaks the framing (docs/http-api.md, «The event
-stream»). A decoder that follows the SSE standard to the letter drops every line break. Here the frames are
-repaired line by line, after the table on that page, and written out again as the standard wants them;
-httpx-sse then parses them.
+with the piece unchanged, so a piece that contains newlines breaks the framing (docs/http-api.md, «The event
+stream»). A decoder that follows the SSE standard exactly drops every line break. This module repairs the
+frames line by line, by the table on that page, and writes them as the standard requires; httpx-sse then
+parses them.
 
-Invariants of this module: every byte is looked at once; a piece is handed on when its frame is complete, not
-when the next begins; where named output events and the standard do not contradict each other, the standard
-holds.
+Invariants of this module: every byte is read once. A piece is delivered when its frame is complete, not when
+the next one begins. If named output events and the standard do not contradict each other, the standard
+applies.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _LONGEST_TAIL = 512
 
 
 class EventReader:
-    """Reads one event stream: `read` the bytes as they come, ask `is_whole` when they end.
+    """Reads one event stream: call `read` with the bytes as they arrive, and `is_whole` when they end.
 
-    Nearly every chunk is one or more whole, well-formed output events. Right after an output event, another
-    one changes no state: it is recognised by its first and last bytes, and cut out. So are the first event of
-    a stream, and its usual end. Anything else goes through `FrameReader` up to the next blank line, which
-    alone defines what is right.
+    Almost every chunk contains only complete, well-formed output events. Right after an output event, another
+    one changes no state: it is recognized by its first and last bytes, and extracted directly. The same holds
+    for a stream's first event and its usual end. Everything else goes through `FrameReader`, up to the next
+    blank line. `FrameReader` alone defines what is correct.
 
     Args:
         service: The names of the events, and whether an end event is required.
@@ -53,15 +53,15 @@ class EventReader:
         self._is_fresh = True
         self._between_outputs = False
         self._after_cr = False  # as `_LineSplitter.after_cr`
-        self._tail = b""  # the beginning of a well-formed event whose rest has not come
+        self._tail = b""  # the beginning of a well-formed event that is not complete yet
         self.seen_event = False
-        """Whether any event has come."""
+        """Whether any event has arrived."""
         self.end: End | None = None
-        """What the stream's end says; None before it has come."""
+        """What the end event reports; None before it has arrived."""
 
     def read(self, chunk: bytes) -> list[str]:
-        """Take the next bytes; give the pieces that they complete, each exactly as the model said it."""
-        if (  # nearly always: one event of one line
+        """Read the next bytes; return the pieces that they complete, each exactly as the model wrote it."""
+        if (  # usually one event with one line
             self._between_outputs
             and chunk.startswith(self._opening)
             and chunk.find(b"\n", self._start) == len(chunk) - 2
@@ -73,10 +73,10 @@ class EventReader:
         return self._read_mixed(chunk)
 
     def is_whole(self, *, framed: bool) -> bool:
-        """Whether a body that ended here was the whole stream.
+        """Return whether a body that ended here was the complete stream.
 
         Args:
-            framed: Whether the body said itself where it ends (last chunk, full Content-Length).
+            framed: Whether the body's framing marks its end (last chunk, full Content-Length).
         """
         if self.end is not None:
             return True
@@ -86,14 +86,14 @@ class EventReader:
 
     @functools.cached_property
     def _frames(self) -> FrameReader:
-        """What repairs, made where there is something to repair."""
+        """The reader that repairs frames, created on first use."""
         frames = FrameReader(self._service)
         if self.seen_event:
             frames.begin_after_output()
         return frames
 
     def _read_mixed(self, chunk: bytes) -> list[str]:
-        """Cut out what is well-formed; let the rest be repaired, up to the blank line after it."""
+        """Extract well-formed events; pass the rest to the repairer, up to the blank line after it."""
         if self.end is not None:
             return []
         is_fresh, self._is_fresh = self._is_fresh, self._is_fresh and not chunk
@@ -119,8 +119,8 @@ class EventReader:
         return pieces
 
     def _cut(self, chunk: bytes, at: int, pieces: list[str]) -> int:
-        """Cut a well-formed event, or a blank line, out of a chunk; where it ends, 0 if there is none."""
-        if chunk.startswith(b"\n", at):  # one line break for each further blank line
+        """Extract a well-formed event or a blank line from a chunk; return its end, 0 if there is none."""
+        if chunk.startswith(b"\n", at):  # one line break per additional blank line
             pieces.append("\n")
             return at + 1
         if chunk.startswith(self._usual_ends, at):
@@ -142,7 +142,7 @@ class EventReader:
         return end + 2
 
     def _keep_tail(self, chunk: bytes, at: int) -> int:
-        """Keep the beginning of an event for the next chunk; of a long one, the repairer keeps the lines."""
+        """Keep the beginning of an event for the next chunk; the lines of a long one go to the repairer."""
         if len(chunk) - at > _LONGEST_TAIL:
             return 0
         self._tail, self._between_outputs = chunk[at:], False
@@ -157,7 +157,7 @@ class EventReader:
 
 
 class FrameReader:
-    """The same line by line, and the definition of what is right.
+    """Reads the same stream line by line; the definition of what is correct.
 
     Args:
         service: The names of the events, and whether an end event is required.
@@ -179,14 +179,14 @@ class FrameReader:
         return self._named and not is_open and self._frames.right_after_piece
 
     def begin_after_output(self) -> None:
-        """Begin as if an output event had just ended."""
+        """Start as if an output event had just ended."""
         self._named = self.seen_event = True
         self._outputs = 1
         self.lines.is_first = False
         self._frames.begin_after_piece()
 
     def read(self, chunk: bytes) -> list[str]:
-        """Take the next bytes; give the pieces that they complete, empty ones left out."""
+        """Read the next bytes; return the pieces that they complete, without empty ones."""
         frames = [frame for line in self.lines.feed(chunk) for frame in self._frames.feed(line)]
         texts = [self._read(event) for event in _parse(frames)] if frames else ()
         return [text for text in texts if text]
@@ -200,7 +200,7 @@ class FrameReader:
         return framed and self._outputs > 0
 
     def _read(self, event: ServerSentEvent) -> str:
-        """One event of the standard → the text of its piece; empty where it is none."""
+        """Return the text of an SSE event's piece; empty if the event contains none."""
         service = self._service
         self.seen_event = True
         if self.end is not None:
@@ -223,7 +223,7 @@ class FrameReader:
 
 @functools.lru_cache(maxsize=16)
 def _opening(name: str) -> bytes:
-    """How an output event begins that needs no repair; for a name that no line can hold, what never comes."""
+    """Return the start of an output event that needs no repair; no match if no line can hold the name."""
     if not name or "\r" in name or "\n" in name or name != name.strip():
         return b"\r"
     return f"event: {name}\ndata: ".encode("utf-8", "replace")
@@ -231,27 +231,27 @@ def _opening(name: str) -> bytes:
 
 @functools.lru_cache(maxsize=16)
 def _usual_ends(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """The end events that say nothing more."""
+    """Return the end events without further content."""
     return tuple(f"event: {name}\ndata: {{}}\n\n".encode() for name in names)
 
 
 class _LineSplitter:
-    """Bytes → lines, at LF, CR and CR LF only, each as soon as its end has arrived."""
+    """Bytes → lines, split only at LF, CR and CR LF, each as soon as its end has arrived."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        """Of a line that has begun."""
+        """The parts of an incomplete line."""
         self.after_cr = False
-        """Whether a LF that comes now belongs to the line end before it."""
+        """Whether a LF now would belong to the previous line end."""
         self.is_first = True
 
     @property
     def pending(self) -> bool:
-        """Whether a line has begun that has not ended."""
+        """Whether there is an incomplete line."""
         return any(self.parts)
 
     def without_rest_of_line_end(self, chunk: bytes) -> bytes:
-        """The bytes without the LF of a CR LF whose CR has come before."""
+        """Return the bytes without the LF of a CR LF whose CR arrived before."""
         if self.after_cr and chunk:
             self.after_cr = False
             return chunk.removeprefix(b"\n")
@@ -262,7 +262,7 @@ class _LineSplitter:
         if not chunk:
             return
         self.after_cr = chunk.endswith(b"\r")
-        # bytes.splitlines knows LF, CR and CR LF only; str.splitlines would split at U+2028 too.
+        # bytes.splitlines splits only at LF, CR and CR LF; str.splitlines would split at U+2028 too.
         lines = chunk.splitlines()
         rest = b"" if chunk.endswith((b"\n", b"\r")) else lines.pop()
         for line in lines:
@@ -282,10 +282,10 @@ class _LineSplitter:
 
 
 class _FrameRepairer:
-    """Lines → frames as the standard wants them, after the table of docs/http-api.md.
+    """Lines → frames as the standard requires them, by the table in docs/http-api.md.
 
-    It is in one of three places: in a frame; in the text of an output event, after its first ``data:``
-    line; or right after such an event, where blank and bare lines still belong to its piece.
+    It is in one of three states: in a frame; in the text of an output event, after its first ``data:`` line;
+    or right after such an event, where blank and bare lines still belong to its piece.
     """
 
     def __init__(self, service: Service) -> None:
@@ -300,16 +300,16 @@ class _FrameRepairer:
 
     @property
     def pending(self) -> bool:
-        """Whether a frame with data has begun that has not ended."""
+        """Whether there is an incomplete frame with data."""
         return self._has_data
 
     def begin_after_piece(self) -> None:
-        """Begin as if an output event had just ended."""
+        """Start as if an output event had just ended."""
         self._after_piece = True
 
     @property
     def right_after_piece(self) -> bool:
-        """Whether an output event has just come to its end, and nothing has come since."""
+        """Whether an output event has just ended, and nothing has arrived since."""
         return self._after_piece and not (self._held or self._after_comment)
 
     def feed(self, line: str) -> Iterator[list[str]]:
@@ -323,7 +323,7 @@ class _FrameRepairer:
             self._field(line)
 
     def _field(self, line: str) -> None:
-        """A line of a frame, read by the standard only as far as is needed to know where we are."""
+        """Process a line of a frame, parsed only as far as needed to know the state."""
         field, _, value = line.partition(":")
         if field == "event":
             self._name = value.removeprefix(" ")
@@ -332,7 +332,7 @@ class _FrameRepairer:
         self._frame.append(line)
 
     def _complete(self) -> Iterator[list[str]]:
-        """A blank line. Frames without data are dropped: httpx-sse would dispatch them, empty."""
+        """Process a blank line. Frames without data are dropped: httpx-sse would dispatch them empty."""
         if self._has_data or self._name in self._kept_without_data:
             yield self._frame
         self._after_piece = self._has_data and self._name == self._output
@@ -358,11 +358,11 @@ class _FrameRepairer:
         elif held or line:
             yield from self._go_on([*held, line] if line else held, complete=not line)
         else:
-            # One line break for each further blank line.
+            # One line break per additional blank line.
             yield [f"event: {self._output}", "data:", "data:"]
 
     def _go_on(self, text: Iterable[str], *, complete: bool) -> Iterator[list[str]]:
-        """The piece goes on after k blank lines: k + 1 line breaks, of which k - 1 are out already."""
+        """Continue a piece after k blank lines: k + 1 line breaks, of which k - 1 are already delivered."""
         self._after_piece = False
         self._name, self._has_data = self._output, True
         self._frame = [f"event: {self._output}", "data:", "data:", *(f"data: {line}" for line in text)]
@@ -371,7 +371,7 @@ class _FrameRepairer:
 
 
 class _Frames:
-    """What httpx-sse's `EventSource` needs of a response: its headers and its text."""
+    """The parts of a response that httpx-sse's `EventSource` needs: headers and text."""
 
     headers = {"content-type": "text/event-stream"}  # noqa: RUF012 - only read
 

@@ -1,9 +1,8 @@
-"""The seam: what an operation needs done for it, and how it is told that it could not be done.
+"""The seam: the `IO` protocol that operations use, and its exceptions.
 
-Invariants of this module: an operation (run, stream, create, wait, cancel, download) is a coroutine that is
-given an `IO` and touches no clock, socket or thread itself. The asynchronous `IO` awaits. The blocking one
-never suspends, so that `run_blocking` finishes an operation in one step. What is decided is written once, for
-both.
+Invariants of this module: an operation (run, stream, create, wait, cancel, download) is a coroutine that
+receives an `IO` and uses no clock, socket or thread itself. The asynchronous `IO` awaits. The blocking one
+never suspends, so `run_blocking` finishes an operation in one step. Both share the code of all decisions.
 """
 
 from __future__ import annotations
@@ -35,42 +34,42 @@ NOTICE_EVERY = 60.0
 
 
 class EventBody(Protocol):
-    """An open event stream while its bytes come: what an `IO` has to know between two reads."""
+    """An open event stream: what an `IO` must know between two reads."""
 
     until: float
-    """The moment when its reader gives up."""
+    """The reader's deadline."""
     within: float
-    """Seconds of silence after which its reader gives up."""
+    """Seconds without data after which the reader gives up."""
     notices: Notices | None
-    """Due while nothing has come yet."""
+    """Logged while nothing has arrived."""
 
     @property
     def ended(self) -> bool:
-        """Whether its end has come."""
+        """Whether the end event has arrived."""
         ...
 
     @property
     def feed(self) -> Callable[[bytes], list[str]]:
-        """Take bytes; give the pieces that they complete."""
+        """Returns the pieces that the given bytes complete."""
         ...
 
     def end(self) -> None:
-        """Take note that there are no more bytes; raise if that was not the end."""
+        """Handle the end of the bytes; raise if the stream was not complete."""
 
 
 class IO(Protocol):
-    """One operation's connection, clock, and calls of the user's functions. Moments are `now`'s seconds."""
+    """Connection, clock, and callbacks of one operation. Moments are seconds of `now`."""
 
     def now(self) -> float:
-        """The moment, in seconds of a clock that never goes back."""
+        """Return the time in seconds, from a monotonic clock."""
         ...
 
     def jitter(self) -> float:
-        """A random number, 0 to 1."""
+        """Return a random number, 0 to 1."""
         ...
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
-        """Send a request and wait for the head of its response, until a moment."""
+        """Send a request and wait for the head of its response, until the deadline."""
         ...
 
     async def read(self, within: float, until: float) -> bytes:
@@ -78,28 +77,28 @@ class IO(Protocol):
         ...
 
     async def follow(self, body: EventBody) -> list[str]:
-        """Read on until an event stream gives pieces: all that one read brought; empty at its end."""
+        """Read until an event stream yields pieces; return all pieces of that read, none at its end."""
         ...
 
     async def close(self) -> None:
-        """Close the open response, and its connection unless the body was read to its end."""
+        """Close the open response, and its connection unless the body was read completely."""
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait."""
 
     async def call(self, callback: Callable[[Any], Any], value: Any) -> None:
-        """Call the user's function; with await it may be a coroutine function."""
+        """Call the user's function; the asynchronous `IO` also accepts a coroutine function."""
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """Do something that may take a while at a disk."""
+        """Run a function that may block on the disk."""
         ...
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
-        """Finish an operation of its own, with a fresh `IO`, whatever becomes of the caller meanwhile.
+        """Finish an operation with its own new `IO`, even if the caller is canceled.
 
         Args:
-            operation: What to finish.
-            within: Seconds after which it is given up.
+            operation: The operation.
+            within: Seconds until it is given up.
 
         Raises:
             TimeoutError: It was given up.
@@ -108,7 +107,7 @@ class IO(Protocol):
 
 
 def run_blocking(operation: Coroutine[Any, Any, T]) -> T:
-    """Finish an operation whose `IO` blocks."""
+    """Run an operation with a blocking `IO` to its end."""
     try:
         operation.send(None)
     except StopIteration as end:
@@ -123,13 +122,13 @@ def _log(subject: Request | str, seconds: float) -> None:
 
 
 class Notices:
-    """Says, after ten seconds of waiting and then once a minute, that a model may be starting.
+    """Reports, after ten seconds of waiting and then once a minute, that a model may be starting.
 
     Args:
-        started: When the waiting began.
-        subject: What is waited for; ``str()`` gives its name.
-        say: Is given the subject and the seconds since then; writes to the log by default.
-        every: Seconds from one time to the next; a minute by default.
+        started: When the wait began.
+        subject: What the wait is for; ``str()`` returns its name.
+        say: Called with the subject and the seconds since then. Default: writes to the log.
+        every: Seconds between two reports. Default: 60.
     """
 
     def __init__(
@@ -146,20 +145,20 @@ class Notices:
         self._every = NOTICE_EVERY if every is None else every
 
     def tell(self, moment: float) -> None:
-        """Say it, if it is due by the clock's ``moment``."""
+        """Report, if a report is due at ``moment``."""
         if moment >= self.due:
             self.due = max(self.due + self._every, moment)
             self._say(self.subject, moment - self._started)
 
 
 class TransportFailure(Exception):  # noqa: N818 - the errors are its subclasses
-    """A connection failed. Never leaves the transport: an operation turns it into a `RockAIError`."""
+    """A connection failed. It never leaves the transport: operations convert it to a `RockAIError`."""
 
     timed_out = False
 
 
 class NotSentError(TransportFailure):
-    """The request was never sent: no connection, or none free in time."""
+    """The request was never sent: there was no connection, or none was free in time."""
 
     def __init__(self, message: str, *, timed_out: bool = False) -> None:
         super().__init__(message)
@@ -167,14 +166,14 @@ class NotSentError(TransportFailure):
 
 
 class BrokenError(TransportFailure):
-    """The connection broke while the request was on its way, or its response."""
+    """The connection broke while the request or its response was being transferred."""
 
 
 class ExpiredError(TransportFailure):
-    """A time limit ran out. The connection is closed."""
+    """A timeout expired. The connection is closed."""
 
     timed_out = True
 
 
 class LeftError(BaseException):
-    """Somebody else has closed the stream whose next bytes were waited for."""
+    """The stream was closed elsewhere while this reader waited for its next bytes."""

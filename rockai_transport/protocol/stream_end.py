@@ -1,4 +1,4 @@
-"""What the event that ends a stream says of the prediction."""
+"""What the end event of a stream reports about the prediction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class End(NamedTuple):
 
     @classmethod
     def read(cls, data: str) -> End:
-        """Read an end event. ``{}`` is the end; ``{"reason": "canceled"}`` and errors were seen at a peer."""
+        """Read an end event. ``{}`` is the end; ``{"reason": "canceled"}`` and errors were seen elsewhere."""
         fields = _json_object(data)
         reason = str(fields.get("reason") or fields.get("status")).lower()
         if reason in _CANCELED:
@@ -36,7 +36,7 @@ class End(NamedTuple):
 
 
 def _reason(data: str) -> str:
-    """What an error says: a message, or JSON with ``detail``."""
+    """Return an error's message, from plain text or from JSON with ``detail``."""
     fields = _json_object(data)
     reason = next(
         (fields[key] for key in ("detail", "message", "error", "msg", "reason") if fields.get(key)), data

@@ -1,8 +1,7 @@
 """One stream of text, batch by batch, from its request to its end.
 
-Invariants of this module: a stream that ends before its end is an error, never a short answer;
-``partial_text`` is exactly what was handed on; whoever leaves early is followed by the cancel of the
-prediction, where its id is known.
+Invariants of this module: an incomplete stream is an error, never a short answer. ``partial_text`` is exactly
+the delivered text. Leaving early cancels the prediction if its id is known.
 """
 
 from __future__ import annotations
@@ -37,40 +36,40 @@ _DRAIN_SECONDS = 0.1
 
 @dataclass
 class StreamState:
-    """What one stream has said so far: shared between its operation and whoever reads it."""
+    """The content of a stream so far, shared between its operation and its reader."""
 
     pieces: list[str] = field(default_factory=list)
     ready: deque[str] = field(default_factory=deque)
-    """The last of the pieces: those that have come, and are not handed on yet."""
+    """The pieces that have arrived and are not delivered yet."""
     prediction: Prediction | None = None
     callback_failed: bool = False
     was_canceled: bool = False
-    """Whether a cancel was sent on leaving, whatever came of it."""
+    """Whether a cancel was sent on leaving, successful or not."""
 
     @property
     def text(self) -> str:
-        """Exactly what was handed on."""
+        """Exactly the delivered text."""
         return "".join(self.pieces[: len(self.pieces) - len(self.ready)])
 
     def take(self, batch: list[str]) -> str:
-        """Take pieces that came together, one at least; give the first, and keep the others ready."""
+        """Store a batch of at least one piece; return the first, and keep the others ready."""
         self.pieces += batch
         if len(batch) > 1:
             self.ready.extend(batch[1:])
         return batch[0]
 
     def take_ready(self) -> list[str]:
-        """Take all that is ready."""
+        """Take all pieces that are ready."""
         taken: list[str] = []
-        with contextlib.suppress(IndexError):  # another thread may drop them meanwhile
+        with contextlib.suppress(IndexError):  # another thread may drop them at the same time
             while True:
                 taken.append(self.ready.popleft())
         return taken
 
     def drop_ready(self) -> bool:
-        """Forget what was not handed on, as its reader has left; whether there was any.
+        """Drop the pieces that are not delivered yet, because the reader left; return whether any existed.
 
-        Another thread may be taking pieces meanwhile: what it takes from the left stays a prefix.
+        Another thread may take pieces at the same time. It takes them from the left, so they stay a prefix.
         """
         dropped = 0
         with contextlib.suppress(IndexError):
@@ -81,7 +80,7 @@ class StreamState:
         return dropped > 0
 
     def concluded(self, known: Prediction) -> Prediction:
-        """The prediction at the stream's good end: what the service said, else what it streamed."""
+        """Return the prediction at the stream's successful end: as reported, else with the streamed text."""
         prediction = self.prediction or known
         if prediction.is_terminal:
             return prediction
@@ -89,9 +88,9 @@ class StreamState:
 
 
 class EventStreamBody:
-    """An open event stream: its reader, its limits, and what its end means.
+    """An open event stream: its reader, its limits, and the meaning of its end.
 
-    Before the first event only its own limit counts, so that heartbeats do not put it off.
+    Before the first event only the first-byte limit applies, so heartbeats do not extend it.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class EventStreamBody:
         self.within = math.inf
         self.notices: Notices | None = opened.limits.notices
         self.feed: Callable[[bytes], list[str]] = self._feed_first
-        """Take bytes; give the pieces that they complete."""
+        """Returns the pieces that the given bytes complete."""
         self._settings = settings
         self._opened = opened
         self._state = state
@@ -111,20 +110,20 @@ class EventStreamBody:
 
     @property
     def ended(self) -> bool:
-        """Whether the end event has come."""
+        """Whether the end event has arrived."""
         return self._reader.end is not None
 
     def end(self) -> None:
-        """Take note that there are no more bytes.
+        """Handle the end of the bytes.
 
         Raises:
-            StreamInterruptedError: That was not the end.
+            StreamInterruptedError: The stream was not complete.
         """
         if not self._reader.is_whole(framed=self._opened.head.is_framed):
             raise _interrupted("it ended before its end event", self._state)
 
     def concluded(self, known: Prediction) -> Prediction | None:
-        """What its end event says of the prediction; None for success.
+        """Return what the end event reports about the prediction; None for success.
 
         Raises:
             PredictionError: The model failed, or the prediction was canceled.
@@ -145,32 +144,32 @@ class EventStreamBody:
 
 @dataclass(eq=False)
 class RunStream:
-    """One stream: gives batches of pieces, and is left."""
+    """One stream: returns batches of pieces, and can be left."""
 
     io: IO
-    """How it is read."""
+    """The stream's `IO`."""
     state: StreamState
-    """What it has said so far."""
+    """Its content so far."""
     known: Prediction
-    """What is known of the prediction before the service has said a word."""
+    """The prediction as known before the first response."""
     begin: Callable[[], Awaitable[EventStreamBody | None]]
-    """Sends the request; gives the open event stream, or None where the prediction was waited for."""
+    """Sends the request; returns the open event stream, or None if it waited for the prediction instead."""
     cancel: Callable[[], Awaitable[Prediction | None]]
-    """Closes the connection, and cancels the prediction where its id is known; what became of it."""
+    """Closes the connection, and cancels the prediction if its id is known; returns its final state."""
     for_run: bool = False
-    """Whether it serves a `run`, which goes on to wait for the prediction: then a time limit that runs out
-    cancels nothing, and the end of the stream is not yet the prediction's."""
-    body: Any = None  # an `EventStreamBody`: pyright takes its attribute `feed` for a method
+    """Whether it belongs to a `run`, which then waits for the prediction. In this case a timeout cancels
+    nothing, and the end of the stream is not yet the end of the prediction."""
+    body: Any = None  # an `EventStreamBody`; pyright would treat its attribute `feed` as a method
     started: bool = False
     finished: bool = False
 
     async def next_batch(self) -> list[str]:
-        """The next pieces, all that came together; none at the good end.
+        """Return the next batch of pieces; empty at the successful end.
 
         Raises:
-            APITimeoutError: The first event, the next byte, or the end did not come in time.
-            StreamInterruptedError: It broke off.
-            PredictionError: The service says that the model failed, or that the prediction was canceled.
+            APITimeoutError: The first event, the next byte, or the end did not arrive in time.
+            StreamInterruptedError: The stream was interrupted.
+            PredictionError: The model failed, or the prediction was canceled, according to the service.
         """
         if self.finished:
             return []
@@ -183,7 +182,7 @@ class RunStream:
         except TransportFailure as failure:
             error = self._stream_error(failure)
             await self.leave(error)
-            raise error  # noqa: B904 - it names its cause itself
+            raise error  # noqa: B904 - it sets its cause itself
         except BaseException as error:
             self._inform(error)
             await self.leave(error)
@@ -191,10 +190,10 @@ class RunStream:
         return pieces
 
     async def leave(self, error: BaseException | None = None) -> None:
-        """Leave: close the connection at once, and cancel the prediction, unless the stream ended by itself.
+        """Close the connection at once, and cancel the prediction, unless the stream ended by itself.
 
         Args:
-            error: What ends it; None where its reader leaves.
+            error: The error that ends it; None if the reader leaves.
         """
         if self.finished:
             return
@@ -202,7 +201,7 @@ class RunStream:
         try:
             await self._leave(error)
         except KeyboardInterrupt:
-            self.finished = False  # whoever drops the stream leaves it again
+            self.finished = False  # dropping the stream leaves it again
             raise
 
     async def _leave(self, error: BaseException | None) -> None:
@@ -214,13 +213,13 @@ class RunStream:
             await self.io.close()
             return
         ended = await self.cancel()
-        # An answer without a prediction tells no end: then nothing is known but that it was asked.
+        # A response without a prediction does not report the end: only the cancel request is known.
         if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
             error.prediction = ended
             error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
 
     def _inform(self, error: BaseException) -> None:
-        """Every error after the start of a prediction carries it."""
+        """Add the prediction to every error after its start."""
         prediction = self.state.prediction
         if isinstance(error, RockAIError) and self.body is not None:
             error.may_have_started |= self.body.request.starts
@@ -239,7 +238,7 @@ class RunStream:
         return [text] if text else []
 
     def _stream_error(self, failure: TransportFailure) -> RockAIError:
-        """A limit that ran out is a timeout; anything else cut the stream."""
+        """Return a timeout error for an expired limit, and an interrupted stream for anything else."""
         if self.body is None:
             raise AssertionError("only a body is read without translation") from failure
         state, error = self.state, transport_error(self.body.request, failure)
@@ -262,7 +261,7 @@ class RunStream:
         self.finished = True
 
     async def _drain(self) -> None:
-        """Read what little follows the end event, so that the connection can be used again."""
+        """Read the few bytes after the end event, so that the connection can be reused."""
         until = self.io.now() + _DRAIN_SECONDS
         with contextlib.suppress(TransportFailure):
             while await self.io.read(_DRAIN_SECONDS, until):
@@ -271,12 +270,12 @@ class RunStream:
 
 
 def closed_elsewhere(state: StreamState) -> StreamInterruptedError:
-    """The exception for who reads on in a stream that somebody else has closed."""
+    """Return the exception for reading a stream that was closed elsewhere."""
     return _interrupted("it was closed elsewhere before its end", state)
 
 
 def read_already(state: StreamState) -> ConfigurationError:
-    """The exception for who iterates over a stream that was read, or left: another go would give nothing."""
+    """Return the exception for iterating again over a stream that was read or left."""
     return ConfigurationError(
         f"This stream is over, and is read once: the {len(state.text)} characters that came "
         "are in its `text`. For another answer, make another stream.",
@@ -301,7 +300,7 @@ def _kept(state: StreamState) -> str:
 async def call_with_each(
     io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
 ) -> None:
-    """Call the user's function with each piece; a failing one, or leaving within it, ends the run."""
+    """Call the user's function with each piece; if it fails or leaves, the run ends."""
     for piece in batch:
         state.pieces.append(piece)
         try:

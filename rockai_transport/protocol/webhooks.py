@@ -1,8 +1,8 @@
-"""The address that the service calls: who may be called, the secret in it, and how it is taken out again.
+"""The webhook address: which addresses are allowed, the secret in it, and how it is removed again.
 
-Invariants of this module: a secret goes to the service and to nobody else. Only its hash is kept, and what
-the service sends back has the hash in its place. The names of the two keys are ours: the service calls the
-address as it was given (docs/http-api.md, «webhook»).
+Invariants of this module: a secret is sent to the service only. Only its hash is stored, and in what the
+service sends back the hash replaces it. We choose the names of the two keys: the service calls the address
+unchanged (docs/http-api.md, «webhook»).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
 
 class WebhookTarget(NamedTuple):
-    """Where the service tells of one start."""
+    """The webhook of one start."""
 
     address: str
-    """With the secret: for the request alone."""
+    """The address with the secret; used only in the request."""
     secret_hash: str
-    """For the record."""
+    """The hash for the record."""
 
     @classmethod
     def make(cls, url: str, record: str) -> WebhookTarget:
-        """An address with a secret of its own, made for the record at such a place."""
+        """Return an address with a new secret, for the record at this place."""
         secret = secrets.token_urlsafe(32)
         parts = urlsplit(url)
         ours = urlencode({_RECORD: record, _SECRET: secret})
@@ -46,14 +46,14 @@ class WebhookTarget(NamedTuple):
 
 
 class WebhookCall(NamedTuple):
-    """What the query of a call says: whose record it is about, and the proof."""
+    """The query of a webhook call: the record's place, and the secret."""
 
     record: str
     secret: str
 
     @classmethod
     def read(cls, query: bytes) -> WebhookCall | None:
-        """Read a query; None where one of the two is missing, or is there twice."""
+        """Parse a query; None if one of the two keys is missing or repeated."""
         try:
             given: Mapping[str, list[str]] = parse_qs(query.decode("ascii"))
         except ValueError:
@@ -64,15 +64,15 @@ class WebhookCall(NamedTuple):
         return None
 
     def proves(self, secret_hash: str) -> bool:
-        """Whether the secret is the one that was given out; takes as long for each that is not."""
+        """Return whether the secret is correct, in constant time."""
         return bool(secret_hash) and hmac.compare_digest(_hash(self.secret), secret_hash)
 
 
 def check_webhook_url(url: object) -> str:
-    """Refuse what the service could not call, or would call where others can listen.
+    """Refuse an address that the service could not call, or that others could eavesdrop on.
 
     Raises:
-        ConfigurationError: It is no https address, nor http at loopback; or it holds what we add.
+        ConfigurationError: It is neither https nor loopback http; or it already contains our keys.
     """
     wrong = "webhook_url must be an https:// address (http:// for this machine alone), without spaces or '#'."
     if not isinstance(url, str) or re.search(r"[\s#\x00-\x1f\x7f]", url):
@@ -91,14 +91,14 @@ def check_webhook_url(url: object) -> str:
 
 
 def redacted(body: bytes) -> bytes:
-    """What the service has sent, with the hash in place of each secret: it sends the address back."""
+    """Replace each secret in the service's response by its hash: the service returns the address."""
     if _NAME not in body:
         return body
     return _WRITTEN.sub(lambda found: found[1] + _shown(_hash(found[2].decode())).encode(), body)
 
 
 def echoes(address: object, secret_hash: str) -> bool:
-    """Whether a redacted address is the one that was made with this secret."""
+    """Return whether a redacted address was made with this secret."""
     return isinstance(address, str) and bool(secret_hash) and _shown(secret_hash) in address
 
 

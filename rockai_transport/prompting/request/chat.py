@@ -1,14 +1,14 @@
-"""Messages to turns, and turns to a prompt in the model's own template.
+"""Messages → turns, and turns → a prompt in the model's own template.
 
-What the templates demand and a conversation may not have is made up for here, once for all of them:
+Templates have requirements that a conversation may not meet. They are met here, for all templates:
 
 * System messages at the beginning are the conversation's system text, joined by a blank line. A later one
-  stays where it is: a system turn where the template has such turns, else a part of the user's.
-* Where the template demands that roles alternate, consecutive texts of one role are joined by a blank line,
-  and a conversation that the model opens gets an empty user turn before it.
-* A conversation that ends with the model's own turn, or has no turn at all, gets an empty user turn.
-* A tool's result is told in the template's tool turn, or in the user's where it has none.
-* Control tokens in what is said are neutralised last, see :mod:`.control_tokens`.
+  stays in its place: as a system turn if the template has such turns, else as part of the user's.
+* If the template requires alternating roles, consecutive texts of one role are joined by a blank line, and a
+  conversation that the model opens gets an empty user turn before it.
+* A conversation that ends with the model's own turn, or has no turn, gets an empty user turn.
+* A tool's result goes into the template's tool turn, or into the user's if it has none.
+* Control tokens in the texts are neutralized last, see :mod:`.control_tokens`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
         dialect: The dialect.
 
     Returns:
-        The template, or None where nobody knows it.
+        The template, or None if it is not known.
 
     Raises:
-        ConfigurationError: Its name is no built-in template and it is no Jinja source either.
+        ConfigurationError: Its name is neither a built-in template nor a Jinja source.
     """
     template = dialect.chat_template
     if template is None or not isinstance(template, str):
@@ -54,15 +54,15 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
 
 
 def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple[str, tuple[Turn, ...]]:
-    """Bring messages into the shape a template demands, their control tokens neutralised.
+    """Convert messages to the turns that a template requires, with their control tokens neutralized.
 
     Args:
         messages: The conversation.
-        template: The template; None for a model whose template nobody knows.
+        template: The template; None if the model's template is not known.
 
     Returns:
-        The leading system text, empty for none, and the turns behind it: at least one, the last not the
-        model's.
+        The leading system text, or an empty string; and the turns after it: at least one, and the last one is
+        not the model's.
 
     Raises:
         ConfigurationError: There are no messages.
@@ -92,14 +92,14 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
 
 
 def _role_in(template: ChatTemplate | None, role: Role) -> Role:
-    """The role that a template has for a message, behind the leading system text."""
+    """Return the role that a template has for a message after the leading system text."""
     if role == "tool":
         return template.tool_role if template else "user"
     return "user" if role == "system" and (template is None or template.alternating) else role
 
 
 def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Name what ends a model's turn although the model goes on.
+    """Return what ends a model's turn although the model continues.
 
     Args:
         dialect: The model's dialect.
@@ -107,8 +107,8 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
         last: The text of the last message.
 
     Returns:
-        The tokens of the template, and the labels at the beginning of a line that the prompt uses and the
-        last message does not; and what the model may open its own turn with once more.
+        The template's tokens, and the labels at the start of a line that occur in the prompt but not in the
+        last message; and the openings of its own turn that the model may repeat.
     """
     template = template_of(dialect)
     if template is None:
@@ -119,7 +119,7 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
         if label not in last and (f"\n{label}" in prompt or prompt.startswith(label)):
             labels += (f"\n{label}",)
     cue = getattr(template, "cue", None)
-    if cue is None:  # a Jinja template does not say what it ends the prompt with
+    if cue is None:  # a Jinja template does not show how it ends the prompt
         begin = max((prompt.rfind(token) for token in tokens), default=-1)
         cue = prompt[begin:] if 0 <= begin < len(prompt) - 1 and len(prompt) - begin < _LONGEST_CUE else ""
     if cue and tokens:
@@ -130,7 +130,7 @@ def turn_ends(dialect: Dialect, prompt: str, last: str) -> tuple[tuple[str, ...]
 
 
 def as_text(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
-    """Write each message as text: its calls and a tool's result in the form that the model is told.
+    """Convert each message to text, with its calls and tool results in the format that the model is told.
 
     Args:
         messages: The conversation.

@@ -1,26 +1,27 @@
-"""Keep the text of a message from ending its turn or opening another.
+"""Prevents the text of a message from ending its turn or opening another.
 
-A model's server turns ``[/INST]``, ``<|im_end|>`` or ``<|eot_id|>`` into control tokens wherever they stand
-in the prompt: between turns, and as well in a user's text, in a page that a tool fetched, in a tool's name.
+A model's server converts ``[/INST]``, ``<|im_end|>`` or ``<|eot_id|>`` to control tokens anywhere in the
+prompt: between turns, but also in a user's text, in a page that a tool fetched, or in a tool's name.
 
-**The rule**: a zero-width space (U+200B) is put behind the first character of every control token that a
-message's text holds. A reader sees the text unchanged, and taking the zero-width spaces out again gives it
-back; the tokenizer no longer sees the token. It is done
+**The rule**: a zero-width space (U+200B) is inserted after the first character of every control token in a
+message's text. A reader sees the text unchanged, and removing the zero-width spaces restores it; the
+tokenizer no longer sees the token. This is done
 
-* to the final text of each turn, after merging and after the tool calls and results were written into it, so
-  that a token which only comes together by joining is found as well;
-* at *every* place where a token begins, overlapping ones too, and by inserting only, never by removing, so
-  that no token can come together by the neutralising itself;
+* to the final text of each turn, after merging, and after tool calls and results were added, so that a token
+  that only joining creates is found too;
+* at *every* position where a token begins, even overlapping ones, and only by inserting, never by removing,
+so
+  that this cannot create a token itself;
 * in single turns too, where the model's own server puts the text into its template;
-* with the tokens of every template known here, whichever the dialect, since a dialect told from a model's
-  name may be the wrong one; for a Jinja template, with whatever looks like a token in its source besides.
+* with the tokens of every known template, whatever the dialect, because a dialect derived from a model's name
+  may be wrong; for a Jinja template, also with everything in its source that looks like a token.
 
 It is not done to a completion's prompt or to a prompt that the caller formatted: there the text *is* the
 prompt, and its control tokens are the caller's own.
 
-**Placeholders.** ``{prompt}`` or ``{system_prompt}`` in a message is sent as it is. Servers of this kind fill
-``prompt_template`` in with one ``str.format`` (Replicate's do), which does not look at the values it puts in,
-so such text arrives exactly; doubled braces would arrive doubled.
+**Placeholders.** ``{prompt}`` or ``{system_prompt}`` in a message is sent unchanged. Such servers fill
+``prompt_template`` with one ``str.format`` (Replicate's do), which does not interpret the inserted values, so
+the text arrives exactly; doubled braces would arrive doubled.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import re
 
 NEUTRAL_BREAK: Final = "\u200b"
-# Whatever a reader, or a model, takes for the end of a line.
+# All line separators of readers and models.
 _LINE_ENDS: Final = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 
 
@@ -40,9 +41,9 @@ def neutralise(text: str, tokens: tuple[str, ...], labels: tuple[str, ...] = ())
     """Break every control token in a text.
 
     Args:
-        text: What a message says.
-        tokens: Control tokens, or beginnings of them, at least one: what begins like one is broken.
-        labels: Words that open a turn at the beginning of a line (``"User:"``).
+        text: A message's text.
+        tokens: At least one control token, or a beginning of one: everything that begins like it is broken.
+        labels: Words that open a turn at the start of a line (``"User:"``).
 
     Returns:
         The text with a zero-width space inside each.
@@ -60,7 +61,7 @@ def _pattern(tokens: tuple[str, ...], labels: tuple[str, ...]) -> re.Pattern[str
     import re
 
     first = "".join(sorted({re.escape(token[0]) for token in tokens}))
-    # The class first: most characters begin no token, and are passed over at once.
+    # The class comes first: most characters begin no token, and are skipped at once.
     alternatives = [f"(?=[{first}])(?={'|'.join(map(re.escape, tokens))})"]
     if labels:
         begin_of_line = f"(?<![^{_LINE_ENDS}])[^\\S{_LINE_ENDS}]*"

@@ -1,8 +1,8 @@
-"""How models spell their inputs: dialects, as data (``dialects.json``).
+"""The models' input names and chat templates: dialects, as data (``dialects.json``).
 
-Per-model knowledge is never code. A :class:`Dialect` says which input keys a model takes, which chat template
-it was trained with, what its server adds to a prompt. Which model speaks which dialect is the table in
-:mod:`rockai_transport.prompting.request.models`.
+Per-model knowledge is never code. A :class:`Dialect` contains a model's input keys, its chat template, and
+what its server adds to a prompt. The table in :mod:`rockai_transport.prompting.request.models` assigns
+dialects to models.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Evidence = Literal["seen", "assumed"]
 
 @dataclass(frozen=True, slots=True)
 class InputKey:
-    """One key of a model's ``input``, and how far it can be relied on.
+    """One key of a model's ``input``, and how reliable it is.
 
     Attributes:
         name: The key.
-        evidence: ``"seen"`` in a source, or ``"assumed"`` from a sibling or a peer.
-        source: Where it was seen, or what the assumption rests on.
+        evidence: ``"seen"`` in a source, or ``"assumed"`` from a related model or service.
+        source: Where it was seen, or the basis of the assumption.
     """
 
     name: str
@@ -35,12 +35,12 @@ class InputKey:
 
 @dataclass(frozen=True, slots=True)
 class ServerTemplate:
-    """What a model's server puts around the prompt and cannot be told not to.
+    """What a model's server always adds to the prompt.
 
     Attributes:
-        prefix: What stands before everything.
-        system: What stands around the system text, behind the prefix and before the prompt.
-        suffix: What stands behind the prompt.
+        prefix: The text at the very beginning.
+        system: The texts before and after the system text, between prefix and prompt.
+        suffix: The text after the prompt.
         source: Why this is assumed.
     """
 
@@ -52,37 +52,37 @@ class ServerTemplate:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a model spells its inputs.
+    """A model's input names and chat template.
 
-    A key that is None is one the model does not have. Change one with :meth:`replace`:
+    A key that is None does not exist for the model. Change one with :meth:`replace`:
     ``Dialect.of(model).replace(image_key="image")``.
 
     Attributes:
-        name: What errors and ``dialect=`` call it.
+        name: Its name in errors and in ``dialect=``.
         chat_template: The name of a built-in template (``llama-2``, ``llama-3``, ``llama-3.1``, ``mistral``,
             ``chatml``, ``plain``), a Jinja source, a template object, or None for a model whose template
-            nobody knows: it is sent single user turns only.
-        prompt_key: Where the prompt goes.
-        system_prompt_key: Where the system text of a single turn goes.
-        prompt_template_key: The key that switches the server's own template off when it is ``"{prompt}"``.
-        max_tokens_key: How many tokens to generate at most.
-        min_tokens_key: How many at least.
-        temperature_key: The sampling temperature.
-        top_p_key: Nucleus sampling.
-        top_k_key: Top-k sampling.
-        stop_key: Stop sequences, as a list. They are cut here in any case.
-        image_key: Where an image goes, as a URL or data URI.
-        max_images: How many images the key takes; more than one are sent as a list.
-        fixed_inputs: Inputs that every request carries.
-        context_window: How many tokens prompt and answer may have together, where known.
-        server_template: What the server adds, where it cannot be switched off.
+            is not known: it accepts only single user turns.
+        prompt_key: The key of the prompt.
+        system_prompt_key: The key of a single turn's system text.
+        prompt_template_key: The key that switches the server's own template off if it is ``"{prompt}"``.
+        max_tokens_key: The key of the maximum number of tokens to generate.
+        min_tokens_key: The key of the minimum number.
+        temperature_key: The key of the sampling temperature.
+        top_p_key: The key of nucleus sampling.
+        top_k_key: The key of top-k sampling.
+        stop_key: The key of the stop sequences, a list. The text is cut at them in any case.
+        image_key: The key of an image, as a URL or data URI.
+        max_images: How many images the key accepts; several are sent as a list.
+        fixed_inputs: Inputs of every request.
+        context_window: The maximum number of tokens of prompt and answer together, if known.
+        server_template: What the server adds, if it cannot be switched off.
         always_format: Format single turns here too, instead of leaving them to the server's template.
         stop_at_turn_end: Whether a chat answer ends at a token of the chat template that ends or opens a
-            turn, where the model's server did not stop; the token is cut, and the run is left.
+            turn, if the model's server did not stop there; the token is removed, and the run is left.
         opens_reasoning: Whether the server's template ends the prompt with an open ``<think>``, so that every
             reply begins with reasoning.
-        keys: The keys the model takes, each with its evidence. When there are some and all of them are seen,
-            other parameters are refused before anything is sent.
+        keys: The model's keys, each with its evidence. If there are any and all of them are seen, other
+            parameters are refused before anything is sent.
 
     Example:
         >>> dialect = Dialect("mine", chat_template="chatml", max_tokens_key="max_new_tokens")
@@ -114,13 +114,13 @@ class Dialect:
 
     @classmethod
     def of(cls, model: str) -> Dialect:
-        """Find the dialect of a model, by its name.
+        """Return the dialect of a model, by its name.
 
         Args:
             model: ``owner/name``, ``owner/name:version`` or a version.
 
         Returns:
-            What is known of it, else what is assumed: a model that nobody knows is sent a ``prompt``.
+            The known dialect, else an assumed one: for an unknown model, it sends a ``prompt``.
 
         Example:
             >>> Dialect.of("meta/llama-2-7b-chat").max_tokens_key
@@ -132,7 +132,7 @@ class Dialect:
 
     @cached_property
     def is_strict(self) -> bool:
-        """Whether every key the model takes was seen, so that any other is an error.
+        """Whether all keys of the model were seen, so that any other is an error.
 
         Example:
             >>> Dialect("mine").is_strict
@@ -143,7 +143,7 @@ class Dialect:
     def replace(self, **changes: Any) -> Dialect:
         """Return a copy with the given attributes changed.
 
-        Keys that are named anew (``image_key="image"``) count as keys the model takes.
+        New key names (``image_key="image"``) count as keys of the model.
 
         Args:
             changes: Attributes and their new values.
@@ -168,13 +168,13 @@ class Dialect:
 
 
 def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
-    """Write a dialect as JSON can hold it, for a model that is saved.
+    """Convert a dialect to JSON-compatible data, for a saved model.
 
     Args:
         dialect: The dialect.
 
     Returns:
-        Its attributes. A template object of the user's own stays what it is.
+        Its attributes. A user's own template object is returned unchanged.
     """
     written = {one.name: getattr(dialect, one.name) for one in fields(dialect)}
     written["keys"] = [asdict(key) for key in dialect.keys]
@@ -186,7 +186,7 @@ def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
 
 
 def dialect_from_json(written: Mapping[str, Any]) -> Dialect:
-    """Read what `dialect_to_json` has written.
+    """Read the result of `dialect_to_json`.
 
     Args:
         written: The attributes.
@@ -195,7 +195,7 @@ def dialect_from_json(written: Mapping[str, Any]) -> Dialect:
         The dialect.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not a dialect.
     """
     read = dict(written)
     read["keys"] = tuple(InputKey(**key) for key in read.get("keys") or ())
@@ -207,12 +207,12 @@ def dialect_from_json(written: Mapping[str, Any]) -> Dialect:
 
 
 def keys_of(names: str, source: str, evidence: Evidence = "seen") -> tuple[InputKey, ...]:
-    """List the keys of a model.
+    """Create the keys of a model.
 
     Args:
-        names: Their names, a space between two.
+        names: Their names, separated by spaces.
         source: As :attr:`InputKey.source`, for all of them.
-        evidence: Likewise.
+        evidence: As :attr:`InputKey.evidence`, for all of them.
 
     Returns:
         The keys.
@@ -221,7 +221,7 @@ def keys_of(names: str, source: str, evidence: Evidence = "seen") -> tuple[Input
 
 
 def _assumed(keys: str, source: str, **row: Any) -> Dialect:
-    """A dialect of the table: it was seen of one model, and is assumed of the others of its family."""
+    """Create a dialect of the table: it was seen for one model, and is assumed for others of its family."""
     return replace(dialect_from_json(row), keys=keys_of(keys, source, "assumed"))
 
 

@@ -1,6 +1,6 @@
-"""``{% generation %}…{% endgeneration %}``: marks the model's own text for training; here it marks nothing.
+"""``{% generation %}…{% endgeneration %}`` marks the model's own text for training; here it has no effect.
 
-A module of its own because subclassing a jinja2 extension needs jinja2, which is optional.
+It is a separate module because subclassing a jinja2 extension needs jinja2, which is optional.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from jinja2.parser import Parser
 
 
 class GenerationBlock(Extension):
-    """Let templates with generation blocks compile; the blocks render as their contents."""
+    """Lets templates with generation blocks compile; the blocks render as their contents."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Replace the block by what stands in it."""
+        """Replace the block by its contents."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)

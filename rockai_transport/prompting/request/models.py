@@ -1,8 +1,8 @@
-"""Which model speaks which dialect: a table of the models that were seen, and patterns for their kin.
+"""The dialects of models: a table of known models, and patterns for related ones.
 
-For a model of the table every key was seen, so that a parameter it does not list is an error before anything
-is sent. A model that only matches a pattern is taken to be like its relative: its keys are assumed, and
-nothing is refused. Any other model is sent ``prompt``, and parameters that were set, under their usual names.
+For a model in the table every key was seen, so a parameter that it does not list is an error before anything
+is sent. A model that only matches a pattern is assumed to be like its relatives: its keys are assumed, and
+nothing is refused. Any other model is sent ``prompt``, and set parameters under their usual names.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.request.dialects import DIALECTS, UNKNOWN, Dialect, keys_of
 from rockai_transport.prompting.request.nearest import unknown_name
 
-# A model whose prompt describes a picture, a clip or a sound: no turns, no sampling.
+# A model whose prompt describes an image, a video or a sound: no turns, no sampling.
 _MEDIA: Final = Dialect("media", max_tokens_key=None, temperature_key=None, top_p_key=None, top_k_key=None)
 _TABLE: Final = read_table("request/models.json")
 
 
 def _dialect(like: str, source: str = "", keys: str = "", **changes: Any) -> Dialect:
-    """A row of the table; with a source, all its keys were seen."""
+    """Create a row of the table; with a source, all its keys were seen."""
     known = DIALECTS.get(like, _MEDIA)
     if source:
         names = keys or " ".join(key.name for key in known.keys)
@@ -37,20 +37,20 @@ PATTERNS: Final = {pattern: _dialect(**row) for pattern, row in _TABLE["patterns
 def resolve_dialect(
     model: str, dialect: str | Dialect | None = None, chat_template: str | Any | None = None
 ) -> Dialect:
-    """Find how a model spells its inputs.
+    """Return a model's dialect.
 
     Args:
         model: ``owner/name``, ``owner/name:version`` or a bare version.
-        dialect: The user's own choice: a name or a `Dialect`; it is taken as it is.
+        dialect: The user's own choice, a name or a `Dialect`, which is used unchanged.
         chat_template: The user's own template: a Jinja source or a template object. It replaces the dialect's
-            template, and single turns are then formatted with it too.
+            template, and then formats single turns too.
 
     Returns:
-        The dialect; for an unknown model one that has no chat template.
+        The dialect; for an unknown model, one without a chat template.
 
     Raises:
-        ConfigurationError: No dialect has that name, or a ``chat_template`` was given for a model whose
-            server applies its own in any case.
+        ConfigurationError: No dialect has that name, or a ``chat_template`` was passed for a model whose
+            server always applies its own.
     """
     if dialect is None:
         found = _by_name(model)
@@ -63,8 +63,8 @@ def resolve_dialect(
     if chat_template is None:
         return found
     if found is UNKNOWN:
-        # Nothing is known of this model. If it has no such key it says so; leaving the key out could have
-        # its server put a second template around ours, and nobody would see.
+        # An unknown model. If it does not have this key, its server reports that; without the key, the server
+        # could silently put a second template around ours.
         found = found.replace(prompt_template_key="prompt_template")
     if found.server_template is not None or (found.is_strict and not found.prompt_template_key):
         raise ConfigurationError(

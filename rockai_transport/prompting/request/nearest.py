@@ -1,4 +1,4 @@
-"""The nearest right name, for every error about a wrong one."""
+"""The nearest correct name, for every error about a wrong one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _SYNONYMS: Final = {
 
 
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str | None:
-    """Find the candidate that a misspelt name most likely meant.
+    """Find the candidate that a misspelled name most likely meant.
 
     Args:
-        name: The name as it was written.
-        candidates: The right names.
-        cutoff: How near it must be, as difflib's ratio.
+        name: The name as written.
+        candidates: The correct names.
+        cutoff: Minimum similarity, as difflib's ratio.
 
     Returns:
+        The nearest candidate, or None if none is similar enough.
         The nearest candidate, or None when none is near.
     """
     from difflib import get_close_matches
@@ -39,16 +40,16 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str |
 
 
 def unknown_name(what: str, name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:
-    """Word the error for a name that is none of the right ones.
+    """Return the error message for an unknown name.
 
     Args:
         what: What kind of name, with its article: ``"an argument of ChatRockAI"``.
-        name: The name as it was written.
-        candidates: The right names.
-        cutoff: As for `nearest`; a function's name is short, and may be farther.
+        name: The name as written.
+        candidates: The correct names.
+        cutoff: As for `nearest`; lower, because function names are short.
 
     Returns:
-        A sentence naming the nearest right one, or all of them when none is near.
+        A sentence with the nearest correct name, or with all of them if none is similar.
     """
     names = sorted(candidates)
     match = nearest(name, names, cutoff)

@@ -1,13 +1,13 @@
-"""The chat templates of the common model families, as data and one renderer.
+"""The chat templates of the common model families, as data, with one renderer.
 
-Each is what the family's published ``chat_template`` renders, without the leading BOS: a tokenizer adds it,
-and two of them make a different prompt. BOS tokens *between* turns, as Llama 2 wants them, are part of the
-template and are sent. They are in ``templates.json``; the sources stand beside the reference renderings in
-``tests/samples/renderings/``.
+Each renders what the family's published ``chat_template`` renders, without the leading BOS: the tokenizer
+adds it, and two of them would change the prompt. BOS tokens *between* turns, as in Llama 2, are part of the
+template and are sent. The templates are in ``templates.json``; their sources are next to the reference
+renderings in ``tests/samples/renderings/``.
 
-From 3.1 on Llama has a role for what a tool says, ``ipython``. The last control token of Llama 3 is the
-beginning of 250, told apart by their numbers only. From the fifth on, Mistral's are tokens since v0.3, and
-text to earlier tokenizers: breaking them costs nothing.
+From 3.1 on, Llama has a role for tool results, ``ipython``. The last control token listed for Llama 3 is the
+beginning of 250 tokens that differ only in their numbers. Of Mistral's, the fifth and later ones are tokens
+since v0.3, and text to earlier tokenizers; breaking them does no harm.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ Wrap = tuple[str, str]
 
 @runtime_checkable
 class ChatTemplate(Protocol):
-    """What the request builder needs of a template; :class:`TurnTemplate` and ``JinjaTemplate`` are two.
+    """The interface of a template: :class:`TurnTemplate` and ``JinjaTemplate`` implement it.
 
     Attributes:
-        alternating: Whether user and model must take turns, the user first, system text inside his turn.
-        tool_role: The role that a tool's result is told in.
-        control_tokens: What must not stand in a message's text, beside the tokens known here.
+        alternating: Whether user and model must take turns, the user first, with system text in the user's
+            turn.
+        tool_role: The role of a tool's result.
+        control_tokens: What a message's text must not contain, besides the tokens known here.
         turn_labels: Words that must not begin a line of a message's text.
 
-    It may have ``end_tokens`` as well, the tokens that end or open a turn, and ``cue``, what the prompt ends
-    with: an answer ends at the ones, and may begin with the other.
+    It may also have ``end_tokens``, the tokens that end or open a turn, and ``cue``, the end of the prompt:
+    an answer ends at the former, and may begin with the latter.
     """
 
     @property
@@ -46,11 +47,11 @@ class ChatTemplate(Protocol):
     def turn_labels(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
-        """Render a conversation up to where the model speaks, without the leading BOS.
+        """Render a conversation up to the model's turn, without the leading BOS.
 
         Args:
-            system: The leading system text; empty for none.
-            turns: The turns behind it.
+            system: The leading system text; may be empty.
+            turns: The turns after it.
 
         Returns:
             The prompt.
@@ -63,18 +64,18 @@ class TurnTemplate:
     """A chat template that puts fixed text around each turn.
 
     Attributes:
-        name: How a dialect refers to it.
-        user: What stands before and behind a user's text.
-        assistant: Likewise for the model's.
-        tool: Likewise for a tool's result, where the template has a role for it; else it is a user's turn.
-        system: Likewise for system text, where it has a turn of its own; else it opens the first user turn.
-        system_in_user: What stands around system text inside the first user turn.
-        cue: What stands at the end, where the model goes on.
+        name: Its name in a dialect.
+        user: The texts before and after a user's text.
+        assistant: The same for the model's text.
+        tool: The same for a tool's result, if the template has a role for it; else it is a user's turn.
+        system: The same for system text, if it has its own turn; else it opens the first user turn.
+        system_in_user: The texts around system text inside the first user turn.
+        cue: The text at the end, after which the model continues.
         trim: Whether the template strips white space around each text.
         bos: The token that opens the rendering, which is not sent.
         control_tokens: Its own control tokens, or beginnings of them.
         turn_labels: As in :class:`ChatTemplate`.
-        end_tokens: Those of its tokens that end the model's turn, or open another.
+        end_tokens: The tokens that end the model's turn, or open another.
     """
 
     name: str
@@ -107,20 +108,20 @@ class TurnTemplate:
 
     @property
     def alternating(self) -> bool:
-        """Templates without a system turn are the ones that demand strict alternation."""
+        """Whether roles must alternate: the templates without a system turn require it."""
         return self.system is None
 
     @property
     def tool_role(self) -> Literal["user", "tool"]:
-        """Where there is no turn for tools, the user tells their results."""
+        """The role of tool results: the user's if there is no turn for tools."""
         return "tool" if self.tool else "user"
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
-        """Render a conversation up to where the model speaks, without the leading BOS.
+        """Render a conversation up to the model's turn, without the leading BOS.
 
         Args:
-            system: The leading system text; empty for none.
-            turns: The turns behind it.
+            system: The leading system text; may be empty.
+            turns: The turns after it.
 
         Returns:
             The prompt.

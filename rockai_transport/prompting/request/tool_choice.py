@@ -1,4 +1,4 @@
-"""Which tools a model may or must call: every spelling of ``tool_choice``, brought to one form."""
+"""Which tools a model may or must call: every form of ``tool_choice``, normalized."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS: Final[dict[str, Choice]] = {"auto": "auto", "any": "required", "required
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the model is told of it.
+    """A tool, as described to the model.
 
     Attributes:
         name: Its name.
@@ -34,10 +34,10 @@ class ToolSetup:
     """The tools of one request.
 
     Attributes:
-        tools: The tools the model is told of.
-        choice: ``"auto"``, ``"required"`` (a call must come) or ``"none"``.
-        name: The tool that must be called, where it is a certain one.
-        parallel: Whether one reply may hold several calls.
+        tools: The tools that are described to the model.
+        choice: ``"auto"``, ``"required"`` (a call is required) or ``"none"``.
+        name: The tool that must be called, if it is a specific one.
+        parallel: Whether one reply may contain several calls.
     """
 
     tools: tuple[ToolSpec, ...] = ()
@@ -47,7 +47,7 @@ class ToolSetup:
 
     @property
     def active(self) -> bool:
-        """Whether the model is told of tools, and its reply read for calls."""
+        """Whether tools are described to the model, and calls are read from its reply."""
         return bool(self.tools) and self.choice != "none"
 
     @property
@@ -57,12 +57,12 @@ class ToolSetup:
 
     @property
     def callable_tools(self) -> dict[str, Mapping[str, Any]]:
-        """The schemas of the tools that a call in the reply may have, by their names."""
+        """The schemas of the tools that the reply may call, by their names."""
         return {tool.name: tool.parameters for tool in self.tools if self.name in (None, tool.name)}
 
     @property
     def sole(self) -> ToolSpec | None:
-        """The one function that must be called, where there is no other: its arguments may come bare."""
+        """The one function that must be called, if there is no other: its arguments may come bare."""
         callable_tools = [tool for tool in self.tools if self.name in (None, tool.name)]
         return callable_tools[0] if self.forced and len(callable_tools) == 1 else None
 
@@ -73,20 +73,20 @@ def set_up_tools(
     *,
     parallel: bool = True,
 ) -> ToolSetup:
-    """Bring tools and ``tool_choice`` to one form.
+    """Normalize tools and ``tool_choice``.
 
     Args:
         tools: The bound tools.
-        tool_choice: None, False or ``"auto"``: as the model likes; ``"any"`` or ``"required"``: some tool;
+        tool_choice: None, False or ``"auto"``: the model decides; ``"any"`` or ``"required"``: any tool;
             ``"none"``: no tool; a name: that tool; True: the only tool; or OpenAI's form,
             ``{"type": "function", "function": {"name": …}}``.
-        parallel: Whether one reply may hold several calls.
+        parallel: Whether one reply may contain several calls.
 
     Returns:
         The setup.
 
     Raises:
-        ConfigurationError: No tool has that name, two have the same, True was given with several tools, or a
+        ConfigurationError: No tool has that name, two have the same, True was passed with several tools, or a
             call is required and there are no tools.
     """
     names = [tool.name for tool in tools]
