@@ -1,4 +1,4 @@
-"""LlamaIndex's messages as those of `rockai_transport.prompting`, and back for a user's own formatter."""
+"""LlamaIndex's messages ↔ those of `rockai_transport.prompting`; back only for a user's own formatter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rockai_transport import ConfigurationError
 from rockai_transport.adapters import ROLES, read_blocks
 from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, ToolCall, as_text
 
-# Read elsewhere (calls), meant for the model's eyes only (reasoning), or for other services (cache points).
+# Read elsewhere (calls), only for the model itself (reasoning), or for other services (cache points).
 _WITHOUT_TEXT: Final = (ToolCallBlock, ThinkingBlock, CachePoint)
 
 
@@ -32,15 +32,15 @@ def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]
 
     Args:
         messages: LlamaIndex's messages.
-        model: The model they are meant for, for errors.
+        model: The model, for errors.
 
     Returns:
-        The same in plain values. Media in a tool's result are told in words, and in a model's answer where
-        its text does not have their address: they are results, which must not end an agent's run, and not
-        the model's input.
+        The same in plain values. Media in a tool's result are described in words, and in a model's answer
+        only if its text lacks their address. They are results, not the model's input, and must not end an
+        agent's run.
 
     Raises:
-        ConfigurationError: A message holds audio, video or a document, which no prompt can carry.
+        ConfigurationError: A message contains audio, video or a document, which a prompt cannot contain.
     """
     return [_to_message(message, model) for message in messages]
 
@@ -66,7 +66,7 @@ def _to_message(message: Any, model: str) -> Message:
 
 
 def _flat(blocks: Sequence[Any]) -> Iterator[Any]:
-    """The blocks that say something, those inside citable blocks and citations too."""
+    """Yield the blocks with content, including those inside citable blocks and citations."""
     for block in blocks:
         if isinstance(block, CitableBlock):
             yield from _flat(block.content)
@@ -77,7 +77,7 @@ def _flat(blocks: Sequence[Any]) -> Iterator[Any]:
 
 
 def _content(block: Any, role: Role) -> tuple[str, Any]:
-    """What a block is, and its text, or where its file is."""
+    """Return a block's kind, and its text or its file's address."""
     kind = type(block).__name__.removesuffix("Block").lower()
     if isinstance(block, TextBlock):
         return kind, block.text
@@ -87,7 +87,7 @@ def _content(block: Any, role: Role) -> tuple[str, Any]:
 
 
 def _image(block: ImageBlock) -> Image:
-    """An address as it is; a file as a file, which the transport reads without blocking the event loop."""
+    """Return an address unchanged, and a file as a file: the transport reads it without blocking the loop."""
     if block.url is not None:
         return str(block.url)
     if block.path is not None:
@@ -98,7 +98,7 @@ def _image(block: ImageBlock) -> Image:
         return bytes(content.read())
     if not content:
         raise ConfigurationError("An ImageBlock holds no image: give it url=, path= or image=.")
-    # Core keeps bytes as base64 (base/llms/types.py:331).
+    # Core stores bytes as base64 (base/llms/types.py:331).
     return f"data:{block.image_mimetype or 'application/octet-stream'};base64,{content.decode('ascii')}"
 
 
@@ -111,12 +111,12 @@ def _to_call(block: ToolCallBlock) -> ToolCall | InvalidToolCall:
 
 
 def from_messages(messages: Sequence[Message]) -> list[ChatMessage]:
-    """Convert back, for a user's ``messages_to_prompt``, which knows texts only.
+    """Convert back, for a user's ``messages_to_prompt``, which supports only text.
 
     Args:
-        messages: A conversation, its instructions included.
+        messages: A conversation, including its instructions.
 
     Returns:
-        The same, calls and tools' results written as the instructions tell the model.
+        The same, with calls and tool results in the format that the instructions describe.
     """
     return [ChatMessage(role=MessageRole(message.role), content=text) for message, text in as_text(messages)]

@@ -1,4 +1,4 @@
-"""One face for both clients, so that each behaviour is tested once and held by both."""
+"""One interface for both clients, so that each behavior is tested once for both."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AsyncVirtualSession(AsyncSession):
 
 
 class VirtualClient(Client):
-    """A `Client` whose service is a `VirtualIO`: all that is decided, and no socket."""
+    """A `Client` whose service is a `VirtualIO`: all decisions, but no socket."""
 
     def __init__(self, io: VirtualIO, **settings: Any) -> None:
         super().__init__(**{"api_token": TOKEN, "base_url": BASE_URL, **settings})
@@ -60,7 +60,7 @@ class AsyncVirtualClient(AsyncClient):
 
 
 class Driven:
-    """A client whose calls block, whichever of the two it is."""
+    """A client with blocking calls, for either of the two clients."""
 
     def __init__(self, kind: str, base_url: str, **settings: Any) -> None:
         self.kind = kind
@@ -69,7 +69,7 @@ class Driven:
         self.client: Any = AsyncClient(**settings) if kind == "async" else Client(**settings)
 
     def do(self, value: Any) -> Any:
-        """Finish a call: await it, where it has to be."""
+        """Finish a call; await it if necessary."""
         if self.runner is None or not inspect.isawaitable(value):
             return value
 
@@ -109,14 +109,14 @@ class Driven:
             self.do(self.client.aclose())
 
     def end(self) -> None:
-        """Close the client, and its event loop too."""
+        """Close the client, and its event loop if it has one."""
         self.close()
         if self.runner is not None:
             self.runner.close()
 
 
 class InMemory(Driven):
-    """A client in memory with the same face."""
+    """A client in memory with the same interface."""
 
     def __init__(self, io: VirtualIO, **settings: Any) -> None:
         self.kind = "sync"
@@ -141,7 +141,7 @@ class DrivenStream:
         return text
 
     def __iter__(self) -> DrivenStream:
-        # What the stream itself says to being iterated over, it says here.
+        # Raises here what the stream itself raises when it is iterated over.
         if self.driven.kind == "async":
             aiter(self.stream)
         else:

@@ -1,4 +1,4 @@
-"""Backends in memory: a service that does what a test says, at once, and a clock that stands still."""
+"""Backends in memory: a service that does at once what a test specifies, and a clock that stands still."""
 
 import asyncio
 import contextlib
@@ -53,10 +53,10 @@ class MemoryService:
     """Predictions by their ids.
 
     Attributes:
-        ends: How a prediction is once it has been waited for; empty: it goes on.
-        failures: Raised by the next calls, in place of an answer.
-        calls: The name of each call, and what it was about.
-        webhooks: What each start was sent with besides.
+        ends: The changes to a prediction once it has been waited for; empty: it continues.
+        failures: Exceptions that the next calls raise instead of returning.
+        calls: The name of each call, and its subject.
+        webhooks: The webhook arguments of each start.
     """
 
     def __init__(self):
@@ -67,7 +67,7 @@ class MemoryService:
         self.webhooks = []
 
     def named(self, name):
-        """What the calls of this name were about."""
+        """Return the subjects of the calls with this name."""
         return [about for call, about in self.calls if call == name]
 
     def _called(self, name, about):
@@ -109,8 +109,8 @@ class MemoryBackends:
     """`Backends` whose coroutines never suspend.
 
     Attributes:
-        canceled: Whether the caller was canceled: it is told once, after what is detached.
-        downloads: What was saved.
+        canceled: Whether the caller was canceled; raised once, after detached operations.
+        downloads: The saved files.
         moment: The time of day.
     """
 
@@ -123,7 +123,7 @@ class MemoryBackends:
         self.moment = 1000.0
 
     def during(self, **changes):
-        """The same, for another call."""
+        """Return the same backends for another call."""
         other = MemoryBackends(self.predictions, self.records, self.context._replace(**changes))
         other.downloads = self.downloads
         return other
@@ -179,7 +179,7 @@ async def settled(operation):
 
 
 def do(operation):
-    """Finish what works with them."""
+    """Run an operation over these backends."""
     return run_blocking(operation)
 
 
@@ -188,7 +188,7 @@ def lifecycle(**policy):
 
 
 def call(backends, tool, arguments, tools=None, **context):
-    """One tool call; the same ``call`` is the same call again."""
+    """Make one tool call; an equal ``call`` means the same call again."""
     return do((tools or lifecycle()).answer(backends.during(**context), tool, arguments))
 
 
@@ -197,7 +197,7 @@ def records_of(backends):
 
 
 class Breaking(MemoryRecords):
-    """Records that cannot be written any more after so many times, nor be listed if they say so."""
+    """Records that cannot be written after this number of times, and optionally cannot be listed."""
 
     def __init__(self, writes):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What OpenAI's service answers, for the packages that our users know from there."""
+"""Responses of OpenAI's service, for the packages that our users know from there."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["IMAGE", "USAGE", "openai_service"]
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
 IMAGE = "iVBORw0KGgo="
-"""What the image of `_drawing` holds."""
+"""The image in the response of `_drawing`."""
 
 
 def openai_service(text: str, size: int = 5) -> Any:
-    """Answer every request of a chat with a text, in pieces: as a tool's arguments where there is a tool.
+    """Answer every chat request with a text, in pieces; if there is a tool, as the tool's arguments.
 
-    What is asked of the newer API is answered with an image.
+    Requests to the newer API get an image.
     """
 
     def script(exchange: Exchange) -> None:

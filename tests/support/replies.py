@@ -1,4 +1,4 @@
-"""What the service says, as tests need it."""
+"""The service's responses, for tests."""
 
 from __future__ import annotations
 

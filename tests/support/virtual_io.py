@@ -1,4 +1,4 @@
-"""An `IO` in memory whose clock jumps: waits of hours take no time, and every one of them is on record."""
+"""An `IO` in memory whose clock jumps: waits of hours take no time, and every wait is recorded."""
 
 from __future__ import annotations
 
@@ -34,11 +34,10 @@ FOREVER = math.inf
 
 
 class ScriptedAnswer:
-    """How long an answer takes, its head, and the chunks of its body.
+    """The delay of a response, its head, and the chunks of its body.
 
-    A chunk may also be a number of seconds that pass, an exception that is raised, a function that is called
-    while its reader waits, or an `asyncio.Event` that is waited for. All chunks are one iterable, which may
-    have no end.
+    A chunk may also be a number of seconds that pass, an exception to raise, a function to call while the
+    reader waits, or an `asyncio.Event` to wait for. All chunks are one iterable, which may be endless.
     """
 
     def __init__(self, status: int, chunks: Iterable[Any], headers: dict[str, str], after: float) -> None:
@@ -53,7 +52,7 @@ def reply(
     media_type: str = "application/json",
     **headers: str,
 ) -> ScriptedAnswer:
-    """An answer that comes after so many seconds: JSON, unless the body is bytes, or text of another type."""
+    """Return a response after a delay in seconds: JSON, unless the body is bytes, or text of another type."""
     if isinstance(body, bytes):
         content = body
     elif isinstance(body, str) and media_type != "application/json":
@@ -65,12 +64,12 @@ def reply(
 
 
 def events(*chunks: Any, framing: str = "chunked", after: float = 0.0) -> ScriptedAnswer:
-    """An event stream of these chunks; one iterable of them may stand in their place.
+    """Return an event stream with these chunks, or with the chunks of one iterable.
 
     Args:
         chunks: As in `ScriptedAnswer`.
-        framing: ``chunked``, ``length`` or ``close``: what says where the body ends.
-        after: Seconds until its head comes.
+        framing: ``chunked``, ``length`` or ``close``: how the end of the body is marked.
+        after: Seconds until its head arrives.
     """
     body: Iterable[Any] = chunks[0] if len(chunks) == 1 and isinstance(chunks[0], Iterator) else chunks
     framed = {"chunked": {"transfer-encoding": "chunked"}, "length": {"content-length": "1"}, "close": {}}
@@ -78,15 +77,15 @@ def events(*chunks: Any, framing: str = "chunked", after: float = 0.0) -> Script
 
 
 SILENCE = reply(after=FOREVER)
-"""No answer at all."""
+"""No response at all."""
 
 
 class VirtualIO:
-    """Does operations against scripted answers.
+    """Runs operations against scripted responses.
 
     Args:
-        answers: One for each request that no route answers, the last one for all that follow; an exception is
-            raised in its place.
+        answers: One for each request that no route answers; the last one is repeated. An exception is raised
+            instead of returned.
         jitter: The random number.
     """
 
@@ -101,7 +100,7 @@ class VirtualIO:
         self.sleeps: list[float] = []
         self.requests: list[Request] = []
         self.log: list[str] = []
-        """Every request, and every close of an open response, in their order."""
+        """All requests, and all closes of open responses, in order."""
         self.called_with: list[Any] = []
         self.closed = 0
         self.is_open = False
@@ -110,11 +109,11 @@ class VirtualIO:
         self.detached_operations = 0
 
     def route(self, line: str, *answers: Any) -> None:
-        """Answer a request, such as ``POST /run``, with these, one after another; the last one stays."""
+        """Answer a request, such as ``POST /run``, with these, one after another; the last one repeats."""
         self._routes[line] = list(answers)
 
     def always(self, *answers: Any) -> None:
-        """Answer what no route answers, as the arguments of the class do."""
+        """Answer requests that no route answers, as the class's arguments do."""
         self._answers = list(answers)
 
     @property
@@ -128,13 +127,13 @@ class VirtualIO:
         return [request.body and json.loads(request.body) for request in self.requests]
 
     def do(self, operation: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any:
-        """Finish an operation with this `IO`."""
+        """Run an operation with this `IO`."""
         return run_blocking(operation(self, *args, **options))
 
-    # What a stream and a client need besides.
+    # What else a stream and a client need.
 
     def leave(self) -> None:
-        """Wake who waits for a chunk."""
+        """Wake the task that waits for a chunk."""
         self.is_left = True
         if self._awaited is not None:
             self._awaited.set()
@@ -142,7 +141,7 @@ class VirtualIO:
     def sanitize(self, error: BaseException) -> None:
         sanitize(error, TOKEN)
 
-    # The seam.
+    # The `IO` protocol.
 
     def now(self) -> float:
         return self.moment
@@ -215,7 +214,7 @@ class VirtualIO:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def _pass(self, seconds: float, limit: float, notices: Notices | None) -> None:
-        """Let time pass, up to a limit; what there is to say meanwhile is said."""
+        """Let time pass, up to a limit; report due notices."""
         end = self.moment + seconds
         assert min(end, limit) < FOREVER, "this would be waited for without an end"
         while notices is not None and notices.due <= min(end, limit):
@@ -245,7 +244,7 @@ class VirtualIO:
 
 
 def operations(**changes: Any) -> Operations:
-    """The operations of a client with these settings."""
+    """Return the operations of a client with these settings."""
     given = {
         "api_token": "t",
         "base_url": "https://x.example/v1",
@@ -261,5 +260,5 @@ def operations(**changes: Any) -> Operations:
 
 
 def run_request(model: str, model_input: Any = None) -> RunRequest:
-    """A checked request to run a model."""
+    """Return a checked request to run a model."""
     return operations().run_request(ModelReference.parse(model), model_input or {})

@@ -9,7 +9,7 @@ __all__ = ["served"]
 
 @contextmanager
 def served(apps):
-    """Serve an ASGI app that is put into the list later; give its address."""
+    """Serve an ASGI app that is added to the list later; yield its address."""
 
     async def app(scope, receive, send):
         await apps[-1](scope, receive, send)

@@ -1,7 +1,7 @@
 """A scriptable HTTP server of raw bytes on 127.0.0.1, for faults that no well-behaved server can make.
 
-Invariants: nothing here parses or writes HTTP with a library, so that client and server cannot be
-wrong together; and nothing sleeps where an event will do.
+Invariants: no library parses or writes HTTP here, so client and server cannot be wrong in the same way; and
+nothing sleeps where an event would do.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PATIENCE = 10.0
 
 @dataclass
 class Request:
-    """One request as it came in, and whether its sender has left."""
+    """One received request, and whether its sender has left."""
 
     method: str
     path: str
@@ -58,7 +58,7 @@ class Request:
 
 
 class Exchange:
-    """One request and the socket to answer it on."""
+    """One request, and the socket for its response."""
 
     def __init__(self, request: Request, sock: socket.socket, stopping: threading.Event) -> None:
         self.request = request
@@ -67,7 +67,7 @@ class Exchange:
         self.keep_alive = True
 
     def send(self, data: bytes) -> None:
-        """Send raw bytes; a client that has left is noted."""
+        """Send raw bytes; record if the client has left."""
         try:
             self._sock.sendall(data)
         except OSError:
@@ -89,7 +89,7 @@ class Exchange:
         self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
 
     def wait_left(self) -> None:
-        """Say nothing until the client has closed the connection, or the server stops."""
+        """Send nothing until the client has closed the connection, or the server stops."""
         self._sock.settimeout(0.05)
         while not self._stopping.is_set():
             try:
@@ -104,7 +104,7 @@ class Exchange:
         self.keep_alive = False
 
     def close(self) -> None:
-        """Close the connection in good order."""
+        """Close the connection cleanly."""
         self.keep_alive = False
 
     def reset(self) -> None:
@@ -120,7 +120,7 @@ class WireServer:
     """Serves scripts by route. Use it in a ``with`` block.
 
     Args:
-        tls: What to encrypt with; None: plain http.
+        tls: The TLS context; None: plain http.
 
     Example:
         ``server.route("POST /v1/run", answer(200, {"output": "hi"}))``
@@ -137,9 +137,9 @@ class WireServer:
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[Request] = []
         self.connections = 0
-        """How many connections were made so far."""
+        """The number of connections so far."""
         self.script: Script | None = None
-        """What answers where no route does; else a 599."""
+        """Answers requests without a route; None: a 599."""
 
     @property
     def origin(self) -> str:
@@ -150,15 +150,15 @@ class WireServer:
         return f"{self.origin}/v1"
 
     def route(self, route: str, *scripts: Script) -> None:
-        """Answer a route with these scripts, one after another; the last one stays."""
+        """Answer a route with these scripts, one after another; the last one is repeated."""
         self._routes[route] = list(scripts)
 
     def seen(self, route: str = "") -> list[Request]:
-        """The requests of a route so far, or all."""
+        """Return the requests of a route so far, or all."""
         return [request for request in list(self.requests) if route in f"{request.method} {request.path}"]
 
     def wait_for(self, route: str, count: int = 1) -> Request:
-        """Wait until a route was asked so often; give the last of these requests."""
+        """Wait until a route was requested this number of times; return the last of these requests."""
         with self._lock:
             found = self._lock.wait_for(lambda: len(self.seen(route)) >= count, PATIENCE)
         assert found, f"{route} was not asked {count} times: {self.lines}"
@@ -204,7 +204,7 @@ class WireServer:
         if self._tls is None:
             self._serve(sock, number)
             return
-        with contextlib.suppress(OSError):  # the client does not trust us, or left
+        with contextlib.suppress(OSError):  # the client does not trust us, or has left
             self._serve(self._tls.wrap_socket(sock, server_side=True), number)
         sock.close()
 
@@ -226,7 +226,7 @@ class WireServer:
                 pass
             finally:
                 if last is not None and not self._stopping.is_set() and (not last.left.is_set()):
-                    # What ended the loop is the client's close, or our own.
+                    # The client's close, or our own, ended the loop.
                     last.left.set()
 
     def _next(self, request: Request) -> Script:
@@ -255,7 +255,7 @@ def answer(
     *,
     media_type: str = "application/json",
 ) -> Script:
-    """A whole answer: JSON, unless the body is bytes already, or text of another type."""
+    """A complete response: JSON, unless the body is bytes, or text of another type."""
     if isinstance(body, str) and media_type != "application/json":
         content = body.encode()
     elif isinstance(body, bytes):
@@ -278,11 +278,11 @@ def frames(*pieces: str, end: bool = True) -> bytes:
 
 
 def stream(*parts: bytes | threading.Event, framing: str = "chunked", finish: bool = True) -> Script:
-    """An event stream, in parts; an event among them is waited for before what follows it is sent.
+    """An event stream, in parts; if a part is an event, wait for it before sending the next part.
 
     Args:
         parts: What to send, one write each.
-        framing: ``chunked``, ``length`` (only for whole bodies) or ``close``.
+        framing: ``chunked``, ``length`` (only for complete bodies) or ``close``.
         finish: Whether the body ends as its framing says; else the connection just closes.
     """
 
@@ -311,7 +311,7 @@ def stream(*parts: bytes | threading.Event, framing: str = "chunked", finish: bo
 
 
 def silence(first: bytes = b"") -> Script:
-    """Send these bytes, then say nothing until the client leaves."""
+    """Send these bytes, then nothing until the client leaves."""
 
     def script(exchange: Exchange) -> None:
         exchange.send(first)
@@ -321,7 +321,7 @@ def silence(first: bytes = b"") -> Script:
 
 
 def trickle(first: bytes, rest: bytes, every: float) -> Script:
-    """Send these bytes, then others again and again, until the client leaves. Only where time is tested."""
+    """Send these bytes, then others repeatedly, until the client leaves. Only for tests of time."""
 
     def script(exchange: Exchange) -> None:
         exchange.send(first)
@@ -337,5 +337,5 @@ def reset(exchange: Exchange) -> None:
 
 
 def hang_up(exchange: Exchange) -> None:
-    """Close the connection without a word."""
+    """Close the connection without a response."""
     exchange.close()
