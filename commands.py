@@ -1,4 +1,4 @@
-"""Running commands for `tasks.py`: one at a time or side by side, with Ctrl-C, and how far they are.
+"""Runs commands for `tasks.py`: one at a time or side by side, with Ctrl-C and progress.
 
 As there, only the standard library is used, and nothing newer than Python 3.8.
 """
@@ -23,13 +23,13 @@ COLUMNS = 78
 
 
 def say(text: str) -> None:
-    """Speak between the lines of the tools, in order with them."""
+    """Print a line between the output of the tools, in order."""
     print(text, flush=True)
 
 
 def start(command: list[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Start a command in the project's folder; what it says goes to a file where one is given."""
-    # Bytecode is wanted: without it each process of the tests would compile everything again.
+    """Start a command in the project's folder; its output goes to a file, if one is given."""
+    # Bytecode is needed: without it, each test process would compile everything again.
     unwanted = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE"}
     environ = {name: value for name, value in os.environ.items() if name not in unwanted}
     environ["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement of the theme's
@@ -39,10 +39,10 @@ def start(command: list[str], output: IO[bytes] | None = None) -> subprocess.Pop
 
 
 def finish(process: subprocess.Popen[bytes], *, interrupted: bool = False) -> int:
-    """Wait for a command and give its exit code, 128 + n for signal n.
+    """Wait for a command and return its exit code, 128 + n for signal n.
 
-    Ctrl-C reaches the child too; it is waited for, so that it can tidy up (the demo cancels what it started).
-    One that reached this process alone is passed on after some seconds, and at last the child is killed.
+    Ctrl-C reaches the child too; wait for it, so that it can clean up (the demo cancels what it started). If
+    Ctrl-C reached only this process, it is forwarded after some seconds, and finally the child is killed.
     """
     interrupt = process.terminate if os.name == "nt" else lambda: process.send_signal(signal.SIGINT)
     hurry = [process.kill, interrupt]
@@ -55,18 +55,18 @@ def finish(process: subprocess.Popen[bytes], *, interrupted: bool = False) -> in
         except subprocess.TimeoutExpired:
             hurry.pop()()
         else:
-            # Popen takes a child for a success whose end was read when Ctrl-C came once more.
+            # If Ctrl-C came again while its end was read, Popen treats a child as successful.
             return (code if code >= 0 else 128 - code) or 130 * interrupted
 
 
 def hold_interrupts(*, hold: bool) -> None:
-    """Keep Ctrl-C waiting, here and in what is started from now on; or let it through again, here alone."""
+    """Hold Ctrl-C back, here and in commands started from now on; or let it through again, only here."""
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def run(command: list[str]) -> int:
-    """Run a command in the project's folder and give its exit code."""
+    """Run a command in the project's folder and return its exit code."""
     return finish(start(command))
 
 
@@ -78,10 +78,10 @@ def must(command: list[str], what: str) -> None:
 
 
 def watched(command: list[str], venv: Path) -> int:
-    """Run a command that fills an environment, and give its exit code.
+    """Run a command that fills an environment, and return its exit code.
 
-    How far it is gets one line, every few seconds a new one where it is no terminal; what the command itself
-    prints is shown where it fails. Ctrl-C ends it, and goes on.
+    Its progress is one line, or without a terminal a new line every few seconds. The command's own output is
+    shown only if it fails. Ctrl-C ends the command, and then this program.
     """
     began, terminal = time.monotonic(), sys.stdout.isatty()
     with tempfile.TemporaryFile() as output:
@@ -106,7 +106,7 @@ def watched(command: list[str], venv: Path) -> int:
 
 
 def progress(output: IO[bytes], venv: Path) -> str:
-    """Say how many packages an environment has, and what the installer said last."""
+    """Return how many packages an environment has, and the installer's last line."""
     output.seek(0)
     said = output.read().decode("utf-8", "replace")
     steps = re.findall(r"^ *((?:Collecting|Downloading|Installing) [a-z_. ]*[a-z])", said, re.MULTILINE)
@@ -115,19 +115,19 @@ def progress(output: IO[bytes], venv: Path) -> str:
 
 
 def python(venv: Path = VENV) -> str:
-    """Give the Python inside an environment."""
+    """Return the Python inside an environment."""
     return str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 
 
 def module(*words: str, venv: Path = VENV) -> list[str]:
-    """Spell a command of a tool inside an environment."""
+    """Return the command of a tool inside an environment."""
     return [python(venv), "-m", *words]
 
 
 def each(steps: dict[str, list[str]]) -> None:
-    """Run steps side by side, all of them also when one fails, and end with one line on each.
+    """Run steps side by side, all of them even if one fails, and end with one line per step.
 
-    The first step's words are seen at once, the others' when it has ended.
+    The first step's output is shown at once, the others' when they have ended.
     """
     began = time.monotonic()
     codes: dict[str, int] = {}

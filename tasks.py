@@ -1,10 +1,11 @@
-"""The project's verbs, as plain Python: `make test` and `python3 tasks.py test` are the same thing.
+"""The project's verbs, as plain Python: `make test` and `python3 tasks.py test` are the same.
 
-Each verb first makes the environment it needs, `.venv`, or `.venv-demo` with what the demo needs, and keeps
-it for as long as `pyproject.toml` and `constraints.txt` stay as they are. Only the standard library is used,
-and nothing newer than Python 3.8, so that an old `python3` can still look for a newer one, or say what to do.
+Each verb first creates the environment that it needs: `.venv`, or `.venv-demo` with the packages for the
+demo. It is kept as long as `pyproject.toml` and `constraints.txt` do not change. Only the standard library is
+used, and nothing newer than Python 3.8, so that an old `python3` can still find a newer one, or say what to
+do.
 
-Invariants: the stamp in `.venv` is written last. What was interrupted half-way says so and is made anew.
+Invariants: the stamp in `.venv` is written last. An interrupted installation is reported and repeated.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ UNFINISHED = "unfinished"
 EVERYTHING = ["--editable", ".[all,ray]", "--group", "dev"]
 DEMO = ["--editable", ".[demo]"]
 OLDEST = (3, 11)
-# Tried in this order when the running Python is too old: those the classifiers name first.
+# Tried in this order if the running Python is too old; the classifiers' first one comes first.
 MINORS = (13, 12, 11, 14, 15, 16)
 
 
@@ -54,7 +55,7 @@ class Verb(NamedTuple):
 
 
 def version_of(executable: str) -> tuple[int, ...]:
-    """Give the version of a Python, () where it does not run (a pyenv shim may exist and refuse)."""
+    """Return the version of a Python, () if it does not run (a pyenv shim may exist and refuse)."""
     command = [executable, "-c", "import sys; print(*sys.version_info[:2])"]
     try:
         printed = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=60)
@@ -64,17 +65,17 @@ def version_of(executable: str) -> tuple[int, ...]:
 
 
 def find_python(exactly: tuple[int, ...] = ()) -> str:
-    """Find a Python that is new enough, the running one first; "" if there is none."""
+    """Return a Python that is new enough, the running one first; "" if there is none."""
 
     def suits(version: tuple[int, ...]) -> bool:
         return version == exactly if exactly else version >= OLDEST
 
     if suits(sys.version_info[:2]):
-        # Not the one inside .venv, which may be about to be removed.
+        # Not the one inside .venv, which may be removed next.
         return str(getattr(sys, "_base_executable", "") or sys.executable)
     names = [f"python3.{minor}" for minor in MINORS] + ["python3", "python"]
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    # pyenv's own commands refuse the versions that it was not told to use.
+    # pyenv's own commands refuse the versions that are not configured.
     found = [path for path in map(shutil.which, names) if path] + [
         str(path) for path in sorted(pyenv.glob("versions/3.*/bin/python"), reverse=True)
     ]
@@ -82,7 +83,7 @@ def find_python(exactly: tuple[int, ...] = ()) -> str:
 
 
 def no_python(wanted: str) -> SystemExit:
-    """Say what to do where no Python fits."""
+    """Return what to do if no Python is suitable."""
     return SystemExit(
         f"tasks.py: this needs Python {wanted}. It was started by Python {sys.version.split()[0]},\n"
         "and none that fits is on the PATH. Install one (apt install python3.11 python3.11-venv,\n"
@@ -93,7 +94,7 @@ def no_python(wanted: str) -> SystemExit:
 
 
 def create(venv: Path, exactly: tuple[int, ...]) -> None:
-    """Make an empty environment in place of a broken or half-made one."""
+    """Create an empty environment, which replaces a broken or incomplete one."""
     chosen, uv = find_python(exactly), shutil.which("uv")
     wanted = ".".join(map(str, exactly)) or ">=3.11"
     for command in (
@@ -109,7 +110,7 @@ def create(venv: Path, exactly: tuple[int, ...]) -> None:
 
 
 def install(venv: Path, constraints: Path, wanted: list[str]) -> None:
-    """Install the project, editable, with what is wanted of it, at the versions of the constraints."""
+    """Install the project, editable, with the wanted extras, at the versions of the constraints."""
     wanted = ["--constraint", str(constraints), *wanted]
     uv = shutil.which("uv")
     if uv and watched([uv, "pip", "install", "--python", python(venv), *wanted], venv) == 0:
@@ -120,7 +121,7 @@ def install(venv: Path, constraints: Path, wanted: list[str]) -> None:
 
 
 def pip_install(venv: Path, *wanted: str) -> None:
-    """Install with pip; first a pip that knows dependency groups, which Python 3.11 does not bring."""
+    """Install with pip; first a pip that supports dependency groups, which Python 3.11 does not include."""
     newer = [["pip>=25.1"]] if "--group" in wanted else []
     for what in (*newer, wanted):
         if watched([python(venv), "-m", "pip", "install", "--progress-bar", "off", *what], venv):
@@ -129,7 +130,7 @@ def pip_install(venv: Path, *wanted: str) -> None:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Let one process at a time make the environment; the lock ends with the process, however it ends."""
+    """Let only one process at a time create the environment; the lock ends with the process."""
     with PYPROJECT.open("rb") as file:
         if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -137,7 +138,7 @@ def alone() -> Iterator[None]:
 
 
 def digest(constraints: Path) -> str:
-    """Sum up what an environment is made from; the folder too, which an editable install records."""
+    """Hash what an environment is made from, including the folder, which an editable install records."""
     made_from = hashlib.sha256()
     for part in (str(ROOT).encode(), PYPROJECT.read_bytes(), constraints.read_bytes()):
         made_from.update(hashlib.sha256(part).digest())
@@ -161,7 +162,7 @@ def env(
     constraints: Path = CONSTRAINTS,
     wanted: list[str] = EVERYTHING,
 ) -> None:
-    """Make an environment, or keep the one that is up to date."""
+    """Create an environment, unless it is up to date."""
     stamp = venv / STAMP
     with alone():
         if is_ready(venv, constraints):
@@ -179,7 +180,7 @@ def env(
 # --- the verbs ----------------------------------------------------------------------------------------------
 
 
-# Name of the step → its command. Ruff's rules and what mypy reads are said in pyproject.toml.
+# Name of the step → its command. pyproject.toml has ruff's rules and mypy's paths.
 LINT = {
     "ruff check": module("ruff", "check", "--output-format", "concise", "."),
     "ruff format": module("ruff", "format", "--check", "."),
@@ -188,7 +189,7 @@ LINT = {
 }
 TYPES = {"mypy": module("mypy")}
 PYRIGHT = {"pyright": module("pyright", "--pythonpath", python())}  # it is fetched from npm
-# Each worker imports and collects everything; one more than there are cores, since tests wait too.
+# Each worker imports and collects everything; one more than there are cores, because tests also wait.
 WORKERS = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 PURE = ("rockai_transport/protocol/*", "rockai_transport/prompting/*")
 LONG = ("crash", "hold_nothing", "within_httpcore")  # what `make soak` runs of the tests
@@ -208,19 +209,19 @@ def types() -> None:
 
 
 def check() -> None:
-    """Run what takes less than a minute: no test that uses sockets or processes."""
+    """Run what takes less than a minute: no tests with sockets or processes."""
     env()
     each({"pytest": module("pytest", *WORKERS, "-m", "not sockets"), **LINT, **TYPES})
 
 
 def test() -> None:
-    """Run everything that must hold before a change lands."""
+    """Run everything that must pass before a change is merged."""
     env()
     each({"pytest": module("pytest", *WORKERS), **LINT, **TYPES, **PACKAGING})
 
 
 def demo() -> None:
-    """Run the demo in an environment with its packages alone, or in `.venv` where that is up to date.
+    """Run the demo in an environment with only its packages, or in `.venv` if that is up to date.
 
     LIVE=1 and YES=1 reach it through the environment. Ctrl-C waits until the demo can end with one line.
     """
@@ -234,9 +235,9 @@ def demo() -> None:
 
 
 def coverage() -> None:
-    """Run all tests and measure what they run of the packages; too little is an error.
+    """Run all tests and measure the coverage of the packages; too little is an error.
 
-    What decides without sockets is run wholly, each branch of it.
+    Code that decides without sockets is covered completely, including each branch.
     """
     env()
     must(module("pytest", *WORKERS, "--cov"), "the tests, or their coverage,")
@@ -260,7 +261,7 @@ def build() -> None:
 
 
 def floors() -> str:
-    """Give the lowest allowed version of each package that a user's install brings, as constraints."""
+    """Return the lowest allowed version of each package that a user installs, as constraints."""
     text = PYPROJECT.read_text(encoding="utf-8").split("[dependency-groups]")[0].split("[project]")[1]
     lowest = re.findall(r'"([A-Za-z][\w.-]*)(?:\[[\w,]+\])?>=([\w.]+)', text)
     return "".join(f"{name}=={version}\n" for name, version in sorted(set(lowest)))
@@ -292,7 +293,7 @@ def matrix() -> None:
 def soak() -> None:
     """Leave, interrupt and kill far more often than `make test` does; docs/reliability.md has the figures."""
     env()
-    os.environ["SOAK"] = "1"  # the tests that it names do more then
+    os.environ["SOAK"] = "1"  # the tests listed here then do more
     must([python(), str(Path("tests") / "faults" / "soak.py")], "leaving and interrupting")
     must(module("pytest", "-k", " or ".join(LONG)), "killing agents, letting them sleep, and ending loops")
 
@@ -304,7 +305,7 @@ def bench() -> None:
 
 
 def bench_quick() -> None:
-    """Compare with other clients, less of everything; it is printed only."""
+    """Compare with other clients, with fewer measurements; only printed."""
     env()
     must(module("benchmarks", "--quick"), "the benchmarks")
 
@@ -323,13 +324,13 @@ def docs() -> None:
 
 
 def docs_serve() -> None:
-    """Show the documentation on a local port, and build it anew when a page changes."""
+    """Show the documentation on a local port, and rebuild it when a page changes."""
     env()
     must(module("mkdocs", "serve"), "serving the documentation")
 
 
 def lock() -> None:
-    """Resolve EVERYTHING with plain pip in an empty environment and write down the versions."""
+    """Resolve everything with plain pip in an empty environment, and write the versions down."""
     oldest = find_python(exactly=OLDEST)
     if not oldest:
         raise no_python("3.11 exactly, so that the locked versions suit every Python from there on")
@@ -381,7 +382,7 @@ VERBS = {
 
 
 def main(arguments: list[str]) -> None:
-    """Carry out verbs in turn; NAME=VALUE goes to the environment, as with make."""
+    """Run verbs in turn; NAME=VALUE goes to the environment, as with make."""
     verbs = [word for word in arguments if "=" not in word] or ["help"]
     unknown = [word for word in verbs if word not in VERBS]
     if unknown:

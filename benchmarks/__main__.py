@@ -40,7 +40,7 @@ QUICK = FULL._replace(
 
 
 def results(origin: Origin, sizes: Sizes, remarks: Sequence[str] = ()) -> tuple[str, str]:
-    """Do all of it, and give the text and the picture."""
+    """Run everything; return the text and the picture."""
     with Arena(origin) as arena:
         found = facts(arena)
         compare_texts(arena, sizes)
@@ -54,7 +54,7 @@ def results(origin: Origin, sizes: Sizes, remarks: Sequence[str] = ()) -> tuple[
 
 
 def prepare(origin: Origin) -> None:
-    """Give the server a core of its own, and allow enough sockets, where the system lets us."""
+    """Give the server its own core, and allow enough sockets, if the system permits it."""
     if sys.platform == "linux" and len(cores := sorted(os.sched_getaffinity(0))) > 1:
         os.sched_setaffinity(origin.pid, cores[-1:])
         os.sched_setaffinity(0, cores[:-1])

@@ -1,4 +1,4 @@
-"""Contestants with warm clients, and what it costs one of them to read or to call."""
+"""Contestants with warm clients, and the cost of reading or calling with one of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Arena:
-    """Use it with ``with``; at its end the clients are closed.
+    """A context manager that closes the clients at its end.
 
     Args:
         origin: The server.
@@ -30,7 +30,7 @@ class Arena:
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self.failures: Counter[str] = Counter()
-        """How many of the streams that were read at once have failed, by their contestants' names."""
+        """The number of failed concurrent streams, by contestant."""
         self._runner = asyncio.Runner()
         self._opened = contextlib.AsyncExitStack()
         self._clients: dict[tuple[Callable[..., Any], str], Any] = {}
@@ -45,14 +45,14 @@ class Arena:
         self._runner.close()
 
     def client(self, peer: Peer, wire: str) -> Any:
-        """Give the client for a wire, opened once."""
+        """Return the client for a wire, opened once."""
         address = self.origin.at(peer.protocol, wire)
         if (peer.open, address) not in self._clients:
             self._clients[peer.open, address] = self.run(self._open(peer, Place(address, wire)))
         return self._clients[peer.open, address]
 
     def freeze(self) -> None:
-        """Let no collection that falls into a measure look at all that was made before."""
+        """Exclude all existing objects from garbage collections during a measurement."""
         gc.collect()
         gc.freeze()
 
@@ -72,13 +72,13 @@ class Arena:
         return one.peer.text(list(started) if isinstance(started, Iterator) else [started])
 
     def cost(self, one: Contestant, wire: str, times: int = 1, at_once: int = 1) -> float:
-        """Let a contestant, which has read before, read so many times, and so many streams at once.
+        """Let a contestant that has read before read repeatedly, with one or more streams at once.
 
         Args:
             one: The contestant.
             wire: The wire.
-            times: How many times.
-            at_once: How many streams at once, of an asynchronous contestant.
+            times: Number of repetitions.
+            at_once: Number of concurrent streams, for an asynchronous contestant.
 
         Returns:
             Its seconds of CPU time.
@@ -95,7 +95,7 @@ class Arena:
         return told or time.process_time() - began
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run something in the event loop of the asynchronous clients."""
+        """Run a coroutine in the event loop of the asynchronous clients."""
         return self._runner.run(coroutine)
 
     async def _open(self, peer: Peer, place: Place) -> Any:
@@ -106,7 +106,7 @@ class Arena:
 
 
 def _drain(started: Any) -> float:
-    """Take what comes; give the CPU time that a peer in another process tells of itself, else 0."""
+    """Read everything; return the CPU time that a peer in another process reports, else 0."""
     if isinstance(started, Iterator):
         started = deque(started, maxlen=1).pop()
     return getattr(started, "cpu", 0.0)
@@ -119,7 +119,7 @@ async def _read(started: Any) -> list[Any]:
 
 
 async def _drain_all(one: Contestant, client: Any, times: int, at_once: int) -> int:
-    """Take what comes; give how many have failed, where it was more than one at once."""
+    """Read everything; return the number of failures among several concurrent streams."""
 
     async def drain() -> None:
         started = one.start(client)

@@ -1,4 +1,4 @@
-"""What must hold: one table. Each budget is a figure, or its ratio to the sum of others of the same round."""
+"""All budgets, in one table. Each is a figure, or its ratio to the sum of others in the same round."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Budget(NamedTuple):
     of: Key
     """The figure."""
     limit: float
-    """The most that is allowed."""
+    """The maximum."""
     beside: tuple[Key, ...] = ()
-    """Whose sum it is divided by; empty: it is taken as it is."""
+    """The figures whose sum it is divided by; empty: it is not divided."""
 
     @property
     def name(self) -> str:
-        """What is compared with what."""
+        """The figure, and what it is compared with."""
         measure, one = self.of
         others = " + ".join(other if key == measure else f"{other} ({key})" for key, other in self.beside)
         return f"{measure}: {one}" + (f" ÷ {others}" if others else "")
 
     def value(self, rounds: Sequence[Figures]) -> float:
-        """Give the median over the rounds."""
+        """Return the median over the rounds."""
         return statistics.median(self._of_round(figures) for figures in rounds)
 
     def _of_round(self, figures: Figures) -> float:
@@ -44,7 +44,7 @@ def _ratio(measure: str, one: str, limit: float, *others: str) -> Budget:
 
 
 FLAT = 1.3
-"""What a further token in a long text may cost, as a ratio to one in a short text."""
+"""Maximum cost of a further token in a long text, relative to one in a short text."""
 
 BUDGETS = [
     _ratio("burst", "Client.stream", 0.5, "httpx iter_raw"),

@@ -1,4 +1,4 @@
-"""Who is compared: the peers, and one table each of their ways to stream a model's text and to call it."""
+"""The peers, and a table each of their ways to stream a model's text and to call a model."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["CALLS", "GROWING", "STREAMS", "TRANSCRIPT", "Contestant", "Peer"]
 
 
 def texts(found: Iterable[Any]) -> str:
-    """Join pieces, or what has a text."""
+    """Join strings, or the texts of objects."""
     return "".join(getattr(one, "text", one) for one in found)
 
 
 def deltas(found: Iterable[Any]) -> str:
-    """Join LlamaIndex's chunks, which bear all the text so far too; an answer has no delta."""
+    """Join the deltas of LlamaIndex's chunks, which also contain all text so far; an answer has none."""
     return "".join(one.text if one.delta is None else one.delta for one in found)
 
 
 def outputs(found: Iterable[Any]) -> str:
-    """Join the data of the events that are output."""
+    """Join the data of the output events."""
     return "".join(event.data for event in found if event.event == "output")
 
 
 def strings(found: Iterable[Any]) -> str:
-    """Join what is no text itself."""
+    """Join objects, converted to strings."""
     return "".join(map(str, found))
 
 
@@ -42,7 +42,7 @@ def frames(found: Iterable[bytes]) -> str:
 
 
 def answers(found: Iterable[Any]) -> str:
-    """Give the output of a prediction as JSON."""
+    """Return the output of a prediction as JSON."""
     return "".join(prediction["output"] for prediction in found)
 
 
@@ -50,22 +50,22 @@ class Peer(NamedTuple):
     """A client."""
 
     package: str
-    """The distribution that it comes from; "" for the standard library and the SDK, which is elsewhere."""
+    """Its distribution; "" for the standard library, and for the SDK, which has its own environment."""
     protocol: str
-    """Whose bytes the server sends it; "" for what asks no server."""
+    """The protocol in which the server sends; "" if it asks no server."""
     open: Callable[[Place], Any]
-    """Gives a context manager of the client."""
+    """Returns a context manager of the client."""
     text: Callable[[list[Any]], str]
-    """Joins what it gives."""
+    """Joins its results."""
 
 
 class Contestant(NamedTuple):
-    """One way of a peer's to stream or to call."""
+    """One way of a peer to stream or to call."""
 
     name: str
     peer: Peer
     start: Callable[[Any], Any]
-    """Given the client: an iterator of pieces, or a whole answer, or what one of them is awaited from."""
+    """Called with the client: returns an iterator of pieces, a whole answer, or an awaitable of either."""
 
 
 def remember(city: str) -> str:
@@ -154,4 +154,4 @@ GROWING = _named(
     Contestant("RockAI.stream_chat", LLM, lambda llm: llm.stream_chat(HI, **TOOLS)),
     Contestant("ChatRockAI.preview", TRANSCRIPT, lambda preview: preview()),
 )
-"""Those whose cost must be linear in what they read or render: with tools, a stop sequence and reasoning."""
+"""Contestants whose cost must be linear in what they read or render: tools, stop sequence, reasoning."""

@@ -1,4 +1,4 @@
-"""What comes out of a stream, whatever it costs: the exact text, or an error; and how soon it can be left."""
+"""The results of streams, apart from cost: the exact text, or an error; and how fast one can be left."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ CLIENTS = (
     "sseclient-py",
     "replicate",
 )
-"""Those that can be told RockAI's address."""
+"""The contestants that can use RockAI's address."""
 
 
 class Fact(NamedTuple):
-    """What is true of one client."""
+    """The facts about one client."""
 
     exact: int
-    """How many of the texts recorded from the official model server came out as they were said."""
+    """Number of texts, recorded from the official model server, that were exact."""
     lost: int
-    """How many characters of them did not."""
+    """Number of their characters that were not."""
     broken: str
-    """What a reader is told when the connection breaks, as when the model server dies."""
+    """What a reader gets when the connection breaks, as when the model server dies."""
     short: str
-    """The same when the body ends properly but without the last event, as by a gateway at its limit."""
+    """The same if the body ends properly but without the last event, as at a gateway's limit."""
     left: float
     """Milliseconds from leaving a stream until the server has seen it."""
 
 
 def facts(arena: Arena) -> dict[str, Fact]:
-    """Find them out."""
+    """Collect the facts."""
     return {name: _fact(arena, STREAMS[name]) for name in CLIENTS}
 
 
@@ -54,7 +54,7 @@ def _fact(arena: Arena, one: Contestant) -> Fact:
 def _outcome(arena: Arena, one: Contestant, wire: str) -> str:
     try:
         return f"taken for an answer: {arena.read(one, wire)!r}"
-    except Exception as error:  # noqa: BLE001 - whichever it is, it was noticed
+    except Exception as error:  # noqa: BLE001 - any error means that it was noticed
         kept = getattr(error, "partial_text", None)
         return type(error).__name__ + (f", with {kept!r}" if kept else "")
 

@@ -1,4 +1,4 @@
-"""Models that answer from memory: what the frameworks themselves cost."""
+"""Models that answer from memory, to measure the frameworks themselves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["FakeChat", "FakeLLM"]
 
 
 class FakeChat(BaseChatModel):
-    """A chat model of LangChain's that says its pieces."""
+    """A LangChain chat model that returns its pieces."""
 
     pieces: list[str]
 
@@ -49,23 +49,23 @@ class FakeChat(BaseChatModel):
 
 
 class FakeLLM(CustomLLM):
-    """An LLM of LlamaIndex's that says its pieces."""
+    """A LlamaIndex LLM that returns its pieces."""
 
     pieces: list[str]
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What the framework asks for."""
+        """The metadata that the framework requests."""
         return LLMMetadata(is_chat_model=True)
 
     @llm_completion_callback()
     def complete(self, *_: Any, **__: Any) -> CompletionResponse:
-        """Say all at once."""
+        """Return all at once."""
         return CompletionResponse(text="".join(self.pieces))
 
     @llm_completion_callback()
     def stream_complete(self, *_: Any, **__: Any) -> CompletionResponseGen:
-        """Say it piece by piece."""
+        """Return it piece by piece."""
 
         def chunks() -> CompletionResponseGen:
             text = ""
@@ -83,7 +83,7 @@ class FakeLLM(CustomLLM):
 
     @llm_chat_callback()
     def stream_chat(self, *_: Any, **__: Any) -> ChatResponseGen:
-        """Say it piece by piece, as a message that grows."""
+        """Return it piece by piece, as a message that grows."""
         return self._chunks()
 
     @llm_chat_callback()

@@ -1,6 +1,6 @@
-"""What is measured. A round measures everything once, so that its figures are from the same minutes.
+"""The measurements. A round measures everything once, so that its figures are from the same minutes.
 
-A figure has a name of two parts: what is measured, and of whom. Times are CPU times of this process, except
+A figure has a name of two parts: what is measured, and for whom. Times are CPU times of this process, except
 lateness.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["Figures", "Sizes", "compare_texts", "measure"]
 Figures = dict[tuple[str, str], float]
 
 CROWD = ("AsyncClient.stream", "ChatRockAI.astream", "httpx aiter_raw", "aiohttp", "ChatOpenAI.astream")
-"""Whose streams are read at once."""
+"""The contestants whose streams are read concurrently."""
 OURS = CROWD[:2]
 IMPORTS = (
     "import httpx",
@@ -44,41 +44,42 @@ IMPORTS = (
     "from llama_index_rockai import RockAI",
     "from llama_index.llms.openai import OpenAI",
 )
-"""What is imported in a fresh interpreter."""
+"""The modules that are imported in a fresh interpreter."""
 
 
 class Sizes(NamedTuple):
-    """How much is measured."""
+    """The amounts to measure."""
 
     rounds: int
     tokens: int
-    """Of a stream in burst, and of a coalesced one."""
+    """Number of tokens in a burst stream, and in a coalesced one."""
     paced: int
     """Tokens of a paced stream; each takes a millisecond."""
     calls: int
     crowds: tuple[int, ...]
-    """How many streams at once."""
+    """Numbers of concurrent streams."""
     crowd: int
-    """Tokens of each of these."""
+    """Number of tokens in each of these."""
     growth: tuple[int, int, int]
-    """Tokens of streams whose costs must be in proportion; for conversations, ten times their turns."""
+    """Numbers of tokens in streams whose costs must be in proportion; for conversations, ten times their
+    turns."""
     seconds: tuple[float, ...]
-    """How long the predictions take whose end is waited for."""
+    """Durations of the predictions to wait for."""
     objects: int
-    """How many clients and streams their memory is measured with."""
+    """Number of clients and streams for measuring their memory."""
     imports: tuple[str, ...] = IMPORTS
 
 
 def streams() -> Iterator[Contestant]:
-    """Those whose environment is here."""
+    """Return the contestants whose environment is installed."""
     return (one for name, one in STREAMS.items() if name != "rockai SDK" or sdk.is_here())
 
 
 def compare_texts(arena: Arena, sizes: Sizes) -> None:
-    """Let everybody read everything that will be measured once.
+    """Let every contestant read everything that will be measured once.
 
     Raises:
-        AssertionError: A text is not what the model said.
+        AssertionError: A text is not exact.
     """
     growth = f"reasoning-{sizes.growth[0]}"
     wires = [(one, wire) for wire in _wires(sizes) for one in streams()]
@@ -108,17 +109,17 @@ def measure(arena: Arena, sizes: Sizes) -> Figures:
 
 
 def _streams(arena: Arena, sizes: Sizes) -> Figures:
-    """Microseconds a token."""
+    """Microseconds per token."""
     return {
         (wire.partition("-")[0], one.name): arena.cost(one, wire) / tokens * 1e6
         for wire, tokens in _wires(sizes).items()
         for one in streams()
-        if one.peer.protocol or not wire.startswith("paced")  # what asks no server has no pace
+        if one.peer.protocol or not wire.startswith("paced")  # a contestant that asks no server has no pace
     }
 
 
 def _calls(arena: Arena, sizes: Sizes) -> Figures:
-    """Microseconds a call."""
+    """Microseconds per call."""
     return {
         ("call", name): arena.cost(one, "call-5", sizes.calls) / sizes.calls * 1e6
         for name, one in CALLS.items()
@@ -126,7 +127,7 @@ def _calls(arena: Arena, sizes: Sizes) -> Figures:
 
 
 def _crowds(arena: Arena, sizes: Sizes) -> Figures:
-    """Microseconds a token; few streams are read several times, so that there are more tokens."""
+    """Microseconds per token; small numbers of streams are read several times, for more tokens."""
     figures: Figures = {}
     for count in sizes.crowds:
         times = max(1, sizes.crowds[-1] // count // 4)
@@ -139,7 +140,7 @@ def _crowds(arena: Arena, sizes: Sizes) -> Figures:
 
 
 def _growth(arena: Arena, sizes: Sizes) -> Figures:
-    """What a further token costs in long texts, as a ratio to that in short ones; flat is 1."""
+    """Cost of a further token in long texts, relative to that in short ones; constant cost is 1."""
     figures = {}
     few, more, most = sizes.growth
     for name, one in GROWING.items():
@@ -150,7 +151,7 @@ def _growth(arena: Arena, sizes: Sizes) -> Figures:
 
 
 def _lateness(arena: Arena, sizes: Sizes) -> Figures:
-    """Polling: the worst share of what its time allows. By its event stream: milliseconds, the median."""
+    """Polling: the worst share of the allowed time. With its event stream: milliseconds, the median."""
 
     async def late(seconds: float, on_text: Callable[[str], None] | None) -> float:
         url = arena.origin.at("rockai", f"ends-{seconds}")
@@ -181,7 +182,7 @@ def _imports(_: Arena, sizes: Sizes) -> Figures:
 
 
 def _objects(arena: Arena, sizes: Sizes) -> Figures:
-    """Milliseconds to make a client, and kilobytes: of one that has made a call, of a stream that is read."""
+    """Milliseconds to create a client; kilobytes of a client after a call, and of an open stream."""
     count = sizes.objects
     began = time.process_time()
     for _ in range(count):
@@ -204,7 +205,7 @@ def _objects(arena: Arena, sizes: Sizes) -> Figures:
 
 @contextlib.contextmanager
 def traced() -> Iterator[Callable[[], int]]:
-    """Trace memory; give what tells the bytes that were allocated since, and are still held."""
+    """Trace memory; yield a function that returns the bytes allocated since, and still in use."""
 
     def held() -> int:
         gc.collect()

@@ -1,7 +1,7 @@
-"""How the client of each peer is opened, and what one writes by hand where a peer is only half of a client.
+"""How to open the client of each peer, and handwritten code where a peer is only half of a client.
 
-Each opener is given a place and gives a context manager of the client, which may be an asynchronous one.
-Clients are opened once for each wire, so that every measured client is warm.
+Each opener receives a place and returns a context manager of the client, possibly an asynchronous one.
+Clients are opened once per wire, so that every measured client is warm.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ BODY = {"model": MODEL, "input": INPUT}
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 OUTPUT = re.compile(rb"event: output\ndata: (.*)\n\n")
 SECONDS = 120.0
-"""After which a peer may give up, and one of many streams has failed."""
+"""Seconds after which a peer may give up, and a stream of a crowd has failed."""
 
 
 class Place(NamedTuple):
-    """Where a client is to look: a server that speaks its protocol, on one wire."""
+    """The address for a client: a server that uses its protocol, on one wire."""
 
     url: str
     wire: str
@@ -73,7 +73,7 @@ async def rockai_model(build: Callable[..., Any], place: Place) -> AsyncIterator
 
 
 def httpx_client(place: Place) -> httpx.Client:
-    """What stands below ours, and below most others."""
+    """The library below ours, and below most others."""
     return httpx.Client(base_url=f"{place.url}/v1", headers=HEADERS, timeout=SECONDS)
 
 
@@ -84,7 +84,7 @@ def httpx_async_client(place: Place) -> httpx.AsyncClient:
 
 
 def aiohttp_session(place: Place) -> aiohttp.ClientSession:
-    """For any number of streams."""
+    """Aiohttp, for any number of streams."""
     connector = aiohttp.TCPConnector(limit=0)
     return aiohttp.ClientSession(f"{place.url}/v1/", headers=HEADERS, connector=connector)
 
@@ -108,14 +108,14 @@ def raw_socket(place: Place) -> Iterator[Callable[[], Iterator[str]]]:
 
 @contextlib.contextmanager
 def replicate_client(place: Place) -> Iterator[ReplicateClient]:
-    """Replicate's, whose API RockAI's is shaped like; it closes nothing itself."""
+    """Replicate's client, whose API is similar to RockAI's; it closes nothing itself."""
     with httpx.HTTPTransport() as transport:
         yield ReplicateClient(api_token=TOKEN, base_url=place.url, transport=transport)
 
 
 @contextlib.asynccontextmanager
 async def chat_ollama(place: Place) -> AsyncIterator[ChatOllama]:
-    """LangChain's for Ollama, on transports that can be closed."""
+    """LangChain's client for Ollama, on transports that can be closed."""
     async with httpx.AsyncHTTPTransport() as later:
         with httpx.HTTPTransport() as now:
             kwargs: dict[str, Any] = {
@@ -127,14 +127,14 @@ async def chat_ollama(place: Place) -> AsyncIterator[ChatOllama]:
 
 @contextlib.asynccontextmanager
 async def openai_model(build: Callable[..., Any], place: Place) -> AsyncIterator[Any]:
-    """A framework's for OpenAI, on clients like OpenAI's own that can be closed."""
+    """A framework's client for OpenAI, on clients like OpenAI's own that can be closed."""
     async with openai.DefaultAsyncHttpxClient() as later:
         with openai.DefaultHttpxClient() as now:
             yield build(f"{place.url}/v1", now, later)
 
 
 def chat_openai(place: Place) -> Any:
-    """LangChain's."""
+    """LangChain's client for OpenAI."""
 
     def build(url: str, now: httpx.Client, later: httpx.AsyncClient) -> ChatOpenAI:
         clients: dict[str, Any] = {"http_client": now, "http_async_client": later}
@@ -146,7 +146,7 @@ def chat_openai(place: Place) -> Any:
 
 
 def llama_index_openai(place: Place) -> Any:
-    """LlamaIndex's."""
+    """LlamaIndex's client for OpenAI."""
 
     def build(url: str, now: httpx.Client, later: httpx.AsyncClient) -> OpenAI:
         clients: dict[str, Any] = {"http_client": now, "async_http_client": later}
@@ -156,17 +156,17 @@ def llama_index_openai(place: Place) -> Any:
 
 
 def fake_chat(place: Place) -> Any:
-    """What langchain-core itself costs."""
+    """The cost of langchain-core itself."""
     return contextlib.nullcontext(FakeChat(pieces=pieces(place.wire)))
 
 
 def fake_llm(place: Place) -> Any:
-    """What LlamaIndex itself costs."""
+    """The cost of LlamaIndex itself."""
     return contextlib.nullcontext(FakeLLM(pieces=pieces(place.wire)))
 
 
 def transcript(place: Place) -> Any:
-    """A conversation to be rendered, of a tenth as many turns as there are tokens on the wire."""
+    """A conversation to render, with a tenth as many turns as the wire has tokens."""
     count = len(pieces(place.wire)) // 10
     turns = [("ai" if number % 2 else "user", f"Turn {number}.") for number in range(count)]
     llm = ChatRockAI(model=MODEL, api_token=TOKEN, base_url=place.url)
@@ -187,7 +187,7 @@ def rockai_llm(place: Place) -> Any:
 
 
 def iter_raw(client: httpx.Client) -> Iterator[bytes]:
-    """Httpx, and nothing that looks at what comes out of it."""
+    """Httpx, without parsing its output."""
     with client.stream("POST", "run_sse", json=BODY) as response:
         yield from response.iter_raw()
 
@@ -200,7 +200,7 @@ async def aiter_raw(client: httpx.AsyncClient) -> AsyncIterator[bytes]:
 
 
 def iter_sse(client: httpx.Client) -> Iterator[httpx_sse.ServerSentEvent]:
-    """What one writes first: httpx, and a decoder that follows the standard."""
+    """The obvious first attempt: httpx, and a decoder that follows the standard."""
     with httpx_sse.connect_sse(client, "POST", "run_sse", json=BODY) as source:
         yield from source.iter_sse()
 
@@ -219,7 +219,7 @@ def sseclient_events(client: httpx.Client) -> Iterator[sseclient.Event]:
 
 
 def shortest_parser(data: bytes) -> tuple[list[str], bytes]:
-    """Find the pieces in what the model server sends as long as nothing goes wrong; give back the rest."""
+    """Find the pieces in the model server's bytes, without any error handling; return the rest."""
     end = data.rfind(b"\n\n") + 2
     return [piece.decode() for piece in OUTPUT.findall(data, 0, end)], data[end:] if end > 1 else data
 
@@ -235,12 +235,12 @@ async def aiohttp_sse(session: aiohttp.ClientSession) -> AsyncIterator[str]:
 
 
 def replicate_stream(client: ReplicateClient) -> Iterator[Any]:
-    """Create, and stream; there is no other way."""
+    """Create and stream, because there is no other way."""
     yield from client.predictions.create(version=VERSION, input=INPUT, stream=True).stream()
 
 
 async def apost(client: httpx.AsyncClient) -> Any:
-    """A call with httpx alone."""
+    """A call with only httpx."""
     return (await client.post("run", json=BODY)).raise_for_status().json()
 
 

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.reading``: what it costs to read a long reply, whole and in pieces of one character.
+"""``python -m benchmarks.reading``: the cost of reading a long reply, whole and in pieces of one character.
 
-Reading is linear in the text: each figure, nanoseconds of CPU time for a character, stays the same when the
-text grows tenfold. That the *steps* are linear is held by ``tests/prompting/test_linear.py``.
+Reading is linear in the text: each figure, nanoseconds of CPU time per character, stays the same when the
+text grows tenfold. ``tests/prompting/test_linear.py`` checks that the *steps* are linear.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TEXTS = {
 
 
 def nanoseconds(begin: str, more: str, length: int, piece: int) -> float:
-    """Read a reply once, and give the CPU time of a character."""
+    """Read a reply once; return the CPU time per character."""
     text = (begin + more * length)[:length]
     messages = [Message("user", "Hi")]
     call = ChatCall(ModelSettings("you/model", "chatml", stop=("####",)), messages, set_up_tools([NOTE]))

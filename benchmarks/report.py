@@ -24,18 +24,18 @@ TABLES = {
     "CPU time of a call, µs": ("call",),
     "CPU time of an import, ms": ("import",),
 }
-"""Which measures stand side by side."""
+"""The measures that are shown side by side."""
 LISTED = ("lateness", "a client", "an open stream", "growth")
 OURS = ("Client", "AsyncClient", "ChatRockAI", "RockAI", "RockAILLM")
 
 
 def medians(rounds: Sequence[Figures]) -> Figures:
-    """Give the median of each figure."""
+    """Return the median of each figure."""
     return {key: statistics.median(figures[key] for figures in rounds) for key in rounds[0]}
 
 
 def markdown(rounds: Sequence[Figures], found: Mapping[str, Fact], remarks: Sequence[str]) -> str:
-    """Write it all down."""
+    """Return the results as Markdown."""
     parts = ["# Results", _about(len(rounds)), *remarks, "## Budgets", _budgets(rounds)]
     typical = medians(rounds)
     crowds = tuple(dict.fromkeys(measure for measure, _ in typical if measure[0].isdigit()))

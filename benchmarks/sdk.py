@@ -1,6 +1,6 @@
-"""The service's own SDK, in an environment of its own, because it wants an older httpx than we do.
+"""The service's own SDK, in a separate environment, because it requires an older httpx.
 
-It runs in a process of its own, which measures itself.
+It runs in its own process, which measures itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["SDK", "Told", "is_here", "make_environment", "sdk_process"]
 
 SDK = "rockai==0.1.74"
 ENVIRONMENT = Path(sys.prefix) / "rockai-sdk"
-"""Inside of ours, so that it is made anew with it."""
+"""Inside our environment, so that both are created together."""
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 PROGRAM = """
@@ -39,7 +39,7 @@ for line in sys.stdin:
 
 
 class Told(NamedTuple):
-    """What it tells of a stream."""
+    """What it reports about a stream."""
 
     text: str
     cpu: float
@@ -47,12 +47,12 @@ class Told(NamedTuple):
 
 
 def is_here() -> bool:
-    """Whether its environment has been made."""
+    """Whether its environment exists."""
     return (ENVIRONMENT / "made").exists()
 
 
 def make_environment() -> str:
-    """Make its environment, where it is not here yet; give what went wrong, or ""."""
+    """Create its environment if it does not exist; return what went wrong, or ""."""
     if is_here():
         return ""
     venv.create(ENVIRONMENT, clear=True, with_pip=True)
@@ -66,7 +66,7 @@ def make_environment() -> str:
 
 @contextlib.contextmanager
 def sdk_process(place: Place) -> Iterator[Callable[[], Told]]:
-    """Its client, in a process of its environment."""
+    """Run its client, in a process of its environment."""
     command = [str(PYTHON), "-c", PROGRAM, place.url, MODEL, TOKEN]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

@@ -1,7 +1,7 @@
-"""The server: a process of its own, which sends precomputed bytes and does as little else as it can.
+"""The server: a separate process that sends precomputed bytes, and does as little else as possible.
 
 An address is ``http://127.0.0.1:PORT/PROTOCOL/WIRE`` and a path of the protocol; see `benchmarks.wires`. On
-the wire ``ends-SECONDS`` predictions end so long after their creation; their text is the moment of the end.
+the wire ``ends-SECONDS``, predictions end this many seconds after their creation; their text is the end time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Note when the client left."""
+        """Record when the client left."""
         for task in self.tasks:
             task.cancel()
         self.service.left.append(time.time())
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
                 waiting.remove(self.transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take whole requests."""
+        """Process complete requests."""
         self.held += data
         while (request := self._take()) is not None:
             task = asyncio.ensure_future(self.service.answer(request, self.transport))
@@ -77,16 +77,16 @@ class Connection(asyncio.Protocol):
 
 
 class Service:
-    """The answers."""
+    """The responses."""
 
     def __init__(self) -> None:
         self.origin = ""
         self.left: list[float] = []
-        """When clients have left."""
+        """The times when clients left."""
         self.ends: dict[str, float] = {}
-        """When each prediction ends, by its id."""
+        """The end time of each prediction, by its id."""
         self.waiting: dict[str, list[asyncio.Transport]] = {}
-        """Streams that wait for others to begin with, by their wires."""
+        """Streams that wait for others to start with, by wire."""
 
     async def answer(self, request: Request, transport: asyncio.Transport) -> None:
         """Answer one request."""
@@ -104,7 +104,7 @@ class Service:
             _send_json(transport, FORMATS[protocol].answer(said(wire)))
 
     def prediction(self, protocol: str, wire: str, known: list[str]) -> Any:
-        """Create a prediction, or look at one."""
+        """Create a prediction, or get one."""
         number = known[0] if known else str(len(self.ends))
         if not known:
             self.ends[number] = time.time() + (float(wire[5:]) if wire.startswith("ends-") else 0)
@@ -164,28 +164,28 @@ def _send_json(transport: asyncio.Transport, value: Any, status: int = 200) -> N
 
 
 class Origin(NamedTuple):
-    """A server that runs."""
+    """A running server."""
 
     url: str
     pid: int
 
     def at(self, protocol: str, wire: str) -> str:
-        """Give the address of a wire, without the protocol's own path."""
+        """Return the address of a wire, without the protocol's own path."""
         return f"{self.url}/{protocol}/{wire}"
 
 
 @contextlib.contextmanager
 def serving() -> Iterator[Origin]:
-    """Run the server in a process of its own."""
+    """Run the server in its own process."""
     command = [sys.executable, "-m", "benchmarks.server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - for the type checker
         yield Origin(process.stdout.readline().strip(), process.pid)
-        process.stdin.close()  # it ends with that
+        process.stdin.close()  # the server ends with it
 
 
 async def main() -> None:
-    """Serve until nobody listens any more."""
+    """Serve until its input is closed."""
     service = Service()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(service), "127.0.0.1", 0, backlog=4096)

@@ -1,10 +1,10 @@
-"""How much of our code one call runs through: ``python -m benchmarks.structure``.
+"""How much of our code one call uses: ``python -m benchmarks.structure``.
 
-Recorded is the second call on a warm client, in the same event loop: the files and functions of our
-packages that are entered (a function is a file and a qualified name, so comprehensions count), how often (a
-generator or coroutine that is resumed counts again), and the frames of ours on the stack when the first
-bytes are sent. No clock is read, so figures are the same everywhere; only the calls of `animate_image`
-depend on how often it polls.
+The second call on a warm client is recorded, in the same event loop: which files and functions of our
+packages are entered (a function is a file and a qualified name, so comprehensions count), how often (a
+resumed generator or coroutine counts again), and our frames on the stack when the first bytes are sent. No
+clock is read, so the figures are the same everywhere, except the calls of `animate_image`, which depend on
+how often it polls.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PACKAGES = (rockai_transport, langchain_rockai, llama_index_rockai)
 OURS = tuple(str(Path(str(package.__file__)).parent) for package in PACKAGES)
 MODEL = "meta/meta-llama-3-70b-instruct"
 AT_FIRST = {"Client.run": 90, "ChatRockAI.invoke": 207, "ChatRockAI.astream": 215, "animate_image": 181}
-"""How many functions the first version entered."""
+"""Number of functions that the first version entered."""
 IMAGE = {"image": "https://example.com/still.png", "prompt": "wind"}
 
 
@@ -42,11 +42,11 @@ class Entered(NamedTuple):
     functions: int
     calls: int
     frames: tuple[str, ...]
-    """The functions of ours on the stack when the first bytes are sent, the outermost first."""
+    """Our functions on the stack when the first bytes are sent, outermost first."""
 
 
 class Recorder:
-    """A profile function that notes which functions of ours are entered."""
+    """A profile function that records which of our functions are entered."""
 
     def __init__(self) -> None:
         self.entered: list[tuple[str, str]] = []
@@ -68,21 +68,21 @@ class Recorder:
         threading.setprofile(None)
 
     def result(self) -> Entered:
-        """Count."""
+        """Return the counts."""
         functions = set(self.entered)
         files = {file for file, _ in functions}
         return Entered(len(files), len(functions), len(self.entered), self.frames)
 
 
 def sends(function: Any) -> bool:
-    """Whether that is a method of a socket that sends to the service, and not an event loop waking itself."""
+    """Whether it is a socket method that sends to the service, and not an event loop that wakes itself."""
     sock = getattr(function, "__self__", None)
     named = function.__name__ in {"send", "sendall"}
     return named and isinstance(sock, socket.socket) and sock.family == socket.AF_INET
 
 
 def own_frames(frame: FrameType | None) -> list[str]:
-    """Name the functions of ours on the stack, the outermost first; coroutines are on it too."""
+    """Return our functions on the stack, outermost first, including coroutines."""
     found = []
     while frame is not None:
         if frame.f_code.co_filename.startswith(OURS):
@@ -92,7 +92,7 @@ def own_frames(frame: FrameType | None) -> list[str]:
 
 
 def operations(sandbox: Sandbox) -> dict[str, Callable[[], Any]]:
-    """Give the operations to measure, each with a client; what they return may have to be awaited."""
+    """Return the operations to measure, each with a client; their results may have to be awaited."""
     place: dict[str, Any] = {"api_token": sandbox.api_token, "base_url": sandbox.base_url}
     client = Client(**place)
     llm = ChatRockAI(model=MODEL, **place)
@@ -111,7 +111,7 @@ def operations(sandbox: Sandbox) -> dict[str, Callable[[], Any]]:
 
 
 def measure(sandbox: Sandbox) -> dict[str, Entered]:
-    """Carry out each operation twice, and record the second time."""
+    """Run each operation twice, and record the second run."""
     found = {}
     with asyncio.Runner() as runner:
 

@@ -1,7 +1,7 @@
 """The bytes that the server sends: each peer's own protocol, on each kind of wire. Pure.
 
-A wire is named by a word and numbers, as ``burst-2000`` or ``crowd-300-50``. The name is part of the address
-that a client is given, so that every client can be told which wire it reads, whatever its protocol.
+A wire is named by a word and numbers, such as ``burst-2000`` or ``crowd-300-50``. The name is part of the
+client's address, so every client can be sent to every wire, whatever its protocol.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ __all__ = ["FORMATS", "LAST_CHUNK", "RECORDED", "Delivery", "Format", "chunk", "
 
 SAMPLES = Path(__file__).resolve().parents[1] / "tests" / "samples" / "wire"
 RECORDED: dict[str, str] = json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8"))
-"""What the official model server said in each recording, by the recording's name."""
+"""The model server's output in each recording, by the recording's name."""
 
 LAST_CHUNK = b"0\r\n\r\n"
 EVENTS_IN_A_CHUNK = 100
-"""On a coalesced wire."""
+"""Number of events per chunk on a coalesced wire."""
 EVENTS_IN_A_TURN = 10
-"""Where many streams are written to in turns."""
+"""Number of events per turn when many streams are written in turns."""
 PACE = 0.001
 """Seconds between two events on a paced wire."""
 
@@ -32,11 +32,11 @@ class Format(NamedTuple):
 
     content_type: str
     frame: Callable[[int, str], str]
-    """The frame of a piece, given its number too."""
+    """Returns the frame of a piece, from its number and its text."""
     end: str
-    """The frames behind the last piece."""
+    """The frames after the last piece."""
     answer: Callable[[str], Any]
-    """The JSON that answers a call which is not streamed, given the text."""
+    """Returns the JSON response to a call that is not streamed, from its text."""
 
 
 def _openai(delta: dict[str, str], finish: str | None = None) -> str:
@@ -94,16 +94,16 @@ FORMATS = {
 
 
 class Delivery(NamedTuple):
-    """What is written on a connection, behind the head."""
+    """What is written to a connection, after the head."""
 
     parts: list[bytes]
-    """Each is one write."""
+    """The parts; each is one write."""
     pause: float = 0.0
     """Seconds between two parts."""
     at_once: int = 1
-    """How many streams begin together, when all have come, and are written to in turns."""
+    """Number of streams that begin together, once all have connected, and are written in turns."""
     breaks: bool = False
-    """Whether the connection is broken off then. If not, and the last chunk is missing, it is held."""
+    """Whether the connection is then broken. If not, and the last chunk is missing, it stays open."""
 
 
 def chunk(data: bytes) -> bytes:
@@ -112,7 +112,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def pieces(wire: str) -> list[str]:
-    """Give the pieces that the model says on a wire."""
+    """Return the pieces of the model's output on a wire."""
     kind, *numbers = wire.split("-")
     if not numbers or not numbers[-1].isdigit():
         return ["half of "]
@@ -124,13 +124,13 @@ def pieces(wire: str) -> list[str]:
 
 
 def said(wire: str) -> str:
-    """Give the text of the answer on a wire, without the reasoning that comes before it."""
+    """Return the text of the answer on a wire, without the reasoning before it."""
     return RECORDED.get(wire.removeprefix("recorded-")) or "".join(pieces(wire)).rpartition("</think>")[2]
 
 
 @lru_cache
 def delivery(protocol: str, wire: str) -> Delivery:
-    """Compute what to write."""
+    """Return what to write."""
     kind, *numbers = wire.split("-")
     form = FORMATS[protocol]
     frames = [form.frame(number, piece).encode() for number, piece in enumerate(pieces(wire))]
@@ -168,4 +168,4 @@ _KINDS: dict[str, Callable[[list[bytes], bytes, list[str]], Delivery]] = {
     "cut": lambda frames, _, __: Delivery(_chunks(frames), breaks=True),
     "short": lambda frames, _, __: Delivery([*_chunks(frames), LAST_CHUNK]),
 }
-"""Given the frames, the bytes that end a stream, and the rest of the wire's name. All others are in burst."""
+"""Called with the frames, the bytes that end a stream, and the rest of the wire's name. Others are bursts."""

@@ -8,7 +8,7 @@ import sys
 
 
 def stop(*_: object) -> None:
-    """End at once with one line: what Ctrl-C does while nothing is running at a service."""
+    """End at once with one line. This is what Ctrl-C does while nothing runs at a service."""
     os.write(sys.stdout.fileno(), b"\nStopped. Nothing is running.\n")
     os._exit(130)
 
@@ -24,7 +24,7 @@ def main() -> int:
     code = show(stop)
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
-    )  # all has been said; while Python ends it would kill without a word
+    )  # everything is printed; a signal now would kill Python without a message
     return code
 
 

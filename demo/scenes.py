@@ -57,7 +57,7 @@ class Stage(NamedTuple):
 
 
 async def play(stage: Stage) -> Table:
-    """Play all scenes, one after the other; give the receipt of what they started."""
+    """Play all scenes in order; return the receipt of the predictions that they started."""
     if stage.on_sandbox:
         stage.console.print(
             Panel(
@@ -108,7 +108,7 @@ async def answers(stage: Stage) -> None:
 
 
 async def video(stage: Stage, toolkit: RockAIToolkit) -> Prediction:
-    """Let an agent make an image and a video, and show how far it is; give the image's prediction."""
+    """Let an agent make an image and a video, and show the progress; return the image's prediction."""
     agent: Any = create_agent(ChatRockAI(model=CHAT_MODEL), tools=toolkit.get_tools())
     _say(stage.console, "user", _TASK)
     question = {"messages": [{"role": "user", "content": _TASK}]}
@@ -130,12 +130,12 @@ async def video(stage: Stage, toolkit: RockAIToolkit) -> Prediction:
 
 
 def _keep(prediction: Prediction) -> None:
-    """Copy the video that the toolkit has saved to where the demo says it is."""
+    """Copy the video that the toolkit has saved to the place that the demo prints."""
     shutil.copyfile(next(OUT.glob(f"{prediction.id}*.mp4")), OUT / "demo.mp4")
 
 
 async def canceled(stage: Stage, toolkit: RockAIToolkit, image: Prediction) -> None:
-    """Start a second video by hand, look at it until it is under way, and cancel it."""
+    """Start a second video with a tool call, poll it until it runs, and cancel it."""
     tools = {tool.name: tool for tool in toolkit.get_tools()}
     arguments = {"image": image.text, "prompt": "the statue turns its head"}
     order = {"model": ANIMATE_IMAGE.name, "input": arguments}
@@ -158,7 +158,7 @@ async def canceled(stage: Stage, toolkit: RockAIToolkit, image: Prediction) -> N
 
 
 async def _artifact(tool: Any, arguments: Mapping[str, Any]) -> Prediction:
-    """What the program gets of a tool call; the agent gets a short text."""
+    """Return the artifact of a tool call, for the program; the agent gets a short text."""
     call = {"type": "tool_call", "id": "demo", "name": tool.name, "args": arguments}
     message = await tool.ainvoke(call)
     if not isinstance(message.artifact, Prediction):
@@ -167,14 +167,14 @@ async def _artifact(tool: Any, arguments: Mapping[str, Any]) -> Prediction:
 
 
 class _Bars:
-    """A bar for each prediction, fed by the events of progress."""
+    """A bar for each prediction, updated by progress events."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, Any] = {}
 
     def show(self, event: Mapping[str, Any]) -> None:
-        """Draw what an event tells."""
+        """Draw the progress of an event."""
         key = str(event["prediction_id"])
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(event["model"], total=1.0, status="")
@@ -196,7 +196,7 @@ def _bars(console: Console) -> Iterator[_Bars]:
 
 
 def _show(console: Console, message: Any) -> None:
-    """One message of the agent's conversation, as it was said."""
+    """Print one message of the agent's conversation."""
     for call in getattr(message, "tool_calls", ()):
         given = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
         console.print(Text(f"agent → {call['name']}({given})", style="magenta"))
@@ -211,7 +211,7 @@ def _say(console: Console, role: str, text: str) -> None:
 
 
 def _receipt(toolkit: RockAIToolkit) -> Table:
-    """What was started, and what became of it; a long id or path goes on in the next line."""
+    """Return a table of the started predictions; long ids and paths are wrapped."""
     table = Table(title="toolkit.receipt()", caption_justify="left")
     for heading in ("tool", "status"):
         table.add_column(heading, no_wrap=True)

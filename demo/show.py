@@ -1,4 +1,4 @@
-"""The demo from its first line to its last: the paid calls agreed to, a service, the scenes."""
+"""The whole demo: approval of the paid calls, a service, the scenes."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def show(stop: Callable[..., None]) -> int:
     """Show the demo.
 
     Args:
-        stop: What Ctrl-C does before the scenes and after them; during them, asyncio ends them first.
+        stop: The effect of Ctrl-C before and after the scenes; during them, asyncio ends them first.
 
     Returns:
-        The exit code, 0 when all of it worked.
+        The exit code; 0 if everything worked.
     """
     console = Console(highlight=False)
     live = os.environ.get("LIVE", "").lower() in _YES
     try:
         if live:
-            Client().close()  # without a token it raises: then there is nothing to agree to
+            Client().close()  # raises without a token: then there is nothing to approve
             if not _agreed(console):
                 return 2
         with contextlib.nullcontext() if live else _sandbox():
@@ -76,7 +76,7 @@ def _sandbox() -> Iterator[None]:
 
 
 def _agreed(console: Console) -> bool:
-    """Name the paid calls, and ask; without a terminal nobody can be asked, so YES=1 has to say it."""
+    """List the paid calls, and ask. Without a terminal nobody can be asked, so YES=1 must approve them."""
     console.print(
         Panel(
             "\n".join([*(f"• {call}" for call in PAID_CALLS), "", _UNSEEN]),
@@ -94,9 +94,9 @@ def _agreed(console: Console) -> bool:
 
 
 def interpreter(executable: str, folder: Path) -> str:
-    """Name a Python as one types it in a folder: relative to it where it is below it."""
+    """Return a Python as one types it in a folder: relative to the folder if it is inside."""
     path = Path(executable)
-    if path.is_relative_to(folder) and path.parent != folder:  # a bare name would be looked for on the PATH
+    if path.is_relative_to(folder) and path.parent != folder:  # a bare name would be searched on the PATH
         path = path.relative_to(folder)
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 

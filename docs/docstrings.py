@@ -1,7 +1,7 @@
-"""griffe: what docstrings write for readers of the source and of LangChain's own documentation, as markdown.
+"""A griffe extension that converts our docstrings to Markdown.
 
-Names in single backticks that have an entry in the reference become links to it; mkdocs fails on one that
-leads nowhere.
+Names in single backticks that have an entry in the reference become links to it; mkdocs fails on a broken
+link.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENTRY = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
 
 @cache
 def entries(package: str) -> dict[str, str]:
-    """The names of the reference's entries, and where they lead; of two of one name, the package's own."""
+    """Return the names of the reference's entries → their targets; for duplicates, the package's own."""
     pages = (Path(__file__).parent / "reference").glob("*.md")
     found = [entry for page in pages for entry in _ENTRY.findall(page.read_text(encoding="utf-8"))]
     found.sort(key=lambda entry: (entry.startswith(package), entry.startswith("rockai_transport")))
@@ -34,12 +34,12 @@ def entries(package: str) -> dict[str, str]:
 
 
 def to_markdown(text: str, targets: Mapping[str, str], siblings: Mapping[str, str]) -> str:
-    """Turn blocks, roles and names into fences, code and links; an example becomes one that is highlighted.
+    """Convert blocks, roles and names to fences, code and links; examples are highlighted.
 
     Args:
         text: A docstring.
-        targets: The entries of the reference, as `entries` gives them.
-        siblings: The members of its class, and where they lead.
+        targets: The entries of the reference, from `entries`.
+        siblings: The members of its class → their targets.
     """
 
     def fence(found: re.Match[str]) -> str:
@@ -72,11 +72,11 @@ class Markdown(griffe.Extension):
         obj.docstring.value = to_markdown(obj.docstring.value, targets, siblings)
 
     def on_attribute(self, *, attr: griffe.Attribute, **_: Any) -> None:
-        """Show a field's type and default, without what they tell pydantic."""
+        """Show a field's type and default, without their information for pydantic."""
         attr.annotation, attr.value = _bare(attr.annotation), _default(attr.value)
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Give classes whose constructor pydantic makes their fields as its parameters."""
+        """If pydantic makes a class's constructor, add the fields as its parameters."""
         owned = [one for module in _modules(pkg) for one in module.members.values() if not one.is_alias]
         for cls in [one for one in owned if one.is_class and _is_made_by_pydantic(one)]:
             cls.set_member("__init__", _constructor(cls))
@@ -88,12 +88,12 @@ def _modules(module: griffe.Module) -> list[griffe.Module]:
 
 
 def _lineage(cls: griffe.Class) -> list[griffe.Class]:
-    """A class and its bases of our packages, the nearest first."""
+    """Return a class and its bases in our packages, the nearest first."""
     return [cls, *cls.mro()]
 
 
 def _is_made_by_pydantic(cls: griffe.Class) -> bool:
-    """Whether a class tells of its arguments without naming them in a constructor, or takes any."""
+    """Return whether a class documents arguments that its constructor does not name, or takes any."""
     init = next((one.members["__init__"] for one in _lineage(cls) if "__init__" in one.members), None)
     if init is not None:
         return {parameter.name for parameter in init.parameters} <= {"self", "args", "kwargs"}
@@ -119,13 +119,13 @@ def _constructor(cls: griffe.Class) -> griffe.Function:
 
 
 def _bare(annotation: Any) -> Any:
-    """A field's type, without what ``Annotated[…]`` adds for pydantic."""
+    """Return a field's type without ``Annotated[…]``."""
     is_annotated = isinstance(annotation, griffe.ExprSubscript) and annotation.canonical_name == "Annotated"
     return annotation.slice.elements[0] if is_annotated else annotation
 
 
 def _default(value: Any) -> Any:
-    """A field's default, also where it stands in ``Field(…)``."""
+    """Return a field's default, also from ``Field(…)``."""
     if not isinstance(value, griffe.ExprCall):
         return value
     given = {word.name: word.value for word in value.arguments if isinstance(word, griffe.ExprKeyword)}

@@ -1,4 +1,4 @@
-"""mkdocs: files beside docs/ become pages too, and links to them lead there; the footer tells the version.
+"""mkdocs: files outside docs/ become pages too, with working links; the footer shows the version.
 
 Links to other files of the repository become plain text.
 """
@@ -28,7 +28,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that stand elsewhere in the repository: see `beside`."""
+    """Add the pages from elsewhere in the repository: see `beside`."""
     root = Path(config.config_file_path).parent
     for path, page in beside(root).items():
         text = (root / path).read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Let links out of docs/ lead to the page that is here, or to nothing."""
+    """Point links out of docs/ to pages that exist here, or remove them."""
     pages = beside(Path(config.config_file_path).parent)
     origin = next((path for path, known in pages.items() if known == page.file.src_uri), "")
     folder = posixpath.dirname(origin or f"docs/{page.file.src_uri}")
@@ -60,9 +60,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     return "".join(part if at % 2 else _LINK.sub(link, part) for at, part in enumerate(parts))
 
 
-@event_priority(100)  # before the search takes note of the page's title
+@event_priority(100)  # before the search reads the page's title
 def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
-    """Let the navigation, and the theme's own words (search, contents, next), be Chinese on such a page."""
+    """Make the navigation and the theme's own words (search, contents, next) Chinese on a Chinese page."""
     config.theme["language"] = "zh" if is_chinese(page) else "en"
     for item in [*nav.pages, *(section for listed in nav.pages for section in listed.ancestors)]:
         item.english = getattr(item, "english", item.title)
@@ -78,14 +78,14 @@ def is_chinese(page: Any) -> bool:
 
 
 def beside(root: Path) -> dict[str, str]:
-    """The files outside of docs/ that are pages, by their paths in the repository, and the pages' paths."""
+    """Return the files outside docs/ that are pages: their paths in the repository → the pages' paths."""
     found = [*root.glob("notebooks/*.ipynb"), *root.glob("examples/*.py"), *root.glob("examples/*.md")]
     paths = ["CHANGELOG.md", *(path.relative_to(root).as_posix() for path in sorted(found))]
     return {path: f"{posixpath.splitext(path)[0]}.md" for path in paths}
 
 
 def notebook(content: Any) -> str:
-    """A notebook as Markdown, with its stored outputs."""
+    """Convert a notebook to Markdown, with its stored outputs."""
     parts = []
     for cell in content["cells"]:
         source = "".join(cell["source"])
@@ -98,7 +98,7 @@ def notebook(content: Any) -> str:
 
 
 def _output(output: Any) -> str:
-    """One stored output: a picture or HTML as it is, else the text."""
+    """Return one stored output: a picture or HTML unchanged, else the text."""
     data = output.get("data", {})
     if "image/png" in data:
         return f"![Output](data:image/png;base64,{''.join(data['image/png']).strip()})"
