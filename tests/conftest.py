@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import ipaddress
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support import warm
 
 gc.disable()  # while everything is imported and collected, all of which stays
 
@@ -121,6 +124,7 @@ SERVERS = {
     "WireServer",
     "create_server",
     "subprocess",
+    "warm",
     "rockai_sandbox",
     "pytester",
     "NotebookClient",
@@ -164,11 +168,17 @@ def pytest_collection_modifyitems(items):
             item.add_marker("sockets")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop():
-    """Collect garbage again, but not at every 700 new objects: that is a tenth of the time."""
-    gc.enable()
-    gc.set_threshold(20_000)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session):
+    """Fork what tests start programs from; collect garbage again, but not at every 700 new objects.
+
+    That would be a tenth of the time.
+    """
+    is_controller = session.config.pluginmanager.hasplugin("dsession")
+    with contextlib.nullcontext() if is_controller else warm.interpreter():
+        gc.enable()
+        gc.set_threshold(20_000)
+        return (yield)
 
 
 @pytest.fixture(autouse=True, scope="module")
