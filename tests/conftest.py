@@ -38,6 +38,10 @@ def _leaky_names() -> list[str]:
 for _name in _leaky_names():
     del os.environ[_name]
 
+# What tests import, and the programs that they start, is compiled once, not again at each start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The only authority that a client trusts here: to load the 140 of the world takes each client 15 ms.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 

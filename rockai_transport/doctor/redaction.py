@@ -24,7 +24,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -50,16 +50,20 @@ class Redactor:
         parts = {part for spelling in spellings for part in _parts(spelling)}
         hosts = "|".join(map(re.escape, shown_hosts))
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
-        self._outside = {HIDDEN: _pattern(spellings | parts), **private}
-        self._ours = {HIDDEN: _pattern(parts.union(filter(_is_secret, spellings))), **private}
+        ours = parts.union(filter(_is_secret, spellings))
+        # One examination tells the same texts again and again.
+        self._outside, self._ours = (
+            lru_cache(maxsize=1024)(partial(_without, {HIDDEN: _pattern(found), **private}))
+            for found in (spellings | parts, ours)
+        )
 
     def text(self, value: Any) -> Any:
         """What came from outside, a text or a value that holds some, without what must not be told."""
-        return with_texts(value, partial(_without, self._outside))
+        return with_texts(value, self._outside)
 
     def leaving(self, value: Any) -> Any:
         """A value whose texts hold our own words too, without what no words of ours can be."""
-        return with_texts(value, partial(_without, self._ours))
+        return with_texts(value, self._ours)
 
 
 def _without(hidden: Mapping[str, str], text: str) -> str:

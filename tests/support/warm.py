@@ -119,7 +119,7 @@ def _run(request: bytes, files: list[int]) -> None:
     os.environ.update(one.split("=", 1) for one in environ)
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         encoding = "utf-8" if os.environ.get("PYTHONUTF8") == "1" else None
-        setattr(sys, name, open(number, mode, encoding=encoding, closefd=False))  # noqa: SIM115, PTH123
+        setattr(sys, name, open(number, mode, encoding=encoding, closefd=False))  # noqa: SIM115
     sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in os.environ)
     sys.stderr.reconfigure(line_buffering=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
