@@ -164,11 +164,17 @@ def _is_ours(value: object) -> bool:
 
 def pytest_collection_modifyitems(items):
     """Mark the tests that use sockets or processes, themselves or in a fixture."""
+    found: dict[int, bool] = {}  # what the cases of one test share → whether it does
     for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs
-        functions = [item.function, *(one.func for found in fixtures.values() for one in found)]
-        functions = [getattr(one, "__func__", one) for one in functions]
-        if not SERVERS.isdisjoint(fixtures) or any(map(_uses_sockets, filter(_is_ours, functions))):
+        shared = id(item._fixtureinfo)
+        if shared not in found:
+            fixtures = item._fixtureinfo.name2fixturedefs
+            functions = [item.function, *(one.func for made in fixtures.values() for one in made)]
+            functions = [getattr(one, "__func__", one) for one in functions]
+            found[shared] = not SERVERS.isdisjoint(fixtures) or any(
+                map(_uses_sockets, filter(_is_ours, functions))
+            )
+        if found[shared]:
             item.add_marker("sockets")
 
 

@@ -101,6 +101,9 @@ def _start(connection: socket.socket) -> Any:
 def _forget_pytest() -> None:
     """Undo what a test process has and a program has not."""
     logging.root.handlers.clear()
+    warnings.resetwarnings()
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)  # as without pytest
     sys.unraisablehook = sys.__unraisablehook__
     threading.excepthook = threading.__excepthook__
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -128,6 +131,7 @@ def _run(request: bytes, files: list[int]) -> None:
     if kind == "-m":
         sys.path.insert(0, folder)
         sys.argv = rest
+        sys.modules.pop(f"{rest[0]}.__main__", None)
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     elif kind == "-c":
         sys.path.insert(0, "")

@@ -11,6 +11,7 @@ import pytest
 
 import langchain_rockai
 from langchain_rockai import ChatRockAI, RockAILLM
+from tests.support import warm
 
 SYNC_NAMES = {
     "AsyncChunks": "Chunks",
@@ -43,10 +44,9 @@ def test_sync_and_async_differ_in_await_alone(sync, asynchronous):
     assert ast.dump(ast.parse(without_await(sync))) == ast.dump(ast.parse(without_await(asynchronous)))
 
 
-def run(code, *options):
-    done = subprocess.run(
-        [sys.executable, *options, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
-    )
+def run(code, *python):
+    command = [*(python or [sys.executable]), "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -119,11 +119,24 @@ def test_without_the_framework_an_error_says_what_to_install():
     assert 'pip install ".[langchain]"' in printed
 
 
-def test_without_jsonschema_an_error_says_what_to_install(monkeypatch):
+def test_without_jsonschema_an_error_says_what_to_install():
     """An ImportError that names the extra, before anything is sent."""
-    monkeypatch.setitem(sys.modules, "jsonschema", None)  # it is imported where it is needed
-    with pytest.raises(ImportError, match=r'pip install "\.\[langchain\]"'):
-        ChatRockAI(model="a/b").with_structured_output({"title": "A"})
+    printed = run(
+        """
+        import sys
+        for name in list(sys.modules):
+            if name.startswith(("langchain_rockai", "rockai_transport")):
+                del sys.modules[name]
+        sys.modules["jsonschema"] = None
+        import langchain_rockai as p
+        try:
+            p.ChatRockAI(model="a/b").with_structured_output({"title": "A"})
+        except ImportError as error:
+            print(error)
+        """,
+        *warm.PYTHON,
+    )
+    assert 'pip install ".[langchain]"' in printed
 
 
 def examples(cls):
