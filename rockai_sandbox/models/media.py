@@ -154,7 +154,7 @@ def animate(
         width, height = picture.width * zoom, picture.height * shown * zoom
         left = (picture.width - width) * (0.5 + 0.4 * math.sin(2 * math.pi * at))
         top = (picture.height * shown - height) * 0.5
-        moved = picture.resize(view, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        moved = picture.resize(view, Image.Resampling.BILINEAR, (left, top, left + width, top + height))
         lights(moved, prompt, at)
         frame = captioned.copy()
         frame.paste(moved)
