@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -29,6 +30,17 @@ from typing import Any
 PYTHON = [sys.executable]
 """How a program's command begins: a module (``-m``), a script or code (``-c``) follows, and its arguments."""
 
+# What the frameworks import when they are first used: no program is to import it again.
+_LATE = (
+    "anyio._backends._asyncio",
+    "langchain_core.messages.block_translators.langchain_v0",
+    "langchain_core.tracers.run_collector",
+    "langchain_core.tracers.stdout",
+    "rockai_transport.io.transports",
+    "workflows.plugins.basic",
+    "workflows.representation.validate",
+    "workflows.runtime.control_loop.runner",
+)
 # No site, which is half of what an interpreter takes to start.
 _LAUNCHER = [sys.executable, "-I", "-S", str(Path(__file__).with_name("warm_launcher.py"))]
 _FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None
@@ -66,7 +78,7 @@ def _serve(listener: socket.socket, ended: Any, theirs: Any) -> None:
     """Fork for each program, and tell its exit code, until the tests' process has ended."""
     theirs.close()
     _forget_pytest()
-    gc.freeze()  # what is collected is written to, and so copied
+    is_ready = False
     running: dict[Any, Any] = {}  # a connection to a launcher → its program
     while True:
         ends = {program.sentinel: connection for connection, program in running.items()}
@@ -77,6 +89,10 @@ def _serve(listener: socket.socket, ended: Any, theirs: Any) -> None:
                 return
             if ready is listener:
                 connection, _ = listener.accept()
+                if not is_ready:
+                    _import_late()
+                    gc.freeze()  # what is collected is written to, and so copied
+                    is_ready = True
                 running[connection] = _start(connection)
             elif ready in ends:
                 connection = ends[ready]
@@ -96,6 +112,13 @@ def _start(connection: socket.socket) -> Any:
         os.close(file)
     connection.send(str(program.pid).encode())
     return program
+
+
+def _import_late() -> None:
+    for name in _LATE:
+        if name.partition(".")[0] in sys.modules:
+            with contextlib.suppress(ImportError):  # another version may have no such module
+                importlib.import_module(name)
 
 
 def _forget_pytest() -> None:
