@@ -124,6 +124,7 @@ def _import_late() -> None:
 def _forget_pytest() -> None:
     """Undo what a test process has and a program has not."""
     logging.root.handlers.clear()
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "pytest" not in type(finder).__module__]
     warnings.resetwarnings()
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)  # as without pytest
