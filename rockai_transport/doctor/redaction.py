@@ -47,14 +47,13 @@ class Redactor:
 
     def __init__(self, token: str, shown_hosts: Iterable[str] = ()) -> None:
         spellings = _spellings(token)
-        parts = {part for spelling in spellings for part in _parts(spelling)}
+        secrets = {part for spelling in spellings for part in _parts(spelling) if _is_secret(part)}
         hosts = "|".join(map(re.escape, shown_hosts))
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
-        ours = parts.union(filter(_is_secret, spellings))
         # One examination tells the same texts again and again.
         self._outside, self._ours = (
-            lru_cache(maxsize=1024)(partial(_without, {HIDDEN: _pattern(found), **private}))
-            for found in (spellings | parts, ours)
+            lru_cache(maxsize=1024)(partial(_without, {HIDDEN: _pattern(texts), **private}))
+            for texts in (spellings | secrets, secrets)
         )
 
     def text(self, value: Any) -> Any:
@@ -82,9 +81,9 @@ def _spellings(token: str) -> set[str]:
 
 
 def _parts(spelling: str) -> Iterator[str]:
-    """The beginnings and the ends of a spelling that can be nothing else."""
-    for length in range(_LEAST, len(spelling)):
-        yield from filter(_is_secret, (spelling[:length], spelling[-length:]))
+    """The beginnings and the ends of a spelling, itself among them."""
+    for length in range(_LEAST, len(spelling) + 1):
+        yield from (spelling[:length], spelling[-length:])
 
 
 def _is_secret(text: str) -> bool:
