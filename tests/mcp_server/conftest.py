@@ -45,7 +45,8 @@ class Served:
         """Where it is served over HTTP."""
         self.models = folder / "models.toml"
         self.models.write_text(MODELS.format(store=(folder / "predictions.db").as_posix()), "utf-8")
-        self.command = [*warm.PYTHON, "-m", "rockai_transport", "mcp", "--models", str(self.models)]
+        self.arguments = ["-m", "rockai_transport", "mcp", "--models", str(self.models)]
+        self.command = [*warm.PYTHON, *self.arguments]
         self.environment = {**os.environ, **sandbox.environ(), "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def set(self, name, value):

@@ -187,7 +187,8 @@ async def test_a_scope_makes_all_sessions_one_conversation(served):
 async def test_sigterm_cancels_what_is_waited_for(served):
     """The process ends by itself, though standard input is still open."""
     process = await asyncio.create_subprocess_exec(
-        *served.command,
+        sys.executable,  # as a client starts it, which has imported nothing yet
+        *served.arguments,
         env=served.environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -332,7 +333,7 @@ sys.exit(main())
 
 def test_the_sdk_is_loaded_only_to_serve(served):
     """The other commands work without it; without it this one says what to install."""
-    command = [sys.executable, "-c", WITHOUT, "mcp", "--models", str(served.models)]
+    command = [sys.executable, "-c", WITHOUT, *served.arguments[2:]]
     ended = subprocess.run(
         command, check=False, env=served.environment, capture_output=True, text=True, timeout=60
     )
