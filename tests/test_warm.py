@@ -9,6 +9,8 @@ import pytest
 
 from tests.support import warm
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked")
+
 ABOUT = """
 import json, os, sys
 print(json.dumps([sys.argv, os.getcwd(), dict(os.environ), sys.stdin.read()]))
@@ -35,10 +37,10 @@ def test_it_has_its_own_arguments_folder_environment_and_files(tmp_path):
     assert "HOME" not in environ
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of Unix")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_reaches_it(number):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_signal_reaches_it(name):
     """What ends the process that a test has started ends the program."""
+    number = getattr(signal, name)
     with subprocess.Popen([*warm.PYTHON, "-c", ENDLESS], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "begun\n"
         process.send_signal(number)
