@@ -136,6 +136,7 @@ def test_a_durable_agent_that_was_killed_goes_on(tmp_path, monkeypatch, capsys):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
             assert any("animate_image: processing" in line for line in first.stdout)
             first.kill()
+            first.stdout.read()  # up to its end
         run("durable_video_agent.py")
         second = capsys.readouterr().out
         run("durable_video_agent.py")
