@@ -29,7 +29,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, filterfalse
 from typing import Any
 from urllib.parse import quote
@@ -69,10 +69,13 @@ class Redactor:
         secrets = set(filterfalse(_WORDLIKE.fullmatch, chain.from_iterable(map(_parts, spellings))))
         hosts = "|".join(map(re.escape, shown_hosts))
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
-        outside, ours = ({HIDDEN: _pattern(texts), **private} for texts in (spellings | secrets, secrets))
-        self.text = partial(with_texts, change=partial(_without, outside))
+        outside, ours = (  # one examination tells the same texts again and again
+            lru_cache(maxsize=1024)(partial(_without, {HIDDEN: _pattern(texts), **private}))
+            for texts in (spellings | secrets, secrets)
+        )
+        self.text = partial(with_texts, change=outside)
         """Gives what came from outside, a text or a value that holds some, without what must not be told."""
-        self.leaving = partial(with_texts, change=partial(_without, ours))
+        self.leaving = partial(with_texts, change=ours)
         """Gives a value whose texts hold our own words too, without what no words of ours can be."""
 
 
