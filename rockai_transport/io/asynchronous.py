@@ -17,7 +17,15 @@ from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
 from rockai_transport.io.timer import Timer
-from rockai_transport.protocol.io import IO, EventBody, ExpiredError, LeftError, Notices, NotSentError
+from rockai_transport.protocol.io import (
+    IO,
+    BrokenError,
+    EventBody,
+    ExpiredError,
+    LeftError,
+    Notices,
+    NotSentError,
+)
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
 
@@ -60,6 +68,8 @@ class AsyncIO(BaseIO[LoopConnections]):
                 transport = scope.to(built.url, public_only=request.public_only)
                 sent = transport.handle_async_request(built)
             self._response = response = await self._limited(sent, until, notices)
+        except BrokenError as failure:
+            self._response = response = self._refused(failure)
         except ExpiredError as expired:
             if self._deadline.connecting and not self._deadline.sent:
                 raise NotSentError(f"no connection: {expired}", timed_out=True) from expired

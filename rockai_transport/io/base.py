@@ -14,7 +14,7 @@ from rockai_transport.io.deadlines import Deadline
 from rockai_transport.io.decoding import DECODED_LIMIT
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.network import environment_proxy, failure_of, proxy_of
-from rockai_transport.protocol.io import LeftError
+from rockai_transport.protocol.io import BrokenError, LeftError
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.sanitize import sanitize
 
@@ -56,12 +56,29 @@ class BaseIO(Generic[C]):
 
     def _opened(self, request: Request, response: httpx.Response) -> ResponseHead:
         """Be ready to read the body of a response; give its head."""
-        head = ResponseHead(response.status_code, dict(response.headers.items()), time.time())
+        head = ResponseHead(
+            response.status_code,
+            dict(response.headers.items()),
+            time.time(),
+            http_version=response.http_version,
+        )
+        if response.is_closed:  # by a hook, or an auth flow, of the HTTP client that was handed in
+            content = response.content if response.is_stream_consumed else b""
+            self._chunks = self._iterate(httpx.ByteStream(content))
+            return head
         self._chunks = self._iterate(response.stream)
         if head.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             limit = math.inf if request.download else DECODED_LIMIT
             self._chunks = self._decode(self._chunks, head, limit)
         return head
+
+    def _refused(self, failure: BrokenError) -> httpx.Response:
+        """The response for whose status a hook, as of ``raise_for_status``, has raised."""
+        response = getattr(failure.__cause__, "response", None)
+        if response is None or response.is_success:
+            raise failure
+        refused: httpx.Response = response
+        return refused
 
     def _failure(self, error: Exception) -> BaseException:
         renew: Any = self.connections

@@ -12,7 +12,7 @@ from rockai_transport.io.connections import Connections, within_grace
 from rockai_transport.io.deadlines import current_deadline
 from rockai_transport.io.decoding import decoded
 from rockai_transport.io.endpoint import Endpoint
-from rockai_transport.protocol.io import IO, EventBody, LeftError, Notices, run_blocking
+from rockai_transport.protocol.io import IO, BrokenError, EventBody, LeftError, Notices, run_blocking
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
 
@@ -44,12 +44,15 @@ class BlockingIO(BaseIO[Connections]):
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
         own, built = self._endpoint.build(request, until)
-        with self._limited(until, math.inf, notices):
-            if own is not None:
-                self._response = own.send(built, stream=True, follow_redirects=False)
-            else:
-                transport = self.connections.to(built.url, public_only=request.public_only)
-                self._response = transport.handle_request(built)
+        try:
+            with self._limited(until, math.inf, notices):
+                if own is not None:
+                    self._response = own.send(built, stream=True, follow_redirects=False)
+                else:
+                    transport = self.connections.to(built.url, public_only=request.public_only)
+                    self._response = transport.handle_request(built)
+        except BrokenError as failure:
+            self._response = self._refused(failure)
         return self._opened(request, self._response)
 
     async def read(self, within: float, until: float) -> bytes:

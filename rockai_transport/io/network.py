@@ -107,8 +107,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @functools.cache
 def ssl_context() -> ssl.SSLContext:
-    """The one TLS context of the process: building one takes 20 ms, so it is built when it is needed."""
-    return httpx.create_ssl_context()
+    """The one TLS context of the process: building one takes 20 ms, so it is built when it is needed.
+
+    Raises:
+        ConfigurationError: The environment names certificates that cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigurationError(
+            f"TLS cannot be set up: {error}. Check SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE in the "
+            "environment, or unset them."
+        ) from error
 
 
 def environment_proxy(url: httpx.URL) -> str | None:
