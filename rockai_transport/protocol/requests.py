@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from rockai_transport.errors import InvalidResponseError
 from rockai_transport.protocol.inputs import encode_body
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
 from rockai_transport.protocol.prediction import Prediction
@@ -67,12 +68,14 @@ def run_request(
 
 def get_request(service: Service, prediction_id: Any) -> Request:
     """Look at a prediction."""
-    return Request("GET", service.get_path.replace("{id}", path_segment(prediction_id)))
+    return Request("GET", service.get_path.replace("{id}", path_segment(prediction_id, InvalidResponseError)))
 
 
 def cancel_request(service: Service, prediction_id: Any) -> Request:
     """Cancel a prediction. The quick start sends no body, and so does this."""
-    return Request("POST", service.cancel_path.replace("{id}", path_segment(prediction_id)))
+    return Request(
+        "POST", service.cancel_path.replace("{id}", path_segment(prediction_id, InvalidResponseError))
+    )
 
 
 def stream_request(service: Service, prediction: Prediction) -> Request | None:
@@ -83,7 +86,9 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     """
     if service.stream_path is not None:
         return Request(
-            "GET", service.stream_path.replace("{id}", path_segment(prediction.id)), accept=EVENT_STREAM
+            "GET",
+            service.stream_path.replace("{id}", path_segment(prediction.id, InvalidResponseError)),
+            accept=EVENT_STREAM,
         )
     try:
         url = urlsplit(prediction.urls.get("stream", ""))
