@@ -27,6 +27,9 @@ OnDisconnect = Literal["continue", "stop"]
 TRANSPORT = "rockai_sandbox.transport"
 """Where the ASGI scope's ``state`` holds the connection, for what HTTP has no words for."""
 
+MAX_DEPTH = 100
+"""How deep the JSON of a request may be nested."""
+
 Handler = Callable[["HttpApi", Request], Awaitable[Response]]
 
 
@@ -119,15 +122,28 @@ async def read_json(request: Request) -> Any:
     """Return a request's body, read as JSON.
 
     Raises:
-        RefusalError: 422 in FastAPI's form if it is no JSON.
+        RefusalError: 422 in FastAPI's form if it is no JSON, holds half a character, or is nested too deep.
     """
     try:
-        return json.loads(await request.body())
-    except ValueError as raised:
+        body = json.loads(await request.body())
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as raised:
         at = raised.pos if isinstance(raised, json.JSONDecodeError) else 0
         reason = raised.msg if isinstance(raised, json.JSONDecodeError) else str(raised)
         detail = error("json_invalid", (at,), "JSON decode error", {}, error=reason)
         raise RefusalError(422, [detail]) from None
+    if _is_deeper(body, MAX_DEPTH):
+        raise RefusalError(422, f"nested deeper than {MAX_DEPTH}")
+    return body
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether JSON is nested deeper than this."""
+    level = [value]
+    for _ in range(depth + 1):
+        containers = [one for one in level if isinstance(one, dict | list)]
+        level = [item for one in containers for item in (one.values() if isinstance(one, dict) else one)]
+    return bool(level)
 
 
 async def create(api: HttpApi, request: Request) -> Response:

@@ -131,6 +131,15 @@ def test_a_body_that_is_no_json_is_422(api):
     assert answer.json()["detail"][0]["type"] == "json_invalid"
 
 
+@pytest.mark.parametrize(
+    "prompt", ["[" * 500 + "]" * 500, "[" * 100_000, '"\\ud800"'], ids=["500", "100000", "half"]
+)
+def test_json_that_no_model_could_be_given_is_422(api, prompt):
+    """Nested too deep, or with half a character: nothing is started, which would never come to its end."""
+    body = f'{{"model": "sandbox/echo", "input": {{"prompt": {prompt}}}}}'
+    assert api.post("/run", content=body.encode()).status_code == 422
+
+
 def test_a_wrong_method_is_405_in_json(api):
     """FastAPI's body, not Starlette's plain text."""
     answer = api.get("/run")

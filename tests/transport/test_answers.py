@@ -134,14 +134,13 @@ def test_create_needs_a_prediction_with_an_id(client, io, told):
 
 @pytest.mark.parametrize("bad", ["../x", "..", "a b", "\ud800"])
 def test_an_id_that_no_path_can_hold(in_memory, io, bad):
-    """The service has named it, so its caller is not to blame: the prediction may run, and is not asked for."""
+    """The service has named it, so the caller is not to blame; it may run, and is not asked for."""
     io.always(reply(201, prediction(id=bad)))
     for call in (lambda client: client.run(MODEL, {}), lambda client: list(client.stream(MODEL, {}))):
         with pytest.raises(InvalidResponseError, match="is not a prediction id") as caught:
             call(in_memory(route="predictions", service=Service(stream_path="/stream/{id}")))
         assert (caught.value.may_have_started, caught.value.prediction.id) == (True, bad)
     assert io.lines == ["POST /predictions"] * 2
-
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, enveloped], ids=["flat", "enveloped"])
