@@ -8,11 +8,11 @@ import inspect
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rockai_transport.io.base import BaseIO
 from rockai_transport.io.deadlines import current_deadline
-from rockai_transport.io.decoding import adecoded
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
@@ -35,29 +35,20 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+@dataclass(eq=False)
 class AsyncIO(BaseIO[LoopConnections]):
-    """`IO` with ``await``.
+    """`IO` with ``await``."""
 
-    Args:
-        endpoint: Where requests go.
-        connections: Those of the client.
-    """
-
-    _iterate, _decode = staticmethod(aiter), staticmethod(adecoded)
-    _chunks: AsyncIterator[bytes] | None = None
-    is_left = False
-
-    def __init__(self, endpoint: Endpoint, connections: LoopConnections) -> None:
-        super().__init__(endpoint, connections)
-        self._timer = Timer()
+    _chunks: AsyncIterator[bytes] | None = field(default=None, init=False)
+    _timer: Timer = field(default_factory=Timer, init=False)
 
     def leave(self) -> None:
-        """Wake the task that waits for something: it is told with a `LeftError`."""
-        self.is_left = True
+        """As `BaseIO.leave`."""
+        super().leave()
         self._timer.ring()
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
-        own, built = self._endpoint.build(request, until)
+        own, built = self.endpoint.build(request, until)
         self._deadline.connecting = self._deadline.sent = False
         token = current_deadline.set(self._deadline)
         try:
@@ -76,7 +67,9 @@ class AsyncIO(BaseIO[LoopConnections]):
             raise
         finally:
             current_deadline.reset(token)
-        return self._opened(request, response)
+        head, body = self._opened(request, response)
+        self._chunks = aiter(body)
+        return head
 
     async def read(self, within: float, until: float) -> bytes:
         until = min(until, time.monotonic() + within)
@@ -131,7 +124,7 @@ class AsyncIO(BaseIO[LoopConnections]):
         return await run_detached(asyncio.to_thread(function), math.inf, math.inf)
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
-        return await run_detached(operation(AsyncIO(self._endpoint, self.connections)), within)
+        return await run_detached(operation(AsyncIO(self.endpoint, self.connections)), within)
 
     async def _limited(self, awaited: Awaitable[T], until: float, notices: Notices | None) -> T:
         """Await something until a moment, and translate what it raises."""

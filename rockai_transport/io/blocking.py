@@ -10,7 +10,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from rockai_transport.io.base import BaseIO
 from rockai_transport.io.connections import Connections, within_grace
 from rockai_transport.io.deadlines import current_deadline
-from rockai_transport.io.decoding import decoded
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import IO, BrokenError, EventBody, LeftError, Notices, run_blocking
 from rockai_transport.protocol.messages import Request, ResponseHead
@@ -23,27 +22,13 @@ P = ParamSpec("P")
 
 
 class BlockingIO(BaseIO[Connections]):
-    """`IO` with blocking calls: none of its coroutines ever suspends.
+    """`IO` with blocking calls: none of its coroutines ever suspends."""
 
-    Args:
-        endpoint: Where requests go.
-        connections: Those of the client.
-    """
-
-    _iterate, _decode = staticmethod(iter), staticmethod(decoded)
     _chunks: Iterator[bytes] = iter(())
     _interrupted = False
 
-    @property
-    def is_left(self) -> bool:
-        return self._deadline.ended
-
-    def leave(self) -> None:
-        """Wake the thread that waits for something: it is told with a `LeftError`."""
-        self._deadline.end()
-
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
-        own, built = self._endpoint.build(request, until)
+        own, built = self.endpoint.build(request, until)
         try:
             with self._limited(until, math.inf, notices):
                 if own is not None:
@@ -53,7 +38,9 @@ class BlockingIO(BaseIO[Connections]):
                     self._response = transport.handle_request(built)
         except BrokenError as failure:
             self._response = self._refused(failure)
-        return self._opened(request, self._response)
+        head, body = self._opened(request, self._response)
+        self._chunks = iter(body)
+        return head
 
     async def read(self, within: float, until: float) -> bytes:
         with self._limited(until, within, None):
@@ -108,7 +95,7 @@ class BlockingIO(BaseIO[Connections]):
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:  # noqa: ARG002
         """As `IO.detached`; nothing but its own limits ends a blocking call."""
-        return await operation(BlockingIO(self._endpoint, self.connections))
+        return await operation(BlockingIO(self.endpoint, self.connections))
 
     @contextlib.contextmanager
     def _limited(self, until: float, within: float, notices: Notices | None) -> Iterator[None]:
