@@ -36,9 +36,10 @@ P = ParamSpec("P")
 
 
 @dataclass(eq=False)
-class AsyncIO(BaseIO[LoopConnections]):
+class AsyncIO(BaseIO):
     """`IO` with ``await``."""
 
+    connections: LoopConnections
     _chunks: AsyncIterator[bytes] | None = field(default=None, init=False)
     _timer: Timer = field(default_factory=Timer, init=False)
 

@@ -40,16 +40,13 @@ class Body(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
-C = TypeVar("C", bound=Renewable)
-
-
 @dataclass(eq=False)
-class BaseIO(Generic[C]):
+class BaseIO:
     """The clock, and what a response and an error mean."""
 
     endpoint: Endpoint
     """Where requests go."""
-    connections: C
+    connections: Renewable
     """Those of the client."""
     _deadline: Deadline = field(default_factory=Deadline, init=False)
     _response: httpx.Response | None = field(default=None, init=False)

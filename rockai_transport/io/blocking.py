@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rockai_transport.io.base import BaseIO
@@ -21,10 +22,12 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class BlockingIO(BaseIO[Connections]):
+@dataclass(eq=False)
+class BlockingIO(BaseIO):
     """`IO` with blocking calls: none of its coroutines ever suspends."""
 
-    _chunks: Iterator[bytes] = iter(())
+    connections: Connections
+    _chunks: Iterator[bytes] = field(default=iter(()), init=False)
     _interrupted = False
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
