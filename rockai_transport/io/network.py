@@ -22,7 +22,6 @@ __all__ = [
     "SOCKET_OPTIONS",
     "environment_proxy",
     "failure_of",
-    "is_pool_exhausted",
     "proxy_of",
     "ssl_context",
     "translate",
@@ -79,18 +78,13 @@ def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
         error: What was raised.
         renew: Begins with new pools, where none of their connections came free.
     """
-    if is_pool_exhausted(error):
-        renew()
+    if any("PoolTimeout" in _kinds(cause, _HTTPCORE) for cause in _chain(error)):
+        renew()  # canceled requests can leak their places
     failure = translate(error)
     if failure is None:
         return error
     failure.__cause__ = error
     return failure
-
-
-def is_pool_exhausted(error: Exception) -> bool:
-    """Whether no connection of the pool came free: canceled requests can leak their places."""
-    return any("PoolTimeout" in _kinds(cause, _HTTPCORE) for cause in _chain(error))
 
 
 def _kinds(error: BaseException, packages: frozenset[str]) -> set[str]:

@@ -40,6 +40,8 @@ _LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait 
 class _Stream(BaseStream, httpcore.NetworkStream):
     """A socket whose operations end when the deadline says so."""
 
+    _stream: httpcore.NetworkStream
+
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
         self._socket = stream.get_extra_info("socket")
@@ -93,9 +95,6 @@ class _Stream(BaseStream, httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, _connect_limit(timeout)))
 
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
 
 class _Backend(httpcore.NetworkBackend):
     """Opens sockets, to public addresses only where it is told to.
@@ -129,6 +128,8 @@ class _Backend(httpcore.NetworkBackend):
 
 class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     """A socket that tells the deadline when a request has begun to leave; the task itself keeps time."""
+
+    _stream: httpcore.AsyncNetworkStream
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -168,9 +169,6 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         except BaseException:
             await self._stream.aclose()
             raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
