@@ -238,7 +238,11 @@ def _holds(kind: type) -> Callable[[Any], bool]:
 
 
 def _is_statuses(value: Any) -> bool:
-    return isinstance(value, Mapping) and _holds(str)(list(value)) and {*value.values()} <= {*STATUSES}
+    return (
+        isinstance(value, Mapping)
+        and _holds(str)(list(value))
+        and all(word in STATUSES for word in value.values())
+    )
 
 
 _SERVICE_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -273,12 +277,6 @@ def _headers(given: Any) -> dict[str, str]:
         raise ConfigurationError(f"default_headers must be a dict of texts, not {type(given).__name__}.")
     headers = dict(given or {})
     for name, value in headers.items():
-        if (
-            not isinstance(name, str)
-            or not isinstance(value, str)
-            or not re.fullmatch(_HEADER_NAME, name)
-            or not re.fullmatch(_HEADER_VALUE, value)
-            or name.lower() in _FRAMING
-        ):
+        if not (_is(_HEADER_NAME)(name) and _is(_HEADER_VALUE)(value)) or name.lower() in _FRAMING:
             raise ConfigurationError(f"default_headers: {name!r} is not a header that can be sent.")
     return headers

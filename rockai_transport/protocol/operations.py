@@ -264,26 +264,26 @@ class Operations:
         run: RunRequest,
         until: float,
         state: StreamState,
-        read: Callable[[Service, Request, Response, Prediction], Prediction],
+        read: Callable[[Service, responses.Answer, Prediction], Prediction],
     ) -> Prediction:
         """Send what starts a prediction; who leaves while the answer is read, knows what has come of it."""
         service, received = self.settings.service, list[bytes]()
         try:
-            response = await exchange(io, self.settings, request, until, received)
-            state.prediction = read(service, request, response, run.partial)
+            answer = await exchange(io, self.settings, request, until, received)
+            state.prediction = read(service, answer, run.partial)
         except (Exception, GeneratorExit):
             raise
         except BaseException:
             with contextlib.suppress(RockAIError):
                 response = Response(200, {}, io.now(), b"".join(received))
-                state.prediction = read(service, request, response, run.partial)
+                state.prediction = read(service, responses.accepted(service, request, response), run.partial)
             raise
         return state.prediction
 
     async def _cancel(self, io: IO, known: Prediction, until: float) -> Prediction:
         request = requests.cancel_request(self.settings.service, known.id)
-        response = await exchange(io, self.settings, request, until)
-        return responses.read_canceled(self.settings.service, response, known)
+        answer = await exchange(io, self.settings, request, until)
+        return responses.read_canceled(self.settings.service, answer, known)
 
     async def _finish_run(
         self, io: IO, state: StreamState, until: float, timeout: float | None
@@ -339,9 +339,7 @@ class Operations:
         opened = await open_response(io, self.settings, request, until)
         if opened.whole is None:
             return EventStreamBody(self.settings, request, opened, state, until)
-        state.prediction = prediction = responses.read_output(
-            self.settings.service, request, opened.whole, known
-        )
+        state.prediction = prediction = responses.read_output(self.settings.service, opened.whole, known)
         await self._wait_for_whole(io, state, prediction, until)
         return None
 

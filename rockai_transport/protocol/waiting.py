@@ -42,8 +42,7 @@ _FINAL_STATUSES = frozenset({401, 402, 403, 404})
 async def fetch(io: IO, settings: Settings, known: Prediction, until: float) -> Prediction:
     """Look at a prediction once."""
     request = get_request(settings.service, known.id)
-    response = await exchange(io, settings, request, until)
-    return read_fetched(settings.service, request, response, known)
+    return read_fetched(settings.service, await exchange(io, settings, request, until), known)
 
 
 async def wait(

@@ -354,10 +354,12 @@ def test_a_hook_that_fails_says_so(in_memory, io):
 
 
 def test_a_hook_may_take_the_answer_to_pieces(in_memory, io):
-    """A hook that changes what it is given is not surprised by a second call."""
+    """A hook that changes what it is given is asked once for each answer."""
+    asked = []
     told = {"result": {"identifier": "p1", "state": "succeeded", "said": "x"}}
 
     def hook(data):
+        asked.append(data)
         inner = data.pop("result")
         return {"id": inner.pop("identifier"), "status": inner.pop("state"), "output": inner.pop("said")}
 
@@ -365,6 +367,7 @@ def test_a_hook_may_take_the_answer_to_pieces(in_memory, io):
     client = in_memory(service=Service(read_prediction=hook))
     assert client.run(MODEL, {}).output == "x"
     assert client.get("p1").output == "x"
+    assert len(asked) == 2
 
 
 def test_a_failed_stream_is_no_short_answer(client, io):

@@ -294,7 +294,8 @@ BAD_BELIEFS = {
     "cancel_path": ("/predictions/cancel",), "stream_path": ("", "/stream"), "auth_header": ("", "a b"),
     "auth_scheme": (None, "a\nb"), "output_event": (None,), "end_marker": (5,), "requires_end_event": (None,),
     "end_events": (None, "done", (5,)), "error_events": (None, "error"),
-    "statuses": (None, {"aborted": "cancelled"}, {5: "failed"}), "missing_route_statuses": (404, ("404",)),
+    "statuses": (None, {"aborted": "cancelled"}, {"aborted": []}, {5: "failed"}),
+    "missing_route_statuses": (404, ("404",)),
     "read_prediction": ({}, hook_with_await),
 }  # fmt: skip
 
