@@ -96,7 +96,7 @@ class Prediction:
             return self.output
         if isinstance(self.output, list) and all(isinstance(piece, str) for piece in self.output):
             return "".join(self.output)
-        return json.dumps(self.output, ensure_ascii=False)
+        return json.dumps(self.output, ensure_ascii=False, default=str)
 
     @property
     def progress(self) -> float | None:

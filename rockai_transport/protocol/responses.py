@@ -111,7 +111,9 @@ def status_error(service: Service, request: Request, response: Response, status:
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
-    if _says_no_route(service, response) and request.below_base and not request.download:
+    if request.download:
+        advice = "The file may be gone; its address is asked without the token."
+    elif _says_no_route(service, response) and request.below_base:
         route = "There may be no such route: check base_url (https://api.rockai.online/v1) and route=."
         advice = f"{advice} {route}".strip()
     said = _reason(response)
