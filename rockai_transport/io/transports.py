@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -96,6 +97,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, _connect_limit(timeout)))
 
 
+@dataclass(eq=False)
 class _Backend(httpcore.NetworkBackend):
     """Opens sockets, to public addresses only where it is told to.
 
@@ -104,9 +106,7 @@ class _Backend(httpcore.NetworkBackend):
             that was really connected to is looked at, so a name that resolves anew each time does not help.
     """
 
-    def __init__(self, *, public_only: bool) -> None:
-        self._backend = httpcore.SyncBackend()
-        self._public_only = public_only
+    public_only: bool
 
     def connect_tcp(
         self,
@@ -119,20 +119,18 @@ class _Backend(httpcore.NetworkBackend):
         # httpcore's SOCKS pool has no options of its own to pass on.
         options = socket_options or SOCKET_OPTIONS
         limit = _connect_limit(timeout)
-        stream = self._backend.connect_tcp(host, port, limit, local_address, options)
-        if self._public_only and _is_private(stream):
+        stream = httpcore.SyncBackend().connect_tcp(host, port, limit, local_address, options)
+        if self.public_only and _is_private(stream):
             stream.close()
             raise _refusal()
         return _Stream(stream)
 
 
+@dataclass(eq=False)
 class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     """A socket that tells the deadline when a request has begun to leave; the task itself keeps time."""
 
     _stream: httpcore.AsyncNetworkStream
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self.split(self.rest or await self._receive(max_bytes, timeout))
@@ -171,12 +169,11 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
             raise
 
 
+@dataclass(eq=False)
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
     """As `_Backend`, with ``await``."""
 
-    def __init__(self, *, public_only: bool) -> None:
-        self._backend: Any = httpcore.AnyIOBackend()
-        self._public_only = public_only
+    public_only: bool
 
     async def connect_tcp(
         self,
@@ -188,8 +185,8 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         current_deadline.get().connecting = True
         options = socket_options or SOCKET_OPTIONS
-        stream = await self._backend.connect_tcp(host, port, timeout, local_address, options)
-        if self._public_only and _is_private(stream):
+        stream = await httpcore.AnyIOBackend().connect_tcp(host, port, timeout, local_address, options)
+        if self.public_only and _is_private(stream):
             await stream.aclose()
             raise _refusal()
         return _AsyncStream(stream)
