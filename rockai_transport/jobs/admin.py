@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -222,7 +221,7 @@ class ToolkitAdmin:
         finally:
             open_blocks.set(around)
             with contextlib.suppress(TimeoutError):
-                await run_detached(self._toolset.aend(run), math.inf)
+                await run_detached(self._toolset.aend(run))
             await asyncio.sleep(0)  # a second cancellation must not leave the rest running: it comes now
 
     def close(self) -> None:
@@ -262,7 +261,7 @@ async def cancel_running(each: Iterable[Backends], scope: str | None) -> list[Re
     found: list[Record] = []
     for backends in each:
         records = await backends.records.all(scope)
-        found += await backends.detached(cancel_all(backends, records), math.inf)
+        found += await backends.detached(cancel_all(backends, records))
     return found
 
 
@@ -273,7 +272,7 @@ async def resolve(each: Iterable[Backends], key: str, prediction_id: str | None)
         record = next((record for record in records if record.key == key), None)
         if record is not None:
             record = _resolved(record, prediction_id, records)
-            await backends.detached(backends.records.put(record), math.inf)
+            await backends.detached(backends.records.put(record))
             return record
     raise ConfigurationError(
         f"No record {key!r} in the stores that this process has used. Pass the one that holds it as store=."

@@ -64,6 +64,7 @@ class AsyncBackends:
     """
 
     now = staticmethod(time.time)
+    detached = staticmethod(run_detached)
 
     def __init__(self, client: AsyncClient, records: Records, context: CallContext) -> None:
         self.context, self.records, self._client = context, records, client
@@ -88,18 +89,6 @@ class AsyncBackends:
         async with asyncio.timeout(within):
             return await operation
 
-    async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
-
-        Args:
-            operation: What to finish. A cancellation waits for it, two seconds at most.
-            within: Seconds after which it is given up.
-
-        Raises:
-            TimeoutError: Its time was up.
-        """
-        return await run_detached(operation, within)
-
     async def left_behind(
         self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any:
@@ -111,7 +100,7 @@ class AsyncBackends:
             meanwhile: What else to do as soon as the caller is canceled.
         """
         try:
-            return await run_detached(steps.all(), math.inf, patience=after, meanwhile=meanwhile)
+            return await run_detached(steps.all(), patience=after, meanwhile=meanwhile)
         except TimeoutError:
             return None
 
@@ -173,7 +162,7 @@ class BlockingBackends:
         """As `AsyncBackends.bounded`: what takes longer goes on in its thread, and nobody hears of it."""
         return _in_thread(operation).result(within)
 
-    async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:  # noqa: ARG002
+    async def detached(self, operation: Coroutine[Any, Any, T], within: float = math.inf) -> T:  # noqa: ARG002
         """As `AsyncBackends.detached`: nothing but its own limits ends a blocking call."""
         return await operation
 
@@ -239,7 +228,10 @@ def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T] | None = Non
         except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
             future.set_exception(error)
 
-    threading.Thread(target=finish, daemon=True).start()
+    try:
+        threading.Thread(target=finish, daemon=True).start()
+    except RuntimeError:  # no more threads are to be had
+        finish()
     return future
 
 

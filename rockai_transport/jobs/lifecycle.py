@@ -10,7 +10,7 @@ Invariants of this module:
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from rockai_transport.jobs.agent_messages import ToolAnswer, fitted, refusal
@@ -24,6 +24,14 @@ from rockai_transport.jobs.starts import StartCall
 from rockai_transport.prompting.reply.schema_values import adapted
 
 __all__ = ["Lifecycle"]
+
+_OTHERS: dict[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {
+    "get_prediction": StartCall.get_prediction,
+    "wait_for_prediction": StartCall.wait_for_prediction,
+    "cancel_prediction": StartCall.cancel_prediction,
+    "list_predictions": StartCall.list_predictions,
+}
+"""The tools that start nothing."""
 
 
 class Lifecycle:
@@ -44,28 +52,18 @@ class Lifecycle:
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
         call = StartCall(self.models, self.policy, self.under_way, backends)
         try:
-            return fitted(await self._operation(call, tool, arguments))
+            if (model := self.models.get(tool)) is not None:
+                answer = await call.start(model, arguments, self.policy.max_wait)
+            elif tool == "start_prediction":
+                answer = await self._start(call, arguments)
+            else:
+                answer = await _OTHERS[tool](call, **arguments)
+            return fitted(answer)
         except (Exception, GeneratorExit):
             raise
         except BaseException as error:
             await call.leave(error)
             raise
-
-    def _operation(
-        self, call: StartCall, tool: str, arguments: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, ToolAnswer]:
-        match tool:
-            case "start_prediction":
-                return self._start(call, arguments)
-            case "get_prediction":
-                return call.get_prediction(**arguments)
-            case "wait_for_prediction":
-                return call.wait_for_prediction(**arguments)
-            case "cancel_prediction":
-                return call.cancel_prediction(**arguments)
-            case "list_predictions":
-                return call.list_predictions()
-        return call.start(self.models[tool], arguments, self.policy.max_wait)
 
     async def _start(self, call: StartCall, arguments: Mapping[str, Any]) -> ToolAnswer:
         name = arguments["model"]

@@ -7,7 +7,6 @@ as it was; neither takes longer than two seconds.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +47,7 @@ async def refresh(
     fresh = list(records)
     for index, record in enumerate(records):
         if isinstance(look := found.get(record.prediction_id), Prediction):
-            fresh[index] = await backends.detached(note(backends, record.seen(look)), math.inf)
+            fresh[index] = await backends.detached(note(backends, record.seen(look)))
     return fresh
 
 

@@ -71,7 +71,7 @@ class ToolCallsUnderWay:
     def __init__(self) -> None:
         self.watched: list[str] = []
         """The ids of the predictions that are being waited for."""
-        self.starting: list[PendingStart] = []
+        self.starting: dict[PendingStart, None] = {}
         """The starts that have no answer yet, in the order in which they came."""
 
     def ahead_of(self, start: PendingStart) -> set[str]:

@@ -44,26 +44,23 @@ class StartCall(LifecycleCall):
     async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
         """Start a prediction and wait for it, for so many seconds at most; with None, return at once."""
         self._order(model, {**model.defaults, **given})
-        is_sent = False
-        self._under_way.starting.append(self)
+        self._under_way.starting[self] = None
         try:
-            found = await self._decided()
-            if found is None:
-                is_sent = True
-                found = await self._backends.left_behind(self, self._left(), self._leave_while_sending)
+            found = await self._decided() or await self._backends.left_behind(
+                self, self._left(), self._leave_while_sending
+            )
         except BaseException:
             self.was_left = True
+            self._under_way.starting.pop(self, None)
             raise
-        finally:
-            if not is_sent:
-                self._under_way.starting.remove(self)
-        if isinstance(found, ToolAnswer):
-            return found
         if found is None:
             return refusal(
                 f"{model.name}: the start was sent, and is not answered yet. It goes on by itself: look with "
                 "list_predictions later. Do not start it again."
             )
+        self._under_way.starting.pop(self, None)
+        if isinstance(found, ToolAnswer):
+            return found
         record, prediction, remark = found
         if seconds is None and not is_unfetched(prediction):  # started, not found
             return await self._conclude(record, prediction, just_started=True, remark=remark)
@@ -171,20 +168,16 @@ class StartCall(LifecycleCall):
 
     async def before(self) -> ToolAnswer | None:
         """Write the record before anything is sent; why nothing is sent, where that is so."""
-        name, goes_on = self._model.name, False
+        name = self._model.name
         try:
             refused = await self._claimed()
-            if refused is None and (self.was_left or self._backends.was_canceled()):
-                text = "The call was canceled before anything was sent."
-                await note(self._backends, self.record._replace(state=REFUSED, note=text))
-                refused = refusal(f"{name}: {text}")
-            goes_on = refused is None
         except Exception:
             logger.exception("The record of a start could not be written; nothing was sent.")
             return refusal(f"{name}: the start could not be remembered, so nothing was sent. Tell the user.")
-        finally:
-            if not goes_on:
-                self._under_way.starting.remove(self)
+        if refused is None and (self.was_left or self._backends.was_canceled()):
+            text = "The call was canceled before anything was sent."
+            await note(self._backends, self.record._replace(state=REFUSED, note=text))
+            return refusal(f"{name}: {text}")
         return refused
 
     async def _claimed(self) -> ToolAnswer | None:
@@ -212,7 +205,7 @@ class StartCall(LifecycleCall):
         except RockAIError as error:
             return error
         except BaseException:
-            self._under_way.starting.remove(self)
+            self._under_way.starting.pop(self, None)
             raise
 
     async def then(self, outcome: Prediction | RockAIError) -> _Started | ToolAnswer:
@@ -229,11 +222,14 @@ class StartCall(LifecycleCall):
                 await self._leave_while_sending()
             return _Started(record, outcome)
         finally:
-            self._under_way.starting.remove(self)
+            self._under_way.starting.pop(self, None)
 
     async def all(self) -> _Started | ToolAnswer:
         """One step after the other."""
-        return await self.before() or await self.then(await self.operation())
+        try:
+            return await self.before() or await self.then(await self.operation())
+        finally:
+            self._under_way.starting.pop(self, None)
 
     async def _leave_while_sending(self) -> None:
         self.was_left = True

@@ -47,12 +47,17 @@ class Records:
     _pause: Call | None = None
     """Waits for so many seconds before a claim is read back; None: what is written is claimed."""
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
-        raise NotImplementedError
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
+        """Write a record; it must be durable when this returns, as far as the store is at all.
 
-    async def put(self, record: Record) -> None:
-        """Write a record; it must be durable when this returns, as far as the store is at all."""
-        await self._write(record)
+        Args:
+            record: What to write.
+            unless_held: Leave what is there, where another start holds the key.
+
+        Returns:
+            Whether it was written.
+        """
+        raise NotImplementedError
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """Write the record of a start, unless another start holds its key; whether it was written.
@@ -60,7 +65,7 @@ class Records:
         A store that can compare and set holds it against the scope's budget too. For the others, calls of
         one process come one by one.
         """
-        if not await self._write(record, unless_held=True):
+        if not await self.put(record, unless_held=True):
             return False
         if self._pause is None:
             return True
@@ -84,7 +89,8 @@ class MemoryRecords(Records):
         self._scopes: dict[str, dict[str, Record]] = {}
         self._lock = threading.Lock()
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
+        """As `Records.put`."""
         with self._lock:
             found = self._scopes.setdefault(record.scope, {})
             if unless_held and (held := found.get(record.key)) is not None and held.holds_its_key:
@@ -109,17 +115,14 @@ class MirroredRecords(Records):
         self._mirror = mirror
         self.all, self.find = store.all, store.find  # type: ignore[method-assign]
 
-    async def put(self, record: Record) -> None:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write to both, the store first."""
-        await self._store.put(record)
-        await self._mirror.put(record)
+        is_written = await self._store.put(record, unless_held=unless_held)
+        return is_written and await self._mirror.put(record)
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """Claim it in the store, and write it to both."""
-        claimed = await self._store.claim(record, max_cost)
-        if claimed:
-            await self._mirror.put(record)
-        return claimed
+        return await self._store.claim(record, max_cost) and await self._mirror.put(record)
 
 
 class ContextRecords(Records):
@@ -128,7 +131,7 @@ class ContextRecords(Records):
     def __init__(self, context: Any) -> None:
         self._store = context.store
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it, beside whatever other calls are writing."""
         async with self._store.edit_state() as state:
             kept = state.get(_PREFIX, {})
@@ -159,7 +162,7 @@ class MappingRecords(Records):
         self._call = call
         self._pause = pause
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it; a `shelve` is synced."""
         is_written: bool = await self._call(self._set, record, unless_held=unless_held)
         return is_written
@@ -209,7 +212,7 @@ class GraphRecords(Records):
         self._search = search
         self._pause = pause
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
         place = (_namespace(record.scope), record.key)
         if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):

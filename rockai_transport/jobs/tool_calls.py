@@ -145,10 +145,10 @@ class LifecycleCall:
         try:
             if not prediction.is_terminal:
                 record = record.seen(prediction)._replace(asleep=self._backends.now())
-                await self._backends.detached(put(record), math.inf)
+                await self._backends.detached(put(record))
                 prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
             if prediction.is_terminal and record.asleep:
-                await self._backends.detached(put(awake.seen(prediction)), math.inf)
+                await self._backends.detached(put(awake.seen(prediction)))
         except RockAIError:
             logger.info("A last look at prediction %s failed: its webhook tells.", prediction.id)
         except Exception:
@@ -171,7 +171,7 @@ class LifecycleCall:
         if record is not None:
             record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
             self._remember(record, is_own=self._record is not None)
-            await self._backends.detached(note(self._backends, record), math.inf)
+            await self._backends.detached(note(self._backends, record))
         return messages.describe_prediction(view, just_started=just_started, remark=remark)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
@@ -207,7 +207,7 @@ class LifecycleCall:
         if record is not None:
             record = record.seen(prediction)
             self._remember(record, is_own=False)
-            await self._backends.detached(note(self._backends, record), math.inf)
+            await self._backends.detached(note(self._backends, record))
         return messages.describe_canceled(self._view(record, prediction))
 
     async def list_predictions(self) -> ToolAnswer:

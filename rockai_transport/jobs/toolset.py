@@ -6,8 +6,6 @@ An adapter adds how its framework calls a tool, and what it shows of the answer.
 from __future__ import annotations
 
 import logging
-import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Self
@@ -97,8 +95,8 @@ class Toolset:
         memory = MemoryRecords()
         self._memory = Store(memory, memory)
         self._store = None if store is None else as_store(store)
-        self._recent: deque[Store] = deque(maxlen=_KEPT_STORES)
-        """The newest few, so that a record can be resolved without naming its store."""
+        self._recent: list[tuple[Any, Store]] = []
+        """The newest few that conversations brought: a record can be resolved without naming its store."""
         self.runs = RunRegistry()
         """What the runs of this process have under way."""
 
@@ -211,7 +209,9 @@ class Toolset:
             return self._store or self._memory
         opened, memory = as_store(store), self._memory.awaited
         blocking = opened.blocking and MirroredRecords(opened.blocking, memory)
-        self._recent.append(mirrored := Store(MirroredRecords(opened.awaited, memory), blocking))
+        mirrored = Store(MirroredRecords(opened.awaited, memory), blocking)
+        others = (one for one in self._recent if one[0] is not store)
+        self._recent = [(store, mirrored), *others][:_KEPT_STORES]
         return mirrored
 
     # Ending a run from outside of its tools.
@@ -234,7 +234,7 @@ class Toolset:
             stores.setdefault(store, []).append(record)
         for store, records in stores.items():
             backends = backends_of(store)
-            ended += await backends.detached(cancel_all(backends, records), math.inf)
+            ended += await backends.detached(cancel_all(backends, records))
         return ended
 
     # The clients.
@@ -268,7 +268,7 @@ class Toolset:
 
     def unresolved(self, store: Any) -> list[Store]:
         """Where a record may have to be changed: the same, and the stores that were used of late."""
-        return [*reversed(self._recent.copy()), *self.kept(store)]
+        return [*(opened for _, opened in self._recent), *self.kept(store)]
 
 
 def _describe(model: HostedModel, max_wait: float) -> str:
