@@ -133,16 +133,15 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     _stream: httpcore.AsyncNetworkStream
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.split(self.rest or await self._receive(max_bytes, timeout))
+        if not self.rest:
+            await self._send(timeout)
+            self.rest = await self._stream.read(max_bytes, timeout)
+        return self.split(self.rest)
 
     async def read_body(self) -> bytes:
         """The next bytes, for who reads a body in h11's place."""
         rest, self.rest = self.rest, b""
         return rest or await self._stream.read(_READ_PART)
-
-    async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
-        await self._send(timeout)
-        return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self.add(buffer):
