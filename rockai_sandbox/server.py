@@ -33,6 +33,14 @@ MAX_DEPTH = 100
 Handler = Callable[["HttpApi", Request], Awaitable[Response]]
 
 
+class JsonResponse(JSONResponse):
+    """JSON in which half a character, for which UTF-8 has no form, is a question mark, as in a stream."""
+
+    def render(self, content: Any) -> bytes:
+        """As Starlette's own, but for that."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode(errors="replace")
+
+
 class HttpApi:
     """The six calls of docs/http-api.md, spoken over HTTP."""
 
@@ -74,12 +82,12 @@ class HttpApi:
                 self._authenticate(request)
             return await handler(self, request)
         except RefusalError as refusal:
-            return JSONResponse({"detail": refusal.detail}, refusal.status)
+            return JsonResponse({"detail": refusal.detail}, refusal.status)
 
     async def _about(self, _request: Request) -> Response:
         """Say what this is, and which models there are; no token is needed."""
         about = "a local RockAI: rule-based responses, for tests"
-        return JSONResponse({"sandbox": about, "models": self.engine.registry.names})
+        return JsonResponse({"sandbox": about, "models": self.engine.registry.names})
 
     async def _no_route(self, request: Request, _error: Exception) -> Response:
         fault = self.faults.take(request.method, request.url.path)
@@ -115,7 +123,7 @@ def answer_fault(fault: Fault) -> Response:
 
 async def _http_error(_request: Request, raised: HTTPException) -> Response:
     # FastAPI's form, which the real server's errors have; Starlette alone would answer in plain text.
-    return JSONResponse({"detail": raised.detail}, raised.status_code, raised.headers)
+    return JsonResponse({"detail": raised.detail}, raised.status_code, raised.headers)
 
 
 async def read_json(request: Request) -> Any:
@@ -150,21 +158,21 @@ async def create(api: HttpApi, request: Request) -> Response:
     """Create a prediction and answer at once."""
     job = api.engine.start(await read_json(request), "create")
     body = api.protocol.prediction_json(api.engine.to_json(job))
-    return JSONResponse(body, api.protocol.create_status)
+    return JsonResponse(body, api.protocol.create_status)
 
 
 async def get(api: HttpApi, request: Request) -> Response:
     """Answer how a prediction stands."""
     job = api.engine.find(request.path_params["id"])
     flat = api.engine.to_json(job, with_id=api.protocol.get_carries_id)
-    return JSONResponse(api.protocol.prediction_json(flat))
+    return JsonResponse(api.protocol.prediction_json(flat))
 
 
 async def cancel(api: HttpApi, request: Request) -> Response:
     """Cancel a prediction and answer how it stands."""
     job = api.engine.find(request.path_params["id"])
     api.engine.cancel(job)
-    return JSONResponse(api.protocol.prediction_json(api.engine.to_json(job)))
+    return JsonResponse(api.protocol.prediction_json(api.engine.to_json(job)))
 
 
 async def run(api: HttpApi, request: Request) -> Response:
@@ -175,7 +183,7 @@ async def run(api: HttpApi, request: Request) -> Response:
         api.engine.cancel(job)
     if job.status != "succeeded" and not api.protocol.run_reports_failure:
         return PlainTextResponse("Internal Server Error", 500)  # recorded for a model that raises
-    return JSONResponse(api.protocol.run_json(api.engine.to_json(job)))
+    return JsonResponse(api.protocol.run_json(api.engine.to_json(job)))
 
 
 async def run_sse(api: HttpApi, request: Request) -> Response:
