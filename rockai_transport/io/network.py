@@ -58,6 +58,10 @@ def translate(error: Exception) -> TransportFailure | None:
     if not kinds:
         if isinstance(error, UnicodeError):  # a host name that the name service's own encoding refuses
             return NotSentError(f"no connection: {reason}")
+        if (
+            isinstance(error, RuntimeError) and "loop" in reason
+        ):  # its connections stay in the loop they began in
+            return BrokenError(f"the http_client was used in another event loop before: {reason}")
         # httpcore lets some errors of TLS and of anyio through as they are.
         of_network = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "anyio"
         return BrokenError(f"the connection broke: {reason}") if of_network else None

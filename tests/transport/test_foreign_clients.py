@@ -203,6 +203,26 @@ def test_a_hook_may_raise_for_the_status(with_hook, server, which):
         assert len(server.requests) == count
 
 
+def test_an_http_client_of_another_event_loop(quick):
+    """A look is made again; a start may have been made, and is not."""
+    sent = []
+
+    def respond(request):
+        sent.append(request)
+        if len(sent) % 2:
+            raise RuntimeError("Event loop is closed")
+        return httpx.Response(200, json=prediction("succeeded", output="hi"))
+
+    http_client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    client = Driven("async", "http://127.0.0.1/v1", http_client=http_client)
+    assert client.get("p1").output == "hi"
+    with pytest.raises(APIConnectionError, match="another event loop") as caught:
+        client.run(MODEL, {})
+    assert caught.value.may_have_started
+    assert len(sent) == 3
+    client.end()
+
+
 class TwoEvents(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body without Content-Length, as HTTP/2 has them."""
 
