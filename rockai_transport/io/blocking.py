@@ -36,6 +36,8 @@ class BlockingIO(BaseIO):
             with self._limited(until, math.inf, notices):
                 if own is not None:
                     self._response = own.send(built, stream=True, follow_redirects=False)
+                    network = self._response.extensions.get("network_stream")
+                    self._deadline.waits_for = network and network.get_extra_info("socket")
                 else:
                     transport = self.connections.to(built.url, public_only=request.public_only)
                     self._response = transport.handle_request(built)
@@ -76,6 +78,7 @@ class BlockingIO(BaseIO):
 
     async def close(self) -> None:
         response, self._response, self._chunks = self._response, None, iter(())
+        self._deadline.waits_for = None
         if response is None:
             return
         try:

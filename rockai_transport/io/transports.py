@@ -10,6 +10,8 @@ Imported when the first connection is made, since httpcore takes a quarter of ht
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import ssl
 import threading
 import time
@@ -46,6 +48,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
         self._socket = stream.get_extra_info("socket")
+        self._process = os.getpid()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline knows better
         return self.split(self.rest or self._receive(max_bytes))
@@ -89,6 +92,10 @@ class _Stream(BaseStream, httpcore.NetworkStream):
             deadline.waits_for = None
 
     def close(self) -> None:
+        if self._process == os.getpid():  # in a forked child it is the parent's
+            # A close would not wake another thread that reads; a shutdown does.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
         self._stream.close()
 
     def start_tls(
