@@ -2,10 +2,10 @@
 
 Invariants of this module:
 
-* Arguments are checked before anything is asked for or sent.
-* A prediction that was not started in the same scope is out of reach, unless the developer allows its id.
-* Errors are answers. Only what is not the agent's business (a cancellation, a failing store) is raised.
-* What is decided here holds with ``await`` and without: `Backends` do what is to be done.
+* Arguments are checked before any request is sent.
+* An agent cannot access a prediction of another scope, unless the developer allows its id.
+* Errors are answers. Only errors that do not concern the agent (a cancellation, a failing store) are raised.
+* The decisions are the same with and without ``await``: `Backends` carry them out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OTHERS: dict[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {
 
 
 class Lifecycle:
-    """What the tools of one set share: what is agreed, and what is under way in this process."""
+    """The state that the tools of one toolset share: the policy, and the running calls of this process."""
 
     def __init__(self, models: Sequence[HostedModel], policy: Policy) -> None:
         self.policy = policy
@@ -46,7 +46,7 @@ class Lifecycle:
         self.under_way = ToolCallsUnderWay()
 
     async def answer(self, backends: Backends, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
-        """Carry out one tool call; whoever leaves it ends what its run has under way."""
+        """Execute one tool call; if the caller leaves it, the run's predictions are canceled."""
         arguments, wrong = self._checked(tool, arguments)
         if wrong:
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
@@ -73,7 +73,7 @@ class Lifecycle:
         return await call.start(self.models[name], given, None)
 
     def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
-        """The arguments, and what is wrong with them; what does not fit is read as declared, if it can be."""
+        """Return the arguments, converted to the declared types if possible, and what is wrong with them."""
         wrong = problems(self.checkers[tool], arguments)
         if wrong:
             arguments = adapted(dict(arguments), self.schemas[tool])

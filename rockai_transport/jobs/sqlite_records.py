@@ -1,7 +1,7 @@
 """Records in an SQLite file, which any number of processes may share.
 
-Invariants of this module: a claim is one transaction, which no other process writes during: it holds the key,
-and what is left of the budget, against all that others have written.
+Invariants of this module: a claim is one transaction, during which no other process writes: it checks the key
+and the amount left of the budget against everything that others have written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SqliteRecords(Records):
     """`Records` in a file.
 
     Args:
-        path: The file; made where there is none.
+        path: The file; created if it does not exist.
         call: Calls a function that uses it: directly, or in a thread.
     """
 
