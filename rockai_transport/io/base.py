@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import httpx
 
@@ -25,13 +25,6 @@ __all__ = ["BaseConnections", "BaseIO"]
 T = TypeVar("T")
 
 
-class Renewable(Protocol):
-    """The connections of a client."""
-
-    def renew(self) -> None:
-        """Begin with new ones; what runs in the old ones runs on."""
-
-
 class Body(Protocol):
     """A response's body; each kind of `IO` reads it in its own way."""
 
@@ -46,8 +39,8 @@ class BaseIO:
 
     endpoint: Endpoint
     """Where requests go."""
-    connections: Renewable
-    """Those of the client."""
+    connections: Any
+    """Those of the client; each kind says which."""
     _deadline: Deadline = field(default_factory=Deadline, init=False)
     _response: httpx.Response | None = field(default=None, init=False)
 

@@ -35,15 +35,15 @@ class BlockingIO(BaseIO):
         try:
             with self._limited(until, math.inf, notices):
                 if own is not None:
-                    self._response = own.send(built, stream=True, follow_redirects=False)
-                    network = self._response.extensions.get("network_stream")
+                    self._response = response = own.send(built, stream=True, follow_redirects=False)
+                    network = response.extensions.get("network_stream")
                     self._deadline.waits_for = network and network.get_extra_info("socket")
                 else:
                     transport = self.connections.to(built.url, public_only=request.public_only)
-                    self._response = transport.handle_request(built)
+                    self._response = response = transport.handle_request(built)
         except BrokenError as failure:
-            self._response = self._refused(failure)
-        head, body = self._opened(request, self._response)
+            self._response = response = self._refused(failure)
+        head, body = self._opened(request, response)
         self._chunks = iter(body)
         return head
 

@@ -191,7 +191,8 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         current_deadline.get().connecting = True
         options = socket_options or SOCKET_OPTIONS
-        stream = await httpcore.AnyIOBackend().connect_tcp(host, port, timeout, local_address, options)
+        backend: Any = httpcore.AnyIOBackend()
+        stream = await backend.connect_tcp(host, port, timeout, local_address, options)
         if self.public_only and _is_private(stream):
             await stream.aclose()
             raise _refusal()
