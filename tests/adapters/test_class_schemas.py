@@ -77,15 +77,6 @@ def test_a_strict_class_reads_json_as_json(framework, says):
         OutputParser(Strict).parse(text.replace('"a"', '"b"'))
 
 
-def test_a_lone_surrogate_stays_as_the_model_wrote_it():
-    """JSON text can name one, which no UTF-8 can hold: that is no reason to ask again."""
-
-    class Note(BaseModel):
-        text: str
-
-    assert OutputParser(Note).parse(r'{"text": "a\ud800b"}').text == "a\ud800b"
-
-
 def test_names_and_validators_of_inner_classes_count_too():
     """However deep they are."""
     value = OutputParser(Nested).parse(NESTED)
