@@ -28,7 +28,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, filterfalse
 from typing import Any
 from urllib.parse import quote
@@ -119,9 +119,9 @@ class Exchange:
         """The response, as far as it arrived."""
         return Response(self.status, dict(self.head.headers), self.head.received_at, bytes(self.body))
 
-    @property
+    @cached_property
     def shown(self) -> Response:
-        """The redacted response, made before anything is cut off: half a token could not be recognized."""
+        """The redacted response, once it has ended; not cut yet, because half a token is not recognized."""
         shown: Response = self.redactor.text(self.response)
         return shown
 
