@@ -1,4 +1,4 @@
-"""Settings, from arguments or the environment, checked once: where to, with which token, how patiently."""
+"""Settings from arguments or the environment, checked once: address, token, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TOKEN_PAGE = "https://www.rockai.online/setting/token"  # noqa: S105 - a page, n
 _TOKEN_VARIABLES = ("ROCKAI_API_TOKEN", "ROCKAI_API_KEY", "ROCK_API_TOKEN")
 _BASE_URL_VARIABLE = "ROCKAI_BASE_URL"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that IANA gives out to networks
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that IANA assigns to networks
 _SPECIAL = (
-    ipaddress.ip_network("192.0.0.0/24"),  # protocols' own, RFC 6890; older Pythons know parts of it
-    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, given up by RFC 7526
+    ipaddress.ip_network("192.0.0.0/24"),  # for protocols, RFC 6890; older Pythons know only parts of it
+    ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, deprecated by RFC 7526
     ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
 )
-_DOTS = dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), ".")  # of host names, as IDNA reads them
+_DOTS = dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), ".")  # dots in host names, according to IDNA
 _HEADER_SAFE = r"[\x21-\x7e]+"
 _QUOTES = "\"'`"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -44,9 +44,9 @@ _ID_PATH = rf"{_PATH}\{{id\}}[^\s\x00-\x1f\x7f]*"
 
 @dataclass(frozen=True)
 class Timeouts:
-    """The limits in seconds that hold besides a call's own total ``timeout``.
+    """The limits in seconds, besides the total ``timeout`` of a call.
 
-    They are about the service, not about the caller: a cold start takes minutes, up to twenty and more for
+    They depend on the service, not on the caller: a cold start takes minutes, up to twenty and more for
     large models (docs/http-api.md, «A prediction»).
 
     Example:
@@ -56,17 +56,17 @@ class Timeouts:
     """
 
     connect: float = 10.0
-    """Until a connection stands, and until one of the pool is free; each attempt."""
+    """To connect, or to get a free connection from the pool; per attempt."""
     first_byte: float = 1800.0
-    """Until the first byte of an answer, or the first event of a stream; all attempts together."""
+    """To the first byte of a response, or the first event of a stream; for all attempts together."""
     idle: float = 300.0
     """Between two reads after that; any byte counts."""
     poll: float = 60.0
-    """One attempt of ``get``, of ``cancel``, and of each look while waiting."""
+    """Per attempt of ``get``, ``cancel``, and each poll while waiting."""
     wait: float = 3600.0
-    """``predictions.wait`` without a timeout of its own."""
+    """For ``predictions.wait`` without its own timeout."""
     stall: float = 3600.0
-    """``run`` without a timeout gives up when nothing has changed for so long."""
+    """``run`` without a timeout gives up after this time without any change."""
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
@@ -75,7 +75,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a client was told, checked. Holds no connection; can be pickled."""
+    """The checked settings of a client. It holds no connection and can be pickled."""
 
     base_url: str
     api_token: str = field(repr=False)
@@ -88,10 +88,10 @@ class Settings:
 
     @classmethod
     def resolve(cls, *, api_token: Any, base_url: Any, allow_http: bool, **given: Any) -> Settings:
-        """Check what a client was given; what it was not given comes from the environment.
+        """Check the arguments of a client; missing ones come from the environment.
 
         Raises:
-            ConfigurationError: Something is missing or cannot be right; it says what to do.
+            ConfigurationError: A setting is missing or invalid; the message says what to do.
         """
         route, retries, timeout = given["route"], given["max_retries"], given["timeout"]
         if route not in get_args(Route):
@@ -111,13 +111,13 @@ class Settings:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port of the base URL: the one place the token goes to."""
+        """Scheme, host and port of the base URL. The token is sent only there."""
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc}"
 
     @property
     def authorization(self) -> str:
-        """The value of the header that carries the token."""
+        """The value of the authorization header."""
         return f"{self.service.auth_scheme} {self.api_token}".lstrip()
 
 
@@ -125,7 +125,7 @@ def check_timeout(value: Any, name: str) -> float:
     """Check a number of seconds; `math.inf` is allowed and means no limit.
 
     Raises:
-        ConfigurationError: It is no positive number.
+        ConfigurationError: It is not a positive number.
     """
     if not isinstance(value, bool) and isinstance(value, int | float) and value > 0:  # NaN is not
         with contextlib.suppress(OverflowError):
@@ -137,7 +137,7 @@ def check_timeout(value: Any, name: str) -> float:
 
 @functools.lru_cache(maxsize=256)
 def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address is this machine itself."""
+    """Whether a host name or address is this machine."""
     if not host:
         return False
     host = host.removesuffix(".")
@@ -150,25 +150,25 @@ def is_loopback(host: str | None) -> bool:
 
 
 def is_private(host: str | None) -> bool:
-    """Whether a host is by its name or address one that not everybody on the internet can reach."""
+    """Whether a host's name or address cannot be reached from everywhere on the internet."""
     if not host or is_loopback(host):
         return True
     host = host.translate(_DOTS).removesuffix(".")
     address = _address(host.partition("%")[0])
     if address is None:
         return False
-    # A translator or a relay may stand behind an IPv6 address that holds one of IPv4.
+    # An IPv6 address that contains an IPv4 address may lead through a translator or relay.
     held = address in _NAT64 or getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
     if held:
         address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if held is True else held
-    # Older Pythons take for global what was assigned after them, or never was.
+    # Older Pythons treat ranges as global that were assigned later, or never.
     unassigned = isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST
     special = any(address in network for network in _SPECIAL)
     return unassigned or special or not address.is_global or address.is_multicast
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host is, if it is no name: in every form that a resolver takes, ``127.1`` too."""
+    """Parse a host as an address, in every form that resolvers accept, such as ``127.1``; None for a name."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host)
     with contextlib.suppress(OSError, ValueError):
@@ -191,7 +191,7 @@ def _token(given: Any) -> str:
 
 
 def _checked_token(token: Any, name: str) -> str:
-    """A token that a header can hold, and that was not copied with more than itself."""
+    """Return a token that a header can hold, without anything else that was copied with it."""
     if isinstance(token, str) and re.fullmatch(_HEADER_SAFE, token) and token[0] not in _QUOTES:
         return token
     raise ConfigurationError(
@@ -231,7 +231,7 @@ def _is(pattern: str) -> Callable[[Any], bool]:
 
 
 def _holds(kind: type) -> Callable[[Any], bool]:
-    """Whether it is several of a kind: not one text, whose letters would each be taken for one."""
+    """Check for a collection of a type; a single string does not count, although its letters are strings."""
     return lambda value: (
         isinstance(value, tuple | list | set | frozenset) and all(isinstance(one, kind) for one in value)
     )
@@ -265,7 +265,7 @@ _SERVICE_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 
 def _check_service(service: Service) -> None:
-    """Refuse what no call could be made with, or would wait for ever with."""
+    """Refuse settings with which no call could be made, or with which a call would wait forever."""
     for names, is_right, form in _SERVICE_RULES:
         for name in names.split():
             if not is_right(value := getattr(service, name)):

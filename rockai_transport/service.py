@@ -1,7 +1,7 @@
 """`Service`: every assumption about the live gateway, as a setting.
 
-Invariants of this module: nothing that nobody could check at the live service is a constant anywhere else. If
-the service differs from what ``docs/http-api.md`` tells, it is overridden here, without waiting for a
+Invariants of this module: whatever could not be checked at the live service is a setting here, and a constant
+nowhere else. If the service differs from ``docs/http-api.md``, you can override it here without waiting for a
 release.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["STATUSES", "Service"]
 
 STATUSES = ("starting", "processing", "succeeded", "failed", "canceled")
-"""Our words for how a prediction stands."""
+"""The statuses of a prediction, as this package names them."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Service:
     """Assumptions about the service; override them if your deployment differs.
 
     Example:
-        A gateway that says ``aborted``, and whose streams end without an end event:
+        A gateway that reports ``aborted``, and whose streams end without an end event:
 
         >>> service = Service(
         ...     statuses={**Service().statuses, "aborted": "canceled"}, requires_end_event=False
@@ -34,7 +34,7 @@ class Service:
     create_path: str = "/predictions"
     """POST: create a prediction (quick start)."""
     get_path: str = "/predictions/{id}"
-    """GET: a prediction as it is now (quick start)."""
+    """GET: the current state of a prediction (quick start)."""
     cancel_path: str = "/predictions/{id}/cancel"
     """POST: cancel a prediction (quick start)."""
     run_path: str = "/run"
@@ -48,24 +48,24 @@ class Service:
     auth_header: str = "Authorization"
     """The header that carries the token."""
     auth_scheme: str = "Bearer"
-    """What stands before the token in that header; empty: nothing."""
+    """The scheme before the token in that header; empty: none."""
 
     output_event: str = "output"
     """The name of an event that carries a piece of output (recorded from the model server)."""
     end_events: tuple[str, ...] = ("done",)
     """The names of the events that end a stream (recorded from the model server)."""
     error_events: tuple[str, ...] = ("error",)
-    """The names of the events that say that the model failed (seen at peers)."""
+    """The names of the events that report a failure of the model (seen in similar services)."""
     end_marker: str = "[DONE]"
-    """The data that ends a stream of unnamed events (seen at peers)."""
+    """The data that ends a stream of unnamed events (seen in similar services)."""
     requires_end_event: bool = True
-    """Whether a stream of output events without an end event is cut. False: one that ends by its own
-    framing (last chunk, full Content-Length) after at least one piece is whole."""
+    """Whether a stream of output events without an end event counts as interrupted. False: it is complete if
+    its framing is complete (last chunk, full Content-Length) and it had at least one piece."""
 
     statuses: Mapping[str, str] = field(default_factory=lambda: dict(zip(STATUSES, STATUSES, strict=True)))
-    """The service's words for a prediction's status → ours. Terminal are ``succeeded``, ``failed`` and
-    ``canceled``; a word that is not listed is kept as it is, and is not terminal."""
+    """The service's statuses → ours. ``succeeded``, ``failed`` and ``canceled`` are terminal. A status that
+    is not listed is kept as it is, and is not terminal."""
     missing_route_statuses: tuple[int, ...] = (405, 410)
-    """HTTP statuses that say a route does not exist, besides a 404 that speaks of the route itself."""
+    """HTTP statuses that mean a missing route, besides a 404 about the route itself."""
     read_prediction: Callable[[Any], Any] | None = None
-    """Decoded JSON of an answer → the flat shape of a prediction (or the answer itself, unchanged)."""
+    """Decoded JSON of a response → the flat shape of a prediction (or the JSON itself, unchanged)."""

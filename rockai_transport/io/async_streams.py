@@ -21,13 +21,13 @@ __all__ = ["AsyncStream"]
 
 
 class AsyncStream:
-    """The text of one run, piece by piece. An async iterator, and a context manager that leaves properly.
+    """The text of one run, piece by piece. An async iterator, and a context manager that leaves cleanly.
 
-    Made by `AsyncClient.stream` and `AsyncPredictions.stream`. Any task of its loop may close it: one that
-    reads on is told with a `StreamInterruptedError`.
+    Made by `AsyncClient.stream` and `AsyncPredictions.stream`. Any task of its loop may close it: a task that
+    continues to read then gets a `StreamInterruptedError`.
 
-    An object with ``__anext__``, not an async generator: when `asyncio.run` ends it closes all open
-    generators at once, and a nested one would raise.
+    It is an object with ``__anext__``, not an async generator: `asyncio.run` closes all open generators at
+    once when it ends, and a nested one would raise.
 
     Example:
         >>> async with client.stream("sandbox/never-ends", {"prompt": "Count."}) as stream:
@@ -44,7 +44,7 @@ class AsyncStream:
 
     @property
     def prediction(self) -> Prediction | None:
-        """What is known of the prediction so far; at the stream's good end, the whole.
+        """The prediction, as far as it is known; complete at the stream's successful end.
 
         Example:
             >>> async with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
@@ -56,7 +56,7 @@ class AsyncStream:
 
     @property
     def text(self) -> str:
-        """Exactly what has been handed on so far.
+        """Exactly the text delivered so far.
 
         Example:
             >>> async with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
@@ -78,10 +78,10 @@ class AsyncStream:
         return await self._reader.next_of_new_batch()
 
     def take_ready(self) -> list[str]:
-        """Hand on at once what has come together with the last piece; nothing is waited for.
+        """Return at once the other pieces that arrived with the last one, without waiting.
 
         Returns:
-            The pieces, none where nothing more has come yet.
+            The pieces; empty if no more have arrived.
 
         Example:
             >>> stream = client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"})
@@ -91,7 +91,7 @@ class AsyncStream:
         return self._state.take_ready() if self._ready else []
 
     async def aclose(self) -> None:
-        """Leave: close the connection at once; cancel the prediction where its id is known.
+        """Close the connection at once, and cancel the prediction if its id is known.
 
         Example:
             >>> stream = client.stream("sandbox/never-ends", {"prompt": "Count."})
@@ -113,27 +113,27 @@ class AsyncStream:
         await self.aclose()
 
     def __del__(self) -> None:
-        # A `break` out of a loop that held the only reference ends up here; the loop does what is left.
+        # A `break` out of a loop with the only reference ends here; the loop does the rest.
         if not sys.is_finalizing() and hasattr(self, "_reader") and not self._reader.run.finished:
             self._reader.close_in_background()
 
 
 class _Reader:
-    """What reads and leaves a stream. It outlives the `AsyncStream` that was dropped, until it has left."""
+    """Reads and leaves a stream. It outlives a dropped `AsyncStream` until the stream is left."""
 
     def __init__(self, io: AsyncIO, state: StreamState, run: RunStream) -> None:
         self._io = io
         self._state = state
         self.run = run
         self._scope: LoopScope | None = None
-        self._is_cut = False  # somebody else has closed it, and its reader does not know it yet
+        self._is_cut = False  # closed elsewhere, and the reader does not know it yet
         self._task: asyncio.Task[Any] | None = None
         self._process = os.getpid()
         self._is_busy = False
-        self._let_go: asyncio.Future[None] | None = None  # done when the busy task lets go
+        self._let_go: asyncio.Future[None] | None = None  # done when the busy task has finished
 
     async def next_of_new_batch(self) -> str:
-        """Read on, and give the first of the pieces that came."""
+        """Read the next batch; return its first piece."""
         self._check_turn()
         self._is_busy = True
         try:
@@ -150,33 +150,33 @@ class _Reader:
         if not batch:
             raise StopAsyncIteration
         piece = self._state.take(batch)
-        if self._io.is_left:  # closed in the very moment in which the batch came
+        if self._io.is_left:  # closed at the moment when the batch arrived
             await self._leave()
             self._is_cut = True
         return piece
 
     async def close(self) -> None:
-        """Leave, whichever task it is that reads."""
+        """Leave, even if another task is reading."""
         if self.run.finished and not self._state.ready:
             return
         if not self._is_busy:
             await self._leave()
             return
-        # A task is waiting for something: it is woken, and does what is left to do.
+        # Wake the task that is waiting; it does the rest.
         self._io.leave()
         if self._let_go is None:
             self._let_go = asyncio.get_running_loop().create_future()
         await asyncio.wait({self._let_go})
 
     async def cut_off(self) -> None:
-        """As `close`, where the reader does not ask for it and has to be told."""
+        """As `close`, if the reader did not ask for it and must get an error."""
         await self.close()
         self._is_cut = True
 
     def close_in_background(self) -> None:
-        """Leave as soon as the loop finds time: nobody waits for it."""
+        """Leave in a background task, without waiting for it."""
         if self._scope is None or self._process != os.getpid():
-            return  # in a forked child it is the parent's
+            return  # in a forked child, the stream belongs to the parent
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._scope.close_in_background(self)
 
@@ -195,7 +195,7 @@ class _Reader:
             self._end_turn()
 
     def _check_turn(self, *, is_reading: bool = True) -> None:
-        """Refuse what would take the stream out of somebody's hands."""
+        """Refuse a call while another task uses the stream."""
         if self._is_busy:
             raise RuntimeError("Another task is waiting for this stream's next piece.")
         if is_reading and self._is_cut:

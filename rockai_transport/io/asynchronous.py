@@ -1,4 +1,4 @@
-"""Operations done with ``await``: how, and for which client. `io.blocking` mirrors this."""
+"""`AsyncIO`, and the session of an asynchronous client. `io.blocking` mirrors this."""
 
 from __future__ import annotations
 
@@ -121,14 +121,14 @@ class AsyncIO(BaseIO):
             await result
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """As `IO.in_thread`; it is done before a cancellation goes on, since it holds a file."""
+        """As `IO.in_thread`; a cancellation waits until it has finished, because it uses a file."""
         return await run_detached(asyncio.to_thread(function), grace=math.inf)
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
         return await run_detached(operation(AsyncIO(self.endpoint, self.connections)), within)
 
     async def _limited(self, awaited: Awaitable[T], until: float, notices: Notices | None) -> T:
-        """Await something until a moment, and translate what it raises."""
+        """Await something until a deadline, and translate its errors."""
         timer = self._timer
         timer.wait(until, notices)
         try:
@@ -143,18 +143,18 @@ class AsyncIO(BaseIO):
             timer.stop()
 
     def _interrupted(self) -> None:
-        """Raise what a cancellation means that was the timer's; nothing for any other."""
+        """Raise the timeout error if the timer caused the cancellation; otherwise do nothing."""
         if self._timer.was_it():
             if self.is_left:
                 raise LeftError from None
-            raise ExpiredError("the time limit ran out") from None  # by our own clock: there is no cause
+            raise ExpiredError("the time limit ran out") from None  # from our own clock, so without a cause
 
 
 class AsyncSession:
-    """What one client has: its service, its connections, and its operations.
+    """The endpoint, the connections and the operations of one client.
 
     Args:
-        endpoint: The service.
+        endpoint: The endpoint of the service.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -163,7 +163,7 @@ class AsyncSession:
         self.operations = Operations(endpoint.settings)
 
     def io(self) -> AsyncIO:
-        """The means of one operation."""
+        """Return the `IO` for one operation."""
         return AsyncIO(self._endpoint, self.connections)
 
     async def do(
@@ -172,7 +172,7 @@ class AsyncSession:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do an operation."""
+        """Run an operation."""
         running_loop()
         io = self.io()
         try:

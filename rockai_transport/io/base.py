@@ -1,4 +1,4 @@
-"""What both kinds of `IO` have in common, and both kinds of connections."""
+"""The common parts of both kinds of `IO`, and of both kinds of connections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Body(Protocol):
-    """A response's body; each kind of `IO` reads it in its own way."""
+    """A response's body; each kind of `IO` iterates over it in its own way."""
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -35,12 +35,12 @@ class Body(Protocol):
 
 @dataclass(eq=False)
 class BaseIO:
-    """The clock, and what a response and an error mean."""
+    """The clock, and the meaning of responses and errors."""
 
     endpoint: Endpoint
-    """Where requests go."""
+    """Where requests are sent."""
     connections: Any
-    """Those of the client; each kind says which."""
+    """The client's connections; each kind of `IO` declares its own type."""
     _deadline: Deadline = field(default_factory=Deadline, init=False)
     _response: httpx.Response | None = field(default=None, init=False)
 
@@ -49,26 +49,26 @@ class BaseIO:
 
     @property
     def is_left(self) -> bool:
-        """Whether somebody else has ended it."""
+        """Whether it was ended elsewhere."""
         return self._deadline.ended
 
     def leave(self) -> None:
-        """Wake whoever waits for something: that one is told with a `LeftError`."""
+        """Wake the waiting reader; it gets a `LeftError`."""
         self._deadline.end()
 
     def sanitize(self, error: BaseException) -> None:
-        """Make an error fit for its reader."""
+        """Remove the token and our inner frames from an error."""
         sanitize(error, self.endpoint.settings.api_token)
 
     def _opened(self, request: Request, response: httpx.Response) -> tuple[ResponseHead, Body]:
-        """The head and the body of a response."""
+        """Return the head and the body of a response."""
         head = ResponseHead(
             response.status_code,
             dict(response.headers.items()),
             time.time(),
             http_version=response.http_version,
         )
-        if response.is_closed:  # by a hook, or an auth flow, of the HTTP client that was handed in
+        if response.is_closed:  # by a hook or auth flow of the user's HTTP client
             return head, httpx.ByteStream(response.content if response.is_stream_consumed else b"")
         body = cast("Body", response.stream)
         if head.headers.get("content-encoding", "").strip().lower() in ("", "identity"):
@@ -76,7 +76,7 @@ class BaseIO:
         return head, Decoded(body, head, math.inf if request.download else DECODED_LIMIT)
 
     def _refused(self, failure: BrokenError) -> httpx.Response:
-        """The response for whose status a hook, as of ``raise_for_status``, has raised."""
+        """Return the response whose status a hook, such as ``raise_for_status``, rejected."""
         response = getattr(failure.__cause__, "response", None)
         if response is None or response.is_success:
             raise failure
@@ -88,10 +88,10 @@ class BaseIO:
 
 
 class BaseConnections(ABC, Generic[T]):
-    """Transports, made when needed.
+    """The transports of a client, created when needed.
 
-    One for each proxy, and others for files from addresses that have to be public: a connection that is
-    used again is not looked at again.
+    There is one per proxy, and separate ones for files that must come from public addresses: a reused
+    connection is not checked again.
     """
 
     def __init__(self) -> None:
@@ -99,10 +99,10 @@ class BaseConnections(ABC, Generic[T]):
         self._made: list[T] = []
 
     def to(self, url: httpx.URL, *, public_only: bool) -> T:
-        """The transport for an address."""
+        """Return the transport for an address."""
         proxy = environment_proxy(url)
-        key = (proxy, public_only and proxy is None)  # behind a proxy only the proxy is seen
-        known = self._transports  # another thread may begin with new ones meanwhile
+        key = (proxy, public_only and proxy is None)  # behind a proxy, only the proxy's address is visible
+        known = self._transports  # another thread may renew them at the same time
         if key not in known:
             known[key] = self._make(proxy_of(proxy) if proxy else None, public_only=key[1])
             self._made.append(known[key])
@@ -110,8 +110,8 @@ class BaseConnections(ABC, Generic[T]):
 
     @abstractmethod
     def _make(self, proxy: httpx.Proxy | None, *, public_only: bool) -> T:
-        """Make a transport, whose module is imported only now."""
+        """Create a transport; its module is imported only now."""
 
     def renew(self) -> None:
-        """Begin with new pools; what runs in the old ones runs on."""
+        """Use new pools from now on; running requests keep the old ones."""
         self._transports = {}

@@ -1,4 +1,4 @@
-"""Operations done with blocking calls: how, and for which client. `io.asynchronous` mirrors this."""
+"""`BlockingIO`, and the session of a blocking client. `io.asynchronous` mirrors this."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class BlockingIO(BaseIO):
         if response is None:
             return
         try:
-            with contextlib.suppress(Exception):  # the pool of a client that was handed in may be locked
+            with contextlib.suppress(Exception):  # the pool of the user's own client may be locked
                 within_grace(response.close) if self._interrupted else response.close()
         except BaseException:
             self._note_interrupt()
@@ -100,12 +100,12 @@ class BlockingIO(BaseIO):
         return function()
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:  # noqa: ARG002
-        """As `IO.detached`; nothing but its own limits ends a blocking call."""
+        """As `IO.detached`; a blocking call is ended only by its own limits."""
         return await operation(BlockingIO(self.endpoint, self.connections))
 
     @contextlib.contextmanager
     def _limited(self, until: float, within: float, notices: Notices | None) -> Iterator[None]:
-        """Hold the sockets to these limits, and translate what they raise."""
+        """Apply these limits to the sockets, and translate their errors."""
         deadline = self._deadline
         deadline.until, deadline.within, deadline.notices = until, within, notices
         token = current_deadline.set(deadline)
@@ -121,16 +121,16 @@ class BlockingIO(BaseIO):
             current_deadline.reset(token)
 
     def _note_interrupt(self) -> None:
-        """Go on with new connections after Ctrl-C: a lock of an old one may never be released."""
+        """Use new connections after Ctrl-C: a lock of an old one may never be released."""
         self._interrupted = True
         self.connections.renew()
 
 
 class Session:
-    """What one client has: its service, its connections, and its operations.
+    """The endpoint, the connections and the operations of one client.
 
     Args:
-        endpoint: The service.
+        endpoint: The endpoint of the service.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -139,7 +139,7 @@ class Session:
         self.operations = Operations(endpoint.settings)
 
     def io(self) -> BlockingIO:
-        """The means of one operation."""
+        """Return the `IO` for one operation."""
         return BlockingIO(self._endpoint, self.connections)
 
     def do(
@@ -148,7 +148,7 @@ class Session:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do an operation."""
+        """Run an operation."""
         io = self.io()
         try:
             return run_blocking(operation(io, *args, **kwargs))

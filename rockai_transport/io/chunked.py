@@ -1,9 +1,9 @@
-"""Plain chunks of a response's body, cut out of the connection without h11, which takes some 9 µs for each.
+"""Reads plain chunks of a response's body from the connection without h11, which takes about 9 µs per chunk.
 
-Invariants of this module: h11 is given the head of a response and no byte of the body with it. Only plain
-chunks are read here: CR LF, a number, CR LF, as many bytes. Where anything else comes (an extension, the
-last chunk and its trailers, garbage, the end of the connection), h11 reads on from that byte. So h11 says how
-a body ends, and whether the connection can be used again.
+Invariants of this module: h11 receives the head of a response without any byte of the body. Only plain chunks
+are read here: CR LF, a number, CR LF, and this number of bytes. At anything else (an extension, the last
+chunk and its trailers, garbage, the end of the connection), h11 reads on from that byte. So h11 decides how a
+body ends, and whether the connection can be reused.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import httpx
 __all__ = ["SEND_PART", "BaseStream", "ChunkReader", "read_past_h11"]
 
 SEND_PART = 64 * 1024
-"""Bytes of a request that are sent at once, about."""
+"""Approximate number of bytes of a request that are sent at once."""
 _LINE_END = b"\r\n"
-_BLANK_LINE = re.compile(rb"\n\r?\n")  # as h11 finds the end of a head
+_BLANK_LINE = re.compile(rb"\n\r?\n")  # how h11 finds the end of a head
 _BOUNDARY = re.compile(rb"\r\n([0-9A-Fa-f]{1,7})\r\n")
 _PART_OF_BOUNDARY = re.compile(rb"(?:\r(?:\n[0-9A-Fa-f]{0,7}\r?)?)?")
 
 
 class ChunkReader:
-    """Takes the bytes of a chunked body for as long as its chunks are plain."""
+    """Reads the bytes of a chunked body as long as its chunks are plain."""
 
     def __init__(self) -> None:
-        self.ended = False  # whether something else has come than a plain chunk
-        # What was not read yet; at the end, what h11 is to read. The first chunk has no line end before it.
+        self.ended = False  # whether anything but a plain chunk has arrived
+        # The unread bytes; at the end, the bytes for h11. Before the first chunk there is no line end.
         self.rest = _LINE_END
-        self._left = 0  # bytes of the last chunk that are still to come
+        self._left = 0  # bytes of the last chunk that have not arrived yet
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes; give the content that they bring."""
+        """Read the next bytes; return their content."""
         data = self.rest + data
         content = [data[: self._left]]
         at = len(content[0])
@@ -51,37 +51,37 @@ class ChunkReader:
             self._left = length - len(content[-1])
         self.rest = data[at:]
         if self.ended:
-            # h11 does not know that a chunk came before: where its line end is missing, h11 refuses this.
+            # h11 does not know that a chunk came before. If its line end is missing, h11 refuses this.
             self.rest = self.rest[2:] if self.rest.startswith(_LINE_END) else _LINE_END
         return b"".join(content)
 
 
 class BaseStream:
-    """What both kinds of connection know of the bytes that they carry.
+    """The bytes that a connection of either kind carries.
 
-    A request's head and body go out together: httpcore writes them one after the other, and then nothing, at
-    the request's end; one segment in place of two halves what sending costs. What comes back is split, so
-    that h11 gets the head of a response by itself.
+    The head and the body of a request are sent together: httpcore writes one after the other, and nothing at
+    the request's end. One segment instead of two halves the cost of sending. The received bytes are split, so
+    that h11 gets the head of a response alone.
     """
 
-    unsent = b""  # what was written of a request and is to be sent before an answer is waited for
-    at_body = False  # whether all of a head was given out, and nothing else
-    rest = b""  # what has come and was not given out yet
-    _tail: bytes | None = None  # the end of what was given out of a head; None: behind it
+    unsent = b""  # bytes of a request to send before waiting for a response
+    at_body = False  # whether exactly the whole head was returned
+    rest = b""  # received bytes that were not returned yet
+    _tail: bytes | None = None  # the last returned bytes of a head; None: after the head
     _stream: Any
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
     def add(self, part: bytes) -> bool:
-        """Take a part of a request, after which a head comes; whether what is unsent is to be sent now."""
+        """Add a part of a request, before the next head; return whether to send the collected bytes now."""
         if self._tail is None:
             self._tail, self.at_body = b"", False
         self.unsent += part
         return not part or len(self.unsent) >= SEND_PART
 
     def split(self, data: bytes) -> bytes:
-        """What of the next bytes is given out now; the others stay as `rest`."""
+        """Return the part of the next bytes to pass on now; the others stay in `rest`."""
         self.rest = b""
         if self._tail is None:
             self.at_body = False
@@ -97,7 +97,7 @@ class BaseStream:
 
 @dataclass
 class _Body:
-    """A chunked body. `ChunkReader` begins, and h11 ends."""
+    """A chunked body: `ChunkReader` reads its beginning, and h11 its end."""
 
     stream: Any
     connection: Any
@@ -117,12 +117,12 @@ class _Body:
         async for data in self.stream:
             yield data
 
-    def __getattr__(self, name: str) -> Any:  # close, or aclose
+    def __getattr__(self, name: str) -> Any:  # close or aclose
         return getattr(self.stream, name)
 
 
 def read_past_h11(response: httpcore.Response) -> httpcore.Response:
-    """Have a body read by `ChunkReader`, where it is chunked and no byte of it was read yet."""
+    """Let `ChunkReader` read the body, if it is chunked and none of it was read yet."""
     connection = response.extensions.get("network_stream")
     headers = httpx.Headers(response.headers)
     is_chunked = headers.get("transfer-encoding", "").lower() == "chunked" and "content-length" not in headers

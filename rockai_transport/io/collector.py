@@ -1,7 +1,8 @@
-"""Leaving streams that the garbage collector finds, or the end of the program.
+"""Leaves streams that are garbage-collected, or still open at the end of the program.
 
-Invariants of this module: within a collection, which may run at any moment, within any lock, no lock is taken
-and nothing is sent; a thread does it, and the end of the program waits for it, two seconds at most.
+Invariants of this module: a garbage collection may run at any moment, inside any lock. During one, no lock is
+taken and nothing is sent. A thread does it instead, and the program waits for it at its end, at most two
+seconds.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ __all__ = ["finish_streams", "in_background", "is_collecting", "open_streams", "
 
 _collecting: set[int] = set()
 open_streams: WeakSet[Any] = WeakSet()
-"""Streams that may have to be left at the end: the last traceback, for one, drops nothing that it holds."""
-_pending: list[RunStream] = []  # appending to a list, and removing from it, takes no lock
+"""Streams to leave at the program's end; for example, the last traceback keeps its streams alive."""
+_pending: list[RunStream] = []  # a list's append and remove take no lock
 
 
 def is_collecting() -> bool:
-    """Whether this code runs within a collection of this thread, and not because a last reference went."""
+    """Return whether this code runs in a garbage collection, not because the last reference was dropped."""
     return threading.get_ident() in _collecting
 
 
 def in_background(run: RunStream) -> None:
-    """Leave a stream in a thread of its own."""
+    """Leave a stream in its own thread."""
     _pending.append(run)
     _thread.start_new_thread(_leave, (run,))
 
 
 @functools.cache
 def watch_collections() -> None:
-    """Take note of collections from now on."""
+    """Record garbage collections from now on."""
     gc.callbacks.append(_note)
     atexit.register(finish_streams)
 
@@ -57,7 +58,7 @@ def _leave(run: RunStream) -> None:
 
 
 def finish_streams() -> None:
-    """Leave what is still open, as the program ends."""
+    """Leave the streams that are still open when the program ends."""
     for stream in list(open_streams):
         with contextlib.suppress(Exception):
             stream.close()

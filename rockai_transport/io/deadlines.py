@@ -1,4 +1,4 @@
-"""How long the socket operations of one operation may take, and how another thread ends them before that."""
+"""The time limits of an operation's sockets, and how another thread interrupts them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["Deadline", "current_deadline"]
 
 @dataclass(slots=True, eq=False)
 class Deadline:
-    """The limits of one operation, changed as it goes on; its sockets ask before each wait."""
+    """The limits of one operation; they change while it runs, and its sockets check them before each wait."""
 
     until: float = math.inf
     within: float = math.inf
     notices: Notices | None = None
     waits_for: Any = None
-    """The socket whose bytes a thread waits for."""
+    """The socket that a thread is reading from."""
     ended: bool = False
     """Whether another thread has ended the operation."""
     connecting: bool = False
-    """Whether a connection had to be made; noted by asynchronous operations."""
+    """Whether a new connection was needed; set by asynchronous operations."""
     sent: bool = False
-    """Whether any byte of the request may have left; likewise."""
+    """Whether any byte of the request may have been sent; set by asynchronous operations."""
     _awake: threading.Event | None = None
 
     def remaining(self, since: float) -> float:
-        """Seconds until the next thing to do, be it to give up or to say something; 0 is to give up.
+        """Return the seconds until the next timeout or log message; 0 means to give up.
 
         Args:
             since: When the wait for the next bytes began.
@@ -50,21 +50,21 @@ class Deadline:
         return max(limit - moment, 0.001)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, unless ended."""
+        """Sleep, unless the operation was ended."""
         self._awake = threading.Event()
         if not self.ended:
             self._awake.wait(seconds)
 
     def end(self) -> None:
-        """End what the operation's thread waits for. A close would not wake it; a shutdown does."""
+        """Interrupt the operation's thread. Closing the socket would not wake it; a shutdown does."""
         self.ended = True
         awake, waited_for = self._awake, self.waits_for
         if awake is not None:
             awake.set()
         if waited_for is not None:
-            with contextlib.suppress(OSError, TypeError):  # TypeError: of another HTTP client, and no socket
+            with contextlib.suppress(OSError, TypeError):  # TypeError: another client's, not a socket
                 socket.socket.shutdown(waited_for, socket.SHUT_RDWR)
 
 
 current_deadline: ContextVar[Deadline] = ContextVar("rockai_deadline", default=Deadline())  # noqa: B039
-"""The deadline that socket operations of this thread, or this task, are held to."""
+"""The deadline for the socket operations of this thread or task."""

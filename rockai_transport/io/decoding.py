@@ -1,7 +1,7 @@
-"""Responses that are compressed although nobody asked for it, decoded within a limit.
+"""Decodes responses that are compressed although the request did not ask for it, within a limit.
 
-A kilobyte can hold gigabytes of zeros: httpx decodes each chunk whole. Here no step gives more than a part,
-and all together no more than the limit.
+A kilobyte can contain gigabytes of zeros, and httpx decodes each chunk completely. Here, no step returns more
+than a part, and all parts together are within the limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rockai_transport.protocol.messages import ResponseHead
 __all__ = ["DECODED_LIMIT", "Decoded"]
 
 DECODED_LIMIT = 64 * 1024**2
-"""Bytes of one response of the API; a download has a limit of its own."""
+"""Maximum decoded bytes of an API response; a download has its own limit."""
 _PART = 64 * 1024
 _ZLIB = 15
 _GZIP = 31
@@ -27,9 +27,9 @@ class Decoded:
     """The decoded parts of a body.
 
     Args:
-        body: The body as it comes.
+        body: The body as received.
         head: The response's head.
-        limit: Decoded bytes that are accepted.
+        limit: Maximum number of decoded bytes.
     """
 
     def __init__(self, body: Any, head: ResponseHead, limit: float) -> None:
@@ -60,7 +60,7 @@ class Decoded:
             )
 
     def _parts(self, chunk: bytes) -> Iterator[bytes]:
-        """The parts of one chunk; of gzip there may be several members, one after another."""
+        """Decode one chunk; a gzip body may have several members, one after another."""
         while chunk:
             if self._zlib is None:
                 self._zlib = zlib.decompressobj(_window_bits(chunk[0]))
@@ -83,5 +83,5 @@ class Decoded:
 
 
 def _window_bits(first: int) -> int:
-    """What zlib calls the format that a first byte tells: gzip, zlib, or «deflate» without its header."""
+    """Return zlib's code for the format that a first byte shows: gzip, zlib, or «deflate» without header."""
     return _GZIP if first == 0x1F else _ZLIB if first & 0x0F == 8 else -_ZLIB  # noqa: PLR2004 - RFC 1950, 1952

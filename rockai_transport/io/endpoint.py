@@ -1,4 +1,4 @@
-"""Where requests go, and with what: the only place that decides who gets the token."""
+"""Builds the HTTP requests; the only place that decides which requests carry the token."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["Endpoint"]
 
 logger = logging.getLogger("rockai")
 
-_ENDLESS = 1e8  # seconds; a thread's clock overflows at some 9e9
+_ENDLESS = 1e8  # seconds; a thread's clock overflows at about 9e9
 _USER_AGENT = f"rockai-integrations/{__version__}"
 
 
 class Endpoint:
-    """The service of one client: turns a `Request` into what httpx sends.
+    """The service of one client: converts a `Request` to what httpx sends.
 
     Args:
-        settings: The client's.
-        http_client: The HTTP client of its user's own; None for ours.
+        settings: The client's settings.
+        http_client: The user's own HTTP client; None: ours.
 
     Raises:
-        ConfigurationError: The base URL, or the HTTP client, cannot be used.
+        ConfigurationError: The base URL or the HTTP client cannot be used.
     """
 
     def __init__(self, settings: Settings, http_client: Any, expected: type) -> None:
@@ -45,7 +45,7 @@ class Endpoint:
             )
         try:
             base = httpx.URL(settings.base_url)
-            self._origin = base.scheme, base.host, base.port  # the host is decoded, which may fail
+            self._origin = base.scheme, base.host, base.port  # decodes the host, which may fail
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigurationError(f"base_url cannot be read: {error}.") from None
         self.settings = settings
@@ -56,32 +56,32 @@ class Endpoint:
         self._headers[settings.service.auth_header] = settings.authorization
 
     def url_of(self, request: Request) -> httpx.URL:
-        """Where a request goes.
+        """Return the address of a request.
 
         Raises:
-            InvalidResponseError: The service, or a model, has named an address that is none.
+            InvalidResponseError: The service or a model returned an invalid address.
         """
         settings = self.settings
         try:
             if request.download:
                 url = httpx.URL(request.target)
-                _ = url.host  # decoded when it is asked for, which may fail
+                _ = url.host  # decoded on access, which may fail
                 return url
             return _parsed((settings.base_url if request.below_base else settings.origin) + request.target)
-        except (httpx.InvalidURL, ValueError) as error:  # ValueError: of idna, or a lone surrogate
+        except (httpx.InvalidURL, ValueError) as error:  # ValueError: from idna, or a lone surrogate
             raise InvalidResponseError(f"{request} cannot be sent: the address is none. {error}") from None
 
     def build(self, request: Request, until: float) -> tuple[Any, httpx.Request]:
-        """The HTTP client of its user's own, where it is to send this request, else None; and what it sends.
+        """Return the user's own HTTP client if it must send this request, else None; and the HTTP request.
 
-        The token goes along only where it belongs: to the base URL's own origin.
+        The token is added only to requests to the base URL's own origin.
 
         Args:
-            request: What is asked.
-            until: The moment when the operation has to give up.
+            request: The request.
+            until: The operation's deadline.
 
         Raises:
-            ConfigurationError: That HTTP client is closed.
+            ConfigurationError: The user's HTTP client is closed.
         """
         own = None if request.download else self.http_client
         if own is not None and own.is_closed:
@@ -95,7 +95,7 @@ class Endpoint:
         headers["Accept"] = request.accept
         if request.body is not None:
             headers["Content-Type"] = JSON
-        # httpx's successor has classes of its own
+        # httpx's successor has its own classes
         make, address = (own.build_request, str(url)) if own else (httpx.Request, url)
         built: httpx.Request = make(
             request.method,
@@ -107,19 +107,19 @@ class Endpoint:
         return own, built
 
     def socket_timeouts(self, until: float) -> dict[str, float | None]:
-        """The timeouts for httpx itself, in the form of its ``timeout`` extension.
+        """Return the timeouts for httpx itself, as its ``timeout`` extension.
 
-        The operation's own limits are kept by its `IO`.
+        The `IO` enforces the operation's own limits.
 
         Args:
-            until: The moment when the operation has to give up.
+            until: The operation's deadline.
         """
         left = max(until - time.monotonic(), 0.001)
         if 0.9 * left >= self.settings.timeouts.connect and self.http_client is None:
             return self._usual_timeouts
         timeouts = _socket_timeouts(self.settings.timeouts, left)
         if self.http_client is not None:
-            # Sockets that are not ours keep no deadline, but each of their reads ends with it at least.
+            # Sockets of other libraries have no deadline, but each read ends at it at the latest.
             for name in ("read", "write"):
                 timeouts[name] = _finite(min(timeouts[name] or math.inf, left))
         return timeouts
@@ -138,7 +138,7 @@ def _socket_timeouts(limits: Timeouts, left: float) -> dict[str, float | None]:
     between_reads = _finite(max(limits.first_byte, limits.idle))
     return {
         "connect": _finite(min(limits.connect, left)),
-        # Ends before the total does: only the pool can tell that nothing was sent.
+        # Ends before the total does: only a pool timeout proves that nothing was sent.
         "pool": _finite(min(limits.connect, 0.9 * left)),
         "read": between_reads,
         "write": between_reads,
@@ -150,7 +150,7 @@ def _finite(seconds: float) -> float | None:
 
 
 def _looks_alike(http_client: Any, expected: type) -> bool:
-    """Whether it is the same class of httpx's successor, whose interface is the same."""
+    """Return whether it is the same class from httpx's successor, which has the same interface."""
     return any(
         base.__name__ == expected.__name__ and base.__module__.partition(".")[0] == "httpx2"
         for base in type(http_client).__mro__

@@ -1,7 +1,7 @@
-"""The transports of an asynchronous client: they belong to an event loop, and end with it.
+"""The transports of an asynchronous client. They belong to an event loop, and end with it.
 
-Invariants of this module: when a loop ends (`asyncio.run` closes its generators then), the streams that are
-still open in it are waited for, two seconds at most, and left; only then the connections are closed.
+Invariants of this module: when a loop ends (`asyncio.run` then closes its generators), its open streams get
+at most two seconds to end, and are then left. Only after that the connections are closed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["LoopConnections", "LoopScope", "running_loop"]
 _CLOSING_DELAY = 0.1  # seconds
 
 _open: set[LoopScope] = set()
-"""Whatever is not closed yet: a loop closes its generators at its end, if they are still there by then."""
+"""The sets that are not closed yet. At its end, a loop closes only generators that are still referenced."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The event loop that runs this task.
+    """Return the running event loop.
 
     Raises:
-        ConfigurationError: It is not asyncio's.
+        ConfigurationError: It is not an asyncio loop.
     """
     try:
         return asyncio.get_running_loop()
@@ -42,21 +42,21 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 class OpenStream(Protocol):
-    """A stream that somebody reads."""
+    """A stream with a reader."""
 
     async def close(self) -> None:
-        """Leave it: close its connection, and cancel its prediction where the id is known."""
+        """Close the connection, and cancel the prediction if its id is known."""
 
     async def cut_off(self) -> None:
-        """The same, where its reader does not ask for it and has to be told."""
+        """The same, if the reader did not ask for it and must get an error."""
 
 
 class LoopConnections:
-    """The transports of one `AsyncClient`: a set for each event loop, closed when that loop ends.
+    """The transports of one `AsyncClient`: one set per event loop, closed when the loop ends.
 
-    A connection belongs to its loop, and a loop that ends closes its async generators: so each loop's set
-    lives in one, which closes it. Those of an `AsyncClient` that nobody closed and nobody holds any more are
-    closed soon after.
+    A connection belongs to its loop, and a loop closes its async generators when it ends. So an async
+    generator holds each loop's set, and closes it. The sets of an `AsyncClient` that was dropped without
+    being closed are closed soon after.
     """
 
     def __init__(self) -> None:
@@ -64,18 +64,18 @@ class LoopConnections:
         weakref.finalize(self, _close_abandoned, self._scopes).atexit = False
 
     def renew(self) -> None:
-        """Begin with new pools in the running loop; what runs in the old ones runs on."""
+        """Use new pools in the running loop; running requests keep the old ones."""
         if scope := self._scopes.get(asyncio.get_running_loop()):
             scope.renew()
 
     async def aclose(self) -> None:
-        """Close those of the running loop; under another library than asyncio there are none."""
+        """Close the set of the running loop; with another library than asyncio there is none."""
         with contextlib.suppress(ConfigurationError):
             if scope := self._scopes.pop(running_loop(), None):
                 await scope.end()
 
     async def here(self) -> LoopScope:
-        """The set of the running loop."""
+        """Return the set of the running loop."""
         loop = running_loop()
         scope = self._scopes.get(loop)
         if scope is None:
@@ -86,7 +86,7 @@ class LoopConnections:
 
 
 class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
-    """The transports of one loop, and the streams that are open in it."""
+    """The transports of one loop, and its open streams."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,12 +95,12 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         self._closing: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._is_closing = False  # by `end`, not by the end of the loop
+        self._is_closing = False  # set by `end`, not by the end of the loop
         self.streams: set[OpenStream] = set()
 
     @classmethod
     async def begin(cls) -> LoopScope:
-        """Make an empty set, which ends with the running loop."""
+        """Create an empty set that ends with the running loop."""
         scope = cls()
         scope._owner = scope._own()
         await anext(scope._owner)
@@ -108,27 +108,27 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         return scope
 
     async def end(self) -> None:
-        """Close them, unless the loop is about to do it."""
+        """Close it, unless the loop is about to do so."""
         self._is_closing = True
         await self._cut_off_all()
         with contextlib.suppress(RuntimeError):
             await self._owner.aclose()
 
     def end_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close them in a task of its own."""
+        """Close it in its own task."""
         self._closing = loop.create_task(self.end())
 
     def discard(self, stream: OpenStream) -> None:
-        """Take note that a stream has ended, or was left."""
+        """Forget a stream that has ended or was left."""
         self.streams.discard(stream)
         self._changed.set()
 
     def close_in_background(self, stream: OpenStream) -> None:
-        """Let a stream that was dropped leave, in a task of its own."""
+        """Leave a dropped stream in its own task."""
         self.loop.call_soon_threadsafe(lambda: self.do(stream.close()))
 
     def do(self, leaving: Coroutine[Any, Any, None]) -> None:
-        """Leave a stream in a task of its own, which the end of the loop waits for."""
+        """Leave a stream in its own task; the end of the loop waits for it."""
         task = DetachedTask(leaving, GRACE_SECONDS)
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -149,9 +149,9 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
             _open.discard(self)
 
     async def _see_streams_closed(self) -> None:
-        """Wait until no stream is open: generators around them are closed meanwhile, one by one."""
-        # The loop warns of generators that begin from now on, as httpx's do for the cancel: where warnings
-        # are errors, it would be lost.
+        """Wait until no stream is open: the loop closes the generators around them, one by one."""
+        # The loop warns about generators that start from now on, such as httpx's for the cancel. Where
+        # warnings are errors, the cancel would be lost.
         sys.set_asyncgen_hooks(firstiter=None)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
@@ -161,7 +161,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         await self._cut_off_all()
 
     async def _cut_off_all(self) -> None:
-        """Leave all that are open, and wait for them, two seconds at most."""
+        """Leave all open streams; wait for them at most two seconds."""
         for stream in list(self.streams):
             self.do(stream.cut_off())
         if self._leaving:
@@ -169,10 +169,10 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
 
 def _close_abandoned(scopes: dict[asyncio.AbstractEventLoop, LoopScope]) -> None:
-    """Close what an `AsyncClient` left behind, but not at the very end of its loop.
+    """Close what a dropped `AsyncClient` left open, but not at the very end of its loop.
 
-    There a task would be canceled half-way through, and its connections lost; the loop itself closes what is
-    still open then.
+    There, the task would be canceled half-way and the connections lost; the loop itself closes what is still
+    open.
     """
     for loop, abandoned in scopes.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed

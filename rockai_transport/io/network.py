@@ -1,4 +1,4 @@
-"""What both kinds of `IO` need of the network: TLS, proxies, and what httpx's errors mean."""
+"""The network parts of both kinds of `IO`: TLS, proxies, and the meaning of httpx's errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SOCKET_OPTIONS = [
         if hasattr(socket, name)
     ),
 ]
-"""TCP keep-alive: gateways forget silent connections after minutes."""
+"""TCP keep-alive, because gateways drop silent connections after minutes."""
 
 _HTTPX = frozenset({"httpx", "httpx2"})
 _HTTPCORE = frozenset({"httpcore", "httpcore2"})
@@ -44,29 +44,30 @@ _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 def translate(error: Exception) -> TransportFailure | None:
-    """What an error of httpx or httpcore means for a request: never sent, out of time, or broken.
+    """Translate an error of httpx or httpcore: the request was never sent, timed out, or broke.
 
-    By name, since the successor's classes, of a client that was handed in, bear the same names. «Never sent»
-    is believed of httpcore and its successor alone: other transports say ``ConnectTimeout`` of a connection
-    that broke after the request had been received (httpx-aiohttp does, of ``ServerDisconnectedError``).
+    Errors are recognized by name, because the classes of httpx's successor have the same names. «Never sent»
+    is accepted only from httpcore and its successor: other transports also raise ``ConnectTimeout`` if a
+    connection broke after the request had been received (httpx-aiohttp does, for
+    ``ServerDisconnectedError``).
 
     Returns:
-        None for an error that is not of the network.
+        None for an error that does not come from the network.
     """
     reason = str(error) or type(error).__name__
     kinds = _kinds(error, _HTTPX | _HTTPCORE)
     if not kinds:
-        if isinstance(error, UnicodeError):  # a host name that the name service's own encoding refuses
+        if isinstance(error, UnicodeError):  # a host name that the resolver's encoding refuses
             return NotSentError(f"no connection: {reason}")
         if (
             isinstance(error, RuntimeError) and "loop" in reason
-        ):  # its connections stay in the loop they began in
+        ):  # its connections stay in the loop where they began
             return BrokenError(f"the http_client was used in another event loop before: {reason}")
-        # httpcore lets some errors of TLS and of anyio through as they are.
+        # httpcore passes some TLS and anyio errors through unchanged.
         of_network = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "anyio"
         return BrokenError(f"the connection broke: {reason}") if of_network else None
     with contextlib.suppress(AttributeError):
-        error.request = None  # type: ignore[attr-defined] # its headers hold the token
+        error.request = None  # type: ignore[attr-defined] # its headers contain the token
     timed_out = "TimeoutException" in kinds
     if any(_kinds(cause, _HTTPCORE) & _NOT_SENT for cause in _chain(error)):
         return NotSentError(f"no connection: {reason}", timed_out=timed_out)
@@ -76,14 +77,14 @@ def translate(error: Exception) -> TransportFailure | None:
 
 
 def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
-    """What an error means for an operation, with its cause; itself, where it is not of the network.
+    """Return the exception for an operation, with its cause; other errors are returned unchanged.
 
     Args:
-        error: What was raised.
-        renew: Begins with new pools, where none of their connections came free.
+        error: The error.
+        renew: Creates new pools if no connection became free.
     """
     if any("PoolTimeout" in _kinds(cause, _HTTPCORE) for cause in _chain(error)):
-        renew()  # canceled requests can leak their places
+        renew()  # canceled requests can leak their slots
     failure = translate(error)
     if failure is None:
         return error
@@ -92,12 +93,12 @@ def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
 
 
 def _kinds(error: BaseException, packages: frozenset[str]) -> set[str]:
-    """The names of an error's classes, as far as they are of these packages."""
+    """Return the names of an error's classes that these packages define."""
     return {kind.__name__ for kind in type(error).__mro__ if kind.__module__.partition(".")[0] in packages}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what has caused it."""
+    """Iterate over an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__
@@ -105,10 +106,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @functools.cache
 def ssl_context() -> ssl.SSLContext:
-    """The one TLS context of the process: building one takes 20 ms, so it is built when it is needed.
+    """Return the process's only TLS context; building one takes 20 ms, so it is built on first use.
 
     Raises:
-        ConfigurationError: The environment names certificates that cannot be read.
+        ConfigurationError: The certificates that the environment names cannot be read.
     """
     try:
         return httpx.create_ssl_context()
@@ -120,7 +121,7 @@ def ssl_context() -> ssl.SSLContext:
 
 
 def environment_proxy(url: httpx.URL) -> str | None:
-    """The proxy that the environment names for an address; none for this machine itself."""
+    """Return the environment's proxy for an address; none for this machine."""
     if is_loopback(url.host):
         return None
     names = (name for pair in ((name, name.upper()) for name in _PROXY_VARIABLES) for name in pair)
@@ -130,7 +131,7 @@ def environment_proxy(url: httpx.URL) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def _environment_proxy(scheme: str, host: str, _environment: tuple[str | None, ...]) -> str | None:
-    """As `environment_proxy`: asking takes a tenth of a millisecond, so each environment is asked once."""
+    """As `environment_proxy`, cached per environment, because a lookup takes a tenth of a millisecond."""
     if urllib.request.proxy_bypass(host):
         return None
     proxies = urllib.request.getproxies()
@@ -141,7 +142,7 @@ def _environment_proxy(scheme: str, host: str, _environment: tuple[str | None, .
 
 
 def proxy_of(address: str) -> httpx.Proxy:
-    """Read a proxy's address.
+    """Parse a proxy's address.
 
     Raises:
         ConfigurationError: It cannot be used, or needs a package that is not installed.

@@ -21,10 +21,10 @@ __all__ = ["Stream"]
 
 
 class Stream:
-    """The text of one run, piece by piece. An iterator, and a context manager that leaves properly.
+    """The text of one run, piece by piece. An iterator, and a context manager that leaves cleanly.
 
-    Made by `Client.stream` and `Predictions.stream`. Any thread may close it: one that reads on is told with
-    a `StreamInterruptedError`.
+    Made by `Client.stream` and `Predictions.stream`. Any thread may close it: a thread that continues to read
+    then gets a `StreamInterruptedError`.
 
     Example:
         >>> with client.stream("sandbox/never-ends", {"prompt": "Count."}) as stream:
@@ -40,14 +40,14 @@ class Stream:
         self._ready = state.ready
         self._run = run
         self._turn = threading.Lock()  # held by the thread that reads or leaves
-        self._is_cut = False  # somebody else has closed it, and its reader does not know it yet
+        self._is_cut = False  # closed elsewhere, and the reader does not know it yet
         self._reader: int | None = None
         self._process = os.getpid()
         watch_collections()
 
     @property
     def prediction(self) -> Prediction | None:
-        """What is known of the prediction so far; at the stream's good end, the whole.
+        """The prediction, as far as it is known; complete at the stream's successful end.
 
         Example:
             >>> with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
@@ -59,7 +59,7 @@ class Stream:
 
     @property
     def text(self) -> str:
-        """Exactly what has been handed on so far.
+        """Exactly the text delivered so far.
 
         Example:
             >>> with client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"}) as stream:
@@ -77,15 +77,15 @@ class Stream:
 
     def __next__(self) -> str:
         if self._ready:
-            with contextlib.suppress(IndexError):  # another thread closes the stream in this moment
+            with contextlib.suppress(IndexError):  # another thread closes the stream at this moment
                 return self._ready.popleft()
         return self._next_of_new_batch()
 
     def take_ready(self) -> list[str]:
-        """Hand on at once what has come together with the last piece; nothing is waited for.
+        """Return at once the other pieces that arrived with the last one, without waiting.
 
         Returns:
-            The pieces, none where nothing more has come yet.
+            The pieces; empty if no more have arrived.
 
         Example:
             >>> stream = client.stream("meta/llama-2-7b-chat", {"prompt": "Say: one two"})
@@ -95,7 +95,7 @@ class Stream:
         return self._state.take_ready() if self._ready else []
 
     def close(self) -> None:
-        """Leave: close the connection at once; cancel the prediction where its id is known.
+        """Close the connection at once, and cancel the prediction if its id is known.
 
         Example:
             >>> stream = client.stream("sandbox/never-ends", {"prompt": "Count."})
@@ -106,12 +106,12 @@ class Stream:
             'line 1'
         """
         if (self._run.finished and not self._ready) or self._process != os.getpid():
-            return  # in a forked child it is the parent's
+            return  # in a forked child, the stream belongs to the parent
         if is_collecting():
             in_background(self._run)
             return
         self._io.leave()
-        # A thread that reads is woken by this, and does what is left to do.
+        # This wakes a thread that is reading; it does the rest.
         if self._turn.acquire(blocking=False):
             try:
                 self._leave()
@@ -127,7 +127,7 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # A `break` out of a loop that held the only reference ends up here.
+        # A `break` out of a loop with the only reference ends here.
         if not sys.is_finalizing() and hasattr(self, "_process"):
             with contextlib.suppress(Exception):
                 try:
@@ -161,7 +161,7 @@ class Stream:
             if not batch:
                 raise StopIteration
             piece = self._state.take(batch)
-        if self._io.is_left:  # closed in the very moment in which the batch came
+        if self._io.is_left:  # closed at the moment when the batch arrived
             self.close()
             self._is_cut = True
         return piece

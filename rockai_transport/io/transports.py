@@ -1,10 +1,11 @@
 """The transports below both clients: httpx's own, over pools whose sockets know the operation's deadline.
 
-httpx's timeouts are for each socket operation, so a trickle of bytes, of headers too, outlives them. Here the
-network backend below httpcore asks the current `Deadline` how long it may wait. Only the pool is replaced:
-``handle_request`` is httpx's, so that recorders, mocks and tracers that patch it see every request.
+httpx's timeouts apply to each socket operation, so a slow trickle of bytes or headers never triggers them.
+Here the network backend below httpcore asks the current `Deadline` how long it may wait. Only the pool is
+replaced: ``handle_request`` is httpx's, so recorders, mocks and tracers that patch it see every request.
 
-Imported when the first connection is made, since httpcore takes a quarter of httpx's own import time.
+This module is imported with the first connection, because httpcore takes a quarter of httpx's own import
+time.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
 
 _MAX_POOLS = 40
 _KEPT_SECONDS = 5.0
-"""How long a connection, and a pool, is kept that nobody uses."""
+"""Seconds for which an unused connection, or an unused pool, is kept."""
 _READ_PART = 64 * 1024
-_LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait is made of several
+_LONGEST = 86400.0  # a socket's timeout has a maximum; a longer wait consists of several
 
 
 class _Stream(BaseStream, httpcore.NetworkStream):
-    """A socket whose operations end when the deadline says so."""
+    """A socket whose operations end at the deadline."""
 
     _stream: httpcore.NetworkStream
 
@@ -50,11 +51,11 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         self._socket = stream.get_extra_info("socket")
         self._process = os.getpid()
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline knows better
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline decides
         return self.split(self.rest or self._receive(max_bytes))
 
     def read_body(self) -> bytes:
-        """The next bytes, for who reads a body in h11's place."""
+        """Return the next bytes, to read a body without h11."""
         rest, self.rest = self.rest, b""
         return rest or self._receive(_READ_PART)
 
@@ -65,7 +66,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         deadline.waits_for = self._socket
         try:
             while remaining := deadline.remaining(since):
-                # A receive that times out has taken nothing from the socket, so it can be asked again.
+                # A receive that timed out has read nothing from the socket, so it can be repeated.
                 with contextlib.suppress(httpcore.ReadTimeout):
                     return self._stream.read(max_bytes, min(remaining, _LONGEST))
         finally:
@@ -92,7 +93,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
             deadline.waits_for = None
 
     def close(self) -> None:
-        if self._process == os.getpid():  # in a forked child it is the parent's
+        if self._process == os.getpid():  # in a forked child, the socket belongs to the parent
             # A close would not wake another thread that reads; a shutdown does.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
@@ -106,11 +107,11 @@ class _Stream(BaseStream, httpcore.NetworkStream):
 
 @dataclass(eq=False)
 class _Backend(httpcore.NetworkBackend):
-    """Opens sockets, to public addresses only where it is told to.
+    """Opens sockets, and optionally only to public addresses.
 
     Args:
-        public_only: Refuse a connection to a private address before anything is sent over it. The address
-            that was really connected to is looked at, so a name that resolves anew each time does not help.
+        public_only: Refuse a connection to a private address before anything is sent. The address of the
+            actual connection is checked, so a name that resolves differently each time does not help.
     """
 
     public_only: bool
@@ -123,7 +124,7 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        # httpcore's SOCKS pool has no options of its own to pass on.
+        # httpcore's SOCKS pool does not pass socket options.
         options = socket_options or SOCKET_OPTIONS
         limit = _connect_limit(timeout)
         stream = httpcore.SyncBackend().connect_tcp(host, port, limit, local_address, options)
@@ -135,7 +136,7 @@ class _Backend(httpcore.NetworkBackend):
 
 @dataclass(eq=False)
 class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
-    """A socket that tells the deadline when a request has begun to leave; the task itself keeps time."""
+    """A socket that tells the deadline when a request is first sent; the task itself measures the time."""
 
     _stream: httpcore.AsyncNetworkStream
 
@@ -146,7 +147,7 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         return self.split(self.rest)
 
     async def read_body(self) -> bytes:
-        """The next bytes, for who reads a body in h11's place."""
+        """Return the next bytes, to read a body without h11."""
         rest, self.rest = self.rest, b""
         return rest or await self._stream.read(_READ_PART)
 
@@ -169,7 +170,7 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         try:
             return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
         except Exception:
-            raise  # httpcore 1.0 closes the socket where a handshake fails, but not where it is canceled
+            raise  # httpcore 1.0 closes the socket if a handshake fails, but not if it is canceled
         except BaseException:
             await self._stream.aclose()
             raise
@@ -200,19 +201,19 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
 
 
 class Pools(Generic[P]):
-    """Several pools as one: httpcore's looks at each of its connections for every request.
+    """Several pools as one: httpcore's pool scans all its connections for every request.
 
-    A request goes to the newest pool until that is full, then to the least busy one, or to a new one. One
-    that has had nothing to do for as long as a connection is kept is given up.
+    A request uses the newest pool until that is full, then the least busy one, or a new one. A pool is closed
+    after it has been idle for as long as a connection is kept.
 
     Args:
-        make: Makes a pool.
+        make: Creates a pool.
         backend: Opens its connections.
-        proxy: The proxy to go through; None: straight.
+        proxy: The proxy; None: a direct connection.
     """
 
     _size: ClassVar[int]
-    """Requests until a pool is full."""
+    """Number of requests that fill a pool."""
 
     def __init__(self, make: Callable[..., P], backend: Any, proxy: httpx.Proxy | None) -> None:
         self._make = partial(
@@ -220,17 +221,17 @@ class Pools(Generic[P]):
             network_backend=backend,
             ssl_context=ssl_context(),
             proxy=proxy and _httpcore_proxy(proxy),
-            max_connections=2 * self._size,  # threads that choose at the same moment may be more
+            max_connections=2 * self._size,  # threads that choose at the same moment may exceed the size
             max_keepalive_connections=self._size,
             keepalive_expiry=_KEPT_SECONDS,
             socket_options=SOCKET_OPTIONS,
         )
         self._lock = threading.Lock()
         self.pools: dict[P, float] = {self._make(): 0.0}
-        """Each with the moment at which it was last chosen, the newest last."""
+        """The pools, each with the time when it was last chosen; the newest is last."""
 
     def choose(self, now: float) -> tuple[P, P | None]:
-        """The pool for a request, and one to be closed, if there is one."""
+        """Return the pool for a request, and a pool to close, if there is one."""
         with self._lock:
             pools = self.pools
             chosen = next(reversed(pools))
@@ -248,7 +249,7 @@ class Pools(Generic[P]):
 
 
 class _Pool(Pools[httpcore.ConnectionPool]):
-    """What `httpx.HTTPTransport` needs of a pool."""
+    """The interface that `httpx.HTTPTransport` needs from a pool."""
 
     _size = 50
 
@@ -264,7 +265,7 @@ class _Pool(Pools[httpcore.ConnectionPool]):
 
 
 class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
-    """What `httpx.AsyncHTTPTransport` needs of a pool."""
+    """The interface that `httpx.AsyncHTTPTransport` needs from a pool."""
 
     _size = 25
 
@@ -283,11 +284,12 @@ class Transport(httpx.HTTPTransport):
     """httpx's transport over our pools.
 
     Args:
-        proxy: The proxy to go through; None: straight.
-        public_only: As in `_Backend`. Behind a proxy only the proxy is seen: there it is to be False.
+        proxy: The proxy; None: a direct connection.
+        public_only: As in `_Backend`. Must be False with a proxy, because only the proxy's address is
+            visible.
     """
 
-    def __init__(self, proxy: httpx.Proxy | None, *, public_only: bool) -> None:  # does all of httpx's own
+    def __init__(self, proxy: httpx.Proxy | None, *, public_only: bool) -> None:  # replaces httpx's own
         self._pool: Any = _Pool(_interruptible_pool, _Backend(public_only=public_only), proxy)
 
 
@@ -300,10 +302,10 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
 
 
 def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
-    """A pool that does not wait for itself after Ctrl-C.
+    """Create a pool that cannot deadlock with itself after Ctrl-C.
 
-    httpcore 1.0 releases its lock in Python code, and takes it again to clean up: where the signal comes in
-    between, it waits for itself (httpcore/_synchronization.py, `ThreadLock`). A lock itself has no between.
+    httpcore 1.0 releases its lock in Python code, and takes it again to clean up: if the signal arrives in
+    between, it waits for itself (httpcore/_synchronization.py, `ThreadLock`). A plain lock has no such gap.
     """
     pool = httpcore.ConnectionPool(**settings)
     pool._optional_thread_lock = threading.Lock()  # type: ignore[assignment]  # noqa: SLF001 - no other way
@@ -315,8 +317,8 @@ def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:
 
 
 def _busy(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> int:
-    """How many requests it has. Its connections do not tell: one that was just given to a request is idle."""
-    return len(pool._requests)  # noqa: SLF001 - in public it tells this in its repr alone
+    """Return the number of requests. The connections cannot show it: a just assigned one counts as idle."""
+    return len(pool._requests)  # noqa: SLF001 - publicly, only the repr shows it
 
 
 def _is_private(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> bool:
@@ -331,7 +333,7 @@ def _refusal() -> InvalidResponseError:
 
 
 def _connect_limit(timeout: float | None) -> float:
-    """The shorter of the connect timeout and what the deadline still gives."""
+    """Return the shorter of the connect timeout and the time left until the deadline."""
     deadline: Deadline = current_deadline.get()
     remaining = deadline.until - time.monotonic()
     if remaining <= 0 or deadline.ended:

@@ -1,8 +1,8 @@
-"""One request, with its retries: what every operation is made of.
+"""One request with its retries; every operation consists of these.
 
 Invariants of this module: a request that starts a paid prediction is sent again only after `Failure.NOT_SENT`
-and `Failure.REFUSED`; waits between attempts count against the total; nothing is sent again after the first
-byte of a body that somebody reads piece by piece.
+and `Failure.REFUSED`. Delays between attempts count against the total. Nothing is sent again after the first
+byte of a body that the caller reads piece by piece.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What OpenSSL finds wrong, in its own words, and what can be done about it.
+# OpenSSL's error messages, and what to do about each.
 _TLS_ADVICE = {
     "WRONG_VERSION_NUMBER": "It speaks no TLS there: write base_url with http:// if it is this machine.",
     "certificate has expired": "Check this machine's clock.",
@@ -49,37 +49,37 @@ _TLS_ADVICE = {
 
 
 class AttemptLimits(NamedTuple):
-    """What one attempt may take."""
+    """The limits of one attempt."""
 
     until: float
     first_by: float
-    """Until when the first byte or event has to come, for all attempts together."""
+    """Deadline of the first byte or event, for all attempts together."""
     notices: Notices
 
 
 class OpenResponse(NamedTuple):
-    """The head of a good response whose body is still to be read, if it is an event stream."""
+    """The head of a successful response; if it is an event stream, its body is not read yet."""
 
     head: ResponseHead
     limits: AttemptLimits
     whole: Answer | None = None
-    """What was answered in place of an event stream."""
+    """The response that came instead of an event stream."""
 
 
 async def exchange(
     io: IO, settings: Settings, request: Request, until: float, received: list[bytes] | None = None
 ) -> Answer:
-    """Send a request and read its whole response, trying again what may be tried again.
+    """Send a request and read its whole response; retry what may be retried.
 
     Args:
-        io: How it is done.
-        settings: The client's.
-        request: What to send.
-        until: When to give up.
-        received: Has what came of the last attempt's body, for a caller that is interrupted meanwhile.
+        io: The `IO` to use.
+        settings: The client's settings.
+        request: The request.
+        until: The deadline.
+        received: Collects the chunks of the last attempt's body, for a caller that is interrupted.
 
     Raises:
-        RockAIError: The last attempt's failure.
+        RockAIError: The failure of the last attempt.
     """
     chunks = [] if received is None else received
 
@@ -94,10 +94,10 @@ async def exchange(
 
 
 async def open_response(io: IO, settings: Settings, request: Request, until: float) -> OpenResponse:
-    """Send a request and wait for an event stream, which the caller reads, or for what is answered instead.
+    """Send a request; wait for an event stream, which the caller reads, or for another response.
 
     Raises:
-        RockAIError: The last attempt's failure.
+        RockAIError: The failure of the last attempt.
     """
 
     async def attempt(limits: AttemptLimits) -> OpenResponse:
@@ -118,7 +118,7 @@ async def with_retries(
     per_attempt: float,
     attempt: Callable[[AttemptLimits], Awaitable[T]],
 ) -> T:
-    """Try, and try again what may be tried again, until it works or time or attempts run out."""
+    """Attempt and retry what may be retried, until it succeeds, or time or attempts run out."""
     started = moment = io.now()
     first_by = started + settings.timeouts.first_byte
     notices = Notices(started, request)
@@ -149,16 +149,16 @@ async def with_retries(
 async def read_body(
     io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes] | None = None
 ) -> Response:
-    """Read the whole body of an open response, into a list where one is given."""
+    """Read the whole body of an open response, into a list if one is passed."""
     chunks = [] if chunks is None else chunks
     while not chunks or chunks[-1]:
-        chunks.append(await io.read(settings.timeouts.idle, until))  # kept at once: Ctrl-C may come next
+        chunks.append(await io.read(settings.timeouts.idle, until))  # stored at once: Ctrl-C may come next
     await io.close()
     return Response(head.status_code, head.headers, head.received_at, redacted(b"".join(chunks)))
 
 
 def transport_error(request: Request, failure: TransportFailure) -> APIConnectionError:
-    """The exception for a connection that failed; its cause is what failed below, not our word for it."""
+    """Return the exception for a failed connection; its cause is the underlying error, not our wrapper."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
     if not sent:
@@ -177,14 +177,14 @@ def transport_error(request: Request, failure: TransportFailure) -> APIConnectio
 
 
 def _below(failure: BaseException | None) -> BaseException | None:
-    """What has failed below the transport; None where nothing has, and only time ran out."""
+    """Return the error below the transport; None if there is none, because only the time ran out."""
     while isinstance(failure, TransportFailure):
         failure = failure.__cause__
     return failure
 
 
 def _judge(request: Request, failure: TransportFailure | APIStatusError) -> tuple[RockAIError, Failure]:
-    """The exception a failure means, and how it is to be treated."""
+    """Return the exception for a failure, and how to treat it."""
     if isinstance(failure, APIStatusError):
         return failure, Failure.of_response(failure.status_code, failure.retry_after)
     kind = Failure.NOT_SENT if isinstance(failure, NotSentError) else Failure.UNCERTAIN

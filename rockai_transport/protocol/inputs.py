@@ -1,6 +1,6 @@
-"""A model's input, from what a user has at hand to what JSON can hold.
+"""A model's input: from Python values to what JSON can hold.
 
-A `pathlib.Path`, bytes or an open binary file becomes a data URI: inputs take an ``https:`` URL or a
+A `pathlib.Path`, bytes or an open binary file becomes a data URI: inputs accept an ``https:`` URL or a
 ``data:`` URI (docs/http-api.md, «Files»).
 """
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
-"""The largest file that is put into a request, each."""
+"""The maximum size of each file in a request."""
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -45,11 +45,11 @@ _SIGNATURES = (
 
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character, as cut text may end or begin with; UTF-8 has no form for it."""
+"""Half of a surrogate pair, as at the ends of cut text; it cannot be encoded in UTF-8."""
 
 
 def sniff_media_type(start: bytes) -> str | None:
-    """The media type that the first bytes of a file show; None where they show none."""
+    """Detect the media type from a file's first bytes; None if they do not show it."""
     for offset, signature, media_type in _SIGNATURES:
         if start[offset : offset + len(signature)] == signature:
             return media_type
@@ -57,7 +57,7 @@ def sniff_media_type(start: bytes) -> str | None:
 
 
 def check_input(value: Any) -> bool:
-    """Refuse what cannot be a model's input, before anything is sent; whether there are files in it."""
+    """Refuse an invalid input before anything is sent; return whether it contains files."""
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             f"input must be a dict of the model's own input keys, not {type(value).__name__}. "
@@ -73,7 +73,7 @@ def check_input(value: Any) -> bool:
 
 
 def check_webhook(address: Any, events: Any) -> dict[str, Any]:
-    """Refuse what cannot be a webhook: a run would be paid for, and nobody told of it; else what is sent."""
+    """Return a webhook's request keys. Refuse an invalid one: nobody would be notified of a paid run."""
     is_address = isinstance(address, str) and re.fullmatch(r"(?i)https?://[^\s/?#]\S*", address)
     if address is not None and not is_address:
         raise ConfigurationError("webhook must be a text that is an https:// address, without spaces.")
@@ -87,7 +87,7 @@ def check_webhook(address: Any, events: Any) -> dict[str, Any]:
 
 
 def _has_files(value: Any) -> bool:
-    """Whether there is anything to read from a disk or to encode."""
+    """Return whether anything must be read from disk or encoded."""
     if isinstance(value, str):
         return False
     if isinstance(value, Mapping):
@@ -98,7 +98,7 @@ def _has_files(value: Any) -> bool:
 
 
 def encode_input(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a model's input with its files as data URIs. May read from disk.
+    """Copy a model's input, with its files as data URIs. May read from disk.
 
     Raises:
         ConfigurationError: A file is too large, cannot be read, or was opened as text.
@@ -107,10 +107,10 @@ def encode_input(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
-    """Write the JSON of a request.
+    """Encode the JSON of a request.
 
     Raises:
-        ConfigurationError: It holds what JSON cannot.
+        ConfigurationError: It contains a value that JSON cannot hold.
     """
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_dict)
@@ -150,9 +150,9 @@ def _encode(value: Any, where: str) -> Any:
 
 
 def _read_from_here(file: Any) -> Any:
-    """What a file still holds; it is put back where it stood, so that a second call sends the same."""
+    """Read the rest of a file, then seek back, so that a second call sends the same."""
     here = file.tell() if callable(getattr(file, "seekable", None)) and file.seekable() else None
-    if isinstance(file, io.RawIOBase):  # an unbuffered pipe gives what has come so far
+    if isinstance(file, io.RawIOBase):  # an unbuffered pipe returns only what has arrived
         buffered = io.BufferedReader(file)
         content = buffered.read(MAX_FILE_BYTES + 1)
         buffered.detach()
@@ -164,7 +164,7 @@ def _read_from_here(file: Any) -> Any:
 
 
 def _read(value: Any, where: str) -> tuple[bytes, str]:
-    """The bytes of a file, one more than allowed at most, and its name where it has one."""
+    """Read the bytes of a file, at most one more than allowed, and its name if it has one."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), ""
     if inspect.iscoroutinefunction(getattr(value, "read", None)):
@@ -174,7 +174,7 @@ def _read(value: Any, where: str) -> tuple[bytes, str]:
             with value.open("rb") as file:
                 return file.read(MAX_FILE_BYTES + 1), value.name
         content = _read_from_here(value)
-    except Exception as error:  # whatever a file of somebody else's raises
+    except Exception as error:  # a user's file object may raise anything
         raise ConfigurationError(f"{where} cannot be read: {error or type(error).__name__}") from error
     if not isinstance(content, bytes):
         raise ConfigurationError(f"{where} was opened as text. Open it with open(path, 'rb').")

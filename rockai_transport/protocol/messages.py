@@ -18,21 +18,21 @@ _MAX_SHOWN = 200
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request, without its origin and its token."""
+    """One HTTP request, without origin and token."""
 
     method: str
     target: str
-    """A path (and query) at the base URL; a whole address only in a download."""
+    """A path (and query) at the base URL, or a full address for a download."""
     below_base: bool = True
-    """Whether ``target`` stands below the base URL's path, or at its origin's root."""
+    """Whether ``target`` is relative to the base URL's path, or to its origin's root."""
     body: bytes | None = None
     accept: str = JSON
     starts: bool = False
-    """Whether it may start a prediction that is paid for. Then it is never sent twice; all else may be."""
+    """Whether it may start a paid prediction. Such a request is never sent twice; all others may be."""
     download: bool = False
-    """Whether ``target`` is a whole address, asked without any credentials."""
+    """Whether ``target`` is a full address, fetched without any credentials."""
     public_only: bool = False
-    """Whether an address that turns out to be private is refused, before anything is sent there."""
+    """Whether a private address is refused before anything is sent to it."""
 
     def __str__(self) -> str:
         target = self.target.partition("?")[0]
@@ -41,13 +41,13 @@ class Request:
 
 @dataclass(frozen=True)
 class ResponseHead:
-    """Status and headers of a response whose body is still to be read."""
+    """Status and headers of a response whose body is not read yet."""
 
     status_code: int
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Header names are in lower case."""
     received_at: float
-    """Seconds since the epoch: what a Retry-After date is measured against."""
+    """Seconds since the epoch; a Retry-After date is compared with it."""
     http_version: str = field(default="HTTP/1.1", kw_only=True)
 
     @property
@@ -62,7 +62,7 @@ class ResponseHead:
 
     @property
     def is_framed(self) -> bool:
-        """Whether the body says itself where it ends, so that a cut is noticed."""
+        """Whether the framing marks the end of the body, so that a cut is noticed."""
         if self.http_version not in ("HTTP/1.0", "HTTP/1.1"):
             return True
         is_chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
@@ -71,18 +71,18 @@ class ResponseHead:
 
 @dataclass(frozen=True)
 class Response(ResponseHead):
-    """A whole response."""
+    """A complete response."""
 
     body: bytes = field(default=b"", repr=False)
 
     @property
     def text(self) -> str:
-        """The body as text: UTF-8, as JSON is."""
+        """The body as text. It is UTF-8, like JSON."""
         return self.body.decode("utf-8", "replace")
 
     @cached_property
     def decoded(self) -> Any:
-        """The decoded JSON of the body; `NotImplemented` where it is none, or is nested too deep."""
+        """The decoded JSON of the body; `NotImplemented` if it is not JSON, or nested too deeply."""
         try:
             decoded = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -96,17 +96,17 @@ class Response(ResponseHead):
         return self.decoded is not NotImplemented
 
     def json(self) -> Any:
-        """The decoded JSON, as `httpx.Response.json` gives it."""
+        """Return the decoded JSON, like `httpx.Response.json`."""
         return json.loads(self.body)
 
     @property
     def content(self) -> Any:
-        """The decoded JSON where it is JSON, else the text."""
+        """The decoded JSON, or the text if it is not JSON."""
         return self.decoded if self.is_json else self.text
 
 
 def _is_too_deep(decoded: Any) -> bool:
-    """Whether JSON is nested deeper than what compares, copies or shows it can follow."""
+    """Return whether JSON is nested too deeply to be compared, copied or printed."""
     level = [decoded] if isinstance(decoded, dict | list) else []
     for _ in range(_MAX_DEPTH):
         below = [value.values() if isinstance(value, dict) else value for value in level]

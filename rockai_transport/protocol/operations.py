@@ -1,12 +1,12 @@
-"""Several requests as one: create, get, cancel, wait, run and stream, with the fall-backs between them.
+"""Operations of several requests: create, get, cancel, wait, run and stream, with their fall-backs.
 
 Invariants of this module:
 
-* A request that starts a prediction is sent once. A fall-back from a route that does not exist is no second
-  start, since the first was answered that nothing is there.
-* Whoever leaves early, cancels, wherever the id is known. A stream that broke off cancels nothing: its
-  prediction can still be waited for.
-* What has been learnt of a prediction is never lost: every error after its start carries it.
+* A request that starts a prediction is sent once. The fall-back from a missing route is not a second start,
+  because the first request was refused.
+* Leaving early cancels the prediction if its id is known. An interrupted stream cancels nothing: the caller
+  can still wait for its prediction.
+* Knowledge about a prediction is never lost: every error after its start carries it.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ __all__ = ["CANCEL_GRACE_SECONDS", "Operations", "RunRequest"]
 logger = logging.getLogger("rockai")
 
 CANCEL_GRACE_SECONDS = 2.0
-"""How long leaving may take: until then the cancel of the prediction is sent and answered, or given up."""
+"""Maximum seconds for leaving; the prediction's cancel is answered by then, or given up."""
 
 
 class Operations:
-    """Every operation of one client. Holds its settings, and which routes it has found missing."""
+    """All operations of one client. It holds the client's settings, and the routes found missing."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.missing_routes: set[str] = set()
 
-    # What a user asks for.
+    # What a user calls.
 
     async def run(
         self, io: IO, run: RunRequest, timeout: float | None, on_text: Callable[[str], Any] | None = None
     ) -> Prediction:
-        """Run and wait, by ``/run`` or by create and poll; with ``on_text``, through the event stream."""
+        """Run and wait, with ``/run`` or with create and polling; with ``on_text``, with the event stream."""
         state = StreamState()
         try:
             if on_text is None:
@@ -107,7 +107,7 @@ class Operations:
             raise PredictionTimeoutError(error.message, state.prediction, state.text) from error
         if state.prediction is None:
             return state.concluded(run.partial)
-        if not state.prediction.is_terminal:  # its stream has ended, so it is looked at without a pause
+        if not state.prediction.is_terminal:  # the stream has ended, so poll without a delay
             state.prediction = replace(state.prediction, status=UNKNOWN)
         return await self._finish_run(io, state, until, timeout)
 
@@ -120,10 +120,10 @@ class Operations:
         *,
         for_run: bool = False,
     ) -> RunStream:
-        """Stream by ``/run_sse``, or by create and ``urls.stream``.
+        """Stream with ``/run_sse``, or with create and ``urls.stream``.
 
         Raises:
-            ConfigurationError: The timeout cannot be right.
+            ConfigurationError: The timeout is invalid.
         """
         if timeout is not None:
             check_timeout(timeout, "timeout")
@@ -132,7 +132,7 @@ class Operations:
         return RunStream(io, state, run.partial, begin, cancel, for_run)
 
     def stream_prediction(self, io: IO, target: Any, state: StreamState) -> RunStream:
-        """Stream a prediction that was created before.
+        """Stream an existing prediction.
 
         Raises:
             ConfigurationError: It has no id.
@@ -146,13 +146,13 @@ class Operations:
         return RunStream(io, state, known, begin, cancel)
 
     async def create(self, io: IO, run: RunRequest) -> Prediction:
-        """Create a prediction and do not wait for it."""
+        """Create a prediction, without waiting for it."""
         until = self._until(io, None)
         run = await _encoded(io, run) if run.has_files else run
         return await self._create(io, run, until, StreamState())
 
     async def get(self, io: IO, prediction_id: Any) -> Prediction:
-        """Look at a prediction once."""
+        """Get the current state of a prediction."""
         return await fetch(io, self.settings, self.known(prediction_id), self._until(io, None))
 
     async def cancel(self, io: IO, target: Any) -> Prediction:
@@ -162,7 +162,7 @@ class Operations:
     async def wait(
         self, io: IO, target: Any, timeout: float | None, on_update: Callable[[Update], Any] | None
     ) -> Prediction:
-        """Wait until a prediction has come to its end."""
+        """Wait until a prediction ends."""
         seconds = timeout if timeout is not None else self.settings.timeout
         until = self._until(io, seconds if seconds is not None else self.settings.timeouts.wait)
         return await wait(io, self.settings, self.known(target), until, math.inf, on_update)
@@ -170,7 +170,7 @@ class Operations:
     async def download(
         self, io: IO, /, prediction: Prediction, folder: str | Path, timeout: float | None, **limits: Any
     ) -> list[Path]:
-        """Save the files of a prediction's output; the limits are those of `download_files`."""
+        """Save the files of a prediction's output, with the limits of `download_files`."""
         from rockai_transport.protocol.downloads import download_files
 
         until = self._until(io, timeout)
@@ -187,10 +187,10 @@ class Operations:
         webhook: str | None = None,
         webhook_events_filter: Any = None,
     ) -> RunRequest:
-        """Check what is to be run.
+        """Check a run request.
 
         Raises:
-            ConfigurationError: It cannot be sent.
+            ConfigurationError: It is invalid.
         """
         has_files = check_input(model_input)
         options: dict[str, Any] = {"stream": True} if stream else {}
@@ -199,10 +199,10 @@ class Operations:
         return RunRequest(reference, model_input, options, has_files)
 
     def preview(self, run: RunRequest) -> dict[str, Any]:
-        """The body that `run` sends first, decoded again; files are read here.
+        """Return the body that `run` sends first, as decoded JSON; reads the files.
 
         Raises:
-            ConfigurationError: It cannot be sent.
+            ConfigurationError: The body cannot be sent.
         """
         run = replace(run, input=encode_input(run.input))
         if self._goes_direct(run, self.settings.service.run_path):
@@ -213,10 +213,10 @@ class Operations:
         return body
 
     def known(self, target: Any) -> Prediction:
-        """A prediction, or what is known of one by its id alone.
+        """Return the prediction, or one with only an id if the id is all that is known.
 
         Raises:
-            ConfigurationError: It has no id, or one that no path can hold.
+            ConfigurationError: It has no id, or one that a path cannot contain.
         """
         prediction = target if isinstance(target, Prediction) else Prediction(id=target)
         if prediction.id is None and isinstance(target, Prediction):
@@ -227,10 +227,10 @@ class Operations:
         path_segment(prediction.id)
         return prediction
 
-    # Which way to go.
+    # Which route to use.
 
     def _goes_direct(self, run: RunRequest, path: str) -> bool:
-        """Whether ``/run`` or ``/run_sse`` is asked: they take a name, never a bare version."""
+        """Return whether to use ``/run`` or ``/run_sse``: they accept a name, but no bare version."""
         return (
             self.settings.route != "predictions"
             and run.reference.name is not None
@@ -243,14 +243,14 @@ class Operations:
     # The single requests.
 
     def _until(self, io: IO, timeout: float | None) -> float:
-        """The moment when the total runs out; a call without a timeout takes the client's."""
+        """Return the deadline of a call; without its own timeout, the client's applies."""
         timeout = timeout if timeout is not None else self.settings.timeout
         return math.inf if timeout is None else io.now() + check_timeout(timeout, "timeout")
 
     async def _create(
         self, io: IO, run: RunRequest, until: float, state: StreamState, path: str | None = None
     ) -> Prediction:
-        """Create; that a route is missing in whose place this came is remembered once it was accepted."""
+        """Create. If this replaces a missing route, remember that route once create was accepted."""
         request = requests.create_request(self.settings.service, run)
         prediction = await self._start(io, request, run, until, state, responses.read_created)
         if path is not None and self._goes_direct(run, path):
@@ -266,7 +266,7 @@ class Operations:
         state: StreamState,
         read: Callable[[Service, responses.Answer, Prediction], Prediction],
     ) -> Prediction:
-        """Send what starts a prediction; who leaves while the answer is read, knows what has come of it."""
+        """Send a start. If the caller leaves while the response is read, what has arrived is still used."""
         service, received = self.settings.service, list[bytes]()
         try:
             answer = await exchange(io, self.settings, request, until, received)
@@ -288,7 +288,7 @@ class Operations:
     async def _finish_run(
         self, io: IO, state: StreamState, until: float, timeout: float | None
     ) -> Prediction:
-        """Wait for the prediction of a run: it is canceled if the caller leaves, not when the time is up."""
+        """Wait for a run's prediction; cancel it if the caller leaves, but not at a timeout."""
         prediction = state.prediction or Prediction()
         if prediction.is_terminal:
             return responses.finished(prediction, state.text)
@@ -322,7 +322,7 @@ class Operations:
         return await self._begin_created(io, state, until)
 
     async def _begin_created(self, io: IO, state: StreamState, until: float) -> EventStreamBody | None:
-        """Open the stream of a prediction that has an id, or wait for it where it has none."""
+        """Open the stream of a prediction with an id, or wait for the prediction if it has no stream."""
         prediction = state.prediction or Prediction()
         if is_unfetched(prediction):
             state.prediction = prediction = await fetch(io, self.settings, prediction, until)
@@ -335,7 +335,7 @@ class Operations:
     async def _open_stream(
         self, io: IO, request: Request, state: StreamState, until: float, known: Prediction
     ) -> EventStreamBody | None:
-        """Open an event stream; what is answered instead is the prediction, perhaps one to wait for."""
+        """Open an event stream. Any other response is the prediction, which may have to be waited for."""
         opened = await open_response(io, self.settings, request, until)
         if opened.whole is None:
             return EventStreamBody(self.settings, request, opened, state, until)
@@ -349,7 +349,7 @@ class Operations:
         try:
             state.prediction = await wait(io, self.settings, prediction, limit, math.inf)
         except PredictionTimeoutError as error:
-            # The reader of a stream waits for its first event, whichever way it comes.
+            # For the reader, this is the timeout of the first event.
             raise APITimeoutError(
                 error.message, prediction=error.prediction, may_have_started=True
             ) from error
@@ -357,15 +357,15 @@ class Operations:
     # Leaving.
 
     async def cancel_on_exit(self, io: IO, state: StreamState) -> Prediction | None:
-        """Close the connection at once, then cancel the prediction; what became of it, if that is known."""
+        """Close the connection at once, then cancel the prediction; return its final state if known."""
         try:
             await io.close()
-        finally:  # a second cancellation must not keep the first one from being told to the service
+        finally:  # a second cancellation must not stop the request that cancels the prediction
             ended = await self._cancel_detached(io, state)
         return ended
 
     async def _cancel_detached(self, io: IO, state: StreamState) -> Prediction | None:
-        """Cancel what may still be running; what came of it, as far as there was time to hear."""
+        """Cancel the prediction if it may still be running; return its state if the response was in time."""
         prediction = state.prediction
         if state.was_canceled or prediction is None or not prediction.id or prediction.is_terminal:
             return None
@@ -377,13 +377,13 @@ class Operations:
             state.was_canceled = True
             return await io.detached(cancel, CANCEL_GRACE_SECONDS)
         except KeyboardInterrupt:
-            state.was_canceled = False  # whoever drops the stream leaves it again
+            state.was_canceled = False  # dropping the stream leaves it again
             raise
-        except Exception as error:  # noqa: BLE001 - best effort: what is raised is why we leave
+        except Exception as error:  # noqa: BLE001 - best effort: the original error is raised instead
             logger.debug("The cancel that was sent on leaving failed: %s", error)
         return None
 
 
 async def _encoded(io: IO, run: RunRequest) -> RunRequest:
-    """Turn files into data URIs; reading them is work for a disk."""
+    """Convert files to data URIs, in a thread, because this reads from disk."""
     return replace(run, input=await io.in_thread(partial(encode_input, run.input)))

@@ -1,7 +1,6 @@
-"""`Prediction`: one run of a model, as the service last told of it; and how to read one from JSON.
+"""`Prediction`: one run of a model, as last reported by the service; and how to read it from JSON.
 
-Invariants of this module: both shapes of a prediction, and what the service leaves out, are dealt with here
-and nowhere else.
+Invariants of this module: only this module handles both shapes of a prediction, and missing fields.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ _PERCENT = r"(\d{1,3}(?:\.\d+)?)%\|"
 
 @dataclass(frozen=True)
 class Prediction:
-    """One run of a model, as the service last told of it. A value: it does not change by itself.
+    """One run of a model, as last reported by the service. It is a value: it does not update itself.
 
-    Every field may be missing from an answer; then it is what the call already knew, or None.
+    Every field may be missing from a response; then it keeps its known value, or is None.
 
     Example:
         >>> Prediction(id="p1", status="succeeded", output=["Hello", " world"]).text
@@ -43,38 +42,38 @@ class Prediction:
     """
 
     id: str | None = None
-    """The service's name for it; None where the service gave none, as ``/run`` may."""
+    """The prediction's id; None if the service returned none, as ``/run`` may."""
     status: str = UNKNOWN
-    """``starting``, ``processing``, ``succeeded``, ``failed``, ``canceled``, or a word that only the
+    """``starting``, ``processing``, ``succeeded``, ``failed``, ``canceled``, or a status that only the
     service knows."""
     model: str | None = None
     """``owner/name``."""
     version: str | None = None
     """64 hex digits."""
     input: Mapping[str, Any] | None = None
-    """What the model was given."""
+    """The model's input."""
     output: Any = None
-    """What the model gave: a string, a list of strings, an object, or None."""
+    """The model's output: a string, a list of strings, an object, or None."""
     error: str | None = None
-    """The model's own words about its failure."""
+    """The model's error message."""
     logs: str = ""
-    """What the model has logged so far."""
+    """The model's logs so far."""
     metrics: Mapping[str, Any] | None = None
-    """``{"predict_time": seconds}`` and what else the service measured."""
+    """``{"predict_time": seconds}`` and other measurements of the service."""
     created_at: str | None = None
-    """ISO 8601 without a zone, as the service writes it."""
+    """ISO 8601 without a time zone, as the service writes it."""
     started_at: str | None = None
-    """When the model began, in the same form."""
+    """When the model started, in the same format."""
     completed_at: str | None = None
-    """When it came to its end, in the same form."""
+    """When the prediction ended, in the same format."""
     urls: Mapping[str, str] = field(default_factory=dict)
-    """``get`` and ``stream``, as the service names them. Never asked with the token at another origin."""
+    """``get`` and ``stream``, as the service returns them. The token is never sent to another origin."""
     raw: Any = field(default=None, repr=False, compare=False)
-    """The decoded JSON this was read from."""
+    """The decoded JSON that this was read from."""
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it has come to its end: succeeded, failed or canceled.
+        """Whether the prediction has ended: succeeded, failed or canceled.
 
         Example:
             >>> Prediction(status="processing").is_terminal, Prediction(status="failed").is_terminal
@@ -100,7 +99,7 @@ class Prediction:
 
     @property
     def progress(self) -> float | None:
-        r"""How far it is, 0 to 1, by the last tqdm-style bar in its logs; None where there is none.
+        r"""The progress, 0 to 1, from the last tqdm-style bar in the logs; None if there is none.
 
         Example:
             >>> Prediction(logs="\r 45%|████▌     | 9/20 [00:01<00:01,  9.80it/s]").progress
@@ -111,7 +110,7 @@ class Prediction:
 
 
 class Update(NamedTuple):
-    """What ``on_update`` is given: a change of status, or new log lines.
+    """The argument of ``on_update``: a change of status, or new log lines.
 
     Example:
         >>> started = client.predictions.create(model="sandbox/echo", input={"prompt": "Hello"})
@@ -122,22 +121,22 @@ class Update(NamedTuple):
     """
 
     prediction: Prediction
-    """How it stands now."""
+    """The prediction's current state."""
     new_logs: str
-    """What was logged since the last update."""
+    """The log text since the last update."""
     progress: float | None
-    """As `Prediction.progress`: 0 to 1; None where the logs do not tell."""
+    """As `Prediction.progress`: 0 to 1; None if the logs do not show it."""
 
     @classmethod
     def between(cls, before: Prediction | None, after: Prediction) -> Update | None:
-        r"""What changed from one look to the next.
+        r"""Compare a prediction with its previous state.
 
         Args:
-            before: The prediction as it was; None at the first look.
-            after: The prediction as it is.
+            before: The previous state; None at the first poll.
+            after: The current state.
 
         Returns:
-            The update; None where nothing changed that would be told.
+            The update; None if there is nothing new to report.
 
         Example:
             >>> before = Prediction(status="processing", logs="loaded\n")
@@ -153,16 +152,16 @@ class Update(NamedTuple):
 
 
 def is_unfetched(prediction: Prediction) -> bool:
-    """Whether the service has not told of it: known by its id, or by a record, which tells of no output."""
+    """Return whether it was never fetched: only its id is known, or a record, which contains no output."""
     return prediction.status == UNKNOWN or (prediction.raw is None and prediction.output is None)
 
 
 def is_prediction(data: Any, *, asked_by_id: bool = False) -> bool:
-    """Whether decoded JSON is a prediction: a string ``status``, and an ``id``, ``urls`` or ``output``.
+    """Return whether JSON is a prediction: a string ``status``, and an ``id``, ``urls`` or ``output``.
 
     Args:
         data: Decoded JSON, without its envelope.
-        asked_by_id: The answer is to a call that named the prediction: a ``status`` is enough.
+        asked_by_id: The call named the prediction by its id, so a ``status`` is enough.
     """
     if not isinstance(data, dict) or not isinstance(data.get("status"), str):
         return False
@@ -170,10 +169,10 @@ def is_prediction(data: Any, *, asked_by_id: bool = False) -> bool:
 
 
 def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction) -> Prediction:
-    """Read a prediction from the flat shape; what the answer leaves out is kept as it was known.
+    """Read a prediction from the flat shape; missing fields keep their known values.
 
-    A sample answer of GET carries no ``id``; ``error`` is ``""`` or null when there is none; a model
-    server's own answer has ``inference_time`` in place of ``metrics`` (docs/http-api.md, «A prediction»).
+    A sample response to GET has no ``id``; ``error`` is ``""`` or null if there is none; a model server's own
+    response has ``inference_time`` instead of ``metrics`` (docs/http-api.md, «A prediction»).
     """
     texts = {name: data[name] for name in _TEXTS if isinstance(data.get(name), str) and data[name]}
     metrics = data.get("metrics")

@@ -1,4 +1,4 @@
-"""What names a model or a prediction, checked before anything is sent."""
+"""References to models and predictions, checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORBIDDEN_IN_PATH = r"[/?#%\\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
 
 class ModelReference(NamedTuple):
-    """A model, as its user wrote it, and what of it is known."""
+    """A model reference as the user wrote it, and its parts."""
 
     written: str
     name: str | None
@@ -27,10 +27,10 @@ class ModelReference(NamedTuple):
 
     @classmethod
     def parse(cls, reference: Any) -> ModelReference:
-        """Read ``owner/name``, ``owner/name:version`` or 64 hex digits.
+        """Parse ``owner/name``, ``owner/name:version`` or 64 hex digits.
 
         Raises:
-            ConfigurationError: It is none of these.
+            ConfigurationError: It has none of these forms.
         """
         if isinstance(reference, str):
             if re.fullmatch(_VERSION, reference):
@@ -45,10 +45,10 @@ class ModelReference(NamedTuple):
 
     @classmethod
     def combine(cls, model: Any, version: Any) -> ModelReference:
-        """Read the ``model`` and ``version`` of ``predictions.create``; either may be None.
+        """Parse the ``model`` and ``version`` of ``predictions.create``; either may be None.
 
         Raises:
-            ConfigurationError: Neither is given, one cannot be read, or they contradict each other.
+            ConfigurationError: Neither is given, one is invalid, or they contradict each other.
         """
         if version is None:
             if model is None:
@@ -64,16 +64,16 @@ class ModelReference(NamedTuple):
         return cls(parsed.written, parsed.name, version)
 
     def body(self) -> dict[str, str]:
-        """What ``/predictions`` is told: the name where one is known, the version where one is known."""
+        """Return the keys for ``/predictions``: the name and the version, if known."""
         name = {} if self.name is None else {"model": self.name}
         return name if self.version is None else {**name, "version": self.version}
 
 
 def path_segment(prediction_id: Any, refusal: type[RockAIError] = ConfigurationError) -> str:
-    """Check and encode an id that goes into a path: models make up ids, and paths can be climbed.
+    """Check and encode an id for a path: models invent ids, and a path can be traversed.
 
     Raises:
-        RockAIError: The ``refusal``: it is empty, ``.``, ``..``, or holds what means something in a URL.
+        RockAIError: The ``refusal``: it is empty, ``.``, ``..``, or has a character with a meaning in URLs.
     """
     if (
         isinstance(prediction_id, str)

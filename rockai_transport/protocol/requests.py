@@ -1,7 +1,7 @@
-"""What is sent, for each call of the service.
+"""The request for each call of the service.
 
-Invariants of this module: no clock, no sleep, no socket. A request names a path below the base URL, never
-another origin; only a download names a whole address, and it carries no token.
+Invariants of this module: no clock, no sleep, no socket. A request has a path below the base URL, never
+another origin; only a download has a full address, and it carries no token.
 """
 
 from __future__ import annotations
@@ -30,50 +30,50 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to be run, checked before anything is sent."""
+    """A run request, checked before anything is sent."""
 
     reference: ModelReference
     input: Any
     options: dict[str, Any] = field(default_factory=dict)
     has_files: bool = False
-    """Whether there is anything in the input to read from a disk or to encode."""
+    """Whether the input contains anything to read from disk or to encode."""
 
     @property
     def partial(self) -> Prediction:
-        """What is known of the prediction before the service has said a word."""
+        """The prediction as known before the first response."""
         return Prediction(model=self.reference.name, version=self.reference.version, input=self.input)
 
 
 def create_request(service: Service, run: RunRequest) -> Request:
-    """Create a prediction; the options are ``stream`` and the webhook's two keys, as far as they are set."""
+    """Create a prediction; the options are ``stream`` and the two webhook keys, if they are set."""
     body = {**run.reference.body(), "input": run.input, **run.options}
     return Request("POST", service.create_path, body=encode_body(body), starts=True)
 
 
 def run_request(service: Service, run: RunRequest, *, stream: bool) -> Request:
-    """Run a model at once: the model goes as its user wrote it."""
+    """Run a model at once; the model reference is sent as the user wrote it."""
     body = encode_body({"model": run.reference.written, "input": run.input})
     path, accept = (service.run_stream_path, EVENT_STREAM) if stream else (service.run_path, JSON)
     return Request("POST", path, body=body, accept=accept, starts=True)
 
 
 def get_request(service: Service, prediction_id: Any) -> Request:
-    """Look at a prediction."""
+    """Get a prediction."""
     return Request("GET", service.get_path.replace("{id}", path_segment(prediction_id, InvalidResponseError)))
 
 
 def cancel_request(service: Service, prediction_id: Any) -> Request:
-    """Cancel a prediction. The quick start sends no body, and so does this."""
+    """Cancel a prediction. As in the quick start, the request has no body."""
     return Request(
         "POST", service.cancel_path.replace("{id}", path_segment(prediction_id, InvalidResponseError))
     )
 
 
 def stream_request(service: Service, prediction: Prediction) -> Request | None:
-    """Follow a created prediction; None where the service did not say at which address.
+    """Stream a created prediction; None if the service returned no address.
 
-    Whatever origin ``urls.stream`` names, its path and query are asked at the base URL's own: the token goes
-    nowhere else.
+    The path and query of ``urls.stream`` are requested at the base URL's origin, whatever its own origin is:
+    the token is sent nowhere else.
     """
     if service.stream_path is not None:
         return Request(

@@ -1,7 +1,7 @@
-"""Status, headers and body → a value or an exception: the one place where an answer is judged.
+"""Status, headers and body → a value or an exception. Responses are judged only here.
 
-Invariants of this module: whatever the service answers, it is read here, and comes out as a `Prediction` or
-as one of the exceptions of `rockai_transport.errors`, which says what to do.
+Invariants of this module: every response of the service becomes a `Prediction` or one of the exceptions of
+`rockai_transport.errors`, which say what to do.
 """
 
 from __future__ import annotations
@@ -73,22 +73,22 @@ _MAX_REASONS = 10
 
 
 class Answer(NamedTuple):
-    """An answer that says yes, read once."""
+    """A successful response, decoded once."""
 
     request: Request
     response: Response
     told: Any
-    """Its JSON, as the service's own hook gives it; `NotImplemented` where it is none."""
+    """The JSON, as the service's own hook returns it; `NotImplemented` if it is not JSON."""
     data: Any
-    """The same without its envelope, ``{"code": 200, "msg": "success", "data": …}``, the older shape."""
+    """The same without the envelope ``{"code": 200, "msg": "success", "data": …}`` of the older shape."""
 
 
 def accepted(service: Service, request: Request, response: Response) -> Answer:
-    """Read an answer that says yes, by its HTTP status and by its envelope's ``code``.
+    """Read a response that is successful by its HTTP status and by its envelope's ``code``.
 
     Raises:
-        APIStatusError: It says no.
-        InvalidResponseError: The service's own `read_prediction` hook failed on the answer.
+        APIStatusError: It is an error.
+        InvalidResponseError: The service's own `read_prediction` hook failed on it.
     """
     status = response.status_code
     if response.is_success:
@@ -105,9 +105,9 @@ def accepted(service: Service, request: Request, response: Response) -> Answer:
 
 
 def status_error(service: Service, request: Request, response: Response, status: int) -> APIStatusError:
-    """The exception for an answer that says no.
+    """Return the exception for an error response.
 
-    ``may_have_started`` is true where the call starts a prediction and the answer does not rule out that it
+    ``may_have_started`` is true if the call starts a prediction and the response does not rule out that it
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
@@ -130,18 +130,18 @@ def status_error(service: Service, request: Request, response: Response, status:
 
 
 def _may_have_been_done(status: int, asked: float | None) -> bool:
-    """Whether an answer leaves open that the call was carried out; one that refuses it does not."""
+    """Return whether the call may have been carried out; a refused call was not."""
     if Failure.of_response(status, asked) is Failure.REFUSED:
         return False
-    # An envelope's code may be none of HTTP's.
+    # An envelope's code need not be an HTTP status.
     return not 300 <= status < 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
 
 
 def is_missing_route(service: Service, error: APIStatusError) -> bool:
-    """Whether a refusal says that the service has no such route, by its HTTP status.
+    """Return whether the service has no such route, from the HTTP status.
 
-    405, 410, or a 404 that is not JSON or is exactly ``{"detail": "Not Found"}``: what frameworks and
-    gateways answer for a path that nobody serves. A 404 with other words is about the model.
+    405, 410, or a 404 that is not JSON or is exactly ``{"detail": "Not Found"}``: frameworks and gateways
+    return these for an unknown path. A 404 with another message is about the model.
     """
     return error.response is not None and _says_no_route(service, error.response)
 
@@ -155,7 +155,7 @@ def _says_no_route(service: Service, response: Response) -> bool:
 
 
 def read_created(service: Service, answer: Answer, known: Prediction) -> Prediction:
-    """Read the answer to create: a prediction with an id, or one that is done already."""
+    """Read the response to create: a prediction with an id, or one that has already ended."""
     prediction = _read(service, answer, known)
     if prediction is None or not (prediction.id or prediction.is_terminal):
         raise _invalid(answer, "a prediction with an id")
@@ -163,7 +163,7 @@ def read_created(service: Service, answer: Answer, known: Prediction) -> Predict
 
 
 def read_fetched(service: Service, answer: Answer, known: Prediction) -> Prediction:
-    """Read the answer to get: a prediction, which may lack the id it was asked with."""
+    """Read the response to get: a prediction, which may lack the requested id."""
     prediction = _read(service, answer, known, asked_by_id=True)
     if prediction is None:
         raise _invalid(answer, "a prediction")
@@ -171,14 +171,14 @@ def read_fetched(service: Service, answer: Answer, known: Prediction) -> Predict
 
 
 def read_canceled(service: Service, answer: Answer, known: Prediction) -> Prediction:
-    """Read the answer to cancel: any 2xx that is no prediction leaves it as last known."""
+    """Read the response to cancel: if a 2xx contains no prediction, keep the known state."""
     return _read(service, answer, known, asked_by_id=True) or known
 
 
 def read_output(service: Service, answer: Answer, known: Prediction) -> Prediction:
-    """Read the answer to run: a prediction, or any other JSON, which is the output itself.
+    """Read the response to run: a prediction, or any other JSON, which is the output itself.
 
-    "The model's result, directly" is all that the quick start says of it, so every shape is taken.
+    The quick start only says "The model's result, directly", so every shape is accepted.
     """
     prediction = _read(service, answer, known)
     if prediction is not None:
@@ -192,7 +192,7 @@ def read_output(service: Service, answer: Answer, known: Prediction) -> Predicti
 
 
 def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
-    """Hand on a prediction that succeeded; raise what a failed or canceled one means."""
+    """Return a succeeded prediction; raise the exception of a failed or canceled one."""
     if prediction.status == "failed":
         raise PredictionFailedError(
             prediction.error or "The model failed, without a word why.", prediction, partial_text
@@ -207,14 +207,14 @@ def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
 def _read(
     service: Service, answer: Answer, known: Prediction, *, asked_by_id: bool = False
 ) -> Prediction | None:
-    """The prediction in an answer, flat or enveloped; None where there is none."""
+    """Return the prediction in a response, flat or enveloped; None if there is none."""
     data = answer.told if is_prediction(answer.told) else answer.data
     return read_prediction(service, data, known) if is_prediction(data, asked_by_id=asked_by_id) else None
 
 
 def _hooked(hook: Callable[[Any], Any], response: Response) -> Any:
     try:
-        return hook(response.json())  # decoded anew: a hook may take it to pieces
+        return hook(response.json())  # decoded again: a hook may modify it
     except Exception as error:
         raise InvalidResponseError(
             f"Service.read_prediction failed on an answer: {type(error).__name__}: {error}",
@@ -234,7 +234,7 @@ def _invalid(answer: Answer, expected: str) -> InvalidResponseError:
 
 
 def _reason(response: Response) -> str:
-    """What the service says of its refusal, in one line."""
+    """Return the service's error message, on one line."""
     data = response.decoded
     if isinstance(data, dict):
         said = next((data[key] for key in ("detail", "msg", "message", "error") if data.get(key)), "")
@@ -246,7 +246,7 @@ def _reason(response: Response) -> str:
 
 
 def _validation_reason(item: Any) -> str:
-    """One of pydantic's complaints: ``{"type": …, "loc": […], "msg": …, "input": …}``."""
+    """Format one of pydantic's errors: ``{"type": …, "loc": […], "msg": …, "input": …}``."""
     if not isinstance(item, dict):
         return _excerpt(str(item))
     location = item.get("loc")

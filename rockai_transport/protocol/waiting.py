@@ -1,7 +1,7 @@
-"""Looking at a prediction, once or until it has come to its end.
+"""Polls a prediction, once or until it ends.
 
-Invariants of this module: waiting never cancels; a look that fails does no harm, so the waiting goes on until
-its own time is up; whatever ends it carries what was last seen.
+Invariants of this module: waiting never cancels. A failed poll costs nothing, so the wait continues until its
+deadline. Every error carries the last known state.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _POLL_SHARE = 0.05
 _MAX_POLL = 1.0
 _POLL_JITTER = 0.1
 _LONGEST_PAUSE = 3600.0
-"""Seconds until the next look, whatever Retry-After says: a look does no harm."""
+"""Maximum seconds between two polls, whatever Retry-After says: a poll costs nothing."""
 _FINAL_STATUSES = frozenset({401, 402, 403, 404})
-"""The same answer would come again: the token, the account, or no such prediction."""
+"""A retry would get the same response: wrong token, account, or no such prediction."""
 
 
 async def fetch(io: IO, settings: Settings, known: Prediction, until: float) -> Prediction:
-    """Look at a prediction once."""
+    """Get a prediction once."""
     request = get_request(settings.service, known.id)
     return read_fetched(settings.service, await exchange(io, settings, request, until), known)
 
@@ -53,29 +53,29 @@ async def wait(
     stall: float,
     on_update: Callable[[Update], Any] | None = None,
 ) -> Prediction:
-    """Look again and again, less and less often, until it is terminal or the time is up.
+    """Poll, less and less often, until the prediction is terminal or the deadline is reached.
 
     Args:
-        io: How to do it.
-        settings: The client's.
-        known: What is known of it.
-        until: The moment when the time is up.
-        stall: Seconds after which to give up if nothing has changed.
-        on_update: Told each change of status, and new log lines.
+        io: The `IO` to use.
+        settings: The client's settings.
+        known: The prediction, as far as it is known.
+        until: The deadline.
+        stall: Seconds without any change after which to give up.
+        on_update: Called on each change of status, and on new log lines.
 
     Returns:
-        The prediction that succeeded.
+        The succeeded prediction.
 
     Raises:
-        PredictionError: It failed, was canceled, or the time is up.
-        RockAIError: The service refuses to show it, or its answer cannot be read.
+        PredictionError: It failed, was canceled, or the deadline was reached.
+        RockAIError: The service refuses to return it, or its response cannot be parsed.
     """
     look = _Look(io, replace(settings, max_retries=0), until)
     started = changed = io.now()
     notices = Notices(started, f"Prediction {known.id}")
     seen: Prediction | None = None
-    # Should the first look fail, nothing is known of one that was never fetched: least of all that it ended
-    # well.
+    # A prediction that was never fetched has no known state. If the first poll fails, it must not count as
+    # succeeded.
     prediction = replace(known, status=UNKNOWN) if is_unfetched(known) else known
     if prediction is not known:
         prediction = await look(prediction, started)
@@ -84,7 +84,7 @@ async def wait(
         update = Update.between(seen, prediction)
         if update is not None and on_update is not None:
             await io.call(on_update, update)
-        # As texts, since NaN equals nothing.
+        # Compared as text, because NaN equals nothing.
         if update is not None or repr(seen and seen.output) != repr(prediction.output):
             changed = moment
         seen = prediction
@@ -94,7 +94,7 @@ async def wait(
             raise _timed_out(prediction, moment - started) from look.failure
         if prediction.status != "processing":
             notices.tell(moment)
-        # Look soon at first, then less and less often: a share of the time waited, a second at most.
+        # Poll soon at first, then less and less often: a share of the time waited, at most a second.
         delay = min(max(_FIRST_POLL, _POLL_SHARE * (moment - started)), _MAX_POLL)
         delay *= 1 - _POLL_JITTER * io.jitter()
         await io.sleep(min(max(delay, look.delay), until - moment))
@@ -103,16 +103,16 @@ async def wait(
 
 @dataclass
 class _Look:
-    """One look at a time. One that fails leaves the prediction as it was, and the next one comes later."""
+    """Polls one at a time. A failed poll keeps the prediction's state and delays the next poll."""
 
     io: IO
     settings: Settings
     until: float
     failures: int = 0
     delay: float = 0.0
-    """For how many seconds to wait, at least, before the next."""
+    """Minimum seconds until the next poll."""
     failure: RockAIError | None = None
-    """Why the last one failed; None if it did not."""
+    """The error of the last poll; None if it succeeded."""
 
     async def __call__(self, known: Prediction, started: float) -> Prediction:
         try:
@@ -141,7 +141,7 @@ class _Look:
 
 
 def _informed(error: RockAIError, known: Prediction) -> RockAIError:
-    """An error that carries what was last seen."""
+    """Add the last known state to an error."""
     if known.status != UNKNOWN:
         error.prediction = error.prediction or known
         error.may_have_started = True
