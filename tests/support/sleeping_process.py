@@ -1,6 +1,6 @@
-"""Runs agents that sleep and are killed: reads jobs from its input, a line of JSON each, and forks for each.
+"""Runs agents that sleep and are killed: reads jobs, one JSON line each, and forks for each.
 
-It is a program of its own, so that the slow imports are paid for once, and no thread runs when it forks.
+It is a separate program, so that slow imports happen once, and no thread runs when it forks.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ CONFIG = {"configurable": {"thread_id": "t"}}
 
 
 class Folder(MutableMapping):
-    """A mapping of strings that outlives its process, which it kills at one point of the way."""
+    """A mapping of strings that outlives its process, and kills it at a given point."""
 
     def __init__(self, path, point=""):
         self.path, self.point = Path(path), point
@@ -61,7 +61,7 @@ class Folder(MutableMapping):
             die()
 
     async def resolved(self):
-        """Wait until the answer to every start is known."""
+        """Wait until the response to every start is known."""
         for _ in range(1000):
             if not any('"state": "unknown"' in text for text in self.values()):
                 return
@@ -82,7 +82,7 @@ def die():
 
 
 async def langgraph(job, store, work):
-    """What a program with LangGraph has: how to begin or go on, and how to resume; then the last answer."""
+    """A program with LangGraph: start or continue it, and resume it; return the last answer."""
     settings = {"api_token": job["token"], "base_url": job["url"], "webhook_url": "https://my.app/rockai"}
     tools = RockAIToolkit([VIDEO], max_wait=0.1, store=store, **settings).get_tools()
 
@@ -104,7 +104,7 @@ async def langgraph(job, store, work):
 
 
 async def llama_index(job, store, work):
-    """The same with LlamaIndex, where the Context is kept beside the records."""
+    """The same with LlamaIndex, where the Context is stored next to the records."""
     settings = {"api_token": job["token"], "base_url": job["url"], "webhook_url": "https://my.app/rockai"}
     toolkit = RockAIToolSpec([VIDEO], max_wait=0.1, store=store, scope="t", **settings)
     agent = FunctionAgent(
@@ -157,7 +157,7 @@ async def deliver(receiver, job):
 
 
 def get_ready():
-    """Load what a job loads late; keep the collector from touching what is shared, which copies it."""
+    """Load what a job loads late; keep the collector from writing to shared memory, which would copy it."""
     get_tokenizer()
     for kind in (RockAIToolkit, RockAIToolSpec):
         kind([VIDEO], client=Client("token-of-nobody", "http://127.0.0.1:9")).close()

@@ -1,9 +1,9 @@
-"""Programs in forks of a test process that has imported everything, for tests that need no cold interpreter.
+"""Runs programs in forks of a test process that has imported everything, for tests that need no cold start.
 
-`PYTHON` stands where `sys.executable` stands else. It is a small program: it hands its own files, folder and
-environment to a process that was forked before the first test, which forks once more for each program; it
-passes signals on, and ends as the program does. Where nothing can be forked safely it is `sys.executable`:
-elsewhere than on Linux, and while coverage is measured.
+`PYTHON` replaces `sys.executable`. It is a small program: it passes its own files, folder and environment to
+a process that was forked before the first test, and that forks again for each program. It forwards signals,
+and ends as the program does. It is `sys.executable` itself if forking is not safe: on other systems than
+Linux, and while coverage is measured.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 PYTHON = [sys.executable]
-"""How a program's command begins: a module (``-m``), a script or code (``-c``) follows, and its arguments."""
+"""The start of a program's command; a module (``-m``), a script or code (``-c``) and arguments follow."""
 
-# What the frameworks import when they are first used: no program is to import it again.
+# What the frameworks import on first use, so that no program imports it again.
 _LATE = (
     "anyio._backends._asyncio",
     "langchain_core.messages.block_translators.langchain_v0",
@@ -41,14 +41,14 @@ _LATE = (
     "workflows.representation.validate",
     "workflows.runtime.control_loop.runner",
 )
-# No site, which is half of what an interpreter takes to start.
+# No site, which is half of the interpreter's start time.
 _LAUNCHER = [sys.executable, "-I", "-S", str(Path(__file__).with_name("warm_launcher.py"))]
 _FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None
 
 
 @contextlib.contextmanager
 def interpreter() -> Iterator[None]:
-    """Fork what programs are forked from, and end it."""
+    """Fork the process that programs are forked from, and end it."""
     if _FORK is None or "coverage" in sys.modules:
         yield
         return
@@ -61,7 +61,7 @@ def interpreter() -> Iterator[None]:
         ended, ours = _FORK.Pipe(duplex=False)
         process = _FORK.Process(target=_serve, args=(listener, ended, ours))
         with warnings.catch_warnings():
-            # Python 3.12 warns of threads; that of pytest-xdist waits for its own file, and holds no lock.
+            # Python 3.12 warns about threads; pytest-xdist's waits for its own file, and holds no lock.
             warnings.simplefilter("ignore", DeprecationWarning)
             process.start()
         ended.close()
@@ -75,7 +75,7 @@ def interpreter() -> Iterator[None]:
 
 
 def _serve(listener: socket.socket, ended: Any, theirs: Any) -> None:
-    """Fork for each program, and tell its exit code, until the tests' process has ended."""
+    """Fork for each program, and send its exit code, until the tests' process has ended."""
     theirs.close()
     _forget_pytest()
     is_ready = False
@@ -91,7 +91,7 @@ def _serve(listener: socket.socket, ended: Any, theirs: Any) -> None:
                 connection, _ = listener.accept()
                 if not is_ready:
                     _import_late()
-                    gc.freeze()  # what is collected is written to, and so copied
+                    gc.freeze()  # the collector would write to shared memory, and so copy it
                     is_ready = True
                 running[connection] = _start(connection)
             elif ready in ends:
@@ -117,12 +117,12 @@ def _start(connection: socket.socket) -> Any:
 def _import_late() -> None:
     for name in _LATE:
         if name.partition(".")[0] in sys.modules:
-            with contextlib.suppress(ImportError):  # another version may have no such module
+            with contextlib.suppress(ImportError):  # another version may not have this module
                 importlib.import_module(name)
 
 
 def _forget_pytest() -> None:
-    """Undo what a test process has and a program has not."""
+    """Undo what differs between a test process and a program."""
     logging.root.handlers.clear()
     sys.meta_path[:] = [finder for finder in sys.meta_path if "pytest" not in type(finder).__module__]
     warnings.resetwarnings()
@@ -135,7 +135,7 @@ def _forget_pytest() -> None:
 
 
 def _run(request: bytes, files: list[int]) -> None:
-    """Be the program."""
+    """Run the program."""
     folder, count, *words = request.decode().split("\0")
     command, environ = words[: int(count)], words[int(count) :]
     for number, file in enumerate(files):

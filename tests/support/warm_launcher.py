@@ -1,4 +1,4 @@
-"""What `warm.PYTHON` starts: it stands for a program that runs in a fork of a warm interpreter."""
+"""The program that `warm.PYTHON` starts: it represents a program in a fork of a warm interpreter."""
 
 import contextlib
 import os
