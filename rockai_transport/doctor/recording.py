@@ -122,7 +122,10 @@ class Exchange:
 
     @cached_property
     def shown(self) -> Response:
-        """The same as others may see it, once it has ended; not yet cut, since half a token is not known as one."""
+        """The response as others may see it.
+
+        It is redacted before it is cut: half a token would not be recognised.
+        """
         shown: Response = self.redactor.text(self.response)
         return shown
 
