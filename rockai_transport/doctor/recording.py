@@ -121,7 +121,7 @@ class Exchange:
 
     @cached_property
     def shown(self) -> Response:
-        """The redacted response, once it has ended; not cut yet, because half a token is not recognized."""
+        """The redacted response. It is redacted before it is cut: half a token would not be recognized."""
         shown: Response = self.redactor.text(self.response)
         return shown
 
