@@ -248,6 +248,8 @@ def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) 
                 return ToolCall("", name, dict.fromkeys(only, given))
             return unreadable(name, given, f"the arguments are {error}")
     arguments = {} if arguments in _EMPTY else arguments
+    if isinstance(arguments, list) and len(arguments) == 1:
+        arguments = arguments[0]
     if isinstance(arguments, dict):
         return ToolCall("", name, dict(arguments))
     return unreadable(name, given, "the arguments must be a JSON object")

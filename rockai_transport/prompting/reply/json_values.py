@@ -33,11 +33,13 @@ _MOST_PASSES: Final = 10  # how often a text is read, at most, to look behind br
 _MOST_NESTED: Final = 100
 _CONSTANTS: Final = {"true": "True", "false": "False", "null": "None"}
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
-# A string, a comment, a key without quotes, or one of JSON's words outside of any.
+# A string, a comment, a key without quotes, one of JSON's words outside of any, or zeros that are no number (to
+# Python they are one, which makes 1,000 two of them).
 _TOKENS: Final = re.compile(
     r"""(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
-    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b""",
+    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b"""
+    r"""|(?<![\w.])00+""",
     re.DOTALL,
 )
 # What may stand behind a backslash in a Python string; anything else would be a SyntaxWarning.
@@ -160,7 +162,7 @@ def _read(text: str) -> Any:
         problem = error  # the one to show: JSON is what the model was told to write
     for form in dict.fromkeys((text, text.translate(_STRAIGHT))):
         try:
-            return _literal(as_python(form))
+            return _literal(_TOKENS.sub(_json_token, form))
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
     raise ValueError(f"not valid JSON: {problem}") from problem
@@ -213,12 +215,18 @@ def _literal(text: str) -> Any:
     return json.loads(json.dumps(ast.literal_eval(tree)))
 
 
+def _json_token(match: re.Match[str]) -> str:
+    """As Python writes it; strings in brackets, so that two without a comma are not taken for one."""
+    token = _python_token(match)
+    return f"({token})" if token[-1] in "\"'" else token
+
+
 def _python_token(match: re.Match[str]) -> str:
     token = match[0]
     if match["key"]:
         return f'"{token}"'
-    if token[0] == "/":
-        return " "
+    if token[0] in "/0":
+        return " " if token[0] == "/" else "?"
     if token in _CONSTANTS:
         return _CONSTANTS[token]
     if token[0] in "rR":

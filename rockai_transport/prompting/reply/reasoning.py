@@ -47,6 +47,8 @@ def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
 
 _MEANINGS: Final = {opening: one for row in _FORMATS for opening, one in _meanings(row).items()}
 _OPENINGS: Final = TokenSet(*_MEANINGS)
+FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEANINGS)))
+"""What a reply begins with, behind white space, that may open with reasoning."""
 _BEHIND: Final = TokenSet(
     *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
 )
