@@ -33,8 +33,8 @@ _MOST_PASSES: Final = 10  # how often a text is read, at most, to look behind br
 _MOST_NESTED: Final = 100
 _CONSTANTS: Final = {"true": "True", "false": "False", "null": "None"}
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
-# A string, a comment, a key without quotes, one of JSON's words outside of any, or zeros that are no number (to
-# Python they are one, which makes 1,000 two of them).
+# A string, a comment, a key without quotes, one of JSON's words outside of any, or zeros that are no number:
+# to Python they are one, which makes 1,000 two of them.
 _TOKENS: Final = re.compile(
     r"""(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""

@@ -2,8 +2,8 @@
 
 Three things models do: they write ``null`` for what they leave out, they write a value as another type
 (numbers, booleans, objects and lists as text, an integer for a text), and they put the object deeper than it
-was asked for. None of the functions here raises for a value or a schema, whatever it is; validating for good is
-the caller's.
+was asked for. None of the functions here raises for a value or a schema, whatever it is; validating for good
+is the caller's.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def _from_text(text: str, allowed: frozenset[str]) -> Any:
 
 
 def _number(value: float, parts: list[Schema]) -> Any:
-    """A number as one of the allowed types, where it can only be one; a date or a duration is no plain text."""
+    """A number as one of the allowed types, where it can only be one; a date is no plain text."""
     allowed = _allowed(parts)
     if "number" in allowed or isinstance(value, bool):
         return value
