@@ -25,6 +25,7 @@ def _tokens(place: str) -> tuple[str, ...]:
 
 
 OPENING: Final = _tokens("opening")
+HINTS: Final = _tokens("hint")
 BETWEEN: Final = _tokens("between")
 CLOSING: Final = _tokens("closing")
 TAGGED_ARGUMENTS: Final = _names("tagged_arguments")

@@ -2,8 +2,8 @@
 
 Only these begin one: a token that opens a call (:mod:`.call_formats`) and what may follow it; a code fence
 whose contents begin like a call; and, at the beginning of a line, ``{`` or ``[{`` whose first key is one that
-calls have, or ``[name(`` with a tool's name. What begins like none of them is text at once, so that text
-streams as text while tools are bound.
+calls have, ``[name(`` or ``name {`` with a tool's name, or a hint with one of these behind it. What begins
+like none of them is text at once, so that text streams as text while tools are bound.
 """
 
 from __future__ import annotations
@@ -97,7 +97,25 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
         verdict = _first_key(text, at, tools, at)
     elif line_start and text[at] == "[":
         verdict = _listed(text, at, tools, marked=False)
+    if line_start and verdict == "text":
+        verdict = _hinted(text, at, tools)
     return "undecided" if end < 0 and verdict == "text" else verdict
+
+
+def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
+    """What a hint stands before: what is a call by itself, or a tool's name and the arguments in JSON."""
+    end = tools.hints.end(text, at)
+    if end <= at:
+        return "undecided" if end < 0 else "text"
+    place = skip_space(text, end) if text[at:end] in formats.HINTS else at
+    if place == len(text):
+        return "undecided"
+    if text[place] in "`{[<":
+        return match_opener(text, place, tools, line_start=True)
+    found = _named(text, place, tools)
+    if not isinstance(found, Opener):
+        return found
+    return replace(found, meant=False) if found.kind == "json" and tools.resolve(found.name) else "text"
 
 
 def _fence_end(text: str, at: int) -> int:

@@ -286,6 +286,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         schema = tools.schemas[known] if known else {}
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
+    if known and not opener.meant:
+        return [call] if as_arguments(call.arguments, known, tools.schemas[known]) else None
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 
 

@@ -41,9 +41,6 @@ ToolPart = TextDelta | ToolCall | InvalidToolCall
 
 NOTABLE: Final = "<[{`\n\r"
 _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
-# At the beginning of a line an opening token may begin with a letter.
-_LETTERS: Final = "".join(sorted({token[0] for token in OPENING if token[0] not in NOTABLE}))
-_NOTABLE_AT_START: Final = re.compile(f"[{re.escape(NOTABLE + _LETTERS)}]")
 
 _FENCE: Final = TokenSet(FENCE)
 _END: Final = "</tool_call>"
@@ -85,6 +82,9 @@ class ToolCallReader:
             new_id: Makes a call's id.
         """
         self._tools = Tools(tools, demanded=demanded)
+        # At the beginning of a line a call may begin with a letter.
+        first = {token[0] for token in (*OPENING, *self._tools.hints.tokens)}
+        self._notable_at_start = re.compile(f"[{re.escape(NOTABLE + ''.join(sorted(first)))}]")
         self._parallel = parallel
         self._new_id = new_id
         self._parts: list[ToolPart] = []
@@ -100,7 +100,6 @@ class ToolCallReader:
         self._scanner: ValueScanner | TaggedScanner | None = None
         self._watch: BareWatch | None = None
         self._fenced = False  # whether the block's own code fence is still open
-        self._may_stray = False  # whether one bracket too many may follow
         # The text since the block's last call, of one that cannot be read as well: what opened it, the body.
         self._raw: list[str] = []
         self._invalid: list[InvalidToolCall] = []  # of the last body, until what closes it is known
@@ -163,7 +162,7 @@ class ToolCallReader:
 
     def _read_text(self, text: str, start: int) -> int:
         at = start
-        while found := (_NOTABLE_AT_START if self._line_start else _NOTABLE).search(text, at):
+        while found := (self._notable_at_start if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
             self._behind_tick = self._behind_tick and place == at
@@ -192,7 +191,7 @@ class ToolCallReader:
         if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # a fence here closes what came out as text, whatever follows
         line_start = self._line_start and not self._in_code
-        if text[at] in _LETTERS and not line_start:
+        if not (line_start or text[at] in NOTABLE):
             return "text"
         return match_opener(text, at, self._tools, line_start=line_start)
 
@@ -200,7 +199,8 @@ class ToolCallReader:
         self._emit_invalid()
         self._opener = opener
         self._raw = [before]
-        self._watch = BareWatch(self._tools) if opener.kind == "json" and not opener.meant else None
+        bare = opener.kind == "json" and not (opener.meant or opener.name)
+        self._watch = BareWatch(self._tools) if bare else None
         tagged = opener.kind == "tagged"
         self._scanner = TaggedScanner() if tagged else ValueScanner(python=opener.kind == "python")
 
@@ -238,7 +238,6 @@ class ToolCallReader:
         for call in calls:
             self._emit_call(call)
         self._raw = self._raw if self._invalid else []
-        self._may_stray = True
 
     def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:
         """Read what may follow a call: what closes it, which is no text, then another call or text."""
@@ -277,10 +276,11 @@ class ToolCallReader:
             at = end
 
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
-        """The end of a bracket too many, or of a fence that closes the call or nothing at all."""
-        if text[at] in "}]" and self._may_stray:
-            self._may_stray = False
+        """The end of a bracket or a token too many, or of a fence that closes the call or nothing at all."""
+        if text[at] in "}]":
             return at + 1
+        if final and text[at:].rstrip() in OPENING:  # where a closing one belongs
+            return len(text)
         end = _FENCE.end(text, at, final=final)
         if end <= at or self._fenced:
             self._fenced = self._fenced and end <= at
@@ -294,7 +294,7 @@ class ToolCallReader:
     def _close_block(self) -> None:
         self._emit_invalid()
         self._in_fence = self._in_fence or self._fenced
-        self._fenced = self._may_stray = False
+        self._fenced = False
         self._opener = None
         self._raw = []
         self._line_start = True

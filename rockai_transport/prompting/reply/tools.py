@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
-from rockai_transport.prompting.reply.call_formats import CALL_KEYS
+from rockai_transport.prompting.reply.call_formats import CALL_KEYS, HINTS
 from rockai_transport.prompting.reply.schema_values import known_properties
+from rockai_transport.prompting.reply.token_set import TokenSet
 
 _NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 counts its calls: functions.get_weather:0
 _JOINTS: Final = re.compile(r"[-_\s]")
@@ -38,6 +39,11 @@ class Tools:
         return CALL_KEYS.union(self.schemas)
 
     @cached_property
+    def hints(self) -> TokenSet:
+        """What may begin a line with a call, and marks none by itself: words, tags, the tools' names."""
+        return _hints(tuple(self.schemas))
+
+    @cached_property
     def keys(self) -> frozenset[str]:
         """What a call can have: such a key, or a tool's argument."""
         return self.first_keys.union(*map(known_properties, self.schemas.values()))
@@ -58,6 +64,11 @@ class Tools:
             if found:
                 return found[0] if len(found) == 1 else None
         return None
+
+
+@lru_cache(maxsize=64)
+def _hints(names: tuple[str, ...]) -> TokenSet:
+    return TokenSet(*HINTS, *names, *(f"functions.{name}" for name in names))
 
 
 def _forms(written: str) -> Iterator[str]:
