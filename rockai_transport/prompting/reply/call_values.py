@@ -210,7 +210,7 @@ def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Map
 def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
     """The keys of a call, with those of its inner object, as OpenAI writes it."""
     inner = next((key for key in formats.INNER_KEYS if isinstance(value.get(key), dict)), None)
-    within = list(value[inner].items()) if inner else []
+    within = _pairs(value[inner]) if inner else []
     return within + [(key, given) for key, given in value.items() if key != inner]
 
 
