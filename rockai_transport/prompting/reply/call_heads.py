@@ -112,10 +112,7 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return "undecided"
     if text[place] in "`{[<":
         return match_opener(text, place, tools, line_start=True)
-    found = _named(text, place, tools)
-    if not isinstance(found, Opener):
-        return found
-    return replace(found, meant=False) if found.kind == "json" and tools.resolve(found.name) else "text"
+    return _named(text, place, tools, marked=False)
 
 
 def _fence_end(text: str, at: int) -> int:
@@ -151,24 +148,25 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return Opener(at, "json", meant=True)
     if text[at] == "[":
         return _listed(text, at, tools, marked=True)
-    return _named(text, at, tools)
+    return _named(text, at, tools, marked=True)
 
 
-def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
+def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
+    """A name, and the arguments behind it; where no token marks it, a tool's name and JSON."""
     found = _NAME.match(text, at)
     if found is None:
         return "undecided" if text[at : at + 2] in ("'", '"') else "text"
     name, end = found[1], found.end()
-    if text.startswith("(", end):
+    if text.startswith("(", end) and marked:
         return Opener(at, "python", meant=True)
     body = _skip(_BETWEEN, text, end)
-    if body >= 0 and text[body] == "{":
-        return Opener(body, "json", name, meant=True)
+    if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
+        return Opener(body, "json", name, meant=marked)
     argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
         return "undecided"
     is_call = argument > body or (closing > body and tools.resolve(name))
-    return Opener(body, "tagged", name, meant=True) if is_call else "text"
+    return Opener(body, "tagged", name, meant=True) if marked and is_call else "text"
 
 
 def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:

@@ -318,10 +318,8 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> C
         first = node.args[0]
         given = [(next(iter(only)), first)] if len(only) == 1 else given
         if isinstance(first, ast.Dict):
-            pairs = [
-                (getattr(key, "value", None), one) for key, one in zip(first.keys, first.values, strict=True)
-            ]
-            given = pairs if pairs and {key for key, _ in pairs} <= only else given
+            names = [getattr(key, "value", None) for key in first.keys]
+            given = [*zip(names, first.values, strict=True)] if {*names} <= only and names else given
     error = "its arguments have no names"
     try:
         if all(key for key, _ in given):

@@ -54,13 +54,11 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     if isinstance(value, str):
         read = _from_text(value, _allowed(parts))
         return read if isinstance(read, str) else adapted(read, schema, root)
-    if isinstance(value, int | float):
-        return _number(value, parts)
     if isinstance(value, list):
         items = next((part["items"] for part in parts if isinstance(part.get("items"), Mapping)), None)
         return value if items is None else [adapted(item, items, root) for item in value]
     if not isinstance(value, dict):
-        return value
+        return _number(value, parts)
     required = {name for part in parts for name in _names(part.get("required"))}
     result = {}
     for key, given in value.items():
@@ -202,9 +200,8 @@ def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
     unknown = [key for key in value if key not in known_properties(schema)]
     titles = [part.get("title", "") for part in _parts(schema, schema)]
     names = {_plain(text) for text in (name, *titles) if text}
-    inner = {key for key in formats.INNER_KEYS if isinstance(value.get(key), dict)}
-    inner.update(formats.WRAPPER_KEYS)
-    wrappers = [key for key in unknown if key in inner or _plain(key) in names]
+    words = {*formats.WRAPPER_KEYS, *(key for key in formats.INNER_KEYS if isinstance(value.get(key), dict))}
+    wrappers = [key for key in unknown if key in words or _plain(key) in names]
     alone = len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS
     return value[wrappers[0]] if alone else None
 
@@ -227,21 +224,21 @@ def _from_text(text: str, allowed: frozenset[str]) -> Any:
     return value if value is None or allowed & _types(value) else text
 
 
-def _number(value: float, parts: list[Schema]) -> Any:
-    """A number as one of the allowed types, where it can only be one; a date is no plain text."""
+def _number(value: Any, parts: list[Schema]) -> Any:
+    """A whole number as one of the allowed types, where it can only be one; a date is no plain text."""
     allowed = _allowed(parts)
-    if "number" in allowed or isinstance(value, bool):
+    if "integer" not in _types(value) or "number" in allowed:
         return value
     if "integer" in allowed:
-        return int(value) if "integer" in _types(value) else value
-    of_format = any("format" in part for part in parts)
-    return str(value) if "string" in allowed and isinstance(value, int) and not of_format else value
+        return int(value)
+    is_text = "string" in allowed and isinstance(value, int) and not any("format" in part for part in parts)
+    return str(value) if is_text else value
 
 
 def _types(value: Any) -> frozenset[str]:
     """The types of JSON schema that a value is of."""
-    whole = isinstance(value, float) and value.is_integer()
-    return _TYPES[int] if whole else _TYPES.get(type(value), frozenset())
+    kind = int if isinstance(value, float) and value.is_integer() else type(value)
+    return _TYPES.get(kind, frozenset())
 
 
 def _allowed(parts: list[Schema]) -> frozenset[str]:

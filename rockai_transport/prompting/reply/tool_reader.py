@@ -22,7 +22,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import OPENING
+from rockai_transport.prompting.reply.call_formats import HINTS, OPENING
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
@@ -83,8 +83,8 @@ class ToolCallReader:
         """
         self._tools = Tools(tools, demanded=demanded)
         # At the beginning of a line a call may begin with a letter.
-        first = {token[0] for token in (*OPENING, *self._tools.hints.tokens)}
-        self._notable_at_start = re.compile(f"[{re.escape(NOTABLE + ''.join(sorted(first)))}]")
+        first = {NOTABLE, *(token[0] for token in (*OPENING, *HINTS, *tools, "functions"))}
+        self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
         self._parallel = parallel
         self._new_id = new_id
         self._parts: list[ToolPart] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Final
 
 from rockai_transport.prompting.reply.call_formats import CALL_KEYS, HINTS
@@ -41,7 +41,7 @@ class Tools:
     @cached_property
     def hints(self) -> TokenSet:
         """What may begin a line with a call, and marks none by itself: words, tags, the tools' names."""
-        return _hints(tuple(self.schemas))
+        return TokenSet(*HINTS, *self.schemas, *(f"functions.{name}" for name in self.schemas))
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -64,11 +64,6 @@ class Tools:
             if found:
                 return found[0] if len(found) == 1 else None
         return None
-
-
-@lru_cache(maxsize=64)
-def _hints(names: tuple[str, ...]) -> TokenSet:
-    return TokenSet(*HINTS, *names, *(f"functions.{name}" for name in names))
 
 
 def _forms(written: str) -> Iterator[str]:
