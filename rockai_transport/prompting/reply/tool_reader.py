@@ -269,18 +269,17 @@ class ToolCallReader:
             end = CLOSING.end(text, place) if place < len(text) else -1
             if end == place:
                 end = self._stray_end(text, place, final=final)
-            if end < 0 and place < len(text) and final:
-                end = len(text) if len(text) > place + 1 else place  # a closing token that is cut off
+            rest = text[place:].rstrip() if final else ""
+            if rest in OPENING or (end < 0 and len(rest) > 1):  # one in place of a closing one; one cut off
+                end = len(text)
             if end <= place:
                 return at, end
             at = end
 
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
-        """The end of a bracket or a token too many, or of a fence that closes the call or nothing at all."""
+        """The end of a bracket too many, or of a fence that closes the call or nothing at all."""
         if text[at] in "}]":
             return at + 1
-        if final and text[at:].rstrip() in OPENING:  # where a closing one belongs
-            return len(text)
         end = _FENCE.end(text, at, final=final)
         if end <= at or self._fenced:
             self._fenced = self._fenced and end <= at
