@@ -95,7 +95,6 @@ class ReasoningSplitter(Stage[_Parts]):
             unannounced: Whether a ``</think>`` that nothing opened ends reasoning.
             begun: Whether the answer has begun before the first piece.
         """
-        super().__init__()
         self._state: _State = "answer" if begun else "start"
         self._opened = inside
         self._close = CLOSE_TAG

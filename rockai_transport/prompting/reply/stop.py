@@ -47,7 +47,6 @@ class StopCutter(Stage[str]):
         Args:
             stop: The stop sequences; empty ones are ignored.
         """
-        super().__init__()
         self._stops = tuple(dict.fromkeys(sequence for sequence in stop if sequence))
         self.cut = False
         self.stop: str | None = None

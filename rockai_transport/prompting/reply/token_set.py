@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Protocol, TypeVar
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 TICK: Final = "`"
@@ -12,17 +12,16 @@ FENCE: Final = "```"
 MOST_SPACE: Final = 200
 """White space between a call's parts; more of it is text, so that what is held back stays small."""
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
 
 
-class Stage(Generic[T]):
+class Stage(Protocol[T_co]):
     """Reads a text that comes in pieces: what is decided is handed on, what is not is held back."""
 
-    def __init__(self) -> None:
-        self._held = ""
+    _held: str = ""
 
-    def feed(self, piece: str) -> T:
+    def feed(self, piece: str) -> T_co:
         """Take the next piece.
 
         Args:
@@ -34,7 +33,7 @@ class Stage(Generic[T]):
         text, self._held = self._held + piece, ""
         return self._read(text, final=False)
 
-    def flush(self) -> T:
+    def flush(self) -> T_co:
         """End the text.
 
         Returns:
@@ -43,9 +42,8 @@ class Stage(Generic[T]):
         text, self._held = self._held, ""
         return self._read(text, final=True)
 
-    def _read(self, text: str, *, final: bool) -> T:
+    def _read(self, text: str, *, final: bool) -> T_co:
         """Read what was held back and what has come, and hold back what is not decided."""
-        raise NotImplementedError
 
 
 class TokenSet:

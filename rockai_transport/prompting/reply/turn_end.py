@@ -31,7 +31,6 @@ class TurnEnd(Stage[str]):
             tokens: What ends the answer.
             cues: What the model may open its own turn with.
         """
-        super().__init__()
         self._ends, self._first, notable = turn_tokens(tokens, cues)
         self._notable = re.compile(f"[{re.escape(notable)}]" if notable else r"(?!)")
         self._cues = cues
