@@ -284,6 +284,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         except ValueError as error:
             return [unreadable(name, body, str(error))]
         schema = tools.schemas[known] if known else {}
+        if not opener.meant and known_properties(schema):
+            return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
     if known and not opener.meant:

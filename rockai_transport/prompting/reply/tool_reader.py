@@ -145,7 +145,7 @@ class ToolCallReader:
         if self._scanner is None and self._opener is None and pending:
             verdict = self._verdict(pending + _END, 0)  # the reply's end closes what holds a name alone
             if isinstance(verdict, Opener) and verdict.kind == "tagged":
-                self._open_body(verdict, pending)
+                self._open_body(replace(verdict, meant=False), pending)
                 pending = ""
         if self._scanner is not None:
             self._raw.append(pending)
