@@ -28,6 +28,7 @@ OPENING: Final = _tokens("opening")
 HINTS: Final = _tokens("hint")
 BETWEEN: Final = _tokens("between")
 CLOSING: Final = _tokens("closing")
+RESULTS: Final = _tokens("result")
 TAGGED_ARGUMENTS: Final = _names("tagged_arguments")
 """What opens an argument's name: Qwen3-Coder's, MiniMax M2's, DeepSeek V3.2's, Step 3's, GLM 4.5's."""
 

@@ -277,11 +277,12 @@ class ToolCallReader:
             at = end
 
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
-        """The end of a bracket too many, or of a fence that closes the call or nothing at all."""
+        """The end of a bracket or comma too many, or of a fence that closes the call or nothing at all."""
         if text[at] in "}]":
             return at + 1
-        end = _FENCE.end(text, at, final=final)
-        if end <= at or self._fenced:
+        comma = text[at] in ",;"
+        end = at + 1 if comma else _FENCE.end(text, at, final=final)
+        if end <= at or (self._fenced and not comma):
             self._fenced = self._fenced and end <= at
             return end
         after = skip_space(text, end)
