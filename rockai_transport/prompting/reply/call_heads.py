@@ -21,6 +21,7 @@ Verdict = Literal["text", "undecided"]
 Kind = Literal["json", "python", "tagged"]
 
 _MOST_UNDECIDED: Final = 400
+_MOST_TOKENS: Final = 12  # in a row: a model that repeats one without end writes no call
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
@@ -64,7 +65,7 @@ class Opener:
 
 def _skip(tokens: TokenSet, text: str, at: int) -> int:
     """Pass over tokens and white space; -1 where it depends on what follows."""
-    while True:
+    for _ in range(_MOST_TOKENS):
         at = skip_space(text, at)
         end = tokens.end(text, at) if at < len(text) else -1
         end = _fence_end(text, at) if end == at else end
@@ -73,6 +74,7 @@ def _skip(tokens: TokenSet, text: str, at: int) -> int:
         at = end
         if found := _CALL_ID.match(text, at):
             at = found.end()
+    return at if at < len(text) else -1
 
 
 def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
@@ -87,6 +89,12 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     Returns:
         The opener, ``"text"`` where none begins, ``"undecided"`` where it depends on what follows.
     """
+    verdict = _direct(text, at, tools, line_start=line_start)
+    return _hinted(text, at, tools) if line_start and verdict == "text" else verdict
+
+
+def _direct(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
+    """As `match_opener`, without a hint before the call."""
     if text[at] == "`":
         return _fenced(text, at, tools)
     end = _OPENING.end(text, at)
@@ -97,8 +105,6 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
         verdict = _first_key(text, at, tools, at)
     elif line_start and text[at] == "[":
         verdict = _listed(text, at, tools, marked=False)
-    if line_start and verdict == "text":
-        verdict = _hinted(text, at, tools)
     return "undecided" if end < 0 and verdict == "text" else verdict
 
 
@@ -111,7 +117,7 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
     if place == len(text):
         return "undecided"
     if text[place] in "`{[<":
-        return match_opener(text, place, tools, line_start=True)
+        return _direct(text, place, tools, line_start=True)
     return _named(text, place, tools, marked=False)
 
 
@@ -135,7 +141,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
         if body == len(text):
             return "undecided"
         reads = info in formats.FENCES and text[body] in "<{["
-        found = match_opener(text, body, tools, line_start=True) if reads else "text"
+        found = _direct(text, body, tools, line_start=True) if reads else "text"
     return replace(found, fenced=True) if isinstance(found, Opener) else found
 
 

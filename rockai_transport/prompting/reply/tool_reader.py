@@ -83,7 +83,7 @@ class ToolCallReader:
         """
         self._tools = Tools(tools, demanded=demanded)
         # At the beginning of a line a call may begin with a letter.
-        first = {NOTABLE, *(token[0] for token in (*OPENING, *HINTS, *tools, "functions"))}
+        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
         self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
         self._parallel = parallel
         self._new_id = new_id
