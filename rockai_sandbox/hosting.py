@@ -20,6 +20,10 @@ STARTS_WITHIN = 30.0
 STREAMS_END_WITHIN = 0.5
 """Seconds to wait for running responses at the end, before they are aborted."""
 
+# Once, since a new level empties what every logger of the process has noted; they ask under a lock then.
+_LOGGER = logging.getLogger("rockai_sandbox.uvicorn")
+_LOGGER.setLevel(logging.CRITICAL)
+
 
 def listen(port: int) -> socket.socket:
     """Open a listening socket on the loopback address; port 0 takes any free port."""
@@ -41,8 +45,7 @@ class _QuietProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.logger = logging.getLogger("rockai_sandbox.uvicorn")
-        self.logger.setLevel(logging.CRITICAL)
+        self.logger = _LOGGER
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, and also pass it to the apps, which may have to abort it."""
