@@ -1,9 +1,9 @@
 """Values held against a JSON schema before anybody validates them: what is unambiguously meant is understood.
 
 Three things models do: they write ``null`` for what they leave out, they write a value as another type
-(numbers, booleans, objects and lists as text, an integer for a text), and they put the object deeper than it
-was asked for. None of the functions here raises for a value or a schema, whatever it is; validating for good
-is the caller's.
+(numbers, booleans, objects and lists as text, an integer as 3.0), and they put the object deeper than it was
+asked for. None of the functions here raises for a value or a schema, whatever it is; validating for good is
+the caller's.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     """Read a value as its schema declares it.
 
     ``null`` for an optional key that cannot be null is left out. Text is read as the declared number,
-    boolean, object or list where the schema allows no text there, and it is exactly that; an integer is text
-    where the schema allows text and no number, and ``3.0`` is 3 where it allows integers alone.
+    boolean, object or list where the schema allows no text there, and it is exactly that; ``3.0`` is 3
+    where it allows integers and no other number.
 
     Args:
         value: A JSON value.
@@ -58,7 +58,8 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
         items = next((part["items"] for part in parts if isinstance(part.get("items"), Mapping)), None)
         return value if items is None else [adapted(item, items, root) for item in value]
     if not isinstance(value, dict):
-        return _number(value, parts)
+        whole = isinstance(value, float) and value.is_integer()
+        return int(value) if whole and _allowed(parts) & _TYPES[int] == {"integer"} else value
     required = {name for part in parts for name in _names(part.get("required"))}
     result = {}
     for key, given in value.items():
@@ -222,17 +223,6 @@ def _from_text(text: str, allowed: frozenset[str]) -> Any:
     except ValueError:
         return text
     return value if value is None or allowed & _types(value) else text
-
-
-def _number(value: Any, parts: list[Schema]) -> Any:
-    """A whole number as one of the allowed types, where it can only be one; a date is no plain text."""
-    allowed = _allowed(parts)
-    if "integer" not in _types(value) or "number" in allowed:
-        return value
-    if "integer" in allowed:
-        return int(value)
-    is_text = "string" in allowed and isinstance(value, int) and not any("format" in part for part in parts)
-    return str(value) if is_text else value
 
 
 def _types(value: Any) -> frozenset[str]:
