@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -200,9 +202,12 @@ class _EveryName(GenerateJsonSchema):
 
 
 def _instance(model: type[Any], value: Any) -> Any:
-    validate = getattr(model, "model_validate", None) or model.parse_obj
     try:
-        return validate(value)
+        if not hasattr(model, "model_validate"):
+            return model.parse_obj(value)
+        with suppress(ValueError):
+            return model.model_validate(value)
+        return model.model_validate_json(json.dumps(value))  # strict classes take a text as a date there
     except ValueError as error:
         errors: Any = getattr(error, "errors", None)
         if errors is None:

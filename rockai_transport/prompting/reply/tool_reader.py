@@ -70,6 +70,7 @@ class ToolCallReader:
         *,
         parallel: bool = True,
         demanded: bool = False,
+        accepts: Callable[[dict[str, Any]], bool] | None = None,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
         """Make a reader.
@@ -79,9 +80,10 @@ class ToolCallReader:
             parallel: Whether a reply may hold several calls; else all but the first are invalid.
             demanded: Whether one of these tools must be called, so that a call of another is invalid, and one
                 with none of a tool's arguments.
+            accepts: As for `Tools`.
             new_id: Makes a call's id.
         """
-        self._tools = Tools(tools, demanded=demanded)
+        self._tools = Tools(tools, demanded=demanded, accepts=accepts)
         # At the beginning of a line a call may begin with a letter.
         first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
         self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")

@@ -1,7 +1,6 @@
 """LangChain tools outside of an agent: what they say, what they know of the graph around them."""
 
 import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -16,6 +15,7 @@ from scripted import make_toolkit
 from langchain_rockai import GENERATE_IMAGE, ChatRockAI, RockAIToolkit
 from langchain_rockai.tools import PROGRESS_EVENT
 from rockai_transport import ConfigurationError, Prediction
+from tests.support import warm
 
 
 def by_name(toolkit):
@@ -53,6 +53,17 @@ def test_a_wrong_argument_is_corrected_before_anything_is_sent(sandbox):
     for words in ("'prompt' is missing", "do you mean 'prompt'", "max_frames must be of type integer"):
         assert words in message.text
     assert not sandbox.requests
+
+
+async def test_a_text_is_the_first_argument(sandbox):
+    """As of any tool of LangChain; what is missing then is an answer, and no exception."""
+    tools = by_name(make_toolkit(sandbox))
+    assert "succeeded" in tools["generate_image"].invoke("a boat")
+    assert "succeeded" in await tools["generate_image"].ainvoke("a boat")
+    assert [made.input for made in sandbox.predictions] == [{"prompt": "a boat"}] * 2
+    assert sandbox.predictions[0].id in tools["get_prediction"].invoke(sandbox.predictions[0].id)
+    assert sandbox.predictions[1].id in tools["list_predictions"].invoke("")
+    assert "'prompt' is missing" in tools["animate_image"].invoke("https://a/b.png")
 
 
 def test_a_direct_call_answers_with_text(sandbox):
@@ -169,7 +180,11 @@ def test_langchain_core_alone_is_enough(sandbox):
     program = textwrap.dedent(
         """
         import sys
-        sys.modules["langgraph"] = None  # as if it were not installed
+        for name in ["langgraph", *sys.modules]:
+            if name.startswith("langgraph"):
+                sys.modules[name] = None  # as if it were not installed
+            elif name.startswith(("langchain_rockai", "rockai_transport")):
+                del sys.modules[name]
         from langchain_rockai.toolkit import RockAIToolkit
         from rockai_transport import GENERATE_IMAGE
         with_one = RockAIToolkit([GENERATE_IMAGE], sys.argv[1], sys.argv[2])
@@ -177,7 +192,7 @@ def test_langchain_core_alone_is_enough(sandbox):
         with_one.close()
         """
     )
-    command = [sys.executable, "-c", program, sandbox.api_token, sandbox.base_url]
+    command = [*warm.PYTHON, "-c", program, sandbox.api_token, sandbox.base_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "succeeded" in done.stdout, done.stderr
 
