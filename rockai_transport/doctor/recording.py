@@ -29,7 +29,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, partial
 from itertools import chain, filterfalse
 from typing import Any
 from urllib.parse import quote
@@ -69,13 +69,10 @@ class Redactor:
         secrets = set(filterfalse(_WORDLIKE.fullmatch, chain.from_iterable(map(_parts, spellings))))
         hosts = "|".join(map(re.escape, shown_hosts))
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
-        outside, ours = (  # one examination tells the same texts again and again
-            lru_cache(maxsize=1024)(partial(_without, {HIDDEN: _pattern(texts), **private}))
-            for texts in (spellings | secrets, secrets)
-        )
-        self.text = partial(with_texts, change=outside)
+        outside, ours = ({HIDDEN: _pattern(texts), **private} for texts in (spellings | secrets, secrets))
+        self.text = partial(with_texts, change=partial(_without, outside))
         """Gives what came from outside, a text or a value that holds some, without what must not be told."""
-        self.leaving = partial(with_texts, change=ours)
+        self.leaving = partial(with_texts, change=partial(_without, ours))
         """Gives a value whose texts hold our own words too, without what no words of ours can be."""
 
 
@@ -123,9 +120,12 @@ class Exchange:
         """What came, as far as it came."""
         return Response(self.status, dict(self.head.headers), self.head.received_at, bytes(self.body))
 
-    @property
+    @cached_property
     def shown(self) -> Response:
-        """The same as others may see it. Made before anything is cut: half a token is not known as one."""
+        """The response as others may see it.
+
+        It is redacted before it is cut: half a token would not be recognised.
+        """
         shown: Response = self.redactor.text(self.response)
         return shown
 
