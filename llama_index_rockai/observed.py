@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, cast
 
 from llama_index.core.llms.llm import LLM
 
+from llama_index_rockai.tool_calls import function_schema
 from rockai_transport.adapters import check_call
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,9 +87,11 @@ def _observed_async(
 def _prepare(llm: LLM, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Refuse what is no argument of a call, and take out what core's events must not hold.
 
-    Exporters write events as JSON, which knows no classes.
+    Exporters write events as JSON, which knows neither classes nor tools: of these their descriptions stay.
     """
     check_call(type(llm).__name__, kwargs, type(llm).model_fields, CALL_KEYWORDS, "additional_kwargs")
+    if tools := kwargs.get("tools"):
+        kwargs["tools"] = [*map(function_schema, tools)]
     return {"output_cls": kwargs.pop("output_cls")} if "output_cls" in kwargs else {}
 
 

@@ -36,7 +36,10 @@ def function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
             "make one with FunctionTool.from_defaults(function)."
         )
     described = {"name": metadata.get_name(), "description": metadata.description}
-    return {"type": "function", "function": {**described, "parameters": metadata.get_parameters_dict()}}
+    form = metadata.get_parameters_dict()
+    if "properties" not in form and metadata.fn_schema is not None:
+        form = metadata.fn_schema.model_json_schema()  # of a class that refers to itself core leaves nothing
+    return {"type": "function", "function": {**described, "parameters": form}}
 
 
 def call_block(call: ToolCall) -> ToolCallBlock:
@@ -71,7 +74,7 @@ def _read_legacy(call: Any) -> ToolCallBlock:
     return ToolCallBlock(
         tool_call_id=_get(call, "id"),
         tool_name=_get(function, "name") or "",
-        tool_kwargs=_get(function, "arguments") or {},
+        tool_kwargs=_get(function, "arguments") or _get(function, "input") or {},  # Anthropic's word
     )
 
 

@@ -48,10 +48,18 @@ def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
                 "tools must be the framework's own, or function schemas with a name: "
                 '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}.'
             )
-        spec = ToolSpec(function["name"], function.get("description") or "", function.get("parameters") or {})
+        form = _with_root(function.get("parameters") or {})
+        spec = ToolSpec(function["name"], function.get("description") or "", form)
         if spec not in specs:
             specs.append(spec)
     return specs
+
+
+def _with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema whose root says what it is: that of a pydantic class that refers to itself is a reference."""
+    root = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    named = schema.get("$defs", {}).get(root)
+    return schema if named is None else {**named, "$defs": schema["$defs"]}
 
 
 def tool_setup(

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from llama_index.core.base.llms.types import ThinkingBlock, ToolCallBlock
+from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from with_llama_index.conformance_kit import TOOLS, add
@@ -129,6 +130,13 @@ class TestArguments:
         for tool in (TOOLS[0], {"type": "function", "function": schema}, schema):
             message = backend.llm().chat([ChatMessage("What is 2 + 3?")], tools=[tool]).message
             assert message.blocks[-1].tool_name == "add"
+
+    def test_events_hold_descriptions_of_tools(self, backend, events):
+        """A tracing exporter writes JSON, which knows no tools."""
+        backend.says(CALL)
+        backend.llm().chat([ChatMessage("What is 2 + 3?")], tools=TOOLS)
+        [start] = events.of(LLMChatStartEvent)
+        assert '"name":"add"' in start.model_dump_json()
 
     def test_a_function_is_no_tool_yet(self, backend):
         """The error says how to make one of it."""

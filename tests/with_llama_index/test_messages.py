@@ -89,6 +89,7 @@ def test_calls_are_read_from_blocks():
     "legacy",
     [
         {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}},
+        {"id": "1", "type": "tool_use", "name": "weather", "input": ARGUMENTS},
         ToolSelection(tool_id="1", tool_name="weather", tool_kwargs=ARGUMENTS),
     ],
 )
