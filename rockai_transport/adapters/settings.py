@@ -143,6 +143,8 @@ class ModelFields(BaseModel):
         """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
         if not isinstance(given, dict):
             return given
+        given = {**given}
+        given.pop("class_name", None)  # LlamaIndex writes it into every dump
         known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
         return constructor_arguments(cls.__name__, given, known, cls._extra_name)
 
