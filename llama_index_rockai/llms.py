@@ -339,9 +339,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     ) -> CompletionResponseBuilder:
         """Read a call of ``complete``; ``formatted``: ``completion_to_prompt`` was applied already."""
         if not isinstance(prompt, str):
-            raise ConfigurationError(
-                f"A prompt must be a text, not {type(prompt).__name__}. Messages are for chat."
-            )
+            raise ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
         own = self.completion_to_prompt
         own = None if own is default_completion_to_prompt else own
         if own is not None and not formatted:

@@ -21,7 +21,8 @@ from llama_index.core.llms.llm import LLM
 from llama_index_rockai.tool_calls import function_schema
 from rockai_transport.adapters import check_call
 
-F = TypeVar("F", bound=Callable[..., Any])
+Method = Callable[..., Any]
+F = TypeVar("F", bound=Method)
 
 CALL_KEYWORDS: Final = frozenset(
     {"output_cls", "parallel_tool_calls", "system_prompt", "tool_choice", "tools"}
@@ -29,7 +30,7 @@ CALL_KEYWORDS: Final = frozenset(
 """Arguments of a call that are LlamaIndex's or this package's, not the model's."""
 
 
-def observed(callback: Callable[[], Callable[..., Any]]) -> Callable[[F], F]:
+def observed(callback: Callable[[], Method]) -> Callable[[F], F]:
     """Put core's events around a public method: one start, one end, one token count, one rate limit.
 
     What cannot be an argument of a call is refused before: core puts a call's arguments into its events as
@@ -49,7 +50,7 @@ def observed(callback: Callable[[], Callable[..., Any]]) -> Callable[[F], F]:
     return decorate
 
 
-def _observed(callback: Callable[[], Callable[..., Any]], method: Callable[..., Any]) -> Callable[..., Any]:
+def _observed(callback: Callable[[], Method], method: Method) -> Method:
     def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
         hidden = _prepare(llm, kwargs)
         inner: Any = None
@@ -66,9 +67,7 @@ def _observed(callback: Callable[[], Callable[..., Any]], method: Callable[..., 
     return call
 
 
-def _observed_async(
-    callback: Callable[[], Callable[..., Any]], method: Callable[..., Any]
-) -> Callable[..., Any]:
+def _observed_async(callback: Callable[[], Method], method: Method) -> Method:
     async def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
         hidden = _prepare(llm, kwargs)
         inner: Any = None

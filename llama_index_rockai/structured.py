@@ -172,8 +172,7 @@ class StructuredOutputLLM(FunctionCallingLLM):
 
 def _objects(output_cls: type[Any], chunk: ChatResponse) -> list[Any]:
     """What a chunk tells of the object."""
-    value = chunk.additional_kwargs.get(PARTIAL)
-    if value is not None:
+    if (value := chunk.additional_kwargs.get(PARTIAL)) is not None:
         return [partial_object(output_cls, value)]
     return [] if chunk.raw is None else [_object(output_cls, chunk)]
 

@@ -66,20 +66,18 @@ def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
 
 
 def _read_legacy(call: Any) -> ToolCallBlock:
-    if isinstance(call, ToolSelection):
-        return ToolCallBlock(
-            tool_call_id=call.tool_id, tool_name=call.tool_name, tool_kwargs=call.tool_kwargs
-        )
-    function = _get(call, "function") or call
+    """A call as OpenAI has it, or in the words of Anthropic (``input``) or of core's `ToolSelection`."""
+    function = _first_of(call, "function") or call
     return ToolCallBlock(
-        tool_call_id=_get(call, "id"),
-        tool_name=_get(function, "name") or "",
-        tool_kwargs=_get(function, "arguments") or _get(function, "input") or {},  # Anthropic's word
+        tool_call_id=_first_of(call, "id", "tool_id"),
+        tool_name=_first_of(function, "name", "tool_name") or "",
+        tool_kwargs=_first_of(function, "arguments", "input", "tool_kwargs") or {},
     )
 
 
-def _get(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+def _first_of(value: Any, *names: str) -> Any:
+    fields = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    return next((fields[name] for name in names if fields.get(name)), None)
 
 
 def arguments_of(block: ToolCallBlock, *, partial: bool) -> dict[str, Any] | None:
