@@ -68,10 +68,11 @@ def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
 def _read_legacy(call: Any) -> ToolCallBlock:
     """A call as OpenAI has it, or in the words of Anthropic (``input``) or of core's `ToolSelection`."""
     function = _first_of(call, "function") or call
+    given = _first_of(function, "arguments", "input", "tool_kwargs") or {}
     return ToolCallBlock(
-        tool_call_id=_first_of(call, "id", "tool_id"),
-        tool_name=_first_of(function, "name", "tool_name") or "",
-        tool_kwargs=_first_of(function, "arguments", "input", "tool_kwargs") or {},
+        tool_call_id=str(_first_of(call, "id", "tool_id") or ""),
+        tool_name=str(_first_of(function, "name", "tool_name") or ""),
+        tool_kwargs=given if isinstance(given, dict) else str(given),
     )
 
 
