@@ -26,7 +26,7 @@ from llama_index_rockai.function_calling import PromptedFunctionCallingLLM
 from llama_index_rockai.messages import from_messages, to_messages
 from llama_index_rockai.observed import CALL_KEYWORDS, observed
 from llama_index_rockai.responses import ChatResponseBuilder, CompletionResponseBuilder
-from llama_index_rockai.tool_calls import function_schema
+from llama_index_rockai.tool_calls import function_schemas
 from rockai_transport import ConfigurationError, Dialect
 from rockai_transport.adapters import (
     TEXT,
@@ -316,7 +316,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``, whose messages are not changed."""
         settings, _, options = self._for_call(given)
-        schemas = list(map(function_schema, given.get("tools") or ()))
+        schemas = function_schemas(given.get("tools"))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
         form = check = partials = None
         if output_cls := given.get("output_cls"):

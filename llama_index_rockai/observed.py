@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, cast
 
 from llama_index.core.llms.llm import LLM
 
-from llama_index_rockai.tool_calls import function_schema
+from llama_index_rockai.tool_calls import function_schemas
 from rockai_transport.adapters import check_call
 
 Method = Callable[..., Any]
@@ -89,8 +89,8 @@ def _prepare(llm: LLM, kwargs: dict[str, Any]) -> dict[str, Any]:
     Exporters write events as JSON, which knows neither classes nor tools: of these their descriptions stay.
     """
     check_call(type(llm).__name__, kwargs, type(llm).model_fields, CALL_KEYWORDS, "additional_kwargs")
-    if tools := kwargs.get("tools"):
-        kwargs["tools"] = [*map(function_schema, tools)]
+    if "tools" in kwargs:
+        kwargs["tools"] = function_schemas(kwargs["tools"])
     return {"output_cls": kwargs.pop("output_cls")} if "output_cls" in kwargs else {}
 
 

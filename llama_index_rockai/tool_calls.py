@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,18 @@ from rockai_transport import ConfigurationError
 from rockai_transport.prompting import ToolCall, read_value
 
 
-def function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
+def function_schemas(tools: Any) -> list[Mapping[str, Any]]:
+    """Describe the tools of a call; none where it gives none.
+
+    Raises:
+        ConfigurationError: It is no list, or one is no tool.
+    """
+    if isinstance(tools, Mapping) or not isinstance(tools or (), Iterable):
+        raise ConfigurationError(f"tools must be a list of tools, not {type(tools).__name__}.")
+    return [_function_schema(tool) for tool in tools or ()]
+
+
+def _function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
     """Describe a tool as OpenAI does, which is what tracing tools read from a call's arguments.
 
     Unlike core's ``to_openai_tool`` (tools/types.py:89) it keeps the name: core looks the tool up by it.
@@ -31,10 +42,7 @@ def function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
         return tool
     metadata = getattr(tool, "metadata", None)
     if metadata is None:
-        raise ConfigurationError(
-            f"A tool must be one of LlamaIndex's, not {type(tool).__name__}: "
-            "make one with FunctionTool.from_defaults(function)."
-        )
+        raise ConfigurationError(f"{type(tool).__name__} is no tool: use FunctionTool.from_defaults(…).")
     described = {"name": metadata.get_name(), "description": metadata.description}
     form = metadata.get_parameters_dict()
     if "properties" not in form and metadata.fn_schema is not None:

@@ -57,9 +57,11 @@ def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
 
 def _with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """A schema whose root says what it is: that of a pydantic class that refers to itself is a reference."""
-    root = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    named = schema.get("$defs", {}).get(root)
-    return schema if named is None else {**named, "$defs": schema["$defs"]}
+    if not isinstance(schema, Mapping):
+        raise ConfigurationError('A tool\'s parameters must be a JSON schema, {"type": "object", …}.')
+    defined, root = schema.get("$defs"), str(schema.get("$ref")).removeprefix("#/$defs/")
+    named = defined.get(root) if isinstance(defined, Mapping) else None
+    return {**named, "$defs": defined} if isinstance(named, Mapping) else schema
 
 
 def tool_setup(

@@ -96,6 +96,29 @@ class TestNone:
         assert framework.input(llm, USER, temperature=None) == {"prompt": "Hi"}
 
 
+class TestASettingOfACall:
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [
+            ("dialect", 5),
+            ("dialect", {"nmae": "mine"}),
+            ("chat_template", [TEMPLATE]),
+            ("timeout", "soon"),
+            ("extra", "seed=1"),
+        ],
+    )
+    def test_it_is_what_the_constructor_takes(self, framework, name, wrong):
+        """Else it is refused by its name, before anything is sent."""
+        name = framework.extra if name == "extra" else name
+        with pytest.raises(ConfigurationError, match=f"{name}: |no dialect"):
+            framework.input(framework.make(), USER, **{name: wrong})
+
+    def test_a_dialect_may_be_json(self, framework):
+        """As a model that was written down holds it."""
+        dialect = {"name": "mine", "prompt_key": "text"}
+        assert framework.input(framework.make(), USER, dialect=dialect) == {"text": "Hi"}
+
+
 class TestConstructorArguments:
     @pytest.mark.parametrize(
         ("model", "given", "sent"),

@@ -143,6 +143,16 @@ class TestArguments:
         with pytest.raises(ConfigurationError, match=r"FunctionTool\.from_defaults"):
             backend.llm().chat_with_tools([print], "Hello")
 
+    async def test_tools_are_a_list(self, backend):
+        """A tool alone, or one's description, is answered in words, whichever method takes it."""
+        llm = backend.llm()
+        for alone in (TOOLS[0], {"name": "add"}, 5):
+            with pytest.raises(ConfigurationError, match="must be a list of tools"):
+                llm.chat_with_tools(alone, "Hello")
+            with pytest.raises(ConfigurationError, match="must be a list of tools"):
+                await llm.astream_chat([ChatMessage("Hello")], tools=alone)
+        assert backend.runs == 0
+
     def test_a_tool_without_a_name_is_an_error(self, backend):
         """It says what a tool looks like."""
         with pytest.raises(ConfigurationError, match='"type": "function"'):
