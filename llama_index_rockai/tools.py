@@ -237,7 +237,7 @@ def _tool_id() -> str:
     same input is started once.
     """
     step = StepWorkerStateContextVar.get(None)
-    return "" if step is None else str(getattr(step.event, "tool_id", ""))
+    return str(getattr(getattr(step, "event", None), "tool_id", ""))
 
 
 def _run_id() -> str | None:
