@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
 from rockai_transport._version import __version__
@@ -59,11 +60,21 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     return "".join(part if at % 2 else _LINK.sub(link, part) for at, part in enumerate(parts))
 
 
-def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
-    """Let the theme's own words (search, contents, next) be Chinese around a Chinese page."""
-    path = page.file.src_uri
-    config.theme["language"] = "zh" if path.startswith("zh/") or path.endswith(".zh.md") else "en"
+@event_priority(100)  # before the search takes note of the page's title
+def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
+    """Let the navigation, and the theme's own words (search, contents, next), be Chinese on such a page."""
+    config.theme["language"] = "zh" if is_chinese(page) else "en"
+    for item in [*nav.pages, *(section for listed in nav.pages for section in listed.ancestors)]:
+        item.english = getattr(item, "english", item.title)
+        chinese = config.extra["chinese_titles"].get(item.english, item.english)
+        note = "（英文）" if item.is_page and not is_chinese(item) else ""
+        item.title = f"{chinese}{note}" if is_chinese(page) else item.english
     return context
+
+
+def is_chinese(page: Any) -> bool:
+    """Whether a page is written in Chinese."""
+    return page.file.src_uri.startswith("zh/") or page.file.src_uri.endswith(".zh.md")
 
 
 def beside(root: Path) -> dict[str, str]:

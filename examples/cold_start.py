@@ -1,4 +1,4 @@
-"""Cold starts: with route="predictions" a run has an id, so it can be seen starting, and waited for again."""
+"""Cold starts: with route="predictions", a run has an id, so you can see it start and wait for it again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ MODEL = "meta/meta-llama-3-70b-instruct"
 
 
 def show(update: Update) -> None:
-    """Called for each change of the prediction: its status, its logs, its progress."""
+    """Called whenever the prediction's status, logs or progress change."""
     print(f"status: {update.prediction.status}")
 
 
 def main(seconds: float = 60.0) -> None:
-    """Run a model that may be cold; a waiting that ends leaves the prediction alone, so wait for it again."""
+    """Run a model that may be cold; a wait that times out does not end the prediction, so wait again."""
     with Client(route="predictions") as client:
         prediction = client.predictions.create(model=MODEL, input={"prompt": "Say: good morning"})
         try:
@@ -23,7 +23,7 @@ def main(seconds: float = 60.0) -> None:
                 except PredictionTimeoutError:
                     print(f"after {seconds:g} s it is not done; waiting for it again")
         except KeyboardInterrupt:
-            client.predictions.cancel(prediction)  # else it would start, run, and be charged
+            client.predictions.cancel(prediction)  # otherwise it would start, run, and cost money
             raise
         print(prediction.text)
 

@@ -1,12 +1,13 @@
-"""A durable agent: kill it at any point, start it again, and it goes on without paying for anything twice.
+"""A durable agent: kill it at any point and restart it; it continues and never pays twice.
 
     pip install ".[agents]" langgraph-checkpoint-sqlite
     python durable_video_agent.py        # and again, after a crash
 
-The checkpointer keeps the conversation, the store keeps what was started. `durability="sync"` is needed: by
-default LangGraph saves a step while the next one already runs, and a crash in between loses the model's turn.
+The checkpointer saves the conversation; the store records the started predictions. `durability="sync"` is
+needed: by default LangGraph saves a step while the next one already runs, and a crash in between loses the
+model's turn.
 
-With WEBHOOK_URL set, the address of a `WebhookReceiver` over the same two files, the agent sleeps while its
+Set WEBHOOK_URL to the address of a `WebhookReceiver` over the same two files, and the agent sleeps while its
 video is made, and this program ends (docs/how-to/sleeping-agents.md).
 """
 
@@ -31,7 +32,7 @@ TASK = (
 
 
 async def main() -> None:
-    """Begin the task, go on with it, or say that it is done: whichever the checkpoint calls for."""
+    """Start the task, continue it, or say that it is done, depending on the checkpoint."""
     webhook_url = os.environ.get("WEBHOOK_URL")
     toolkit = RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out", webhook_url=webhook_url)
     async with (
@@ -49,7 +50,7 @@ async def main() -> None:
         if state.values and not state.next:
             print("This was done already:")
         else:
-            question = None if state.next else {"messages": [("user", TASK)]}  # None: where it stopped
+            question = None if state.next else {"messages": [("user", TASK)]}  # None: continue
             print("Going on." if state.next else "Beginning.", flush=True)
             options: dict[str, Any] = {"stream_mode": "custom", "durability": "sync"}
             async for event in agent.astream(question, THREAD, **options):

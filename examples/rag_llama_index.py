@@ -18,7 +18,7 @@ QUESTIONS = ("When was the kiln fired?", "What is gold lacquer used for?", "How 
 
 
 class WordEmbedding(BaseEmbedding):
-    """Counts words. Good enough for a few pages, and needs no network; take a real one for real documents."""
+    """Counts words: enough for a few pages, without a network. Use a real embedding for real documents."""
 
     def _embed(self, text: str) -> list[float]:
         vector = [0.0] * DIMENSIONS
@@ -38,7 +38,7 @@ class WordEmbedding(BaseEmbedding):
 
 
 def main() -> None:
-    """Index three pages, ask a question of each, and stream a follow-up in a chat."""
+    """Index three pages, ask a question about each, and stream an answer in a chat."""
     llm = RockAI(model="meta/meta-llama-3-70b-instruct", max_tokens=200)
     pages = SimpleDirectoryReader(DOCUMENTS).load_data()
     index = VectorStoreIndex.from_documents(pages, embed_model=WordEmbedding())

@@ -1,10 +1,10 @@
-"""Many prompts on many machines: an actor pool of Ray Data, one rate limit for all, files to go on from.
+"""Many prompts on many machines: an actor pool of Ray Data, one shared rate limit, files to resume from.
 
     pip install ".[langchain,ray]"
-    python ray_batch.py prompts.txt answers      # a prompt a line; all machines see the folder
+    python ray_batch.py prompts.txt answers      # one prompt per line; all machines share the folder
 
-Ray replaces a worker that dies, and all can be started again: what a file holds is not asked for again.
-Only calls under way in a dead worker may be paid for twice. Each machine has the token in its environment.
+Ray replaces dead workers. After a restart, prompts whose answers are in a file are not sent again. Only calls
+that were running in a dead worker may be paid twice. Each machine needs the token in its environment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AT_ONCE = 8  # calls of one actor
 
 
 class SharedLimit(BaseRateLimiter):
-    """What LangChain asks before each call of the model; one limiter answers, to all on all machines."""
+    """LangChain acquires it before each model call; all machines share one limiter."""
 
     def __init__(self, limiter: Any) -> None:
         self.limiter = limiter
@@ -38,14 +38,14 @@ class SharedLimit(BaseRateLimiter):
 
 
 class Answerer:
-    """An actor: one model, and partition after partition."""
+    """An actor: one model that answers one partition after another."""
 
     def __init__(self, limit: SharedLimit, folder: Path) -> None:
         self.llm = ChatRockAI(model="meta/meta-llama-3-70b-instruct", max_tokens=200, rate_limiter=limit)
         self.folder = folder
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Answer what the partition's file does not answer yet; each answer is written as it comes."""
+        """Answer the prompts that the partition's file does not answer yet; write each answer at once."""
         path = self.folder / f"part-{row['part']:05}.jsonl"
         text = path.read_bytes() if path.exists() else b""
         whole = text[: text.rfind(b"\n") + 1]  # a worker may have died within a line
@@ -54,21 +54,21 @@ class Answerer:
         with path.open("ab", buffering=0) as file:
             file.truncate(len(whole))
             for at, answer in self.llm.batch_as_completed(missing, **options):
-                if not isinstance(answer, RETRYABLE):  # such a call cost nothing: left to the next start
+                if not isinstance(answer, RETRYABLE):  # such a call cost nothing: the next run repeats it
                     said = str(answer) if isinstance(answer, Exception) else answer.text
                     file.write(json.dumps({"prompt": missing[at], "answer": said}).encode() + b"\n")
         return {"asked": len(missing)}
 
 
 def main(prompts: Path, folder: Path, actors: int = 2, per_second: float = 10.0, size: int = 50) -> None:
-    """Cut the prompts into partitions of a size, and let the actors answer them."""
+    """Split the prompts into partitions of equal size, and let the actors answer them."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = list(dict.fromkeys(prompts.read_text("utf-8").splitlines()))
     rows = [{"part": at, "prompts": lines[at : at + size]} for at in range(0, len(lines), size)]
     limiter = ray.remote(InMemoryRateLimiter).options(max_concurrency=AT_ONCE * actors)
     limit = SharedLimit(limiter.remote(requests_per_second=per_second))
     asked = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        cast("Any", Answerer),  # Ray's annotation knows functions only
+        cast("Any", Answerer),  # Ray's annotation allows only functions
         fn_constructor_args=(limit, folder.resolve()),
         compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
     )

@@ -1,4 +1,4 @@
-"""Several turns: you keep the messages, the model's own chat template is applied for you."""
+"""Several turns: you keep the messages, and the package applies the model's own chat template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ QUESTIONS = ("Hello, my name is Ada, and I live in Turin.", "What is my name?", 
 
 
 def main() -> None:
-    """Ask three questions in one conversation, then show what the last one looks like on the wire."""
+    """Ask three questions in one conversation, then show the prompt that was sent for the last one."""
     llm = ChatRockAI(model="mistralai/mistral-7b-instruct-v0.1", max_tokens=200)
     messages: list[BaseMessage] = [SystemMessage("Be brief.")]
     for question in QUESTIONS:

@@ -1,11 +1,12 @@
-"""A LangGraph agent sleeps while its video is made: no process waits, and the service's webhook wakes it.
+"""A LangGraph agent sleeps while its video is made: no process waits, and the service's webhook resumes it.
 
     pip install ".[agents]" uvicorn
     export WEBHOOK_URL=https://my.app/rockai      # your own address, where the service can call this program
     python sleeping_agent.py
 
-On the sandbox it is called on this machine. In an application the agent and the receiver are two processes
-that share a checkpointer and a store, as SQLite's or Postgres's; here they are one, and both are in memory.
+The sandbox calls the webhook on this machine. In an application, the agent and the receiver are two processes
+that share a checkpointer and a store, for example in SQLite or Postgres. Here they are one process, and both
+are in memory.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TASK = (
 
 
 async def main() -> None:
-    """Order a video, sleep, be woken, say how it went."""
+    """Start a video, sleep until the webhook arrives, and print the result."""
     with (
         socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0")))) as listener,
         Client() as client,
@@ -42,7 +43,7 @@ async def main() -> None:
         toolkit = RockAIToolkit(
             [GENERATE_IMAGE, ANIMATE_IMAGE],
             webhook_url=os.environ.get("WEBHOOK_URL", here),
-            max_wait=0.2,  # so that it sleeps soon; by default a tool waits for five seconds before
+            max_wait=0.2,  # sleep soon; by default, a tool first waits for five seconds
         )
         store = InMemoryStore()
         model = ChatRockAI(model="meta/meta-llama-3-70b-instruct")

@@ -1,11 +1,11 @@
-"""A LlamaIndex agent sleeps while its video is made: its Context is saved, and a webhook wakes it.
+"""A LlamaIndex agent sleeps while its video is made: its Context is saved, and a webhook resumes it.
 
     pip install ".[llama-index]" uvicorn
     export WEBHOOK_URL=https://my.app/rockai      # your own address, where the service can call this program
     python sleeping_agent_llama_index.py
 
-On the sandbox it is called on this machine. In an application `STARTED` and `CONTEXTS` are a database's: any
-mapping from strings to strings.
+The sandbox calls the webhook on this machine. In an application, `STARTED` and `CONTEXTS` are mappings from
+strings to strings that a database keeps.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TASK = (
 
 
 async def main() -> None:
-    """Order a video, sleep, be woken, say how it went."""
+    """Start a video, sleep until the webhook arrives, and print the result."""
     with (
         socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0")))) as listener,
         Client() as client,
@@ -48,7 +48,7 @@ async def main() -> None:
             [GENERATE_IMAGE, ANIMATE_IMAGE],
             webhook_url=os.environ.get("WEBHOOK_URL", here),
             store=STARTED,
-            max_wait=0.2,  # so that it sleeps soon; by default a tool waits for five seconds before
+            max_wait=0.2,  # sleep soon; by default, a tool first waits for five seconds
         )
         llm = RockAI(model="meta/meta-llama-3-70b-instruct")
         agent = FunctionAgent(tools=[*toolkit.to_tool_list()], llm=llm)

@@ -1,4 +1,4 @@
-"""Streaming with callbacks: see each piece of text the moment it comes, also when the caller only invokes."""
+"""Streaming with callbacks: receive each piece of text as soon as it arrives, even with `invoke`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from langchain_rockai import ChatRockAI
 
 
 class Ticker(BaseCallbackHandler):
-    """Prints tokens as they come, then says how many there were."""
+    """Prints tokens as they arrive, then their number."""
 
     def __init__(self) -> None:
         self.tokens = 0
 
     def on_llm_new_token(self, token: str | list[Any], **_: Any) -> None:
-        """Called once for each piece, with its line breaks."""
+        """Called once for each piece, which includes its line breaks."""
         self.tokens += bool(token)  # the last chunk may hold metadata only
         print(token, end="", flush=True)
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
-        """Called when the answer is whole."""
+        """Called when the answer is complete."""
         answer = response.generations[0][0].text
         print(f"\n--- {self.tokens} pieces, {len(answer.splitlines())} lines")
 
 
 def main() -> None:
-    """Stream one answer, then invoke for one: its caller waits, and the handler sees it grow all the same."""
+    """Stream one answer, then invoke for another; the handler receives the pieces of both."""
     llm = ChatRockAI(model="meta/meta-llama-3-70b-instruct", max_tokens=200)
     for _ in llm.stream("Write a poem about steamed hams.", config={"callbacks": [Ticker()]}):
         pass

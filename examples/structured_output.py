@@ -1,4 +1,4 @@
-"""Structured output: an answer as an object of your class, from a model that only writes text."""
+"""Structured output: get an object of your class from a model that only writes text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Order(BaseModel):
 
 
 def main() -> None:
-    """Read one order; the answer is checked against the class, and asked for once more if it does not fit."""
+    """Read one order; the answer is validated, and the model is asked once more if it does not fit."""
     llm = ChatRockAI(model="meta/meta-llama-3-70b-instruct", max_tokens=200)
 
     order = llm.with_structured_output(Order).invoke("An order for 3 'steamed hams', takeaway.")
     print(repr(order))
 
-    careful = llm.with_structured_output(Order, include_raw=True)  # errors come back, none is raised
+    careful = llm.with_structured_output(Order, include_raw=True)  # returns errors, raises none
     print(careful.invoke("An order for 1 'porcelain plate'."))
 
 

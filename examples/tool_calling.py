@@ -1,4 +1,4 @@
-"""Tools: the model says which function to call with what, and you call it. Any text model can."""
+"""Tools: the model says which function to call with which arguments, and you call it. Any text model can."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def get_weather(city: str) -> str:
 
 
 def main() -> None:
-    """One question, one call, one answer made of the call's result."""
+    """Ask a question, execute the call, and answer from its result."""
     llm = ChatRockAI(model="meta/meta-llama-3-70b-instruct", max_tokens=200)
     with_tools = llm.bind_tools([get_weather])
 
@@ -29,7 +29,7 @@ def main() -> None:
         messages.append(result)
     print(f"answer: {with_tools.invoke(messages).text}")
 
-    forced = llm.bind_tools([get_weather], tool_choice="any")  # a reply without a call is asked for once more
+    forced = llm.bind_tools([get_weather], tool_choice="any")  # asks once more if the reply has no call
     print(f"forced: {forced.invoke('How is it in Turin today?').tool_calls[0]['args']}")
 
 

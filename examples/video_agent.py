@@ -1,4 +1,4 @@
-"""An agent that makes videos: it draws a still, animates it, and you watch its progress and its bill."""
+"""An agent that makes videos: it generates an image and animates it; shows the progress and the receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASK = (
 
 
 async def main() -> None:
-    """Run the agent; if it is canceled (Ctrl-C too), its predictions are canceled at the service."""
+    """Run the agent. If it is canceled, also by Ctrl-C, its predictions are canceled at the service."""
     toolkit = RockAIToolkit([GENERATE_IMAGE, ANIMATE_IMAGE], save_to="out", max_running=1, max_starts=4)
     agent: Any = create_agent(ChatRockAI(model="meta/meta-llama-3-70b-instruct"), tools=toolkit.get_tools())
     question = {"messages": [("user", TASK)]}

@@ -10,24 +10,16 @@ from langchain_core.runnables import RunnableConfig
 
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
-__all__ = ["SLEEPING", "interruptions", "resumable_thread", "resume_graph", "sleep"]
+__all__ = ["SLEEPING", "interruptions", "resume_graph", "sleep"]
 
 SLEEPING = "rockai_sleeping"
 """The ``type`` of an interrupt's value; ``prediction_id`` is what it sleeps for."""
-_CHECKPOINTER = "__pregel_checkpointer"
 
 
 def interruptions() -> tuple[type[Exception], ...]:
     """What LangGraph raises to stop a run that is to be resumed; nothing where it is not in use."""
     errors = sys.modules.get("langgraph.errors")
     return () if errors is None else (errors.GraphBubbleUp,)
-
-
-def resumable_thread(config: RunnableConfig) -> str:
-    """The thread that a running graph can be resumed by; empty where nothing would be saved of it."""
-    known = config.get("configurable", {})
-    thread_id = known.get("thread_id")
-    return "" if thread_id is None or not known.get(_CHECKPOINTER) else str(thread_id)
 
 
 def sleep(answer: ToolAnswer) -> NoReturn:

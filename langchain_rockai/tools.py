@@ -20,7 +20,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, PrivateAttr
 
 from langchain_rockai.hooks import runs_around
-from langchain_rockai.sleeping import interruptions, resumable_thread, sleep
+from langchain_rockai.sleeping import interruptions, sleep
 from rockai_transport.adapters.toolkits import (
     CallContext,
     Progress,
@@ -38,6 +38,8 @@ PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event that tells of progress."""
 
 _TOOL_CALL_ID = "rockai_tool_call_id"
+_CHECKPOINTER = "__pregel_checkpointer"
+"""Where LangGraph keeps the checkpointer in a config: without one nothing is saved that could be resumed."""
 
 
 class RockAITool(BaseTool):
@@ -76,12 +78,14 @@ class RockAITool(BaseTool):
     def _context(self, tool_call_id: str | None, tell: Callable[..., Any]) -> CallContext:
         """What a call can know of the run around it: by LangGraph's runtime in a graph, and by the config."""
         config, runtime = ensure_config(), _runtime()
+        conversation = thread_scope(config)
         try:
-            scope = self._toolset.scope_of(config, thread_scope(config))
+            scope = self._toolset.scope_of(config, conversation)
         except interruptions():
             raise
         except Exception as error:
             raise ToolException(self._toolset.not_set_up(self.name, error).text) from error
+        known = config.get("configurable", {})
         info = getattr(runtime, "execution_info", None)
         task_id = getattr(info, "task_id", None)
         # The checkpoint that the running step began with: the calls of one message share it.
@@ -92,7 +96,7 @@ class RockAITool(BaseTool):
             partial(tell, getattr(runtime, "stream_writer", None)),
             turn=turn if tool_call_id else "",
             run=getattr(runtime, "control", None),  # one for each run, subgraphs included
-            thread=resumable_thread(config),
+            thread=str(known["thread_id"]) if conversation and known.get(_CHECKPOINTER) else "",
             runs=runs_around(config, self._toolset),
             store=getattr(runtime, "store", None),
             interruptions=interruptions(),

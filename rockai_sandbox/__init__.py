@@ -1,4 +1,4 @@
-"""A local RockAI to develop and test against: a real HTTP server, whose responses are rule-based.
+"""A local RockAI for development and tests: a real HTTP server whose responses are rule-based.
 
 ```python
 from rockai_sandbox import Sandbox
@@ -9,7 +9,7 @@ with Sandbox() as sandbox:
         yield "Hello"
 ```
 
-Needs the extra: ``pip install ".[sandbox]"``. Names are loaded when they are first used,
+It needs the extra: ``pip install ".[sandbox]"``. Names are loaded on first use,
 because pytest imports this package for its plugin.
 """
 
@@ -63,7 +63,7 @@ _HOMES = {
 
 
 class MissingExtraError(ImportError):
-    """The sandbox extra is not installed; the message says how to get it."""
+    """The sandbox extra is not installed; the message says how to install it."""
 
 
 _EXTRA = frozenset({"starlette", "uvicorn", "av", "PIL"})

@@ -1,4 +1,4 @@
-"""What the service does with a request, without HTTP: find the model, check the input, run a prediction."""
+"""The service without HTTP: find the model, validate the input, run the prediction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rockai_sandbox.tokens import count_tokens
 from rockai_sandbox.webhooks import Webhooks, WebhookSender
 
 THREADS_END_WITHIN = 1.0
-"""Seconds that stopping waits for models' threads. One that is stuck elsewhere is a daemon, and is left."""
+"""Seconds to wait for the models' threads at the end. They are daemons: one that hangs is left running."""
 
 
 class RefusalError(Exception):
@@ -28,7 +28,7 @@ class RefusalError(Exception):
 
     Attributes:
         status: The HTTP status.
-        detail: What stands under ``detail`` in the body.
+        detail: The value of ``detail`` in the body.
     """
 
     def __init__(self, status: int, detail: Any) -> None:
@@ -38,7 +38,7 @@ class RefusalError(Exception):
 
 
 class Engine:
-    """The predictions of one sandbox. Its methods are called on the sandbox's event loop."""
+    """The predictions of one sandbox. Call its methods on the sandbox's event loop."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class Engine:
         self._followers: set[asyncio.Task[None]] = set()
 
     def start(self, body: Any, started_by: StartedBy) -> Job:
-        """Start what a request's body asks for.
+        """Start the prediction that a request's body describes.
 
         Raises:
-            RefusalError: 422 for a body or input of the wrong form, 404 for a model that there is not.
+            RefusalError: 422 for an invalid body or input, 404 for an unknown model.
         """
         model, fields = self._read(body, started_by)
         job = self.ledger.open(
@@ -88,7 +88,7 @@ class Engine:
         """Return a prediction.
 
         Raises:
-            RefusalError: 404 with the recorded body if it is not known.
+            RefusalError: 404 with the recorded body if the id is unknown.
         """
         job = self.ledger.find(prediction_id)
         if job is None:
@@ -96,14 +96,14 @@ class Engine:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Cancel a prediction; one that is terminal stays as it is."""
+        """Cancel a prediction; a terminal one does not change."""
         self._end(job, "canceled")
         task = self._tasks.get(job.id)
         if task is not None:
             task.cancel()
 
     async def close(self) -> None:
-        """Cancel everything and wait, for a bounded time, until it has ended."""
+        """Cancel all predictions and wait, for a limited time, until they have ended."""
         tasks = list(self._tasks.values())
         for job in self.ledger.jobs():
             self.cancel(job)
@@ -173,7 +173,7 @@ class Engine:
             ) from None
         model = self.registry.find(name, body.get("version") or version)
         if model is None:
-            # Assumed: no source shows the answer. It must differ from the one for a missing route.
+            # Assumed: no source shows this response. It must differ from the one for a missing route.
             asked_for = ":".join(filter(None, (name, body.get("version") or version)))
             there = ", ".join(self.registry.names)
             raise RefusalError(404, f"model or version not found: {asked_for}. This sandbox has: {there}")

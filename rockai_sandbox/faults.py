@@ -1,4 +1,4 @@
-"""What a test puts in front of the service: a busy gateway, a broken one, a page of HTML, a reset."""
+"""Faults that a test puts in front of the service: a busy or broken gateway, an HTML page, a reset."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rockai_sandbox.protocol import RawAnswer
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer to give instead of the service's own.
+    """A response to send instead of the service's own.
 
     Attributes:
-        answer: What to say; `None` drops the connection without a word.
-        times: How often; `None` for always.
-        method: Only to this method; `None` for every one.
-        path: Only where the path ends so; `None` for every one.
+        answer: The response; `None` drops the connection without a response.
+        times: How often; `None` means always.
+        method: The HTTP method it applies to; `None` means any.
+        path: The end of the paths it applies to; `None` means any path.
     """
 
     answer: RawAnswer | None
@@ -31,29 +31,29 @@ class Fault:
             raise ValueError(f"times is 1 or more, or None for always, not {self.times!r}")
 
     def concerns(self, method: str, path: str) -> bool:
-        """Whether a request is one of those meant."""
+        """Whether the fault applies to a request."""
         return self.method in (None, method) and (self.path is None or path.endswith(self.path))
 
 
 class Faults:
-    """The faults still to come, in the order they were asked for; thread-safe."""
+    """The pending faults, in the order in which they were added; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Let a fault happen."""
+        """Add a fault."""
         with self._lock:
             self._faults.append(fault)
 
     def clear(self) -> None:
-        """Let no more faults happen."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Return the fault that a request meets, if any, and count it."""
+        """Return the fault that applies to a request, if any, and count it."""
         with self._lock:
             for index, fault in enumerate(self._faults):
                 if not fault.concerns(method, path):
@@ -67,7 +67,7 @@ class Faults:
 
 
 class Gateway:
-    """What stands in front of a service, and answers in its place where a test wants it to."""
+    """The gateway in front of the service, which can respond in its place."""
 
     def __init__(self) -> None:
         self._faults = Faults()
@@ -83,20 +83,20 @@ class Gateway:
         method: str | None = None,
         path: str | None = None,
     ) -> None:
-        """Let the next requests be answered by something else than the service, as by a busy gateway.
+        """Respond to the next requests with this instead of the service's response, like a busy gateway.
 
         Args:
             status: The HTTP status, from 200 to 599.
-            body: The body: text as it is, a dict or a list as JSON.
-            headers: Further headers.
-            content_type: The body's type.
-            times: How often; `None` for always.
-            method: Only for requests of this method.
-            path: Only for requests whose path ends so.
+            body: The body: text is sent unchanged, a dict or a list as JSON.
+            headers: Additional headers.
+            content_type: The body's content type.
+            times: How often; `None` means always.
+            method: Apply only to requests with this method.
+            path: Apply only to requests whose path ends with this.
 
         Raises:
             ValueError: ``times`` is below 1, or the status, the body or a header cannot be sent.
-            TypeError: The body holds what JSON cannot say.
+            TypeError: The body contains values that JSON cannot represent.
 
         Example:
             >>> sandbox.answer_next(429, headers={"Retry-After": "0"})
@@ -112,12 +112,12 @@ class Gateway:
         self._faults.add(Fault(answer, times, method, path))
 
     def drop_next(self, *, times: int | None = 1, method: str | None = None, path: str | None = None) -> None:
-        """Let the connections of the next requests be reset after the request was read, without an answer.
+        """Reset the connections of the next requests after reading them, without a response.
 
         Args:
-            times: How often; `None` for always.
-            method: Only for requests of this method.
-            path: Only for requests whose path ends so.
+            times: How often; `None` means always.
+            method: Apply only to requests with this method.
+            path: Apply only to requests whose path ends with this.
 
         Raises:
             ValueError: ``times`` is below 1.

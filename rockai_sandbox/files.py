@@ -1,4 +1,4 @@
-"""Files: what models produced, served from an origin of its own like a CDN's, and read from this machine."""
+"""Files that models produced, served from a separate origin, like a CDN; reads only this machine's files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 KEPT_BYTES = 256 * 1024 * 1024
-"""How much a sandbox keeps; beyond that the oldest files are forgotten, but never the newest one."""
+"""The most that a sandbox keeps. Beyond that it drops the oldest files, but never the newest one."""
 
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -25,7 +25,7 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 """Offset, bytes and media type of the formats that a model is likely to produce."""
 
 EXTENSIONS = {"audio/wav": ".wav", "application/octet-stream": ".bin"}
-"""Where `mimetypes` knows no name, or a different one on each system."""
+"""File extensions where `mimetypes` knows none, or a different one on each system."""
 
 
 class File(NamedTuple):
@@ -36,7 +36,7 @@ class File(NamedTuple):
 
 
 def media_type_of(content: bytes) -> str:
-    """Return the media type that the first bytes tell, else ``application/octet-stream``."""
+    """Return the media type that the first bytes indicate, otherwise ``application/octet-stream``."""
     for offset, signature, media_type in SIGNATURES:
         if content[offset : offset + len(signature)] == signature:
             return media_type
@@ -44,7 +44,7 @@ def media_type_of(content: bytes) -> str:
 
 
 class FileStore:
-    """The files of one sandbox, thread-safe, bounded by `KEPT_BYTES`.
+    """The files of one sandbox: thread-safe, at most `KEPT_BYTES`.
 
     Attributes:
         origin: Scheme, host and port under which they are served; set by the server.
@@ -57,7 +57,7 @@ class FileStore:
         self._lock = threading.Lock()
 
     def add(self, content: bytes, media_type: str) -> str:
-        """Keep a file and return its URL."""
+        """Store a file and return its URL."""
         extension = EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
         path = f"/{secrets.token_urlsafe(16)}/output{extension}"
         with self._lock:
@@ -72,10 +72,10 @@ class FileStore:
             return self._files.get(path)
 
     def read(self, url: str) -> bytes | None:
-        """Return what a ``data:`` URI or one of the own URLs holds; `None` for any other: nothing is fetched.
+        """Return the content of a ``data:`` URI or of one of our URLs; `None` for others: nothing is fetched.
 
         Raises:
-            ValueError: A ``data:`` URI that cannot be read, or an own URL without a file.
+            ValueError: The ``data:`` URI is malformed, or there is no file at our URL.
         """
         if url.startswith("data:"):
             return _decode(url)

@@ -1,7 +1,7 @@
-"""How a model's function is run: in a thread of its own, or on the loop where it is a coroutine.
+"""How a model's function is run: in its own thread, or on the event loop if it is a coroutine function.
 
-A model is any function of its input. It may yield text pieces, return an output, or raise; it may take its
-`Run` too: as a second parameter without a default, or as one named ``run``.
+A model is any function of its input. It may yield text pieces, return an output, or raise. It may also take
+its `Run`: as a second parameter without a default, or as a parameter named ``run``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def check_function(function: Any) -> None:
     """Check that a function can be called as a model.
 
     Raises:
-        TypeError: It cannot, whatever the input.
+        TypeError: No input can be passed to it.
     """
     name = getattr(function, "__name__", None) or repr(function)
     try:
         arguments = ("the input", "the run") if _takes_run(function) else ("the input",)
-        # The wrapper that a decorator made is what is called; it may take what the function in it does not.
+        # The decorator's wrapper is called; it may take parameters that the wrapped function does not.
         inspect.signature(function, follow_wrapped=False).bind(*arguments)
-    except (TypeError, ValueError) as error:  # a ValueError where Python cannot tell the parameters
+    except (TypeError, ValueError) as error:  # a ValueError if Python does not know the parameters
         raise TypeError(
             f"{name} cannot be a model ({error}): it has to take the prediction's input, as in "
             "def talk(input), and gets the Run too if it takes a second parameter, as def talk(input, run)"
@@ -41,7 +41,7 @@ def check_function(function: Any) -> None:
 async def run_model(function: ModelFunction, run: Run, job: Job, threads: set[threading.Thread]) -> Any:
     """Run a model's function to its end and return its output.
 
-    Text pieces go to the job as they come, and the output is then the list of them.
+    If it yields text pieces, they are added to the job as they arrive, and the output is the list of them.
 
     Raises:
         Exception: Whatever the function raised.
@@ -51,7 +51,7 @@ async def run_model(function: ModelFunction, run: Run, job: Job, threads: set[th
     if _is_async(function):
         return await _finish_async(function(*arguments), run, job)
     result = await _in_thread(lambda: _finish(function(*arguments), run, job), threads)
-    # What hides that it is asynchronous, as a lambda around a coroutine function, shows it now.
+    # A lambda around a coroutine function, for example, shows only now that it is asynchronous.
     return await _finish_async(result, run, job) if _is_awaited(result) else result
 
 
@@ -87,7 +87,7 @@ async def _in_thread(work: Callable[[], Any], threads: set[threading.Thread]) ->
     def deliver(result: Any, error: BaseException | None) -> None:
         if future.done():
             if inspect.iscoroutine(result):
-                result.close()  # nobody awaits it any more
+                result.close()  # no longer awaited
             return
         if error is None:
             future.set_result(result)
@@ -100,12 +100,12 @@ async def _in_thread(work: Callable[[], Any], threads: set[threading.Thread]) ->
         try:
             result = context.run(work)
         except BaseException as raised:  # noqa: BLE001 - it is delivered to the loop
-            # A StopIteration cannot pass through a future.
+            # A future cannot carry a StopIteration.
             error = RuntimeError("the model raised StopIteration") if _is_stop(raised) else raised
         try:
             loop.call_soon_threadsafe(deliver, result, error)
         except RuntimeError:
-            return  # the sandbox has stopped: nobody waits any more
+            return  # the sandbox has stopped, so nothing waits for the result
 
     threads.difference_update([thread for thread in threads if not thread.is_alive()])
     thread = threading.Thread(target=target, name="rockai-sandbox-model", daemon=True)
@@ -119,7 +119,7 @@ def _is_stop(error: BaseException) -> bool:
 
 
 def _takes_run(function: ModelFunction) -> bool:
-    """Whether there is a second parameter for the `Run`: one without a default, or of that name."""
+    """Whether there is a parameter for the `Run`: a second one without a default, or one named ``run``."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = [one for one in inspect.signature(function).parameters.values() if one.kind in positional]
     return any(one.default is one.empty or one.name == "run" for one in parameters[1:2])
@@ -134,18 +134,18 @@ def _is_async(function: ModelFunction) -> bool:
 
 
 def as_output(value: Any, run: Run) -> Any:
-    """Return an output as JSON: bytes in it, at any depth, become files and stand there as URLs."""
+    """Return an output as JSON: bytes in it, at any depth, become files and are replaced by their URLs."""
     if isinstance(value, bytes | bytearray):
         return run.save(bytes(value))
     if isinstance(value, list | tuple):
         return [as_output(item, run) for item in value]
     if isinstance(value, dict):
         return {str(key): as_output(item, run) for key, item in value.items()}
-    json.dumps(value)  # what is no JSON fails here, as the model's own error
+    json.dumps(value)  # a value that is not JSON fails here, as the model's own error
     return value
 
 
 def as_text(piece: Any, run: Run) -> str:
-    """Return a piece as text: bytes become a file's URL, what is neither becomes JSON."""
+    """Return a piece as text: bytes become a file's URL, other values become JSON."""
     output = as_output(piece, run)
     return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)

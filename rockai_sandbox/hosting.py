@@ -1,4 +1,4 @@
-"""uvicorn in a thread: two servers, one event loop, started and stopped without waiting for a clock."""
+"""uvicorn in a thread: two servers on one event loop, started and stopped without polling."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from rockai_sandbox.server import TRANSPORT
 
 STARTS_WITHIN = 30.0
 STREAMS_END_WITHIN = 0.5
-"""Seconds that stopping waits for answers under way before it breaks them off."""
+"""Seconds to wait for running responses at the end, before they are aborted."""
+
+# Once, since a new level empties what every logger of the process has noted; they ask under a lock then.
+_LOGGER = logging.getLogger("rockai_sandbox.uvicorn")
+_LOGGER.setLevel(logging.CRITICAL)
 
 
 def listen(port: int) -> socket.socket:
-    """Open a listening socket on the loopback address; port 0 takes any free one."""
-    # The protocol is named, since asyncio sets TCP_NODELAY only where it is: without it every answer over a
-    # kept connection waits 40 ms for a delayed acknowledgement.
+    """Open a listening socket on the loopback address; port 0 takes any free port."""
+    # asyncio sets TCP_NODELAY only if the protocol is named. Without it, every response over a kept
+    # connection waits 40 ms for a delayed acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -37,21 +41,20 @@ def listen(port: int) -> socket.socket:
 
 
 class _QuietProtocol(H11Protocol):
-    """uvicorn's own protocol, with a log of its own: a stream broken off on purpose is no error here."""
+    """uvicorn's protocol with a separate log: a stream that is aborted on purpose is not an error here."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.logger = logging.getLogger("rockai_sandbox.uvicorn")
-        self.logger.setLevel(logging.CRITICAL)
+        self.logger = _LOGGER
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection, and hand it to the apps too, which may have to break it off."""
+        """Accept a connection, and also pass it to the apps, which may have to abort it."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, TRANSPORT: transport}
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that stops when told to, where uvicorn's own looks ten times a second."""
+    """A uvicorn server that stops at once; uvicorn's own polls ten times a second."""
 
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
@@ -71,7 +74,7 @@ class _Server(uvicorn.Server):
 
     async def open(self, listener: socket.socket) -> None:
         await self.startup(sockets=[listener])
-        await self.on_tick(0)  # computes the headers of every answer
+        await self.on_tick(0)  # computes the headers of every response
 
     async def close(self) -> None:
         for server in self.servers:
@@ -90,11 +93,11 @@ class _Server(uvicorn.Server):
 
 
 class Hosting:
-    """A thread that serves ASGI apps, each on a listening socket of its own.
+    """A thread that serves ASGI apps, each on its own listening socket.
 
     Args:
         served: The apps and their sockets.
-        before_close: Is awaited on the loop when the thread is told to stop, before the connections close.
+        before_close: Awaited on the loop when the thread is asked to stop, before the connections close.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The inputs a model knows, and what is said about any other: the answers of a strict model server.
+"""The inputs that a model knows, and the errors for all others: the responses of a strict model server.
 
-The errors have pydantic's form, because the real model server's are pydantic's (docs/http-api.md, «Errors»).
-They are made here and compared with pydantic's own in the tests, so that the sandbox need not install it.
+The errors have pydantic's form, as those of the real model server (docs/http-api.md, «Errors»).
+The sandbox does not need pydantic: it builds them here, and the tests compare them with pydantic's own.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Problem = tuple[str, str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Input:
-    """One input that a scripted model accepts; what does not fit is refused with 422, as by the service.
+    """One input that a scripted model accepts; other values are refused with 422, as by the service.
 
     Attributes:
         kind: ``"string"``, ``"url"`` (http, https or data), ``"integer"`` or ``"number"``. Numbers
-            may come as text that reads as one.
+            may also be sent as text.
         required: Whether a request without it is refused.
-        at_least: The smallest number accepted, for numbers only; `None` for no limit.
-        at_most: The largest number accepted, for numbers only; `None` for no limit.
+        at_least: The smallest number accepted, for numbers only; `None` means no limit.
+        at_most: The largest number accepted, for numbers only; `None` means no limit.
 
     Raises:
-        ValueError: There is no such kind, or a text has limits.
+        ValueError: The kind is unknown, or a text has limits.
 
     Example:
         >>> from rockai_transport import APIStatusError
@@ -78,13 +78,13 @@ def number() -> Input:
 
 
 def error(kind: str, location: tuple[str | int, ...], message: str, value: Any, **ctx: Any) -> dict[str, Any]:
-    """Make one entry of a 422 answer's ``detail``."""
+    """Return one entry for the ``detail`` of a 422 response."""
     entry: dict[str, Any] = {"type": kind, "loc": ["body", *location], "msg": message, "input": value}
     return entry | ({"ctx": ctx} if ctx else {})
 
 
 def problems(inputs: Inputs | None, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what is wrong with an input, in pydantic's words; nothing where ``inputs`` is `None`."""
+    """Return the errors in an input, in pydantic's words; none if ``inputs`` is `None`."""
     if inputs is None:
         return []
     found: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
-"""What the options of a sandbox may be.
+"""The valid values of a sandbox's options.
 
-Invariants: an option that cannot be right is refused where it is given, in words that name it and say
-what it may be. Left to the first request, it would look like a failure of the service.
+Invariants: an invalid option is refused where it is set, with an error that names it and its valid values.
+At the first request, it would look like a failure of the service.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 HOST = "127.0.0.1"
-"""The only address that is served: this machine itself."""
+"""The only address that is served: this machine."""
 
 
 class OptionRule(NamedTuple):
-    """What an option may be.
+    """The valid values of an option.
 
     Attributes:
-        what: The same in words, to stand behind "is".
-        fits: Whether a value is so.
+        what: The same in words, as they follow "is".
+        fits: Whether a value is valid.
     """
 
     what: str
@@ -29,17 +29,17 @@ class OptionRule(NamedTuple):
         """Check an option.
 
         Raises:
-            ValueError: The value is not so.
+            ValueError: The value is invalid.
         """
         if not self.fits(value):
             raise ValueError(f"{option} is {self.what}, not {value!r}")
 
 
 def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Check an option that is one of several words.
+    """Check an option that takes one of several words.
 
     Raises:
-        ValueError: It is none of its choices.
+        ValueError: The value is not one of them.
     """
     if value not in allowed:
         raise ValueError(f"{option} is one of {allowed}, not {value!r}")
@@ -74,7 +74,7 @@ def _are_headers(value: Any) -> bool:
 
 
 PORT = _whole(0, 65535)
-STATUS = _whole(200, 599)  # one below 200 announces an answer, and is none
+STATUS = _whole(200, 599)  # a status below 200 precedes the response
 SECONDS = OptionRule("a finite number of seconds, 0 or more", _is_seconds)
 BODY = OptionRule(
     "text, or in answer_next a dict or a list too",

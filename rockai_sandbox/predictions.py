@@ -1,7 +1,7 @@
 """Predictions and how they change.
 
-Invariants: every change happens under the sandbox's one condition and notifies it, and nothing
-changes after a terminal status. So whoever waits, waits for a state and never for a time.
+Invariants: every change is made while holding the sandbox's one condition, and notifies it; nothing
+changes after a terminal status. So all waits are for a state, never for a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 StartedBy = Literal["create", "run", "run_sse"]
 KEPT = 10_000
-"""How many predictions a sandbox remembers; the oldest finished ones are forgotten first."""
+"""The most predictions that a sandbox keeps; it drops the oldest finished ones first."""
 
 
 def now() -> str:
@@ -34,22 +34,22 @@ def new_id() -> str:
 
 
 class Changes(threading.Condition):
-    """The sandbox's one condition, which counts what it was notified of."""
+    """The sandbox's one condition, which counts its notifications."""
 
     def __init__(self) -> None:
         super().__init__()
         self._count = 0
 
     def notify_all(self) -> None:
-        """Wake all that wait; to be called with the condition held."""
+        """Wake all waiters; the caller must hold the condition."""
         self._count += 1
         super().notify_all()
 
     def wait_until(self, look: Callable[[], Any], timeout: float) -> Any:
-        """Look now and after every change, with the condition free, so that looking may change something.
+        """Call ``look`` now and after every change. The condition is not held, so ``look`` may change state.
 
         Returns:
-            The first true value that looking gave; the last false one if the seconds are over.
+            The first true value of ``look``; after the timeout, the last false one.
         """
         give_up = time.monotonic() + timeout
         while True:
@@ -64,26 +64,26 @@ class Changes(threading.Condition):
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxPrediction:
-    """What the sandbox was asked to do and how it stands: a snapshot that never changes.
+    """A prediction that was started on the sandbox, with its status: an immutable snapshot.
 
     Attributes:
         id: 24 hex digits.
-        model: ``owner/name``; ``sandbox/unnamed`` where a bare version was scripted.
-        version: 64 hex digits; made up from the name for a model that is scripted without one.
-        input: What the client gave the model.
+        model: ``owner/name``; ``sandbox/unnamed`` if a bare version was scripted.
+        version: 64 hex digits; derived from the name if the model is scripted without a version.
+        input: The input that the client sent.
         started_by: The call that started it: ``"create"``, ``"run"`` or ``"run_sse"``.
         status: ``"starting"``, ``"processing"``, ``"succeeded"``, ``"failed"`` or ``"canceled"``.
-        output: What the model gave; while it speaks, the list of the pieces so far; `None` before.
-        error: Why it failed; empty while it did not.
+        output: The model's output; while it streams, the list of the pieces so far; `None` before.
+        error: Why it failed; empty if it did not fail.
         logs: The whole log so far.
-        metrics: ``{"predict_time": seconds}`` at the end, and token counts where the sandbox reports them;
-            `None` before, and where the model never began.
-        created_at: When it was asked for: ISO 8601, UTC, without a zone.
-        started_at: When the model began, in the same form; `None` before.
-        completed_at: When it ended, in the same form; `None` before.
-        stream: Whether the client said ``"stream": true``.
-        webhook: The address that the client gave; it is called if it is this machine's. `None` without one.
-        webhook_events_filter: The events that the client wants there, as it gave them.
+        metrics: ``{"predict_time": seconds}`` at the end, and token counts if the sandbox reports them;
+            `None` before, and if the model never started.
+        created_at: When it was created: ISO 8601, UTC, without a time zone.
+        started_at: When the model started, in the same format; `None` before.
+        completed_at: When it ended, in the same format; `None` before.
+        stream: Whether the client sent ``"stream": true``.
+        webhook: The address that the client sent; it is called if it is on this machine. `None` without one.
+        webhook_events_filter: The events for this webhook, as the client sent them.
 
     Example:
         >>> reply = client.run(ECHO, {"prompt": "Hello"})
@@ -111,7 +111,7 @@ class SandboxPrediction:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing will change any more: it succeeded, failed or was canceled.
+        """Whether it has ended: it succeeded, failed or was canceled.
 
         Example:
             >>> started = client.predictions.create(model=NEVER_ENDS, input={})
@@ -125,12 +125,12 @@ class SandboxPrediction:
 
 
 class Job:
-    """One prediction under way: the pieces said so far, and the snapshot of everything else.
+    """One running prediction: the pieces so far, and a snapshot of everything else.
 
     Attributes:
         changed: The sandbox's condition, notified of every change.
         pieces: The text pieces so far.
-        began: When the model began, on the monotonic clock; `None` while it is cold.
+        began: When the model started, on the monotonic clock; `None` while it is cold.
     """
 
     def __init__(self, changed: Changes, prediction: SandboxPrediction) -> None:
@@ -148,17 +148,17 @@ class Job:
 
     @property
     def status(self) -> str:
-        """The status now."""
+        """The current status."""
         return self._state.status
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether it has ended."""
         return self._state.is_terminal
 
     @property
     def error(self) -> str:
-        """Why it failed; empty while it did not."""
+        """Why it failed; empty if it did not fail."""
         return self._state.error
 
     @property
@@ -167,7 +167,7 @@ class Job:
         return self._log
 
     def snapshot(self) -> SandboxPrediction:
-        """Return how the prediction stands; while a model speaks, the output is the pieces so far."""
+        """Return the prediction as it is now; while the model streams, the output is the pieces so far."""
         with self.changed:
             output = list(self.pieces) if self.pieces and not self.is_terminal else self._state.output
             return replace(self._state, output=output, logs="".join(self._log))
@@ -204,7 +204,7 @@ class Job:
 
     @contextlib.contextmanager
     def change_event(self) -> Iterator[ThreadsafeEvent]:
-        """Give the running event loop an event that every change sets, inside a ``with`` block."""
+        """Yield an event of the running event loop that every change sets, inside a ``with`` block."""
         event = ThreadsafeEvent()
         with self.changed:
             self._listeners.add(event.set)
@@ -223,18 +223,18 @@ class ThreadsafeEvent:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Wake the one who waits. Harmless after the loop has ended."""
+        """Wake the waiter. After the loop has ended, this does nothing."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def wait(self) -> None:
-        """Wait until it is set; if it was set since the last wait, do not wait."""
+        """Wait until it is set; return at once if it was set since the last wait."""
         await self._event.wait()
         self._event.clear()
 
 
 class Ledger:
-    """All predictions of one sandbox, in the order they were asked for."""
+    """All predictions of one sandbox, in the order of their creation."""
 
     def __init__(self, changed: Changes, kept: int = KEPT) -> None:
         self._changed = changed
@@ -242,7 +242,7 @@ class Ledger:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     def open(self, prediction: SandboxPrediction) -> Job:
-        """Note a new prediction and return its job."""
+        """Add a new prediction and return its job."""
         job = Job(self._changed, prediction)
         with self._changed:
             self._jobs[job.id] = job

@@ -1,7 +1,7 @@
-"""What the sandbox assumes about the service, as one value.
+"""The sandbox's assumptions about the service, as one value.
 
 Invariants: an assumption about the HTTP API that a test may want to override is a field of `Protocol`, never
-a branch elsewhere. The defaults are what docs/http-api.md records; what it leaves open is marked *assumed*.
+a branch elsewhere. The defaults come from docs/http-api.md; values it lacks are marked *assumed*.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ Json = dict[str, Any]
 
 
 def flat(prediction: Json) -> Any:
-    """Answer with the prediction itself: the newer shape of docs/http-api.md."""
+    """Respond with the prediction itself: the newer shape in docs/http-api.md."""
     return prediction
 
 
 def enveloped(body: Any) -> Any:
-    """Answer with ``{"data": …, "msg": "success", "code": 200}``: the older shape of docs/http-api.md."""
+    """Respond with ``{"data": …, "msg": "success", "code": 200}``: the older shape in docs/http-api.md."""
     return {"data": body, "msg": "success", "code": 200}
 
 
 def bare_output(prediction: Json) -> Any:
-    """Answer with the model's output and nothing around it."""
+    """Respond with the model's output alone."""
     return prediction["output"]
 
 
 def enveloped_output(prediction: Json) -> Any:
-    """Answer with an envelope whose ``data`` is the model's output."""
+    """Respond with an envelope whose ``data`` is the model's output."""
     return enveloped(prediction["output"])
 
 
 def predict_time(seconds: float, _input_tokens: int, _output_tokens: int) -> Json:
-    """Report the seconds a prediction took: all the metrics docs/http-api.md knows."""
+    """Report the seconds a prediction took: the only metric in docs/http-api.md."""
     return {"predict_time": seconds}
 
 
 def token_counts(seconds: float, input_tokens: int, output_tokens: int) -> Json:
-    """Report token counts too, under a peer's names. *Assumed*: RockAI is not known to count."""
+    """Report token counts too, under a similar service's names. *Assumed*: RockAI is not known to count."""
     return {
         "predict_time": seconds,
         "input_token_count": input_tokens,
@@ -57,8 +57,8 @@ class Event:
     """One event of a stream.
 
     Attributes:
-        name: What stands in its ``event:`` line; `None` leaves the line out.
-        data: What stands behind ``data:``.
+        name: The value of its ``event:`` line; `None` omits the line.
+        data: The value of its ``data:`` line.
 
     Example:
         >>> from rockai_transport import Client
@@ -73,7 +73,7 @@ class Event:
     data: str
 
     def frame(self) -> bytes:
-        r"""Write the event as the model server does: newlines in the data stay as they are.
+        r"""Encode the event as the model server does: newlines in the data are not escaped.
 
         Returns:
             The event's bytes, up to the blank line that ends it.
@@ -88,13 +88,13 @@ class Event:
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """An HTTP answer given as it is.
+    """An HTTP response that is sent unchanged.
 
     Attributes:
         status: The HTTP status, from 200 to 599.
-        body: The body, as it is.
-        content_type: The body's type.
-        headers: Further headers.
+        body: The body, sent unchanged.
+        content_type: The body's content type.
+        headers: Additional headers.
 
     Raises:
         ValueError: The status, the body or a header cannot be sent.
@@ -122,9 +122,9 @@ class RawAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Every assumption about the HTTP API, for a test to override.
+    """Every assumption about the HTTP API; tests can override them.
 
-    Paths are below ``base_path``; a path of ``None`` is a route that the service does not have.
+    Paths are below ``base_path``. A path of ``None`` means that the service does not have this route.
 
     Example:
         >>> from rockai_transport import Client
@@ -137,11 +137,11 @@ class Protocol:
     """
 
     base_path: str = "/v1"
-    """What the API's paths begin with."""
+    """The prefix of the API's paths."""
     create_path: str | None = "/predictions"
     """POST: create a prediction."""
     get_path: str | None = "/predictions/{id}"
-    """GET: a prediction as it stands."""
+    """GET: a prediction in its current state."""
     cancel_path: str | None = "/predictions/{id}/cancel"
     """POST: cancel a prediction."""
     run_path: str | None = "/run"
@@ -149,42 +149,42 @@ class Protocol:
     run_sse_path: str | None = "/run_sse"
     """POST: run a model and stream its output."""
     stream_path: str | None = "/predictions/stream/{id}"
-    """GET: the event stream of a prediction that was created before."""
+    """GET: the event stream of an existing prediction."""
     no_route: RawAnswer = RawAnswer(404, '{"detail":"Not Found"}')
-    """The answer where there is no route: FastAPI's own."""
+    """The response if there is no such route: FastAPI's own."""
 
     auth_header: str = "Authorization"
-    """The header that holds the token."""
+    """The header that contains the token."""
     auth_scheme: str = "Bearer"
-    """The word before the token; empty for a header that holds the token alone."""
+    """The word before the token; empty if the header contains only the token."""
     stream_needs_token: bool = False
-    """Whether ``urls.stream`` is answered only with the token: the service's own client sends none there."""
+    """Whether ``urls.stream`` requires the token; the service's own client sends none there."""
 
     create_status: int = 201
-    """The HTTP status of an answer to create. *Assumed*: as at the peers; the quick start shows none."""
+    """The HTTP status of the response to create. *Assumed*, as of similar services; no source shows it."""
     prediction_json: Callable[[Json], Any] = flat
-    """Makes the body of create, get and cancel from a flat prediction."""
+    """Builds the response body of create, get and cancel from a flat prediction."""
     run_json: Callable[[Json], Any] = bare_output
-    """Makes the body of run from a flat prediction. *Assumed*: «the model's result, directly» is bare."""
+    """Builds run's response body from a flat prediction. *Assumed*: «the model's result, directly»."""
     run_reports_failure: bool = False
-    """Whether run answers a failure with a failed prediction; else with a bare 500, as the model server."""
+    """Whether run returns a failed prediction for a failure; otherwise a bare 500, as the model server."""
     get_carries_id: bool = False
-    """Whether an answer to get names the id: the one seen in docs/http-api.md does not."""
+    """Whether the response to get contains the id; the one in docs/http-api.md does not."""
     metrics: Callable[[float, int, int], Json] = predict_time
-    """Makes ``metrics`` from the seconds taken, the input's tokens and the output's tokens."""
+    """Builds ``metrics`` from the seconds taken, the input's tokens and the output's tokens."""
 
     stream_content_type: str = "text/event-stream"
     """The content type of a stream."""
     output_event: str | None = "output"
-    """The name of events that carry a piece of output; ``None`` leaves their ``event:`` line out."""
+    """The name of events with a piece of output; ``None`` omits their ``event:`` line."""
     done: Event | None = Event("done", "{}")
-    """The end of a stream; ``None`` for a service that only closes the body."""
+    """The last event of a stream; ``None`` for a service that only ends the body."""
     canceled: Event | None = None
-    """The end of a canceled stream; ``None`` breaks the connection off (*assumed*)."""
+    """The last event of a canceled stream; ``None`` aborts the connection (*assumed*)."""
     error: Callable[[str], Event] | None = None
-    """Makes the event of a failure from its message; ``None`` breaks the connection off, as recorded."""
+    """Builds a failure's event from its message; ``None`` aborts the connection, as recorded."""
     logs_event: str | None = None
-    """The name of events that carry new log text; ``None`` sends none, as recorded."""
+    """The name of events with new log text; ``None`` sends none, as recorded."""
 
     def replace(self, **changes: Any) -> Protocol:
         """Override some assumptions.
@@ -193,7 +193,7 @@ class Protocol:
             **changes: Fields of `Protocol`, by name.
 
         Returns:
-            A copy with these; the protocol itself stays as it is.
+            A copy with these changes; the protocol itself does not change.
 
         Raises:
             TypeError: There is no such field.
@@ -213,7 +213,7 @@ GENERATIONS: Mapping[Generation, Mapping[str, Any]] = {
     "old": {"stream_path": None},  # the quick start
     "new": {"run_path": None, "run_sse_path": None},  # the later page no longer mentions these two
 }
-"""What each generation of the API lacks."""
+"""The routes that each generation of the API lacks."""
 
 SHAPES: Mapping[tuple[Shape, RunAnswer], Mapping[str, Any]] = {
     ("flat", "output"): {},
@@ -225,14 +225,14 @@ SHAPES: Mapping[tuple[Shape, RunAnswer], Mapping[str, Any]] = {
         "run_reports_failure": True,
     },
 }
-"""What each JSON shape and each kind of answer to run changes."""
+"""The fields that each JSON shape and each kind of response to run change."""
 
 
 def choices(generation: Generation, shape: Shape, run_answer: RunAnswer, *, reports_usage: bool) -> Json:
     """Return the fields of `Protocol` that a sandbox's options change.
 
     Raises:
-        ValueError: An option that is none of its choices.
+        ValueError: An option has an invalid value.
     """
     check_choice("generation", generation, get_args(Generation))
     check_choice("shape", shape, get_args(Shape))

@@ -1,4 +1,4 @@
-"""pytest's plugin: the fixture `rockai_sandbox`. Importing it loads neither the server nor the models."""
+"""The pytest plugin: the fixture `rockai_sandbox`. Importing it loads neither the server nor the models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import rockai_sandbox as package
 
 @pytest.fixture
 def rockai_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[package.Sandbox]:
-    """A running sandbox; ``ROCKAI_BASE_URL`` and ``ROCKAI_API_TOKEN`` lead to it."""
+    """A running sandbox; ``ROCKAI_BASE_URL`` and ``ROCKAI_API_TOKEN`` are set to it."""
     with package.Sandbox() as sandbox:
         for name, value in sandbox.environ().items():
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Every request that reached a server of the sandbox, and what became of it."""
+"""Every request that reached a server of the sandbox, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from rockai_sandbox.predictions import Changes
 
 KEPT = 10_000
 KEPT_BYTES = 256 * 1024 * 1024
-"""How many requests, and how many bytes of their bodies, are remembered; the oldest are forgotten first."""
+"""The most requests, and bytes of their bodies, that are kept; the oldest are dropped first."""
 
 Outcome = Literal["open", "complete", "disconnected", "aborted"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeenRequest:
-    """One request, as it stood when it was looked at.
+    """A snapshot of one request.
 
     Attributes:
         number: Counts from 0.
-        method: In capitals.
-        path: With the base path, percent-encoding undone, without the query.
+        method: In upper case.
+        path: With the base path, percent-decoded, without the query.
         raw_path: As it was sent, without the query.
         query: Without the question mark.
-        headers: Names in lower case; of several with one name, the last.
-        body: All its bytes.
-        time: When it came, in seconds on `time.monotonic`'s clock.
-        status: The answer's HTTP status, `None` before there is one.
-        outcome: ``open``, then ``complete`` (answered to the end), ``disconnected`` (the client left before
-            the end) or ``aborted`` (the sandbox broke the answer off).
+        headers: Names in lower case; if a name occurs several times, the last value.
+        body: The complete body.
+        time: When it arrived, in seconds on `time.monotonic`'s clock.
+        status: The response's HTTP status; `None` before there is one.
+        outcome: ``open``, then ``complete`` (the response was sent to its end), ``disconnected`` (the client
+            left before the end) or ``aborted`` (the sandbox aborted the response).
 
     Example:
         >>> reply = client.run(ECHO, {"prompt": "Hello"})
@@ -58,7 +58,7 @@ class SeenRequest:
 
     @property
     def disconnected(self) -> bool:
-        """Whether the client left before the answer's end.
+        """Whether the client left before the end of the response.
 
         Example:
             >>> with client.stream(NEVER_ENDS, {}) as stream:
@@ -72,10 +72,10 @@ class SeenRequest:
         """Read the body as JSON.
 
         Returns:
-            What it holds.
+            The decoded value.
 
         Raises:
-            ValueError: It is no JSON.
+            ValueError: The body is not JSON.
 
         Example:
             >>> reply = client.run(ECHO, {"prompt": "Hello"})
@@ -86,7 +86,7 @@ class SeenRequest:
 
 
 class RequestLog:
-    """The requests of one server, thread-safe and bounded."""
+    """The requests of one server: thread-safe, limited in size."""
 
     def __init__(self, changed: Changes) -> None:
         self._changed = changed
@@ -100,7 +100,7 @@ class RequestLog:
             return list(self._seen)
 
     def open(self, scope: Scope) -> SeenRequest:
-        """Note a new request."""
+        """Add a new request."""
         request = SeenRequest(
             number=next(self._numbers),
             method=scope["method"],
@@ -117,7 +117,7 @@ class RequestLog:
         return request
 
     def change(self, number: int, **changes: Any) -> None:
-        """Change what is known of a request, unless it is forgotten already."""
+        """Update a request, unless it has been dropped."""
         with self._changed:
             index = number - self._seen[0].number if self._seen else -1
             if index < 0:
@@ -133,7 +133,7 @@ class RequestLog:
 
 
 class Recorder:
-    """An ASGI app around another: it reads each request whole, notes it, and follows its answer."""
+    """An ASGI app that wraps another: it reads and records each request, and tracks its response."""
 
     def __init__(self, app: ASGIApp, log: RequestLog) -> None:
         self._app = app
@@ -154,7 +154,7 @@ class Recorder:
             return entry.received(await receive())
 
         async def forward(message: Message) -> None:
-            entry.sent(message)  # first, so that whoever has the answer finds it noted
+            entry.sent(message)  # first, so that it is recorded before the client has the response
             await send(message)
 
         try:
@@ -164,7 +164,7 @@ class Recorder:
 
 
 class _Entry:
-    """What becomes of one request."""
+    """The outcome of one request."""
 
     def __init__(self, log: RequestLog, number: int) -> None:
         self._log = log

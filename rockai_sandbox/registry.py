@@ -1,4 +1,4 @@
-"""Which models there are, and which of them a reference means."""
+"""The models of a sandbox, and the model that a reference names."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Model:
     Attributes:
         name: ``owner/name``.
         version: 64 hex digits.
-        function: What it does with an input.
+        function: The function that is called with an input.
         inputs: The inputs it accepts; `None` accepts everything.
-        any_version: Whether it answers under every version, as a scripted model does.
-        cold_start: Seconds in ``starting``, or a gate to wait at; `None` for the sandbox's own setting.
+        any_version: Whether every version refers to it, as for a scripted model.
+        cold_start: Seconds in ``starting``, or a gate to wait at; `None` uses the sandbox's setting.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Model:
 
 
 def split(reference: str) -> tuple[str, str]:
-    """Split a reference into name and version; what it lacks is empty.
+    """Split a reference into name and version; a missing part is empty.
 
     Raises:
         ValueError: It is neither ``owner/name``, ``owner/name:version`` nor 64 hex digits.
@@ -58,18 +58,18 @@ def split(reference: str) -> tuple[str, str]:
 
 
 def made_up_version(name: str) -> str:
-    """Return a version for a model that has none: 64 hex digits that depend on its name alone."""
+    """Return a version for a model that has none: 64 hex digits derived from its name."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def scripted(
     reference: Any, inputs: Inputs | None, cold_start: float | Gate | None
 ) -> Callable[[ModelFunction], Model]:
-    """Check what a model is scripted with, and return what makes a `Model` of its function.
+    """Check the arguments of a scripted model, and return a function that makes a `Model` from its function.
 
     Raises:
-        TypeError: The reference is no text; or later, the function cannot be called with an input.
-        ValueError: The reference has no known form, or ``cold_start`` cannot be waited for.
+        TypeError: The reference is not a text; or later, the function cannot be called with an input.
+        ValueError: The reference has no known form, or ``cold_start`` is invalid.
     """
     if not isinstance(reference, str):
         raise TypeError(
@@ -95,7 +95,7 @@ def scripted(
 
 
 class Registry:
-    """The models of one sandbox. The newest entry of a name wins, so that a script can hide a built-in."""
+    """The models of one sandbox. The newest entry for a name wins, so a script can replace a built-in one."""
 
     def __init__(
         self, models: tuple[Model, ...] = (), any_model: Callable[[str], Model] | None = None
@@ -109,11 +109,11 @@ class Registry:
         return sorted({model.name for model in self._models})
 
     def add(self, model: Model) -> None:
-        """Add a model; it hides those that it shares name or version with."""
+        """Add a model; it hides models with the same name or version."""
         self._models.append(model)
 
     def find(self, name: str, version: str) -> Model | None:
-        """Return the newest model with that name and version; an empty one fits all."""
+        """Return the newest model with that name and version; an empty name or version matches all."""
         for model in reversed(self._models):
             same_name = name in ("", model.name)
             same_version = version in ("", model.version) or (model.any_version and name == model.name)

@@ -1,4 +1,4 @@
-"""What a model's function meets while it runs: its `Run`, the gates it waits at, and its cancellation.
+"""What a model's function uses while it runs: its `Run`, gates to wait at, and its cancellation.
 
 A thread cannot be stopped from outside: a canceled model's thread ends at its next piece, log line or `Gate`.
 """
@@ -21,7 +21,7 @@ BAR_WIDTH = 10
 class CanceledError(Exception):
     """Raised inside a model's function once its prediction is canceled, or the sandbox is stopping.
 
-    Let it pass, or clean up first.
+    Do not suppress it; you may clean up and raise it again.
 
     Example:
         >>> gate, cleaned = sandbox.hold(), sandbox.hold()
@@ -42,14 +42,14 @@ class CanceledError(Exception):
 
 
 class Run:
-    """What a model's function may do beside answering: log, report progress, save files, notice a stop.
+    """Lets a model's function log, report progress, save files, and notice a cancellation.
 
-    Made by `Sandbox` for each prediction; a function gets it as a second parameter without a default, or as
-    one named ``run``.
+    Made by `Sandbox` for each prediction. A function receives it as a second parameter without a default, or
+    as a parameter named ``run``.
 
     Attributes:
         input: The prediction's input.
-        seconds_per_piece: The pace that the sandbox was asked for.
+        seconds_per_piece: The sandbox's setting of this name.
 
     Example:
         >>> @sandbox.model("you/painter")
@@ -89,10 +89,10 @@ class Run:
         return self._job.is_terminal
 
     def check(self) -> None:
-        """Leave the model's function if the prediction has been canceled; for long work that says nothing.
+        """Raise if the prediction has been canceled; for long work without output.
 
         Raises:
-            CanceledError: It has been.
+            CanceledError: The prediction has been canceled.
 
         Example:
             >>> @sandbox.model("you/miner")
@@ -132,7 +132,7 @@ class Run:
         r"""Append text to the prediction's logs.
 
         Args:
-            text: What to append, with its line break where it has one.
+            text: The text to append; add a line break yourself if you want one.
 
         Raises:
             CanceledError: The prediction has been canceled.
@@ -150,11 +150,11 @@ class Run:
         self.check()
 
     def progress(self, done: int, total: int) -> None:
-        r"""Log a progress bar as tqdm writes it: a carriage return, then the bar.
+        r"""Log a progress bar like tqdm's: a carriage return, then the bar.
 
         Args:
-            done: How many steps are done.
-            total: How many there are.
+            done: The number of finished steps.
+            total: The total number of steps.
 
         Raises:
             CanceledError: The prediction has been canceled.
@@ -175,8 +175,9 @@ class Run:
         """Put a file on the file server.
 
         Args:
-            content: The file.
-            media_type: Its type; by default what its first bytes tell, else ``application/octet-stream``.
+            content: The file's content.
+            media_type: Its type; by default, the type that its first bytes indicate, otherwise
+                ``application/octet-stream``.
 
         Returns:
             The file's URL.
@@ -191,16 +192,16 @@ class Run:
         return self._files.add(content, media_type or media_type_of(content))
 
     def read(self, url: str) -> bytes | None:
-        """Read a file that the model was given. Nothing is ever fetched.
+        """Read a file from the model's input. Nothing is fetched from elsewhere.
 
         Args:
             url: A ``data:`` URI, or the URL of a file of this sandbox.
 
         Returns:
-            What it holds; `None` for any other URL.
+            The file's content; `None` for any other URL.
 
         Raises:
-            ValueError: A ``data:`` URI that cannot be read, or a URL of this sandbox without a file.
+            ValueError: The ``data:`` URI is malformed, or this sandbox has no file at the URL.
 
         Example:
             >>> @sandbox.model("you/reader")
@@ -218,7 +219,7 @@ class Run:
             gate: The gate.
 
         Raises:
-            CanceledError: The prediction has been canceled meanwhile.
+            CanceledError: The prediction was canceled during the wait.
 
         Example:
             >>> gate = sandbox.hold()
@@ -239,9 +240,9 @@ class Run:
 
 
 class Gate:
-    """A gate in front of a model: the model waits at it, the test looks, then opens it.
+    """A gate where a model waits until the test opens it.
 
-    It is used like a `threading.Event`, but a cancellation and the sandbox's end also free the model.
+    It works like a `threading.Event`, but a cancellation and the sandbox's end also release the model.
     Made by `Sandbox.hold`.
 
     Example:
@@ -266,10 +267,10 @@ class Gate:
         self._waiting: set[ThreadsafeEvent] = set()
 
     def is_set(self) -> bool:
-        """Look whether the gate is open. A model can open one to tell the test something.
+        """Say whether the gate is open. A model can also open a gate to signal something to the test.
 
         Returns:
-            Whether it is.
+            Whether it is open.
 
         Example:
             >>> told = sandbox.hold()
@@ -285,7 +286,7 @@ class Gate:
         return self._open
 
     def set(self) -> None:
-        """Open the gate, for good: whoever waits at it goes on, whoever comes later does not wait.
+        """Open the gate permanently: current waiters continue, and later calls of `wait` return at once.
 
         Example:
             >>> gate = sandbox.hold()
@@ -306,13 +307,13 @@ class Gate:
                 event.set()
 
     def wait(self) -> None:
-        """Wait at the gate, without a limit of time.
+        """Wait at the gate, without a timeout.
 
-        For models that are plain functions or generators; an asynchronous one awaits `Run.opened`, since this
-        would stop the sandbox's event loop.
+        For models that are plain functions or generators. An asynchronous model awaits `Run.opened` instead,
+        because this method would block the sandbox's event loop.
 
         Raises:
-            CanceledError: Inside a model, its prediction has been canceled meanwhile.
+            CanceledError: Inside a model: its prediction was canceled during the wait.
 
         Example:
             >>> gate = sandbox.hold()
@@ -336,14 +337,14 @@ class Gate:
             run.check()
 
     def wait_until_reached(self, times: int = 1, timeout: float = 10.0) -> None:
-        """Wait until models have come to the gate.
+        """Wait until models have reached the gate.
 
         Args:
-            times: How many arrivals to wait for, counted from the beginning.
+            times: The number of arrivals to wait for, counted since the gate was created.
             timeout: Seconds.
 
         Raises:
-            TimeoutError: Fewer came within that time.
+            TimeoutError: Fewer models arrived within that time.
 
         Example:
             >>> gate = sandbox.hold()
@@ -379,7 +380,7 @@ current_run: contextvars.ContextVar[Run | None] = contextvars.ContextVar("curren
 
 
 def progress_bar(done: int, total: int, seconds: float) -> str:
-    """Write one line as tqdm does: `` 45%|████▌     | 9/20 [00:01<00:01,  9.80it/s]``."""
+    """Return one line like tqdm's: `` 45%|████▌     | 9/20 [00:01<00:01,  9.80it/s]``."""
     share = done / total if total else 1.0
     eighths = int(share * BAR_WIDTH * 8)
     full, rest = divmod(eighths, 8)

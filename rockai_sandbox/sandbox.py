@@ -1,4 +1,4 @@
-"""The sandbox itself: a RockAI on this machine, to develop and test against."""
+"""The sandbox: a local RockAI for development and tests."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ Function = TypeVar("Function", bound=ModelFunction)
 
 
 class Sandbox(Gateway, Watched):
-    """A local RockAI: a real HTTP server on 127.0.0.1 with the service's API, that never leaves the machine.
+    """A local RockAI: a real HTTP server on 127.0.0.1 with the service's API. It calls no other machine.
 
-    Use it in a ``with`` block, or call `start` and `stop`. Several can run at once.
+    Use it in a ``with`` block, or call `start` and `stop`. Several sandboxes can run at once.
 
     Args:
-        api_token: The token it accepts; made up if `None`.
-        generation: Which routes there are: ``"old"`` (the quick start's), ``"new"`` (without ``/run`` and
+        api_token: The token it accepts; `None` generates one.
+        generation: The routes it has: ``"old"`` (those of the quick start), ``"new"`` (without ``/run`` and
             ``/run_sse``) or ``"both"``.
         shape: ``"flat"`` predictions, or ``"enveloped"`` ones (``{"data": …, "msg": …, "code": 200}``).
         cold_start: Seconds that every prediction spends in ``starting``, or a `Gate` to wait at.
-        on_disconnect: What becomes of a prediction whose ``/run`` or ``/run_sse`` the client left: it goes on
-            (``"continue"``) or is canceled (``"stop"``).
-        run_answer: What ``/run`` answers: the bare ``"output"``, or the finished ``"prediction"``.
-        port: The API's port; 0 takes any free one. Files are served from another port.
-        protocol: Every other assumption about the HTTP API; ``generation``, ``shape`` and ``run_answer`` are
-            applied on top.
-        seconds_per_piece: How long a model takes for each piece of text.
-        video_seconds: How long a video of any length takes.
-        reports_usage: Whether ``metrics`` holds token counts; the live service is not known to report any.
-        any_model: Whether a name that no model has is answered too, as by a text model.
+        on_disconnect: What happens to a prediction if the client leaves its ``/run`` or ``/run_sse``: it
+            continues (``"continue"``) or is canceled (``"stop"``).
+        run_answer: The response of ``/run``: the bare ``"output"``, or the finished ``"prediction"``.
+        port: The API's port; 0 takes any free port. Files are served from another port.
+        protocol: All other assumptions about the HTTP API; ``generation``, ``shape`` and ``run_answer``
+            override it.
+        seconds_per_piece: Seconds that a model takes for each piece of text.
+        video_seconds: Seconds that it takes to make a video of any length.
+        reports_usage: Whether ``metrics`` contains token counts; the live service is not known to report any.
+        any_model: Whether unknown model names work too, as text models.
         webhooks: How it calls webhooks on this machine: ``"in order"``, ``"late"`` (by a second),
             ``"twice"``, ``"out of order"``, ``"forged"`` (a wrong secret first), or ``"never"``.
 
     Attributes:
         api_token: The token it accepts.
-        protocol: Every assumption about the HTTP API, as the options made it.
+        protocol: All assumptions about the HTTP API, with the options applied.
 
     Raises:
-        ValueError: An option that is none of its choices, or a number that it cannot be.
+        ValueError: An option has an invalid value.
 
     Example:
         >>> from rockai_transport import Client
@@ -120,8 +120,8 @@ class Sandbox(Gateway, Watched):
             The sandbox itself, once it accepts connections.
 
         Raises:
-            RuntimeError: It is running already, or the servers do not start.
-            OSError: The port is taken.
+            RuntimeError: It is already running, or the servers do not start.
+            OSError: The port is in use.
 
         Example:
             >>> local = Sandbox().start()
@@ -148,9 +148,9 @@ class Sandbox(Gateway, Watched):
         return self
 
     def stop(self) -> None:
-        """Cancel what is under way, close every connection, and end the threads. Twice does no harm.
+        """Cancel running predictions, close all connections, end the threads. A second call does nothing.
 
-        What it saw can still be looked at.
+        You can still read `predictions` and `requests` afterwards.
 
         Example:
             >>> from rockai_transport import Client
@@ -175,7 +175,7 @@ class Sandbox(Gateway, Watched):
 
     @property
     def base_url(self) -> str:
-        """The API's address, as in ``http://127.0.0.1:8100/v1``.
+        """The API's address, such as ``http://127.0.0.1:8100/v1``.
 
         Raises:
             RuntimeError: The sandbox has never been started.
@@ -190,7 +190,7 @@ class Sandbox(Gateway, Watched):
 
     @property
     def files_url(self) -> str:
-        """The origin that files are served from: another one than the API's, as a CDN would be.
+        """The origin of the file server. It differs from the API's origin, as with a CDN.
 
         Raises:
             RuntimeError: The sandbox has never been started.
@@ -203,7 +203,7 @@ class Sandbox(Gateway, Watched):
         return self._started(self._files.origin)
 
     def environ(self) -> dict[str, str]:
-        """Tell which environment variables lead a client here.
+        """Return the environment variables that connect a client to this sandbox.
 
         Returns:
             ``ROCKAI_BASE_URL`` and ``ROCKAI_API_TOKEN`` with their values.
@@ -212,7 +212,7 @@ class Sandbox(Gateway, Watched):
             RuntimeError: The sandbox has never been started.
 
         Example:
-            An app that is a program of its own:
+            An app that is a separate program:
 
             >>> import os, subprocess, sys
             >>> app = [sys.executable, "-c", "import os; print('uses', os.environ['ROCKAI_BASE_URL'])"]
@@ -223,7 +223,7 @@ class Sandbox(Gateway, Watched):
 
     @property
     def predictions(self) -> list[SandboxPrediction]:
-        """Everything it was asked to start, oldest first, as it stands now; the last 10,000.
+        """The last 10,000 predictions, oldest first, in their current state.
 
         Example:
             >>> reply = client.run(ECHO, {"prompt": "Hello"})
@@ -234,7 +234,7 @@ class Sandbox(Gateway, Watched):
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """Every call of a webhook, oldest first, with what was answered.
+        """Every webhook call, oldest first, with the response.
 
         Example:
             >>> hook = "https://example.com/"  # not this machine: it is never called
@@ -247,9 +247,9 @@ class Sandbox(Gateway, Watched):
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """Every request that the API saw, oldest first, those it refused included.
+        """Every request that the API received, oldest first, including those it refused.
 
-        The last 10,000 are kept, and of their bodies 256 MiB.
+        It keeps the last 10,000 requests, and up to 256 MiB of their bodies.
 
         Example:
             >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
@@ -260,7 +260,7 @@ class Sandbox(Gateway, Watched):
 
     @property
     def file_requests(self) -> list[SeenRequest]:
-        """Every request that the file server saw, oldest first: as many as of the API.
+        """Every request that the file server received, oldest first; the same limits as for `requests`.
 
         Example:
             >>> made = client.run("incomingflyingbrick/flux-1-schnell", {"prompt": "a lighthouse"})
@@ -273,24 +273,24 @@ class Sandbox(Gateway, Watched):
     def model(
         self, reference: str, *, inputs: Inputs | None = None, cold_start: float | Gate | None = None
     ) -> Callable[[Function], Function]:
-        """Script a model; to be used as a decorator.
+        """Script a model. Use it as a decorator.
 
-        The function gets the prediction's input, and its `Run` if it takes a second parameter without a
-        default, or one named ``run``. It yields text pieces, or returns an output, in which bytes become
-        files, or raises, which is the prediction's failure. It may be a plain function or generator, which
-        gets a thread of its own, or a coroutine function or an asynchronous generator.
+        The function receives the prediction's input, and its `Run` if it has a second parameter without a
+        default, or a parameter named ``run``. It yields text pieces, returns an output (bytes in it become
+        files), or raises, and then the prediction fails. A plain function or generator runs in its own
+        thread; it may also be a coroutine function or an asynchronous generator.
 
         Args:
-            reference: ``owner/name``, which answers under every version, or one with a version, or a bare
+            reference: ``owner/name``, which matches every version; ``owner/name:version``; or a bare
                 version.
-            inputs: The inputs it accepts; anything by default.
-            cold_start: Its own seconds in ``starting``, or a `Gate`; the sandbox's by default.
+            inputs: The inputs it accepts; by default, anything.
+            cold_start: This model's seconds in ``starting``, or a `Gate`; by default, the sandbox's setting.
 
         Returns:
-            A decorator, which returns the function as it is.
+            A decorator that returns the function unchanged.
 
         Raises:
-            ValueError: The reference has none of these forms, or ``cold_start`` is negative or no number.
+            ValueError: The reference has none of these forms, or ``cold_start`` is negative or not a number.
             TypeError: The parentheses are missing; or, from the decorator, the function takes no input.
 
         Example:
@@ -311,7 +311,7 @@ class Sandbox(Gateway, Watched):
 
     @property
     def models(self) -> list[str]:
-        """The names of the models that it has, sorted.
+        """The names of all models, sorted.
 
         Example:
             >>> ECHO in sandbox.models
@@ -320,10 +320,10 @@ class Sandbox(Gateway, Watched):
         return self._registry.names
 
     def hold(self) -> Gate:
-        """Make a gate for a scripted model to wait at, or for a ``cold_start``.
+        """Create a gate where a scripted model waits, or for a ``cold_start``.
 
         Returns:
-            A new gate, which is closed.
+            A new, closed gate.
 
         Example:
             >>> gate = sandbox.hold()
@@ -342,7 +342,7 @@ class Sandbox(Gateway, Watched):
         """Put a file on the file server.
 
         Args:
-            content: The file.
+            content: The file's content.
             media_type: Its type.
 
         Returns:

@@ -31,7 +31,7 @@ Handler = Callable[["HttpApi", Request], Awaitable[Response]]
 
 
 class HttpApi:
-    """The six calls of docs/http-api.md, spoken over HTTP."""
+    """The six calls of docs/http-api.md, over HTTP."""
 
     def __init__(
         self, engine: Engine, protocol: Protocol, api_token: str, on_disconnect: OnDisconnect, faults: Faults
@@ -45,7 +45,7 @@ class HttpApi:
     def app(self, log: RequestLog) -> Recorder:
         """Return the ASGI app."""
         calls: tuple[tuple[str | None, str, Handler], ...] = (
-            (self.protocol.stream_path, "GET", stream),  # before get, whose path may fit it too
+            (self.protocol.stream_path, "GET", stream),  # before get, whose path may match too
             (self.protocol.create_path, "POST", create),
             (self.protocol.cancel_path, "POST", cancel),
             (self.protocol.get_path, "GET", get),
@@ -74,7 +74,7 @@ class HttpApi:
             return JSONResponse({"detail": refusal.detail}, refusal.status)
 
     async def _about(self, _request: Request) -> Response:
-        """Say what this is, and which models there are; no token is needed."""
+        """Describe the sandbox and list its models; needs no token."""
         about = "a local RockAI: rule-based responses, for tests"
         return JSONResponse({"sandbox": about, "models": self.engine.registry.names})
 
@@ -92,26 +92,26 @@ class HttpApi:
 
 
 def raw(answer: RawAnswer) -> Response:
-    """Make a response of an answer given as it is."""
+    """Convert a `RawAnswer` to a response."""
     return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
 
 
 class DroppedConnection(Response):
-    """No answer at all: the connection is reset."""
+    """No response: the connection is reset."""
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         """Reset the connection."""
         scope["state"][TRANSPORT].abort()
-        await asyncio.sleep(0)  # lets uvicorn see that it is gone
+        await asyncio.sleep(0)  # lets uvicorn notice the reset
 
 
 def answer_fault(fault: Fault) -> Response:
-    """Make the response of a fault."""
+    """Return the response for a fault."""
     return DroppedConnection() if fault.answer is None else raw(fault.answer)
 
 
 async def _http_error(_request: Request, raised: HTTPException) -> Response:
-    # FastAPI's form, which the real server's errors have; Starlette alone would answer in plain text.
+    # FastAPI's form, as the real server's errors have it; Starlette alone would send plain text.
     return JSONResponse({"detail": raised.detail}, raised.status_code, raised.headers)
 
 
@@ -131,28 +131,28 @@ async def read_json(request: Request) -> Any:
 
 
 async def create(api: HttpApi, request: Request) -> Response:
-    """Create a prediction and answer at once."""
+    """Create a prediction and respond at once."""
     job = api.engine.start(await read_json(request), "create")
     body = api.protocol.prediction_json(api.engine.to_json(job))
     return JSONResponse(body, api.protocol.create_status)
 
 
 async def get(api: HttpApi, request: Request) -> Response:
-    """Answer how a prediction stands."""
+    """Return a prediction in its current state."""
     job = api.engine.find(request.path_params["id"])
     flat = api.engine.to_json(job, with_id=api.protocol.get_carries_id)
     return JSONResponse(api.protocol.prediction_json(flat))
 
 
 async def cancel(api: HttpApi, request: Request) -> Response:
-    """Cancel a prediction and answer how it stands."""
+    """Cancel a prediction and return it."""
     job = api.engine.find(request.path_params["id"])
     api.engine.cancel(job)
     return JSONResponse(api.protocol.prediction_json(api.engine.to_json(job)))
 
 
 async def run(api: HttpApi, request: Request) -> Response:
-    """Start a prediction, wait for its end, answer with its output."""
+    """Start a prediction, wait for its end, and return its output."""
     job = api.engine.start(await read_json(request), "run")
     stayed = await unless_left(request.receive, until(job, lambda: job.is_terminal))
     if not stayed and api.stops_on_disconnect:
@@ -169,19 +169,19 @@ async def run_sse(api: HttpApi, request: Request) -> Response:
 
 
 async def stream(api: HttpApi, request: Request) -> Response:
-    """Stream the output of a prediction, from its beginning however late it is asked for."""
+    """Stream the output of a prediction, always from its beginning."""
     return EventStream(api, api.engine.find(request.path_params["id"]), owns_job=False)
 
 
 async def until(job: Job, holds: Callable[[], bool]) -> None:
-    """Wait until something holds of a job."""
+    """Wait until a condition on a job holds."""
     with job.change_event() as change:
         while not holds():
             await change.wait()
 
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
-    """Do some work unless the client leaves first; return whether it stayed to the end."""
+    """Run ``work`` unless the client leaves first; return whether the client stayed to the end."""
 
     async def listen() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -201,7 +201,7 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, None]) -> bool
 
 
 class EventStream(Response):
-    """A prediction's output as an event stream, each piece as soon as the model has said it."""
+    """A prediction's output as an event stream; each piece is sent as soon as the model yields it."""
 
     def __init__(self, api: HttpApi, job: Job, *, owns_job: bool) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class EventStream(Response):
         self._stops_job = owns_job and api.stops_on_disconnect
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream to the end. Returning without a last chunk makes uvicorn break the connection off."""
+        """Stream to the end. If it returns without a last chunk, uvicorn aborts the connection."""
         stayed = await unless_left(receive, self._speak(send))
         if not stayed and self._stops_job:
             self._engine.cancel(self._job)
@@ -234,7 +234,7 @@ class EventStream(Response):
         pieces = logs = 0
         with self._job.change_event() as change:
             while True:
-                ended = self._job.is_terminal  # looked at first: nothing is added after the end
+                ended = self._job.is_terminal  # checked first: nothing is added after the end
                 if self._protocol.logs_event is not None:
                     for text in self._job.logs[logs:]:
                         await send(_chunk(Event(self._protocol.logs_event, text)))
@@ -258,7 +258,7 @@ class EventStream(Response):
 
 
 def as_pieces(output: Any) -> list[str]:
-    """Return a finished output as the pieces of a stream: what is no text goes as JSON."""
+    """Return a finished output as the pieces of a stream; values other than text become JSON."""
     if output is None:
         return []
     pieces = output if isinstance(output, list) else [output]
@@ -270,7 +270,7 @@ def _chunk(event: Event) -> Message:
 
 
 def files_app(files: FileStore, log: RequestLog) -> Recorder:
-    """Return the ASGI app of the file server: it asks for no token, and knows nothing of the API."""
+    """Return the ASGI app of the file server: it needs no token, and does not use the API."""
 
     async def send_file(request: Request) -> Response:
         file = files.get(request.url.path)

@@ -1,4 +1,4 @@
-"""Text in the pieces in which a language model says it: about a word, a mark, or a line break each."""
+"""Splitting a text into pieces like a language model's: each about a word, a mark, or a line break."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PIECE = re.compile(
 
 
 def split_tokens(text: str) -> list[str]:
-    """Split a text into pieces; together they are the text again."""
+    """Split a text into pieces; joined, they give the text again."""
     return PIECE.findall(text)
 
 
 def count_tokens(text: str) -> int:
-    """Count the pieces of a text."""
+    """Return the number of pieces in a text."""
     return len(split_tokens(text))

@@ -1,4 +1,4 @@
-"""Waiting until something has happened to a sandbox."""
+"""Waiting for events in a sandbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
 
 
 class Watched:
-    """What has predictions and requests that a test waits for."""
+    """A base class with `wait_for`: it waits for predictions and requests."""
 
     if TYPE_CHECKING:  # the sandbox has them
         _changed: Changes
@@ -31,18 +31,18 @@ class Watched:
     @overload
     def wait_for(self, what: Callable[[Any], Found | None], timeout: float = 10.0) -> Found: ...
     def wait_for(self, what: str | Callable[[Any], Any], timeout: float = 10.0) -> Any:
-        """Wait until something is so; it is looked at after every change and never by the clock.
+        """Wait until a condition holds. It is checked after every change, without polling.
 
         Args:
-            what: A status, for the first prediction that has it; ``"disconnect"``, for the first request that
-                its client left; or a function of the sandbox, for the first true value it returns.
+            what: A status, for the first prediction with it; ``"disconnect"``, for the first request whose
+                client left; or a function of the sandbox, for the first true value it returns.
             timeout: Seconds.
 
         Returns:
             The prediction, the request, or the function's value.
 
         Raises:
-            TimeoutError: It did not become so; the message says how things stand.
+            TimeoutError: The condition did not become true; the message describes the current state.
             ValueError: There is no such status.
 
         Example:

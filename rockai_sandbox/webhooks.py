@@ -1,7 +1,7 @@
-"""What the sandbox tells a prediction's webhook: in order, or as a service should not and yet may.
+"""The sandbox's webhook calls: in order, or with faults that a service may have.
 
-Invariants: only this machine is called, at addresses that begin with ``http:``; nothing is called that was
-not asked for, and a receiver that fails changes nothing in the prediction.
+Invariants: only this machine is called, at addresses that begin with ``http:``; only requested events are
+sent, and a failing receiver does not affect the prediction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rockai_sandbox.predictions import Changes, Job
 Webhooks = Literal["in order", "late", "twice", "out of order", "forged", "never"]
 
 LATE = 1.0
-"""Seconds by which a late delivery is late."""
+"""The delay of a late delivery, in seconds."""
 ANSWERS_WITHIN = 30.0
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}")
 _KEEPS_METHOD = (307, 308)
@@ -26,7 +26,7 @@ _EVENTS = ("start", "output", "logs", "completed")
 
 
 class Delivery(NamedTuple):
-    """One call of a webhook.
+    """One webhook call.
 
     Example:
         >>> hook = {"webhook": "http://127.0.0.1:9/hook", "webhook_events_filter": ["completed"]}
@@ -38,18 +38,18 @@ class Delivery(NamedTuple):
 
     prediction_id: str
     event: str
-    """``start``, ``output``, ``logs`` or ``completed``; ``forged`` where it was none."""
+    """``start``, ``output``, ``logs`` or ``completed``; ``forged`` for a forged call."""
     status: int | None
-    """What was answered; None: nothing."""
+    """The HTTP status of the response; None: no response."""
 
 
 class WebhookSender:
     """Calls the webhooks of one sandbox, on its event loop.
 
     Args:
-        how: In which way.
+        how: The mode, as in `Sandbox`.
         changed: The sandbox's condition, notified of each call.
-        to_json: A prediction as the service shows it.
+        to_json: Converts a prediction to the service's JSON.
     """
 
     def __init__(self, how: Webhooks, changed: Changes, to_json: Callable[[Job], Mapping[str, Any]]) -> None:
@@ -59,7 +59,7 @@ class WebhookSender:
         self.deliveries: list[Delivery] = []
 
     async def follow(self, job: Job) -> None:
-        """Tell a prediction's webhook what happens to it, until its end."""
+        """Call a prediction's webhook for each of its events, until it ends."""
         state = job.snapshot()
         address = _address(state.webhook)
         if address is None or self._how == "never":
@@ -104,7 +104,7 @@ class WebhookSender:
 
 
 def _address(webhook: Any) -> SplitResult | None:
-    """An address that may be called: this machine's."""
+    """Return the address if it may be called: only this machine's."""
     try:
         parts = urlsplit(webhook if isinstance(webhook, str) else "")
         is_ours = parts.scheme == "http" and _LOOPBACK.fullmatch(parts.hostname or "") and (parts.port or 80)
@@ -114,7 +114,7 @@ def _address(webhook: Any) -> SplitResult | None:
 
 
 def _happened(job: Job) -> dict[str, Any]:
-    """The events that there have been, each with what it was about."""
+    """Return the events so far, each with its content."""
     state = job.snapshot()
     happened: dict[str, Any] = {}
     if state.started_at is not None:
@@ -129,7 +129,7 @@ def _happened(job: Job) -> dict[str, Any]:
 
 
 async def _post(address: SplitResult, body: bytes, *, follows: bool = True) -> int:
-    """Send it; a redirect that keeps the method is followed once, on this machine."""
+    """Send the body; follow one redirect that keeps the method, on this machine."""
     reader, writer = await asyncio.open_connection(address.hostname, address.port or 80)
     try:
         target = f"{address.path or '/'}?{address.query}" if address.query else address.path or "/"

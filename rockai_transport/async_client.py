@@ -4,6 +4,7 @@
 # (llama_index/core/tools/utils.py, `create_schema_from_function`).
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,7 +80,7 @@ class AsyncClient(BaseClient):
             allow_http=allow_http,
         )
 
-    @property
+    @cached_property
     def predictions(self) -> "AsyncPredictions":
         """As `Client.predictions`.
 

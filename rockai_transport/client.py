@@ -4,6 +4,7 @@
 # (llama_index/core/tools/utils.py, `create_schema_from_function`).
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -85,7 +86,7 @@ class Client(BaseClient):
             allow_http=allow_http,
         )
 
-    @property
+    @cached_property
     def predictions(self) -> "Predictions":
         """The prediction lifecycle: create, get, cancel, wait, stream.
 

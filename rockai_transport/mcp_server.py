@@ -32,7 +32,7 @@ from rockai_transport.jobs.toolset import Toolset
 
 __all__ = ["add_to", "make_server", "read_toolset"]
 
-_TELLS_EVERY = 1.0
+_REPORTS_EVERY = 1.0
 """Seconds between two notifications of progress."""
 _LEAVES_WITHIN = 2.5
 """Seconds that a canceled call is waited for; its own limit is two."""
@@ -95,14 +95,14 @@ def make_server(toolset: Toolset) -> Any:
     async def call_tool(name: str, arguments: dict[str, Any]) -> Any:
         if name not in toolset.schemas:
             return _result(refusal(f"There is no tool {name[:64]!r}: {', '.join(toolset.schemas)}."))
-        request, heard = server.request_context, deque(["asking the service"], maxlen=1)
+        request, latest = server.request_context, deque(["asking the service"], maxlen=1)
         scope = toolset.scope_of(None, _session_scope(request.request))
-        context = CallContext(scope, report=lambda progress: heard.append(_in_words(progress)))
-        telling = asyncio.create_task(_tell_regularly(request, heard))
+        context = CallContext(scope, report=lambda progress: latest.append(_in_words(progress)))
+        reporting = asyncio.create_task(_report_regularly(request, latest))
         try:
             return _result(await _finished(toolset.acall(name, arguments, context)))
         finally:
-            telling.cancel()
+            reporting.cancel()
 
     return server
 
@@ -134,17 +134,17 @@ def _in_words(progress: Progress) -> str:
     return f"{progress.model or progress.prediction_id}: {progress.status}{share}"
 
 
-async def _tell_regularly(request: Any, heard: deque[str]) -> None:
-    """Tell the client what was heard last, where it has asked for that, until this is canceled.
+async def _report_regularly(request: Any, latest: deque[str]) -> None:
+    """Report the latest progress to the client, if it has asked for that, until this is canceled.
 
     The protocol wants a number that grows: it is seconds.
     """
     token, came = request.meta.progressToken if request.meta else None, time.monotonic()
-    tell = request.session.send_progress_notification
+    notify = request.session.send_progress_notification
     while token is not None:
         with contextlib.suppress(Exception):  # a client that is gone is not the call's business
-            await tell(token, time.monotonic() - came, None, heard[-1], str(request.request_id))
-        await asyncio.sleep(_TELLS_EVERY)
+            await notify(token, time.monotonic() - came, None, latest[-1], str(request.request_id))
+        await asyncio.sleep(_REPORTS_EVERY)
 
 
 def _result(answer: ToolAnswer) -> Any:

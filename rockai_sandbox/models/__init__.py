@@ -14,7 +14,7 @@ def builtin_models(*, video_seconds: float) -> tuple[Model, ...]:
     """Return the built-in models.
 
     Args:
-        video_seconds: How long a video takes, whatever its length.
+        video_seconds: Seconds that it takes to make a video of any length.
     """
     texts = (model.model() for model in TEXT_MODELS)
     return (*texts, *media_models(video_seconds=video_seconds), *MISC_MODELS)

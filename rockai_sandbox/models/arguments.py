@@ -1,4 +1,4 @@
-"""Filling a function's arguments from what the user said, by type and by name."""
+"""Filling a function's arguments from the user's text, by type and by name."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (r"(?:^|_)id$", re.compile(r"\b(?=[\w-]*\d)[A-Za-z\d_-]+\b")),
     (r"expression|equation|formula", SUM),
 )
-"""What an argument of such a name looks like."""
+"""Patterns for arguments with these names."""
 RESULTS = frozenset({"result", "answer", "product", "sum"})
-"""Names of numbers that are told last."""
+"""Names of numbers that come last in a request."""
 MESSAGE = re.compile(r"<message>(.*?)</message>", re.DOTALL)
-"""What is said in a conversation that is handed over as one text."""
+"""The user's text in a conversation that arrives as one text."""
 ADDRESSES = words("image picture photo url uri link video")
 
 
 class Slot(NamedTuple):
-    """An argument to be filled."""
+    """An argument to fill."""
 
     name: str
     schema: Schema
@@ -68,12 +68,12 @@ class Slot(NamedTuple):
 
 
 class Filler:
-    """Fills arguments from a request; what earlier results said may stand in for «it».
+    """Fills arguments from a request; earlier results can replace «it».
 
     Args:
-        request: The user's words.
+        request: The user's text.
         results: Earlier results, oldest first.
-        root: The whole schema, in which references are looked up.
+        root: The whole schema, for resolving references.
         about: The function's description.
     """
 
@@ -87,7 +87,7 @@ class Filler:
         self._quoted = quoted(request)
 
     def fill(self, schema: Schema) -> dict[str, Any]:
-        """Return the arguments: all required ones, and the others where the request has them."""
+        """Return the arguments: all required ones, and the others that the request contains."""
         required = schema.get("required", ())
         properties = schema.get("properties", {}).items()
         slots = [Slot(name, self._resolved(raw), name in required) for name, raw in properties]
@@ -95,7 +95,7 @@ class Filler:
         return {name: value for name, value in filled.items() if value is not None}
 
     def _operands(self, numbers: list[str]) -> list[str]:
-        """The request's numbers; what is missing comes first, from the last result: «then add 5»."""
+        """Return the request's numbers; a missing first one comes from the last result: «then add 5»."""
         slots = (self._resolved(one).get("type") for one in self._root.get("properties", {}).values())
         missing = sum(kind in ("integer", "number") for kind in slots) - len(numbers)
         return [*NUMBER.findall(self._results)[-missing:], *numbers] if missing > 0 else numbers
@@ -198,13 +198,13 @@ class Filler:
 
 
 def lacks_place(tool_schema: Schema, step: str) -> bool:
-    """Whether a function needs a place that a step does not name."""
+    """Whether a function needs a place but the step names none."""
     needed = PLACES.intersection(tool_schema.get("required", ()))
     return bool(needed) and not PROPER_NAME.search(step) and not PLACE.search(step)
 
 
 def each_place(tool_schema: Schema, step: str) -> list[str]:
-    """Return a step for each place that it names, where a function takes one place: «in Boston and Tokyo»."""
+    """Return one step per named place if the function takes one place: «in Boston and Tokyo»."""
     found = PLACE_LIST.search(step) if PLACES & tool_schema.get("properties", {}).keys() else None
     if found is None:
         return [step]
@@ -213,12 +213,12 @@ def each_place(tool_schema: Schema, step: str) -> list[str]:
 
 
 def quoted(text: str) -> list[str]:
-    """Return what stands in quotation marks."""
+    """Return the texts in quotation marks."""
     return [double or single for double, single in QUOTED.findall(text)]
 
 
 def as_number(found: str) -> int | float:
-    """Return a number as JSON would have it: whole ones as integers."""
+    """Return a number as in JSON: whole numbers as integers."""
     value = float(found)
     return int(value) if value.is_integer() else value
 

@@ -1,4 +1,4 @@
-"""Sums in English and Chinese: their words as signs, and their values."""
+"""Sums in English and Chinese: replacing words with signs, and computing values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NUMBER_WORD = "|".join(rf"\b{word}\b" if word.isascii() else word for word in LO
 
 
 def with_signs(text: str) -> str:
-    """Return a text with signs in place of the words for them, and digits beside the signs."""
+    """Return a text with signs instead of their words, and digits next to the signs."""
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", unicodedata.normalize("NFKC", text))
     for words, sign in SIGNS.items():
         text = re.sub(rf"\s*(?:{words})\s*", f" {sign} ", text, flags=re.IGNORECASE)
@@ -58,7 +58,7 @@ def with_signs(text: str) -> str:
 
 
 def calculate(text: str) -> str | None:
-    """Return the first sum of a text and its value, `None` without any."""
+    """Return the first sum in a text with its value; `None` if there is none."""
     for written, tree in _sums(text):
         try:
             return f"{written} = {_value(tree):.12g}"

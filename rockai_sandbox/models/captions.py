@@ -1,4 +1,4 @@
-"""Captions: a text that stands whole in a band at the foot of a picture, in glyphs that its font has."""
+"""Captions: the whole text in a band at the bottom of a picture, in glyphs that the font has."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from PIL import Image, ImageDraw, ImageFont
 SHARE = 0.16
 """The band's height, as a share of the picture's."""
 SIMPLIFIED = 2
-"""Which of the collection's fonts is meant for simplified Chinese."""
+"""The index of the collection's font for simplified Chinese."""
 SMALLEST = 9
 NO_GLYPH = "\uffff"
-"""No font has a glyph for it, so it shows what a font draws instead of one."""
+"""No font has a glyph for this character, so it shows what a font draws for a missing glyph."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @cache
 def fonts(size: int) -> tuple[Font, ...]:
-    """Return the fonts of a size, the preferred one first: Pillow's own, and one that has Chinese glyphs."""
+    """Return the fonts of a size, the preferred one first: Pillow's own, and one with Chinese glyphs."""
     own = ImageFont.load_default(size=size)
     try:
         with as_file(files("noto_cjk_sans_otc") / "NotoSansCJK-Regular.ttc") as path:
@@ -37,14 +37,14 @@ def has_glyph(font: Font, character: str) -> bool:
 
 
 def choose_font(text: str, size: int) -> tuple[Font, str]:
-    """Return the font that has most of a text's glyphs, and the text without those that it has not."""
+    """Return the font with most of a text's glyphs, and the text without the missing ones."""
     drawn = {font: "".join(one for one in text if has_glyph(font, one)) for font in fonts(size)}
     font = max(drawn, key=lambda one: len(drawn[one]))
     return font, " ".join(drawn[font].split())
 
 
 def wrap(text: str, font: Font, width: int) -> list[str]:
-    """Break a text into lines of a width in pixels: between words, and between Chinese characters."""
+    """Break a text into lines of at most ``width`` pixels, between words and between Chinese characters."""
     lines = [""]
     for part in re.findall(r"[\u2e80-\uffff]|[^\s\u2e80-\uffff]{1,24}\s*|\s+", text):
         if font.getlength(lines[-1] + part.rstrip()) > width and lines[-1]:
@@ -54,7 +54,7 @@ def wrap(text: str, font: Font, width: int) -> list[str]:
 
 
 def write(picture: Image.Image, text: str) -> None:
-    """Write a text into the band of a picture, as large as it fits there whole; the smallest may be cut."""
+    """Write a text into the band of a picture, as large as fits; at the smallest size it may be cut off."""
     width, height = picture.width, int(picture.height * SHARE)
     margin = width // 40
     band = Image.new("RGB", (width, height), "whitesmoke")

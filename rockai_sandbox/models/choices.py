@@ -1,4 +1,4 @@
-"""Choosing for somebody else: among numbered summaries, tools to ask, or agents to hand over to."""
+"""Choosing among numbered summaries, tools to ask, or agents to hand over to."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ AGENT = re.compile(r"'(\w+)': ['\"](.*?)['\"](?=[,}])")
 
 
 def nearest(options: Mapping[str, str], asked: str) -> str:
-    """Return the option that a text names, or else the one whose description shares most words with it."""
+    """Return the option that a text names, otherwise the one whose description shares most words with it."""
     return max(options, key=lambda name: (name in asked, len(words(options[name]) & words(asked))))
 
 
 def choose_number(text: str) -> int | None:
-    """Return the number of the summary that is nearest to the question; `None` where none are listed."""
+    """Return the number of the summary closest to the question; `None` if none are listed."""
     found = NUMBERED.search(text)
     options = dict(CHOICE.findall(found["list"])) if found else {}
     return int(nearest(options, found["question"])) if found and options else None
 
 
 def choose_agent(description: str, request: str) -> str | None:
-    """Return which of the agents that a function's description lists fits a request."""
+    """Return the agent, of those in a function's description, that fits a request."""
     options = dict(AGENT.findall(description))
     return nearest(options, request) if options else None
 
 
 def answer_choice(prompt: ParsedPrompt) -> str | None:
-    """Answer a router that wants a number and a reason as JSON."""
+    """Answer a router that asks for a number and a reason as JSON."""
     number = choose_number(prompt.last)
     if number is None:
         return None
@@ -49,7 +49,7 @@ def answer_choice(prompt: ParsedPrompt) -> str | None:
 
 
 def ask_tools(prompt: ParsedPrompt) -> str | None:
-    """Ask the whole question of each tool that shares a word with it, or else of all."""
+    """Pass the whole question to each tool that shares a word with it, otherwise to all tools."""
     found = next(reversed(list(TOOLS.finditer(prompt.last))), None)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Answering from documents in the prompt, to show retrieval: with the sentence nearest to the question."""
+"""Answering from documents in the prompt (retrieval), with the sentence closest to the question."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ DOCUMENTS = tuple(
         ),
     )
 )
-"""Where documents stand in the prompts of the usual chains and query engines."""
+"""Where common chains and query engines put documents in their prompts."""
 
 REWRITE = re.compile(
     r"follow[- ]?up (?:input|question|message)\s*[:>]\s*(?P<text>.+?)\s*<?standalone question",
     re.IGNORECASE | re.DOTALL,
 )
-"""A prompt that asks to make a question stand alone."""
+"""A prompt that asks to rewrite a question so that it needs no context."""
 
 REFINE = re.compile(
     r"query(?: is as follows)?:\s*(?P<query>[^\n]+).*?(?:existing|original) answer:\s*(?P<answer>[^\n]+)",
     re.IGNORECASE | re.DOTALL,
 )
-"""A prompt that asks to better an answer by more documents, as LlamaIndex's refine mode does."""
+"""A prompt that asks to improve an answer with more documents, as in LlamaIndex's refine mode."""
 
 SUMMARY = re.compile(
     r"(?:summari[sz]e|summary|tl;dr|总结|概括|摘要)[^\n:\uff1a]*(?:[:\uff1a]\s*(?P<text>.+))?",
     re.IGNORECASE | re.DOTALL,
 )
-"""A wish for a summary: the sandbox says the first sentence."""
+"""A request for a summary: the sandbox returns the first sentence."""
 
 STOP_WORDS = frozenset(
     re.findall(
@@ -54,19 +54,19 @@ STOP_WORDS = frozenset(
 
 
 def rewrite_question(prompt: ParsedPrompt) -> str | None:
-    """Make a question stand alone: the sandbox leaves it as it is."""
+    """Rewrite a question so that it needs no context: the sandbox returns it unchanged."""
     found = REWRITE.search(prompt.last)
     return found["text"].strip() if found else None
 
 
 def summarize(prompt: ParsedPrompt) -> str | None:
-    """Say the first sentence of a text that is to be summarized."""
+    """Return the first sentence of a text to summarize."""
     found = SUMMARY.search(prompt.last)
     return _sentences(found["text"])[0] if found and (found["text"] or "").strip() else None
 
 
 def answer_from_documents(prompt: ParsedPrompt) -> str | None:
-    """Answer with the sentence of the given documents that is nearest to the question."""
+    """Answer with the sentence of the documents that is closest to the question."""
     if refined := REFINE.search(prompt.last):
         known = f"{refined['answer']}\n{_documents(prompt.last) or ''}"
         return nearest_sentence(refined["query"], known) or refined["answer"]
@@ -75,9 +75,7 @@ def answer_from_documents(prompt: ParsedPrompt) -> str | None:
         if documents is None:
             continue
         asked = QUESTION.findall(prompt.last)
-        if not asked and prompt.last.endswith(
-            documents
-        ):  # where there is no system turn, the question follows
+        if not asked and prompt.last.endswith(documents):  # without a system turn, the question follows
             documents, _, question = documents.rpartition("\n\n")
             asked = [question] if documents else []
             documents = documents or question
@@ -85,14 +83,14 @@ def answer_from_documents(prompt: ParsedPrompt) -> str | None:
         if SUMMARY.search(question):
             return _sentences(documents)[0]
         return nearest_sentence(question, documents) or "The documents I was given do not say."
-    # Where a template has no system turn, the system text stands in the first user turn.
+    # If a template has no system turn, the system text is in the first user turn.
     first = next((turn.text for turn in prompt.earlier if turn.role == "user"), "")
     documents = _documents(first)
     return nearest_sentence(prompt.last, documents) if documents else None
 
 
 def nearest_sentence(question: str, documents: str) -> str | None:
-    """Return the sentence that shares most words with the question, rare ones first; `None` if none does."""
+    """Return the sentence that shares most words with the question, preferring rare words, or `None`."""
     asked = words(question)
     sentences = _sentences(documents)
     known = [words(sentence) for sentence in sentences]
@@ -104,7 +102,7 @@ def nearest_sentence(question: str, documents: str) -> str | None:
 
 
 def words(text: str) -> set[str]:
-    """Return the words that carry meaning, roughly stemmed; of Chinese each pair of characters."""
+    """Return the content words, roughly stemmed; for Chinese, each pair of characters."""
     found = {_stem(word) for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in STOP_WORDS}
     for run in re.findall(r"[\u3400-\u9fff]+", text):
         found |= {run[at : at + 2] for at in range(max(1, len(run) - 1))}

@@ -1,4 +1,4 @@
-"""Pictures drawn by rule: the same words give the same picture."""
+"""Rule-based pictures: the same text gives the same picture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHINESE_COLORS: Mapping[str, str] = {
 
 
 class Dice:
-    """Numbers that depend on a text alone."""
+    """Pseudo-random numbers from a text: the same text gives the same numbers."""
 
     def __init__(self, seed: str) -> None:
         self._bytes = hashlib.shake_256(seed.encode("utf-8", "replace")).digest(1024)
@@ -47,7 +47,7 @@ class Dice:
 
 
 def named_colors(text: str) -> list[RGB]:
-    """Return the colors that a text names, such as gold in «golden»; black, which would hide all, is none."""
+    """Return the colors that a text names, such as gold in «golden», except black, which would hide all."""
     names = [
         CHINESE_COLORS.get(word, word.removesuffix("en"))
         for word in re.findall(r"[a-z]+|[^\W\d_]", text.lower())
@@ -56,11 +56,11 @@ def named_colors(text: str) -> list[RGB]:
 
 
 def draw(prompt: str, label: str, size: int = SIZE) -> Image.Image:
-    """Draw a landscape of lights and hills that depends on the prompt, with a label below.
+    """Draw a landscape of lights and hills from the prompt, with a label below.
 
     Args:
-        prompt: What the picture depends on.
-        label: What is written on it.
+        prompt: The text that determines the picture.
+        label: The text written on it.
         size: Width and height in pixels.
 
     Returns:
@@ -88,11 +88,11 @@ def _sky(dice: Dice, size: int) -> Image.Image:
 
 
 def lights(picture: Image.Image, prompt: str, at: float = 0.0) -> None:
-    """Put lights into a picture, in the colors that a prompt names or else in some that depend on it.
+    """Draw lights into a picture, in the colors that the prompt names, otherwise in colors derived from it.
 
     Args:
-        picture: Where they are put.
-        prompt: What they depend on.
+        picture: The picture to draw into.
+        prompt: The text that determines them.
         at: How far they have moved on their circles, from 0 to 1.
     """
     width, height = picture.size

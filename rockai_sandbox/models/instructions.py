@@ -1,10 +1,10 @@
-"""Reading tool instructions: which functions a prompt describes, and how it wants them called.
+"""Reading tool instructions: the functions that a prompt describes, and the format of their calls.
 
-Two forms are known: the tagged JSON that `rockai_transport` writes, which Hermes and Qwen were trained on,
+Two formats are known: the tagged JSON that `rockai_transport` writes, which Hermes and Qwen were trained on,
 and the steps of LlamaIndex's ReAct agent.
 
-Invariants: instructions that show neither form give no call, and a result in another form is not seen, so
-that a client's mistake shows in the model's answer.
+Invariants: instructions in neither format give no call, and a result in another format is ignored, so
+that a client's mistake is visible in the model's answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rockai_sandbox.models.parsed_prompt import ParsedPrompt, ParsedTurn
 
 FORCED = re.compile(r"You must call (?:a function|the function (?P<name>\S+)) now")
 MISSES = 500
-"""After how many brackets that open no JSON the search is given up: a text full of them is no schema."""
+"""The search stops after this many brackets that open no JSON: such a text contains no schema."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Tool:
 
 @dataclass(frozen=True)
 class Form:
-    """One way of calling functions in text.
+    """One format of function calls in text.
 
     Attributes:
-        example: What instructions in this form show.
-        end: Where they end, behind the example.
-        tool: What stands before each function's JSON schema; None where the JSON names the function itself.
-        call: How a call is written, in the example's own tag.
-        result: How a result is told.
-        report: How an answer with results is written.
+        example: The example in instructions of this format.
+        end: The end of the instructions, after the example.
+        tool: The text before each function's JSON schema; None if the JSON itself names the function.
+        call: The format of a call, in the example's own tag.
+        result: The format of a result.
+        report: The format of an answer with results.
     """
 
     example: re.Pattern[str]
@@ -52,7 +52,7 @@ class Form:
     report: str
 
     def tools(self, text: str) -> Iterator[Tool]:
-        """Yield the functions that instructions describe."""
+        """Yield the functions that the instructions describe."""
         for start, _, value in json_values(text):
             if not isinstance(value, dict):
                 continue
@@ -88,13 +88,13 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Instructions:
-    """What the instructions say.
+    """The parsed instructions.
 
     Attributes:
-        form: How functions are called.
-        names: What the example names: its tag.
+        form: The format of calls.
+        names: The names in the example: its tag.
         tools: The functions.
-        forced: The functions one of which must be called now; empty where a call is a choice.
+        forced: The functions of which one must be called now; empty if a call is optional.
         text: The instructions themselves.
     """
 
@@ -105,14 +105,14 @@ class Instructions:
     text: str
 
     def call(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
-        """Write a call in the form that was asked for."""
+        """Return a call in the requested format."""
         written = json.dumps(arguments, ensure_ascii=False)
         return self.form.call.format(
             **self.names, name=tool.name, quoted=json.dumps(tool.name), arguments=written
         )
 
     def results(self, turn: ParsedTurn) -> tuple[list[str], str]:
-        """Return the results that a turn reports, and what else it says."""
+        """Return the results in a turn, and its other text."""
         found = [_content(result) for result in self.form.result.findall(turn.text)]
         return found, self.form.result.sub("", turn.text).strip()
 
@@ -122,7 +122,7 @@ class Instructions:
 
 
 def read_instructions(prompt: ParsedPrompt) -> Instructions | None:
-    """Read the tool instructions in a prompt; `None` without any, or if they show no form of a call."""
+    """Parse the tool instructions in a prompt; `None` without any, or if they show no call format."""
     for text in (prompt.system, *(turn.text for turn in prompt.turns if turn.role == "user")):
         for form in FORMS:
             example = form.example.search(text)
@@ -138,7 +138,7 @@ def read_instructions(prompt: ParsedPrompt) -> Instructions | None:
 
 
 def json_values(text: str) -> Iterator[tuple[int, int, Any]]:
-    """Yield the JSON objects and arrays that stand in a text, outermost ones only, with start and end."""
+    """Yield the outermost JSON objects and arrays in a text, with start and end."""
     decoder = json.JSONDecoder()
     at = misses = 0
     for found in re.finditer(r"[{\[]", text):
@@ -146,14 +146,14 @@ def json_values(text: str) -> Iterator[tuple[int, int, Any]]:
             continue
         try:
             value, at = decoder.raw_decode(text, found.start())
-        except (ValueError, RecursionError):  # no JSON, or brackets without end
+        except (ValueError, RecursionError):  # not JSON, or unclosed brackets
             misses += 1
             continue
         yield found.start(), at, value
 
 
 def _content(result: str) -> str:
-    """Take the text out of a result that is wrapped in JSON beside the tool's name."""
+    """Extract the text from a result that is wrapped in JSON with the tool's name."""
     try:
         value = json.loads(result)
     except ValueError:

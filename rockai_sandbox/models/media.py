@@ -1,4 +1,4 @@
-"""Image, video and sound: real files, drawn and played by rule."""
+"""Images, videos and sound: real files from rule-based models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rockai_sandbox.runs import Run
 
 IMAGE_MODEL = "incomingflyingbrick/flux-1-schnell"
 VIDEO_VERSION = "5821a338d00033abaaba89080a17eb8783d9a17ed710a6b4246a18e0900ccad4"
-VIDEO_MODEL = "sandbox/image-to-video"  # made up: the quick start gives the version alone
+VIDEO_MODEL = "sandbox/image-to-video"  # an invented name: the quick start gives only the version
 MUSIC_MODEL = "meta/musicgen"
 
 SECONDS_OF_VIDEO = 4
@@ -56,7 +56,7 @@ def make_image(given: dict[str, Any]) -> list[bytes]:
 
 
 def make_video(given: dict[str, Any], run: Run, *, seconds: float) -> bytes:
-    """Animate an image: as many frames as asked for in four seconds; the logs have a progress bar."""
+    """Animate an image: the requested number of frames in four seconds; the logs have a progress bar."""
     picture = read_picture(given["image"], run)
     steps = int(given.get("num_inference_steps", 50))
     frames = int(given.get("max_frames", FRAMES))
@@ -71,7 +71,7 @@ def make_video(given: dict[str, Any], run: Run, *, seconds: float) -> bytes:
 
 
 def make_music(given: dict[str, Any]) -> bytes:
-    """Play notes that depend on the prompt, as a WAV file."""
+    """Return notes derived from the prompt as a WAV file."""
     if given.get("output_format", "wav") != "wav":
         raise ValueError("the sandbox writes wav only")
     dice = Dice(given["prompt"])
@@ -96,12 +96,12 @@ _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 
 
 def read_picture(url: str, run: Run) -> Image.Image:
-    """Read an image from a ``data:`` URI or the own file server; draw a placeholder for any other address.
+    """Read an image from a ``data:`` URI or our file server; draw a placeholder for any other address.
 
-    One is drawn too for a file that begins as an image and is none: tests make such files of a few bytes.
+    A placeholder is also drawn for a file that begins like an image but is not one: tests use such files.
 
     Raises:
-        ValueError: What is there is no image.
+        ValueError: The file is not an image.
     """
     content = run.read(url)
     if content is None:
@@ -117,14 +117,14 @@ def read_picture(url: str, run: Run) -> Image.Image:
 def animate(
     picture: Image.Image, prompt: str, size: tuple[int, int], frames: int, strength: float
 ) -> Iterator[Image.Image]:
-    """Yield the frames of a slow zoom and pan through the picture, with moving lights and a still caption.
+    """Yield the frames of a slow zoom and pan through the picture, with moving lights and a fixed caption.
 
     Args:
-        picture: What is shown; where the caption stands, it is left out.
-        prompt: What the lights depend on, and what the caption says.
+        picture: The picture; the caption covers its lower part.
+        prompt: The text of the caption, which also determines the lights.
         size: The frames' width and height.
-        frames: How many.
-        strength: How far the zoom goes, as a share of the picture.
+        frames: The number of frames.
+        strength: The extent of the zoom, as a share of the picture.
     """
     captioned = Image.new("RGB", size)
     captions.write(captioned, f"RockAI sandbox, animated by rule: {prompt}")
@@ -144,7 +144,7 @@ def animate(
 
 
 def encode(frames: Iterator[Image.Image], size: tuple[int, int], count: int, run: Run) -> bytes:
-    """Return frames as an MP4 file with H.264 video, which plays in every browser."""
+    """Return frames as an MP4 file with H.264 video, which every browser can play."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(count, SECONDS_OF_VIDEO))
@@ -159,14 +159,14 @@ def encode(frames: Iterator[Image.Image], size: tuple[int, int], count: int, run
 
 
 def frame_size(picture: Image.Image) -> tuple[int, int]:
-    """Return a video's width and height for a picture: even, since yuv420p halves them, and bounded."""
+    """Return a video's width and height for a picture: even, because yuv420p halves them, and limited."""
     scale = min(1.0, LONGEST_SIDE / max(picture.size))
     width, height = (max(SHORTEST_SIDE, int(side * scale)) // 2 * 2 for side in picture.size)
     return width, height
 
 
 def media_models(*, video_seconds: float) -> tuple[Model, ...]:
-    """Return the models that make files."""
+    """Return the models that produce files."""
     video = partial(make_video, seconds=video_seconds)
     return (
         Model(IMAGE_MODEL, made_up_version(IMAGE_MODEL), make_image, IMAGE_INPUTS),

@@ -1,4 +1,4 @@
-"""Models that go wrong in one way each, for trying out what an app does then."""
+"""Models that each fail in one way, to test how an app handles it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rockai_sandbox.registry import Model, made_up_version
 from rockai_sandbox.runs import Run
 
 FAILS_HALF_WAY = "sandbox/fails-half-way"
-"""A model that says a line and a half and then fails.
+"""A model that streams a line and a half and then fails.
 
 Example:
     >>> try:
@@ -27,7 +27,7 @@ Example:
     'starting'
 """
 NEVER_ENDS = "sandbox/never-ends"
-"""A model that says numbered lines, some twenty a second, until its prediction is canceled.
+"""A model that streams numbered lines, about twenty a second, until its prediction is canceled.
 
 Example:
     >>> with client.stream(NEVER_ENDS, {}) as stream:
@@ -35,7 +35,7 @@ Example:
     'line 1'
 """
 ECHO = "sandbox/echo"
-"""A model that says its ``prompt`` back, in one piece.
+"""A model that returns its ``prompt``, in one piece.
 
 Example:
     >>> client.run(ECHO, {"prompt": "Hello"}).text

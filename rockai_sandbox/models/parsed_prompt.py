@@ -1,4 +1,4 @@
-"""What a text model has before it, once its prompt was read as turns."""
+"""A text model's prompt, parsed into turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True)
 class ParsedTurn:
-    """One turn, as it stands between the control tokens."""
+    """One turn: the text between the control tokens."""
 
     role: Role
     text: str
@@ -18,12 +18,12 @@ class ParsedTurn:
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """A prompt read as turns.
+    """A prompt parsed into turns.
 
     Attributes:
-        turns: All of them, oldest first; the model's own opened turn at the end is not among them.
-        fault: Why the prompt is no well-formed conversation; empty if it is one.
-        is_bare: Whether the prompt held no control token at all and is therefore one text without turns.
+        turns: All turns, oldest first, without the model's own open turn at the end.
+        fault: Why the prompt is not a well-formed conversation; empty if it is one.
+        is_bare: Whether the prompt has no control tokens, and is therefore one text without turns.
     """
 
     turns: tuple[ParsedTurn, ...] = ()
@@ -37,11 +37,11 @@ class ParsedPrompt:
 
     @property
     def last(self) -> str:
-        """What the user said last."""
+        """The user's last turn."""
         return next((turn.text for turn in reversed(self.turns) if turn.role == "user"), "")
 
     @property
     def earlier(self) -> tuple[ParsedTurn, ...]:
-        """The turns before the user's last one, without the system's."""
+        """The turns before the user's last one, without system turns."""
         users = [index for index, turn in enumerate(self.turns) if turn.role == "user"]
         return tuple(turn for turn in self.turns[: users[-1]] if turn.role != "system") if users else ()

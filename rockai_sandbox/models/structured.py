@@ -1,4 +1,4 @@
-"""Answering in JSON where the prompt demands it: by a schema, or by keys that it names."""
+"""Answering in JSON if the prompt asks for it, by a schema or by named keys."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DEMANDS = re.compile(
 
 
 def with_single_braces(text: str) -> str:
-    """Undo the doubling of a schema's braces that some templates leave behind: no JSON begins with two."""
+    """Undo the doubled braces that some templates leave in a schema: no JSON begins with two braces."""
     return text.replace("{{", "{").replace("}}", "}") if '{{"' in text else text
 
 
 def answer_in_json(prompt: ParsedPrompt) -> str | None:
-    """Answer with a JSON object if the prompt asks for one: its schema is filled from what the user said."""
+    """Answer with a JSON object if the prompt asks for one; fill its schema from the user's text."""
     texts = tuple(map(with_single_braces, (prompt.system, prompt.last)))
     if not any(DEMANDS.search(text) for text in texts):
         return None

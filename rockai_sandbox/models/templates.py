@@ -1,8 +1,8 @@
-"""Chat templates from the model's side: text with control tokens in, turns out, or the reason why not.
+"""Chat templates from the model's side: parse text with control tokens into turns, or say why it fails.
 
-Invariants: a template is read strictly. A conversation in the wrong template, in a doubled one, or with a
-token missing is not repaired, so that a client's mistake shows in the model's answer. White space around a
-turn's text is stripped, as the reference templates do.
+Invariants: a template is parsed strictly. A conversation in the wrong template, in a doubled template, or
+without a required token is not repaired, so a client's mistake is visible in the model's answer. White space
+around a turn's text is stripped, as in the reference templates.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ FOREIGN: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("<|im_start|>", re.compile(r"<\|im_start\|>(?:system|user|assistant)\n")),
     ("<|start_header_id|>", re.compile(r"<\|start_header_id\|>(?:system|user|assistant)<\|end_header_id\|>")),
 )
-"""The marks of each template inside a turn where it does not belong. A single token is only text."""
+"""The tokens of each template that show a wrong template inside a turn. A single token is only text."""
 
 BEGINNING = 16
-"""How many characters of a malformed turn are shown: its control token, but hardly what it says."""
+"""The characters of a malformed turn to show: its control token, but little of its text."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """How a model was taught to tell turns apart.
+    """A model's format for turns.
 
     Attributes:
-        bos: May stand before everything, once: a tokenizer adds it where the text does not have it.
-        token: Any control token; text without one is no conversation.
-        step: The next turns, one group for each, named by its role. The model's own turn, which is still
-            open, ends with the text.
+        bos: Optional at the beginning, once: a tokenizer adds it if the text does not have it.
+        token: Matches any control token; a text without one is not a conversation.
+        step: Matches the next turns, with one group for each, named by its role. The model's own open turn
+            ends with the text.
     """
 
     bos: str
@@ -41,7 +41,7 @@ class Template:
     step: re.Pattern[str]
 
     def read(self, text: str) -> ParsedPrompt:
-        """Read a text as turns."""
+        """Parse a text into turns."""
         if not self.token.search(text):
             return _checked([ParsedTurn("user", text.strip())], is_bare=True)
         text = text.removeprefix(self.bos)
@@ -64,7 +64,7 @@ def _checked(turns: list[ParsedTurn], *, is_bare: bool = False) -> ParsedPrompt:
             if pattern.search(turn.text):
                 return ParsedPrompt(fault=f"{mark} of another model's template stands inside a turn")
     if turns[-1].role == "assistant":
-        turns = turns[:-1]  # nothing yet, or words put into the model's mouth
+        turns = turns[:-1]  # empty, or text that is already in the model's turn
     return ParsedPrompt(tuple(turns), is_bare=is_bare)
 
 
@@ -73,8 +73,8 @@ def _inst(token: str, between: str, system: str = r"(?!)") -> Template:
 
     Args:
         token: Any control token.
-        between: What stands between the model's turn and the user's next one.
-        system: The system text inside the first user turn; by default there is no place for one.
+        between: The separator between the model's turn and the user's next one.
+        system: Matches the system text inside the first user turn; by default, there is none.
     """
     text = rf"(?:(?!{token}).)*"
     step = (
@@ -88,10 +88,10 @@ def _headed(bos: str, before: str, after: str, end: str) -> Template:
     """Each turn opens with its role's name: Llama 3 and ChatML.
 
     Args:
-        bos: May stand before everything, once.
-        before: Stands before the role's name.
-        after: Stands behind it.
-        end: Closes the turn.
+        bos: Optional at the beginning, once.
+        before: The text before the role's name.
+        after: The text after it.
+        end: The end of the turn.
     """
     token = "|".join(re.escape(one.strip()) for one in (bos, before, after, end) if one.strip())
     before, after, end = map(re.escape, (before, after, end))

@@ -1,4 +1,4 @@
-"""The text models: from the input to the text that a real model would see, to an answer in pieces."""
+"""The text models: build the text that a real model would get from the input, and answer in pieces."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ LLAMA_2_DEFAULT_SYSTEM = (
     "You are a helpful, respectful and honest assistant. "
     "Always answer as helpfully as possible, while being safe."
 )
-"""Assumed: docs/http-api.md says that there is a default, not how it reads."""
+"""Assumed: docs/http-api.md says that there is a default, but not its text."""
 
 
 @dataclass(frozen=True)
 class TextModel:
-    """A text model: how its server makes the text, and how it reads that text itself.
+    """A text model: how its server builds the prompt text, and how the model reads that text.
 
     Attributes:
         name: ``owner/name``.
         version: 64 hex digits.
-        template: How it reads the text.
-        server_template: What its server puts around the prompt, unless ``prompt_template`` says otherwise.
-        inputs: What its server accepts.
-        max_tokens_key: The input that bounds the answer's length.
-        default_system: Fills ``{system_prompt}`` where the input does not.
+        template: The template with which the model reads the text.
+        server_template: The template that its server applies, unless ``prompt_template`` overrides it.
+        inputs: The inputs that its server accepts.
+        max_tokens_key: The input that limits the answer's length.
+        default_system: The value of ``{system_prompt}`` if the input has none.
     """
 
     name: str
@@ -45,11 +45,11 @@ class TextModel:
     default_system: str = ""
 
     def seen_text(self, given: Mapping[str, Any]) -> str:
-        """Return the text that the model sees: its server's template with the input filled in."""
+        """Return the text that the model gets: its server's template with the input filled in."""
         template: str = given.get("prompt_template", self.server_template)
         system: str = given.get("system_prompt", self.default_system)
         head, placeholder, tail = template.partition("{prompt}")
-        prompt = given["prompt"] if placeholder else ""  # a template without the place for it loses it
+        prompt = given["prompt"] if placeholder else ""  # a template without the placeholder drops the prompt
         return head.replace("{system_prompt}", system) + prompt + tail.replace("{system_prompt}", system)
 
     def reply(self, given: Mapping[str, Any]) -> str:
@@ -57,7 +57,7 @@ class TextModel:
         return answer(self.template.read(self.seen_text(given)), self.name)
 
     def function(self) -> ModelFunction:
-        """Return the model's function, which says the answer piece by piece."""
+        """Return the model's function, which yields the answer piece by piece."""
 
         async def speak(given: dict[str, Any]) -> AsyncIterator[str]:
             limit = int(given.get(self.max_tokens_key, DEFAULT_TOKENS))
@@ -75,7 +75,7 @@ _MARKS = {"<|im_start|>": CHATML, "<|start_header_id|>": LLAMA_3, "<<SYS>>": LLA
 
 
 def any_text_model(name: str) -> Model:
-    """Return a text model of any name: it reads a prompt by whichever template's tokens stand in it."""
+    """Return a text model with any name; it chooses the template by the tokens in the prompt."""
 
     async def speak(given: dict[str, Any]) -> AsyncIterator[str]:
         prompt = str(given.get("prompt", ""))

@@ -1,4 +1,4 @@
-"""Following tool instructions: choose a function, fill its arguments, report its result."""
+"""Following tool instructions: choosing a function, filling its arguments, reporting its result."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ MEANT: Mapping[str, str] = {
     "报告": "report write",
     "邮件": "email mail send",
 }
-"""What stands in a request without its English word → that word."""
+"""Patterns for requests that lack the English word → that word."""
 HANDED_OVER = re.compile(r"Agent \S+ is now handling the request")
 NAMED = 10.0
-"""What it counts when the request says a function's very name; a shared word counts 1, one of its name 2."""
+"""The score if the request contains a function's full name. A shared word scores 1, a word of the name 2."""
 
 
 def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
     """Call the functions that a request needs, one for each of its steps, then report their results.
 
     Returns:
-        The answer, `None` where no tool is called for; and the prompt without the tool instructions, so that
-        they are not mistaken for what somebody said.
+        The answer, `None` if no tool is needed; and the prompt without the tool instructions, so that
+        they are not mistaken for the user's text.
     """
     instructions = read_instructions(prompt)
     if instructions is None:
@@ -57,7 +57,7 @@ def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
     said = "".join(turn.text for turn in prompt.turns if turn.role == "assistant")
     where = next((one for one in instructions.tools if tells_place(one)), None)
     handed_over = [result for result in results if HANDED_OVER.match(result)]
-    if handed_over and not instructions.forced:  # once is enough: agents could do it for ever
+    if handed_over and not instructions.forced:  # only once: otherwise agents could hand over forever
         kept = tuple(
             tool for tool in instructions.tools if "to_agent" not in tool.schema.get("properties", {})
         )
@@ -70,7 +70,7 @@ def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
     if tool and where and where.name not in said and lacks_place(tool.schema, step):
         tool = where
     if tool is None and instructions.forced:
-        # Nothing is left to do but to answer in the form that was asked for, the last function.
+        # The only step left is to answer in the requested form, through the last function.
         uncalled = [one for one in instructions.forced if one.name not in said] or instructions.forced
         tool, step = uncalled[-1 if results else 0], "\n".join(results) or request
     if tool is not None:
@@ -80,7 +80,7 @@ def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
 
 
 def parts(step: str, tool: Tool | None, instructions: Instructions) -> list[tuple[str, Tool | None]]:
-    """Split a step where its function takes one place or two numbers, and the step names more."""
+    """Split a step if its function takes one place or two numbers, and the step names more."""
     kinds = {str(one.get("type")) for one in tool.schema.get("properties", {}).values()} if tool else set()
     if kinds and kinds <= {"integer", "number"}:
         each = [(one, choose(one, instructions)) for one in operations(step)]
@@ -90,12 +90,12 @@ def parts(step: str, tool: Tool | None, instructions: Instructions) -> list[tupl
 
 
 def tells_place(tool: Tool) -> bool:
-    """Whether a function tells where the user is."""
+    """Whether a function returns the user's location."""
     return "location" in tool.name and not tool.schema.get("required")
 
 
 def read_task(prompt: ParsedPrompt, instructions: Instructions) -> tuple[str, Sequence[str]]:
-    """Find the user's last request that is no tool's result, and the results that follow it."""
+    """Find the user's last request that is not a tool result, and the results that follow it."""
     results: list[str] = []
     for turn in reversed(prompt.turns):
         if turn.role not in ("user", "tool"):
@@ -108,13 +108,13 @@ def read_task(prompt: ParsedPrompt, instructions: Instructions) -> tuple[str, Se
 
 
 def choose(step: str, instructions: Instructions) -> Tool | None:
-    """Return the function whose name and description share most with a step, `None` if none has any."""
+    """Return the function whose name and description share most words with a step, or `None`."""
     best = max(instructions.forced or instructions.tools, key=lambda tool: score(step, tool), default=None)
     return best if best and score(step, best) > 0 else None
 
 
 def score(step: str, tool: Tool) -> float:
-    """Say how much a step has in common with a function."""
+    """Return how well a step matches a function."""
     signs = f"{step}\n{with_signs(step)}"
     asked = words(
         " ".join([step, *(word for sign, word in MEANT.items() if re.search(sign, signs, re.IGNORECASE))])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
 from importlib.resources import files
 from typing import Any, NamedTuple, get_args
 
@@ -46,7 +45,6 @@ class Probe(NamedTuple):
     needs: str = ""
     runs: int = 0
     asks: bool = False
-    routes: Sequence[str] = _ALL_ROUTES
 
 
 def _probe(row: dict[str, Any]) -> Probe:
@@ -83,7 +81,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "?"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class AnswerKey:
     """A `Service.read_prediction` hook for answers with one more key around what they hold.
 
@@ -107,7 +105,7 @@ class AnswerKey:
         return str(TABLES["hooks"]["output" if self.is_output else "prediction"]).format(key=self.key)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SuggestedSetting:
     """A setting that fixes a difference.
 
@@ -119,7 +117,7 @@ class SuggestedSetting:
 
     field: str
     value: Any = None
-    ours: bool = dataclass_field(default=False, compare=False)
+    ours: bool = dataclasses.field(default=False, compare=False)
 
     @property
     def of_service(self) -> bool:
@@ -144,7 +142,7 @@ class SuggestedSetting:
 def with_settings(service: Service, suggestions: Iterable[SuggestedSetting]) -> Service:
     """The service with those suggestions whose value is known."""
     known = {each.field: each.value for each in suggestions if each.of_service and each.is_known}
-    return replace(service, **known)
+    return dataclasses.replace(service, **known)
 
 
 def changes(old: Service, new: Service) -> dict[str, Any]:
@@ -152,7 +150,7 @@ def changes(old: Service, new: Service) -> dict[str, Any]:
     return {name: value for name, value in vars(new).items() if value != vars(old)[name]}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Finding:
     """What a check says; it leaves the doctor redacted. The first four are the check's own words."""
 

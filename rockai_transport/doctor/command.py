@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> int:
     try:
         output = None if options.output is None else _writable(options.output)
         report = run_doctor(
-            input=_decoded(options.input),
+            input=None if options.input is None else json.loads(options.input),
             **{name: getattr(options, name) for name in _PASSED_ON},
             confirm=lambda plan: confirm(plan, approved=options.yes),
             on_finding=None if options.json else show,
@@ -49,19 +49,15 @@ def main(options: argparse.Namespace) -> int:
     except ConfigurationError as error:  # its words are those of the clients
         _say(f"{error}\nHere that is --allow-http." if "allow_http" in str(error) else str(error))
         return 2  # not everything could be checked
+    except json.JSONDecodeError as error:
+        _say(_TEXTS["no_json"].format(error))
+        return 2
     shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
     print(shown if options.json else f"\n{report.summary()}\n")
     if output:
         output.write_text(f"{report.markdown()}\n", "utf-8", "replace")
     _say(_TEXTS["written" if output else "no_output"].format(output))
     return report.exit_code
-
-
-def _decoded(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError as error:
-        raise ConfigurationError(_TEXTS["no_json"].format(error)) from None
 
 
 def _writable(name: str) -> Path:

@@ -7,16 +7,16 @@ refused; if it is not, its prediction takes the place of the one that is created
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from rockai_transport import InvalidResponseError, Prediction
+from rockai_transport import ConfigurationError, InvalidResponseError, Prediction
 from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting, changes
 from rockai_transport.doctor.recording import Exchange, RecordingIO
 from rockai_transport.doctor.session import DoctorSession, ObstacleError, UnavailableError
@@ -24,7 +24,7 @@ from rockai_transport.doctor.stream_checks import STREAM_CHECKS, ids_in
 from rockai_transport.io.network import environment_proxy
 from rockai_transport.protocol.io import IO
 from rockai_transport.protocol.messages import EVENT_STREAM
-from rockai_transport.protocol.operations import Operations, RunRequest
+from rockai_transport.protocol.operations import Operations
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.requests import stream_request
 from rockai_transport.protocol.streams import RunStream, StreamState
@@ -40,7 +40,7 @@ def connection(session: DoctorSession) -> Iterator[Finding]:
     """Look at an unknown id without a token: whoever may be in the way has not seen it yet."""
     asked = session.probe("get_path", **session.anonymous)
     exchange, url = asked.exchange, session.settings.base_url
-    is_page = exchange.response.media_type == "text/html" and not session.is_missing(asked)
+    is_page = exchange.response.media_type == "text/html" and session.answer(asked) != "no_route"
     if not exchange.status or exchange.status in _STATUSES["in_the_way"] or is_page:
         # A proxy's address may hold a password: it is not told.
         advice = _TEXTS["by_proxy" if environment_proxy(httpx.URL(url)) else "straight"]
@@ -78,8 +78,8 @@ def unknown_route(session: DoctorSession) -> Iterator[Finding]:
     """Ask for a route that nobody has: its answer tells how a missing one is told from other refusals."""
     asked = session.probe("create_path", f"/{_ASKED['route']}")
     exchange, status = asked.exchange, asked.exchange.status
-    is_known = session.is_missing(asked)
-    is_clear = status not in _STATUSES["refused"] and status >= HTTPStatus.BAD_REQUEST
+    is_known = session.answer(asked) == "no_route"
+    is_clear = re.fullmatch(_STATUSES["clear"], str(status)) is not None
     case = "other_status" if is_clear else "ambiguous" if status else "no_answer"
     session.missing_route_response = exchange if is_known or is_clear else None
     statuses = tuple(sorted({*session.service.missing_route_statuses, status}))
@@ -91,17 +91,17 @@ def routes(session: DoctorSession) -> Iterator[Finding]:
     """Ask for each route; for a missing one, where it might be too."""
     unused = _DIRECT if session.settings.route == "predictions" else ()
     asked = {field: session.probe(field) for field in TABLES["routes"] if field not in unused}
-    found = {each: _find(session, each) for each in asked if session.is_missing(asked[each])}
+    answers = {field: session.answer(answered) for field, answered in asked.items()}
+    found = {field: _find(session, field) for field in asked if answers[field] == "no_route"}
     session.obstacles |= {each: each if each in _TEXTS else "no_route" for each in found if not found[each]}
     for field, answered in asked.items():
-        yield _route(field, answered.exchange, session.answer(answered), found)
-    look = asked["get_path"]
-    yield look.exchange.finding("unknown-id", session.answer(look))
+        yield _route(field, answered.exchange, answers[field], found)
+    yield asked["get_path"].exchange.finding("unknown-id", answers["get_path"])
 
 
 def unknown_model(session: DoctorSession) -> Iterator[Finding]:
     """Create a prediction of a model that does not exist."""
-    asked = session.create(RunRequest(ModelReference.parse("rockai-doctor/no-such-model"), session.input))
+    asked = session.create(reference=ModelReference.parse(_ASKED["model"]))
     if asked.error and asked.exchange.response.is_success:  # what it starts could not be canceled
         session.obstacles["create_path"] = "unreadable"
     yield asked.exchange.finding("unknown-model", session.answer(asked))
@@ -109,7 +109,7 @@ def unknown_model(session: DoctorSession) -> Iterator[Finding]:
 
 def wrong_key(session: DoctorSession) -> Iterator[Finding]:
     """Create with one key too many, which should be refused."""
-    asked = session.create(replace(session.request, input={**session.input, _ASKED["key"]: 1}))
+    asked = session.create(input={**session.request.input, _ASKED["key"]: 1})
     status, body = session.answer(asked), asked.exchange.response.decoded
     if status not in ("400", "422"):
         session.accepted_by_mistake, status = session.require(asked), "accepted"
@@ -119,7 +119,7 @@ def wrong_key(session: DoctorSession) -> Iterator[Finding]:
 
 def canceled(session: DoctorSession) -> Iterator[Finding]:
     """Create a prediction and cancel it at once; watch what becomes of it."""
-    created = session.accepted_by_mistake or session.require(session.create(session.request))
+    created = session.accepted_by_mistake or session.require(session.create())
     session.example = prediction = created.prediction
     cancel = session.perform(Operations.cancel, prediction) if prediction.id else None
     yield created.exchange.finding("create", "accepted")
@@ -143,18 +143,19 @@ def canceled(session: DoctorSession) -> Iterator[Finding]:
 def followed(session: DoctorSession) -> Iterator[Finding]:
     """Create with a stream, by the model's other form where one is known, and follow it to its end."""
     options: dict[str, Any] = {"stream": True} if session.settings.route != "run" else {}
-    given = replace(session.request, options=options)
-    other = replace(given, reference=_other_form(session, given.reference))
-    first = created = session.create(other)
-    if session.is_refused_for_all(first) and other != given:
-        created = session.create(given)
+    given = session.request.reference
+    other = _other_form(session, given)
+    first = created = session.create(reference=other, options=options)
+    is_refused = first.refusal and session.answer(first) in _STATUSES["refused_for_all"]
+    if is_refused and other != given:
+        created = session.create(options=options)
     prediction = session.require(created).prediction
     if prediction.id is None:
         raise UnavailableError(_TEXTS["unreadable_run"])
     look = session.perform(Operations.get, prediction)
     stream = _follow(session, prediction) if options else None
     session.example = last = prediction if look.error else _ended(session, look)
-    form = " and ".join(other.reference.body())
+    form = " and ".join(other.body())
     yield first.exchange.finding("create-by", "accepted" if first is created else "refused", form=form)
     yield from _contents(session, last, look.exchange)
     yield _address(session, created, stream)
@@ -194,19 +195,18 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
     """A route that exists, and what was answered there."""
     for field in ("get_path", "create_path", "run_path", "run_stream_path"):
         asked = session.probe(field)
-        if not session.is_missing(asked):
+        if session.answer(asked) != "no_route":
             return field, asked
     for base in _PEERS["bases"]:
         there = session.probe("get_path", base_url=f"{session.settings.origin}{base}", **session.anonymous)
-        if not session.is_missing(there):
+        if session.answer(there) != "no_route":
             raise ObstacleError(_TEXTS["other_base"].format(base=base))
     raise ObstacleError(_TEXTS["no_routes"].format(address=session.report.base_url, x=asked.exchange))
 
 
 def _is_let_in(asked: RecordingIO) -> bool:
     """Whether the answer is about the request itself, and no longer about the token."""
-    status = asked.exchange.status
-    return 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in (401, 403, 429)
+    return re.fullmatch(_STATUSES["let_in"], str(asked.exchange.status)) is not None
 
 
 def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -> Finding:
@@ -225,7 +225,8 @@ def _find(session: DoctorSession, field: str) -> str:
     for path in map(str, _PEERS["paths"][field]):
         own = [part for part in path.split("/") if part != "{id}"][-1]
         beside = _ASKED["route"].join(path.rsplit(own, 1))
-        if [session.is_missing(session.probe(field, each)) for each in (path, beside)] == [False, True]:
+        there, answer = (session.answer(session.probe(field, each)) for each in (path, beside))
+        if there != answer == "no_route":
             return path
     return ""
 
@@ -257,10 +258,10 @@ def _follow(session: DoctorSession, prediction: Prediction) -> RecordingIO | Non
 
 def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference:
     """The model in the other form that create takes: its version alone, or its name too."""
-    version, name = session.example.version or "", given.name or session.example.model
-    if not name or not re.fullmatch(r"[0-9a-fA-F]{64}", version):
-        return given  # what the service calls a version may be none
-    return ModelReference.combine(None if given.name else name, version)
+    seen = session.example
+    with contextlib.suppress(ConfigurationError):  # what the service calls a version may be none
+        return ModelReference.combine(None if given.name else seen.model, seen.version or "")
+    return given
 
 
 def _form(session: DoctorSession, created: RecordingIO) -> Iterator[Finding]:

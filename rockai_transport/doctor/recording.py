@@ -140,8 +140,8 @@ class RecordingIO(BlockingIO):
         """The prediction as last seen; one without an id where none was."""
         self.error: RockAIError | None = None
         """What the operation raised."""
-        self._redactor = redactor
-        self._waiting = Waiting("", lambda text: say(redactor.leaving(text)))
+        self._redactor, self._say = redactor, say
+        self._waiting = Notices(self.now(), "", self._say_waiting, _NOTICE_EVERY)
 
     @property
     def exchange(self) -> Exchange:
@@ -162,7 +162,7 @@ class RecordingIO(BlockingIO):
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:  # noqa: ARG002 - said elsewhere
         """As `IO.open`."""
         self.exchanges.append(exchange := Exchange(request, self._redactor))
-        self._waiting.subject = self._redactor.text(str(request))
+        self._waiting.subject = request
         exchange.head = await super().open(request, until, self._waiting)
         exchange.seconds = time.monotonic() - exchange.started
         self._chunks = exchange.record(self._chunks)
@@ -178,29 +178,12 @@ class RecordingIO(BlockingIO):
         self._waiting.tell(self.now())
         await super().sleep(seconds)
 
+    def _say_waiting(self, subject: Request | str, seconds: float) -> None:
+        told = TABLES["report"]["waiting"].format(subject=self._redactor.text(str(subject)), seconds=seconds)
+        self._say(self._redactor.leaving(told))
+
     def _failure(self, error: Exception) -> BaseException:
         failure = super()._failure(error)
         if isinstance(failure, TransportFailure):
             self.exchanges[-1].failure = self._redactor.text(str(failure))
         return failure
-
-
-class Waiting(Notices):
-    """Says that a model may be starting, to whoever watches the doctor and not in the log.
-
-    Args:
-        subject: What is waited for.
-        say: Is given the sentence.
-    """
-
-    def __init__(self, subject: str, say: Say) -> None:
-        super().__init__(time.monotonic(), subject)
-        self.subject = subject
-        self._say = say
-
-    def tell(self, moment: float) -> None:
-        """Say it, if it is due by the clock's ``moment``."""
-        if moment < self.due:
-            return
-        self.due = moment + _NOTICE_EVERY
-        self._say(TABLES["report"]["waiting"].format(subject=self.subject, seconds=moment - self._started))

@@ -47,11 +47,11 @@ class Redactor:
 
     def __init__(self, token: str, shown_hosts: Iterable[str] = ()) -> None:
         spellings = _spellings(token)
-        parts = {part for spelling in spellings for part in _parts(spelling)}
+        secrets = {part for spelling in spellings for part in _parts(spelling) if _is_secret(part)}
         hosts = "|".join(map(re.escape, shown_hosts))
         private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
-        self._outside = {HIDDEN: _pattern(spellings | parts), **private}
-        self._ours = {HIDDEN: _pattern(parts.union(filter(_is_secret, spellings))), **private}
+        self._outside = {HIDDEN: _pattern(spellings | secrets), **private}
+        self._ours = {HIDDEN: _pattern(secrets), **private}
 
     def text(self, value: Any) -> Any:
         """What came from outside, a text or a value that holds some, without what must not be told."""
@@ -78,9 +78,9 @@ def _spellings(token: str) -> set[str]:
 
 
 def _parts(spelling: str) -> Iterator[str]:
-    """The beginnings and the ends of a spelling that can be nothing else."""
-    for length in range(_LEAST, len(spelling)):
-        yield from filter(_is_secret, (spelling[:length], spelling[-length:]))
+    """The beginnings and the ends of a spelling, itself among them."""
+    for length in range(_LEAST, len(spelling) + 1):
+        yield from (spelling[:length], spelling[-length:])
 
 
 def _is_secret(text: str) -> bool:

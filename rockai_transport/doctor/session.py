@@ -13,6 +13,7 @@ Invariants of this module:
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,9 +32,9 @@ from rockai_transport.doctor.recording import Exchange, RecordingIO
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.io.connections import Connections
-from rockai_transport.protocol.exchange import exchange as send
+from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.inputs import check_input, encode_input
-from rockai_transport.protocol.io import IO, run_blocking
+from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
 from rockai_transport.protocol.operations import Operations, RunRequest
 from rockai_transport.protocol.prediction import is_prediction
@@ -43,9 +44,6 @@ from rockai_transport.protocol.responses import is_missing_route
 Operation = Callable[..., Coroutine[Any, Any, Any]]
 
 _VERSIONS = f"rockai-integrations {__version__}, Python {python_version()}, httpx {httpx.__version__}"
-_FREE_SECONDS = 60.0
-DEFAULT_INPUT: Mapping[str, Any] = {"prompt": "Count from one to five, one number on each line."}
-"""Short to answer, in several lines; `prompt` is what every text model of docs/http-api.md takes."""
 
 
 class Plan(NamedTuple):
@@ -84,9 +82,8 @@ class DoctorSession:
     settings: Settings
     """The clients' own, with the time limits of the examination."""
     redactor: Redactor
-    model: ModelReference | None
-    """The model to run; None for an examination without runs."""
-    input: dict[str, Any]
+    request: RunRequest
+    """What to run; a model without a name for an examination without runs."""
     say: Callable[[str], Any]
     """Told what is being waited for."""
     confirm: Callable[[Plan], bool] | None = None
@@ -113,13 +110,12 @@ class DoctorSession:
         nameless = replace(self.assumed, auth_header="X-RockAI-Doctor", auth_scheme="")
         self.anonymous: dict[str, Any] = {"service": nameless, "api_token": "anonymous"}
         """The changes with which nobody is shown the token."""
-        if self.model and self.model.name is None:
+        model, keys = self.request.reference, tuple(self.request.input)
+        if model.version and not model.name:
             self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), "bare")
-        self.request = RunRequest(self.model or ModelReference("", None, None), self.input)
-        written, keys = self.request.reference.written, tuple(self.input)
-        base_url, model, keys = self.redact((self.settings.base_url, written, keys))
+        base_url, written, keys = self.redact((self.settings.base_url, model.written, keys))
         assumed = self.redactor.leaving(self.assumed)
-        self.report = Report(_VERSIONS, base_url, model, keys, self.settings.route, assumed)
+        self.report = Report(_VERSIONS, base_url, written, keys, self.settings.route, assumed)
 
     # What is assumed.
 
@@ -151,15 +147,15 @@ class DoctorSession:
         """Do one of the clients' operations, once, with these changes of their settings.
 
         Raises:
-            ConfigurationError: It cannot be sent.
+            ObstacleError: It cannot be sent.
         """
         settings = replace(self.settings, **{"service": self.service, **changes})
         self.under_way = io = RecordingIO(settings, self.connections, self.redactor, self.say)
         try:
             if isinstance(value := run_blocking(operation(Operations(settings), io, *arguments)), Prediction):
                 io.prediction = value
-        except ConfigurationError:
-            raise
+        except ConfigurationError as error:
+            raise ObstacleError(self.redact(str(error))) from error
         except RockAIError as error:
             io.error, io.prediction = error, error.prediction or Prediction()
         finally:
@@ -184,11 +180,11 @@ class DoctorSession:
         accept, method = EVENT_STREAM if "stream" in field else JSON, "GET" if field == "get_path" else "POST"
         body = None if "{id}" in path else b"{}"
         request = Request(method, path.replace("{id}", TABLES["asked"]["id"]), body=body, accept=accept)
-        return self.perform(_send, request, **changes)
+        return self.perform(lambda the, io: exchange(io, the.settings, request, math.inf), **changes)
 
-    def create(self, request: RunRequest) -> RecordingIO:
-        """Create a prediction."""
-        return self.perform(Operations.create, request)
+    def create(self, **changes: Any) -> RecordingIO:
+        """Create a prediction, with these changes of what is run."""
+        return self.perform(Operations.create, replace(self.request, **changes))
 
     def cancel_running(self) -> list[str]:
         """Cancel what still runs; give the ids of what could not be canceled."""
@@ -209,37 +205,28 @@ class DoctorSession:
             UnavailableError: It was refused, or broke before an answer, for another reason.
         """
         if run.refusal:
-            kind = ObstacleError if self.is_refused_for_all(run) else UnavailableError
+            is_for_all = self.answer(run) in TABLES["statuses"]["refused_for_all"]
+            kind = ObstacleError if is_for_all else UnavailableError
             raise kind(self.redact(str(run.refusal)))
         if not run.exchange.status:
             may_run = " A run may have started." if run.may_run else ""
             raise UnavailableError(f"{run.exchange.failure}.{may_run}")
         return run
 
-    def is_refused_for_all(self, run: RecordingIO) -> bool:
-        """Whether every other run with the same token, model and input would be refused too."""
-        return run.refusal is not None and self.answer(run) in TABLES["statuses"]["refused_for_all"]
-
     def answer(self, asked: RecordingIO) -> str:
         """What was answered, as a case of a check: ``no_route``, ``no_answer``, or a status.
 
-        That is the one of HTTP, or an envelope's code that contradicts it.
-        """
-        status = asked.refusal.status_code if asked.refusal else asked.exchange.status
-        return "no_route" if self.is_missing(asked) else str(status or "no_answer")
-
-    def is_missing(self, asked: RecordingIO) -> bool:
-        """Whether the answer says that there is no such route.
-
-        Once it is known how a route is answered that nobody has, a 404 in JSON says so only if it is alike:
+        That is the one of HTTP, or an envelope's code that contradicts it. Once it is known how a route is
+        answered that nobody has, a 404 in JSON means no route only if it is alike:
         `Service.missing_route_statuses` may hold 404 itself.
         """
         known, exchange = self.missing_route_response, asked.exchange
         if asked.refusal is None:
-            return False
+            return str(exchange.status or "no_answer")
+        is_missing = is_missing_route(self.service, asked.refusal)
         if known is not None and exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json:
-            return _without_path(exchange) == _without_path(known)
-        return is_missing_route(self.service, asked.refusal)
+            is_missing = _without_path(exchange) == _without_path(known)
+        return "no_route" if is_missing else str(asked.refusal.status_code)
 
     # The probes.
 
@@ -248,51 +235,54 @@ class DoctorSession:
         self.report.left = ("what was running",)  # a second Ctrl-C: the user is in a hurry
         try:
             for probe in checks.PROBES:
-                self._skip(probe, self._reason_against(probe) or self._make(probe))
+                self._skip(probe, self._make(probe))
+        finally:
+            with contextlib.suppress(KeyboardInterrupt, ObstacleError):
+                self.report.left = self.redact(tuple(self.cancel_running()))
+            self.connections.close()
+        return self.report
+
+    def _make(self, probe: checks.Probe) -> str:
+        """Make a probe; why it was not made, or not to its end; empty where it was."""
+        from rockai_transport.doctor import probes  # which import this module
+
+        try:
+            if reason := self._reason_against(probe):
+                return reason
+            for finding in getattr(probes, probe.name)(self):
+                self.assume(finding.suggestions)
+                self._record(finding)
+        except UnavailableError as error:
+            if isinstance(error, ObstacleError):
+                self.report.stopped = self.redactor.leaving(str(error))
+            return str(error)
         except KeyboardInterrupt:
             io, why = self.under_way, " while {} was under way, and what that started may run on"
             told = why.format(io.exchange.request) if io and io.may_run else ""
             self.report.stopped = self.redactor.leaving(f"It was interrupted{told}.")
-        finally:
-            with contextlib.suppress(KeyboardInterrupt, ConfigurationError):
-                self.report.left = self.redact(tuple(self.cancel_running()))
-            self.connections.close()
-        for probe in checks.PROBES:
-            self._skip(probe, "not_reached")
-        return self.report
-
-    def _make(self, probe: checks.Probe) -> str:
-        """Make a probe; why it was not made to its end, empty where it was."""
-        from rockai_transport.doctor import probes  # which import this module
-
-        try:
-            for finding in getattr(probes, probe.name)(self):
-                self.assume(finding.suggestions)
-                self._record(finding)
-        except (UnavailableError, ConfigurationError) as error:
-            reason = str(error) if isinstance(error, UnavailableError) else str(self.redact(str(error)))
-            if isinstance(error, ObstacleError | ConfigurationError):
-                self.report.stopped = self.redactor.leaving(reason)
-            return reason
+            return "not_reached"
         return ""
+
+    def _hindrance(self, probe: checks.Probe) -> str:
+        """Why a probe cannot be made, whoever agrees; empty where it can."""
+        if self.report.stopped or not any(self.report.route in check.routes for check in probe.checks):
+            return "not_reached"
+        return str(TABLES["obstacles"].get(self.obstacles.get(probe.needs), ""))
 
     def _reason_against(self, probe: checks.Probe) -> str:
         """Why a probe is not made; empty where it is. Asks, before the first that may cost."""
-        if self.report.stopped or self.report.route not in probe.routes:
-            return "not_reached"
-        if not probe.asks or probe.needs in self.obstacles:
-            return str(TABLES["obstacles"].get(self.obstacles.get(probe.needs), ""))
-        if self.model is None:
+        if (reason := self._hindrance(probe)) or not probe.asks:
+            return reason
+        if not self.report.model:
             return "no_model"
         return "" if self._is_agreed else "not_agreed"
 
     @cached_property
     def _is_agreed(self) -> bool:
         """Whether the plan may be carried out; it is shown when this is asked first."""
-        report, asked = self.report, [probe for probe in checks.PROBES if probe.asks]
-        possible = [p for p in asked if report.route in p.routes and p.needs not in self.obstacles]
+        report, possible = self.report, [p for p in checks.PROBES if p.asks and not self._hindrance(p)]
         steps = tuple((probe.title, probe.runs) for probe in possible)
-        plan = Plan(report.base_url, report.model, self.redact(dict(self.input)), steps)
+        plan = Plan(report.base_url, report.model, self.redact(self.request.input), steps)
         report.announced = plan.runs if self.confirm else 0
         report.agreed = plan.runs if self.confirm and self.confirm(plan) else 0
         return report.agreed > 0
@@ -362,17 +352,13 @@ def run_doctor(
     settings = Settings.resolve(api_token=api_token, base_url=base_url, allow_http=allow_http, **how)
     redactor = Redactor(settings.api_token, shown_hosts=(httpx.URL(settings.base_url).host,))
     try:
-        reference = ModelReference.parse(model) if model is not None else None
-        given = DEFAULT_INPUT if input is None else input
-        model_input = encode_input(given) if check_input(given) else dict(given)
+        reference = ModelReference("", None, None) if model is None else ModelReference.parse(model)
+        given = TABLES["asked"]["input"] if input is None else input
+        check_input(given)
+        request = RunRequest(reference, encode_input(given))
     except ConfigurationError as error:  # it quotes what was given, which may be the token by mistake
         raise ConfigurationError(redactor.text(error.message)) from None
-    told = (settings, redactor, reference, model_input, say or str, confirm)
-    return DoctorSession(*told, on_finding or repr).run()
-
-
-async def _send(operations: Operations, io: IO, request: Request) -> Any:
-    return await send(io, operations.settings, request, io.now() + _FREE_SECONDS)
+    return DoctorSession(settings, redactor, request, say or str, confirm, on_finding or repr).run()
 
 
 def _keys(answer: Any) -> list[str]:

@@ -118,7 +118,7 @@ class AsyncIO(BaseIO[LoopConnections]):
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """As `IO.in_thread`; it is done before a cancellation goes on, since it holds a file."""
-        return await run_detached(asyncio.to_thread(function), math.inf, math.inf)
+        return await run_detached(asyncio.to_thread(function), grace=math.inf)
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
         return await run_detached(operation(AsyncIO(self._endpoint, self.connections)), within)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from itertools import filterfalse
 from typing import Any, TypeVar
 
@@ -63,7 +63,7 @@ class DetachedTask(asyncio.Task[T]):
 
 async def run_detached(
     operation: Coroutine[Any, Any, T],
-    within: float,
+    within: float = math.inf,
     grace: float = GRACE_SECONDS,
     *,
     patience: float = math.inf,
@@ -90,7 +90,8 @@ async def run_detached(
     tasks: list[DetachedTask[Any]] = [task]
     left_by, give_up = time.monotonic() + patience, math.inf
     canceled: asyncio.CancelledError | None = None
-    while pending := _running(tasks):
+    # A cancel scope cancels each wait for them, also for those that have ended.
+    while pending := set(filterfalse(asyncio.Task.done, tasks)):
         left = min(give_up, left_by if canceled is None else math.inf) - time.monotonic()
         if left <= 0:
             break
@@ -105,7 +106,8 @@ async def run_detached(
         _GOING_ON.add(task)
         task.add_done_callback(_GOING_ON.discard)
         raise TimeoutError("it goes on")
-    await _given_up(tasks)
+    if pending:
+        await _given_up(pending)
     if task.cancelled() or not task.done():
         raise canceled or TimeoutError("there was no time to finish it")
     if canceled is not None:
@@ -113,16 +115,12 @@ async def run_detached(
     return task.result()
 
 
-def _running(tasks: Iterable[DetachedTask[Any]]) -> set[DetachedTask[Any]]:
-    """Those that have not ended. A cancel scope cancels each wait for them, also for those that have."""
-    return set(filterfalse(asyncio.Task.done, tasks))
-
-
-async def _given_up(tasks: Iterable[DetachedTask[Any]]) -> None:
+async def _given_up(pending: set[DetachedTask[Any]]) -> None:
     """Give tasks up, and let them end: a loop may be closed next, and would find them pending."""
-    for task in tasks:
+    for task in pending:
         task.give_up()
     give_up = time.monotonic() + _LAST_SECONDS
-    while (pending := _running(tasks)) and (left := give_up - time.monotonic()) > 0:
+    while pending and (left := give_up - time.monotonic()) > 0:
         with contextlib.suppress(asyncio.CancelledError):  # the caller is told of one already
             await asyncio.wait(pending, timeout=left)
+        pending = set(filterfalse(asyncio.Task.done, pending))

@@ -1,3 +1,3 @@
-"""Predictions in an agent's hands: which models it may run, within which limits, and what it is told."""
+"""Predictions that agents start: which models an agent may run, within which limits, and what it reads."""
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""`ToolkitAdmin`: what a developer can ask of a toolkit and do about it, in both frameworks."""
+"""`ToolkitAdmin`: the developer's methods of a toolkit, in both frameworks."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,26 +24,26 @@ __all__ = ["ToolkitAdmin", "cancel_running", "list_records", "resolve"]
 
 
 class ToolkitAdmin:
-    """The methods of a toolkit that are for the developer, never for the agent.
+    """The methods of a toolkit for the developer, not for the agent.
 
-    Without a ``store`` they are about all that was started in this process, and in the toolkit's own
-    ``store=``. With one (a mapping, a LangGraph store or a LlamaIndex Context) they are about that one too:
-    what was started there before this process began. A Context needs the methods with ``await``. A ``scope``
-    of None means all scopes.
+    Without ``store``, they cover the predictions that this process has started and those in the toolkit's own
+    ``store=``. With ``store`` (a mapping, a LangGraph store or a LlamaIndex Context), they also cover that
+    store, including predictions from before this process. A Context needs the methods with ``await``. A
+    ``scope`` of None means all scopes.
     """
 
     _toolset: Toolset
 
     def receipt(self, *, scope: str | None = None, store: Any = None, refresh: bool = False) -> Receipt:
-        """What was started: id, status, predict seconds and files of each, and what is unknown.
+        """List the started predictions with id, status, predict seconds and files, and the unknown starts.
 
         Args:
-            scope: One conversation's only: ``"thread:"`` and LangGraph's thread id, what ``scope=`` named, or
-                a record's ``scope``. None: all.
-            store: A store to look into besides this process and the toolkit's own ``store=``: a mapping, a
+            scope: Only this conversation: ``"thread:"`` and LangGraph's thread id, the name from ``scope=``,
+                or a record's ``scope``. None: all.
+            store: A store to read in addition to this process and the toolkit's own ``store=``: a mapping, a
                 LangGraph store, or with ``await`` a LlamaIndex Context.
-            refresh: Ask the service about what was still running when it was last looked at. What it cannot
-                be asked about stays as it was.
+            refresh: Get the current status of running predictions from the service. If that fails for one,
+                its record stays the same.
 
         Returns:
             The receipt; ``print`` shows it as a table.
@@ -74,18 +73,18 @@ class ToolkitAdmin:
         return receipt(records, self._toolset.lifecycle.policy.max_cost)
 
     def resolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
-        """Say what became of a start of which no answer is known; the same call can then go on.
+        """Resolve an unknown start, whose response was lost, so that the same call can continue.
 
         Args:
-            key: The record's key, as the tool's answer and the receipt show it.
+            key: The record's key, as the tool's result and the receipt show it.
             prediction_id: The prediction's id, as rockai.online shows it; None: nothing was started there.
-            store: The store that holds the record, where this process has not used it yet; as in `receipt`.
+            store: The store with the record, if this process has not used it yet; as in `receipt`.
 
         Returns:
-            The record as it is now.
+            The updated record.
 
         Raises:
-            ConfigurationError: There is no such record, or it is not unknown; the id is none; or the store
+            ConfigurationError: There is no such record, or it is not unknown; the id is invalid; or the store
                 needs ``await``.
 
         Example:
@@ -112,17 +111,16 @@ class ToolkitAdmin:
         return await resolve(self._awaited(self._toolset.unresolved(store)), key, prediction_id)
 
     def cancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
-        """Cancel all that is still running, for when an agent was left between two tool calls.
+        """Cancel all running predictions, for example after an agent was left between two tool calls.
 
-        A start of which no answer is known has no id, and cannot be canceled.
+        An unknown start has no id, and cannot be canceled.
 
         Args:
             scope: As in `receipt`.
             store: As in `receipt`.
 
         Returns:
-            The records of what was running, as they are now; without what could not be canceled, of which the
-            log tells.
+            The updated records of the canceled predictions. The log names those that could not be canceled.
 
         Raises:
             ConfigurationError: As in `receipt`.
@@ -147,15 +145,15 @@ class ToolkitAdmin:
     def sweep(
         self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None
     ) -> list[Record]:
-        """Look at what a webhook should have told of by now, and resume what has ended.
+        """Check predictions whose webhook is overdue, and resume the runs of those that have ended.
 
         Args:
-            resume: As in `WebhookReceiver`; None: only look, and write down how it stands.
-            older_than: Seconds since an agent sleeps, or since the start where none does. 600 by default.
+            resume: As in `WebhookReceiver`; None: only check, and update the records.
+            older_than: Seconds since the agent fell asleep, or since the start if none sleeps. Default: 600.
             store: As in `receipt`.
 
         Returns:
-            The records of what has ended: of what was resumed, if there is ``resume``.
+            The records of predictions that have ended; with ``resume``, of those whose runs were resumed.
 
         Raises:
             ConfigurationError: ``store`` is none of these.
@@ -171,7 +169,7 @@ class ToolkitAdmin:
             finally:
                 await self._toolset.async_client.aclose()
 
-        with ThreadPoolExecutor(1) as thread:  # a loop of its own, wherever this is called
+        with ThreadPoolExecutor(1) as thread:  # its own event loop, wherever this is called
             return thread.submit(lambda: asyncio.run(sweep())).result()
 
     async def asweep(
@@ -196,17 +194,17 @@ class ToolkitAdmin:
 
     @contextlib.asynccontextmanager
     async def leaving_nothing_running(self, *, scope: str | None = None) -> AsyncIterator[None]:
-        """Run an agent in this block: what is started or waited for in it ends with it, however it is left.
+        """Run an agent in this block: at its end, predictions started or waited for in it are canceled.
 
-        A tool that is canceled ends its run's predictions by itself. This is for the moments in between, when
-        an agent that has started a video is left while its model is thinking. What was started before the
-        block, or elsewhere meanwhile, goes on.
+        A canceled tool cancels its run's predictions itself. The block also covers the time between tool
+        calls, when an agent that has started a video is left while its model is generating. Predictions that
+        were started before the block, or elsewhere, continue.
 
         Args:
             scope: As in `receipt`.
 
         Returns:
-            What ``async with`` takes; it gives nothing.
+            An asynchronous context manager; it yields nothing.
 
         Example:
             >>> async with toolkit.leaving_nothing_running():  # run your agent here
@@ -222,11 +220,11 @@ class ToolkitAdmin:
         finally:
             open_blocks.set(around)
             with contextlib.suppress(TimeoutError):
-                await run_detached(self._toolset.aend(run), math.inf)
-            await asyncio.sleep(0)  # a second cancellation must not leave the rest running: it comes now
+                await run_detached(self._toolset.aend(run))
+            await asyncio.sleep(0)  # a second cancellation is raised here, not before the rest is canceled
 
     def close(self) -> None:
-        """Close the connections of blocking calls. The toolkit can be used again; it then makes new ones.
+        """Close the connections of blocking calls. You can use the toolkit again; it then opens new ones.
 
         Example:
             >>> toolkit.close()
@@ -249,7 +247,7 @@ class ToolkitAdmin:
 
 
 async def list_records(each: Iterable[Backends], scope: str | None, *, fresh: bool) -> list[Record]:
-    """All records of a scope, or of all scopes."""
+    """Return all records of a scope, or of all scopes."""
     found: list[Record] = []
     for backends in each:
         records = await backends.records.all(scope)
@@ -258,22 +256,22 @@ async def list_records(each: Iterable[Backends], scope: str | None, *, fresh: bo
 
 
 async def cancel_running(each: Iterable[Backends], scope: str | None) -> list[Record]:
-    """Cancel all that is still running, whatever becomes of the caller meanwhile."""
+    """Cancel all running predictions, even if the caller is canceled."""
     found: list[Record] = []
     for backends in each:
         records = await backends.records.all(scope)
-        found += await backends.detached(cancel_all(backends, records), math.inf)
+        found += await backends.detached(cancel_all(backends, records))
     return found
 
 
 async def resolve(each: Iterable[Backends], key: str, prediction_id: str | None) -> Record:
-    """Clear an unknown record, in the first store that holds it."""
+    """Resolve an unknown record, in the first store that has it."""
     for backends in each:
         records = await backends.records.all(None)
         record = next((record for record in records if record.key == key), None)
         if record is not None:
             record = _resolved(record, prediction_id, records)
-            await backends.detached(backends.records.put(record), math.inf)
+            await backends.detached(backends.records.put(record))
             return record
     raise ConfigurationError(
         f"No record {key!r} in the stores that this process has used. Pass the one that holds it as store=."
@@ -281,12 +279,12 @@ async def resolve(each: Iterable[Backends], key: str, prediction_id: str | None)
 
 
 def _resolved(record: Record, prediction_id: str | None, records: Iterable[Record]) -> Record:
-    """A record with what the developer says of it, if that can be."""
+    """Return the record with the developer's decision, if that is valid."""
     if record.state != UNANSWERED:
         raise ConfigurationError(f"Record {record.key} is not unknown: it is {record.state}.")
     if prediction_id is None:
         return record._replace(state=CLEARED)
-    path_segment(prediction_id)  # what is no id cannot be looked at, nor taken back
+    path_segment(prediction_id)  # an invalid id could be neither fetched nor undone
     for other in records:
         if other.prediction_id == prediction_id:
             raise ConfigurationError(f"Prediction {prediction_id} is that of record {other.key} already.")

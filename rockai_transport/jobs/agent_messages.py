@@ -1,7 +1,7 @@
-"""What an agent reads: short texts that say how things stand and what can be done next, and the files.
+"""The texts that an agent reads: the status of predictions, the possible next steps, and the files.
 
-Invariants of this module: an id, a status, how far, how long, and a URL or a file; never a traceback, never
-JSON, never the bytes of a file; and less than 2,000 characters, whatever the agent or a model has written.
+Invariants of this module: a text has an id, a status, the progress, times, and a URL or a file; never a
+traceback, JSON, or the bytes of a file; and less than 2,000 characters, whatever the agent or a model wrote.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ _HOUR = 3600
 
 
 class ToolAnswer(NamedTuple):
-    """What one tool call comes to: text for the agent, values for the program."""
+    """The result of one tool call: text for the agent, values for the program."""
 
     text: str
     result: Prediction | list[Prediction] | None = None
-    """The prediction that the call was about; a list for ``list_predictions``."""
+    """The prediction of the call; a list for ``list_predictions``."""
     is_error: bool = False
     files: tuple[Path, ...] = ()
     sleeps: bool = False
-    """The call is to be suspended, and made again once the prediction has ended."""
+    """Whether to suspend the call, and repeat it once the prediction has ended."""
 
 
 class PredictionView(NamedTuple):
-    """A prediction as it was last seen, and what only this side knows of it."""
+    """A prediction in its last known state, with local data about it."""
 
     prediction: Prediction
     model: HostedModel | None = None
@@ -76,17 +76,17 @@ class PredictionView(NamedTuple):
     """Seconds since it was started here."""
     files: tuple[Path, ...] = ()
     trouble: str = ""
-    """What went wrong besides: a file that could not be saved, a look that failed."""
+    """Other problems: a file that could not be saved, a poll that failed."""
 
     @property
     def name(self) -> str:
-        """What an agent knows it by."""
+        """The name by which an agent knows it."""
         model = f" ({self.model.name})" if self.model else ""
         return f"Prediction {self.prediction.id or 'without id'}{model}"
 
     @property
     def has_files(self) -> bool:
-        """Whether the output is files: the developer says so, else it holds addresses."""
+        """Whether the output is files: by the developer's setting, otherwise by addresses in the output."""
         output = self.model.output if self.model else None
         return output != "text" and (output is not None or bool(file_addresses(self.prediction.output)))
 
@@ -95,13 +95,13 @@ class Media(NamedTuple):
     """One file of an output."""
 
     kind: str
-    """``image``, ``video``, ``audio``, or what else its type begins with."""
+    """``image``, ``video``, ``audio``, or the first part of another media type."""
     address: str
     media_type: str
 
 
 def describe_prediction(view: PredictionView, *, just_started: bool = False, remark: str = "") -> ToolAnswer:
-    """How a prediction stands; with a remark on how it came about."""
+    """Describe a prediction's status, with an optional remark about its start."""
     prediction = view.prediction
     match prediction.status:
         case "succeeded":
@@ -132,7 +132,7 @@ def describe_prediction(view: PredictionView, *, just_started: bool = False, rem
 
 
 def describe_canceled(view: PredictionView) -> ToolAnswer:
-    """What came of canceling a prediction."""
+    """Describe the result of canceling a prediction."""
     prediction = view.prediction
     if prediction.status == "canceled":
         return ToolAnswer(f"{view.name} is canceled. It is no longer running.", prediction)
@@ -146,21 +146,21 @@ def describe_canceled(view: PredictionView) -> ToolAnswer:
 
 
 def describe_list(views: Sequence[PredictionView], unknown: Sequence[Record]) -> ToolAnswer:
-    """All that this conversation has started."""
+    """Describe all predictions of this conversation."""
     more = list(map(_unknown_line, unknown))
     text = "\n".join([*map(_line, views), *more]) or "No predictions were started in this conversation."
-    if len(text) > _MOST_CHARACTERS:  # ids and how they stand are what matters
+    if len(text) > _MOST_CHARACTERS:  # ids and statuses matter most
         text = "\n".join([*(_line(view, with_files=False) for view in views), *more])
     return ToolAnswer(text, [one.prediction for one in views])
 
 
 def refusal(text: str) -> ToolAnswer:
-    """A call that was not carried out."""
+    """Describe a refused call."""
     return ToolAnswer(text, is_error=True)
 
 
 def describe_not_started(model: HostedModel, key: str, error: RockAIError | None = None) -> ToolAnswer:
-    """A start that failed, or of which no answer is known."""
+    """Describe a start that failed, or whose response was lost."""
     if error is not None and not error.may_have_started:
         is_about_input = isinstance(error, ConfigurationError | BadRequestError)
         hint = "Correct the input and try again." if is_about_input else "Tell the user."
@@ -174,7 +174,7 @@ def describe_not_started(model: HostedModel, key: str, error: RockAIError | None
 
 
 def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolAnswer:
-    """No more may be started: so many are running, and so many others are being started."""
+    """Describe the limit of predictions: how many are running, and how many others are being started."""
     known = [one.prediction_id for one in running if one.prediction_id]
     unknown = [one.key for one in running if not one.prediction_id]
     names = [*known, *(f"record {key}" for key in unknown), *["one that is being started"] * ahead]
@@ -193,7 +193,7 @@ def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolA
 
 
 def describe_over_budget(record: Record, records: Sequence[Record], max_cost: Decimal) -> ToolAnswer | None:
-    """Why no money is left for a start, beside the others of its conversation; None: there is."""
+    """Say that a start exceeds the budget of its conversation; None: it does not."""
     counted = [one for one in records if one.counts and one.key != record.key]
     for one in counted:
         if one.is_exceeded:
@@ -213,14 +213,14 @@ def describe_over_budget(record: Record, records: Sequence[Record], max_cost: De
 
 
 def describe_order(model: HostedModel, records: Iterable[Record], max_cost: Decimal | None) -> str:
-    """What a person is asked before a start, beside the others of its conversation."""
+    """Return the approval question for a start, given the other starts of its conversation."""
     cost = f"{shown(model.price.reserved)} at most" if model.price else "money"
     left = "" if max_cost is None else f"; {shown_left(max_cost, what_is_left(max_cost, records))}"
     return f"Start {model.name}? It costs {cost}{left}."
 
 
 def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:
-    """A prediction that the service could not be asked about."""
+    """Describe a prediction whose status could not be fetched."""
     if isinstance(error, NotFoundError):
         advice = "The service knows no such prediction: do not ask for it again; tell the user."
     else:
@@ -231,7 +231,7 @@ def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer
 
 
 def fitted(answer: ToolAnswer) -> ToolAnswer:
-    """The answer with less than 2,000 characters: whole lines, as far as there is room, and the first cut."""
+    """Shorten an answer to less than 2,000 characters: as many whole lines as fit, the first one cut."""
     if len(answer.text) <= _MOST_CHARACTERS:
         return answer
     first, *rest = answer.text.split("\n")
@@ -247,17 +247,17 @@ def fitted(answer: ToolAnswer) -> ToolAnswer:
 
 
 def shortened(text: str) -> str:
-    """What an agent has written, as it is told back: without control characters, and not at length."""
+    """Return an agent's text for quoting: shortened, without control characters."""
     return repr(_cut(text, _MOST_ID))
 
 
 def reason(error: RockAIError) -> str:
-    """Why something failed, in the error's own words, cut to a length."""
+    """Return an error's message, shortened."""
     return _cut(" ".join(error.message.split()) or type(error).__name__, _MOST_REASON)
 
 
 def media_files(result: Prediction | list[Prediction] | None) -> Iterator[Media]:
-    """The files of one prediction's output that have an http address; its ending shows the media type."""
+    """Yield the files in a prediction's output with an http address; its extension gives the media type."""
     if not isinstance(result, Prediction) or result.status != "succeeded":
         return
     for address in file_addresses(result.output):
@@ -268,7 +268,7 @@ def media_files(result: Prediction | list[Prediction] | None) -> Iterator[Media]
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it.
+    """Return a duration as text.
 
     Example:
         >>> duration(200)
@@ -283,7 +283,7 @@ def duration(seconds: float) -> str:
 
 
 def _succeeded(view: PredictionView) -> str:
-    """Each address stands alone at the end of its line: a model copies what it reads, a full stop too."""
+    """Put each address at the end of its own line: a model would copy a full stop after it."""
     text = f"{view.name} succeeded{_after(view)}."
     addresses = file_addresses(view.prediction.output)
     if not addresses or (view.model and view.model.output == "text"):
@@ -311,12 +311,12 @@ def _how_far(view: PredictionView) -> str:
 
 
 def _after(view: PredictionView) -> str:
-    """How long it took from its creation to its end, by the service's clock alone."""
+    """Return the time from its creation to its end, by the service's clock only."""
     try:
         began = datetime.fromisoformat(view.prediction.created_at or "")
         ended = datetime.fromisoformat(view.prediction.completed_at or "")
         return f" after {duration((ended - began).total_seconds())}"
-    except (TypeError, ValueError):  # one is missing, or only one names its zone
+    except (TypeError, ValueError):  # one is missing, or only one has a time zone
         return ""
 
 

@@ -1,9 +1,9 @@
-"""`Backends`: what one tool call works with. With blocking calls, or with ``await``.
+"""`Backends`: what one tool call uses, with blocking calls or with ``await``.
 
 Invariants of this module: the coroutines of `BlockingBackends` never suspend, so that `run_blocking` finishes
-in one step what works with them. What is detached is finished before a cancellation is raised, since a start
-that was sent must be remembered; that takes two seconds at most. What is left behind goes on by itself: in a
-task with ``await``, in a thread without.
+their callers in one step. A detached operation finishes before a cancellation is raised, because a start
+that was sent must be recorded; this takes two seconds at most. An operation that is left behind continues on
+its own: in a task with ``await``, otherwise in a thread.
 """
 
 from __future__ import annotations
@@ -39,31 +39,32 @@ _LOCK_LOOKS = 0.005
 
 
 class Steps(Protocol):
-    """Something that must be finished once it has begun, in three steps."""
+    """An operation in three steps that must be finished once it has begun."""
 
     async def before(self) -> ToolAnswer | None:
-        """What comes first; an answer ends it there."""
+        """The first step; if it returns an answer, the others are skipped."""
 
     async def operation(self) -> Any:
-        """What may take long."""
+        """The step that may take long."""
 
     async def then(self, outcome: Any, /) -> Any:
-        """What is made of its result."""
+        """The last step, which handles the result."""
 
     async def all(self) -> Any:
-        """One after the other."""
+        """Run the steps one after the other."""
 
 
 class AsyncBackends:
-    """What one tool call, or one method for the developer, works with; for the task that makes it.
+    """What one tool call, or one method for the developer, uses; for the task that creates it.
 
     Args:
         client: The client.
-        records: Where starts are remembered.
-        context: Where the call happens.
+        records: The store of records.
+        context: The context of the call.
     """
 
     now = staticmethod(time.time)
+    detached = staticmethod(run_detached)
 
     def __init__(self, client: AsyncClient, records: Records, context: CallContext) -> None:
         self.context, self.records, self._client = context, records, client
@@ -72,55 +73,43 @@ class AsyncBackends:
         self._cancellations = self._task.cancelling() if self._task else 0
 
     def was_canceled(self) -> bool:
-        """Whether the caller was canceled, and may not know it yet."""
+        """Whether the caller was canceled, even if the cancellation has not been raised yet."""
         return self._task is not None and self._task.cancelling() > self._cancellations
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
-        """Save the files of an output, within so many seconds."""
+        """Save the files of an output, within ``timeout`` seconds."""
         return await self._client.download(prediction, folder, timeout=timeout)
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """Carry out an operation, within so many seconds; a cancellation ends it at once.
+        """Run an operation for at most ``within`` seconds; a cancellation ends it at once.
 
         Raises:
-            TimeoutError: Its time was up.
+            TimeoutError: It took longer.
         """
         async with asyncio.timeout(within):
             return await operation
 
-    async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """Finish an operation; a cancellation that comes meanwhile is raised afterwards.
-
-        Args:
-            operation: What to finish. A cancellation waits for it, two seconds at most.
-            within: Seconds after which it is given up.
-
-        Raises:
-            TimeoutError: Its time was up.
-        """
-        return await run_detached(operation, within)
-
     async def left_behind(
         self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any:
-        """As `detached`, but what takes longer than so many seconds goes on by itself; None is given then.
+        """As `detached`, but after ``after`` seconds it continues on its own, and None is returned.
 
         Args:
-            steps: What to finish.
+            steps: The steps to finish.
             after: Seconds.
-            meanwhile: What else to do as soon as the caller is canceled.
+            meanwhile: Called as soon as the caller is canceled.
         """
         try:
-            return await run_detached(steps.all(), math.inf, patience=after, meanwhile=meanwhile)
+            return await run_detached(steps.all(), patience=after, meanwhile=meanwhile)
         except TimeoutError:
             return None
 
     @asynccontextmanager
     async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
-        """Hold a lock that calls of both kinds take: asked for again and again, since no loop may wait.
+        """Hold a lock that blocking and awaited calls share; it is polled, because no event loop may block.
 
         Raises:
-            TimeoutError: Another has held it for ten seconds.
+            TimeoutError: Another call has held it for ten seconds.
         """
         async with asyncio.timeout(_LOCK_SECONDS):
             while not lock.acquire(blocking=False):  # noqa: ASYNC110 - see above
@@ -133,9 +122,9 @@ class AsyncBackends:
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
-        """Do several things at once, within so many seconds; give results, or exceptions.
+        """Run several operations at once, for at most ``within`` seconds; return results or exceptions.
 
-        What this is part of may be detached: then they are too.
+        If the caller is detached, they are too.
         """
         tasks = [DetachedTask(operation, within) for operation in operations]
         try:
@@ -151,8 +140,8 @@ class BlockingBackends:
 
     Args:
         client: The client.
-        records: Where starts are remembered.
-        context: Where the call happens.
+        records: The store of records.
+        context: The context of the call.
     """
 
     now = staticmethod(time.time)
@@ -162,7 +151,7 @@ class BlockingBackends:
         self.predictions = _BlockingPredictions(client)
 
     def was_canceled(self) -> bool:
-        """As `AsyncBackends.was_canceled`: Ctrl-C comes at once."""
+        """As `AsyncBackends.was_canceled`: always False, because Ctrl-C is raised at once."""
         return False
 
     async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
@@ -170,11 +159,11 @@ class BlockingBackends:
         return self._client.download(prediction, folder, timeout=timeout)
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """As `AsyncBackends.bounded`: what takes longer goes on in its thread, and nobody hears of it."""
+        """As `AsyncBackends.bounded`: a longer operation continues in its thread; its result is dropped."""
         return _in_thread(operation).result(within)
 
-    async def detached(self, operation: Coroutine[Any, Any, T], within: float) -> T:  # noqa: ARG002
-        """As `AsyncBackends.detached`: nothing but its own limits ends a blocking call."""
+    async def detached(self, operation: Coroutine[Any, Any, T], within: float = math.inf) -> T:  # noqa: ARG002
+        """As `AsyncBackends.detached`: only its own timeouts end a blocking call."""
         return await operation
 
     async def left_behind(
@@ -182,11 +171,11 @@ class BlockingBackends:
     ) -> Any:
         """As `AsyncBackends.left_behind`; Ctrl-C waits for it, two seconds at most.
 
-        Only the step in the middle is left to another thread: a store may be bound to this one.
+        Only the second step runs in another thread, because a store may be bound to this one.
         """
         if (early := await steps.before()) is not None:
             return early
-        future: Future[Any] = Future()  # known before its thread runs: Ctrl-C may come at once
+        future: Future[Any] = Future()  # created before its thread runs: Ctrl-C may come at once
         late = partial(_finish_late, steps)
         try:
             _in_thread(steps.operation(), future)
@@ -194,7 +183,7 @@ class BlockingBackends:
         except KeyboardInterrupt:
             run_blocking(meanwhile())
             wait_for_futures([future], GRACE_SECONDS)
-            future.add_done_callback(late)  # at once, where it is done
+            future.add_done_callback(late)  # called at once if it is done
             raise
         if future.done():
             return await steps.then(future.result())
@@ -214,7 +203,7 @@ class BlockingBackends:
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
-        """As `AsyncBackends.together`: each in a thread that nobody waits for longer."""
+        """As `AsyncBackends.together`: each in a thread that is not waited for after that time."""
         futures = [_in_thread(operation) for operation in operations]
         wait_for_futures(futures, within)
         late = TimeoutError("there was no time to finish it")
@@ -229,7 +218,7 @@ def _finish_late(steps: Steps, future: Future[Any]) -> None:
 
 
 def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T] | None = None) -> Future[T]:
-    """Finish what works with blocking calls, in a thread that the end of the program does not wait for."""
+    """Finish an operation over blocking calls, in a thread that the end of the program does not wait for."""
     future = future or Future()
     context = contextvars.copy_context()
 
@@ -239,7 +228,10 @@ def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T] | None = Non
         except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
             future.set_exception(error)
 
-    threading.Thread(target=finish, daemon=True).start()
+    try:
+        threading.Thread(target=finish, daemon=True).start()
+    except RuntimeError:  # no more threads are available
+        finish()
     return future
 
 

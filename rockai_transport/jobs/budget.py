@@ -1,7 +1,7 @@
-"""What predictions may cost: prices, what is reserved for a start, and what is left of an agreed sum.
+"""Costs of predictions: prices, reservations for starts, and the amount left of a budget.
 
-Invariants of this module: sums are exact. A start counts with all that it may cost, from before it is sent
-until the service has said how long it took; one that was refused or cleared counts nothing.
+Invariants of this module: sums are exact. From before it is sent until the service reports its predict time,
+a start counts with its maximum cost; a start that was refused or cleared counts nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rockai_transport.errors import ConfigurationError
 __all__ = ["Money", "Price", "amount", "scope_lock", "shown", "shown_left", "total"]
 
 Money = Decimal | float | str
-"""What a developer may give: a float counts as the decimal number that it is written as."""
+"""Types for an amount; a float is read as the decimal number that it is written as."""
 
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _MOST = Decimal(10) ** 15
@@ -27,7 +27,7 @@ _DIGITS = 30
 
 
 class Price(NamedTuple):
-    """What one run costs, as a record holds it: decimal numbers, written as text."""
+    """The price of one run, as a record stores it: decimal numbers as text."""
 
     per_run: str = "0"
     per_second: str = "0"
@@ -35,25 +35,25 @@ class Price(NamedTuple):
 
     @property
     def reserved(self) -> Decimal:
-        """What a run may cost in all."""
+        """The maximum cost of a run."""
         return self.after(Decimal(self.longest_seconds))
 
     def after(self, seconds: Decimal) -> Decimal:
-        """What a run has cost that took so long."""
+        """The cost of a run that took ``seconds``."""
         return _EXACT.add(Decimal(self.per_run), _EXACT.multiply(Decimal(self.per_second), seconds))
 
     def settled(self, seconds: float | None) -> Decimal:
-        """What a run of so many seconds costs; all that it may, where the service has not said them."""
+        """The cost of a run that took ``seconds``; the maximum cost if the service has not reported them."""
         if seconds is None or not math.isfinite(seconds) or seconds < 0:
             return self.reserved
         return self.after(Decimal(str(seconds)))
 
 
 def amount(value: Any, name: str) -> Decimal:
-    """Read a sum, or a number of seconds.
+    """Read an amount, or a number of seconds.
 
     Raises:
-        ConfigurationError: It is no such number.
+        ConfigurationError: It is not a valid number.
     """
     try:
         given = Decimal(str(value) if isinstance(value, float) else value)
@@ -69,17 +69,17 @@ def amount(value: Any, name: str) -> Decimal:
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
-    """Add up."""
+    """Return the sum of amounts."""
     return reduce(_EXACT.add, amounts, Decimal(0))
 
 
 def shown(value: Decimal) -> str:
-    """An amount as people write it, without zeros at its end."""
+    """Return an amount as text, without trailing zeros."""
     return f"{_EXACT.normalize(value):f}"
 
 
 def shown_left(max_cost: Decimal, left: Decimal) -> str:
-    """What is left of a sum, as people say it."""
+    """Describe the amount left of a budget."""
     return f"{shown(max(left, Decimal(0)))} of {shown(max_cost)} left"
 
 
@@ -88,6 +88,6 @@ _guard = threading.Lock()
 
 
 def scope_lock(scope: str) -> threading.Lock:
-    """Held from the look at what is left until the record is written, by all threads and event loops."""
+    """Return the lock that threads and event loops hold from checking the budget to writing the record."""
     with _guard:
         return _locks.setdefault(scope, threading.Lock())

@@ -1,4 +1,4 @@
-"""Which models an agent may run: only those that the developer listed, each with its inputs."""
+"""The models that an agent may run: only those that the developer lists, each with its inputs."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class HostedModel:
         model: ``owner/name``, ``owner/name:version`` or a version of 64 hex digits.
         description: What the model does, for the agent to read; 800 characters at most.
         input_schema: The inputs that the agent may set: a JSON schema of an object, or a pydantic class.
-            None: a ``prompt`` and nothing else. Keys that it does not list are refused, unless it says
+            None: only a ``prompt``. Unlisted keys are refused, unless the schema sets
             ``additionalProperties`` itself.
-        defaults: Inputs that are sent where the agent gives no others. One that ``input_schema`` does not
-            list is sent always, and the agent can neither see nor change it.
-        output: What comes out, as the agent is told: ``"video"``, ``"image"``, ``"audio"`` or ``"text"``.
-            None: not said; the output shows whether it is a text or files.
-        usual_cold_start: Seconds within which a cold model is usually ready; the agent is told while it
+        defaults: Inputs that are sent if the agent does not set them. Inputs that ``input_schema`` does not
+            list are always sent, and the agent can neither see nor change them.
+        output: The kind of output, as the agent reads it: ``"video"``, ``"image"``, ``"audio"`` or
+            ``"text"``. None: not stated; the output shows whether it is text or files.
+        usual_cold_start: Seconds within which a cold model is usually ready; the agent reads this while it
             waits. The service says a few minutes to ten-odd, up to twenty (docs/http-api.md).
-        cost_per_run: What each run costs, in a unit of yours: ``max_cost`` is in it too. A `Decimal`, a text,
-            or a float, which counts as it is written. The service has no call that tells prices.
-        cost_per_second: What each second of ``metrics.predict_time`` costs. It needs ``longest_seconds``.
-        longest_seconds: Seconds that a run may take, as far as is reserved for it. The service does not
-            enforce it.
+        cost_per_run: The cost of each run, in a unit of your choice, the same as for ``max_cost``. A
+            `Decimal`, a text, or a float, which is read as written. The service has no API call for prices.
+        cost_per_second: The cost of each second of ``metrics.predict_time``. It needs ``longest_seconds``.
+        longest_seconds: The seconds of a run for which cost is reserved. The service does not enforce this
+            limit.
 
     Raises:
-        ConfigurationError: One of these cannot be right.
+        ConfigurationError: One of these is invalid.
 
     Example:
         >>> HostedModel("draw", "incomingflyingbrick/flux-1-schnell", "Draw a picture.", output="image").name
@@ -85,7 +85,7 @@ class HostedModel:
         ModelReference.parse(self.model)
         if self.cost_per_second is not None and self.longest_seconds is None:
             raise self._wrong("cost_per_second needs longest_seconds: so much is reserved for a run.")
-        _ = self.price  # what is no amount is refused
+        _ = self.price  # refuses invalid amounts
         schema = self.json_schema
         if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):
             raise self._wrong("input_schema must be the JSON schema of an object.")
@@ -110,7 +110,7 @@ class HostedModel:
 
     @cached_property
     def price(self) -> Price | None:
-        """What a run costs, and how much is reserved for it; None: no price was given.
+        """The price of a run and the amount reserved for it; None: no price is set.
 
         Example:
             >>> priced = HostedModel("draw", "a/b", "Draws.", cost_per_run=0.1, cost_per_second="0.02",

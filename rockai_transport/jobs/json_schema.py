@@ -1,7 +1,7 @@
-"""JSON schemas that others wrote: whether one is one, and what of a value does not fit it.
+"""JSON schemas from users: checking a schema, and validating values against it.
 
-Invariants of this module: nothing is fetched. What a schema refers to stands in it, or is a draft of JSON
-Schema.
+Invariants of this module: nothing is fetched. A schema may refer only to parts of itself or to a draft of
+JSON Schema.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["check_schema", "keywords", "validator"]
 
 
 def check_schema(schema: Mapping[str, Any], whose: str) -> None:
-    """Check a schema before anything is held against it.
+    """Check a schema before it validates anything.
 
     Args:
         schema: The schema.
-        whose: What to call it in the error.
+        whose: The schema's name in the error.
 
     Raises:
-        ConfigurationError: It is none, or refers to what is not in it.
+        ConfigurationError: It is not a schema, or refers to something that is not in it.
         ImportError: ``jsonschema`` is not installed.
     """
     try:
@@ -38,7 +38,7 @@ def check_schema(schema: Mapping[str, Any], whose: str) -> None:
 
 
 def validator(schema: Mapping[str, Any]) -> Any:
-    """A validator of jsonschema's, which many values can be held against."""
+    """Return a jsonschema validator that can validate many values."""
     from jsonschema_specifications import REGISTRY
 
     # jsonschema's default registry would fetch a reference over the network.
@@ -46,12 +46,12 @@ def validator(schema: Mapping[str, Any]) -> Any:
 
 
 def keywords(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Those keys of a schema by which it says what fits."""
+    """Return the keys of a schema that constrain values."""
     return frozenset(schema) & frozenset(_validator_class(schema).VALIDATORS)
 
 
 def _leads_nowhere(schema: Mapping[str, Any]) -> str | None:
-    """The first reference that cannot be followed."""
+    """Return the first reference that cannot be resolved."""
     from jsonschema_specifications import REGISTRY
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012, specification_with
@@ -64,7 +64,7 @@ def _leads_nowhere(schema: Mapping[str, Any]) -> str | None:
         try:
             if isinstance(reference, str):
                 resolver.lookup(reference)
-        except (Unresolvable, ValueError):  # a ValueError where a list is asked for a name
+        except (Unresolvable, ValueError):  # a ValueError if a list is indexed by a name
             return reference
         left.extend((part, resolver.in_subresource(part)) for part in resource.subresources())
     return None
@@ -73,7 +73,7 @@ def _leads_nowhere(schema: Mapping[str, Any]) -> str | None:
 @lru_cache(maxsize=1)
 def _jsonschema() -> Any:
     try:
-        import jsonschema  # in the extras that carry tools, and slow to import
+        import jsonschema  # installed by the extras with tools; slow to import
     except ImportError as error:
         raise ImportError(
             "JSON schemas are checked with jsonschema, which is not installed. The extras langchain, "

@@ -2,15 +2,15 @@
 
 Invariants of this module:
 
-* Arguments are checked before anything is asked for or sent.
-* A prediction that was not started in the same scope is out of reach, unless the developer allows its id.
-* Errors are answers. Only what is not the agent's business (a cancellation, a failing store) is raised.
-* What is decided here holds with ``await`` and without: `Backends` do what is to be done.
+* Arguments are checked before any request is sent.
+* An agent cannot access a prediction of another scope, unless the developer allows its id.
+* Errors are answers. Only errors that do not concern the agent (a cancellation, a failing store) are raised.
+* The decisions are the same with and without ``await``: `Backends` carry them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from rockai_transport.jobs.agent_messages import ToolAnswer, fitted, refusal
@@ -25,9 +25,17 @@ from rockai_transport.prompting.reply.schema_values import adapted
 
 __all__ = ["Lifecycle"]
 
+_OTHERS: dict[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {
+    "get_prediction": StartCall.get_prediction,
+    "wait_for_prediction": StartCall.wait_for_prediction,
+    "cancel_prediction": StartCall.cancel_prediction,
+    "list_predictions": StartCall.list_predictions,
+}
+"""The tools that start nothing."""
+
 
 class Lifecycle:
-    """What the tools of one set share: what is agreed, and what is under way in this process."""
+    """The state that the tools of one toolset share: the policy, and the running calls of this process."""
 
     def __init__(self, models: Sequence[HostedModel], policy: Policy) -> None:
         self.policy = policy
@@ -38,34 +46,24 @@ class Lifecycle:
         self.under_way = ToolCallsUnderWay()
 
     async def answer(self, backends: Backends, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
-        """Carry out one tool call; whoever leaves it ends what its run has under way."""
+        """Execute one tool call; if the caller leaves it, the run's predictions are canceled."""
         arguments, wrong = self._checked(tool, arguments)
         if wrong:
             return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
         call = StartCall(self.models, self.policy, self.under_way, backends)
         try:
-            return fitted(await self._operation(call, tool, arguments))
+            if (model := self.models.get(tool)) is not None:
+                answer = await call.start(model, arguments, self.policy.max_wait)
+            elif tool == "start_prediction":
+                answer = await self._start(call, arguments)
+            else:
+                answer = await _OTHERS[tool](call, **arguments)
+            return fitted(answer)
         except (Exception, GeneratorExit):
             raise
         except BaseException as error:
             await call.leave(error)
             raise
-
-    def _operation(
-        self, call: StartCall, tool: str, arguments: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, ToolAnswer]:
-        match tool:
-            case "start_prediction":
-                return self._start(call, arguments)
-            case "get_prediction":
-                return call.get_prediction(**arguments)
-            case "wait_for_prediction":
-                return call.wait_for_prediction(**arguments)
-            case "cancel_prediction":
-                return call.cancel_prediction(**arguments)
-            case "list_predictions":
-                return call.list_predictions()
-        return call.start(self.models[tool], arguments, self.policy.max_wait)
 
     async def _start(self, call: StartCall, arguments: Mapping[str, Any]) -> ToolAnswer:
         name = arguments["model"]
@@ -75,7 +73,7 @@ class Lifecycle:
         return await call.start(self.models[name], given, None)
 
     def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
-        """The arguments, and what is wrong with them; what does not fit is read as declared, if it can be."""
+        """Return the arguments, converted to the declared types if possible, and what is wrong with them."""
         wrong = problems(self.checkers[tool], arguments)
         if wrong:
             arguments = adapted(dict(arguments), self.schemas[tool])

@@ -1,4 +1,4 @@
-"""What an agent may do, where a call of its tools happens, and how progress is reported."""
+"""An agent's policy, the context of a tool call, and progress reports."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 OnCancel = Literal["cancel", "leave"]
-"""What becomes of the predictions of an agent that is canceled."""
+"""What happens to the predictions of a canceled agent."""
 Duplicates = Literal["join", "allow"]
-"""What becomes of an order that a later turn repeats while the first still runs."""
+"""What happens to a request that a later turn repeats while the first prediction still runs."""
 
 
 class Policy(NamedTuple):
@@ -47,53 +47,53 @@ class Policy(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a prediction is, for the program to show."""
+    """The progress of a prediction, for the program to show."""
 
     prediction_id: str | None
     model: str
-    """The name of the `HostedModel`; empty where it is not known."""
+    """The name of the `HostedModel`; empty if it is not known."""
     status: str
     progress: float | None
-    """0 to 1; None where the model's logs do not tell."""
+    """0 to 1; None if the model's logs do not show it."""
     elapsed: float
     """Seconds since the start."""
 
 
 class CallContext(NamedTuple):
-    """Where one tool call happens."""
+    """The context of one tool call."""
 
     scope: str
     call: tuple[str, ...] | None = None
-    """What tells this call from every other; see `record_key`."""
+    """Identifies this call; see `record_key`."""
     report: Callable[[Progress], Any] | None = None
-    """Told of progress; with await it may be a coroutine function."""
+    """Called with progress; with await it may be a coroutine function."""
     approve: Callable[[HostedModel, Mapping[str, Any], str, str], Any] | None = None
-    """Asked before a start, with the model, its input, the record's key and the question; likewise."""
+    """Called before a start with the model, its input, the record's key and the question; likewise."""
     turn: str = ""
-    """The model's turn that makes this call, the same for the calls of one message; empty: not known."""
+    """The model's turn with this call, the same for all calls of one message; empty: not known."""
     run: Any = None
-    """What the framework knows the agent's run by: an object of its own, or an id; None: not known."""
+    """Identifies the agent's run: an object of the framework, or an id; None: not known."""
     runs: tuple[AgentRun, ...] = ()
-    """The runs that this call is part of; what they have under way ends with them."""
+    """The runs that this call is part of; their running predictions are canceled with them."""
     is_shared: bool = False
-    """Whether others than one conversation use the scope."""
+    """Whether more than one conversation uses the scope."""
     thread: str = ""
-    """What can be resumed later, see `Record`; empty: nothing, so the call waits here."""
+    """What can be resumed later, see `Record`; empty: nothing, so the call waits in the process."""
     store: Any = None
     """The conversation's own store, as a framework gives it; then the `Store` of this call's records."""
     interruptions: tuple[type[Exception], ...] = ()
-    """What a framework raises to interrupt a tool; it is no failure of the call."""
+    """The exceptions with which a framework interrupts a tool; they are not failures of the call."""
 
 
 NO_CALL = CallContext("")
-"""What the developer does, outside of any call."""
+"""The context of the developer's methods, outside any call."""
 
 
 def checked_policy(settings: Mapping[str, Any], models: Iterable[HostedModel]) -> Policy:
-    """Check what the developer has given, by the names of `SETTINGS`; None for an optional one is nothing.
+    """Check the developer's settings, by the names in `SETTINGS`; None for an optional one means not set.
 
     Raises:
-        ConfigurationError: One cannot be right, or a model has no price under a budget.
+        ConfigurationError: One is invalid, or a model has no price although there is a budget.
     """
     optional = [name for name, default in Policy._field_defaults.items() if default is None]
     given = {name: one for name, one in settings.items() if one is not None or name not in optional}
@@ -123,13 +123,13 @@ def _choice(kind: Any) -> Callable[[Any, str], Any]:
 
 
 def _folder(value: Any, name: str) -> Path:
-    """Where outputs go; looked at now, since an agent would meet it after it has paid."""
+    """Return the folder for outputs; checked now, because an agent would notice a fault only after paying."""
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise ConfigurationError(f"{name}={value!r} must be the path of a folder.")
     try:
         folder = Path(value).expanduser()
         existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    except (OSError, RuntimeError, ValueError) as error:  # not to be searched, nobody's home, no path at all
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, no such home, an invalid path
         raise ConfigurationError(f"{name}={str(value)!r}: {error}") from error
     if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
         return folder
@@ -157,4 +157,4 @@ SETTINGS: Mapping[str, Callable[[Any, str], Any]] = {
     "webhook_url": lambda value, _: check_webhook_url(value),
     "allowed_ids": _ids,
 }
-"""What a developer may agree with an agent, and how each is checked."""
+"""The developer's settings for an agent, and how each is checked."""

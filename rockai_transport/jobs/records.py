@@ -1,8 +1,8 @@
-"""What is remembered of a start, before it is sent and after; and the receipt of many.
+"""The record of a start, and the receipt of many records.
 
 Invariants of this module: a record is written before its start is sent, and says "unknown" until the service
-has answered; only a developer clears it then. It holds no input, which may be private or large, only its
-digest.
+responds. If the response is lost, only a developer resolves it. A record contains no input, which may be
+private or large, only its digest.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ __all__ = [
 ]
 
 UNANSWERED = "unknown"
-"""Sent, or about to be: whether a prediction exists is not known."""
+"""Sent, or about to be sent: it is not known whether a prediction exists."""
 STARTED = "started"
-"""The service has answered with an id."""
+"""The service has returned an id."""
 REFUSED = "refused"
-"""The service has refused it, or it was not sent: nothing exists, and the same call may be sent again."""
+"""The service refused it, or it was not sent: nothing exists, and the same call may be sent again."""
 RESUMED = "resumed"
-"""No start: a worker has taken on to wake whoever waits for a prediction."""
+"""Not a start: a worker has claimed to resume the thread that waits for a prediction."""
 CLEARED = "cleared"
-"""A developer has found that nothing exists: the same call may be sent again."""
+"""A developer found that nothing exists: the same call may be sent again."""
 
 
 class Record(NamedTuple):
-    """One start, as far as it is known. JSON can hold every field.
+    """What is known about one start. Every field can be stored as JSON.
 
     Made by `RockAIToolkit`'s and `RockAIToolSpec`'s tools; a `Receipt` and the stores hold them.
 
@@ -56,43 +56,43 @@ class Record(NamedTuple):
     """
 
     key: str
-    """What tells it from every other; ``resolve`` takes it."""
+    """Identifies the record; ``resolve`` takes it."""
     scope: str
-    """The conversation it belongs to: ``"thread:"`` and LangGraph's thread id, or what ``scope=`` named."""
+    """Its conversation: ``"thread:"`` and LangGraph's thread id, or the name from ``scope=``."""
     model: str
     """The name of the `HostedModel`."""
     digest: str
-    """Of the model reference and the input."""
+    """The digest of the model reference and the input."""
     created: float
     """Seconds since 1970, by this machine's clock."""
     state: str = UNANSWERED
-    """``unknown``: no answer came; ``started``; ``refused``, or not sent; ``cleared`` by a developer."""
+    """``unknown``: no response; ``started``; ``refused``, or not sent; ``cleared`` by a developer."""
     prediction_id: str | None = None
-    """The service's name for the prediction, once it has given one."""
+    """The prediction's id, once the service has returned it."""
     status: str = UNKNOWN
-    """The prediction's, when it was last looked at."""
+    """The prediction's last known status."""
     predict_seconds: float | None = None
-    """Seconds, as the service measured them, once it has ended."""
+    """Seconds, as the service measured them, once the prediction has ended."""
     files: tuple[str, ...] = ()
-    """Where the output was saved."""
+    """The paths of the saved output."""
     note: str = ""
-    """Why it is unknown, or was refused."""
+    """Why it is unknown or was refused."""
     turn: str = ""
-    """The model's turn that asked for it; empty where none is known."""
+    """The model's turn that requested it; empty if it is not known."""
     nonce: str = ""
-    """What tells this attempt from another worker's at the same call."""
+    """Distinguishes this attempt from another worker's for the same call."""
     price: tuple[str, ...] = ()
-    """Cost per run, per second, and the longest seconds that were reserved for; empty: none is known."""
+    """The cost per run, the cost per second, and the reserved seconds; empty: not known."""
     webhook_hash: str = ""
-    """Of the secret in the address that the service calls at the end; empty: it calls nobody."""
+    """The digest of the secret in the webhook address; empty: no webhook."""
     thread: str = ""
-    """What is resumed once it has ended: LangGraph's thread id, or LlamaIndex's scope."""
+    """What to resume once it has ended: LangGraph's thread id, or LlamaIndex's scope."""
     asleep: float | None = None
-    """Since when an agent sleeps until its end: seconds since 1970; None: none does."""
+    """When an agent fell asleep to wait for its end: seconds since 1970; None: no agent sleeps."""
 
     @property
     def reserved(self) -> Decimal | None:
-        """What was reserved for it before it was sent; None: no price is known.
+        """The amount reserved before the start was sent; None: no price is known.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -103,9 +103,9 @@ class Record(NamedTuple):
 
     @property
     def cost(self) -> Decimal | None:
-        """What it counts with: all that was reserved, until its end and ``metrics.predict_time`` are known.
+        """The cost that counts: the reserved amount, until its end and ``metrics.predict_time`` are known.
 
-        It can be more than was reserved: the service does not enforce ``longest_seconds``.
+        It can exceed the reserved amount, because the service does not enforce ``longest_seconds``.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -120,7 +120,7 @@ class Record(NamedTuple):
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether it has cost more than was reserved for it.
+        """Whether its cost exceeds the reserved amount.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -132,7 +132,7 @@ class Record(NamedTuple):
 
     @property
     def is_running(self) -> bool:
-        """Whether a prediction of it may be under way, and be paid for.
+        """Whether its prediction may be running and cost money.
 
         Example:
             >>> tools = {tool.name: tool for tool in toolkit.get_tools()}
@@ -147,7 +147,7 @@ class Record(NamedTuple):
 
     @property
     def counts(self) -> bool:
-        """Whether it used up one of the scope's starts.
+        """Whether it counts as one of the scope's starts.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -158,7 +158,7 @@ class Record(NamedTuple):
 
     @property
     def holds_its_key(self) -> bool:
-        """Whether no other may be written under its key.
+        """Whether its key is taken, so that no other record may be written under it.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -169,7 +169,7 @@ class Record(NamedTuple):
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody is to be told of its end, and has not seen it yet.
+        """Whether a webhook is expected for its end, which has not been seen yet.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -181,7 +181,7 @@ class Record(NamedTuple):
 
     @property
     def known(self) -> Prediction:
-        """The prediction, as far as the record tells: its id and status.
+        """The prediction, with the id and status from the record.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -192,13 +192,13 @@ class Record(NamedTuple):
         return Prediction(id=self.prediction_id, status=self.status)
 
     def seen(self, prediction: Prediction) -> Record:
-        """The record after a look at its prediction.
+        """Return the record, updated from its prediction.
 
         Args:
-            prediction: Its prediction, as the service has just shown it.
+            prediction: The prediction in its current state.
 
         Returns:
-            A new record; this one stays as it is.
+            A new record; this one does not change.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -215,10 +215,10 @@ class Record(NamedTuple):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a dict for any store.
+        """Return the record as a dict for any store.
 
         Returns:
-            The fields by their names, in JSON's own types.
+            The fields by name, with JSON types.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -229,10 +229,10 @@ class Record(NamedTuple):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """Read one; fields of a later version are left out.
+        """Read a record; fields of later versions are ignored.
 
         Args:
-            data: What `to_json` gave.
+            data: The result of `to_json`.
 
         Returns:
             The record.
@@ -250,13 +250,13 @@ class Record(NamedTuple):
 
 class _Started(NamedTuple):
     started: tuple[Record, ...]
-    """Predictions, each with its id, status, predict seconds and files as last seen."""
+    """The started predictions, each with its id and its last known status, predict seconds and files."""
     unknown: tuple[Record, ...]
-    """Starts of which no answer is known; clear them with ``resolve(record.key, prediction_id=…)``."""
+    """Starts whose response was lost; resolve them with ``resolve(record.key, prediction_id=…)``."""
 
 
 class Receipt(_Started):
-    """What was started, oldest first: ``started`` and ``unknown``. ``str()`` gives it as a table.
+    """What was started, oldest first: ``started`` and ``unknown``. ``str()`` returns it as a table.
 
     Made by `RockAIToolkit.receipt` and `RockAIToolSpec.receipt`.
 
@@ -268,13 +268,13 @@ class Receipt(_Started):
     """
 
     max_cost: Decimal | None = None
-    """What each conversation may cost, as the toolkit was told; None: there is no limit."""
+    """The toolkit's ``max_cost`` for each conversation; None: no limit."""
 
     @property
     def left(self) -> dict[str, Decimal]:
-        """What is left of ``max_cost`` for each conversation that is on this receipt, by its scope.
+        """The amount left of ``max_cost`` for each conversation on this receipt, by its scope.
 
-        Below zero where predictions took longer than ``longest_seconds``. Empty without ``max_cost``.
+        It is negative if predictions took longer than ``longest_seconds``. Empty without ``max_cost``.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -292,7 +292,7 @@ class Receipt(_Started):
 
     @property
     def predict_seconds(self) -> float:
-        """The seconds that the service has measured, in all.
+        """The total seconds that the service has measured.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -303,7 +303,7 @@ class Receipt(_Started):
 
     @property
     def cost(self) -> Decimal:
-        """What all of it costs, and may yet cost, in the unit of `HostedModel`'s prices.
+        """The total cost, including reserved amounts, in the unit of `HostedModel`'s prices.
 
         Example:
             >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -323,33 +323,33 @@ class Receipt(_Started):
             by_scope = self.left
             if len(by_scope) > 1:
                 rows += [f"{shown_left(most, left)}: {scope}" for scope, left in by_scope.items()]
-            else:  # one conversation needs no name
+            else:  # a single conversation needs no name
                 last += f", {shown_left(most, next(iter(by_scope.values()), most))}"
         return "\n".join([*rows, last])
 
 
 def digest(model: str, model_input: Mapping[str, Any]) -> str:
-    """A hash of a model reference and its input, the same in every process."""
+    """Return a hash of a model reference and its input, the same in every process."""
     text = json.dumps([model, model_input], sort_keys=True, ensure_ascii=False, default=repr)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def record_key(scope: str, call: tuple[str, ...] | None, fingerprint: str) -> str:
-    """The key under which one call's start is remembered.
+    """Return the key under which one call's start is recorded.
 
     Args:
-        scope: Whose start it is.
-        call: What tells this call from every other: in LangGraph the task's id and the tool call's. None:
-            nothing does, and every call is a new start.
-        fingerprint: The `digest` of model and input. Models repeat the ids of tool calls, and may do so with
-            another input.
+        scope: The scope of the start.
+        call: Identifies the call: in LangGraph, the task's id and the tool call's. None: it has no identity,
+            so every call is a new start.
+        fingerprint: The `digest` of model and input. Models may repeat the id of a tool call with another
+            input.
     """
     parts = [scope, fingerprint, *(call if call is not None else (uuid4().hex,))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def what_is_left(max_cost: Decimal, records: Iterable[Record]) -> Decimal:
-    """What is left of a sum beside these; less than nothing, where it was exceeded."""
+    """Return the amount left of a budget after these records; negative if it was exceeded."""
     return total((max_cost, _spent(records).copy_negate()))
 
 
@@ -358,7 +358,7 @@ def _spent(records: Iterable[Record]) -> Decimal:
 
 
 def receipt(records: Iterable[Record], max_cost: Decimal | None = None) -> Receipt:
-    """Make a receipt of records; what was refused or cleared is not on it."""
+    """Create a receipt from records, without refused or cleared ones."""
     ordered = sorted({record.key: record for record in records}.values(), key=lambda record: record.created)
     made = Receipt(
         tuple(record for record in ordered if record.state == STARTED),
@@ -380,7 +380,7 @@ def _row(record: Record) -> str:
 
 
 def _cost(record: Record) -> str:
-    """What a row says of the cost."""
+    """Return the cost for a row."""
     cost, reserved = record.cost, record.reserved
     if cost is None or reserved is None:
         return ""

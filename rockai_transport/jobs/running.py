@@ -1,13 +1,12 @@
-"""Predictions that may be running, many at once: looking at them, and canceling them.
+"""Polling and canceling several running predictions at once.
 
-Invariants of this module: what was heard of a prediction is remembered; what could not be asked about stays
-as it was; neither takes longer than two seconds.
+Invariants of this module: each response about a prediction is recorded; a record whose prediction cannot be
+fetched does not change; neither operation takes longer than two seconds.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,10 +22,10 @@ logger = logging.getLogger("rockai")
 
 
 async def note(backends: Backends, record: Record, *, may_sleep: bool = True) -> Record:
-    """Write down what became of a start; a failure is logged, since the answer matters more.
+    """Write an updated record; a failure is only logged, because the tool's answer matters more.
 
-    Whether an agent sleeps is left as it is, where one may: it may have fallen asleep during the look. None
-    does without a webhook.
+    If an agent may sleep, the field about it is kept as stored: the agent may have fallen asleep during the
+    poll. Without a webhook, no agent sleeps.
     """
     try:
         if record.webhook_hash:
@@ -41,21 +40,21 @@ async def note(backends: Backends, record: Record, *, may_sleep: bool = True) ->
 async def refresh(
     backends: Backends, records: Sequence[Record], within: float = GRACE_SECONDS
 ) -> list[Record]:
-    """Look at all those that were running; one that cannot be looked at stays as it was."""
+    """Poll all running predictions; the record of one that cannot be fetched does not change."""
     ids = [record.prediction_id for record in records if record.is_running and record.prediction_id]
     looks = await backends.together([backends.predictions.get(one) for one in ids], within)
     found: dict[str | None, Any] = dict(zip(ids, looks, strict=True))
     fresh = list(records)
     for index, record in enumerate(records):
         if isinstance(look := found.get(record.prediction_id), Prediction):
-            fresh[index] = await backends.detached(note(backends, record.seen(look)), math.inf)
+            fresh[index] = await backends.detached(note(backends, record.seen(look)))
     return fresh
 
 
 async def cancel_all(
     backends: Backends, records: Sequence[Record], *, may_sleep: bool = True
 ) -> list[Record]:
-    """Cancel those that are running; give what was canceled, as it is now."""
+    """Cancel the running predictions; return the updated records of those that were canceled."""
     running = [record for record in records if record.is_running and record.prediction_id]
     results = await backends.together([backends.predictions.cancel(record.known) for record in running])
     ended = []

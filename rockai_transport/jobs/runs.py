@@ -1,8 +1,8 @@
-"""What is under way: in one run of an agent, which it ends with, and in the tool calls of this process.
+"""The running predictions of an agent's run, and the running tool calls of this process.
 
-Invariants of this module: only predictions that may be running are kept, and nothing else of a run. What is
-taken out of it is ended by who took it, and by nobody else. A start is listed before the records are read,
-and until it has an answer: of calls side by side, each sees those that came before it, in a record or here.
+Invariants of this module: of a run, only predictions that may be running are kept. Whoever takes predictions
+out of a run cancels them; nobody else does. A start is listed from before the records are read until it has
+a response: of concurrent calls, each sees the earlier ones, in a record or here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class UnderWay(NamedTuple):
 
 
 class AgentRun:
-    """What one run of an agent has under way, as far as this process knows."""
+    """The running predictions of one run of an agent, as far as this process knows."""
 
     def __init__(self) -> None:
         self._under_way: dict[str, UnderWay] = {}
@@ -37,7 +37,7 @@ class AgentRun:
         return prediction_id in self._under_way
 
     def note(self, store: Any, record: Record) -> None:
-        """Note how a prediction stands that this run has started or waited for."""
+        """Record the status of a prediction that this run has started or waited for."""
         if record.prediction_id is None:
             return
         if record.is_running:
@@ -46,20 +46,20 @@ class AgentRun:
             self._under_way.pop(record.prediction_id, None)
 
     def forget(self, prediction_id: str) -> None:
-        """Let a prediction go on after the run, however that ends."""
+        """Let a prediction continue after the run, however the run ends."""
         self._under_way.pop(prediction_id, None)
 
     def take(self, besides: Collection[str] = ()) -> list[UnderWay]:
-        """Take out what is under way, to end it; without what somebody else sees to."""
+        """Take out the running predictions to cancel them, except those in ``besides``."""
         ids = [one for one in tuple(self._under_way) if one not in besides]
         return [found for one in ids if (found := self._under_way.pop(one, None))]
 
 
 class PendingStart(Protocol):
-    """A start that has no answer yet."""
+    """A start without a response so far."""
 
     was_left: bool
-    """Whether its run has ended meanwhile: it is canceled once its id is known."""
+    """Whether its run has ended: then it is canceled once its id is known."""
     runs: tuple[AgentRun, ...]
     """The runs that it is part of."""
     record: Record
@@ -71,11 +71,11 @@ class ToolCallsUnderWay:
     def __init__(self) -> None:
         self.watched: list[str] = []
         """The ids of the predictions that are being waited for."""
-        self.starting: list[PendingStart] = []
-        """The starts that have no answer yet, in the order in which they came."""
+        self.starting: dict[PendingStart, None] = {}
+        """The starts without a response, in their order."""
 
     def ahead_of(self, start: PendingStart) -> set[str]:
-        """The keys of those of its scope that came before: they count before they are in any record."""
+        """Return the keys of earlier starts in its scope: they count before they are in any record."""
         starts, ahead = tuple(self.starting), set()
         for one in starts[: starts.index(start)]:
             if one.record.scope == start.record.scope:
@@ -83,24 +83,24 @@ class ToolCallsUnderWay:
         return ahead
 
     def leave(self, runs: Iterable[AgentRun]) -> None:
-        """Runs have ended: what they are starting is canceled once its id is known."""
+        """Mark the pending starts of ended runs, so that they are canceled once their ids are known."""
         for one in tuple(self.starting):
             one.was_left |= not set(one.runs).isdisjoint(runs)
 
 
 class RunRegistry:
-    """The runs of a process, by what a framework knows them by: an object of its own, or an id."""
+    """The runs of a process, by the framework's identity for a run: an object or an id."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[Any, tuple[Any, AgentRun]] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, identity: Any) -> AgentRun:
-        """The run of an object, by its identity, or of an id; the one unused for longest makes room."""
+        """Return the run for an object (by identity) or an id; drop the least recently used one if full."""
         key = identity if isinstance(identity, str) else id(identity)
         with self._lock:
             _, run = self._runs.pop(key, (identity, AgentRun()))
-            self._runs[key] = (identity, run)  # the object is kept: another may not get its identity
+            self._runs[key] = (identity, run)  # keeps the object, so that no other gets its id()
             if len(self._runs) > _MOST_RUNS:
                 self._runs.popitem(last=False)
         return run
@@ -110,7 +110,7 @@ class Block(NamedTuple):
     """A block of code that leaves nothing running."""
 
     owner: Any
-    """The toolset whose predictions it is about."""
+    """The toolset whose predictions it cancels."""
     scope: str | None
     run: AgentRun
 

@@ -1,7 +1,7 @@
-"""What an agent may pass to a tool: its JSON schema, and what to correct where the arguments do not fit.
+"""The arguments of a tool: their JSON schema, and corrections if they do not fit.
 
-Invariants of this module: arguments are checked here before anything is sent, in words by which an agent can
-correct itself. Neither framework does it: both hand a model's arguments on as they are.
+Invariants of this module: arguments are checked here before anything is sent, with messages that let an agent
+correct itself. Neither framework does this: both pass a model's arguments on unchanged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PREDICTION_ID = {
 
 
 def input_schema(model: HostedModel) -> dict[str, Any]:
-    """The inputs that an agent may set, as JSON schema; what has a default need not be given."""
+    """Return the inputs that an agent may set, as JSON schema; inputs with a default are optional."""
     schema = deepcopy(dict(model.json_schema))
     schema.setdefault("type", "object")
     properties = schema.setdefault("properties", {})
@@ -40,14 +40,14 @@ def input_schema(model: HostedModel) -> dict[str, Any]:
             properties[key].setdefault("default", value)
     schema["required"] = [key for key in schema.get("required", ()) if key not in model.defaults]
     if not _SAYS_WHAT_ELSE & schema.keys():
-        # A key that the model does not know is a 422 (docs/http-api.md).
+        # The service answers an unknown key with a 422 (docs/http-api.md).
         rule = "unevaluatedProperties" if _SAYS_IT_ELSEWHERE & schema.keys() else "additionalProperties"
         schema[rule] = False
     return schema
 
 
 def lifecycle_schemas(models: Mapping[str, Mapping[str, Any]], max_wait: float) -> dict[str, dict[str, Any]]:
-    """The arguments of the five tools that every agent gets, beside each model's `input_schema`."""
+    """Return the arguments of the five lifecycle tools, given each model's `input_schema`."""
     inputs = "; ".join(f"{name}: {_keys(schema)}" for name, schema in models.items())
     start = {
         "model": {"type": "string", "enum": [*models], "description": "Which model."},
@@ -66,7 +66,7 @@ def lifecycle_schemas(models: Mapping[str, Mapping[str, Any]], max_wait: float) 
 
 
 def problems(checker: Any, value: Any) -> str:
-    """Say what to correct in arguments that do not fit their schema; empty where they fit.
+    """Say what to correct in arguments that do not fit their schema; empty if they fit.
 
     Args:
         checker: The schema's `validator`.
@@ -81,7 +81,7 @@ def problems(checker: Any, value: Any) -> str:
 
 
 def argument_class(name: str, schema: Mapping[str, Any]) -> type[Any]:
-    """A pydantic class with this JSON schema; it accepts everything, since the lifecycle checks arguments."""
+    """Return a pydantic class with this JSON schema. It accepts anything: the lifecycle checks arguments."""
     from pydantic import BaseModel, ConfigDict  # the frameworks have it
 
     def model_json_schema(_cls: type[BaseModel], *_: Any, **__: Any) -> dict[str, Any]:
@@ -97,10 +97,10 @@ def argument_class(name: str, schema: Mapping[str, Any]) -> type[Any]:
 
 
 def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tuple[HostedModel, ...]:
-    """Check the developer's list once, when the tools are made.
+    """Check the developer's list once, when the tools are created.
 
     Raises:
-        ConfigurationError: A name is taken twice, a schema is none, or a default does not fit its schema.
+        ConfigurationError: A name occurs twice, a schema is invalid, or a default does not fit its schema.
     """
     if isinstance(models, HostedModel) or not isinstance(models, Iterable):
         raise ConfigurationError(f"models must be a list of HostedModel, not {type(models).__name__}.")
@@ -146,7 +146,7 @@ def _keys(schema: Mapping[str, Any]) -> str:
 
 
 def _describe(error: Any, schema: Mapping[str, Any]) -> str:
-    """One violation, in words for an agent."""
+    """Describe one violation for an agent."""
     path = ".".join(str(part) for part in error.absolute_path)
     where = path if path.isprintable() else repr(path)
     where = _cut(where, _LONGEST_VALUE) or "the arguments"

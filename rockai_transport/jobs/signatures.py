@@ -1,7 +1,7 @@
-"""A tool's arguments as a function's signature, for those that publish a tool by its function.
+"""A tool's arguments as a function's signature, for code that publishes a tool by its function.
 
-Invariants of this module: a signature tells what the JSON schema tells, as far as Python has words for it;
-what is sent is checked by the schema alone. What is no name in Python cannot be an argument, and is left out.
+Invariants of this module: a signature expresses the JSON schema as far as Python can; only the schema
+validates what is sent. A key that is not a Python name cannot be an argument, and is omitted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _TYPES: Mapping[str, Any] = {
 def published(
     call: Callable[..., Coroutine[Any, Any, Any]], name: str, text: str, schema: Mapping[str, Any]
 ) -> Callable[..., Coroutine[Any, Any, str]]:
-    """A coroutine function of this name and text that says which arguments it takes.
+    """Return a coroutine function with this name and docstring whose signature lists the arguments.
 
-    By name, with their types, descriptions and defaults; None where one may be left out.
+    They are keyword arguments with types, descriptions and defaults; the default of an optional one is None.
     """
     required = schema.get("required", ())
     parameters = [
@@ -50,7 +50,7 @@ def published(
 
 
 def _parameter(name: str, rule: Mapping[str, Any], *, is_required: bool) -> inspect.Parameter:
-    from pydantic import Field  # the frameworks have it
+    from pydantic import Field  # the frameworks install it
 
     default = inspect.Parameter.empty if is_required else rule.get("default")
     kind = Optional[_type(rule)] if default is None else _type(rule)  # noqa: UP045 - known at run time alone

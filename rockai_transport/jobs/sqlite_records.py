@@ -1,7 +1,7 @@
 """Records in an SQLite file, which any number of processes may share.
 
-Invariants of this module: a claim is one transaction, which no other process writes during: it holds the key,
-and what is left of the budget, against all that others have written.
+Invariants of this module: a claim is one transaction, during which no other process writes: it checks the key
+and the amount left of the budget against everything that others have written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SqliteRecords(Records):
     """`Records` in a file.
 
     Args:
-        path: The file; made where there is none.
+        path: The file; created if it does not exist.
         call: Calls a function that uses it: directly, or in a thread.
     """
 
@@ -38,13 +38,14 @@ class SqliteRecords(Records):
         self._path = path
         self._call = call
 
-    async def put(self, record: Record) -> None:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """As `Records.put`."""
-        await self._call(self._set, record)
+        is_written: bool = await self._call(self._put, record, unless_held=unless_held)
+        return is_written
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """As `Records.claim`, across processes too."""
-        is_claimed: bool = await self._call(self._claim, record, max_cost)
+        is_claimed: bool = await self._call(self._put, record, unless_held=True, max_cost=max_cost)
         return is_claimed
 
     async def all(self, scope: str | None) -> list[Record]:
@@ -57,21 +58,19 @@ class SqliteRecords(Records):
         found: list[Record] = await self._call(self._read, "key = ?", place.partition(":")[2])
         return found[0] if found else None
 
-    def _claim(self, record: Record, max_cost: Decimal | None) -> bool:
+    def _put(self, record: Record, *, unless_held: bool, max_cost: Decimal | None = None) -> bool:
         with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            others = {one.key: one for one in _select(connection, "scope = ?", record.scope)}
-            held = others.pop(record.key, None)
-            if held is not None and held.holds_its_key:
-                return False
-            if max_cost is not None and what_is_left(max_cost, others.values()) < (record.cost or 0):
-                return False
-            _replace(connection, record)
+            if unless_held:
+                others = {one.key: one for one in _select(connection, "scope = ?", record.scope)}
+                held = others.pop(record.key, None)
+                if held is not None and held.holds_its_key:
+                    return False
+                if max_cost is not None and what_is_left(max_cost, others.values()) < (record.cost or 0):
+                    return False
+            row = (record.key, record.scope, record.created, json.dumps(record.to_json()))
+            connection.execute("REPLACE INTO rockai_predictions VALUES (?, ?, ?, ?)", row)
         return True
-
-    def _set(self, record: Record) -> None:
-        with self._opened() as connection:
-            _replace(connection, record)
 
     def _read(self, where: str, value: str | None) -> list[Record]:
         with self._opened() as connection:
@@ -88,8 +87,3 @@ class SqliteRecords(Records):
 def _select(connection: sqlite3.Connection, where: str, value: str | None) -> list[Record]:
     query = f"SELECT record FROM rockai_predictions WHERE {where} ORDER BY created"  # noqa: S608 - our own
     return [Record.from_json(json.loads(text)) for (text,) in connection.execute(query, (value,))]
-
-
-def _replace(connection: sqlite3.Connection, record: Record) -> None:
-    row = (record.key, record.scope, record.created, json.dumps(record.to_json()))
-    connection.execute("REPLACE INTO rockai_predictions VALUES (?, ?, ?, ?)", row)

@@ -1,12 +1,13 @@
-"""One tool call that starts a prediction, or finds the one that was started.
+"""One tool call that starts a prediction, or finds the one that it started before.
 
 Invariants of this module:
 
-* A start is remembered before it is sent. The same call again gets what it had started; where the answer was
-  lost it gets "unknown", and nothing is sent: nor for the same order in another call, until that is resolved.
-* Of several workers that carry out the same call, one sends.
-* Where a budget is agreed, a start's money is reserved with its record, or nothing is sent.
-* The same order in a later turn, while the first still runs, gets that prediction.
+* A start is recorded before it is sent. If the same call runs again, it gets the prediction it has started.
+  If the response was lost, it gets "unknown" and nothing is sent; nor for an equal request in another call,
+  until the record is resolved.
+* If several workers execute the same call, one of them sends it.
+* With a budget, the maximum cost is reserved together with the record, or nothing is sent.
+* An equal request in a later turn, while the first still runs, gets that prediction.
 """
 
 from __future__ import annotations
@@ -36,41 +37,38 @@ logger = logging.getLogger("rockai")
 
 
 class StartCall(LifecycleCall):
-    """A tool call that may start a prediction, and the `Steps` in which it does."""
+    """A tool call that may start a prediction, with the `Steps` for that."""
 
     was_left = False
-    """Whether its caller has left: what it starts is canceled."""
+    """Whether its caller has left: then the prediction it starts is canceled."""
 
     async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
-        """Start a prediction and wait for it, for so many seconds at most; with None, return at once."""
+        """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
         self._order(model, {**model.defaults, **given})
-        is_sent = False
-        self._under_way.starting.append(self)
+        self._under_way.starting[self] = None
         try:
-            found = await self._decided()
-            if found is None:
-                is_sent = True
-                found = await self._backends.left_behind(self, self._left(), self._leave_while_sending)
+            found = await self._decided() or await self._backends.left_behind(
+                self, self._left(), self._leave_while_sending
+            )
         except BaseException:
             self.was_left = True
+            self._under_way.starting.pop(self, None)
             raise
-        finally:
-            if not is_sent:
-                self._under_way.starting.remove(self)
-        if isinstance(found, ToolAnswer):
-            return found
         if found is None:
             return refusal(
                 f"{model.name}: the start was sent, and is not answered yet. It goes on by itself: look with "
                 "list_predictions later. Do not start it again."
             )
+        self._under_way.starting.pop(self, None)
+        if isinstance(found, ToolAnswer):
+            return found
         record, prediction, remark = found
         if seconds is None and not is_unfetched(prediction):  # started, not found
             return await self._conclude(record, prediction, just_started=True, remark=remark)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
     def _order(self, model: HostedModel, sent: Mapping[str, Any]) -> None:
-        """Set what is to be sent, and what is remembered of it."""
+        """Set the request to send, and its record."""
         context, fingerprint = self._context, digest(model.model, sent)
         self._model, self._sent, self._webhook = model, sent, dict[str, Any]()
         self.record = Record(
@@ -92,7 +90,7 @@ class StartCall(LifecycleCall):
     # Deciding.
 
     async def _decided(self) -> _Started | ToolAnswer | None:
-        """What has been started already, or why nothing may be; None: this may be sent."""
+        """Return an existing start, or why nothing may be started; None: the request may be sent."""
         name, key = self._model.name, self.record.key
         ahead = self._under_way.ahead_of(self)
         if key in ahead:
@@ -109,7 +107,7 @@ class StartCall(LifecycleCall):
                 f"Not started: this conversation has used all its {self._policy.max_starts} starts. Tell the "
                 "user."
             )
-        # What has ended meanwhile is settled before it is refused.
+        # Predictions that have ended since are settled before a start is refused.
         if self._limited(records, others) and (
             limited := self._limited(await self._refreshed(records), others)
         ):
@@ -119,12 +117,12 @@ class StartCall(LifecycleCall):
         return refusal(f"{name}: a person declined this, or could not be asked. Nothing was started.")
 
     async def _started_before(self, records: list[Record], ahead: set[str]) -> _Started | ToolAnswer | None:
-        """What this same call, or an earlier turn, had started; or why that is not known."""
+        """Return what this call or an earlier turn has started, or why that is unknown."""
         for one in records:
             if one.key == self.record.key:
                 if one.state != STARTED:
                     return messages.describe_not_started(self._model, one.key)
-                is_ours = one.thread == self._context.thread  # else what slept was lost before it was saved
+                is_ours = one.thread == self._context.thread  # else the sleeper was lost before it was saved
                 found = one if is_ours else one._replace(asleep=None)
                 return _Started(found, one.known, messages.STARTED_BEFORE)
         running = []
@@ -140,9 +138,9 @@ class StartCall(LifecycleCall):
         return None
 
     def _may_join(self, record: Record) -> bool:
-        """Whether an order that runs is that of an earlier turn of this conversation.
+        """Whether a running prediction was requested in an earlier turn of this conversation.
 
-        The calls of one turn are meant to be several; what is known of no turn is a program's own call.
+        Equal calls of one turn are intended. A call without a known turn comes from a program, not a model.
         """
         turn = self._context.turn
         if self._policy.duplicates == "allow" or not (turn and record.turn):
@@ -151,7 +149,7 @@ class StartCall(LifecycleCall):
         return is_ours and turn != record.turn
 
     def _limited(self, records: list[Record], others: int) -> ToolAnswer | None:
-        """Why nothing more may be started beside these, and so many others that have no record yet."""
+        """Say why no more may be started, given these records and ``others`` starts without a record."""
         max_running, max_cost = self._policy.max_running, self._policy.max_cost
         running = list(filter(attrgetter("is_running"), records))
         if len(running) + others >= max_running:
@@ -159,36 +157,32 @@ class StartCall(LifecycleCall):
         return None if max_cost is None else messages.describe_over_budget(self.record, records, max_cost)
 
     async def _approved(self, approve: Callable[..., Any]) -> bool:
-        """Ask a person."""
+        """Ask a person for approval."""
         records, asked = await self._backends.records.all(self.record.scope), self._backends.now()
         question = messages.describe_order(self._model, records, self._policy.max_cost)
         answer = approve(self._model, self._sent, self.record.key, question)
         is_approved = await answer if inspect.isawaitable(answer) else answer
-        self._until += self._backends.now() - asked  # a person may take their time
+        self._until += self._backends.now() - asked  # the time for the approval does not count
         return bool(is_approved)
 
-    # Sending. Whatever becomes of the caller meanwhile; where it has left, what was started is ended.
+    # Sending. It finishes even if the caller leaves; then the started prediction is canceled.
 
     async def before(self) -> ToolAnswer | None:
-        """Write the record before anything is sent; why nothing is sent, where that is so."""
-        name, goes_on = self._model.name, False
+        """Write the record before anything is sent; return an answer if nothing may be sent."""
+        name = self._model.name
         try:
             refused = await self._claimed()
-            if refused is None and (self.was_left or self._backends.was_canceled()):
-                text = "The call was canceled before anything was sent."
-                await note(self._backends, self.record._replace(state=REFUSED, note=text))
-                refused = refusal(f"{name}: {text}")
-            goes_on = refused is None
         except Exception:
             logger.exception("The record of a start could not be written; nothing was sent.")
             return refusal(f"{name}: the start could not be remembered, so nothing was sent. Tell the user.")
-        finally:
-            if not goes_on:
-                self._under_way.starting.remove(self)
+        if refused is None and (self.was_left or self._backends.was_canceled()):
+            text = "The call was canceled before anything was sent."
+            await note(self._backends, self.record._replace(state=REFUSED, note=text))
+            return refusal(f"{name}: {text}")
         return refused
 
     async def _claimed(self) -> ToolAnswer | None:
-        """Claim the record's key, and its money: both or neither; or say why not."""
+        """Claim the record's key and reserve its cost, both or neither; return an answer if that fails."""
         record, records, max_cost = self.record, self._backends.records, self._policy.max_cost
         refused = None
         if max_cost is None:
@@ -205,18 +199,18 @@ class StartCall(LifecycleCall):
         return refused or refusal(taken)
 
     async def operation(self) -> Prediction | RockAIError:
-        """Send it, once."""
+        """Send the request, once."""
         try:
             create = self._backends.predictions.create
             return await create(model=self._model.model, input=self._sent, **self._webhook)
         except RockAIError as error:
             return error
         except BaseException:
-            self._under_way.starting.remove(self)
+            self._under_way.starting.pop(self, None)
             raise
 
     async def then(self, outcome: Prediction | RockAIError) -> _Started | ToolAnswer:
-        """Remember what came of it."""
+        """Record the outcome."""
         try:
             if isinstance(outcome, RockAIError):
                 state = UNANSWERED if outcome.may_have_started else REFUSED
@@ -225,15 +219,18 @@ class StartCall(LifecycleCall):
             self._remember(record := self.record.seen(outcome), is_own=True)
             await note(self._backends, record)
             if self.was_left or self._backends.was_canceled():
-                # It is ended here, within the two seconds that the caller waits for this.
+                # It is canceled here, within the two seconds that the caller waits for this.
                 await self._leave_while_sending()
             return _Started(record, outcome)
         finally:
-            self._under_way.starting.remove(self)
+            self._under_way.starting.pop(self, None)
 
     async def all(self) -> _Started | ToolAnswer:
-        """One step after the other."""
-        return await self.before() or await self.then(await self.operation())
+        """Run the steps one after the other."""
+        try:
+            return await self.before() or await self.then(await self.operation())
+        finally:
+            self._under_way.starting.pop(self, None)
 
     async def _leave_while_sending(self) -> None:
         self.was_left = True
@@ -245,4 +242,4 @@ class _Started(NamedTuple):
     record: Record
     prediction: Prediction
     remark: str = ""
-    """What the agent is told where nothing new was started."""
+    """What the agent reads if nothing new was started."""

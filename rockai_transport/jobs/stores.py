@@ -1,9 +1,9 @@
-"""Where records are kept: in the process, in a mapping, in a LangGraph store, in a LlamaIndex Context.
+"""Stores for records: the process, a mapping, a LangGraph store, a LlamaIndex Context.
 
-Invariants of this module: a store is known by its methods alone, and neither framework is imported. `Records`
-made for blocking calls never suspend. Of those that claim a key at the same moment one gets it: exactly in
-this process, a dict and a Context; elsewhere by writing and reading back, where a worker that is stopped
-between its look and its write for longer than `_SETTLES` can get it too.
+Invariants of this module: a store is recognized only by its methods, and neither framework is imported.
+`Records` for blocking calls never suspend. If several workers claim a key at the same moment, one gets it.
+This is exact in this process, a dict and a Context. Elsewhere a claim is written and read back, and a worker
+that pauses between its read and its write for longer than `_SETTLES` can get the key too.
 """
 
 from __future__ import annotations
@@ -29,38 +29,43 @@ from rockai_transport.jobs.records import Record
 __all__ = ["MemoryRecords", "MirroredRecords", "Records", "Store", "as_store", "place_of"]
 
 _NAMESPACE = ("rockai", "predictions")
-"""Where records are in a LangGraph store."""
+"""The namespace of records in a LangGraph store."""
 _PREFIX = "rockai-prediction"
 _PAGE = 100
 _SETTLES = 0.05
-"""Seconds between writing a claim and reading it back: whoever looked before has written by then."""
+"""Seconds between writing a claim and reading it back: workers that read before have written by then."""
 _dicts = threading.Lock()
-"""Held while a plain dict is used: nothing slow is done with one."""
+"""Held while a plain dict is used; its operations are fast."""
 
 Call = Callable[..., Awaitable[Any]]
 OpenMapping = Callable[[], AbstractContextManager[MutableMapping[str, str]]]
 
 
 class Records:
-    """What the lifecycle needs of a store: a kind of store says how it writes, and gives all."""
+    """The interface to a store: each kind of store implements `put` and `all`."""
 
     _pause: Call | None = None
-    """Waits for so many seconds before a claim is read back; None: what is written is claimed."""
+    """Waits before a claim is read back; None: a written claim is final."""
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
+        """Write a record; it must be durable when this returns, as far as the store is durable.
+
+        Args:
+            record: The record to write.
+            unless_held: Do not overwrite the record of another start that holds the key.
+
+        Returns:
+            Whether it was written.
+        """
         raise NotImplementedError
 
-    async def put(self, record: Record) -> None:
-        """Write a record; it must be durable when this returns, as far as the store is at all."""
-        await self._write(record)
-
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
-        """Write the record of a start, unless another start holds its key; whether it was written.
+        """Write the record of a start unless another start holds its key; return whether it was written.
 
-        A store that can compare and set holds it against the scope's budget too. For the others, calls of
-        one process come one by one.
+        A store with compare-and-set also checks the scope's budget. For the others, the calls of one process
+        run one at a time.
         """
-        if not await self._write(record, unless_held=True):
+        if not await self.put(record, unless_held=True):
             return False
         if self._pause is None:
             return True
@@ -69,22 +74,23 @@ class Records:
         return written is not None and written.nonce == record.nonce
 
     async def all(self, scope: str | None) -> list[Record]:
-        """The records of a scope, oldest first; of all scopes if None."""
+        """Return the records of a scope, oldest first; None: of all scopes."""
         raise NotImplementedError
 
     async def find(self, place: str) -> Record | None:
-        """The record at a place that `place_of` has named; None: there is none."""
+        """Return the record at a place from `place_of`; None: there is none."""
         return next((record for record in await self.all(None) if place_of(record) == place), None)
 
 
 class MemoryRecords(Records):
-    """Records of this process. They are there at once, for blocking calls too."""
+    """Records in this process's memory. They never suspend, so blocking calls can use them too."""
 
     def __init__(self) -> None:
         self._scopes: dict[str, dict[str, Record]] = {}
         self._lock = threading.Lock()
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
+        """As `Records.put`."""
         with self._lock:
             found = self._scopes.setdefault(record.scope, {})
             if unless_held and (held := found.get(record.key)) is not None and held.holds_its_key:
@@ -99,9 +105,9 @@ class MemoryRecords(Records):
 
 
 class MirroredRecords(Records):
-    """Records in a conversation's own store, and in this process too: a receipt then needs no store.
+    """Records in a conversation's own store, copied to this process, so that a receipt needs no store.
 
-    What is read is what the store says: another process may have written since.
+    Reads use the store, because another process may have written to it.
     """
 
     def __init__(self, store: Records, mirror: Records) -> None:
@@ -109,27 +115,24 @@ class MirroredRecords(Records):
         self._mirror = mirror
         self.all, self.find = store.all, store.find  # type: ignore[method-assign]
 
-    async def put(self, record: Record) -> None:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write to both, the store first."""
-        await self._store.put(record)
-        await self._mirror.put(record)
+        is_written = await self._store.put(record, unless_held=unless_held)
+        return is_written and await self._mirror.put(record)
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """Claim it in the store, and write it to both."""
-        claimed = await self._store.claim(record, max_cost)
-        if claimed:
-            await self._mirror.put(record)
-        return claimed
+        return await self._store.claim(record, max_cost) and await self._mirror.put(record)
 
 
 class ContextRecords(Records):
-    """Records in the store of a LlamaIndex ``Context``: they go where it goes. With ``await`` only."""
+    """Records in the store of a LlamaIndex ``Context``, saved and restored with it. With ``await`` only."""
 
     def __init__(self, context: Any) -> None:
         self._store = context.store
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
-        """Write it, beside whatever other calls are writing."""
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
+        """Write it, concurrently with other calls."""
         async with self._store.edit_state() as state:
             kept = state.get(_PREFIX, {})
             if unless_held and _is_held(kept.get(record.key)):
@@ -144,13 +147,13 @@ class ContextRecords(Records):
 
 
 class MappingRecords(Records):
-    """Records in a mapping from strings to strings: a dict, a `shelve`, a database's own.
+    """Records in a mapping from strings to strings: a dict, a `shelve`, a mapping over a database.
 
     Args:
-        opened: Gives the mapping for one use.
-        lock: Held while it is used, by all that share it.
+        opened: Opens the mapping for one use.
+        lock: Held by everything that shares the mapping while it is used.
         call: Calls a function that uses it: directly, or in a thread.
-        pause: Waits for so many seconds before a claim is read back; None: the lock is enough.
+        pause: Waits before a claim is read back; None: the lock is enough.
     """
 
     def __init__(self, opened: OpenMapping, lock: threading.Lock, call: Call, pause: Call | None) -> None:
@@ -159,7 +162,7 @@ class MappingRecords(Records):
         self._call = call
         self._pause = pause
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it; a `shelve` is synced."""
         is_written: bool = await self._call(self._set, record, unless_held=unless_held)
         return is_written
@@ -209,8 +212,8 @@ class GraphRecords(Records):
         self._search = search
         self._pause = pause
 
-    async def _write(self, record: Record, *, unless_held: bool = False) -> bool:
-        """Write it. Nothing is indexed: nobody searches it by meaning, and embedding costs."""
+    async def put(self, record: Record, *, unless_held: bool = False) -> bool:
+        """Write it without an index: records are not searched by meaning, and embeddings cost money."""
         place = (_namespace(record.scope), record.key)
         if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):
             return False
@@ -229,24 +232,24 @@ class GraphRecords(Records):
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""
         scope, _, key = place.partition(":")
-        if not (scope and key) or "." in scope:  # no place of ours: LangGraph refuses such a label
+        if not (scope and key) or "." in scope:  # not one of our places: LangGraph refuses such a label
             return None
         item = await self._get((*_NAMESPACE, scope), key)
         return None if item is None else Record.from_json(item.value)
 
 
 class Store(NamedTuple):
-    """What a user gave as ``store``, for awaited calls and for blocking ones."""
+    """The user's ``store``, for awaited and for blocking calls."""
 
     awaited: Records
     blocking: Records | None
-    """None: it can only be awaited."""
+    """None: the store has only async methods."""
 
     def records(self, *, blocking: bool) -> Records:
-        """The form for such calls.
+        """Return the records for blocking or awaited calls.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: The store has only async methods.
         """
         if not blocking:
             return self.awaited
@@ -258,7 +261,7 @@ class Store(NamedTuple):
 
 
 def as_store(store: Any) -> Store:
-    """Wrap what a user gives as ``store``: a file, a mapping, a LangGraph store, a LlamaIndex Context.
+    """Wrap the user's ``store``: a file, a mapping, a LangGraph store, a LlamaIndex Context.
 
     Raises:
         ConfigurationError: It is none of these.
@@ -266,16 +269,16 @@ def as_store(store: Any) -> Store:
     if isinstance(store, str | os.PathLike):
         from rockai_transport.jobs.sqlite_records import SqliteRecords
 
-        if not os.fspath(store):
-            raise ConfigurationError("store='' names no file.")
-        path = str(Path(store).expanduser().absolute())
+        path = str(file := Path(store).expanduser().absolute())
+        if not os.fspath(store) or file.is_dir() or not file.parent.is_dir():
+            raise ConfigurationError(f"store={os.fspath(store)!r} must be a file in a folder that exists.")
         return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, _directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)
         if type(store) is dict:
             at_once = MappingRecords(opened, _dicts, _directly, None)
             return Store(at_once, at_once)
-        # Any other mapping may be slow, and shared: it stands for a file, or a database.
+        # Any other mapping may be slow and shared, because a file or a database may be behind it.
         lock = threading.Lock()
         return Store(
             MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
@@ -302,10 +305,10 @@ def as_store(store: Any) -> Store:
 
 
 def _opening(mapping: MutableMapping[str, str]) -> OpenMapping:
-    """Gives a mapping for one use: as it is, or opened anew.
+    """Return a function that opens the mapping for one use: the mapping itself, or a new connection.
 
-    Since Python 3.13 a `shelve` is an SQLite connection (``dbm.sqlite3``), which only the thread that opened
-    it may use; tools run in others.
+    Since Python 3.13, a `shelve` is an SQLite connection (``dbm.sqlite3``), which only the thread that opened
+    it may use; tools run in other threads.
     """
     connection = getattr(getattr(mapping, "dict", None), "_cx", None)
     if connection is None:
@@ -324,9 +327,9 @@ _sleep_here = partial(_directly, time.sleep)
 
 
 async def _in_thread_or_here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call a function of a mapping in a thread; here, where the mapping is bound to the thread it is from.
+    """Call a function of a mapping in a thread, or here if the mapping is bound to its thread.
 
-    One over an SQLite connection is.
+    A mapping over an SQLite connection is bound to its thread.
     """
     try:
         return await asyncio.to_thread(function, *arguments, **named)
@@ -337,7 +340,7 @@ async def _in_thread_or_here(function: Callable[..., Any], *arguments: Any, **na
 
 
 def _is_bound_to_a_thread(error: BaseException | None) -> bool:
-    """Whether SQLite has said so, or what wraps its error."""
+    """Whether the error, or an error it wraps, is SQLite's error about threads."""
     while error is not None:
         if "can only be used in that same thread" in str(error):
             return True
@@ -346,7 +349,7 @@ def _is_bound_to_a_thread(error: BaseException | None) -> bool:
 
 
 def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
-    """A store's async method; its blocking one in a thread where it has none."""
+    """Return a store's async method, or its blocking method in a thread if it has no async one."""
 
     async def call(*arguments: Any, **named: Any) -> Any:
         try:
@@ -358,17 +361,17 @@ def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
 
 
 def _is_held(data: Mapping[str, Any] | None) -> bool:
-    """Whether a start holds this key: one that was refused or cleared does not."""
+    """Whether a start holds this key; a refused or cleared start does not."""
     return data is not None and Record.from_json(data).holds_its_key
 
 
 def place_of(record: Record) -> str:
-    """Where a record is, without its scope's name: for an address that others may see."""
+    """Return a record's place without its scope's name, for an address that others may see."""
     return f"{_hashed(record.scope)}:{record.key}"
 
 
 def _hashed(scope: str) -> str:
-    # LangGraph's namespaces refuse empty labels and full stops, which a thread id may hold.
+    # LangGraph's namespaces refuse empty labels and full stops, which a thread id may contain.
     return hashlib.sha256(scope.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

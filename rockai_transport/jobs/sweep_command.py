@@ -1,4 +1,4 @@
-"""``python -m rockai_transport sweep my_app:receiver``: resumes what no webhook has told of."""
+"""``python -m rockai_transport sweep my_app:receiver``: resumes runs whose webhook never arrived."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One tool call about predictions that there are: look, wait, cancel, list; and how it is left.
+"""One tool call about existing predictions: get, wait, cancel, list; and leaving it.
 
-Invariants of this module: a call takes no longer than ``max_wait``, or a second where that is less; what
-takes longer is answered with the id, and goes on. Whoever leaves ends what its run has under way, within two
-seconds.
+Invariants of this module: a call takes at most ``max_wait``, or one second if that is less. If the prediction
+takes longer, the answer has its id, and it continues. If a caller leaves, the running predictions of its run
+are canceled within two seconds.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ logger = logging.getLogger("rockai")
 
 T = TypeVar("T")
 _AT_ONCE = 0.05
-"""A wait that is shorter is one look."""
+"""A wait that is shorter is a single poll."""
 _AWAKE = 5.0
-"""Seconds that a call looks for the end itself, before it sleeps until a webhook comes."""
+"""Seconds that a call polls for the end before it sleeps until the webhook arrives."""
 _LEAST = 1.0
-"""Seconds that a call may take for its requests, however short ``max_wait`` is."""
+"""The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _NOT_SAVED_YET = "The file is not saved yet: this took too long. It is saved at the next look."
 
 
 class LifecycleCall:
-    """One tool call: what it works with, and what it shares with others."""
+    """One tool call: its backends and context, and the state it shares with others."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class LifecycleCall:
         self._context = backends.context
         self.runs = self._context.runs
         self._record: Record | None = None
-        """Of the prediction that this call has started, or waits for: leaving ends it."""
+        """The record of the prediction that this call has started or waits for: leaving cancels it."""
         self._until = backends.now() + max(policy.max_wait, _LEAST)
 
     def _left(self) -> float:
-        """The seconds that this call may still take; a little is left for a last request."""
+        """The seconds that this call may still take, minus a little for a last request."""
         return max(self._until - self._backends.now(), _AT_ONCE)
 
     async def _in_time(self, operation: Coroutine[Any, Any, T]) -> T:
-        """Ask the service for something, as long as the call may take."""
+        """Run a request to the service, for as long as the call may still take."""
         try:
             return await self._backends.bounded(operation, self._left())
         except TimeoutError:
@@ -74,11 +74,11 @@ class LifecycleCall:
     # Waiting.
 
     async def get_prediction(self, prediction_id: str) -> ToolAnswer:
-        """Look at a prediction once."""
+        """Get a prediction once."""
         return await self.wait_for_prediction(prediction_id, 0.0)
 
     async def wait_for_prediction(self, prediction_id: str, timeout: float = math.inf) -> ToolAnswer:
-        """Wait for a prediction, for so many seconds at most; with none, look at it once."""
+        """Wait for a prediction, for at most ``timeout`` seconds; with 0, get it once."""
         found = await self._find(prediction_id)
         if isinstance(found, ToolAnswer):
             return found
@@ -87,16 +87,16 @@ class LifecycleCall:
     async def _wait(
         self, record: Record | None, known: Prediction, seconds: float, remark: str = ""
     ) -> ToolAnswer:
-        """Wait for the end, or for the time to be up."""
+        """Wait until the prediction ends or the time is up."""
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return await self._conclude(record, known, remark=remark)
-        if record is not None and (remark or seconds >= _AT_ONCE):  # a look makes it nobody's
+        if record is not None and (remark or seconds >= _AT_ONCE):  # leaving a single poll cancels nothing
             self._remember(record, is_own=True)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
         sleeper = self._sleeper(record, seconds) if self._context.thread else None
         if sleeper is not None:
-            # Woken, it is no other call: it looks, and says what it would have said.
+            # When resumed, the same call runs again: it polls, and answers as it would have.
             seconds, remark = (0.0, "") if sleeper.asleep else (min(seconds, _AWAKE), remark)
         try:
             if seconds < _AT_ONCE:
@@ -121,7 +121,7 @@ class LifecycleCall:
         return await self._conclude(record, prediction, remark=remark)
 
     def _report(self, report: Callable[[Progress], Any], record: Record | None, update: Update) -> Any:
-        """Report progress to the program; what it returns may have to be awaited."""
+        """Report progress to the program; the result may have to be awaited."""
         prediction = update.prediction
         share = 1.0 if prediction.status == "succeeded" else update.progress
         name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
@@ -130,9 +130,9 @@ class LifecycleCall:
     # Sleeping until a webhook comes.
 
     def _sleeper(self, record: Record | None, seconds: float) -> Record | None:
-        """The record, where this call waits for longer and can be suspended meanwhile.
+        """Return the record if this call waits longer and can be suspended.
 
-        A record wakes one thread: where another sleeps for the same prediction, this call waits.
+        A record resumes one thread: if another sleeps for the same prediction, this call waits.
         """
         thread = self._context.thread
         if record is None or not record.webhook_hash or seconds < min(_AWAKE, self._policy.max_wait):
@@ -140,15 +140,15 @@ class LifecycleCall:
         return None if record.asleep and record.thread != thread else record._replace(thread=thread)
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
-        """Write down that an agent sleeps, then look: an end before that was nobody's to tell of."""
+        """Record that an agent sleeps, then poll: an end before the record would not be reported."""
         awake, put = record._replace(asleep=None), self._backends.records.put
         try:
             if not prediction.is_terminal:
                 record = record.seen(prediction)._replace(asleep=self._backends.now())
-                await self._backends.detached(put(record), math.inf)
+                await self._backends.detached(put(record))
                 prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
             if prediction.is_terminal and record.asleep:
-                await self._backends.detached(put(awake.seen(prediction)), math.inf)
+                await self._backends.detached(put(awake.seen(prediction)))
         except RockAIError:
             logger.info("A last look at prediction %s failed: its webhook tells.", prediction.id)
         except Exception:
@@ -156,7 +156,7 @@ class LifecycleCall:
             return awake, prediction
         if prediction.is_terminal:
             return awake, prediction
-        for run in self.runs:  # what sleeps does not end with the run
+        for run in self.runs:  # a sleeping call's prediction is not canceled with the run
             run.forget(prediction.id or "")
         self._record = None
         return record, prediction
@@ -164,14 +164,14 @@ class LifecycleCall:
     async def _conclude(
         self, record: Record | None, prediction: Prediction, *, just_started: bool = False, remark: str = ""
     ) -> ToolAnswer:
-        """Save what there is to save, remember it, and describe it."""
+        """Save the output files, update the record, and describe the prediction."""
         view = self._view(record, prediction)
         if self._policy.save_to and prediction.status == "succeeded" and view.has_files:
             view = await self._save(view, self._policy.save_to)
         if record is not None:
             record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
             self._remember(record, is_own=self._record is not None)
-            await self._backends.detached(note(self._backends, record), math.inf)
+            await self._backends.detached(note(self._backends, record))
         return messages.describe_prediction(view, just_started=just_started, remark=remark)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
@@ -207,18 +207,18 @@ class LifecycleCall:
         if record is not None:
             record = record.seen(prediction)
             self._remember(record, is_own=False)
-            await self._backends.detached(note(self._backends, record), math.inf)
+            await self._backends.detached(note(self._backends, record))
         return messages.describe_canceled(self._view(record, prediction))
 
     async def list_predictions(self) -> ToolAnswer:
-        """List what was started in this scope, as it stands now."""
+        """List the predictions of this scope with their current status."""
         records = [one for one in await self._backends.records.all(self._context.scope) if one.counts]
         records = await self._refreshed(records)
         views = [self._view(record, record.known) for record in records if record.state == STARTED]
         return messages.describe_list(views, [record for record in records if record.state == UNANSWERED])
 
     async def _find(self, prediction_id: str) -> tuple[Record | None, Prediction] | ToolAnswer:
-        """A prediction, and its record, which one that is allowed may lack; else why it is refused."""
+        """Return a prediction and its record (an allowed id may have none), or why it is refused."""
         records = await self._backends.records.all(self._context.scope)
         by_id = {record.prediction_id: record for record in records if record.prediction_id}
         if record := by_id.get(prediction_id):
@@ -236,7 +236,7 @@ class LifecycleCall:
     # Remembering.
 
     def _remember(self, record: Record, *, is_own: bool) -> None:
-        """Keep how a prediction stands, for who leaves: this call's own, and those that its runs have."""
+        """Keep a prediction's status for leaving: for this call and for its runs."""
         if is_own:
             self._record = record
         for run in self.runs:
@@ -246,7 +246,7 @@ class LifecycleCall:
     # Leaving.
 
     async def leave(self, error: BaseException) -> None:
-        """End what this call, and the runs that it is part of, have under way; or say that it goes on."""
+        """Cancel the running predictions of this call and of its runs, or note that they continue."""
         records = self._to_end()
         if self._policy.on_cancel == "leave":
             for record in records:
@@ -260,9 +260,9 @@ class LifecycleCall:
             logger.warning("There was no time to cancel prediction %s.", ids)
 
     def _to_end(self) -> list[Record]:
-        """The call's own prediction, and what its runs have under way.
+        """Return the call's own prediction, and the running predictions of its runs.
 
-        A sibling that waits for its own prediction is canceled too, and ends that itself.
+        A sibling call that waits for its own prediction is canceled too, and cancels that one itself.
         """
         own = [self._record] if self._record is not None and self._record.is_running else []
         self._record = None

@@ -1,13 +1,11 @@
-"""`Toolset`: all that the tools of both frameworks have in common.
+"""`Toolset`: the common part of both frameworks' tools.
 
-An adapter adds how its framework calls a tool, and what it shows of the answer.
+An adapter adds how its framework calls a tool, and how it shows the answer.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Self
@@ -53,7 +51,7 @@ DESCRIPTIONS = {
     "cancel_prediction": "Stop a prediction that is starting or processing, so that it costs nothing more.",
     "list_predictions": "List the predictions that this conversation has started, and how they stand.",
 }
-"""What an agent reads of the five tools, each below LlamaIndex's limit of 1024 characters."""
+"""The descriptions of the five lifecycle tools, each below LlamaIndex's limit of 1024 characters."""
 
 
 class Toolset:
@@ -83,7 +81,7 @@ class Toolset:
             **{one.name: _describe(one, self.lifecycle.policy.max_wait) for one in checked},
             **DESCRIPTIONS,
         }
-        """What an agent reads of every tool, by the tool's name."""
+        """The description of every tool, by the tool's name."""
         if client is None and async_client is None:
             client = Client(**{"timeout": DEFAULT_TIMEOUT, **settings})
         if client is not None:
@@ -91,29 +89,29 @@ class Toolset:
         if async_client is not None:
             self.async_client = async_client
         self.scope = scope
-        """What the developer calls one conversation: a name, a function that gives one, or None."""
+        """The developer's name for a conversation: a text, a function that returns one, or None."""
         self.own_scope = f"toolkit:{uuid4().hex}"
-        """The scope of calls that belong to no conversation."""
+        """The scope of calls outside any conversation."""
         memory = MemoryRecords()
         self._memory = Store(memory, memory)
         self._store = None if store is None else as_store(store)
-        self._recent: deque[Store] = deque(maxlen=_KEPT_STORES)
-        """The newest few, so that a record can be resolved without naming its store."""
+        self._recent: list[tuple[Any, Store]] = []
+        """The last few stores of conversations: a record in them can be resolved without naming its store."""
         self.runs = RunRegistry()
-        """What the runs of this process have under way."""
+        """The runs of this process and their running predictions."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # A copy of a tool shares the limits with the others: it is no separate budget.
+        # A copy of a tool shares the limits with the others: it has no separate budget.
         return self
 
-    # One tool call. Whatever happens, there is an answer.
+    # One tool call. There is always an answer.
 
     def call(self, tool: str, arguments: Mapping[str, Any], context: CallContext) -> ToolAnswer:
-        """Carry out a tool call."""
+        """Execute a tool call."""
         return run_blocking(self._answer(tool, arguments, context, self.blocking))
 
     async def acall(self, tool: str, arguments: Mapping[str, Any], context: CallContext) -> ToolAnswer:
-        """As `call`, with ``await``. Canceling it ends what its run has under way."""
+        """As `call`, with ``await``. Canceling it cancels the running predictions of its run."""
         return await self._answer(tool, arguments, context, self.awaited)
 
     async def _answer(
@@ -136,28 +134,28 @@ class Toolset:
             )
 
     def not_set_up(self, tool: str, error: Exception) -> ToolAnswer:
-        """A call whose conversation cannot be named, or cannot be written to."""
+        """Describe a call whose conversation has no name, or whose store cannot be written."""
         logger.error("The scope of a call of %s could not be named.", tool, exc_info=error)
         return refusal(f"{tool} is not set up for this conversation; nothing was sent. Tell the user.")
 
     def blocking(self, store: Store, context: CallContext = NO_CALL) -> BlockingBackends:
-        """What blocking calls work with."""
+        """Return the backends of blocking calls."""
         return BlockingBackends(self.client, store.records(blocking=True), context)
 
     def awaited(self, store: Store, context: CallContext = NO_CALL) -> AsyncBackends:
-        """What the calls of the running task work with."""
+        """Return the backends of awaited calls in the running task."""
         return AsyncBackends(self.async_client, store.awaited, context)
 
     def scope_of(self, place: Any, own: str | None) -> str:
-        """The name of the conversation that a call belongs to.
+        """Return the name of the conversation that a call belongs to.
 
         Args:
-            place: What a framework calls the place of the call: given to the developer's function.
-            own: What the framework calls the conversation; None: these tools are its limit.
+            place: The framework's object for the call's context, passed to the developer's function.
+            own: The framework's name for the conversation; None: the scope of this toolset.
 
         Raises:
-            Exception: What the developer's function has raised.
-            ConfigurationError: It named none.
+            Exception: The developer's function raised it.
+            ConfigurationError: The function returned no name.
         """
         if not callable(self.scope):
             return self.scope or own or self.own_scope
@@ -167,9 +165,9 @@ class Toolset:
         return str(named)
 
     def question(self, tool: str, arguments: Mapping[str, Any], scope: str, store: Any) -> str:
-        """What a person is to be asked before a tool call, for a framework that asks by itself.
+        """Return the approval question for a tool call, for a framework that asks the person itself.
 
-        A store that can only be awaited is not read: what this process has started is counted then.
+        A store with only async methods cannot be read here: then only this process's starts count.
         """
         named = arguments.get("model") if tool == "start_prediction" else tool
         given = arguments.get("input") if tool == "start_prediction" else arguments
@@ -184,16 +182,16 @@ class Toolset:
         return f"{describe_order(model, records, self.lifecycle.policy.max_cost)} {given}"
 
     def _located(self, context: CallContext) -> CallContext:
-        """The context with the store of its records, and with the runs that the call is part of.
+        """Return the context with the store of its records, and with the runs that the call is part of.
 
-        These are the framework's, and those of the blocks around it.
+        These are the framework's run and those of the surrounding blocks.
         """
         store, runs = self._records(context.store), [*context.runs]
         if blocks := open_blocks.get():
             runs += [one.run for one in blocks if one.owner is self and one.scope in (None, context.scope)]
         if context.run is not None:
             runs.append(self.runs.find(context.run))
-        # Who is to wake a sleeper must be able to read its record: another process, or a webhook's.
+        # Another process, such as the webhook receiver, must be able to read a sleeping call's record.
         is_readable = store.blocking is not None and store is not self._memory
         return context._replace(
             runs=tuple(runs),
@@ -203,27 +201,29 @@ class Toolset:
         )
 
     def _records(self, store: Any) -> Store:
-        """A call's records go to the developer's store, else the conversation's own, else the process.
+        """Choose the store of a call's records: the developer's, else the conversation's, else the process.
 
-        Of the conversation's own there is a copy in this process: a receipt then needs no store.
+        Records in a conversation's store are also copied to this process, so that a receipt needs no store.
         """
         if self._store is not None or store is None:
             return self._store or self._memory
         opened, memory = as_store(store), self._memory.awaited
         blocking = opened.blocking and MirroredRecords(opened.blocking, memory)
-        self._recent.append(mirrored := Store(MirroredRecords(opened.awaited, memory), blocking))
+        mirrored = Store(MirroredRecords(opened.awaited, memory), blocking)
+        others = (one for one in self._recent if one[0] is not store)
+        self._recent = [(store, mirrored), *others][:_KEPT_STORES]
         return mirrored
 
-    # Ending a run from outside of its tools.
+    # Ending a run from outside its tools.
 
     def end(self, run: AgentRun) -> list[Record]:
-        """Cancel what a run has under way; give what was canceled, as it is now."""
+        """Cancel the running predictions of a run; return the updated records."""
         return run_blocking(
             self._end(run, lambda store: self.blocking(store if store.blocking else self._memory))
         )
 
     async def aend(self, run: AgentRun) -> list[Record]:
-        """As `end`, with ``await``, whatever becomes of the caller meanwhile."""
+        """As `end`, with ``await``, even if the caller is canceled."""
         return await self._end(run, self.awaited)
 
     async def _end(self, run: AgentRun, backends_of: Callable[[Store], Backends]) -> list[Record]:
@@ -234,7 +234,7 @@ class Toolset:
             stores.setdefault(store, []).append(record)
         for store, records in stores.items():
             backends = backends_of(store)
-            ended += await backends.detached(cancel_all(backends, records), math.inf)
+            ended += await backends.detached(cancel_all(backends, records))
         return ended
 
     # The clients.
@@ -260,19 +260,19 @@ class Toolset:
             await self.async_client.aclose()
         self.close()
 
-    # For the developer, by `rockai_transport.jobs.admin`.
+    # For the developer, used by `rockai_transport.jobs.admin`.
 
     def kept(self, store: Any) -> list[Store]:
-        """The stores with all that this process has started, and one more that the developer names."""
+        """Return the store of this process's starts, and ``store`` if the developer passes one."""
         return [self._store or self._memory, *([] if store is None else [as_store(store)])]
 
     def unresolved(self, store: Any) -> list[Store]:
-        """Where a record may have to be changed: the same, and the stores that were used of late."""
-        return [*reversed(self._recent.copy()), *self.kept(store)]
+        """Return the stores that may have a record to resolve: as `kept`, and the recently used ones."""
+        return [*(opened for _, opened in self._recent), *self.kept(store)]
 
 
 def _describe(model: HostedModel, max_wait: float) -> str:
-    """What an agent reads of a model's own tool."""
+    """Return the description of a model's own tool."""
     price = f" Costs {shown(model.price.reserved)} at most." if model.price else ""
     return (
         f"{model.description}{price} Waits at most {max_wait:g} s for the {model.output or 'output'}, then "

@@ -1,12 +1,12 @@
-"""`WebhookReceiver`: resumes what sleeps until a prediction has ended, by the service's webhook or by a look.
+"""`WebhookReceiver`: resumes sleeping runs when a prediction has ended, by a webhook or by a sweep.
 
 Invariants of this module:
 
-* A call proves itself by the secret of its record; what it says beside is a hint, since the service's
-  signature is not known. The service is asked.
-* Of all deliveries of one end, and looks for it, one resumes: it claims that in the store. A claim whose
-  worker has died is taken over after `STALE` seconds.
-* One thread is resumed by one worker at a time.
+* A request authenticates itself with the secret of its record. Its body is only a hint, because the service's
+  signature is not known: the prediction is fetched from the service.
+* Of all deliveries and sweeps for one end, one resumes the run: it claims this in the store. If its worker
+  dies, the claim is taken over after `STALE` seconds.
+* Only one worker at a time resumes a thread.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ __all__ = ["STALE", "Resume", "WebhookReceiver", "is_overdue"]
 logger = logging.getLogger("rockai")
 
 Resume = Callable[[Record, Prediction], Any]
-"""Resumes what sleeps; False: there is nothing to resume yet. It may be a coroutine function."""
+"""Resumes a sleeping run; False: there is nothing to resume yet. It may be a coroutine function."""
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 STALE = 600.0
-"""Seconds after which a worker that was resuming is taken to have died."""
+"""Seconds after which a worker that is resuming a run counts as dead."""
 _DONE = "done"
 _AWAKE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
-"""Seconds between two looks, while a tool call that still looks has time to see the end by itself."""
+"""Seconds between polls of the record, while a tool call that still polls may see the end itself."""
 _KEPT = (*_AWAKE, *[1.0] * 58)
-"""Seconds between two tries, while a delivery waits a minute for the run that it resumes to be saved."""
+"""Seconds between attempts, while a delivery waits up to a minute for the suspended run to be saved."""
 _MOST_BODY = 16 * 1024 * 1024
 _AT_ONCE = 8
 
@@ -60,18 +60,18 @@ class WebhookReceiver:
     """An ASGI app that the service calls when a prediction has ended.
 
     Mount it in FastAPI or Starlette (``app.mount("/rockai", receiver)``), or serve it alone. It checks the
-    secret of the address, asks the service by ``GET``, and calls ``resume``, once for each end. It answers
-    before it resumes: 200, 403 for a secret that is wrong, 503 where the service could not be asked.
+    secret in the address, gets the prediction from the service, and calls ``resume`` once when it has ended.
+    It responds before it resumes: 200, 403 for a wrong secret, 503 if the service could not be reached.
 
     Args:
-        client: A `Client` or `AsyncClient` with the token that has started the predictions.
+        client: A `Client` or `AsyncClient` with the token that started the predictions.
         store: The toolkit's ``store=``, or the graph's store: a mapping of strings or a LangGraph store.
-        resume: Called with the record and the prediction; may be a coroutine function. False means that
-            there is nothing to resume yet: it is tried again for a minute.
+        resume: Called with the record and the prediction; may be a coroutine function. If it returns False,
+            there is nothing to resume yet, and it is called again for up to a minute.
             An exception is logged, and a later delivery or `sweep` tries again.
-            `langchain_rockai.resume_graph` and `llama_index_rockai.resume_workflow` make ready ones.
+            `langchain_rockai.resume_graph` and `llama_index_rockai.resume_workflow` return such functions.
 
-        stale: Seconds after which a worker that was resuming is taken to have died. 600 by default.
+        stale: Seconds after which a worker that is resuming a run counts as dead. Default: 600.
 
     Raises:
         ConfigurationError: The store is none of these.
@@ -92,12 +92,12 @@ class WebhookReceiver:
         self._stale = stale
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request, as ASGI has it.
+        """Serve one ASGI request.
 
         Args:
-            scope: What the request is.
-            receive: Gives its body.
-            send: Takes the response.
+            scope: The ASGI scope.
+            receive: Receives the body.
+            send: Sends the response.
 
         Example:
             >>> from rockai_transport.jobs.webhooks import WebhookReceiver
@@ -122,13 +122,13 @@ class WebhookReceiver:
                 await self._wake_safely(*found, _KEPT)
 
     async def sweep(self, *, older_than: float = STALE) -> list[Record]:
-        """Look at what has been waited for longer than a limit, and resume it: a webhook may never come.
+        """Check predictions whose webhook is overdue, and resume the runs of those that have ended.
 
         Args:
-            older_than: Seconds since an agent sleeps, or since the start where none does.
+            older_than: Seconds since the agent fell asleep, or since the start if none sleeps.
 
         Returns:
-            The records of what was resumed.
+            The records whose runs were resumed.
 
         Example:
             >>> from rockai_transport.jobs.webhooks import WebhookReceiver
@@ -167,7 +167,7 @@ class WebhookReceiver:
     async def _read(  # noqa: PLR0911 - one for each status
         self, scope: Message, receive: Receive
     ) -> tuple[int, tuple[Record, Prediction] | None]:
-        """What to answer, and what to resume."""
+        """Return the response's status, and what to resume."""
         call = WebhookCall.read(scope.get("query_string", b""))
         if scope["method"] != "POST":
             return 405, None
@@ -192,7 +192,7 @@ class WebhookReceiver:
         return 200, (record, prediction) if prediction.is_terminal else None
 
     async def _resolved(self, record: Record, body: bytes) -> Record | None:
-        """The record of a start whose answer was lost, with the id that is told, once the service agrees."""
+        """Return an unknown start's record with the id in the body, if the service confirms it."""
         try:
             told = json.loads(body)
             prediction_id = (told.get("data") or told)["id"]
@@ -221,13 +221,13 @@ class WebhookReceiver:
     async def _wake(
         self, record: Record, prediction: Prediction, pauses: Sequence[float], abandoned: str | None = None
     ) -> bool:
-        """Resume what waits for this, unless another does; whether that was done here.
+        """Resume the run that waits for this, unless another worker does; return whether it was resumed here.
 
         Args:
-            record: What was started.
-            prediction: Its end.
-            pauses: Seconds between the tries, while there is nothing to resume yet.
-            abandoned: A claim whose worker has died: the end was seen perhaps, and nobody went on.
+            record: The record of the start.
+            prediction: The ended prediction.
+            pauses: Seconds between attempts, while there is nothing to resume yet.
+            abandoned: A claim whose worker has died: it may have seen the end without resuming.
         """
         place = place_of(record)
         fresh = record if abandoned else await self._left_alone(place)
@@ -248,12 +248,12 @@ class WebhookReceiver:
                         return True
                     pause = next(left, None) if turn else _KEPT[-1]
                     if pause is None:
-                        claim.is_done = not current.is_awaited  # there is nothing left to resume
+                        claim.is_done = not current.is_awaited  # nothing is left to resume
                         return False
                 await asyncio.sleep(pause)
 
     async def _left_alone(self, place: str) -> Record | None:
-        """The record once no tool call looks by itself; None: one has seen the end."""
+        """Return the record once no tool call polls it any more; None: a tool call has seen the end."""
         record = await self._records.find(place)
         for pause in _AWAKE:
             if record is None or not record.is_awaited:
@@ -265,13 +265,13 @@ class WebhookReceiver:
         return record
 
     async def _resumed(self, record: Record, prediction: Prediction) -> bool:
-        """Call the developer's function in a thread, since a plain one may block; a coroutine runs here."""
+        """Call the developer's function in a thread, because it may block; a coroutine runs here."""
         result = await asyncio.to_thread(self._resume, record, prediction)
         return (await result if inspect.isawaitable(result) else result) is not False
 
     @asynccontextmanager
     async def _claimed(self, name: str, about: Record) -> AsyncIterator[_Claim | None]:
-        """Claim what one worker may do; None where another holds it. What is not done is let go."""
+        """Claim exclusive work; yield None if another worker has it. Unfinished work is released."""
         claim = _Claim()
         try:
             await run_detached(self._claim(claim, name, about), math.inf)
@@ -282,7 +282,7 @@ class WebhookReceiver:
                 await asyncio.shield(self._records.put(ended))
 
     async def _claim(self, claim: _Claim, name: str, about: Record) -> None:
-        """Claim it, and with it what a worker that has died had claimed before."""
+        """Claim it, and take over the claim of a dead worker."""
         mine: list[Record] = []
         for attempt in count():
             made = Record(f"{name}#{attempt}", about.scope, about.model, "", time.time(), RESUMED)
@@ -296,21 +296,21 @@ class WebhookReceiver:
 
 
 def is_overdue(record: Record, before: float) -> bool:
-    """Whether somebody is to be told of its end, and has waited for it since before a time."""
+    """Whether a webhook for it is expected, and has been since before a time."""
     return record.is_awaited and (record.asleep or record.created) <= before
 
 
 @dataclass
 class _Claim:
-    """What one worker alone may do."""
+    """Work that only one worker may do."""
 
     records: list[Record] = field(default_factory=list)
-    """How it is written down; empty where another worker holds it."""
+    """The claim's records; empty if another worker has the claim."""
     is_done: bool = False
 
 
 def _agrees(prediction: Prediction, record: Record) -> bool:
-    """Whether the service shows that this is the start of the record: by its webhook, else by its input."""
+    """Whether the prediction belongs to the record: by its webhook, otherwise by its input."""
     raw = prediction.raw if isinstance(prediction.raw, dict) else {}
     if address := raw.get("webhook"):
         return echoes(address, record.webhook_hash)
@@ -320,7 +320,7 @@ def _agrees(prediction: Prediction, record: Record) -> bool:
 
 
 async def _body(receive: Receive) -> bytes:
-    """The body, as far as it has a reasonable length."""
+    """Return the body, up to a reasonable length."""
     body = b""
     while len(body) <= _MOST_BODY:
         message = await receive()
@@ -331,7 +331,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """Start and stop, where a server serves this alone."""
+    """Handle the lifespan protocol, if a server serves this app alone."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

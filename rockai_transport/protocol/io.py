@@ -117,29 +117,39 @@ def run_blocking(operation: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("blocking input and output never suspends")
 
 
+def _log(subject: Request | str, seconds: float) -> None:
+    text = "%s: waiting for %.0f s. The model may be starting: a cold start takes minutes."
+    logger.info(text, subject, seconds)
+
+
 class Notices:
-    """Says in the log, after ten seconds of waiting and then once a minute, that a model may be starting.
+    """Says, after ten seconds of waiting and then once a minute, that a model may be starting.
 
     Args:
         started: When the waiting began.
         subject: What is waited for; ``str()`` gives its name.
+        say: Is given the subject and the seconds since then; writes to the log by default.
+        every: Seconds from one time to the next; a minute by default.
     """
 
-    def __init__(self, started: float, subject: Request | str) -> None:
-        self._started = started
-        self._subject = subject
+    def __init__(
+        self,
+        started: float,
+        subject: Request | str,
+        say: Callable[[Request | str, float], Any] | None = None,
+        every: float | None = None,
+    ) -> None:
+        self.subject = subject
         self.due = started + FIRST_NOTICE
+        self._started = started
+        self._say = say or _log
+        self._every = NOTICE_EVERY if every is None else every
 
     def tell(self, moment: float) -> None:
         """Say it, if it is due by the clock's ``moment``."""
-        if moment < self.due:
-            return
-        self.due = max(self.due + NOTICE_EVERY, moment)
-        logger.info(
-            "%s: waiting for %.0f s. The model may be starting: a cold start takes minutes.",
-            self._subject,
-            moment - self._started,
-        )
+        if moment >= self.due:
+            self.due = max(self.due + self._every, moment)
+            self._say(self.subject, moment - self._started)
 
 
 class TransportFailure(Exception):  # noqa: N818 - the errors are its subclasses

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 
 import pytest
 from support.virtual_io import operations
@@ -16,9 +15,12 @@ from support.virtual_io import operations
 from rockai_sandbox import NEVER_ENDS, STAYS_COLD, Protocol, Sandbox
 from rockai_transport import Client, ConfigurationError, Service
 from rockai_transport.doctor import CHECKS, PROBES, run_doctor
-from rockai_transport.doctor.recording import Waiting
 from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.doctor.session import DoctorSession
+from rockai_transport.protocol import io as seam
+from rockai_transport.protocol.io import Notices
+from rockai_transport.protocol.operations import RunRequest
+from rockai_transport.protocol.references import ModelReference
 
 MODEL = "meta/llama-2-7b-chat"
 
@@ -271,7 +273,8 @@ def test_a_service_that_cannot_answer_now(examine, sandbox):
 def test_what_has_ended_is_not_said_to_run(sandbox):
     """A cancel that is refused is reported only where the prediction still runs."""
     settings = operations(api_token=sandbox.api_token, base_url=sandbox.base_url).settings
-    session = DoctorSession(settings, Redactor(settings.api_token), None, {}, say=print)
+    nothing = RunRequest(ModelReference("", None, None), {})
+    session = DoctorSession(settings, Redactor(settings.api_token), nothing, say=print)
     with Client(sandbox.api_token, sandbox.base_url) as client:
         ended = client.predictions.create(model=MODEL, input={"prompt": "Hello"})
         client.predictions.wait(ended)
@@ -289,16 +292,23 @@ def test_a_cold_model(examine, signs):
         assert "then canceled" in {finding.check: finding.observed for finding in report.findings}["cancel"]
 
 
-def test_a_long_wait_says_why():
-    """After ten seconds it is said that a model may be starting, and how to leave; once each ten seconds."""
+def test_a_long_wait_says_why(examine, sandbox, monkeypatch):
+    """After a while it is said what is waited for, that a model may be starting, and how to leave."""
+    monkeypatch.setattr(seam, "FIRST_NOTICE", 0.05)
     said = []
-    waiting = Waiting("POST /run", said.append)
-    start = time.monotonic()
-    for second in (9, 11, 12, 22):
-        waiting.tell(start + second)
-    assert len(said) == 2
-    assert said[0].startswith("POST /run: waiting for 11 s.")
-    assert "Ctrl-C" in said[0]
+    examine(sandbox, model=STAYS_COLD, timeout=0.3, say=said.append)
+    told = [text for text in said if text.startswith("POST /run: waiting for 0 s. A cold start takes")]
+    assert len(told) == 1  # the next would come ten seconds later
+    assert "Ctrl-C" in told[0]
+
+
+def test_a_pace_of_ones_own():
+    """Notices that are told in another way than to the log come as often as that way wants."""
+    said = []
+    notices = Notices(1000.0, "POST /run", lambda *told: said.append(told), 10.0)
+    for moment in (1009, 1011, 1012, 1022):
+        notices.tell(moment)
+    assert said == [("POST /run", 11.0), ("POST /run", 22.0)]
 
 
 def test_what_never_ends_is_canceled(examine, sandbox):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -89,6 +90,8 @@ def test_sentences_of_ours():
     ("told", "shown"),
     [
         ("write to ada@example.com", "write to [e-mail]"),
+        ("ada@example.com,bob.b@example.com", "[e-mail],[e-mail]"),
+        ("ada@example.com+bob@example.com.", "[e-mail]."),
         ("no file /home/ada/x.py: gone", "no file [path]: gone"),
         (r"no file C:\Users\ada\x.py", "no file [path]"),
         ("seen from 198.51.100.7", "seen from [address]"),
@@ -100,6 +103,19 @@ def test_sentences_of_ours():
 def test_persons_and_places(told, shown):
     """Mail addresses, paths, addresses and signatures are hidden; the service's own address stays."""
     assert Redactor("a-long-token", shown_hosts=["192.0.2.1"]).text(told) == shown
+
+
+@pytest.mark.parametrize("word", ["x", "a.b", "1.2.", "a@b", "/home/ada/", "?key", "C:\\\\Users\\\\"])
+def test_a_long_text(word):
+    """What ten times as long a text takes is in proportion: an output may be megabytes in one word."""
+    redactor = Redactor("a-long-token")
+
+    def seconds(length):
+        text, began = word * (length // len(word)), time.process_time()
+        redactor.text(text)
+        return time.process_time() - began
+
+    assert min(seconds(40_000) for _ in range(2)) < 40 * max(seconds(4_000) for _ in range(3))
 
 
 def test_a_service_that_echoes(examine):

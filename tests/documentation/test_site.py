@@ -133,6 +133,28 @@ def test_a_chinese_page_is_chinese_all_around(site):
     assert "目录" in (site / "zh" / "quick-start.html").read_text("utf-8")
 
 
+def test_the_navigation_is_in_the_language_of_its_page(site):
+    """On a Chinese page each title is Chinese, with a note where the page is English; elsewhere English."""
+    for path in site.rglob("*.html"):
+        if path.name == "404.html":
+            continue
+        text = path.read_text("utf-8")
+        is_chinese = path.parent.name == "zh" or path.name.endswith(".zh.html")
+        # Those of pages and sections; what leads to a heading of the page itself is its own.
+        title = r'(?:<a href="(?!#)[^>]*>|<label[^>]*>)\s*<span class="md-ellipsis">\s*(.*?)\s*</span>'
+        titles = re.findall(title, text, re.DOTALL)
+        own, others = titles[-5:], titles[:-5]  # the section of the Chinese pages stands last
+        assert all(re.search("[\u4e00-\u9fff]", title) for title in (titles if is_chinese else own)), (
+            path.name
+        )
+        assert is_chinese or not re.search("[\u4e00-\u9fff]", "".join(others)), path.name
+        assert ("快速开始（英文）" in titles) is is_chinese
+        assert is_chinese or "（英文）" not in html.unescape(re.findall(r"<title>(.*?)</title>", text)[0])
+    index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
+    titles = {entry["location"]: entry["title"] for entry in index["docs"]}
+    assert titles["quick-start.html"] == "Quick start"
+
+
 def test_no_markdown_is_left_over(site):
     """A table or a bold word that Markdown did not read as one would stand on the page with its signs."""
     for path in site.rglob("*.html"):

@@ -242,7 +242,7 @@ import asyncio, sys
 from decimal import Decimal
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.sqlite_records import SqliteRecords
-async def directly(function, *arguments): return function(*arguments)
+async def directly(function, *arguments, **named): return function(*arguments, **named)
 records = SqliteRecords(sys.argv[1], directly)
 async def main():
     print("ready", flush=True)
@@ -279,8 +279,8 @@ def test_sqlite_is_exact_across_processes(tmp_path):
 def test_sqlite_keeps_a_key_for_one(tmp_path):
     """A second claim is refused, until the first was refused or cleared; records come back as they were."""
 
-    async def directly(function, *arguments):
-        return function(*arguments)
+    async def directly(function, *arguments, **named):
+        return function(*arguments, **named)
 
     records = SqliteRecords(str(tmp_path / "predictions.db"), directly)
     first = Record("k", "here", "m", "d", 1.0, nonce="1", price=("1", "0", "0"))

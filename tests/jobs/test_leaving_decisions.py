@@ -29,17 +29,10 @@ class Canceling(MemoryRecords):
         self.state = state
         self.backends = None
 
-    async def put(self, record):
-        await super().put(record)
-        self.wrote(record)
-
-    async def claim(self, record):
-        self.wrote(record)
-        return await super().claim(record)
-
-    def wrote(self, record):
+    async def put(self, record, **settings):
         if record.state == self.state:
             self.backends.canceled = True
+        return await super().put(record, **settings)
 
 
 def left_while_writing(state, tool="say", arguments=PROMPT, tools=None, **context):

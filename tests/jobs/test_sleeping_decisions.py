@@ -78,10 +78,11 @@ class EndsMeanwhile(MemoryRecords):
         super().__init__()
         self.on_sleep = lambda: None
 
-    async def put(self, record):
-        await super().put(record)
+    async def put(self, record, **settings):
+        is_written = await super().put(record, **settings)
         if record.asleep:
             self.on_sleep()
+        return is_written
 
 
 def test_an_end_before_it_sleeps_is_seen():
@@ -124,10 +125,10 @@ def test_who_cannot_write_it_down_does_not_sleep(backends, caplog):
     """Nobody would know whom to wake: it answers with the id."""
 
     class Forgetful(MemoryRecords):
-        async def put(self, record):
+        async def put(self, record, **settings):
             if record.asleep:
                 raise OSError("the disk is full")
-            await super().put(record)
+            return await super().put(record, **settings)
 
     backends = MemoryBackends(backends.predictions, Forgetful()).during(thread="t", call=SAME)
     answer = call(backends, "say", PROMPT, TOOLS)

@@ -200,6 +200,14 @@ def test_what_is_no_store_is_refused():
         as_store([])
 
 
+@pytest.mark.parametrize("path", ["", ".", "missing/predictions.db"])
+def test_a_path_that_can_be_no_file_is_refused(path, tmp_path, monkeypatch):
+    """Before an agent orders anything that could not be remembered."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="must be a file in a folder that exists"):
+        as_store(path)
+
+
 def test_a_context_can_only_be_awaited():
     """Who asks for blocking calls is told so."""
     context = SimpleNamespace(write_event_to_stream=None, store=None)

@@ -167,6 +167,36 @@ def test_a_lost_answer_is_resolved_by_the_developer(caller, there):
         admin.resolve("nonsense", prediction_id=None)
 
 
+def test_a_store_is_known_however_often_others_are_used(caller):
+    """A lost start is resolved without naming the store that its conversation brought."""
+    toolset, theirs, others = caller.toolset(SAY), {}, {}
+    caller.sandbox.answer_next(502, "bad", content_type="text/html", method="POST")
+    caller.call(toolset, "say", PROMPT, store=theirs)
+    for _ in range(20):
+        caller.call(toolset, "list_predictions", scope="others", store=others)
+    admin = Admin(toolset)
+    (unknown,) = admin.receipt().unknown
+    admin.resolve(unknown.key, prediction_id=None)
+    assert [json.loads(text)["state"] for text in theirs.values()] == ["cleared"]
+
+
+def test_a_start_without_a_thread_to_be_had(sandbox, caplog):
+    """It is sent in the thread of its caller, and answered as ever."""
+    toolset = Toolset([SAY], api_token=sandbox.api_token, base_url=sandbox.base_url)
+    usual = threading.stack_size(2**46)  # which no machine can give a new thread
+    try:
+        with pytest.raises(RuntimeError):
+            threading.Thread(target=print).start()
+        answer = toolset.call("say", PROMPT, CallContext("here", ("task", "1")))
+    finally:
+        threading.stack_size(usual)
+    assert "succeeded" in answer.text
+    assert not caplog.records
+    again = toolset.call("say", PROMPT, CallContext("here", ("task", "1")))
+    assert started_id(again) == started_id(answer)
+    toolset.close()
+
+
 def test_a_tool_that_fails_inside_is_an_answer(caller):
     """Whatever it is: no tool call may crash an agent; a framework's own interruption passes."""
 

@@ -36,17 +36,22 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
 
 
-def test_an_old_python_can_read_it() -> None:
+FILES = pytest.mark.parametrize("name", ["tasks.py", "commands.py"])
+
+
+@FILES
+def test_an_old_python_can_read_it(name: str) -> None:
     """Python 3.8 parses the file, so that it can say what to do instead of failing with a SyntaxError."""
-    ast.parse((ROOT / "tasks.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
-def test_only_the_standard_library() -> None:
+@FILES
+def test_only_the_standard_library(name: str) -> None:
     """Nothing has to be installed to run it."""
-    tree = ast.parse((ROOT / "tasks.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert not {name.split(".")[0] for name in names} - {*sys.stdlib_module_names, "commands"}
 
 
 def test_make_knows_the_same_verbs(tasks: ModuleType) -> None:

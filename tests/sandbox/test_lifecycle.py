@@ -1,5 +1,6 @@
 """How predictions live: cold, under way, canceled, left, broken off."""
 
+import logging
 import socket
 import threading
 import time
@@ -284,6 +285,15 @@ def test_start_and_stop_work_without_with():
         sandbox.stop()
         sandbox.stop()
     assert sandbox.predictions == []
+
+
+def test_a_connection_leaves_the_loggers_of_the_process_alone(sandbox):
+    """What they have noted of their levels stays: else each asks anew, under a lock of all of logging."""
+    logger = logging.getLogger("of a user's own")
+    logger.isEnabledFor(logging.DEBUG)
+    with raw_request(sandbox, "/run", '{"model":"sandbox/echo","input":{"prompt":"hi"}}') as connection:
+        connection.recv(65536)
+    assert logging.DEBUG in logger._cache
 
 
 def test_a_taken_port_is_an_error():

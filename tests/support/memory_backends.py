@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from dataclasses import replace
 
 from rockai_transport import (
@@ -144,7 +145,7 @@ class MemoryBackends:
     async def bounded(self, operation, within):
         return await operation
 
-    async def detached(self, operation, within):
+    async def detached(self, operation, within=math.inf):
         result = await operation
         self.tell()
         return result
@@ -203,15 +204,11 @@ class Breaking(MemoryRecords):
         self.writes = writes
         self.lists = True
 
-    async def put(self, record):
+    async def put(self, record, **settings):
         if self.writes == 0:
             raise OSError("the disk is full")
         self.writes -= 1
-        await super().put(record)
-
-    async def claim(self, record, max_cost=None):
-        await self.put(record)
-        return True
+        return await super().put(record, **settings)
 
     async def all(self, scope):
         if not self.lists:
