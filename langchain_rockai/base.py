@@ -114,8 +114,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
             >>> llm.get_num_tokens("How many tokens is this?")
             6
         """
-        exact = self.custom_get_token_ids
-        return len(exact(text)) if exact is not None else approximate_token_count(text)
+        return len(exact(text)) if (exact := self.custom_get_token_ids) else approximate_token_count(text)
 
     def preview(
         self, input: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
@@ -141,16 +140,14 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
             return self._body(self._builder(self._prompt(input), stop, kwargs))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        stop = self.stop if stop is None else stop  # type: ignore[assignment]  # a list, once it was checked
         return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """All that changes an answer, as far as it was set: for traces, and for the keys of a cache."""
-        known: dict[str, Any] = {}
-        for name in _IDENTIFYING:
-            if (value := getattr(self, name, None)) not in (None, {}, []):
-                known[name] = value
-        return known
+        values = ((name, getattr(self, name, None)) for name in _IDENTIFYING)
+        return {name: value for name, value in values if value not in (None, {}, [])}
 
     def _stream(
         self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

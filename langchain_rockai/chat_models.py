@@ -247,10 +247,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """
         with translate_errors():
             output = StructuredOutput.of(schema, method)
-        options = {**output.call_options(schema), **kwargs}
-        if schema is not None and output.by_call:
-            return structured_chain(self.bind_tools([schema], **options), output, include_raw=include_raw)
-        return structured_chain(self.bind(**options), output, include_raw=include_raw)
+        options = {**output.call_options(), **kwargs}
+        tools = [dict(output.json_schema or {})]
+        llm = self.bind_tools(tools, **options) if output.by_call else self.bind(**options)
+        return structured_chain(llm, output, include_raw=include_raw)
 
     def _generate(
         self,

@@ -13,7 +13,7 @@ SDK's own exception type" (langchain_core/exceptions.py, `ModelError`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from langchain_core import exceptions as core
@@ -139,11 +139,10 @@ def should_retry(error: Exception) -> bool:
         return isinstance(as_model_error(error), RetryableModelError)
     from langgraph.types import RetryPolicy  # who asks has it
 
-    default: Callable[[Exception], bool] = RetryPolicy._field_defaults["retry_on"]
-    return default(error)
+    return bool(RetryPolicy._field_defaults["retry_on"](error))
 
 
-class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
+class translate_errors(contextlib.AbstractContextManager[None, None]):  # noqa: N801 - called like a function
     """Let every transport error that leaves the block be core's error too.
 
     A class and no generator: each would be two more frames in the traceback of whoever reads the error.
@@ -157,6 +156,3 @@ class _TranslateErrors(contextlib.AbstractContextManager[None, None]):
         if isinstance(error, transport.RockAIError) and not isinstance(error, ModelError):
             trim_traceback(error)
             raise as_model_error(error) from error.__cause__
-
-
-translate_errors = _TranslateErrors

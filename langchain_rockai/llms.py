@@ -21,6 +21,7 @@ from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 __all__ = ["RockAILLM"]
 
 _MOST_THREADS: Final = 32  # as concurrent.futures takes by default on a large machine
+_TRACE: Final = frozenset({"callbacks", "tags", "metadata", "run_name", "run_id"})  # core's, of `generate`
 
 
 class RockAILLM(RockAIModel, BaseLLM):
@@ -84,6 +85,42 @@ class RockAILLM(RockAIModel, BaseLLM):
     batch = Runnable[LanguageModelInput, str].batch
     abatch = Runnable[LanguageModelInput, str].abatch
 
+    def generate(self, prompts: list[str], stop: Any = None, *args: Any, **call: Any) -> LLMResult:
+        """Complete several prompts at once, as every LLM of LangChain does.
+
+        Args:
+            prompts: The prompts; each is a run of its own.
+            stop: Stop sequences, in place of the model's.
+            args: The callbacks.
+            call: Tags and the like for traces, and what `invoke` takes.
+
+        Returns:
+            A list of one generation for each prompt.
+
+        Raises:
+            RockAIError: One of them failed; the others' texts are lost.
+
+        Example:
+            >>> llm.generate(["Say: hello"]).generations[0][0].text
+            'hello'
+        """
+        return super().generate(prompts, self._key(stop, call), *args, **call)
+
+    async def agenerate(self, prompts: list[str], stop: Any = None, *args: Any, **call: Any) -> LLMResult:
+        """As `generate`, with ``await``.
+
+        Example:
+            >>> (await llm.agenerate(["Say: hello"])).generations[0][0].text
+            'hello'
+        """
+        return await super().agenerate(prompts, self._key(stop, call), *args, **call)
+
+    def _key(self, stop: Any, call: Mapping[str, Any]) -> Any:
+        """The call's stop sequences, with its other parameters if it has any, for core's cache."""
+        stop = self.stop if stop is None else stop
+        own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
+        return _Stop(own, stop) if own else stop
+
     def _generate(
         self, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
@@ -98,7 +135,10 @@ class RockAILLM(RockAIModel, BaseLLM):
     ) -> LLMResult:
         teller = run_manager if len(prompts) == 1 else None  # as in `_generate`
         calls = (self._acomplete(prompt, stop, teller, kwargs) for prompt in prompts)
-        return _result(await asyncio.gather(*calls))
+        made = await asyncio.gather(*calls, return_exceptions=True)  # nothing goes on behind an error
+        if (error := next((one for one in made if isinstance(one, BaseException)), None)) is not None:
+            raise error
+        return _result(cast("list[Generation]", made))
 
     def _complete(self, prompt: str, stop: Any, run_manager: Any, kwargs: Mapping[str, Any]) -> Generation:
         with translate_errors():
@@ -125,6 +165,21 @@ class RockAILLM(RockAIModel, BaseLLM):
     ) -> CompletionBuilder:
         settings, _, options = self._for_call(call, stop)
         return CompletionBuilder(completion_request(settings, prompt), streamed=streamed, **options)
+
+
+class _Stop(list[Any]):
+    """A call's stop sequences, whose text says its other parameters too.
+
+    Core makes the key of a cache of the constructor's settings and of this text, and looks at nothing else of
+    the call (langchain_core/language_models/llms.py, `get_prompts`).
+    """
+
+    def __init__(self, call: list[tuple[str, Any]], stop: Any) -> None:
+        super().__init__([] if stop is None else stop if isinstance(stop, list | tuple) else [stop])
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}, {self._call}"
 
 
 def _result(generations: list[Generation]) -> LLMResult:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import Any, Final
 
@@ -18,7 +20,7 @@ __all__ = ["UNREADABLE", "to_conversation"]
 UNREADABLE: Final = "<tool_call>"
 """Stands for the arguments of an invalid call without any, which core would take as valid; see `.replies`."""
 
-_TEXT_BLOCKS: Final = frozenset({"text", "text-plain", "json"})
+_JSON_BLOCKS: Final = frozenset({"json", "search_result"})
 # Blocks that say again what a message's fields say, or what no model is shown a second time: reasoning is not
 # part of the answer it led to. The last ones are Anthropic's, in histories of their models.
 _SILENT_BLOCKS: Final = frozenset(
@@ -54,10 +56,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
     content = message.content
     images: tuple[Image, ...] = ()
     if not isinstance(content, str):
-        # As standard blocks; core knows the forms that other providers write.
-        standard: list[Any] = message.content_blocks
-        blocks = [dict(one["value"] if one["type"] == "non_standard" else one) for one in standard]
-        read = (_content(block) for block in blocks if block.get("type") not in _SILENT_BLOCKS)
+        read = (_content(block) for block in _blocks(message) if block.get("type") not in _SILENT_BLOCKS)
         texts, images = read_blocks(role, read, message.text, model)
         # What a model said in several blocks is one text; what a user said in several are several.
         content = ("" if role == "assistant" else "\n").join(texts)
@@ -72,19 +71,34 @@ def _convert(message: BaseMessage, model: str) -> Message:
     )
 
 
+def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
+    """As standard blocks, so far as core can read the forms that other providers write."""
+    try:
+        blocks: list[Any] = message.content_blocks
+    except (LookupError, TypeError, ValueError, AttributeError):  # core demands what a block lacks
+        blocks = list(message.content)
+    for block in blocks:
+        one = {"type": "text", "text": block} if isinstance(block, str) else block
+        held = one.get("value") if one.get("type") == "non_standard" else one
+        yield held if isinstance(held, dict) else one
+
+
 def _content(block: dict[str, Any]) -> tuple[str, Any]:
     """What a block is, and its text, or its file's address: a URL, a data URI, or None."""
     kind = str(block.get("type"))
-    if kind == "json":
+    if kind in _JSON_BLOCKS:
         return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
-    if kind in _TEXT_BLOCKS:
-        return "text", str(block.get("text") or "")
-    source = block.get("source")
+    text, source = block.get("text", block.get("refusal")), block.get("source")
     if isinstance(source, dict):  # Anthropic's form, where core left it as it was
         block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
     address = block.get("url") or block.get("image_url")  # a plain string, which core leaves
-    if not isinstance(address, str) and block.get("base64"):
+    if kind == "text-plain" and block.get("base64"):
+        with suppress(ValueError, TypeError):
+            text = b64decode(block["base64"]).decode(errors="replace")
+    elif not isinstance(address, str) and block.get("base64"):
         address = f"data:{block.get('mime_type') or 'image/png'};base64,{block['base64']}"
+    if kind == "text" or (isinstance(text, str) and not isinstance(address, str)):
+        return "text", str(text or "")
     return kind.removesuffix("_url"), address if isinstance(address, str) else None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
 from typing import Any, Final, TypeVar
 
-from langchain_core import messages
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
@@ -47,6 +48,8 @@ _FILES_KEY: Final = "files"
 _FIRST_CALL: Final = 1000
 _FIRST_FILE: Final = 2000
 
+_json = partial(json.dumps, ensure_ascii=False)
+
 
 class LangChainBuilder(ReplyBuilder[C, R]):
     """What messages and completions have in common: metadata, tokens, core's errors."""
@@ -76,8 +79,6 @@ class LangChainBuilder(ReplyBuilder[C, R]):
 class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
     """One answer of a chat model, from its first run to its last chunk."""
 
-    _calls = 0
-
     def __init__(self, *given: Any, written: OutputParser | None = None, **settings: Any) -> None:
         """Begin.
 
@@ -88,6 +89,7 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         """
         super().__init__(*given, **settings)
         self._written = written
+        self._indexes = count(_FIRST_CALL)
 
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[ChatGenerationChunk]:
         """A chunk for each part."""
@@ -134,15 +136,18 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         if reply.tool_calls or reply.invalid_tool_calls:
             return parts
         thought: list[ReplyPart] = [ReasoningDelta(reply.reasoning)] if reply.reasoning else []
-        return [*thought, TextDelta(json.dumps(output.read(reply), ensure_ascii=False))]
+        return [*thought, TextDelta(_json(output.read(reply)))]
 
     def _message(self, reply: ModelReply) -> AIMessage:
         thought = {_REASONING_KEY: reply.reasoning} if reply.reasoning else {}
         return AIMessage(
             content=reply.text,
             additional_kwargs={**thought, **self._files()},
-            tool_calls=list(map(_valid, reply.tool_calls)),
-            invalid_tool_calls=list(map(_invalid, reply.invalid_tool_calls)),
+            tool_calls=[tool_call(name=one.name, args=one.arguments, id=one.id) for one in reply.tool_calls],
+            invalid_tool_calls=[
+                invalid_tool_call(name=one.name, args=one.arguments, id=one.id, error=one.error)
+                for one in reply.invalid_tool_calls
+            ],
             **self.metadata(),
         )
 
@@ -151,13 +156,8 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         return {_FILES_KEY: blocks} if blocks else {}
 
     def _call_chunk(self, call: ToolCall | InvalidToolCall) -> ToolCallChunk:
-        if isinstance(call, InvalidToolCall):
-            arguments = _unreadable(call)
-        else:
-            arguments = json.dumps(call.arguments, ensure_ascii=False)
-        chunk = tool_call_chunk(name=call.name, args=arguments, id=call.id, index=_FIRST_CALL + self._calls)
-        self._calls += 1
-        return chunk
+        arguments = _unreadable(call) if isinstance(call, InvalidToolCall) else _json(call.arguments)
+        return tool_call_chunk(name=call.name, args=arguments, id=call.id, index=next(self._indexes))
 
 
 def _file_block(file: OutputFile) -> dict[str, str]:
@@ -181,14 +181,6 @@ def _with_files(message: AIMessage) -> list[Any]:
 
 
 register_translator(PROVIDER, _with_files, _with_files)
-
-
-def _valid(call: ToolCall) -> messages.ToolCall:
-    return tool_call(name=call.name, args=call.arguments, id=call.id)
-
-
-def _invalid(call: InvalidToolCall) -> messages.InvalidToolCall:
-    return invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error=call.error)
 
 
 def _unreadable(call: InvalidToolCall) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from types import UnionType
 from typing import (
     Annotated,
@@ -46,8 +47,12 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
         ValueError: It is none of these.
     """
     given: Any = tool
-    if isinstance(given, Mapping) and isinstance(given.get("type"), list | tuple):
-        given = {**given, "type": "object"}  # core reads one type only, and arguments are an object
+    if isinstance(given, Mapping) and (kind := given.get("type", "function")) != "function":
+        if isinstance(kind, list | tuple) or kind == "object":  # core reads one type only, and a title
+            given = {**given, "type": "object"}
+            given = {"title": given.pop("name"), **given} if "name" in given else given
+        elif "name" in given and "input_schema" not in given:
+            return dict(given)  # another provider's own tool, whose type core would drop
     described = convert_to_openai_tool(_unqualified(given, {}) if is_typeddict(given) else given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form
@@ -60,15 +65,13 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
         return None
     form: dict[str, Any] = kind.model_json_schema()
     definitions = form.get("$defs", {})
-    reached = {name: {*_REFERENCE.findall(json.dumps(one))} for name, one in definitions.items()}
-    for _ in definitions:  # each time one step further
-        reached = {
-            name: found.union(*(reached.get(one, ()) for one in found)) for name, found in reached.items()
-        }
-    if not any(name in found for name, found in reached.items()):
-        return None
-    root = form.pop("$ref", "").removeprefix("#/$defs/")
-    return {**definitions.get(root, {}), **form}
+    references = {name: _REFERENCE.findall(json.dumps(one)) for name, one in definitions.items()}
+    try:
+        TopologicalSorter(references).prepare()
+    except CycleError:
+        root = form.pop("$ref", "").removeprefix("#/$defs/")
+        return {**definitions.get(root, {}), **form}
+    return None
 
 
 def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:

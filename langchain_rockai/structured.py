@@ -6,13 +6,12 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from typing_extensions import is_typeddict
 
 from langchain_rockai.errors import as_model_error
 from langchain_rockai.replies import PARTIAL
@@ -53,13 +52,6 @@ class StructuredOutput(OutputParser):
                 return None
             case {"type": "json_object"}:
                 return cls.of(None, "json_mode")
-            case {"type": "json_schema", "json_schema": {"schema": Mapping() as schema, **form}}:
-                given = {"title": form.get("name") or "answer", **schema}
-            case {"type": "json_schema"}:
-                raise ConfigurationError(
-                    "response_format must be "
-                    '{"type": "json_schema", "json_schema": {"name": …, "schema": …}}.'
-                )
         return cls.of(given, "json_schema", "response_format")
 
     @classmethod
@@ -77,13 +69,19 @@ class StructuredOutput(OutputParser):
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
             return cls(method=way, by_call=False)
         whose = f"{whose}: schema"
+        match schema:
+            case {"type": "json_schema", "json_schema": {"schema": Mapping() as inner, **named}}:
+                schema = {"title": named.get("name") or "answer", **inner}
+            case {"type": "json_schema"}:
+                right = '{"type": "json_schema", "json_schema": {"name": …, "schema": …}}'
+                raise ConfigurationError(f"{whose} must be {right}.")
         if isinstance(schema, Mapping):
             check_object_schema(schema if schema.get("type") != "function" else {}, whose)
         elif isinstance(schema, type) and (is_basemodel_subclass(schema) or issubclass(schema, Enum)):
             check_object_class(schema, whose)
         try:
             function = openai_tool(schema)["function"]
-        except (TypeError, ValueError) as error:  # the first for unions
+        except (TypeError, ValueError, AttributeError) as error:  # for unions, and for pydantic's base class
             raise ConfigurationError(f"{whose} cannot be one. {error}") from error
         about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
@@ -104,13 +102,10 @@ class StructuredOutput(OutputParser):
         """What the prompt says of the form; None where a tool says it."""
         return self.method.response_format(self.json_schema or {})
 
-    def call_options(self, schema: Any) -> dict[str, Any]:
+    def call_options(self) -> dict[str, Any]:
         """What has to be bound to the model; ``ls_structured_output_format`` is for traces."""
-        # Core cannot convert all of the former, nor a dict with several types.
-        is_own = is_typeddict(schema) or isinstance(schema, Mapping)
-        seen = self.json_schema if is_own else schema
-        traced = {"kwargs": {"method": self.method.name}, "schema": seen}
-        shown = {"ls_structured_output_format": traced} if schema is not None else {}
+        traced = {"kwargs": {"method": self.method.name}, "schema": self.json_schema}
+        shown = {"ls_structured_output_format": traced} if self.json_schema else {}
         return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
 
     def of_message(self, message: AIMessage) -> Any:
@@ -158,8 +153,8 @@ def structured_chain(
             return _failed(error)
 
     chain = RunnableLambda(answer, aanswer, name="StructuredOutput")
-    any_input: Any = LanguageModelInput  # a union, which `with_types` takes and its annotation does not
-    return chain.with_types(input_type=any_input, output_type=dict[str, Any])
+    # The input is a union, which `with_types` takes and its annotation does not.
+    return chain.with_types(input_type=cast("Any", LanguageModelInput), output_type=dict[str, Any])
 
 
 class _Objects(RunnableLambda[AIMessage, Any]):
@@ -199,10 +194,9 @@ class _Objects(RunnableLambda[AIMessage, Any]):
         return [] if value is None else [partial_object(self._output.model, value)]
 
 
-def _whole(messages: list[Any]) -> AIMessage:
+def _whole(messages: list[Any]) -> Any:
     """All chunks as one; a message that a cache gave is one already."""
-    whole: AIMessage = messages[0] + messages[1:] if messages[1:] else messages[0]
-    return whole
+    return messages[0] + messages[1:] if messages[1:] else messages[0]
 
 
 def _failed(error: InvalidResponseError) -> dict[str, Any]:

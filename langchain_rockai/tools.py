@@ -5,7 +5,6 @@ The tool works with langchain-core alone. LangGraph is never imported, only foun
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,17 +26,15 @@ from rockai_transport.adapters.toolkits import (
     ToolAnswer,
     Toolset,
     argument_class,
+    log_errors,
     media_files,
 )
 
 __all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
 
-logger = logging.getLogger("rockai")
-
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event that tells of progress."""
 
-_TOOL_CALL_ID = "rockai_tool_call_id"
 _CHECKPOINTER = "__pregel_checkpointer"
 """Where LangGraph keeps the checkpointer in a config: without one nothing is saved that could be resumed."""
 
@@ -62,16 +59,15 @@ class RockAITool(BaseTool):
 
     def _to_args_and_kwargs(self, tool_input: Any, tool_call_id: str | None) -> tuple[Any, dict[str, Any]]:
         # langchain-core's own tools override it too (langchain_core/tools/simple.py); `_run` is told no id.
-        args, arguments = super()._to_args_and_kwargs(tool_input, tool_call_id)
-        return args, {**arguments, _TOOL_CALL_ID: tool_call_id}
+        if isinstance(tool_input, str):  # the first argument, as where the schema is a class
+            tool_input = dict.fromkeys([*self.args][:1], tool_input)
+        return (tool_call_id,), super()._to_args_and_kwargs(tool_input, tool_call_id)[1]
 
-    def _run(self, /, **arguments: Any) -> tuple[Any, Any]:
-        tool_call_id = arguments.pop(_TOOL_CALL_ID, None)
+    def _run(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
         context = self._context(tool_call_id, _tell)
         return self._output(self._toolset.call(self.name, arguments, context), tool_call_id)
 
-    async def _arun(self, /, **arguments: Any) -> tuple[Any, Any]:
-        tool_call_id = arguments.pop(_TOOL_CALL_ID, None)
+    async def _arun(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
         context = self._context(tool_call_id, _atell)
         return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
 
@@ -93,7 +89,7 @@ class RockAITool(BaseTool):
         return CallContext(
             scope,
             (task_id, tool_call_id or "") if task_id else None,
-            partial(tell, getattr(runtime, "stream_writer", None)),
+            partial(tell, getattr(runtime, "stream_writer", lambda _: None)),
             turn=turn if tool_call_id else "",
             run=getattr(runtime, "control", None),  # one for each run, subgraphs included
             thread=str(known["thread_id"]) if conversation and known.get(_CHECKPOINTER) else "",
@@ -134,38 +130,26 @@ def thread_scope(config: RunnableConfig) -> str | None:
     return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
-def _tell(write: Callable[[Any], None] | None, progress: Progress) -> None:
-    """Tell of progress: by a custom event, and in LangGraph by the stream writer too. Never fails a tool."""
-    _write(write, progress)
-    try:
+def _tell(write: Callable[[Any], None], progress: Progress) -> None:
+    """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
+    with log_errors():
+        write({"type": PROGRESS_EVENT, **progress._asdict()})
+    with log_errors():
         dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
-    except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
 
 
-async def _atell(write: Callable[[Any], None] | None, progress: Progress) -> None:
+async def _atell(write: Callable[[Any], None], progress: Progress) -> None:
     """As `_tell`, with ``await``."""
-    _write(write, progress)
-    try:
+    with log_errors():
+        write({"type": PROGRESS_EVENT, **progress._asdict()})
+    with log_errors():
         await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
-    except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
-
-
-def _write(write: Callable[[Any], None] | None, progress: Progress) -> None:
-    try:
-        if write is not None:
-            write({"type": PROGRESS_EVENT, **progress._asdict()})
-    except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
 
 
 def _content(answer: ToolAnswer) -> list[str | dict[Any, Any]]:
     """Text, and a block for each file; a ``video`` block would be turned into a JSON string."""
     blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": answer.text}]
     for kind, address, media_type in media_files(answer.result):
-        if kind == "image":
-            blocks.append({"type": "image", "url": address})
-        else:
-            blocks.append({"type": "file", "url": address, "mime_type": media_type})
+        named = {"type": "image"} if kind == "image" else {"type": "file", "mime_type": media_type}
+        blocks.append({**named, "url": address})
     return blocks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from functools import partial
 from itertools import starmap
@@ -23,14 +22,13 @@ from rockai_transport.adapters.toolkits import (
     Progress,
     ToolAnswer,
     Toolset,
+    log_errors,
     media_files,
     published,
     refusal,
 )
 
 __all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
-
-logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _STATE_SECONDS = 5.0
@@ -199,10 +197,8 @@ class RockAIFunctionTool(FunctionTool):
 
 async def _tell(context: Context, progress: Progress) -> None:
     """Tell of progress on the stream of the run. Never fails a tool."""
-    try:
+    with log_errors():
         context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
-    except Exception:
-        logger.debug("Progress could not be told.", exc_info=True)
 
 
 async def _ask(

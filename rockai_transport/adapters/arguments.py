@@ -28,7 +28,8 @@ ALIASES: Final = {
 """What other packages call an argument, and its name here."""
 
 PER_CALL: Final = frozenset(
-    {"temperature", "top_p", "top_k", "max_tokens", "chat_template", "dialect", "model", "stop", "timeout"}
+    {"temperature", "top_p", "top_k", "max_tokens", "stop", "model", "dialect", "chat_template"}
+    | {"timeout", "stream_usage"}
 )
 """Arguments of the constructor that a call may give too; then they hold for that call alone."""
 
@@ -41,7 +42,7 @@ _DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "key
 
 
 def constructor_arguments(
-    owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str
+    owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str, model: str | None = None
 ) -> dict[str, Any]:
     """Bring other names to ours, and refuse what cannot be right. What the model's dialect knows is an input.
 
@@ -50,6 +51,7 @@ def constructor_arguments(
         given: Its arguments.
         fields: Those that it has.
         extra: The one that takes the model's own inputs; None means that there are none.
+        model: The model where none is given, of a subclass that knows its own.
 
     Returns:
         The arguments, by the names of their fields.
@@ -70,6 +72,8 @@ def constructor_arguments(
             raise ConfigurationError(f"{other!r} is another name for {own!r}: give one of the two.")
         named[own] = value
     if named.get("model") is None:
+        named["model"] = model
+    if named["model"] is None:
         raise ConfigurationError(f'model is missing: {owner}(model="owner/name").')
     token = named.get("api_token")
     if token is not None and not isinstance(token, str) and not hasattr(token, "get_secret_value"):

@@ -36,20 +36,20 @@ def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
     """
     specs: list[ToolSpec] = []
     for schema in schemas:
-        function = schema.get("function", schema)
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            kind = schema.get("type", "function")
-            if kind != "function":
-                raise ConfigurationError(
-                    f"A tool of the type {kind!r} is run by another provider's service; only functions can "
-                    "be bound here."
-                )
+        function, kind = schema.get("function", schema), schema.get("type", "function")
+        if kind != "function":
+            raise ConfigurationError(
+                f"A tool of the type {kind!r} is run by another provider's service; only functions can "
+                "be bound here."
+            )
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str) or not name:
             raise ConfigurationError(
                 "tools must be the framework's own, or function schemas with a name: "
                 '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}.'
             )
         form = _with_root(function.get("parameters") or {})
-        spec = ToolSpec(function["name"], function.get("description") or "", form)
+        spec = ToolSpec(name, function.get("description") or "", form)
         if spec not in specs:
             specs.append(spec)
     return specs

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUseDefault
 
 from rockai_transport.adapters.arguments import ALIASES, PER_CALL, check_call, constructor_arguments
 from rockai_transport.adapters.clients import LazyClients
@@ -45,6 +46,9 @@ TEXT = WithJsonSchema({"type": "string"})
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "max_tokens")
 """Fields that are parameters of the model."""
 
+_OPTIONS: Final = ("max_reasks", "stream_usage", "timeout")
+"""Fields that a `ReplyBuilder` is told of."""
+
 _sampling_of = attrgetter(*_SAMPLING)
 
 
@@ -55,7 +59,7 @@ class CallSettings(NamedTuple):
     dialect: Dialect
     """The call's dialect, resolved: ``settings`` holds the same, so that nobody has to look for it again."""
     options: dict[str, Any]
-    """What a `ReplyBuilder` is told of it: ``timeout``, ``max_reasks`` and ``stream_usage``."""
+    """What a `ReplyBuilder` is told of it; see `_OPTIONS`."""
 
 
 def _secret(value: Any) -> Any:
@@ -71,6 +75,16 @@ def _dialect(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _not_given(value: Any) -> Any:
+    """A setting that is given as None was not given."""
+    if value is None:
+        raise PydanticUseDefault
+    return value
+
+
+_NONE_IS_DEFAULT: Final = BeforeValidator(_not_given)
 
 
 def _aliases(field: FieldInfo) -> list[str]:
@@ -117,17 +131,17 @@ class ModelFields(BaseModel):
     timeout: float | None = None
     """Seconds for one whole run, with a client that is handed in too. None: no total, only the client's
     limits for first byte and idleness."""
-    max_retries: int = 2
+    max_retries: Annotated[int, _NONE_IS_DEFAULT] = 2
     """Further tries after the first, where another one cannot pay twice."""
-    max_reasks: int = 1
+    max_reasks: Annotated[int, _NONE_IS_DEFAULT] = 1
     """How many further runs a chat reply may take that cannot be accepted: a call that cannot be read or is
     missing, an answer that does not fit its schema. Each is paid for; 0: none. Completions never take any."""
-    stream_usage: bool = True
+    stream_usage: Annotated[bool, _NONE_IS_DEFAULT] = True
     """Whether a stream's last chunk tells the token counts, where the service reports them and the prediction
     has an id (``route="predictions"``): that takes one look at the prediction more."""
     dialect: Annotated[str | Dialect | None, BeforeValidator(_dialect), TEXT] = None
     """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
-    route: Route = "auto"
+    route: Annotated[Route, _NONE_IS_DEFAULT] = "auto"
     """Which way runs are started; see `rockai_transport.Client`."""
     default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
     """Further headers for every request. In no trace: they may hold secrets."""
@@ -161,7 +175,9 @@ class ModelFields(BaseModel):
         given = {**given}
         given.pop("class_name", None)  # LlamaIndex writes it into every dump
         known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
-        return constructor_arguments(cls.__name__, given, known, cls._extra_name)
+        model = cls.model_fields["model"]
+        default = None if model.is_required() else model.default
+        return constructor_arguments(cls.__name__, given, known, cls._extra_name, default)
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
@@ -244,8 +260,8 @@ class ModelFields(BaseModel):
             extra={**(getattr(self, extra_name) or {}), **own.get(extra_name, {})},
             extra_name=extra_name,
         )
-        options = {"max_reasks": self.max_reasks, "stream_usage": self.stream_usage}
-        return CallSettings(settings, dialect, {**options, "timeout": own.get("timeout", self.timeout)})
+        options = {name: own.get(name, getattr(self, name)) for name in _OPTIONS}
+        return CallSettings(settings, dialect, options)
 
     def _as_field(self, name: str, value: Any) -> Any:
         """A setting of a call, as the constructor would take it; what is no field stays as it is.

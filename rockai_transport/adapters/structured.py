@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -200,9 +201,10 @@ class _EveryName(GenerateJsonSchema):
 
 
 def _instance(model: type[Any], value: Any) -> Any:
-    validate = getattr(model, "model_validate", None) or model.parse_obj
     try:
-        return validate(value)
+        if hasattr(model, "model_validate_json"):
+            return model.model_validate_json(json.dumps(value))  # strict classes take a text as a date there
+        return model.parse_obj(value)
     except ValueError as error:
         errors: Any = getattr(error, "errors", None)
         if errors is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -33,11 +35,24 @@ __all__ = [
     "ToolkitSettings",
     "Toolset",
     "argument_class",
+    "log_errors",
     "make_toolset",
     "media_files",
     "published",
     "refusal",
 ]
+
+
+logger = logging.getLogger("rockai")
+
+
+@contextmanager
+def log_errors() -> Iterator[None]:
+    """Log what a report of progress raises, at ``DEBUG``: it never fails a tool."""
+    try:
+        yield
+    except Exception:
+        logger.debug("Progress could not be reported.", exc_info=True)
 
 
 class ToolkitSettings(TypedDict, total=False):

@@ -14,7 +14,6 @@ from rockai_transport.config import Route
 from rockai_transport.service import Service
 
 TABLES: dict[str, Any] = tomllib.loads((files("rockai_transport.doctor") / "checks.toml").read_text("utf-8"))
-_ALL_ROUTES: tuple[str, ...] = get_args(Route)
 _ROWS = {row["id"]: row for probe in TABLES["probes"] for row in probe["checks"]}
 
 
@@ -32,7 +31,7 @@ class Check(NamedTuple):
     """What may be seen: the name of each case → its verdict's sign, and what is said of it."""
     unfixed: Sequence[str] = ()
     """The cases of a difference that no setting fixes."""
-    routes: Sequence[str] = _ALL_ROUTES
+    routes: Sequence[str] = get_args(Route)
     """The clients' ``route`` settings that rely on it."""
 
 
@@ -97,8 +96,7 @@ class AnswerKey:
         """What stands under the key; any other answer as it is."""
         if not isinstance(answer, dict) or self.key not in answer or "status" in answer:
             return answer
-        inner = answer[self.key]
-        return {"status": "succeeded", "output": inner} if self.is_output else inner
+        return {"status": "succeeded", "output": answer[self.key]} if self.is_output else answer[self.key]
 
     def __repr__(self) -> str:
         # Code that can be pasted: its user has no reason to import the doctor.

@@ -46,12 +46,10 @@ def main(options: argparse.Namespace) -> int:
             on_finding=None if options.json else show,
             say=lambda text: _say(f"… {text}"),
         )
-    except ConfigurationError as error:  # its words are those of the clients
-        _say(f"{error}\nHere that is --allow-http." if "allow_http" in str(error) else str(error))
+    except (ConfigurationError, json.JSONDecodeError) as error:
+        text = _TEXTS["no_json"].format(error) if isinstance(error, ValueError) else str(error)
+        _say(f"{text}\nHere that is --allow-http." if "allow_http" in text else text)  # as the clients say it
         return 2  # not everything could be checked
-    except json.JSONDecodeError as error:
-        _say(_TEXTS["no_json"].format(error))
-        return 2
     shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
     print(shown if options.json else f"\n{report.summary()}\n")
     if output:

@@ -146,8 +146,7 @@ def followed(session: DoctorSession) -> Iterator[Finding]:
     given = session.request.reference
     other = _other_form(session, given)
     first = created = session.create(reference=other, options=options)
-    is_refused = first.refusal and session.answer(first) in _STATUSES["refused_for_all"]
-    if is_refused and other != given:
+    if other != given and first.refusal and session.answer(first) in _STATUSES["refused_for_all"]:
         created = session.create(options=options)
     prediction = session.require(created).prediction
     if prediction.id is None:

@@ -1,34 +1,79 @@
-"""One operation, recorded: what was sent, what came back, byte for byte, and when; and what came of it.
+"""One operation, recorded: what was sent, what came back, byte for byte, and when; and how others may see it.
 
-Invariants of this module: nothing is decided here. The operations are the clients' own; this `IO` only writes
-down what passes through it.
+Invariants of this module:
+
+* Nothing is decided here. The operations are the clients' own; this `IO` only writes down what passes through
+  it.
+* A report that is pasted into an issue must not hold the token, addresses, or local paths. What came from
+  outside (answers, headers, errors that quote them, the model, its input, the base URL) goes through
+  `Redactor.text` before it enters a sentence of the doctor's: by itself, since the sentence holds our words
+  too, and whole, since a cut could leave half a token that nothing recognises. It hides the whole token, in
+  every spelling below and either case, and each beginning and end of it from 8 characters on that is not made
+  of words. A spelling shorter than that is hidden where it stands as a word.
+* Our own words, be they titles, names of checks, versions or settings, are not touched. They are the same
+  whatever the token is, so they tell nothing of it, not even where the token is one of them.
+* Every text that may mix the two goes through `Redactor.leaving` last. It hides the same, except for
+  spellings that are short or made of words, which our own sentences may hold. It helps where `Redactor.text`
+  was forgotten.
+
+Made of words is what has no digit, and letters of one case or capitalised, at most 15 in a row: such as
+``rockai-sandbox``, or how ``live-token-x7Kd93`` begins. A secret that was drawn at random is not.
 """
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, filterfalse
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 from rockai_transport import APIStatusError, Prediction, RockAIError
 from rockai_transport.config import Settings
 from rockai_transport.doctor.checks import CHECK_BY_ID, TABLES, Finding, SuggestedSetting, Verdict
-from rockai_transport.doctor.redaction import Redactor
 from rockai_transport.io.blocking import BlockingIO
 from rockai_transport.io.connections import Connections
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import EventBody, Notices, TransportFailure
 from rockai_transport.protocol.messages import Request, Response, ResponseHead
+from rockai_transport.sanitize import with_texts
 
 Say = Callable[[str], Any]
 _SHOWN_TEXT = 160
 _SHOWN_BYTES = 600
 _MOST_BYTES = 16 * 1024 * 1024
-_NOTICE_EVERY = 10.0
+
+HIDDEN = "[token]"
+_LEAST = 8
+_WORDLIKE = re.compile(r"[\W_]*(?:(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})(?![A-Za-z])[\W_]*)+", re.ASCII)
+
+
+class Redactor:
+    """Hides what must not be told.
+
+    Args:
+        token: The token.
+        shown_hosts: Addresses that the report is about, such as the base URL's own host.
+    """
+
+    def __init__(self, token: str, shown_hosts: Iterable[str] = ()) -> None:
+        spellings = _spellings(token)
+        secrets = set(filterfalse(_WORDLIKE.fullmatch, chain.from_iterable(map(_parts, spellings))))
+        hosts = "|".join(map(re.escape, shown_hosts))
+        private = {shown: each.replace("SHOWN_HOSTS", hosts) for shown, each in TABLES["private"].items()}
+        outside, ours = ({HIDDEN: _pattern(texts), **private} for texts in (spellings | secrets, secrets))
+        self.text = partial(with_texts, change=partial(_without, outside))
+        """Gives what came from outside, a text or a value that holds some, without what must not be told."""
+        self.leaving = partial(with_texts, change=partial(_without, ours))
+        """Gives a value whose texts hold our own words too, without what no words of ours can be."""
 
 
 @dataclass
@@ -141,7 +186,7 @@ class RecordingIO(BlockingIO):
         self.error: RockAIError | None = None
         """What the operation raised."""
         self._redactor, self._say = redactor, say
-        self._waiting = Notices(self.now(), "", self._say_waiting, _NOTICE_EVERY)
+        self._waiting = Notices(self.now(), "", self._say_waiting, every=10.0)
 
     @property
     def exchange(self) -> Exchange:
@@ -187,3 +232,34 @@ class RecordingIO(BlockingIO):
         if isinstance(failure, TransportFailure):
             self.exchanges[-1].failure = self._redactor.text(str(failure))
         return failure
+
+
+def _without(hidden: Mapping[str, str], text: str) -> str:
+    """A text that shows something else in place of what is hidden."""
+    for shown, pattern in hidden.items():
+        text = re.sub(pattern, shown, text)
+    return text
+
+
+def _spellings(token: str) -> set[str]:
+    """The token, and how an echo may write it."""
+    encoded, escaped = token.encode(), json.dumps(token)[1:-1]
+    plain = {token, quote(token, safe=""), html.escape(token), escaped, escaped.replace("/", "\\/")}
+    url_safe = base64.urlsafe_b64encode(encoded).decode().rstrip("=")
+    return {*plain, base64.b64encode(encoded).decode(), url_safe}
+
+
+def _parts(spelling: str) -> Iterator[str]:
+    """The beginnings and the ends of a spelling, itself among them, that are not too short to tell of it."""
+    for length in range(_LEAST, len(spelling) + 1):
+        yield from (spelling[:length], spelling[-length:])
+
+
+def _pattern(texts: Iterable[str]) -> str:
+    """What matches any of them in either case; the longest first, since the first that fits is taken."""
+    ordered = sorted(texts, key=len, reverse=True)
+    words = (
+        re.escape(each) if len(each) >= _LEAST else rf"(?<!\w){re.escape(each)}(?!\w)" for each in ordered
+    )
+    # What is hidden already is matched as itself: the token may be the word «token».
+    return "|".join([f"(?i){re.escape(HIDDEN)}", *words])

@@ -7,7 +7,7 @@ Invariants of this module:
 * Nothing that may start a run is sent before `confirm` has said yes to the plan that names it.
 * Whatever was started is known here until its end was seen. Whatever ends an examination, Ctrl-C too, what is
   left running is canceled, and what was found is reported.
-* What a probe, a check and the versions are called is never redacted, all else that leaves is (redaction.py).
+* What a probe, a check and the versions are called is never redacted, all else that leaves is (recording.py).
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS
 from rockai_transport.config import Route, Settings, check_timeout
 from rockai_transport.doctor import checks
 from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting
-from rockai_transport.doctor.recording import Exchange, RecordingIO
-from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.doctor.recording import Exchange, RecordingIO, Redactor
 from rockai_transport.doctor.report import Report
 from rockai_transport.io.connections import Connections
 from rockai_transport.protocol.exchange import exchange
@@ -110,12 +109,11 @@ class DoctorSession:
         nameless = replace(self.assumed, auth_header="X-RockAI-Doctor", auth_scheme="")
         self.anonymous: dict[str, Any] = {"service": nameless, "api_token": "anonymous"}
         """The changes with which nobody is shown the token."""
-        model, keys = self.request.reference, tuple(self.request.input)
+        model, assumed = self.request.reference, self.redactor.leaving(self.assumed)
         if model.version and not model.name:
             self.obstacles = dict.fromkeys(("run_path", "run_stream_path"), "bare")
-        base_url, written, keys = self.redact((self.settings.base_url, model.written, keys))
-        assumed = self.redactor.leaving(self.assumed)
-        self.report = Report(_VERSIONS, base_url, written, keys, self.settings.route, assumed)
+        url, written, keys = self.redact((self.settings.base_url, model.written, tuple(self.request.input)))
+        self.report = Report(_VERSIONS, url, written, keys, self.settings.route, assumed)
 
     # What is assumed.
 
@@ -206,8 +204,7 @@ class DoctorSession:
         """
         if run.refusal:
             is_for_all = self.answer(run) in TABLES["statuses"]["refused_for_all"]
-            kind = ObstacleError if is_for_all else UnavailableError
-            raise kind(self.redact(str(run.refusal)))
+            raise (ObstacleError if is_for_all else UnavailableError)(self.redact(str(run.refusal)))
         if not run.exchange.status:
             may_run = " A run may have started." if run.may_run else ""
             raise UnavailableError(f"{run.exchange.failure}.{may_run}")

@@ -22,7 +22,6 @@ from rockai_transport.service import Service
 _PATTERNS: dict[str, str] = TABLES["streams"]
 _SIDE_EVENTS = TABLES["peers"]["side_events"]
 _UNNAMED = "message"
-_MOST_IDS = 3
 
 
 def judge_type(exchange: Exchange, _service: Service) -> Finding:
@@ -99,7 +98,7 @@ def ids_in(exchange: Exchange) -> list[str]:
     for data in map(_decoded, (exchange.response.text, *(event.data for event in events))):
         inner = data["data"] if isinstance(data, dict) and isinstance(data.get("data"), dict) else data
         ids += [str(inner.get(key, "")) for key in ("id", "prediction_id")] if isinstance(inner, dict) else ()
-    return [known for known in dict.fromkeys(ids) if re.fullmatch(_PATTERNS["id"], known)][:_MOST_IDS]
+    return [known for known in dict.fromkeys(ids) if re.fullmatch(_PATTERNS["id"], known)][:3]
 
 
 def _events(exchange: Exchange) -> list[ServerSentEvent]:

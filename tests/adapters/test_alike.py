@@ -55,6 +55,12 @@ class TestThePerCallModel:
         dialect = Dialect("mine", chat_template="chatml", prompt_key="text")
         assert framework.input(llm, USER, model="my/other", dialect=dialect) == {"text": "Hi"}
 
+    @pytest.mark.parametrize("dialect", ["chatm", 5, {"name": "chatml"}, ["chatml"]])
+    def test_what_is_no_dialect_is_refused(self, framework, dialect):
+        """By the names there are, whatever it is."""
+        with pytest.raises(ConfigurationError, match="is not a dialect"):
+            framework.input(framework.make(), USER, dialect=dialect)
+
     def test_the_constructor_s_template_is_not_put_around_it(self, framework):
         """A template is a model's own, as a dialect is; the same model keeps it."""
         llm = framework.make("my/unknown", chat_template=TEMPLATE)
@@ -82,6 +88,13 @@ class TestNone:
         llm = framework.make(chat_template=TEMPLATE, stop=["."], timeout=30)
         assert framework.ask(llm, "Hi", **{name: None}) == "one"
         assert asked[0]["prompt"] == "<user>Hi"
+
+    @pytest.mark.parametrize("name", ["max_retries", "max_reasks", "stream_usage", "route"])
+    def test_so_it_is_in_the_constructor(self, framework, name):
+        """A setting with a default of its own has that."""
+        usual = getattr(framework.make(), name)
+        assert usual is not None
+        assert getattr(framework.make(**{name: None}), name) == usual
 
     def test_no_inputs_of_the_model_s_own(self, framework):
         """Neither the constructor's nor a call's."""
@@ -147,6 +160,11 @@ class TestConstructorArguments:
             ({"image_key": "image"}, "replace(image_key=…)"),
             ({"openai_api_key": "x"}, "did you mean 'api_token'"),
             ({"token": "x"}, "did you mean 'api_token'"),
+            ({"anthropic_api_key": "x"}, "did you mean 'api_token'"),
+            ({"huggingfacehub_api_token": "x"}, "did you mean 'api_token'"),
+            ({"default_request_timeout": 1}, "did you mean 'timeout'"),
+            ({"client_kwargs": {}}, "AsyncClient(http_client=…)"),
+            ({"read_timeout": 1}, "AsyncClient(timeouts=…)"),
             ({"endpoint": "x"}, "did you mean 'base_url'"),
             ({"engine": "x"}, "did you mean 'model'"),
             ({"max_new_tokens": 1}, "did you mean 'max_tokens'"),
@@ -176,6 +194,17 @@ class TestConstructorArguments:
             with pytest.raises(ConfigurationError, match=re.escape(f'_kwargs={{"{name}": …}}')) as caught:
                 refused()
             assert "did you mean" not in str(caught.value)
+
+    def test_a_subclass_may_know_its_model(self, framework):
+        """By a default of its own, which an argument replaces, by any name of it."""
+
+        class Llama(framework.model_class):
+            model: str = LLAMA_2
+            max_tokens: int | None = 5
+
+        assert framework.input(Llama(), USER) == {"prompt": "Hi", "max_new_tokens": 5}
+        assert framework.input(Llama(model=None, max_new_tokens=6), USER)["max_new_tokens"] == 6
+        assert framework.input(Llama(model_name=LLAMA_3), USER) == {"prompt": "Hi", "max_tokens": 5}
 
     @pytest.mark.parametrize(
         ("alias", "given"),
@@ -424,6 +453,19 @@ class TestUsage:
             assert framework.usage(framework.last(silent, "Hi", kind)) is None
             now = [request for request in sandbox.requests if request.method == "GET"]
             assert len(now) == len(looks) + 1  # the stream itself
+
+    def test_a_call_may_choose(self, framework):
+        """As with the models of other packages: `stream_usage` of one stream."""
+        with Sandbox(reports_usage=True) as sandbox:
+            sandbox.model(MODEL)(lambda input: "one")
+            given = {"base_url": sandbox.base_url, "api_token": sandbox.api_token, "route": "predictions"}
+            looks = []
+            for usual, call in ((True, False), (False, True), (True, None)):
+                framework.streamed_metadata(
+                    framework.make(**given, stream_usage=usual), "Hi", stream_usage=call
+                )
+                looks.append(sum(request.method == "GET" for request in sandbox.requests))
+            assert looks == [1, 3, 5]  # one is the stream itself
 
     def test_a_look_that_fails_costs_the_counts_only(self, framework):
         """The answer is whole."""

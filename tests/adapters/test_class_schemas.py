@@ -1,5 +1,7 @@
 """Classes whose JSON schema does not show all that they take: what they took before is taken."""
 
+from datetime import date
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -8,6 +10,10 @@ from pydantic.v1 import BaseModel as V1Model
 from pydantic.v1 import Field as V1Field
 
 from rockai_transport.adapters import OutputParser
+
+
+class Kind(Enum):
+    A = "a"
 
 
 class Choices(BaseModel):
@@ -52,6 +58,25 @@ class Nested(BaseModel):
 NESTED = '{"inner": {"age": 36}, "others": [{"years": 1}], "before": {"alter": 2}, "tags": "a,b"}'
 
 
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    day: date
+    kind: Kind
+    sizes: tuple[int, float]
+    names: dict[int, str]
+
+
+def test_a_strict_class_reads_json_as_json(framework, says):
+    """JSON has no dates, enums and tuples: there a strict class takes what stands for them."""
+    text = '{"day": "2024-02-29", "kind": "a", "sizes": [1, 2], "names": {"1": "x"}}'
+    asked = says(text)
+    value = framework.object(framework.make(), Strict)
+    assert value == Strict(day=date(2024, 2, 29), kind=Kind.A, sizes=(1, 2.0), names={1: "x"})
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match="kind: "):
+        OutputParser(Strict).parse(text.replace('"a"', '"b"'))
+
+
 def test_names_and_validators_of_inner_classes_count_too():
     """However deep they are."""
     value = OutputParser(Nested).parse(NESTED)
@@ -59,13 +84,14 @@ def test_names_and_validators_of_inner_classes_count_too():
     assert found == (36, 1, 2, ["a", "b"])
 
 
+@pytest.mark.parametrize("form", ["{}", '<tool_call>{{"name": "{name}", "arguments": {}}}</tool_call>'])
 @pytest.mark.parametrize(
     ("model", "text"),
     [(ByName, '{"age": 36}'), (Choices, '{"years": 36}'), (Before, '{"alter": 36}'), (Nested, NESTED)],
 )
-def test_bare_arguments_by_another_name_take_one_run(framework, says, model, text):
-    """Where the class is the one function that must be called, what it takes is taken at once."""
-    asked = says(text)
+def test_arguments_by_another_name_take_one_run(framework, says, model, text, form):
+    """Bare or in a call: what the class takes that is the one function to call is taken at once."""
+    asked = says(form.format(text, name=model.__name__))
     assert framework.object(framework.make(), model) == OutputParser(model).parse(text)
     assert len(asked) == 1
 

@@ -15,7 +15,7 @@ from support.virtual_io import operations
 from rockai_sandbox import NEVER_ENDS, STAYS_COLD, Protocol, Sandbox
 from rockai_transport import Client, ConfigurationError, Service
 from rockai_transport.doctor import CHECKS, PROBES, run_doctor
-from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.doctor.recording import Redactor
 from rockai_transport.doctor.session import DoctorSession
 from rockai_transport.protocol import io as seam
 from rockai_transport.protocol.io import Notices

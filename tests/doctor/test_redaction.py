@@ -14,7 +14,7 @@ import pytest
 from rockai_sandbox import Event, Protocol, Sandbox
 from rockai_transport import ConfigurationError
 from rockai_transport.doctor import CHECKS, PROBES
-from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.doctor.recording import Redactor
 
 TOKEN = 'sk/Yt7+verysecret"token=9'  # noqa: S105
 

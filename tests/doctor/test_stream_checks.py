@@ -6,8 +6,7 @@ import pytest
 
 from rockai_transport import Service
 from rockai_transport.doctor import SuggestedSetting, Verdict
-from rockai_transport.doctor.recording import Exchange
-from rockai_transport.doctor.redaction import Redactor
+from rockai_transport.doctor.recording import Exchange, Redactor
 from rockai_transport.doctor.stream_checks import (
     judge_end,
     judge_framing,

@@ -209,6 +209,50 @@ def test_a_cache_tells_settings_apart(scripted, sandbox):
         assert RockAILLM(model=MODEL, cache=cache, temperature=temperature).invoke("Hi") == text
 
 
+@pytest.mark.parametrize(
+    ("settings", "call", "text"),
+    [
+        ({"stop": ["b"]}, {}, "a"),
+        ({"stop": ["c"]}, {}, "ab"),
+        ({"stop": ["c"]}, {"stop": []}, "abc"),
+        ({}, {"stop": "b"}, "a"),
+        ({}, {"temperature": 0.5}, "abc"),
+        ({"stop": ["c"]}, {"temperature": 0.5}, "ab"),
+        ({}, {"model": "my/other"}, "other"),
+    ],
+)
+async def test_a_cache_tells_stop_sequences_and_calls_apart(sandbox, settings, call, text):
+    """Core's keys hold no parameter of a call, and its stop sequences in place of the model's."""
+    sandbox.model(MODEL)(lambda input: "abc")
+    sandbox.model("my/other")(lambda input: "other")
+    cache = InMemoryCache()
+    assert RockAILLM(model=MODEL, cache=cache, stop=["a"]).invoke("Hi") == ""
+    assert RockAILLM(model=MODEL, cache=cache, temperature=0.1).invoke("Hi") == "abc"
+    llm = RockAILLM(model=MODEL, cache=cache, **settings)
+    assert llm.invoke("Hi", {"tags": ["x"]}, **call) == text
+    assert await llm.ainvoke("Hi", {"metadata": {"x": 1}}, **call) == text
+    assert len(sandbox.predictions) == 3
+
+
+async def test_prompts_given_together_end_together(sandbox, text_llm):
+    """Nothing goes on behind the error of one of them, with `await` as without."""
+    gate = sandbox.hold()
+    ended = []
+
+    @sandbox.model(MODEL)
+    def say(input):
+        if input["prompt"] == "bad":
+            raise RuntimeError("no")
+        gate.wait()
+        ended.append(input["prompt"])
+        return "one"
+
+    asyncio.get_running_loop().call_later(0.2, gate.set)
+    with pytest.raises(RockAIError):
+        await text_llm.agenerate(["bad", "good"])
+    assert ended == ["good"]
+
+
 def test_it_is_a_part_of_chains(scripted, text_llm):
     """As every Runnable."""
     asked = scripted("Paris.")

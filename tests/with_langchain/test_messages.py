@@ -1,5 +1,8 @@
 """LangChain's messages to the conversation a prompt is written from."""
 
+import json
+from functools import partial
+
 import pytest
 from langchain_core.messages import (
     AIMessage,
@@ -92,6 +95,30 @@ def test_json_in_a_tool_s_result_is_text():
     assert converted(message).text == '{"a": 1}'
 
 
+@pytest.mark.parametrize("cls", [HumanMessage, AIMessage, partial(ToolMessage, tool_call_id="1")])
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text-plain", "text": "hi", "mime_type": "text/plain"},
+        {"type": "text-plain", "base64": "aGk=", "mime_type": "text/plain"},
+        {"type": "document", "source": {"type": "text", "data": "hi", "media_type": "text/plain"}},
+        {"type": "input_text", "text": "hi"},
+        {"type": "output_text", "text": "hi", "annotations": []},
+        {"type": "refusal", "refusal": "hi"},
+    ],
+)
+def test_a_block_s_text_is_text(cls, block):
+    """Whatever kind it is of, and whoever writes such blocks."""
+    assert converted(cls([block])).text == "hi"
+
+
+def test_what_was_found_is_told_whole():
+    """A block type of tools that look something up."""
+    found = {"type": "text", "text": "The sea is salty."}
+    block = {"type": "search_result", "title": "Sea", "source": "https://a", "content": [found]}
+    assert json.loads(converted(ToolMessage([block], tool_call_id="1")).text) == block
+
+
 @pytest.mark.parametrize(
     ("block", "words"),
     [
@@ -112,6 +139,45 @@ def test_media_in_a_tool_s_result_are_told_in_words(block, words):
     """An agent's result must not end its run, whatever the model takes."""
     message = ToolMessage([{"type": "text", "text": "done"}, block], tool_call_id="1")
     assert converted(message) == Message("tool", f"done\n{words}", tool_call_id="1")
+
+
+@pytest.mark.parametrize(
+    ("provider", "content", "text"),
+    [
+        (
+            "google_genai",
+            [{"type": "image_url", "image_url": "https://a/b.png"}, "Yes."],
+            "[image: https://a/b.png]Yes.",
+        ),
+        ("anthropic", [{"type": "text"}, "Yes."], "Yes."),
+        ("openai", [{"type": "web_search_call"}, {"type": "text", "text": "Yes."}], "[web_search_call]Yes."),
+    ],
+)
+def test_what_core_cannot_translate_is_read_as_it_is(provider, content, text):
+    """Core demands keys that a saved or shortened message may lack."""
+    message = AIMessage(content, response_metadata={"model_provider": provider})
+    assert converted(message).text == text
+
+
+@pytest.mark.parametrize("metadata", [{}, {"output_version": "v1"}])
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "non_standard"},
+        {"type": "non_standard", "value": "x"},
+        {"type": "text-plain", "base64": "x"},
+        {"type": "text-plain", "base64": {"a": 1}},
+        {"type": "image", "source": "x"},
+        {"x": 1},
+    ],
+)
+def test_a_block_that_says_nothing_does_not_end_a_conversation(block, metadata):
+    """It is told by its type, in an answer and in a tool's result; of a user it is refused."""
+    spoken = converted(AIMessage(["Yes. ", block], response_metadata=metadata)).text
+    assert spoken == f"Yes. [{block.get('type')}]"
+    assert converted(ToolMessage([block], tool_call_id="1")).text == f"[{block.get('type')}]"
+    with pytest.raises(ConfigurationError, match="content"):
+        converted(HumanMessage([block]))
 
 
 def test_a_message_of_another_provider_is_read_by_its_text():

@@ -210,6 +210,24 @@ def test_what_core_makes_no_schema_of_is_refused(llm, wrong):
         llm.with_structured_output(wrong)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_schema_may_come_as_openai_s_response_format(scripted, llm, method):
+    """As `ChatOpenAI` takes it; one without a schema is refused."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    form = {"type": "json_schema", "json_schema": {"name": "Number", "schema": schema}}
+    asked = scripted('{"n": "1"}')
+    assert llm.with_structured_output(form, method=method).invoke("Go!") == {"n": 1}
+    assert ("Number" in asked.inputs[0]["prompt"]) == (method != "json_mode")
+    with pytest.raises(ConfigurationError, match="json_schema"):
+        llm.with_structured_output({"type": "json_schema"}, method=method)
+
+
+def test_pydantic_s_base_class_is_refused(llm):
+    """It has no schema."""
+    with pytest.raises(ConfigurationError, match="subclass of BaseModel"):
+        llm.with_structured_output(BaseModel)
+
+
 @pytest.mark.parametrize("reference", ["#/$defs/Missing", "http://127.0.0.1:9/schema.json"])
 def test_a_reference_that_leads_nowhere_is_refused(llm, reference):
     """Found before anything is paid for; nothing is fetched."""

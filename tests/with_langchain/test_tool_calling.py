@@ -238,10 +238,42 @@ def test_strict_is_no_input_of_the_model(llm):
     assert "strict" not in llm.preview("Hi", **bound.kwargs, strict=True)["input"]
 
 
-def test_another_provider_s_own_tools_are_refused(llm):
-    """They run on its servers."""
-    with pytest.raises(ConfigurationError, match="'web_search_preview' is run by another provider"):
-        llm.bind_tools([{"type": "web_search_preview"}])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "web_search_preview"},
+        {"type": "web_search_20250305", "name": "web_search"},
+        {"type": "custom", "name": "code", "description": "Code."},
+    ],
+)
+def test_another_provider_s_own_tools_are_refused(llm, tool):
+    """They run on its servers, with a name and without."""
+    with pytest.raises(ConfigurationError, match=f"'{tool['type']}' is run by another provider"):
+        llm.bind_tools([tool])
+
+
+@pytest.mark.parametrize("tool", [{"name": ""}, {"type": "function", "function": {"name": ""}}])
+def test_a_tool_without_a_name_is_refused(llm, tool):
+    """No model could call it."""
+    with pytest.raises(ConfigurationError, match="function schemas with a name"):
+        llm.bind_tools([{**tool, "description": "Nothing."}])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"title": "power", "type": "object", "properties": {"a": {"type": "integer"}}},
+        {"name": "power", "type": "object", "properties": {"a": {"type": "integer"}}},
+        {"name": "power", "type": ["object", "null"], "properties": {"a": {"type": "integer"}}},
+        {"name": "power", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+        {"type": "custom", "name": "power", "input_schema": {"properties": {"a": {"type": "integer"}}}},
+    ],
+)
+def test_a_schema_s_properties_are_the_arguments(llm, schema):
+    """Whatever names it."""
+    [tool] = llm.bind_tools([schema]).kwargs["tools"]
+    assert tool["function"]["name"] == "power"
+    assert tool["function"]["parameters"]["properties"] == {"a": {"type": "integer"}}
 
 
 def test_results_return_to_the_prompt(scripted, llm):

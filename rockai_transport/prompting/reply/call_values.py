@@ -102,7 +102,8 @@ def _settled(call: Call, tools: Tools) -> Call:
         try:
             return ToolCall("", name, structured_value(call.arguments, schema, name))
         except ValueError as problem:
-            if not tools.demanded:  # whoever validates says it in more detail
+            # Without a demand, whoever validates says it in more detail.
+            if not tools.demanded or tools.accepts(call.arguments):
                 return ToolCall("", name, adapted(call.arguments, schema))
             error = str(problem)
     return unreadable(name, call.arguments, error)

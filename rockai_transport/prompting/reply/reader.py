@@ -227,7 +227,11 @@ class ReplyReader:
     def _call_reader(self) -> ToolCallReader:
         setup = self._reading.tools
         return ToolCallReader(
-            setup.callable_tools, parallel=setup.parallel, demanded=setup.forced, new_id=self._new_id
+            setup.callable_tools,
+            parallel=setup.parallel,
+            demanded=setup.forced,
+            accepts=self._accepts,
+            new_id=self._new_id,
         )
 
     def _last_calls(self) -> list[ReplyPart]:

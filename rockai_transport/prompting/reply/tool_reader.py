@@ -73,6 +73,7 @@ class ToolCallReader:
         *,
         parallel: bool = True,
         demanded: bool = False,
+        accepts: Callable[[dict[str, Any]], bool] | None = None,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
         """Make a reader.
@@ -82,9 +83,10 @@ class ToolCallReader:
             parallel: Whether a reply may hold several calls; else all but the first are invalid.
             demanded: Whether one of these tools must be called, so that a call of another is invalid, and one
                 with none of a tool's arguments.
+            accepts: As for `Tools`.
             new_id: Makes a call's id.
         """
-        self._tools = Tools(tools, demanded=demanded)
+        self._tools = Tools(tools, demanded=demanded, accepts=accepts)
         self._parallel = parallel
         self._new_id = new_id
         self._parts: list[ToolPart] = []

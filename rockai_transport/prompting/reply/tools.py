@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -22,15 +22,23 @@ class Tools:
     by ``-``, ``_`` and blanks, or by a prefix like ``functions.`` or ``default_api:``.
     """
 
-    def __init__(self, schemas: Mapping[str, Mapping[str, Any]], *, demanded: bool = False) -> None:
+    def __init__(
+        self,
+        schemas: Mapping[str, Mapping[str, Any]],
+        *,
+        demanded: bool = False,
+        accepts: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
         """Make them known.
 
         Args:
             schemas: The JSON schema of each tool's arguments, by its name.
             demanded: Whether one of them must be called.
+            accepts: Whether arguments are right although their schema does not know them.
         """
         self.schemas = schemas
         self.demanded = demanded
+        self.accepts = accepts or (lambda _: False)
 
     @cached_property
     def first_keys(self) -> frozenset[str]:

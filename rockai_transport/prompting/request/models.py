@@ -56,10 +56,10 @@ def resolve_dialect(
         found = _by_name(model)
     elif isinstance(dialect, Dialect):
         found = dialect
-    elif dialect in DIALECTS:
+    elif isinstance(dialect, str) and dialect in DIALECTS:
         found = DIALECTS[dialect]
     else:
-        raise ConfigurationError(unknown_name("a dialect", dialect, DIALECTS))
+        raise ConfigurationError(unknown_name("a dialect", str(dialect), DIALECTS))
     if chat_template is None:
         return found
     if found is UNKNOWN:

@@ -55,6 +55,17 @@ def test_a_wrong_argument_is_corrected_before_anything_is_sent(sandbox):
     assert not sandbox.requests
 
 
+async def test_a_text_is_the_first_argument(sandbox):
+    """As of any tool of LangChain; what is missing then is an answer, and no exception."""
+    tools = by_name(make_toolkit(sandbox))
+    assert "succeeded" in tools["generate_image"].invoke("a boat")
+    assert "succeeded" in await tools["generate_image"].ainvoke("a boat")
+    assert [made.input for made in sandbox.predictions] == [{"prompt": "a boat"}] * 2
+    assert sandbox.predictions[0].id in tools["get_prediction"].invoke(sandbox.predictions[0].id)
+    assert sandbox.predictions[1].id in tools["list_predictions"].invoke("")
+    assert "'prompt' is missing" in tools["animate_image"].invoke("https://a/b.png")
+
+
 def test_a_direct_call_answers_with_text(sandbox):
     """Without a tool call's id there is no message, and an error is text all the same."""
     tools = by_name(make_toolkit(sandbox))
