@@ -266,10 +266,12 @@ class ModelFields(BaseModel):
     def _as_field(self, name: str, value: Any) -> Any:
         """A setting of a call, as the constructor would take it; what is no field stays as it is.
 
+        So does a dialect, whose error names those that there are.
+
         Raises:
             ConfigurationError: The constructor would not take it.
         """
-        if (reader := _reader_of(type(self), name)) is None:
+        if name == "dialect" or (reader := _reader_of(type(self), name)) is None:
             return value
         try:
             return reader.validate_python(value)

@@ -113,8 +113,6 @@ class TestASettingOfACall:
     @pytest.mark.parametrize(
         ("name", "wrong"),
         [
-            ("dialect", 5),
-            ("dialect", {"nmae": "mine"}),
             ("chat_template", [TEMPLATE]),
             ("timeout", "soon"),
             ("extra", "seed=1"),
@@ -123,13 +121,13 @@ class TestASettingOfACall:
     def test_it_is_what_the_constructor_takes(self, framework, name, wrong):
         """Else it is refused by its name, before anything is sent."""
         name = framework.extra if name == "extra" else name
-        with pytest.raises(ConfigurationError, match=f"{name}: |no dialect"):
+        with pytest.raises(ConfigurationError, match=f"{name}: "):
             framework.input(framework.make(), USER, **{name: wrong})
 
-    def test_a_dialect_may_be_json(self, framework):
-        """As a model that was written down holds it."""
-        dialect = {"name": "mine", "prompt_key": "text"}
-        assert framework.input(framework.make(), USER, dialect=dialect) == {"text": "Hi"}
+    def test_a_dict_that_is_no_dialect_is_refused(self, framework):
+        """A constructor takes one as JSON holds it, with the names of its fields."""
+        with pytest.raises(ConfigurationError, match=r"no dialect: .*'nmae'"):
+            framework.make(dialect={"nmae": "mine"})
 
 
 class TestConstructorArguments:
