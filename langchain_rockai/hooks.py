@@ -53,7 +53,9 @@ class CancelOnAbort(BaseCallbackHandler):
 def runs_around(config: RunnableConfig, toolset: Toolset) -> tuple[AgentRun, ...]:
     """The runs around a tool call that end by a handler of its toolset's."""
     manager: Any = config.get("callbacks")
-    tool_run_id = getattr(manager, "parent_run_id", None)
-    handlers = (one for one in getattr(manager, "handlers", None) or () if isinstance(one, CancelOnAbort))
-    runs = (one.run_of(tool_run_id) for one in handlers if one.toolset is toolset)
-    return tuple(filter(None, runs))
+    runs: tuple[AgentRun, ...] = ()
+    for one in getattr(manager, "handlers", None) or ():
+        is_ours = isinstance(one, CancelOnAbort) and one.toolset is toolset
+        if is_ours and (run := one.run_of(manager.parent_run_id)):
+            runs += (run,)
+    return runs

@@ -64,14 +64,14 @@ class RockAITool(BaseTool):
         return (tool_call_id,), super()._to_args_and_kwargs(tool_input, tool_call_id)[1]
 
     def _run(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
-        context = self._context(tool_call_id, _tell)
+        context = self._context(tool_call_id, _report)
         return self._output(self._toolset.call(self.name, arguments, context), tool_call_id)
 
     async def _arun(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
-        context = self._context(tool_call_id, _atell)
+        context = self._context(tool_call_id, _areport)
         return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
 
-    def _context(self, tool_call_id: str | None, tell: Callable[..., Any]) -> CallContext:
+    def _context(self, tool_call_id: str | None, report: Callable[..., Any]) -> CallContext:
         """What a call can know of the run around it: by LangGraph's runtime in a graph, and by the config."""
         config, runtime = ensure_config(), _runtime()
         conversation = thread_scope(config)
@@ -89,7 +89,7 @@ class RockAITool(BaseTool):
         return CallContext(
             scope,
             (task_id, tool_call_id or "") if task_id else None,
-            partial(tell, getattr(runtime, "stream_writer", lambda _: None)),
+            partial(report, getattr(runtime, "stream_writer", None)),
             turn=turn if tool_call_id else "",
             run=getattr(runtime, "control", None),  # one for each run, subgraphs included
             thread=str(known["thread_id"]) if conversation and known.get(_CHECKPOINTER) else "",
@@ -130,18 +130,20 @@ def thread_scope(config: RunnableConfig) -> str | None:
     return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
-def _tell(write: Callable[[Any], None], progress: Progress) -> None:
-    """Tell of progress: by a custom event, and in LangGraph by the stream writer too."""
+def _report(write: Callable[[Any], None] | None, progress: Progress) -> None:
+    """Report progress: by a custom event, and in LangGraph by the stream writer too."""
     with log_errors():
-        write({"type": PROGRESS_EVENT, **progress._asdict()})
+        if write is not None:
+            write({"type": PROGRESS_EVENT, **progress._asdict()})
     with log_errors():
         dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
 
 
-async def _atell(write: Callable[[Any], None], progress: Progress) -> None:
-    """As `_tell`, with ``await``."""
+async def _areport(write: Callable[[Any], None] | None, progress: Progress) -> None:
+    """As `_report`, with ``await``."""
     with log_errors():
-        write({"type": PROGRESS_EVENT, **progress._asdict()})
+        if write is not None:
+            write({"type": PROGRESS_EVENT, **progress._asdict()})
     with log_errors():
         await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
 

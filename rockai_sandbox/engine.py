@@ -188,7 +188,7 @@ class Engine:
             output = await run_model(model.function, run, job, self._threads)
         except (asyncio.CancelledError, CanceledError):
             self._end(job, "canceled")
-        except Exception as raised:  # noqa: BLE001 - whatever a model raises is its failure
+        except BaseException as raised:  # noqa: BLE001 - whatever a model raises is its failure: pytest.fail too
             job.add_log(traceback.format_exc())
             self._end(job, "failed", error=str(raised) or type(raised).__name__)
         else:

@@ -141,7 +141,7 @@ def as_output(value: Any, run: Run) -> Any:
         return [as_output(item, run) for item in value]
     if isinstance(value, dict):
         return {str(key): as_output(item, run) for key, item in value.items()}
-    json.dumps(value)  # a value that is not JSON fails here, as the model's own error
+    json.dumps(value, allow_nan=False)  # a value that is not JSON fails here, as the model's own error
     return value
 
 

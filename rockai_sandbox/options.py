@@ -7,6 +7,7 @@ At the first request, it would look like a failure of the service.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -73,11 +74,16 @@ def _are_headers(value: Any) -> bool:
     )
 
 
+PATH = OptionRule("text that begins with '/'", lambda value: isinstance(value, str) and value.startswith("/"))
 PORT = _whole(0, 65535)
 STATUS = _whole(200, 599)  # a status below 200 precedes the response
 SECONDS = OptionRule("a finite number of seconds, 0 or more", _is_seconds)
 BODY = OptionRule(
     "text, or in answer_next a dict or a list too",
     lambda value: isinstance(value, bytes) or _is_text(value, "utf-8"),
+)
+TOKEN = OptionRule(
+    "ASCII text without blanks",
+    lambda value: isinstance(value, str) and re.fullmatch(r"[!-~]*", value) is not None,
 )
 HEADERS = OptionRule("a mapping of Latin-1 text to Latin-1 text", _are_headers)

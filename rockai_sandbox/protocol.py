@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from rockai_sandbox.options import BODY, HEADERS, STATUS, check_choice
+from rockai_sandbox.options import BODY, HEADERS, PATH, STATUS, check_choice
 
 Generation = Literal["both", "old", "new"]
 Shape = Literal["flat", "enveloped"]
@@ -126,6 +126,9 @@ class Protocol:
 
     Paths are below ``base_path``. A path of ``None`` means that the service does not have this route.
 
+    Raises:
+        ValueError: A path does not begin with a slash.
+
     Example:
         >>> from rockai_transport import Client
         >>> protocol = Protocol(run_path=None)
@@ -185,6 +188,11 @@ class Protocol:
     """Builds a failure's event from its message; ``None`` aborts the connection, as recorded."""
     logs_event: str | None = None
     """The name of events with new log text; ``None`` sends none, as recorded."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith("_path") and value:
+                PATH.check(name, value)
 
     def replace(self, **changes: Any) -> Protocol:
         """Override some assumptions.

@@ -15,7 +15,7 @@ from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.hosting import Hosting, listen
 from rockai_sandbox.inputs import Inputs
 from rockai_sandbox.models import any_text_model, builtin_models
-from rockai_sandbox.options import HOST, PORT, SECONDS, check_choice
+from rockai_sandbox.options import HOST, PORT, SECONDS, TOKEN, check_choice
 from rockai_sandbox.predictions import Changes, SandboxPrediction
 from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, choices
 from rockai_sandbox.recorder import RequestLog, SeenRequest
@@ -89,6 +89,7 @@ class Sandbox(Gateway, Watched):
         check_choice("webhooks", webhooks, get_args(Webhooks))
         COLD_START.check("cold_start", cold_start)
         PORT.check("port", port)
+        TOKEN.check("api_token", api_token or "")
         SECONDS.check("seconds_per_piece", seconds_per_piece)
         SECONDS.check("video_seconds", video_seconds)
         self.api_token = api_token or f"sandbox-{secrets.token_hex(8)}"

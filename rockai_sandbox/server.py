@@ -27,7 +27,18 @@ OnDisconnect = Literal["continue", "stop"]
 TRANSPORT = "rockai_sandbox.transport"
 """Where the ASGI scope's ``state`` holds the connection, for what HTTP has no words for."""
 
+MAX_DEPTH = 100
+"""How deep the JSON of a request may be nested."""
+
 Handler = Callable[["HttpApi", Request], Awaitable[Response]]
+
+
+class JsonResponse(JSONResponse):
+    """JSON in which a lone surrogate, which UTF-8 cannot encode, is a question mark, as in a stream."""
+
+    def render(self, content: Any) -> bytes:
+        """Encode the content."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode(errors="replace")
 
 
 class HttpApi:
@@ -71,12 +82,12 @@ class HttpApi:
                 self._authenticate(request)
             return await handler(self, request)
         except RefusalError as refusal:
-            return JSONResponse({"detail": refusal.detail}, refusal.status)
+            return JsonResponse({"detail": refusal.detail}, refusal.status)
 
     async def _about(self, _request: Request) -> Response:
         """Describe the sandbox and list its models; needs no token."""
         about = "a local RockAI: rule-based responses, for tests"
-        return JSONResponse({"sandbox": about, "models": self.engine.registry.names})
+        return JsonResponse({"sandbox": about, "models": self.engine.registry.names})
 
     async def _no_route(self, request: Request, _error: Exception) -> Response:
         fault = self.faults.take(request.method, request.url.path)
@@ -112,43 +123,56 @@ def answer_fault(fault: Fault) -> Response:
 
 async def _http_error(_request: Request, raised: HTTPException) -> Response:
     # FastAPI's form, as the real server's errors have it; Starlette alone would send plain text.
-    return JSONResponse({"detail": raised.detail}, raised.status_code, raised.headers)
+    return JsonResponse({"detail": raised.detail}, raised.status_code, raised.headers)
 
 
 async def read_json(request: Request) -> Any:
     """Return a request's body, read as JSON.
 
     Raises:
-        RefusalError: 422 in FastAPI's form if it is no JSON.
+        RefusalError: 422 in FastAPI's form if it is no JSON, has a lone surrogate, or is nested too deep.
     """
     try:
-        return json.loads(await request.body())
-    except ValueError as raised:
+        body = json.loads(await request.body())
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as raised:
         at = raised.pos if isinstance(raised, json.JSONDecodeError) else 0
         reason = raised.msg if isinstance(raised, json.JSONDecodeError) else str(raised)
         detail = error("json_invalid", (at,), "JSON decode error", {}, error=reason)
         raise RefusalError(422, [detail]) from None
+    if _is_deeper(body, MAX_DEPTH):
+        raise RefusalError(422, f"nested deeper than {MAX_DEPTH}")
+    return body
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether JSON is nested deeper than this."""
+    level = [value]
+    for _ in range(depth + 1):
+        containers = [one for one in level if isinstance(one, dict | list)]
+        level = [item for one in containers for item in (one.values() if isinstance(one, dict) else one)]
+    return bool(level)
 
 
 async def create(api: HttpApi, request: Request) -> Response:
     """Create a prediction and respond at once."""
     job = api.engine.start(await read_json(request), "create")
     body = api.protocol.prediction_json(api.engine.to_json(job))
-    return JSONResponse(body, api.protocol.create_status)
+    return JsonResponse(body, api.protocol.create_status)
 
 
 async def get(api: HttpApi, request: Request) -> Response:
     """Return a prediction in its current state."""
     job = api.engine.find(request.path_params["id"])
     flat = api.engine.to_json(job, with_id=api.protocol.get_carries_id)
-    return JSONResponse(api.protocol.prediction_json(flat))
+    return JsonResponse(api.protocol.prediction_json(flat))
 
 
 async def cancel(api: HttpApi, request: Request) -> Response:
     """Cancel a prediction and return it."""
     job = api.engine.find(request.path_params["id"])
     api.engine.cancel(job)
-    return JSONResponse(api.protocol.prediction_json(api.engine.to_json(job)))
+    return JsonResponse(api.protocol.prediction_json(api.engine.to_json(job)))
 
 
 async def run(api: HttpApi, request: Request) -> Response:
@@ -159,7 +183,7 @@ async def run(api: HttpApi, request: Request) -> Response:
         api.engine.cancel(job)
     if job.status != "succeeded" and not api.protocol.run_reports_failure:
         return PlainTextResponse("Internal Server Error", 500)  # recorded for a model that raises
-    return JSONResponse(api.protocol.run_json(api.engine.to_json(job)))
+    return JsonResponse(api.protocol.run_json(api.engine.to_json(job)))
 
 
 async def run_sse(api: HttpApi, request: Request) -> Response:

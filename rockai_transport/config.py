@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import ipaddress
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.service import Service
+from rockai_transport.service import STATUSES, Service
 
 __all__ = ["Route", "Settings", "Timeouts", "check_timeout", "is_loopback", "is_private"]
 
@@ -35,7 +36,10 @@ _DOTS = dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), ".")  # of host names, as 
 _HEADER_SAFE = r"[\x21-\x7e]+"
 _QUOTES = "\"'`"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_HEADER_VALUE = r"[\x20-\x7e\t]*"
+_HEADER_VALUE = r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?"
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_PATH = r"/[^\s\x00-\x1f\x7f]*"
+_ID_PATH = rf"{_PATH}\{{id\}}[^\s\x00-\x1f\x7f]*"
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Settings:
                 raise ConfigurationError(
                     f"{name} must be a {kind.__name__}, not {type(given[name]).__name__}."
                 )
+        _check_service(given["service"])
         base_url, api_token = _base_url(base_url, allow_http=allow_http), _token(api_token)
         given["timeout"] = None if timeout is None else check_timeout(timeout, "timeout")
         given["default_headers"] = _headers(given["default_headers"])
@@ -221,16 +226,57 @@ def _base_url(given: Any, *, allow_http: bool) -> str:
     return url.rstrip("/")
 
 
+def _is(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _holds(kind: type) -> Callable[[Any], bool]:
+    """Whether it is several of a kind: not one text, whose letters would each be taken for one."""
+    return lambda value: (
+        isinstance(value, tuple | list | set | frozenset) and all(isinstance(one, kind) for one in value)
+    )
+
+
+def _is_statuses(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and _holds(str)(list(value))
+        and all(word in STATUSES for word in value.values())
+    )
+
+
+_SERVICE_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("create_path run_path run_stream_path", _is(_PATH), "a path that begins with '/'"),
+    ("get_path cancel_path", _is(_ID_PATH), "a path that begins with '/' and holds '{id}'"),
+    ("stream_path", lambda value: value is None or _is(_ID_PATH)(value), "None, or a path that holds '{id}'"),
+    ("auth_header", _is(_HEADER_NAME), "the name of a header"),
+    ("auth_scheme", _is(_HEADER_VALUE), "a text that a header can hold"),
+    ("output_event end_marker", _is("(?s).*"), "a text"),
+    ("end_events error_events", _holds(str), "a tuple of names"),
+    ("missing_route_statuses", _holds(int), "a tuple of numbers"),
+    ("requires_end_event", lambda value: isinstance(value, bool), "True or False"),
+    ("statuses", _is_statuses, f"a dict whose values are of {', '.join(STATUSES)}"),
+    (
+        "read_prediction",
+        lambda value: value is None or (callable(value) and not inspect.iscoroutinefunction(value)),
+        "None, or a function that needs no await",
+    ),
+)
+
+
+def _check_service(service: Service) -> None:
+    """Refuse what no call could be made with, or would wait for ever with."""
+    for names, is_right, form in _SERVICE_RULES:
+        for name in names.split():
+            if not is_right(value := getattr(service, name)):
+                raise ConfigurationError(f"Service({name}={value!r}) must be {form}.")
+
+
 def _headers(given: Any) -> dict[str, str]:
     if given is not None and not isinstance(given, Mapping):
         raise ConfigurationError(f"default_headers must be a dict of texts, not {type(given).__name__}.")
     headers = dict(given or {})
     for name, value in headers.items():
-        if (
-            not isinstance(name, str)
-            or not isinstance(value, str)
-            or not re.fullmatch(_HEADER_NAME, name)
-            or not re.fullmatch(_HEADER_VALUE, value)
-        ):
+        if not (_is(_HEADER_NAME)(name) and _is(_HEADER_VALUE)(value)) or name.lower() in _FRAMING:
             raise ConfigurationError(f"default_headers: {name!r} is not a header that can be sent.")
     return headers

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Service"]
+__all__ = ["STATUSES", "Service"]
 
-_STATUSES = {word: word for word in ("starting", "processing", "succeeded", "failed", "canceled")}
+STATUSES = ("starting", "processing", "succeeded", "failed", "canceled")
+"""Our words for how a prediction stands."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Service:
     """Whether a stream of output events without an end event is cut. False: one that ends by its own
     framing (last chunk, full Content-Length) after at least one piece is whole."""
 
-    statuses: Mapping[str, str] = field(default_factory=lambda: dict(_STATUSES))
+    statuses: Mapping[str, str] = field(default_factory=lambda: dict(zip(STATUSES, STATUSES, strict=True)))
     """The service's words for a prediction's status → ours. Terminal are ``succeeded``, ``failed`` and
     ``canceled``; a word that is not listed is kept as it is, and is not terminal."""
     missing_route_statuses: tuple[int, ...] = (405, 410)

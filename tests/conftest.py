@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import ipaddress
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support import warm
 
 gc.disable()  # while everything is imported and collected, all of which stays
 
@@ -34,6 +37,10 @@ def _leaky_names() -> list[str]:
 # At once too, for what is read while modules are imported or by a fixture of the whole session.
 for _name in _leaky_names():
     del os.environ[_name]
+
+# What tests import, and the programs that they start, is compiled once, not again at each start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The only authority that a client trusts here: to load the 140 of the world takes each client 15 ms.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
@@ -121,6 +128,7 @@ SERVERS = {
     "WireServer",
     "create_server",
     "subprocess",
+    "warm",
     "rockai_sandbox",
     "pytester",
     "NotebookClient",
@@ -156,19 +164,31 @@ def _is_ours(value: object) -> bool:
 
 def pytest_collection_modifyitems(items):
     """Mark the tests that use sockets or processes, themselves or in a fixture."""
+    found: dict[int, bool] = {}  # what the cases of one test share → whether it does
     for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs
-        functions = [item.function, *(one.func for found in fixtures.values() for one in found)]
-        functions = [getattr(one, "__func__", one) for one in functions]
-        if not SERVERS.isdisjoint(fixtures) or any(map(_uses_sockets, filter(_is_ours, functions))):
+        shared = id(item._fixtureinfo)
+        if shared not in found:
+            fixtures = item._fixtureinfo.name2fixturedefs
+            functions = [item.function, *(one.func for made in fixtures.values() for one in made)]
+            functions = [getattr(one, "__func__", one) for one in functions]
+            found[shared] = not SERVERS.isdisjoint(fixtures) or any(
+                map(_uses_sockets, filter(_is_ours, functions))
+            )
+        if found[shared]:
             item.add_marker("sockets")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop():
-    """Collect garbage again, but not at every 700 new objects: that is a tenth of the time."""
-    gc.enable()
-    gc.set_threshold(20_000)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session):
+    """Fork what tests start programs from; collect garbage again, but not at every 700 new objects.
+
+    That would be a tenth of the time.
+    """
+    is_controller = session.config.pluginmanager.hasplugin("dsession")
+    with contextlib.nullcontext() if is_controller else warm.interpreter():
+        gc.enable()
+        gc.set_threshold(20_000)
+        return (yield)
 
 
 @pytest.fixture(autouse=True, scope="module")

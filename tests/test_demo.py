@@ -13,6 +13,7 @@ import av
 import pytest
 
 from demo.show import interpreter, show
+from tests.support import warm
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,7 +81,8 @@ def interrupted(command, cwd, line, **options):
 @pytest.mark.parametrize("line", ["Loading", "user: What is 19", "animate_image(image="])
 def test_ctrl_c_ends_the_demo_with_one_line(tmp_path, line):
     """While it imports, while an answer streams, while a video is made: no traceback, exit code 130."""
-    code, rest = interrupted([sys.executable, "-m", "demo"], tmp_path, line)
+    python = [sys.executable] if line == "Loading" else warm.PYTHON  # which has loaded everything
+    code, rest = interrupted([*python, "-m", "demo"], tmp_path, line)
     assert code == 130
     assert rest[-1].startswith("Stopped.")
     assert "Traceback" not in "".join(rest)

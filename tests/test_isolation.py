@@ -71,7 +71,10 @@ def pytest_run(tmp_path, request):
         (tmp_path / "conftest.py").write_bytes(conftest.read_bytes())
         (tmp_path / "test_it.py").write_text(textwrap.dedent(source), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "--rootdir", tmp_path, *options, tmp_path]
-        environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # only the conftest.py is of interest
+        environ = os.environ | {
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # only the conftest.py is of interest
+            "PYTHONPATH": str(request.config.rootpath),
+        }
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path, env=environ
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -202,9 +203,11 @@ class _EveryName(GenerateJsonSchema):
 
 def _instance(model: type[Any], value: Any) -> Any:
     try:
-        if hasattr(model, "model_validate_json"):
-            return model.model_validate_json(json.dumps(value))  # strict classes take a text as a date there
-        return model.parse_obj(value)
+        if not hasattr(model, "model_validate"):
+            return model.parse_obj(value)
+        with suppress(ValueError):
+            return model.model_validate(value)
+        return model.model_validate_json(json.dumps(value))  # strict classes take a text as a date there
     except ValueError as error:
         errors: Any = getattr(error, "errors", None)
         if errors is None:

@@ -29,7 +29,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, filterfalse
 from typing import Any
 from urllib.parse import quote
@@ -120,9 +120,12 @@ class Exchange:
         """What came, as far as it came."""
         return Response(self.status, dict(self.head.headers), self.head.received_at, bytes(self.body))
 
-    @property
+    @cached_property
     def shown(self) -> Response:
-        """The same as others may see it. Made before anything is cut: half a token is not known as one."""
+        """The response as others may see it.
+
+        It is redacted before it is cut: half a token would not be recognised.
+        """
         shown: Response = self.redactor.text(self.response)
         return shown
 

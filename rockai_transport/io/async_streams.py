@@ -125,7 +125,6 @@ class _Reader:
         self._io = io
         self._state = state
         self.run = run
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: LoopScope | None = None
         self._is_cut = False  # somebody else has closed it, and its reader does not know it yet
         self._task: asyncio.Task[Any] | None = None
@@ -176,19 +175,13 @@ class _Reader:
 
     def close_in_background(self) -> None:
         """Leave as soon as the loop finds time: nobody waits for it."""
-        if (
-            self._loop is None
-            or self._scope is None
-            or self._loop.is_closed()
-            or self._process != os.getpid()
-        ):
+        if self._scope is None or self._process != os.getpid():
             return  # in a forked child it is the parent's
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._scope.close_in_background(self)
 
     async def _begin(self) -> None:
         self._scope = await self._io.connections.here()
-        self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._scope.streams.add(self)
 
@@ -208,7 +201,7 @@ class _Reader:
         if is_reading and self._is_cut:
             self._is_cut = False
             raise closed_elsewhere(self._state)
-        if self._loop is not None and self._loop is not running_loop():
+        if self._scope is not None and self._scope.loop is not running_loop():
             raise ConfigurationError(
                 "This stream is read in another event loop than it began in. A stream belongs to one loop: "
                 "read it there, to its end.",

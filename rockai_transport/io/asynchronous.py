@@ -8,16 +8,24 @@ import inspect
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rockai_transport.io.base import BaseIO
 from rockai_transport.io.deadlines import current_deadline
-from rockai_transport.io.decoding import adecoded
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
 from rockai_transport.io.timer import Timer
-from rockai_transport.protocol.io import IO, EventBody, ExpiredError, LeftError, Notices, NotSentError
+from rockai_transport.protocol.io import (
+    IO,
+    BrokenError,
+    EventBody,
+    ExpiredError,
+    LeftError,
+    Notices,
+    NotSentError,
+)
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
 
@@ -27,29 +35,21 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class AsyncIO(BaseIO[LoopConnections]):
-    """`IO` with ``await``.
+@dataclass(eq=False)
+class AsyncIO(BaseIO):
+    """`IO` with ``await``."""
 
-    Args:
-        endpoint: Where requests go.
-        connections: Those of the client.
-    """
-
-    _iterate, _decode = staticmethod(aiter), staticmethod(adecoded)
-    _chunks: AsyncIterator[bytes] | None = None
-    is_left = False
-
-    def __init__(self, endpoint: Endpoint, connections: LoopConnections) -> None:
-        super().__init__(endpoint, connections)
-        self._timer = Timer()
+    connections: LoopConnections
+    _chunks: AsyncIterator[bytes] | None = field(default=None, init=False)
+    _timer: Timer = field(default_factory=Timer, init=False)
 
     def leave(self) -> None:
-        """Wake the task that waits for something: it is told with a `LeftError`."""
-        self.is_left = True
+        """As `BaseIO.leave`."""
+        super().leave()
         self._timer.ring()
 
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
-        own, built = self._endpoint.build(request, until)
+        own, built = self.endpoint.build(request, until)
         self._deadline.connecting = self._deadline.sent = False
         token = current_deadline.set(self._deadline)
         try:
@@ -60,13 +60,17 @@ class AsyncIO(BaseIO[LoopConnections]):
                 transport = scope.to(built.url, public_only=request.public_only)
                 sent = transport.handle_async_request(built)
             self._response = response = await self._limited(sent, until, notices)
+        except BrokenError as failure:
+            self._response = response = self._refused(failure)
         except ExpiredError as expired:
             if self._deadline.connecting and not self._deadline.sent:
                 raise NotSentError(f"no connection: {expired}", timed_out=True) from expired
             raise
         finally:
             current_deadline.reset(token)
-        return self._opened(request, response)
+        head, body = self._opened(request, response)
+        self._chunks = aiter(body)
+        return head
 
     async def read(self, within: float, until: float) -> bytes:
         until = min(until, time.monotonic() + within)
@@ -121,7 +125,7 @@ class AsyncIO(BaseIO[LoopConnections]):
         return await run_detached(asyncio.to_thread(function), grace=math.inf)
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
-        return await run_detached(operation(AsyncIO(self._endpoint, self.connections)), within)
+        return await run_detached(operation(AsyncIO(self.endpoint, self.connections)), within)
 
     async def _limited(self, awaited: Awaitable[T], until: float, notices: Notices | None) -> T:
         """Await something until a moment, and translate what it raises."""

@@ -6,66 +6,85 @@ import math
 import random
 import time
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import httpx
 
 from rockai_transport.io.deadlines import Deadline
-from rockai_transport.io.decoding import DECODED_LIMIT
+from rockai_transport.io.decoding import DECODED_LIMIT, Decoded
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.network import environment_proxy, failure_of, proxy_of
-from rockai_transport.protocol.io import LeftError
+from rockai_transport.protocol.io import BrokenError, LeftError
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.sanitize import sanitize
 
 __all__ = ["BaseConnections", "BaseIO"]
 
-C = TypeVar("C")
 T = TypeVar("T")
 
 
-class BaseIO(Generic[C]):
-    """The clock, and what a response and an error mean.
+class Body(Protocol):
+    """A response's body; each kind of `IO` reads it in its own way."""
 
-    Args:
-        endpoint: Where requests go.
-        connections: Those of the client.
-    """
+    def __iter__(self) -> Iterator[bytes]: ...
 
-    _iterate: ClassVar[Any]
-    _decode: ClassVar[Any]
-    _chunks: Any
-    is_left: Any
-    """Whether somebody else has ended it."""
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
-    def __init__(self, endpoint: Endpoint, connections: C) -> None:
-        self._endpoint = endpoint
-        self.connections = connections
-        self._deadline = Deadline()
-        self._response: httpx.Response | None = None
+
+@dataclass(eq=False)
+class BaseIO:
+    """The clock, and what a response and an error mean."""
+
+    endpoint: Endpoint
+    """Where requests go."""
+    connections: Any
+    """Those of the client; each kind says which."""
+    _deadline: Deadline = field(default_factory=Deadline, init=False)
+    _response: httpx.Response | None = field(default=None, init=False)
+
+    now = staticmethod(time.monotonic)
+    jitter = staticmethod(random.random)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether somebody else has ended it."""
+        return self._deadline.ended
+
+    def leave(self) -> None:
+        """Wake whoever waits for something: that one is told with a `LeftError`."""
+        self._deadline.end()
 
     def sanitize(self, error: BaseException) -> None:
         """Make an error fit for its reader."""
-        sanitize(error, self._endpoint.settings.api_token)
+        sanitize(error, self.endpoint.settings.api_token)
 
-    def now(self) -> float:
-        return time.monotonic()
+    def _opened(self, request: Request, response: httpx.Response) -> tuple[ResponseHead, Body]:
+        """The head and the body of a response."""
+        head = ResponseHead(
+            response.status_code,
+            dict(response.headers.items()),
+            time.time(),
+            http_version=response.http_version,
+        )
+        if response.is_closed:  # by a hook, or an auth flow, of the HTTP client that was handed in
+            return head, httpx.ByteStream(response.content if response.is_stream_consumed else b"")
+        body = cast("Body", response.stream)
+        if head.headers.get("content-encoding", "").strip().lower() in ("", "identity"):
+            return head, body
+        return head, Decoded(body, head, math.inf if request.download else DECODED_LIMIT)
 
-    def jitter(self) -> float:
-        return random.random()  # noqa: S311 - no secret
-
-    def _opened(self, request: Request, response: httpx.Response) -> ResponseHead:
-        """Be ready to read the body of a response; give its head."""
-        head = ResponseHead(response.status_code, dict(response.headers.items()), time.time())
-        self._chunks = self._iterate(response.stream)
-        if head.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-            limit = math.inf if request.download else DECODED_LIMIT
-            self._chunks = self._decode(self._chunks, head, limit)
-        return head
+    def _refused(self, failure: BrokenError) -> httpx.Response:
+        """The response for whose status a hook, as of ``raise_for_status``, has raised."""
+        response = getattr(failure.__cause__, "response", None)
+        if response is None or response.is_success:
+            raise failure
+        refused: httpx.Response = response
+        return refused
 
     def _failure(self, error: Exception) -> BaseException:
-        renew: Any = self.connections
-        return LeftError() if self.is_left else failure_of(error, renew.renew)
+        return LeftError() if self.is_left else failure_of(error, self.connections.renew)
 
 
 class BaseConnections(ABC, Generic[T]):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rockai_transport.io.base import BaseIO
 from rockai_transport.io.connections import Connections, within_grace
 from rockai_transport.io.deadlines import current_deadline
-from rockai_transport.io.decoding import decoded
 from rockai_transport.io.endpoint import Endpoint
-from rockai_transport.protocol.io import IO, EventBody, LeftError, Notices, run_blocking
+from rockai_transport.protocol.io import IO, BrokenError, EventBody, LeftError, Notices, run_blocking
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
 
@@ -22,35 +22,30 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class BlockingIO(BaseIO[Connections]):
-    """`IO` with blocking calls: none of its coroutines ever suspends.
+@dataclass(eq=False)
+class BlockingIO(BaseIO):
+    """`IO` with blocking calls: none of its coroutines ever suspends."""
 
-    Args:
-        endpoint: Where requests go.
-        connections: Those of the client.
-    """
-
-    _iterate, _decode = staticmethod(iter), staticmethod(decoded)
-    _chunks: Iterator[bytes] = iter(())
+    connections: Connections
+    _chunks: Iterator[bytes] = field(default=iter(()), init=False)
     _interrupted = False
 
-    @property
-    def is_left(self) -> bool:
-        return self._deadline.ended
-
-    def leave(self) -> None:
-        """Wake the thread that waits for something: it is told with a `LeftError`."""
-        self._deadline.end()
-
     async def open(self, request: Request, until: float, notices: Notices | None = None) -> ResponseHead:
-        own, built = self._endpoint.build(request, until)
-        with self._limited(until, math.inf, notices):
-            if own is not None:
-                self._response = own.send(built, stream=True, follow_redirects=False)
-            else:
-                transport = self.connections.to(built.url, public_only=request.public_only)
-                self._response = transport.handle_request(built)
-        return self._opened(request, self._response)
+        own, built = self.endpoint.build(request, until)
+        try:
+            with self._limited(until, math.inf, notices):
+                if own is not None:
+                    self._response = response = own.send(built, stream=True, follow_redirects=False)
+                    network = response.extensions.get("network_stream")
+                    self._deadline.waits_for = network and network.get_extra_info("socket")
+                else:
+                    transport = self.connections.to(built.url, public_only=request.public_only)
+                    self._response = response = transport.handle_request(built)
+        except BrokenError as failure:
+            self._response = response = self._refused(failure)
+        head, body = self._opened(request, response)
+        self._chunks = iter(body)
+        return head
 
     async def read(self, within: float, until: float) -> bytes:
         with self._limited(until, within, None):
@@ -83,6 +78,7 @@ class BlockingIO(BaseIO[Connections]):
 
     async def close(self) -> None:
         response, self._response, self._chunks = self._response, None, iter(())
+        self._deadline.waits_for = None
         if response is None:
             return
         try:
@@ -105,7 +101,7 @@ class BlockingIO(BaseIO[Connections]):
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:  # noqa: ARG002
         """As `IO.detached`; nothing but its own limits ends a blocking call."""
-        return await operation(BlockingIO(self._endpoint, self.connections))
+        return await operation(BlockingIO(self.endpoint, self.connections))
 
     @contextlib.contextmanager
     def _limited(self, until: float, within: float, notices: Notices | None) -> Iterator[None]:

@@ -68,6 +68,10 @@ class BaseStream:
     at_body = False  # whether all of a head was given out, and nothing else
     rest = b""  # what has come and was not given out yet
     _tail: bytes | None = None  # the end of what was given out of a head; None: behind it
+    _stream: Any
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
     def add(self, part: bytes) -> bool:
         """Take a part of a request, after which a head comes; whether what is unsent is to be sent now."""

@@ -13,18 +13,19 @@ import functools
 import gc
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
+from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
+from rockai_transport.protocol.streams import RunStream
 
 __all__ = ["finish_streams", "in_background", "is_collecting", "open_streams", "watch_collections"]
 
 _collecting: set[int] = set()
 open_streams: WeakSet[Any] = WeakSet()
 """Streams that may have to be left at the end: the last traceback, for one, drops nothing that it holds."""
-_pending: list[Callable[[], None]] = []  # appending to a list, and removing from it, takes no lock
+_pending: list[RunStream] = []  # appending to a list, and removing from it, takes no lock
 
 
 def is_collecting() -> bool:
@@ -32,10 +33,10 @@ def is_collecting() -> bool:
     return threading.get_ident() in _collecting
 
 
-def in_background(leave: Callable[[], None]) -> None:
-    """Leave in a thread of its own."""
-    _pending.append(leave)
-    _thread.start_new_thread(_do, (leave,))
+def in_background(run: RunStream) -> None:
+    """Leave a stream in a thread of its own."""
+    _pending.append(run)
+    _thread.start_new_thread(_leave, (run,))
 
 
 @functools.cache
@@ -49,10 +50,10 @@ def _note(phase: str, _info: dict[str, Any]) -> None:
     (_collecting.add if phase == "start" else _collecting.discard)(threading.get_ident())
 
 
-def _do(leave: Callable[[], None]) -> None:
+def _leave(run: RunStream) -> None:
     with contextlib.suppress(Exception):
-        leave()
-    _pending.remove(leave)
+        run_blocking(run.leave())
+    _pending.remove(run)
 
 
 def finish_streams() -> None:

@@ -62,7 +62,7 @@ class Deadline:
         if awake is not None:
             awake.set()
         if waited_for is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, TypeError):  # TypeError: of another HTTP client, and no socket
                 socket.socket.shutdown(waited_for, socket.SHUT_RDWR)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rockai_transport.errors import InvalidResponseError
 from rockai_transport.protocol.messages import ResponseHead
 
-__all__ = ["DECODED_LIMIT", "adecoded", "decoded"]
+__all__ = ["DECODED_LIMIT", "Decoded"]
 
 DECODED_LIMIT = 64 * 1024**2
 """Bytes of one response of the API; a download has a limit of its own."""
@@ -23,21 +23,43 @@ _GZIP = 31
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
-class _Decoder:
-    """Gives the decoded parts of each chunk."""
+class Decoded:
+    """The decoded parts of a body.
 
-    def __init__(self, head: ResponseHead, limit: float) -> None:
-        encoding = head.headers.get("content-encoding", "")
-        if encoding.strip().lower() not in _ENCODINGS:
-            raise InvalidResponseError(
-                f"A response came with Content-Encoding {encoding!r}, though none was asked for. "
-                "Is a proxy in the way that compresses?"
-            )
+    Args:
+        body: The body as it comes.
+        head: The response's head.
+        limit: Decoded bytes that are accepted.
+    """
+
+    def __init__(self, body: Any, head: ResponseHead, limit: float) -> None:
+        self._body = body
+        self._encoding = head.headers.get("content-encoding", "")
         self._zlib: Any = None
         self._size = 0
         self._limit = limit
 
-    def parts(self, chunk: bytes) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
+        self._begin()
+        for chunk in self._body:
+            yield from self._parts(chunk)
+        self._end()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._begin()
+        async for chunk in self._body:
+            for part in self._parts(chunk):
+                yield part
+        self._end()
+
+    def _begin(self) -> None:
+        if self._encoding.strip().lower() not in _ENCODINGS:
+            raise InvalidResponseError(
+                f"A response came with Content-Encoding {self._encoding!r}, though none was asked for. "
+                "Is a proxy in the way that compresses?"
+            )
+
+    def _parts(self, chunk: bytes) -> Iterator[bytes]:
         """The parts of one chunk; of gzip there may be several members, one after another."""
         while chunk:
             if self._zlib is None:
@@ -55,12 +77,7 @@ class _Decoder:
             if self._zlib.eof:
                 chunk, self._zlib = self._zlib.unused_data, None
 
-    def end(self) -> None:
-        """Take note that there are no more chunks.
-
-        Raises:
-            InvalidResponseError: It is cut.
-        """
+    def _end(self) -> None:
         if self._zlib is not None:
             raise InvalidResponseError("A response that came compressed is cut: its end is missing.")
 
@@ -68,29 +85,3 @@ class _Decoder:
 def _window_bits(first: int) -> int:
     """What zlib calls the format that a first byte tells: gzip, zlib, or «deflate» without its header."""
     return _GZIP if first == 0x1F else _ZLIB if first & 0x0F == 8 else -_ZLIB  # noqa: PLR2004 - RFC 1950, 1952
-
-
-def decoded(chunks: Iterator[bytes], head: ResponseHead, limit: float) -> Iterator[bytes]:
-    """The decoded parts of a body.
-
-    Args:
-        chunks: The body as it comes.
-        head: The response's head.
-        limit: Decoded bytes that are accepted.
-
-    Raises:
-        InvalidResponseError: It cannot be decoded, or is too large.
-    """
-    decoder = _Decoder(head, limit)
-    for chunk in chunks:
-        yield from decoder.parts(chunk)
-    decoder.end()
-
-
-async def adecoded(chunks: AsyncIterator[bytes], head: ResponseHead, limit: float) -> AsyncIterator[bytes]:
-    """As `decoded`."""
-    decoder = _Decoder(head, limit)
-    async for chunk in chunks:
-        for part in decoder.parts(chunk):
-            yield part
-    decoder.end()

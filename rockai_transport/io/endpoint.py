@@ -13,7 +13,7 @@ import httpx
 from rockai_transport._version import __version__
 from rockai_transport.config import Settings, Timeouts
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.protocol.messages import Request
+from rockai_transport.protocol.messages import JSON, Request
 
 __all__ = ["Endpoint"]
 
@@ -88,28 +88,23 @@ class Endpoint:
             raise ConfigurationError(
                 "The http_client is closed: keep it open as long as this client is used."
             )
-        url = self.url_of(request)
         logger.debug("%s", request)
+        url = self.url_of(request)
+        is_ours = not request.download and (url.scheme, url.host, url.port) == self._origin
+        headers = self._headers.copy() if is_ours else _common_headers()
+        headers["Accept"] = request.accept
+        if request.body is not None:
+            headers["Content-Type"] = JSON
         # httpx's successor has classes of its own
         make, address = (own.build_request, str(url)) if own else (httpx.Request, url)
         built: httpx.Request = make(
             request.method,
             address,
-            headers=self._headers_of(request, url),
+            headers=headers,
             content=request.body,
             extensions={"timeout": self.socket_timeouts(until)},
         )
         return own, built
-
-    def _headers_of(self, request: Request, url: httpx.URL) -> httpx.Headers:
-        if not request.download and (url.scheme, url.host, url.port) == self._origin:
-            headers = self._headers.copy()
-        else:
-            headers = _common_headers()
-        headers["Accept"] = request.accept
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
-        return headers
 
     def socket_timeouts(self, until: float) -> dict[str, float | None]:
         """The timeouts for httpx itself, in the form of its ``timeout`` extension.

@@ -90,7 +90,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._owner: AsyncGenerator[None, None]
         self._closing: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -125,14 +125,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def close_in_background(self, stream: OpenStream) -> None:
         """Let a stream that was dropped leave, in a task of its own."""
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is self._loop:
-            self.do(stream.close())
-        else:
-            self._loop.call_soon_threadsafe(lambda: self.do(stream.close()))
+        self.loop.call_soon_threadsafe(lambda: self.do(stream.close()))
 
     def do(self, leaving: Coroutine[Any, Any, None]) -> None:
         """Leave a stream in a task of its own, which the end of the loop waits for."""

@@ -22,7 +22,6 @@ __all__ = [
     "SOCKET_OPTIONS",
     "environment_proxy",
     "failure_of",
-    "is_pool_exhausted",
     "proxy_of",
     "ssl_context",
     "translate",
@@ -59,6 +58,10 @@ def translate(error: Exception) -> TransportFailure | None:
     if not kinds:
         if isinstance(error, UnicodeError):  # a host name that the name service's own encoding refuses
             return NotSentError(f"no connection: {reason}")
+        if (
+            isinstance(error, RuntimeError) and "loop" in reason
+        ):  # its connections stay in the loop they began in
+            return BrokenError(f"the http_client was used in another event loop before: {reason}")
         # httpcore lets some errors of TLS and of anyio through as they are.
         of_network = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "anyio"
         return BrokenError(f"the connection broke: {reason}") if of_network else None
@@ -79,18 +82,13 @@ def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
         error: What was raised.
         renew: Begins with new pools, where none of their connections came free.
     """
-    if is_pool_exhausted(error):
-        renew()
+    if any("PoolTimeout" in _kinds(cause, _HTTPCORE) for cause in _chain(error)):
+        renew()  # canceled requests can leak their places
     failure = translate(error)
     if failure is None:
         return error
     failure.__cause__ = error
     return failure
-
-
-def is_pool_exhausted(error: Exception) -> bool:
-    """Whether no connection of the pool came free: canceled requests can leak their places."""
-    return any("PoolTimeout" in _kinds(cause, _HTTPCORE) for cause in _chain(error))
 
 
 def _kinds(error: BaseException, packages: frozenset[str]) -> set[str]:
@@ -107,8 +105,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @functools.cache
 def ssl_context() -> ssl.SSLContext:
-    """The one TLS context of the process: building one takes 20 ms, so it is built when it is needed."""
-    return httpx.create_ssl_context()
+    """The one TLS context of the process: building one takes 20 ms, so it is built when it is needed.
+
+    Raises:
+        ConfigurationError: The environment names certificates that cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigurationError(
+            f"TLS cannot be set up: {error}. Check SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE in the "
+            "environment, or unset them."
+        ) from error
 
 
 def environment_proxy(url: httpx.URL) -> str | None:

@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -109,7 +108,7 @@ class Stream:
         if (self._run.finished and not self._ready) or self._process != os.getpid():
             return  # in a forked child it is the parent's
         if is_collecting():
-            in_background(partial(_leave, self._run))
+            in_background(self._run)
             return
         self._io.leave()
         # A thread that reads is woken by this, and does what is left to do.
@@ -170,7 +169,3 @@ class Stream:
     def _leave(self) -> None:
         self._is_cut = self._state.drop_ready() and self._reader != threading.get_ident()
         run_blocking(self._run.leave())
-
-
-def _leave(run: RunStream) -> None:
-    run_blocking(run.leave())

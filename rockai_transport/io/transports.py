@@ -10,10 +10,13 @@ Imported when the first connection is made, since httpcore takes a quarter of ht
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -40,9 +43,12 @@ _LONGEST = 86400.0  # what a socket's clock can hold has a limit; a longer wait 
 class _Stream(BaseStream, httpcore.NetworkStream):
     """A socket whose operations end when the deadline says so."""
 
+    _stream: httpcore.NetworkStream
+
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
         self._socket = stream.get_extra_info("socket")
+        self._process = os.getpid()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline knows better
         return self.split(self.rest or self._receive(max_bytes))
@@ -86,6 +92,10 @@ class _Stream(BaseStream, httpcore.NetworkStream):
             deadline.waits_for = None
 
     def close(self) -> None:
+        if self._process == os.getpid():  # in a forked child it is the parent's
+            # A close would not wake another thread that reads; a shutdown does.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
         self._stream.close()
 
     def start_tls(
@@ -93,10 +103,8 @@ class _Stream(BaseStream, httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, _connect_limit(timeout)))
 
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
-
+@dataclass(eq=False)
 class _Backend(httpcore.NetworkBackend):
     """Opens sockets, to public addresses only where it is told to.
 
@@ -105,9 +113,7 @@ class _Backend(httpcore.NetworkBackend):
             that was really connected to is looked at, so a name that resolves anew each time does not help.
     """
 
-    def __init__(self, *, public_only: bool) -> None:
-        self._backend = httpcore.SyncBackend()
-        self._public_only = public_only
+    public_only: bool
 
     def connect_tcp(
         self,
@@ -120,30 +126,29 @@ class _Backend(httpcore.NetworkBackend):
         # httpcore's SOCKS pool has no options of its own to pass on.
         options = socket_options or SOCKET_OPTIONS
         limit = _connect_limit(timeout)
-        stream = self._backend.connect_tcp(host, port, limit, local_address, options)
-        if self._public_only and _is_private(stream):
+        stream = httpcore.SyncBackend().connect_tcp(host, port, limit, local_address, options)
+        if self.public_only and _is_private(stream):
             stream.close()
             raise _refusal()
         return _Stream(stream)
 
 
+@dataclass(eq=False)
 class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     """A socket that tells the deadline when a request has begun to leave; the task itself keeps time."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
+    _stream: httpcore.AsyncNetworkStream
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.split(self.rest or await self._receive(max_bytes, timeout))
+        if not self.rest:
+            await self._send(timeout)
+            self.rest = await self._stream.read(max_bytes, timeout)
+        return self.split(self.rest)
 
     async def read_body(self) -> bytes:
         """The next bytes, for who reads a body in h11's place."""
         rest, self.rest = self.rest, b""
         return rest or await self._stream.read(_READ_PART)
-
-    async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
-        await self._send(timeout)
-        return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self.add(buffer):
@@ -169,16 +174,12 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
             await self._stream.aclose()
             raise
 
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
-
+@dataclass(eq=False)
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
     """As `_Backend`, with ``await``."""
 
-    def __init__(self, *, public_only: bool) -> None:
-        self._backend: Any = httpcore.AnyIOBackend()
-        self._public_only = public_only
+    public_only: bool
 
     async def connect_tcp(
         self,
@@ -190,8 +191,9 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         current_deadline.get().connecting = True
         options = socket_options or SOCKET_OPTIONS
-        stream = await self._backend.connect_tcp(host, port, timeout, local_address, options)
-        if self._public_only and _is_private(stream):
+        backend: Any = httpcore.AnyIOBackend()
+        stream = await backend.connect_tcp(host, port, timeout, local_address, options)
+        if self.public_only and _is_private(stream):
             await stream.aclose()
             raise _refusal()
         return _AsyncStream(stream)

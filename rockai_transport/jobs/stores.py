@@ -2,8 +2,8 @@
 
 Invariants of this module: a store is recognized only by its methods, and neither framework is imported.
 `Records` for blocking calls never suspend. If several workers claim a key at the same moment, one gets it.
-This is exact in this process, a dict and a Context. Elsewhere a claim is written and read back, and a worker
-that pauses between its read and its write for longer than `_SETTLES` can get the key too.
+This is exact in this process, a dict, an `InMemoryStore` and a Context. Elsewhere a claim is written and read
+back, and a worker that pauses between its read and its write for longer than `_SETTLES` can get the key too.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _NAMESPACE = ("rockai", "predictions")
 """The namespace of records in a LangGraph store."""
 _PREFIX = "rockai-prediction"
 _PAGE = 100
-_SETTLES = 0.05
+_SETTLES = 0.2
 """Seconds between writing a claim and reading it back: workers that read before have written by then."""
-_dicts = threading.Lock()
-"""Held while a plain dict is used; its operations are fast."""
+_IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")
+_in_memory = threading.Lock()
+"""Held while a store that lives in this process is used; its operations are fast."""
 
 Call = Callable[..., Awaitable[Any]]
 OpenMapping = Callable[[], AbstractContextManager[MutableMapping[str, str]]]
@@ -204,20 +205,30 @@ class GraphRecords(Records):
         get: Its ``get``, awaited.
         search: Its ``search``, awaited.
         pause: As in `MappingRecords`.
+        lock: Held from the read to the write of a claim.
     """
 
-    def __init__(self, put: Call, get: Call, search: Call, pause: Call) -> None:
+    def __init__(
+        self,
+        put: Call,
+        get: Call,
+        search: Call,
+        pause: Call | None,
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self._put = put
         self._get = get
         self._search = search
         self._pause = pause
+        self._lock = lock or nullcontext()
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it without an index: records are not searched by meaning, and embeddings cost money."""
         place = (_namespace(record.scope), record.key)
-        if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):
-            return False
-        await self._put(*place, record.to_json(), index=False)
+        with self._lock:
+            if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):
+                return False
+            await self._put(*place, record.to_json(), index=False)
         return True
 
     async def all(self, scope: str | None) -> list[Record]:
@@ -276,7 +287,7 @@ def as_store(store: Any) -> Store:
     if isinstance(store, MutableMapping):
         opened = _opening(store)
         if type(store) is dict:
-            at_once = MappingRecords(opened, _dicts, _directly, None)
+            at_once = MappingRecords(opened, _in_memory, _directly, None)
             return Store(at_once, at_once)
         # Any other mapping may be slow and shared, because a file or a database may be behind it.
         lock = threading.Lock()
@@ -285,6 +296,10 @@ def as_store(store: Any) -> Store:
             MappingRecords(opened, lock, _directly, _sleep_here),
         )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
+        put, get, search = (partial(_directly, method) for method in (store.put, store.get, store.search))
+        if (type(store).__module__, type(store).__name__) == _IN_MEMORY:
+            in_memory = GraphRecords(put, get, search, None, _in_memory)
+            return Store(in_memory, in_memory)
         return Store(
             GraphRecords(
                 _or_in_thread(store.aput, store.put),
@@ -292,9 +307,7 @@ def as_store(store: Any) -> Store:
                 _or_in_thread(store.asearch, store.search),
                 asyncio.sleep,
             ),
-            GraphRecords(
-                *(partial(_directly, method) for method in (store.put, store.get, store.search, time.sleep))
-            ),
+            GraphRecords(put, get, search, _sleep_here),
         )
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)

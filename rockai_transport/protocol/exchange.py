@@ -21,7 +21,7 @@ from rockai_transport.errors import (
 )
 from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFailure
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
-from rockai_transport.protocol.responses import accepted
+from rockai_transport.protocol.responses import Answer, accepted
 from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
 from rockai_transport.protocol.webhooks import redacted
 
@@ -62,13 +62,13 @@ class OpenResponse(NamedTuple):
 
     head: ResponseHead
     limits: AttemptLimits
-    whole: Response | None = None
+    whole: Answer | None = None
     """What was answered in place of an event stream."""
 
 
 async def exchange(
     io: IO, settings: Settings, request: Request, until: float, received: list[bytes] | None = None
-) -> Response:
+) -> Answer:
     """Send a request and read its whole response, trying again what may be tried again.
 
     Args:
@@ -83,7 +83,7 @@ async def exchange(
     """
     chunks = [] if received is None else received
 
-    async def attempt(limits: AttemptLimits) -> Response:
+    async def attempt(limits: AttemptLimits) -> Answer:
         chunks.clear()
         head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
         response = await read_body(io, settings, head, limits.until, chunks)

@@ -7,6 +7,8 @@ A `pathlib.Path`, bytes or an open binary file becomes a data URI: inputs take a
 from __future__ import annotations
 
 import base64
+import inspect
+import io
 import json
 import mimetypes
 import re
@@ -150,7 +152,12 @@ def _encode(value: Any, where: str) -> Any:
 def _read_from_here(file: Any) -> Any:
     """What a file still holds; it is put back where it stood, so that a second call sends the same."""
     here = file.tell() if callable(getattr(file, "seekable", None)) and file.seekable() else None
-    content = file.read(MAX_FILE_BYTES + 1)
+    if isinstance(file, io.RawIOBase):  # an unbuffered pipe gives what has come so far
+        buffered = io.BufferedReader(file)
+        content = buffered.read(MAX_FILE_BYTES + 1)
+        buffered.detach()
+    else:
+        content = file.read(MAX_FILE_BYTES + 1)
     if here is not None:
         file.seek(here)
     return content
@@ -160,13 +167,15 @@ def _read(value: Any, where: str) -> tuple[bytes, str]:
     """The bytes of a file, one more than allowed at most, and its name where it has one."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), ""
+    if inspect.iscoroutinefunction(getattr(value, "read", None)):
+        raise ConfigurationError(f"{where} is read with await: give what `await file.read()` gives.")
     try:
         if isinstance(value, Path):
             with value.open("rb") as file:
                 return file.read(MAX_FILE_BYTES + 1), value.name
         content = _read_from_here(value)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{where} cannot be read: {error}") from error
+    except Exception as error:  # whatever a file of somebody else's raises
+        raise ConfigurationError(f"{where} cannot be read: {error or type(error).__name__}") from error
     if not isinstance(content, bytes):
         raise ConfigurationError(f"{where} was opened as text. Open it with open(path, 'rb').")
     name = getattr(value, "name", "")

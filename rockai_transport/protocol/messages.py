@@ -48,6 +48,7 @@ class ResponseHead:
     """Names in lower case."""
     received_at: float
     """Seconds since the epoch: what a Retry-After date is measured against."""
+    http_version: str = field(default="HTTP/1.1", kw_only=True)
 
     @property
     def is_success(self) -> bool:
@@ -62,7 +63,10 @@ class ResponseHead:
     @property
     def is_framed(self) -> bool:
         """Whether the body says itself where it ends, so that a cut is noticed."""
-        return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
+        if self.http_version not in ("HTTP/1.0", "HTTP/1.1"):
+            return True
+        is_chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        return is_chunked or "content-length" in self.headers
 
 
 @dataclass(frozen=True)

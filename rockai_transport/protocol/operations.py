@@ -75,18 +75,17 @@ class Operations:
 
     async def _run(self, io: IO, run: RunRequest, timeout: float | None, state: StreamState) -> Prediction:
         until = self._until(io, timeout)
-        if run.has_files:
-            run = await _encoded(io, run)
+        run = await _encoded(io, run) if run.has_files else run
         path = self.settings.service.run_path
         if self._goes_direct(run, path):
-            request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
+            request = requests.run_request(self.settings.service, run, stream=False)
             try:
                 await self._start(io, request, run, until, state, responses.read_output)
             except APIStatusError as error:
                 if not self._may_fall_back(error):
                     raise
         if state.prediction is None:
-            await self._create_instead(io, run, path, until, state)
+            await self._create(io, run, until, state, path)
         return await self._finish_run(io, state, until, timeout)
 
     async def _run_with_text(
@@ -207,9 +206,9 @@ class Operations:
         """
         run = replace(run, input=encode_input(run.input))
         if self._goes_direct(run, self.settings.service.run_path):
-            request = requests.run_request(self.settings.service, run.reference, run.input, stream=False)
+            request = requests.run_request(self.settings.service, run, stream=False)
         else:
-            request = requests.create_request(self.settings.service, run.reference, run.input, run.options)
+            request = requests.create_request(self.settings.service, run)
         body: dict[str, Any] = json.loads(request.body or b"{}")
         return body
 
@@ -241,15 +240,6 @@ class Operations:
     def _may_fall_back(self, error: APIStatusError) -> bool:
         return self.settings.route == "auto" and responses.is_missing_route(self.settings.service, error)
 
-    async def _create_instead(
-        self, io: IO, run: RunRequest, path: str, until: float, state: StreamState
-    ) -> None:
-        """Create; and if that took the place of a missing route, remember it once create was accepted."""
-        direct = self._goes_direct(run, path)
-        await self._create(io, run, until, state)
-        if direct:
-            self.missing_routes.add(path)
-
     # The single requests.
 
     def _until(self, io: IO, timeout: float | None) -> float:
@@ -257,9 +247,15 @@ class Operations:
         timeout = timeout if timeout is not None else self.settings.timeout
         return math.inf if timeout is None else io.now() + check_timeout(timeout, "timeout")
 
-    async def _create(self, io: IO, run: RunRequest, until: float, state: StreamState) -> Prediction:
-        request = requests.create_request(self.settings.service, run.reference, run.input, run.options)
-        return await self._start(io, request, run, until, state, responses.read_created)
+    async def _create(
+        self, io: IO, run: RunRequest, until: float, state: StreamState, path: str | None = None
+    ) -> Prediction:
+        """Create; that a route is missing in whose place this came is remembered once it was accepted."""
+        request = requests.create_request(self.settings.service, run)
+        prediction = await self._start(io, request, run, until, state, responses.read_created)
+        if path is not None and self._goes_direct(run, path):
+            self.missing_routes.add(path)
+        return prediction
 
     async def _start(
         self,
@@ -268,26 +264,26 @@ class Operations:
         run: RunRequest,
         until: float,
         state: StreamState,
-        read: Callable[[Service, Request, Response, Prediction], Prediction],
+        read: Callable[[Service, responses.Answer, Prediction], Prediction],
     ) -> Prediction:
         """Send what starts a prediction; who leaves while the answer is read, knows what has come of it."""
         service, received = self.settings.service, list[bytes]()
         try:
-            response = await exchange(io, self.settings, request, until, received)
-            state.prediction = read(service, request, response, run.partial)
+            answer = await exchange(io, self.settings, request, until, received)
+            state.prediction = read(service, answer, run.partial)
         except (Exception, GeneratorExit):
             raise
         except BaseException:
             with contextlib.suppress(RockAIError):
                 response = Response(200, {}, io.now(), b"".join(received))
-                state.prediction = read(service, request, response, run.partial)
+                state.prediction = read(service, responses.accepted(service, request, response), run.partial)
             raise
         return state.prediction
 
     async def _cancel(self, io: IO, known: Prediction, until: float) -> Prediction:
         request = requests.cancel_request(self.settings.service, known.id)
-        response = await exchange(io, self.settings, request, until)
-        return responses.read_canceled(self.settings.service, response, known)
+        answer = await exchange(io, self.settings, request, until)
+        return responses.read_canceled(self.settings.service, answer, known)
 
     async def _finish_run(
         self, io: IO, state: StreamState, until: float, timeout: float | None
@@ -312,18 +308,17 @@ class Operations:
         self, io: IO, run: RunRequest, timeout: float | None, state: StreamState
     ) -> EventStreamBody | None:
         until = self._until(io, timeout)
-        if run.has_files:
-            run = await _encoded(io, run)
+        run = await _encoded(io, run) if run.has_files else run
         path = self.settings.service.run_stream_path
         if self._goes_direct(run, path):
-            request = requests.run_request(self.settings.service, run.reference, run.input, stream=True)
+            request = requests.run_request(self.settings.service, run, stream=True)
             try:
                 return await self._open_stream(io, request, state, until, run.partial)
             except APIStatusError as error:
                 if not self._may_fall_back(error):
                     raise
         streamed = replace(run, options={**run.options, "stream": True})
-        await self._create_instead(io, streamed, path, until, state)
+        await self._create(io, streamed, until, state, path)
         return await self._begin_created(io, state, until)
 
     async def _begin_created(self, io: IO, state: StreamState, until: float) -> EventStreamBody | None:
@@ -344,9 +339,7 @@ class Operations:
         opened = await open_response(io, self.settings, request, until)
         if opened.whole is None:
             return EventStreamBody(self.settings, request, opened, state, until)
-        state.prediction = prediction = responses.read_output(
-            self.settings.service, request, opened.whole, known
-        )
+        state.prediction = prediction = responses.read_output(self.settings.service, opened.whole, known)
         await self._wait_for_whole(io, state, prediction, until)
         return None
 

@@ -96,7 +96,7 @@ class Prediction:
             return self.output
         if isinstance(self.output, list) and all(isinstance(piece, str) for piece in self.output):
             return "".join(self.output)
-        return json.dumps(self.output, ensure_ascii=False)
+        return json.dumps(self.output, ensure_ascii=False, default=str)
 
     @property
     def progress(self) -> float | None:
@@ -179,9 +179,11 @@ def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction
     metrics = data.get("metrics")
     if not isinstance(metrics, dict):
         metrics = {"inference_time": data["inference_time"]} if "inference_time" in data else known.metrics
-    urls = data.get("urls") or known.urls
-    if urls is not known.urls:
-        urls = dict(filter(_is_text, urls.items())) if isinstance(urls, dict) else known.urls
+    urls = data.get("urls")
+    if isinstance(urls, dict) and urls:
+        urls = {name: address for name, address in urls.items() if isinstance(address, str)}
+    else:
+        urls = known.urls
     error = data.get("error", known.error)
     return replace(
         known,
@@ -194,7 +196,3 @@ def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction
         urls=urls,
         raw=data,
     )
-
-
-def _is_text(item: tuple[str, Any]) -> bool:
-    return isinstance(item[1], str)

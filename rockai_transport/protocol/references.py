@@ -6,14 +6,14 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from rockai_transport.errors import ConfigurationError
+from rockai_transport.errors import ConfigurationError, RockAIError
 
 __all__ = ["ModelReference", "path_segment"]
 
 _VERSION = r"[0-9a-fA-F]{64}"
 _TAG = r"[^\s/:?#%@\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 _NAME = f"{_TAG}/{_TAG}"
-_FORBIDDEN_IN_PATH = r"[/?#%\\\s\x00-\x1f\x7f-\x9f]"
+_FORBIDDEN_IN_PATH = r"[/?#%\\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
 
 class ModelReference(NamedTuple):
@@ -69,21 +69,19 @@ class ModelReference(NamedTuple):
         return name if self.version is None else {**name, "version": self.version}
 
 
-def path_segment(prediction_id: Any) -> str:
+def path_segment(prediction_id: Any, refusal: type[RockAIError] = ConfigurationError) -> str:
     """Check and encode an id that goes into a path: models make up ids, and paths can be climbed.
 
     Raises:
-        ConfigurationError: It is empty, ``.``, ``..``, or holds a character that means something in a URL.
+        RockAIError: The ``refusal``: it is empty, ``.``, ``..``, or holds what means something in a URL.
     """
     if (
-        not isinstance(prediction_id, str)
-        or prediction_id in ("", ".", "..")
-        or re.search(_FORBIDDEN_IN_PATH, prediction_id)
+        isinstance(prediction_id, str)
+        and prediction_id not in ("", ".", "..")
+        and not re.search(_FORBIDDEN_IN_PATH, prediction_id)
     ):
-        raise ConfigurationError(
-            f"{prediction_id!r} is not a prediction id. Use the `id` of a Prediction, exactly as it is."
-        )
-    try:
         return quote(prediction_id, safe="")
-    except UnicodeEncodeError:
-        raise ConfigurationError(f"{prediction_id!r} is not a prediction id.") from None
+    raise refusal(
+        f"{prediction_id!r} is not a prediction id: that is a text which a path can hold. "
+        "Use the `id` of a Prediction, exactly as it is."
+    )

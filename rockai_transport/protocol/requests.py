@@ -6,21 +6,18 @@ another origin; only a download names a whole address, and it carries no token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from rockai_transport.errors import InvalidResponseError
 from rockai_transport.protocol.inputs import encode_body
-from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
+from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.service import Service
 
 __all__ = [
-    "Request",
-    "Response",
-    "ResponseHead",
     "RunRequest",
     "cancel_request",
     "create_request",
@@ -47,32 +44,29 @@ class RunRequest:
         return Prediction(model=self.reference.name, version=self.reference.version, input=self.input)
 
 
-def create_request(
-    service: Service, reference: ModelReference, model_input: Mapping[str, Any], options: Mapping[str, Any]
-) -> Request:
-    """Create a prediction; ``options`` are ``stream`` and the webhook's two keys, as far as they are set."""
-    body = {**reference.body(), "input": model_input, **options}
+def create_request(service: Service, run: RunRequest) -> Request:
+    """Create a prediction; the options are ``stream`` and the webhook's two keys, as far as they are set."""
+    body = {**run.reference.body(), "input": run.input, **run.options}
     return Request("POST", service.create_path, body=encode_body(body), starts=True)
 
 
-def run_request(
-    service: Service, reference: ModelReference, model_input: Mapping[str, Any], *, stream: bool
-) -> Request:
+def run_request(service: Service, run: RunRequest, *, stream: bool) -> Request:
     """Run a model at once: the model goes as its user wrote it."""
-    body = encode_body({"model": reference.written, "input": model_input})
-    if stream:
-        return Request("POST", service.run_stream_path, body=body, accept=EVENT_STREAM, starts=True)
-    return Request("POST", service.run_path, body=body, starts=True)
+    body = encode_body({"model": run.reference.written, "input": run.input})
+    path, accept = (service.run_stream_path, EVENT_STREAM) if stream else (service.run_path, JSON)
+    return Request("POST", path, body=body, accept=accept, starts=True)
 
 
 def get_request(service: Service, prediction_id: Any) -> Request:
     """Look at a prediction."""
-    return Request("GET", service.get_path.replace("{id}", path_segment(prediction_id)))
+    return Request("GET", service.get_path.replace("{id}", path_segment(prediction_id, InvalidResponseError)))
 
 
 def cancel_request(service: Service, prediction_id: Any) -> Request:
     """Cancel a prediction. The quick start sends no body, and so does this."""
-    return Request("POST", service.cancel_path.replace("{id}", path_segment(prediction_id)))
+    return Request(
+        "POST", service.cancel_path.replace("{id}", path_segment(prediction_id, InvalidResponseError))
+    )
 
 
 def stream_request(service: Service, prediction: Prediction) -> Request | None:
@@ -83,7 +77,9 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     """
     if service.stream_path is not None:
         return Request(
-            "GET", service.stream_path.replace("{id}", path_segment(prediction.id)), accept=EVENT_STREAM
+            "GET",
+            service.stream_path.replace("{id}", path_segment(prediction.id, InvalidResponseError)),
+            accept=EVENT_STREAM,
         )
     try:
         url = urlsplit(prediction.urls.get("stream", ""))

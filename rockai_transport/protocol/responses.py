@@ -6,6 +6,7 @@ as one of the exceptions of `rockai_transport.errors`, which says what to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from rockai_transport.protocol.retry import Failure, retry_after
 from rockai_transport.service import Service
 
 __all__ = [
+    "Answer",
     "accepted",
     "finished",
     "is_missing_route",
@@ -70,22 +72,19 @@ _BODY_IN_MESSAGE = 300
 _MAX_REASONS = 10
 
 
-class _Envelope(NamedTuple):
-    """``{"code": 200, "msg": "success", "data": …}``, the older shape."""
+class Answer(NamedTuple):
+    """An answer that says yes, read once."""
 
-    code: int
+    request: Request
+    response: Response
+    told: Any
+    """Its JSON, as the service's own hook gives it; `NotImplemented` where it is none."""
     data: Any
-
-    @classmethod
-    def of(cls, data: Any) -> _Envelope | None:
-        if not isinstance(data, dict) or not ("data" in data or "msg" in data):
-            return None
-        code = data.get("code")
-        return cls(code, data.get("data")) if isinstance(code, int) and not isinstance(code, bool) else None
+    """The same without its envelope, ``{"code": 200, "msg": "success", "data": …}``, the older shape."""
 
 
-def accepted(service: Service, request: Request, response: Response) -> Response:
-    """Hand on an answer that says yes, by its HTTP status and by its envelope's ``code``.
+def accepted(service: Service, request: Request, response: Response) -> Answer:
+    """Read an answer that says yes, by its HTTP status and by its envelope's ``code``.
 
     Raises:
         APIStatusError: It says no.
@@ -93,10 +92,15 @@ def accepted(service: Service, request: Request, response: Response) -> Response
     """
     status = response.status_code
     if response.is_success:
-        envelope = _Envelope.of(_hooked(service, response))
-        if envelope is None or 200 <= envelope.code < 300:  # noqa: PLR2004 - read like an HTTP status
-            return response
-        status = envelope.code
+        told = response.decoded
+        if service.read_prediction is not None and response.is_json:
+            told = _hooked(service.read_prediction, response)
+        code = told.get("code") if isinstance(told, dict) and ("data" in told or "msg" in told) else None
+        if not isinstance(code, int) or isinstance(code, bool):
+            return Answer(request, response, told, told)
+        if 200 <= code < 300:  # noqa: PLR2004 - read like an HTTP status
+            return Answer(request, response, told, told.get("data"))
+        status = code
     raise status_error(service, request, response, status)
 
 
@@ -107,7 +111,9 @@ def status_error(service: Service, request: Request, response: Response, status:
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
     kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
-    if _says_no_route(service, response) and request.below_base and not request.download:
+    if request.download:
+        advice = "The file may be gone; its address is asked without the token."
+    elif _says_no_route(service, response) and request.below_base:
         route = "There may be no such route: check base_url (https://api.rockai.online/v1) and route=."
         advice = f"{advice} {route}".strip()
     said = _reason(response)
@@ -148,44 +154,41 @@ def _says_no_route(service: Service, response: Response) -> bool:
     )
 
 
-def read_created(service: Service, request: Request, response: Response, known: Prediction) -> Prediction:
+def read_created(service: Service, answer: Answer, known: Prediction) -> Prediction:
     """Read the answer to create: a prediction with an id, or one that is done already."""
-    prediction = _read(service, response, known)
+    prediction = _read(service, answer, known)
     if prediction is None or not (prediction.id or prediction.is_terminal):
-        raise _invalid(request, response, "a prediction with an id")
+        raise _invalid(answer, "a prediction with an id")
     return prediction
 
 
-def read_fetched(service: Service, request: Request, response: Response, known: Prediction) -> Prediction:
+def read_fetched(service: Service, answer: Answer, known: Prediction) -> Prediction:
     """Read the answer to get: a prediction, which may lack the id it was asked with."""
-    prediction = _read(service, response, known, asked_by_id=True)
+    prediction = _read(service, answer, known, asked_by_id=True)
     if prediction is None:
-        raise _invalid(request, response, "a prediction")
+        raise _invalid(answer, "a prediction")
     return prediction
 
 
-def read_canceled(service: Service, response: Response, known: Prediction) -> Prediction:
+def read_canceled(service: Service, answer: Answer, known: Prediction) -> Prediction:
     """Read the answer to cancel: any 2xx that is no prediction leaves it as last known."""
-    return _read(service, response, known, asked_by_id=True) or known
+    return _read(service, answer, known, asked_by_id=True) or known
 
 
-def read_output(service: Service, request: Request, response: Response, known: Prediction) -> Prediction:
+def read_output(service: Service, answer: Answer, known: Prediction) -> Prediction:
     """Read the answer to run: a prediction, or any other JSON, which is the output itself.
 
     "The model's result, directly" is all that the quick start says of it, so every shape is taken.
     """
-    prediction = _read(service, response, known)
+    prediction = _read(service, answer, known)
     if prediction is not None:
         if not (prediction.is_terminal or prediction.id):
-            raise _invalid(request, response, "a prediction that has ended or has an id to wait for")
+            raise _invalid(answer, "a prediction that has ended or has an id to wait for")
         return prediction
-    data = _hooked(service, response)
-    if data is NotImplemented:
-        raise _invalid(request, response, "JSON")
-    envelope = _Envelope.of(data)
-    output = envelope.data if envelope else data
-    raw = {"status": "succeeded", "output": output}
-    return replace(known, status="succeeded", output=output, error=None, raw=raw)
+    if answer.told is NotImplemented:
+        raise _invalid(answer, "JSON")
+    raw = {"status": "succeeded", "output": answer.data}
+    return replace(known, status="succeeded", output=answer.data, error=None, raw=raw)
 
 
 def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
@@ -202,32 +205,25 @@ def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
 
 
 def _read(
-    service: Service, response: Response, known: Prediction, *, asked_by_id: bool = False
+    service: Service, answer: Answer, known: Prediction, *, asked_by_id: bool = False
 ) -> Prediction | None:
     """The prediction in an answer, flat or enveloped; None where there is none."""
-    data = _hooked(service, response)
-    envelope = _Envelope.of(data)
-    if envelope is not None and not is_prediction(data):
-        data = envelope.data
-    if not is_prediction(data, asked_by_id=asked_by_id):
-        return None
-    return read_prediction(service, data, known)
+    data = answer.told if is_prediction(answer.told) else answer.data
+    return read_prediction(service, data, known) if is_prediction(data, asked_by_id=asked_by_id) else None
 
 
-def _hooked(service: Service, response: Response) -> Any:
-    decoded = response.decoded
-    if service.read_prediction is None or decoded is NotImplemented:
-        return decoded
+def _hooked(hook: Callable[[Any], Any], response: Response) -> Any:
     try:
-        return service.read_prediction(response.json())  # decoded anew: a hook may take it to pieces
+        return hook(response.json())  # decoded anew: a hook may take it to pieces
     except Exception as error:
         raise InvalidResponseError(
             f"Service.read_prediction failed on an answer: {type(error).__name__}: {error}",
-            body=decoded,
+            body=response.decoded,
         ) from error
 
 
-def _invalid(request: Request, response: Response, expected: str) -> InvalidResponseError:
+def _invalid(answer: Answer, expected: str) -> InvalidResponseError:
+    request, response = answer.request, answer.response
     return InvalidResponseError(
         f"{request} was answered {response.status_code}, but not with {expected}: "
         f"{_excerpt(response.text)!r}. "

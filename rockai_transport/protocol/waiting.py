@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rockai_transport.config import Settings
@@ -42,8 +42,7 @@ _FINAL_STATUSES = frozenset({401, 402, 403, 404})
 async def fetch(io: IO, settings: Settings, known: Prediction, until: float) -> Prediction:
     """Look at a prediction once."""
     request = get_request(settings.service, known.id)
-    response = await exchange(io, settings, request, until)
-    return read_fetched(settings.service, request, response, known)
+    return read_fetched(settings.service, await exchange(io, settings, request, until), known)
 
 
 async def wait(
@@ -95,39 +94,38 @@ async def wait(
             raise _timed_out(prediction, moment - started) from look.failure
         if prediction.status != "processing":
             notices.tell(moment)
-        delay = max(_poll_delay(moment - started, io.jitter()), look.delay)
-        await io.sleep(min(delay, until - moment))
+        # Look soon at first, then less and less often: a share of the time waited, a second at most.
+        delay = min(max(_FIRST_POLL, _POLL_SHARE * (moment - started)), _MAX_POLL)
+        delay *= 1 - _POLL_JITTER * io.jitter()
+        await io.sleep(min(max(delay, look.delay), until - moment))
         prediction = await look(prediction, started)
 
 
+@dataclass
 class _Look:
-    """One look at a time. One that fails leaves the prediction as it was, and the next one comes later.
+    """One look at a time. One that fails leaves the prediction as it was, and the next one comes later."""
 
-    Attributes:
-        delay: Seconds for which to wait, at least, before the next.
-        failure: Why the last one failed; None if it did not.
-    """
-
-    def __init__(self, io: IO, settings: Settings, until: float) -> None:
-        self._io = io
-        self._settings = settings
-        self._until = until
-        self._failures = 0
-        self.delay = 0.0
-        self.failure: RockAIError | None = None
+    io: IO
+    settings: Settings
+    until: float
+    failures: int = 0
+    delay: float = 0.0
+    """For how many seconds to wait, at least, before the next."""
+    failure: RockAIError | None = None
+    """Why the last one failed; None if it did not."""
 
     async def __call__(self, known: Prediction, started: float) -> Prediction:
         try:
-            prediction = await fetch(self._io, self._settings, known, self._until)
+            prediction = await fetch(self.io, self.settings, known, self.until)
         except (APIConnectionError, APIStatusError) as error:
             status = getattr(error, "status_code", None)
             if status in _FINAL_STATUSES:
                 raise _informed(error, known) from error.__cause__
-            if self._io.now() >= self._until:
-                raise _timed_out(known, self._io.now() - started) from error
+            if self.io.now() >= self.until:
+                raise _timed_out(known, self.io.now() - started) from error
             asked = min(getattr(error, "retry_after", None) or 0.0, _LONGEST_PAUSE)
-            self.delay = max(backoff(self._failures, self._io.jitter()), asked)
-            self._failures += 1
+            self.delay = max(backoff(self.failures, self.io.jitter()), asked)
+            self.failures += 1
             self.failure = error
             logger.info(
                 "Prediction %s could not be looked at, it goes on: %s Next look in %.0f s.",
@@ -138,7 +136,7 @@ class _Look:
             return known
         except RockAIError as error:
             raise _informed(error, known) from error.__cause__
-        self._failures, self.delay, self.failure = 0, 0.0, None
+        self.failures, self.delay, self.failure = 0, 0.0, None
         return prediction
 
 
@@ -148,11 +146,6 @@ def _informed(error: RockAIError, known: Prediction) -> RockAIError:
         error.prediction = error.prediction or known
         error.may_have_started = True
     return error
-
-
-def _poll_delay(elapsed: float, jitter: float) -> float:
-    """Look soon at first, then less and less often: a twentieth of the time waited, a second at most."""
-    return min(max(_FIRST_POLL, _POLL_SHARE * elapsed), _MAX_POLL) * (1 - _POLL_JITTER * jitter)
 
 
 def _timed_out(prediction: Prediction, waited: float) -> PredictionTimeoutError:

@@ -4,12 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rockai_sandbox import Sandbox
+from tests.support import warm
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -25,7 +25,7 @@ SCRIPTED = [str(TESTS / framework / "tools") for framework in ("with_langchain",
 def run():
     """Run an agent in a process that may be killed; give its exit code."""
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(PROGRAM)],
+        [*warm.PYTHON, str(PROGRAM)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -15,14 +15,15 @@ from rockai_sandbox import Protocol, Sandbox
 from rockai_transport import Service
 from rockai_transport.config import DEFAULT_BASE_URL
 from rockai_transport.doctor import CHECKS, Finding, Plan, Report, Verdict, command
+from tests.support import warm
 
 MODEL = "meta/llama-2-7b-chat"
 
 
-def doctor(sandbox, *arguments, stdin="", **variables):
+def doctor(sandbox, *arguments, python=None, stdin="", **variables):
     environment = {**os.environ, **(sandbox.environ() if sandbox else {}), "PYTHONUTF8": "1", **variables}
     return subprocess.run(
-        [sys.executable, "-m", "rockai_transport", "doctor", *arguments],
+        [*(python or warm.PYTHON), "-m", "rockai_transport", "doctor", *arguments],
         input=stdin,
         capture_output=True,
         encoding="utf-8",
@@ -153,7 +154,7 @@ def test_json():
 
 def test_no_token():
     """The error says where to get one and how to try without; exit status 2."""
-    done = doctor(None)
+    done = doctor(None, python=[sys.executable])  # as a user's shell starts it
     assert done.returncode == 2
     assert "https://www.rockai.online/setting/token" in done.stderr
     assert "rockai_sandbox" in done.stderr
@@ -175,7 +176,7 @@ def test_at_a_terminal(sandbox, answer, runs):
     import pty
 
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "rockai_transport", "doctor", "--model", MODEL]
+    command = [*warm.PYTHON, "-m", "rockai_transport", "doctor", "--model", MODEL]
     environment = {**os.environ, **sandbox.environ(), "PYTHONUTF8": "1"}
     with subprocess.Popen(
         command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment

@@ -13,6 +13,7 @@ import av
 import pytest
 
 from rockai_sandbox import Sandbox
+from tests.support import warm
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # A chat engine's memory is an SQLite database that LlamaIndex never closes (core/storage/chat_store/sql.py).
@@ -127,7 +128,7 @@ def test_a_cold_model_is_waited_for_in_steps(folder, monkeypatch, capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 def test_a_durable_agent_that_was_killed_goes_on(tmp_path, monkeypatch, capsys):
     """Killed while its video is being made and started again, the agent ends with that same video."""
-    command = [sys.executable, str(EXAMPLES / "durable_video_agent.py")]
+    command = [*warm.PYTHON, str(EXAMPLES / "durable_video_agent.py")]
     monkeypatch.chdir(tmp_path)
     with Sandbox(video_seconds=1.5) as sandbox:
         for name, value in sandbox.environ().items():
@@ -135,6 +136,7 @@ def test_a_durable_agent_that_was_killed_goes_on(tmp_path, monkeypatch, capsys):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
             assert any("animate_image: processing" in line for line in first.stdout)
             first.kill()
+            first.stdout.read()  # up to its end
         run("durable_video_agent.py")
         second = capsys.readouterr().out
         run("durable_video_agent.py")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from collections import UserDict
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from rockai_transport.jobs.records import Record, receipt
 from rockai_transport.jobs.sqlite_records import SqliteRecords
 from rockai_transport.jobs.stores import MemoryRecords
 from rockai_transport.jobs.toolset import Toolset
+from tests.support import warm
 
 DRAW = HostedModel("draw", ECHO, "Draws.", cost_per_run=0.1, cost_per_second="0.2", longest_seconds=10)
 FLAT = HostedModel("flat", ECHO, "Says it.", output="text", cost_per_run=Decimal("0.1"))
@@ -261,7 +261,7 @@ def test_sqlite_is_exact_across_processes(tmp_path):
     path = str(tmp_path / "predictions.db")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", CLAIMS, path, name],
+            [*warm.PYTHON, "-c", CLAIMS, path, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -73,6 +73,23 @@ def test_a_key_is_claimed_once(store):
     assert asyncio.run(awaited.claim(other))
 
 
+@pytest.mark.parametrize("made", [dict, InMemoryStore])
+def test_a_store_of_this_process_has_one_claim(made):
+    """Of many threads and event loops that claim a key at once, one gets it."""
+    store, won = made(), []
+
+    def claim(number):
+        records, record = as_store(store), ONE._replace(nonce=str(number))
+        if number % 2:
+            won.append(run_blocking(records.blocking.claim(record)))
+        else:
+            won.append(asyncio.run(records.awaited.claim(record)))
+
+    with ThreadPoolExecutor(32) as threads:
+        list(threads.map(claim, range(200)))
+    assert sum(won) == 1
+
+
 @pytest.mark.parametrize("kind", ["langgraph", "mapping"])
 def test_who_writes_last_has_the_key(kind):
     """Where a store has no compare-and-set, another worker that had looked before writes over a claim."""

@@ -1,7 +1,6 @@
 import contextlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from mcp.shared.memory import create_connected_server_and_client_session
 
 from rockai_sandbox import Sandbox
 from rockai_transport.mcp_server import make_server, read_toolset
+from tests.support import warm
 
 TOKEN = "secret-token-5d41402a"  # noqa: S105 - of a sandbox
 MODELS = """
@@ -46,6 +46,7 @@ class Served:
         self.models = folder / "models.toml"
         self.models.write_text(MODELS.format(store=(folder / "predictions.db").as_posix()), "utf-8")
         self.arguments = ["-m", "rockai_transport", "mcp", "--models", str(self.models)]
+        self.command = [*warm.PYTHON, *self.arguments]
         self.environment = {**os.environ, **sandbox.environ(), "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def set(self, name, value):
@@ -74,7 +75,9 @@ class Served:
                 await session.initialize()
                 yield session
             return
-        parameters = StdioServerParameters(command=sys.executable, args=self.arguments, env=self.environment)
+        parameters = StdioServerParameters(
+            command=self.command[0], args=self.command[1:], env=self.environment
+        )
         async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
             await session.initialize()
             yield session
@@ -82,8 +85,9 @@ class Served:
     @contextlib.contextmanager
     def over_http(self):
         """Serve it over HTTP."""
-        command = [sys.executable, *self.arguments, "--http", "0"]
-        with subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [*self.command, "--http", "0"], env=self.environment, stderr=subprocess.PIPE, text=True
+        ) as process:
             try:
                 self.address = process.stderr.readline().strip()
                 yield

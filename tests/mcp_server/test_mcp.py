@@ -39,8 +39,8 @@ def langchain_client(served):
         return {"transport": "streamable_http", "url": served.address}
     return {
         "transport": "stdio",
-        "command": sys.executable,
-        "args": served.arguments,
+        "command": served.command[0],
+        "args": served.command[1:],
         "env": served.environment,
     }
 
@@ -187,7 +187,7 @@ async def test_a_scope_makes_all_sessions_one_conversation(served):
 async def test_sigterm_cancels_what_is_waited_for(served):
     """The process ends by itself, though standard input is still open."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
+        sys.executable,  # as a client starts it, which has imported nothing yet
         *served.arguments,
         env=served.environment,
         stdin=asyncio.subprocess.PIPE,
@@ -221,7 +221,7 @@ def test_no_message_holds_the_token(served):
         {"method": "tools/call", "params": {"name": "list_predictions", "arguments": {}}, "id": 4},
     ]
     process = subprocess.Popen(
-        [sys.executable, *served.arguments],
+        served.command,
         env={**served.environment, "ROCKAI_BASE_URL": "http://127.0.0.1:9"},  # nobody listens
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -268,7 +268,7 @@ async def test_langchain_over_http_with_progress(over_http):
 
 async def test_llama_index(either):
     """Its tools have the models' own arguments, and its results say what is an error."""
-    client = BasicMCPClient(sys.executable, args=either.arguments, env=either.environment)
+    client = BasicMCPClient(either.command[0], args=either.command[1:], env=either.environment)
     if either.address:
         client = BasicMCPClient(either.address)
     tools = {tool.metadata.name: tool for tool in await McpToolSpec(client).to_tool_list_async()}

@@ -34,7 +34,7 @@ EXCEPT = (
 )
 
 
-def execute(path: Path, folder: Path, python: str = sys.executable) -> Any:
+def execute(path: Path, folder: Path, *python: str) -> Any:
     """Run one notebook from top to bottom in a copy of its surroundings; what it installs is there already.
 
     The kernel is one interpreter, whatever kernels a user has installed, with nobody's configuration.
@@ -42,7 +42,7 @@ def execute(path: Path, folder: Path, python: str = sys.executable) -> Any:
     Args:
         path: The notebook.
         folder: An empty folder, which plays the repository.
-        python: The interpreter. The default is the running one.
+        python: How the interpreter is started. The default is the running one.
 
     Returns:
         The notebook with new outputs.
@@ -57,7 +57,7 @@ def execute(path: Path, folder: Path, python: str = sys.executable) -> Any:
     [install] = (cell for cell in notebook.cells if cell.source.startswith("%pip install"))
     line, install.source = install.source, ""
     kernel = {
-        "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": [*(python or [sys.executable]), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python",
     }
     (folder / "kernels" / "python3").mkdir(parents=True)

@@ -14,6 +14,8 @@ import nbformat
 import pytest
 from notebooks.run import NOTEBOOKS, execute
 
+from tests.support import warm
+
 NAMES = [path.stem for path in NOTEBOOKS]
 # On the sandbox nothing is secret, but a stored token teaches the wrong thing, and a path tells of a person.
 PRIVATE = {
@@ -54,7 +56,7 @@ def executed(request, tmp_path_factory):
     [path] = (path for path in NOTEBOOKS if path.stem == request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ROCKAI_API_TOKEN", raising=False)
-        return request.param, execute(path, tmp_path_factory.mktemp("nb"))
+        return request.param, execute(path, tmp_path_factory.mktemp("nb"), *warm.PYTHON)
 
 
 def test_all_three_are_here():

@@ -9,6 +9,7 @@ from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tool
 
 TOOLS = [ToolSpec("now"), ToolSpec("weather")]
 CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+SHORT_CALL = '<tool_call>{"name": "now"}</tool_call>'
 NOW = ToolCall("id", "now", {})
 
 
@@ -21,9 +22,9 @@ def reader(choice=None, **settings):
     [
         ("Hello", ModelReply("Hello")),
         ("<think>hm</think>\nHello", ModelReply("Hello", "hm")),
-        (f"<think>{CALL}</think>{CALL}", ModelReply("", CALL, (NOW,))),
-        (f"<think>hm</think>\n{CALL}\n", ModelReply("", "hm", (NOW,))),
-        (f"So: {CALL} END {CALL}", ModelReply("So:  ", "", (NOW,))),
+        (f"<think>{SHORT_CALL}</think>{SHORT_CALL}", ModelReply("", SHORT_CALL, (NOW,))),
+        (f"<think>hm</think>\n{SHORT_CALL}\n", ModelReply("", "hm", (NOW,))),
+        (f"So: {SHORT_CALL} END {SHORT_CALL}", ModelReply("So:  ", "", (NOW,))),
         ("<think>hm END no</think>no", ModelReply("", "hm ")),
         ("ab EN", ModelReply("ab EN")),
         (

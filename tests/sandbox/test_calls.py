@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from rockai_sandbox import Sandbox
+from rockai_sandbox import Protocol, Sandbox
 
 POEM = {"model": "meta/llama-2-7b-chat", "input": {"prompt": "Write a poem about rain"}}
 
@@ -129,6 +129,15 @@ def test_a_body_that_is_no_json_is_422(api):
     answer = api.post("/run", content=b"{not json")
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["type"] == "json_invalid"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["[" * 500 + "]" * 500, "[" * 100_000, '"\\ud800"'], ids=["500", "100000", "half"]
+)
+def test_json_that_no_model_could_be_given_is_422(api, prompt):
+    """Nested too deep, or with half a character: nothing is started, which would never come to its end."""
+    body = f'{{"model": "sandbox/echo", "input": {{"prompt": {prompt}}}}}'
+    assert api.post("/run", content=body.encode()).status_code == 422
 
 
 def test_a_wrong_method_is_405_in_json(api):
@@ -255,6 +264,20 @@ def test_a_port_that_there_cannot_be_is_refused_at_once(port):
     """Where it is given, not when the sandbox starts."""
     with pytest.raises(ValueError, match=f"^port is a whole number from 0 to 65535, not {port!r}$"):
         Sandbox(port=port)
+
+
+@pytest.mark.parametrize("token", [5, "a b", "a\n", "é"])
+def test_a_token_that_no_client_can_send_is_refused_at_once(token):
+    """Its message says what it may be."""
+    with pytest.raises(ValueError, match=r"^api_token is ASCII text without blanks"):
+        Sandbox(token)
+
+
+@pytest.mark.parametrize("name", ["base_path", "create_path", "stream_path"])
+def test_a_path_that_would_join_another_is_refused_at_once(name):
+    """``v1`` would be no path, and ``/v1`` and ``run`` would be ``/v1run``."""
+    with pytest.raises(ValueError, match=f"^{name} is text that begins with '/', not 'run'"):
+        Protocol(**{name: "run"})
 
 
 @pytest.mark.parametrize("times", [0, -1])

@@ -13,6 +13,7 @@ import pytest
 
 import rockai_sandbox as package
 from rockai_sandbox.__main__ import main
+from tests.support import warm
 
 ROOT = Path(package.__file__).parent
 OTHERS = {"rockai_transport", "langchain_rockai", "llama_index_rockai"}
@@ -146,7 +147,7 @@ def test_the_command_serves_until_it_is_interrupted(end):
 def test_a_taken_port_is_told_in_one_line(rockai_sandbox):
     """With a hint at another one."""
     port = httpx.URL(rockai_sandbox.base_url).port
-    command = [sys.executable, "-m", "rockai_sandbox", "--port", str(port)]
+    command = [*warm.PYTHON, "-m", "rockai_sandbox", "--port", str(port)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith(f"Port {port} cannot be used")
@@ -155,6 +156,6 @@ def test_a_taken_port_is_told_in_one_line(rockai_sandbox):
 
 def test_it_serves_this_machine_only():
     """Any other address is refused."""
-    command = [sys.executable, "-m", "rockai_sandbox", "--host", "0.0.0.0"]  # noqa: S104 - it is refused
+    command = [*warm.PYTHON, "-m", "rockai_sandbox", "--host", "0.0.0.0"]  # noqa: S104 - it is refused
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2

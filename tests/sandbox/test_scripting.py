@@ -2,7 +2,9 @@
 
 import base64
 import functools
+import math
 import re
+import sys
 
 import httpx
 import pytest
@@ -102,15 +104,46 @@ def test_stop_iteration_is_a_failure_like_any_other(sandbox, api):
     assert sandbox.wait_for("failed").error == "the model raised StopIteration"
 
 
-def test_what_json_cannot_say_is_the_model_s_failure(sandbox, api):
+@pytest.mark.parametrize("kind", ["function", "coroutine", "generator"])
+@pytest.mark.parametrize(
+    "end", [lambda: pytest.fail("not so"), lambda: sys.exit("not so")], ids=["fail", "exit"]
+)
+def test_what_is_no_exception_is_a_failure_too(sandbox, api, kind, end):
+    """An assertion of pytest's, or an exit, ends the prediction, and not the sandbox."""
+
+    def function(given):
+        end()
+
+    async def coroutine(given):
+        end()
+
+    def generator(given):
+        yield "a"
+        end()
+
+    sandbox.model("my/model")({"function": function, "coroutine": coroutine, "generator": generator}[kind])
+    for _ in range(2):
+        assert run(api, "my/model").status_code == 500
+    assert [prediction.error for prediction in sandbox.predictions] == ["not so"] * 2
+
+
+def test_half_a_character_is_a_question_mark(sandbox, api):
+    """In JSON as in a stream: a client is answered."""
+    sandbox.model("my/model")(lambda given: "a\ud800")
+    assert run(api, "my/model").json() == "a?"
+    assert "data: a?\n" in api.post("/run_sse", json={"model": "my/model", "input": {}}).text
+
+
+@pytest.mark.parametrize("output", [object(), math.nan], ids=["object", "NaN"])
+def test_what_json_cannot_say_is_the_model_s_failure(sandbox, api, output):
     """It does not break the server."""
 
     @sandbox.model("my/model")
     def give(given):
-        return object()
+        return output
 
     assert run(api, "my/model").status_code == 500
-    assert "not JSON serializable" in sandbox.predictions[0].error
+    assert re.search("not JSON (serializable|compliant)", sandbox.predictions[0].error)
 
 
 def test_bytes_become_files_on_another_origin(sandbox, api):

@@ -17,6 +17,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.utils import get_tokenizer
 from scripted import ScriptedModel, call, results
 from scripted_llm import calling
 
@@ -156,7 +157,8 @@ async def deliver(receiver, job):
 
 
 def get_ready():
-    """Import what a job imports late; keep the collector from touching what is shared, which copies it."""
+    """Load what a job loads late; keep the collector from touching what is shared, which copies it."""
+    get_tokenizer()
     for kind in (RockAIToolkit, RockAIToolSpec):
         kind([VIDEO], client=Client("token-of-nobody", "http://127.0.0.1:9")).close()
     gc.freeze()

@@ -132,6 +132,17 @@ def test_create_needs_a_prediction_with_an_id(client, io, told):
     assert caught.value.body == told
 
 
+@pytest.mark.parametrize("bad", ["../x", "..", "a b", "\ud800"])
+def test_an_id_that_no_path_can_hold(in_memory, io, bad):
+    """The service has named it, so the caller is not to blame; it may run, and is not asked for."""
+    io.always(reply(201, prediction(id=bad)))
+    for call in (lambda client: client.run(MODEL, {}), lambda client: list(client.stream(MODEL, {}))):
+        with pytest.raises(InvalidResponseError, match="is not a prediction id") as caught:
+            call(in_memory(route="predictions", service=Service(stream_path="/stream/{id}")))
+        assert (caught.value.may_have_started, caught.value.prediction.id) == (True, bad)
+    assert io.lines == ["POST /predictions"] * 2
+
+
 @pytest.mark.parametrize("wrap", [lambda x: x, enveloped], ids=["flat", "enveloped"])
 def test_get_without_id_keeps_the_one_it_was_asked_with(client, io, wrap):
     """The sample answer of GET carries no id: the client keeps the one it asked with."""
@@ -343,10 +354,12 @@ def test_a_hook_that_fails_says_so(in_memory, io):
 
 
 def test_a_hook_may_take_the_answer_to_pieces(in_memory, io):
-    """A hook that changes what it is given is not surprised by a second call."""
+    """A hook that changes what it is given is asked once for each answer."""
+    asked = []
     told = {"result": {"identifier": "p1", "state": "succeeded", "said": "x"}}
 
     def hook(data):
+        asked.append(data)
         inner = data.pop("result")
         return {"id": inner.pop("identifier"), "status": inner.pop("state"), "output": inner.pop("said")}
 
@@ -354,6 +367,7 @@ def test_a_hook_may_take_the_answer_to_pieces(in_memory, io):
     client = in_memory(service=Service(read_prediction=hook))
     assert client.run(MODEL, {}).output == "x"
     assert client.get("p1").output == "x"
+    assert len(asked) == 2
 
 
 def test_a_failed_stream_is_no_short_answer(client, io):

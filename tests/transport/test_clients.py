@@ -273,7 +273,8 @@ def test_bad_base_urls(bad):
         {"route": "fast"}, {"max_retries": -1}, {"max_retries": True}, {"max_retries": 1.5}, {"service": {}},
         {"timeouts": 5}, {"default_headers": {"a b": "c"}}, {"default_headers": {"a": "b\r\nc: d"}},
         {"default_headers": {"a": 5}}, {"default_headers": "a: b"}, {"http_client": object()},
-        {"http_client": httpx.AsyncClient},
+        {"http_client": httpx.AsyncClient}, {"default_headers": {"Content-Length": "5"}},
+        {"default_headers": {"transfer-encoding": "chunked"}}, {"default_headers": {"a": " b "}},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", CLASSES)
@@ -281,6 +282,29 @@ def test_bad_settings(kind, bad):
     """A setting that cannot be right is a ConfigurationError when the client is made."""
     with pytest.raises(ConfigurationError):
         CLASSES[kind]("t", **bad)
+
+
+async def hook_with_await(data):
+    return data
+
+
+BAD_BELIEFS = {
+    "create_path": (None, "predictions"), "run_path": ("", "/a b", "https://x.example/run"),
+    "run_stream_path": (None, 5), "get_path": (None, "", "/predictions", "predictions/{id}"),
+    "cancel_path": ("/predictions/cancel",), "stream_path": ("", "/stream"), "auth_header": ("", "a b"),
+    "auth_scheme": (None, "a\nb"), "output_event": (None,), "end_marker": (5,), "requires_end_event": (None,),
+    "end_events": (None, "done", (5,)), "error_events": (None, "error"),
+    "statuses": (None, {"aborted": "cancelled"}, {"aborted": []}, {5: "failed"}),
+    "missing_route_statuses": (404, ("404",)),
+    "read_prediction": ({}, hook_with_await),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "bad"), [(name, bad) for name in BAD_BELIEFS for bad in BAD_BELIEFS[name]])
+def test_a_belief_that_cannot_be_right(name, bad):
+    """It is refused when the client is made: a run would be paid for, and waited for in vain."""
+    with pytest.raises(ConfigurationError, match=rf"Service\({name}="):
+        Client("t", service=Service(**{name: bad}))
 
 
 def test_default_headers_are_sent(connect, server):

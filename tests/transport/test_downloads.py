@@ -338,6 +338,8 @@ def test_a_missing_file_is_told(client, io, tmp_path):
         client.download(done("https://files.example/a?signature=secret-words"), tmp_path)
     assert not caught.value.may_have_started
     assert "secret-words" not in str(caught.value)
+    assert "The file may be gone" in str(caught.value)
+    assert "model's name" not in str(caught.value)
 
 
 def test_an_existing_file_is_replaced_when_the_new_one_is_whole(in_memory, io, tmp_path):

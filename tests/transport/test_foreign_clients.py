@@ -6,10 +6,18 @@ import httpx
 import httpx2
 import pytest
 from httpx_aiohttp import HttpxAiohttpClient
+from support.drivers import KINDS, Driven
 from support.replies import MODEL, prediction
 from support.wire_server import answer, frames, hang_up, reset, silence, stream
 
-from rockai_transport import APIConnectionError, APIStatusError, APITimeoutError, StreamInterruptedError
+from rockai_transport import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    RateLimitError,
+    StreamInterruptedError,
+)
 
 RUN, SSE, CREATE = "POST /v1/run", "POST /v1/run_sse", "POST /v1/predictions"
 CANCEL = "POST /v1/predictions/p1/cancel"
@@ -129,3 +137,114 @@ def test_no_redirect_is_followed(client, server):
     with pytest.raises(APIStatusError):
         client.run(MODEL, {})
     assert server.lines == [RUN]
+
+
+# What its user has hung into an HTTP client.
+
+
+def hooked(kind, hook):
+    """An HTTP client whose every response a function is given."""
+    if kind == "sync":
+        return httpx.Client(event_hooks={"response": [hook]})
+
+    async def awaited(response):
+        if hook is READS:
+            await response.aread()
+        else:
+            hook(response)
+
+    return httpx.AsyncClient(event_hooks={"response": [awaited]})
+
+
+READS = httpx.Response.read
+RAISES = httpx.Response.raise_for_status
+
+
+@pytest.fixture
+def with_hook(request, server):
+    """Make a client of either kind, all of whose responses a hook is given."""
+    made = []
+
+    def make(kind, hook):
+        http_client = hooked(kind, hook)
+        driven = Driven(kind, server.base_url, http_client=http_client)
+        made.append((driven, http_client))
+        return driven
+
+    yield make
+    for driven, http_client in made:
+        driven.do(http_client.aclose() if driven.kind == "async" else http_client.close())
+        driven.end()
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_a_hook_may_read_the_response(with_hook, server, which):
+    """A run and a stream give what the hook has read; nothing is waited for twice."""
+    client = with_hook(which, READS)
+    server.route(RUN, answer(200, prediction("succeeded", output="hi")))
+    server.route(SSE, stream(frames("a", "b")))
+    assert client.run(MODEL, {}).output == "hi"
+    assert list(client.stream(MODEL, {})) == ["a", "b"]
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_a_hook_may_raise_for_the_status(with_hook, server, which):
+    """A refusal means the same as without the hook: its class, its retries, `may_have_started`."""
+    client = with_hook(which, RAISES)
+    for script, kind, count in (
+        (answer(401, {}), AuthenticationError, 1),
+        (answer(429, {}, {"Retry-After": "0"}), RateLimitError, 3),
+    ):
+        server.requests.clear()
+        server.route(RUN, script)
+        with pytest.raises(kind) as caught:
+            client.run(MODEL, {})
+        assert not caught.value.may_have_started
+        assert len(server.requests) == count
+
+
+def test_an_http_client_of_another_event_loop(quick):
+    """A look is made again; a start may have been made, and is not."""
+    sent = []
+
+    def respond(request):
+        sent.append(request)
+        if len(sent) % 2:
+            raise RuntimeError("Event loop is closed")
+        return httpx.Response(200, json=prediction("succeeded", output="hi"))
+
+    http_client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    client = Driven("async", "http://127.0.0.1/v1", http_client=http_client)
+    assert client.get("p1").output == "hi"
+    with pytest.raises(APIConnectionError, match="another event loop") as caught:
+        client.run(MODEL, {})
+    assert caught.value.may_have_started
+    assert len(sent) == 3
+    client.end()
+
+
+class TwoEvents(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body without Content-Length, as HTTP/2 has them."""
+
+    def __iter__(self):
+        yield from (b"data: a\n\n", b"data: b\n\n")
+
+    async def __aiter__(self):
+        for part in self:
+            yield part
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_http_2_says_itself_where_a_body_ends(which):
+    """A stream of unnamed events over HTTP/2 is whole at its end, without any header that says so."""
+
+    def respond(_):
+        head = {"content-type": "text/event-stream"}
+        return httpx.Response(200, headers=head, stream=TwoEvents(), extensions={"http_version": b"HTTP/2"})
+
+    http_client = (httpx.Client if which == "sync" else httpx.AsyncClient)(
+        transport=httpx.MockTransport(respond)
+    )
+    client = Driven(which, "http://127.0.0.1/v1", http_client=http_client)
+    assert list(client.stream(MODEL, {})) == ["a", "b"]
+    client.end()

@@ -13,8 +13,10 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
+import httpx
 import pytest
 from support.drivers import TOKEN
 from support.replies import MODEL, prediction
@@ -163,6 +165,23 @@ def test_closing_from_another_thread_wakes_the_reader(endless):
             request.wait_left()
             assert next(reading, None) is None
     assert endless.lines.count(CANCEL) == 2
+
+
+@pytest.mark.parametrize("closed", ["stream", "client", "stream over httpx"])
+def test_a_reader_is_woken_by_whatever_is_closed(endless, closed):
+    """Its thread ends at once, with what had come, over an HTTP client of its user's own too."""
+    with httpx.Client() as own:
+        http_client = own if closed == "stream over httpx" else None
+        with Client(TOKEN, endless.base_url, route="predictions", http_client=http_client) as client:
+            reading = client.stream(MODEL, {})
+            assert next(reading) == "a"
+            with ThreadPoolExecutor(1) as thread:
+                waiting = thread.submit(next, reading)
+                time.sleep(0.05)  # so that it is waiting
+                (client if closed == "client" else reading).close()
+                error = waiting.exception(5)
+            assert isinstance(error, StreamInterruptedError)
+            assert (error.partial_text, error.prediction.id) == ("a", "p1")
 
 
 async def test_closing_from_another_task_wakes_the_reader(endless):

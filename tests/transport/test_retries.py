@@ -207,7 +207,9 @@ def every_call(client):
 def test_over_a_socket(connect, server, quick, call, fault):
     """What was refused is sent again; what may have started is sent once, and says so."""
     good = stream(frames("x")) if call == "stream" else answer(200, prediction("succeeded", output="x"))
-    client = connect(timeouts=Timeouts(first_byte=30 if call == "get" else 0.15, poll=0.15))
+    is_late = fault == "silence"  # then alone the time limit is what ends the call
+    first_byte = 0.3 if is_late and call != "get" else 30
+    client = connect(timeouts=Timeouts(first_byte=first_byte, poll=0.3 if is_late else 30))
     server.route(ROUTES[call], FAULTS[fault], good)
     if call == "get" or fault == "429":
         every_call(client)[call]()

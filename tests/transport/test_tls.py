@@ -15,6 +15,7 @@ from rockai_transport import (
     APIConnectionError,
     APITimeoutError,
     AsyncClient,
+    ConfigurationError,
     StreamInterruptedError,
     Timeouts,
 )
@@ -64,6 +65,18 @@ def test_a_certificate_for_another_name(connect, authority, certificate):
         connect(stranger.base_url, max_retries=0).run(MODEL, {})
     assert "IP address mismatch" in str(caught.value)
     assert "SSL_CERT_FILE" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
+def test_an_environment_whose_certificates_cannot_be_read(
+    connect, server, certificate, monkeypatch, variable
+):
+    """Nothing was sent, and the error names what to look at."""
+    monkeypatch.setenv(variable, "/nowhere/at-all.pem")
+    with pytest.raises(ConfigurationError, match=variable) as caught:
+        connect().run(MODEL, {})
+    assert not caught.value.may_have_started
+    assert server.requests == []
 
 
 def test_a_service_that_speaks_no_tls(connect):

@@ -176,7 +176,7 @@ def test_half_a_character_in_an_input_becomes_a_replacement(connect, server):
 def test_half_a_character_in_an_id_can_be_shown(call):
     """It is no id that could be asked for; the error says so, and can be printed."""
     client = InMemory(VirtualIO(reply(200, prediction("processing", id="a\ud800b"))))
-    with pytest.raises(ConfigurationError) as raised:
+    with pytest.raises(InvalidResponseError) as raised:
         call(client, MODEL, {})
     assert str(raised.value).encode()
     assert raised.value.may_have_started

@@ -11,6 +11,7 @@ import pytest
 
 import langchain_rockai
 from langchain_rockai import ChatRockAI, RockAILLM
+from tests.support import warm
 
 SYNC_NAMES = {
     "AsyncChunks": "Chunks",
@@ -43,10 +44,9 @@ def test_sync_and_async_differ_in_await_alone(sync, asynchronous):
     assert ast.dump(ast.parse(without_await(sync))) == ast.dump(ast.parse(without_await(asynchronous)))
 
 
-def run(code, *options):
-    done = subprocess.run(
-        [sys.executable, *options, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
-    )
+def run(code, *python):
+    command = [*(python or [sys.executable]), "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -104,27 +104,37 @@ def test_importing_it_imports_nothing_of_the_other_framework():
     assert not {"llama_index", "llama_index_rockai", "rockai_sandbox", "transformers"} & set(loaded.split())
 
 
-@pytest.mark.parametrize(
-    ("missing", "statement"),
-    [
-        ("langchain_core", "import langchain_rockai"),
-        (
-            "jsonschema",
-            "import langchain_rockai as p; p.ChatRockAI(model='a/b').with_structured_output({'title': 'A'})",
-        ),
-    ],
-)
-def test_without_the_extra_an_error_says_what_to_install(missing, statement):
-    """An ImportError that names it, before anything is sent."""
+def test_without_the_framework_an_error_says_what_to_install():
+    """An ImportError that names the extra."""
     printed = run(
-        f"""
+        """
         import sys
-        sys.modules["{missing}"] = None
+        sys.modules["langchain_core"] = None
         try:
-            {statement}
+            import langchain_rockai
         except ImportError as error:
             print(error)
         """
+    )
+    assert 'pip install ".[langchain]"' in printed
+
+
+def test_without_jsonschema_an_error_says_what_to_install():
+    """An ImportError that names the extra, before anything is sent."""
+    printed = run(
+        """
+        import sys
+        for name in list(sys.modules):
+            if name.startswith(("langchain_rockai", "rockai_transport")):
+                del sys.modules[name]
+        sys.modules["jsonschema"] = None
+        import langchain_rockai as p
+        try:
+            p.ChatRockAI(model="a/b").with_structured_output({"title": "A"})
+        except ImportError as error:
+            print(error)
+        """,
+        *warm.PYTHON,
     )
     assert 'pip install ".[langchain]"' in printed
 

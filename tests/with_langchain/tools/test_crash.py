@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from langgraph.store.sqlite import SqliteStore
 from langchain_rockai.toolkit import RockAIToolkit
 from rockai_sandbox import Sandbox
 from rockai_transport import ANIMATE_IMAGE
+from tests.support import warm
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -33,7 +33,7 @@ def run():
     """Run an agent in a process that may be killed; give its exit code."""
     program = Path(__file__).with_name("crash_agent.py")
     with subprocess.Popen(
-        [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*warm.PYTHON, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as zygote:
 
         def run_one(*, workers=1, **job):

@@ -41,16 +41,23 @@ def script(messages):
     return AIMessage(" | ".join(one.text for one in done)) if done else call(*ORDERS)
 
 
+TWO_VIDEOS = HumanMessage("two videos, please")
 ORDERS = [("video", {"prompt": "a"}), ("video", {"prompt": "b"})]
 
 
 def agent_of(kind, model, tools, **saved):
-    """`create_agent`, whose calls are tasks of their own, or a plain `ToolNode`, whose calls are one task."""
+    """`create_agent`, whose calls are tasks of their own, or a plain `ToolNode`, whose calls are one task.
+
+    "no model" is a graph of tools alone, which is given their calls.
+    """
     if kind == "create_agent":
         return create_agent(model, tools, **saved)
     graph = StateGraph(MessagesState)
-    graph.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
     graph.add_node("tools", ToolNode(tools))
+    if kind == "no model":
+        graph.add_edge(START, "tools")
+        return graph.compile(**saved)
+    graph.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
     graph.add_edge(START, "model")
     graph.add_conditional_edges("model", tools_condition, ["tools", END])
     graph.add_edge("tools", "model")
@@ -113,8 +120,8 @@ class App:
             self.done.set()
         return is_resumed
 
-    async def run(self, thread="t", **options):
-        given = {"messages": [HumanMessage("two videos, please")]}
+    async def run(self, thread="t", message=TWO_VIDEOS, **options):
+        given = {"messages": [message]}
         return await self.graph.ainvoke(given, {"configurable": {"thread_id": thread}, **options})
 
     async def deliver(self, prediction):
@@ -328,14 +335,11 @@ async def test_the_lifecycle_tools_sleep_as_well(service):
 @pytest.mark.skipif(not FILES.is_dir(), reason="needs /proc to count sockets")
 async def test_a_thousand_sleeping_threads_hold_nothing(service):
     """No task, thread or socket is left of them; one delivery wakes one, without a look before."""
-    app = App(
-        service.sandbox,
-        script=lambda messages: AIMessage("done") if results(messages) else call(ORDERS[0]),
-        max_wait=0.3,  # where so many are sent, one may be answered late
-    )
-    few, open_files = 20, count_files()
+    app = App(service.sandbox, "no model", max_wait=0.05)  # one look, and it sleeps
+    few, open_files = 10, count_files()
     for first in range(0, SLEEPERS, few):
-        await asyncio.gather(*(app.run(f"thread-{first + number}") for number in range(few)))
+        threads = [f"thread-{first + number}" for number in range(few)]
+        await asyncio.gather(*(app.run(thread, call(ORDERS[0])) for thread in threads))
     assert count_files() <= open_files + 4 * few  # two for each connection: the server is in this process
     await app.toolkit.aclose()
     gc.collect()

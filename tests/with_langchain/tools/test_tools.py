@@ -1,7 +1,6 @@
 """LangChain tools outside of an agent: what they say, what they know of the graph around them."""
 
 import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -16,6 +15,7 @@ from scripted import make_toolkit
 from langchain_rockai import GENERATE_IMAGE, ChatRockAI, RockAIToolkit
 from langchain_rockai.tools import PROGRESS_EVENT
 from rockai_transport import ConfigurationError, Prediction
+from tests.support import warm
 
 
 def by_name(toolkit):
@@ -180,7 +180,11 @@ def test_langchain_core_alone_is_enough(sandbox):
     program = textwrap.dedent(
         """
         import sys
-        sys.modules["langgraph"] = None  # as if it were not installed
+        for name in ["langgraph", *sys.modules]:
+            if name.startswith("langgraph"):
+                sys.modules[name] = None  # as if it were not installed
+            elif name.startswith(("langchain_rockai", "rockai_transport")):
+                del sys.modules[name]
         from langchain_rockai.toolkit import RockAIToolkit
         from rockai_transport import GENERATE_IMAGE
         with_one = RockAIToolkit([GENERATE_IMAGE], sys.argv[1], sys.argv[2])
@@ -188,7 +192,7 @@ def test_langchain_core_alone_is_enough(sandbox):
         with_one.close()
         """
     )
-    command = [sys.executable, "-c", program, sandbox.api_token, sandbox.base_url]
+    command = [*warm.PYTHON, "-c", program, sandbox.api_token, sandbox.base_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "succeeded" in done.stdout, done.stderr
 

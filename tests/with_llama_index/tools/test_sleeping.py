@@ -404,7 +404,7 @@ async def test_a_run_that_waits_for_a_person_does_not_sleep(sandbox):
 
 async def test_sleeping_runs_hold_nothing(sandbox):
     """No task or thread is left of them; a delivery wakes one, without a look before."""
-    app = App(sandbox, script=order_one, max_wait=0.3)  # where so many are sent, one may be answered late
+    app = App(sandbox, script=order_one, max_wait=0.05)  # one look, and it sleeps
     few = 10
     for _ in range(SLEEPERS // few):
         assert await asyncio.gather(*(app.run() for _ in range(few))) == [None] * few
