@@ -216,9 +216,9 @@ def resume_workflow(
         handler.ctx.send_event(PredictionEndedEvent(prediction_id=prediction.id or ""))
         result = await run_until_asleep(handler, toolkit, contexts, on_event)
         if record.thread not in contexts and on_end is not None:  # a run may end without a result
-            told = on_end(record, result)
-            if inspect.isawaitable(told):
-                await told
+            returned = on_end(record, result)
+            if inspect.isawaitable(returned):
+                await returned
         return True
 
     return resume

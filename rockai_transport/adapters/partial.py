@@ -62,8 +62,8 @@ class PartialObjects:
         Returns:
             Whether anything was told of the last one.
         """
-        told, self._last = bool(self._last), {}
-        return told
+        was_reported, self._last = bool(self._last), {}
+        return was_reported
 
     def _fits(self, value: Any) -> TypeGuard[dict[str, Any]]:
         if not isinstance(value, dict) or not value:

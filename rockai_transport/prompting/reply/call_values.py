@@ -165,8 +165,8 @@ def _is_data(call: Call, tools: Tools) -> bool:
     if name is None or (isinstance(call, InvalidToolCall) and call.error == _NO_CALL):
         return True
     types = _types(tools.schemas[name])
-    told = bool(call.arguments) and call.arguments == {key: types.get(key, ()) for key in call.arguments}
-    return told or _is_schema(call.arguments, tools.schemas[name])
+    has_types = bool(call.arguments) and call.arguments == {key: types.get(key, ()) for key in call.arguments}
+    return has_types or _is_schema(call.arguments, tools.schemas[name])
 
 
 def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
