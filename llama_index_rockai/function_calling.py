@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools import BaseTool, FunctionTool, ToolOutput
 from llama_index.core.tools.calling import acall_tool_with_selection, call_tool_with_selection
 
 from llama_index_rockai.structured import StructuredOutputLLM
-from llama_index_rockai.tool_calls import function_schema, selections_of
+from llama_index_rockai.tool_calls import function_schemas, selections_of
 from rockai_transport.adapters import unknown_name
 
 
@@ -40,13 +40,11 @@ class PromptedFunctionCallingLLM(StructuredOutputLLM):
         An explicit ``tool_choice`` (``"auto"``, ``"required"``, ``"none"``, a tool's name) counts more than
         ``tool_required``.
         """
-        if isinstance(user_msg, str):
-            user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
-        asked = [] if user_msg is None else [user_msg]
+        asked = [] if user_msg is None else [ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg]
         default = "required" if tool_required and tools else None
         return {
             "messages": [*(chat_history or []), *asked],
-            "tools": [function_schema(tool) for tool in tools],
+            "tools": function_schemas(tools),
             "tool_choice": default if tool_choice is None else tool_choice,
             "parallel_tool_calls": allow_parallel_tool_calls,
             **kwargs,

@@ -26,8 +26,8 @@ from llama_index_rockai.function_calling import PromptedFunctionCallingLLM
 from llama_index_rockai.messages import from_messages, to_messages
 from llama_index_rockai.observed import CALL_KEYWORDS, observed
 from llama_index_rockai.responses import ChatResponseBuilder, CompletionResponseBuilder
-from llama_index_rockai.tool_calls import function_schema
-from rockai_transport import Dialect
+from llama_index_rockai.tool_calls import function_schemas
+from rockai_transport import ConfigurationError, Dialect
 from rockai_transport.adapters import (
     TEXT,
     AsyncChunks,
@@ -100,7 +100,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     """
 
     api_token: SecretStr | str | None = Field(default=None, exclude=True, repr=False)
-    context_window: int | None = None
+    context_window: int | None = Field(default=None, gt=0)
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
     chat_template: Annotated[str | ChatTemplate | None, TEXT] = None
     is_chat_model: bool = True
@@ -316,7 +316,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``, whose messages are not changed."""
         settings, _, options = self._for_call(given)
-        schemas = list(map(function_schema, given.get("tools") or ()))
+        schemas = function_schemas(given.get("tools"))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
         form = check = partials = None
         if output_cls := given.get("output_cls"):
@@ -338,6 +338,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool
     ) -> CompletionResponseBuilder:
         """Read a call of ``complete``; ``formatted``: ``completion_to_prompt`` was applied already."""
+        if not isinstance(prompt, str):
+            raise ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
         own = self.completion_to_prompt
         own = None if own is default_completion_to_prompt else own
         if own is not None and not formatted:

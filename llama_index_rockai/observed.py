@@ -18,9 +18,11 @@ from typing import Any, Final, TypeVar, cast
 
 from llama_index.core.llms.llm import LLM
 
+from llama_index_rockai.tool_calls import function_schemas
 from rockai_transport.adapters import check_call
 
-F = TypeVar("F", bound=Callable[..., Any])
+Method = Callable[..., Any]
+F = TypeVar("F", bound=Method)
 
 CALL_KEYWORDS: Final = frozenset(
     {"output_cls", "parallel_tool_calls", "system_prompt", "tool_choice", "tools"}
@@ -28,7 +30,7 @@ CALL_KEYWORDS: Final = frozenset(
 """Arguments of a call that are LlamaIndex's or this package's, not the model's."""
 
 
-def observed(callback: Callable[[], Callable[..., Any]]) -> Callable[[F], F]:
+def observed(callback: Callable[[], Method]) -> Callable[[F], F]:
     """Put core's events around a public method: one start, one end, one token count, one rate limit.
 
     What cannot be an argument of a call is refused before: core puts a call's arguments into its events as
@@ -48,7 +50,7 @@ def observed(callback: Callable[[], Callable[..., Any]]) -> Callable[[F], F]:
     return decorate
 
 
-def _observed(callback: Callable[[], Callable[..., Any]], method: Callable[..., Any]) -> Callable[..., Any]:
+def _observed(callback: Callable[[], Method], method: Method) -> Method:
     def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
         hidden = _prepare(llm, kwargs)
         inner: Any = None
@@ -65,9 +67,7 @@ def _observed(callback: Callable[[], Callable[..., Any]], method: Callable[..., 
     return call
 
 
-def _observed_async(
-    callback: Callable[[], Callable[..., Any]], method: Callable[..., Any]
-) -> Callable[..., Any]:
+def _observed_async(callback: Callable[[], Method], method: Method) -> Method:
     async def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
         hidden = _prepare(llm, kwargs)
         inner: Any = None
@@ -86,9 +86,11 @@ def _observed_async(
 def _prepare(llm: LLM, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Refuse what is no argument of a call, and take out what core's events must not hold.
 
-    Exporters write events as JSON, which knows no classes.
+    Exporters write events as JSON, which knows neither classes nor tools: of these their descriptions stay.
     """
     check_call(type(llm).__name__, kwargs, type(llm).model_fields, CALL_KEYWORDS, "additional_kwargs")
+    if "tools" in kwargs:
+        kwargs["tools"] = function_schemas(kwargs["tools"])
     return {"output_cls": kwargs.pop("output_cls")} if "output_cls" in kwargs else {}
 
 

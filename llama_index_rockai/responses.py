@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from itertools import starmap
 from typing import Any, Final, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -20,7 +21,7 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_rockai.tool_calls import call_block, legacy_call
 from rockai_transport import Prediction
-from rockai_transport.adapters import OutputFile, ReplyBuilder
+from rockai_transport.adapters import ReplyBuilder
 from rockai_transport.prompting import (
     InvalidToolCall,
     ReasoningDelta,
@@ -30,7 +31,7 @@ from rockai_transport.prompting import (
     ToolCall,
 )
 
-__all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder"]
+__all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder", "file_block"]
 
 PARTIAL: Final = "partial_object"
 """Where a response holds an object as far as it has come."""
@@ -107,8 +108,7 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
 
     def partial_chunk(self, value: dict[str, Any]) -> ChatResponse:
         """A response that says nothing; `llama_index_rockai.structured` reads the object."""
-        extra = {PARTIAL: value}
-        return ChatResponse(message=self._message(), delta="", additional_kwargs=extra)
+        return ChatResponse(message=self._message(), delta="", additional_kwargs={PARTIAL: value})
 
     def _response(self, delta: str | None, thinking: str, raw: dict[str, Any] | None = None) -> ChatResponse:
         extra = _extra(_thinking_delta(thinking))
@@ -121,7 +121,7 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
         if self.text or not self.calls:
             blocks.append(TextBlock(text=self.text))
         if self.runs:
-            blocks += map(_file_block, self.files())
+            blocks += filter(None, starmap(file_block, self.files()))
         if self.calls:
             blocks += map(call_block, self.calls)
             extra["tool_calls"] = [legacy_call(call) for call in self.calls]
@@ -140,12 +140,22 @@ class CompletionResponseBuilder(_ResponseBuilder[CompletionResponse]):
         return CompletionResponse(text=self.text, delta=delta, raw=raw, **_extra(extra))
 
 
-def _file_block(file: OutputFile) -> ImageBlock | VideoBlock | AudioBlock:
-    if file.kind == "image":
-        return ImageBlock(url=file.address, image_mimetype=file.media_type)
-    if file.kind == "video":
-        return VideoBlock(url=file.address, video_mimetype=file.media_type)
-    return AudioBlock(url=file.address)
+def file_block(kind: str, address: str, media_type: str) -> ImageBlock | VideoBlock | AudioBlock | None:
+    """Write a file as LlamaIndex's block, in whose words core finds the format of audio by itself.
+
+    Args:
+        kind: ``"image"``, ``"video"`` or ``"audio"``; there is no block for any other.
+        address: Where the file is.
+        media_type: Its media type.
+    """
+    match kind:
+        case "image":
+            return ImageBlock(url=address, image_mimetype=media_type)
+        case "video":
+            return VideoBlock(url=address, video_mimetype=media_type)
+        case "audio":
+            return AudioBlock(url=address)
+    return None
 
 
 def _extra(values: dict[str, Any]) -> dict[str, Any]:

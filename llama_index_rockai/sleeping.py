@@ -215,10 +215,10 @@ def resume_workflow(
             await handler.ctx.store.set("memory", restored)
         handler.ctx.send_event(PredictionEndedEvent(prediction_id=prediction.id or ""))
         result = await run_until_asleep(handler, toolkit, contexts, on_event)
-        if result is not None and on_end is not None:
-            told = on_end(record, result)
-            if inspect.isawaitable(told):
-                await told
+        if record.thread not in contexts and on_end is not None:  # a run may end without a result
+            returned = on_end(record, result)
+            if inspect.isawaitable(returned):
+                await returned
         return True
 
     return resume

@@ -17,13 +17,12 @@ from llama_index.core.instrumentation.events.llm import (
 )
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.structured_llm import StructuredLLM
-from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index_rockai.responses import PARTIAL
-from llama_index_rockai.tool_calls import function_schema, selections_of
+from llama_index_rockai.tool_calls import selections_of
 from rockai_transport import ConfigurationError
 from rockai_transport.adapters import OutputParser, check_object_class, forced_tool, partial_object
 
@@ -162,8 +161,10 @@ class StructuredOutputLLM(FunctionCallingLLM):
         call = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
         mode = self.pydantic_program_mode
         if mode in _TOOL_MODES:
-            tool = get_function_tool(output_cls)
-            call |= {"tools": [function_schema(tool)], **forced_tool(tool.metadata.get_name())}
+            form = output_cls.model_json_schema()
+            name = form.pop("title", output_cls.__name__)
+            tool = {"name": name, "description": form.pop("description", ""), "parameters": form}
+            call |= {"tools": [{"type": "function", "function": tool}], **forced_tool(name)}
         elif mode != PydanticProgramMode.LLM:
             raise ConfigurationError(f"pydantic_program_mode={mode!r}: there are default, function and llm.")
         return {**call, "messages": prompt.format_messages(llm=self, **prompt_args), "output_cls": output_cls}
@@ -171,8 +172,7 @@ class StructuredOutputLLM(FunctionCallingLLM):
 
 def _objects(output_cls: type[Any], chunk: ChatResponse) -> list[Any]:
     """What a chunk tells of the object."""
-    value = chunk.additional_kwargs.get(PARTIAL)
-    if value is not None:
+    if (value := chunk.additional_kwargs.get(PARTIAL)) is not None:
         return [partial_object(output_cls, value)]
     return [] if chunk.raw is None else [_object(output_cls, chunk)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,18 @@ from rockai_transport import ConfigurationError
 from rockai_transport.prompting import ToolCall, read_value
 
 
-def function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
+def function_schemas(tools: Any) -> list[Mapping[str, Any]]:
+    """Describe the tools of a call; none where it gives none.
+
+    Raises:
+        ConfigurationError: It is no list, or one is no tool.
+    """
+    if isinstance(tools, Mapping) or not isinstance(tools or (), Iterable):
+        raise ConfigurationError(f"tools must be a list of tools, not {type(tools).__name__}.")
+    return [_function_schema(tool) for tool in tools or ()]
+
+
+def _function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
     """Describe a tool as OpenAI does, which is what tracing tools read from a call's arguments.
 
     Unlike core's ``to_openai_tool`` (tools/types.py:89) it keeps the name: core looks the tool up by it.
@@ -31,12 +42,12 @@ def function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
         return tool
     metadata = getattr(tool, "metadata", None)
     if metadata is None:
-        raise ConfigurationError(
-            f"A tool must be one of LlamaIndex's, not {type(tool).__name__}: "
-            "make one with FunctionTool.from_defaults(function)."
-        )
+        raise ConfigurationError(f"{type(tool).__name__} is no tool: use FunctionTool.from_defaults(…).")
     described = {"name": metadata.get_name(), "description": metadata.description}
-    return {"type": "function", "function": {**described, "parameters": metadata.get_parameters_dict()}}
+    form = metadata.get_parameters_dict()
+    if "properties" not in form and metadata.fn_schema is not None:
+        form = metadata.fn_schema.model_json_schema()  # of a class that refers to itself core leaves nothing
+    return {"type": "function", "function": {**described, "parameters": form}}
 
 
 def call_block(call: ToolCall) -> ToolCallBlock:
@@ -63,20 +74,19 @@ def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
 
 
 def _read_legacy(call: Any) -> ToolCallBlock:
-    if isinstance(call, ToolSelection):
-        return ToolCallBlock(
-            tool_call_id=call.tool_id, tool_name=call.tool_name, tool_kwargs=call.tool_kwargs
-        )
-    function = _get(call, "function") or call
+    """A call as OpenAI has it, or in the words of Anthropic (``input``) or of core's `ToolSelection`."""
+    function = _first_of(call, "function") or call
+    given = _first_of(function, "arguments", "input", "tool_kwargs") or {}
     return ToolCallBlock(
-        tool_call_id=_get(call, "id"),
-        tool_name=_get(function, "name") or "",
-        tool_kwargs=_get(function, "arguments") or {},
+        tool_call_id=str(_first_of(call, "id", "tool_id") or ""),
+        tool_name=str(_first_of(function, "name", "tool_name") or ""),
+        tool_kwargs=given if isinstance(given, dict) else str(given),
     )
 
 
-def _get(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+def _first_of(value: Any, *names: str) -> Any:
+    fields = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    return next((fields[name] for name in names if fields.get(name)), None)
 
 
 def arguments_of(block: ToolCallBlock, *, partial: bool) -> dict[str, Any] | None:

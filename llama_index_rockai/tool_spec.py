@@ -122,6 +122,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     def __iter__(self) -> Any:
         raise ConfigurationError("A tool spec is no list of tools: give tools=toolkit.to_tool_list().")
 
+    __name__: str = property(__iter__)  # type: ignore[assignment]  # core asks for it in a list of tools
+
     def cancel_on_abort(self, handler: WorkflowHandler) -> WorkflowHandler:
         """Cancel the predictions that a run has started or waited for, if it fails or is canceled.
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
+from itertools import starmap
 from typing import Any
 
-from llama_index.core.base.llms.types import AudioBlock, ContentBlock, ImageBlock, TextBlock, VideoBlock
+from llama_index.core.base.llms.types import ContentBlock, TextBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
 from workflows.errors import WorkflowRuntimeError
 from workflows.runtime.types.results import StepWorkerStateContextVar, WaitingForEvent
 
+from llama_index_rockai.responses import file_block
 from llama_index_rockai.sleeping import can_sleep, name_of, suspended, thread_of, waiter_prefix
 from rockai_transport import HostedModel
 from rockai_transport.adapters.toolkits import (
@@ -183,7 +185,7 @@ class RockAIFunctionTool(FunctionTool):
     def _output(self, answer: ToolAnswer, arguments: Mapping[str, Any]) -> ToolOutput:
         blocks: list[ContentBlock] = [TextBlock(text=answer.text)]
         if self._rich_content:
-            blocks += _media_blocks(answer)
+            blocks += filter(None, starmap(file_block, media_files(answer.result)))
         return ToolOutput(
             blocks=blocks,
             tool_name=self.metadata.get_name(),
@@ -231,7 +233,7 @@ def _tool_id() -> str:
     same input is started once.
     """
     step = StepWorkerStateContextVar.get(None)
-    return "" if step is None else str(getattr(step.event, "tool_id", ""))
+    return str(getattr(getattr(step, "event", None), "tool_id", ""))
 
 
 def _run_id() -> str | None:
@@ -242,17 +244,3 @@ def _run_id() -> str | None:
         return None
     run_id = active_instrument_tags.get().get("llamaindex.run_id")
     return None if run_id is None else str(run_id)
-
-
-def _media_blocks(answer: ToolAnswer) -> list[ContentBlock]:
-    """A block for each file."""
-    blocks: list[ContentBlock] = []
-    for kind, address, media_type in media_files(answer.result):
-        match kind:
-            case "image":
-                blocks.append(ImageBlock(url=address, image_mimetype=media_type))
-            case "video":
-                blocks.append(VideoBlock(url=address, video_mimetype=media_type))
-            case "audio":
-                blocks.append(AudioBlock(url=address, format=media_type.partition("/")[2]))
-    return blocks

@@ -186,10 +186,10 @@ def serve(options: argparse.Namespace, ended: threading.Event) -> int:
         print(f"Port {options.port} cannot be used: {error}. Another one: --port 8101", file=sys.stderr)
         return 1
     exports = "\n".join(f"  export {name}={value}" for name, value in sandbox.environ().items())
-    told = {"base_url": sandbox.base_url, "api_token": sandbox.api_token, "exports": exports}
+    settings = {"base_url": sandbox.base_url, "api_token": sandbox.api_token, "exports": exports}
     names = [*sandbox.models, *(["and any other name, as a text model"] if options.any_model else [])]
     models = "\n".join(f"  {name}" for name in names)
-    print(HINT.format(**told, models=models), flush=True)
+    print(HINT.format(**settings, models=models), flush=True)
     while not ended.wait(1.0):  # in steps, because Windows delivers no signal during a wait
         pass
     sandbox.stop()

@@ -71,18 +71,18 @@ class WebhookSender:
             claim = {**self._to_json(job), "status": "succeeded", "output": "forged"}
             await self._post(address._replace(query="rockai_secret=forged"), job, "forged", _encoded(claim))
         with job.change_event() as change:
-            told: dict[str, Any] = {}
-            while "completed" not in told:
+            sent: dict[str, Any] = {}
+            while "completed" not in sent:
                 for event, value in _happened(job).items():
-                    if told.get(event) == value:
+                    if sent.get(event) == value:
                         continue
-                    told[event] = value
+                    sent[event] = value
                     if event in events:
                         held.append((event, _encoded(self._to_json(job))))
                 if self._how != "out of order":
                     await self._send(address, job, held)
                     held = []
-                if "completed" not in told:
+                if "completed" not in sent:
                     await change.wait()
         await self._send(address, job, held[::-1])
 

@@ -95,6 +95,6 @@ def with_texts(value: Any, change: Callable[[str], str], kept: Sequence[str] = (
         return type(value)(with_texts(item, change, kept) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [one.name for one in dataclasses.fields(value) if one.init and one.name not in kept]
-        told = {name: with_texts(getattr(value, name), change, kept) for name in names}
-        return dataclasses.replace(value, **told)
+        fields = {name: with_texts(getattr(value, name), change, kept) for name in names}
+        return dataclasses.replace(value, **fields)
     return value

@@ -141,7 +141,7 @@ MEMORY: tuple[tuple[str, str, str], ...] = (
 
 def remember(prompt: ParsedPrompt) -> str | None:
     """Answer questions about the user's earlier statements; the latest one counts."""
-    for asked, told, said in MEMORY:
+    for asked, stated, said in MEMORY:
         question = re.search(asked, prompt.last, re.IGNORECASE)
         if question is None:
             continue
@@ -149,7 +149,7 @@ def remember(prompt: ParsedPrompt) -> str | None:
         if not prompt.is_bare:  # a text without turns has no «before»
             texts.append(prompt.last[: question.start()])
         pattern = re.compile(
-            told.format(**question.groupdict()) if question.groupdict() else told, re.IGNORECASE
+            stated.format(**question.groupdict()) if question.groupdict() else stated, re.IGNORECASE
         )
         found = [match for line in texts for match in pattern.finditer(line)]
         if not found:
@@ -227,8 +227,8 @@ def admit(prompt: ParsedPrompt) -> str:
 
 def _in_role(prompt: ParsedPrompt) -> str:
     role = re.match(r"\s*(You are [^.\n]{1,80})", prompt.system)
-    told = role is not None and "helpful" not in role[1]  # every default says that much
-    return f"(I was told: «{role[1]}».)\n\n" if role and told else ""
+    is_special = role is not None and "helpful" not in role[1]  # every default says that much
+    return f"(I was told: «{role[1]}».)\n\n" if role and is_special else ""
 
 
 SKILLS: tuple[Skill, ...] = (

@@ -130,10 +130,10 @@ def read_instructions(prompt: ParsedPrompt) -> Instructions | None:
             if example is None or not tools:
                 continue
             end = form.end.search(text, example.end())
-            told = text[: end.end()] if end else text
-            forced = FORCED.search(told)
+            instructions = text[: end.end()] if end else text
+            forced = FORCED.search(instructions)
             must = [tool for tool in tools.values() if forced and forced["name"] in (None, tool.name)]
-            return Instructions(form, example.groupdict(), tuple(tools.values()), tuple(must), told)
+            return Instructions(form, example.groupdict(), tuple(tools.values()), tuple(must), instructions)
     return None
 
 

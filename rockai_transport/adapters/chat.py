@@ -48,10 +48,20 @@ def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
                 "tools must be the framework's own, or function schemas with a name: "
                 '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}.'
             )
-        spec = ToolSpec(name, function.get("description") or "", function.get("parameters") or {})
+        form = _with_root(function.get("parameters") or {})
+        spec = ToolSpec(name, function.get("description") or "", form)
         if spec not in specs:
             specs.append(spec)
     return specs
+
+
+def _with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema whose root says what it is: that of a pydantic class that refers to itself is a reference."""
+    if not isinstance(schema, Mapping):
+        raise ConfigurationError('A tool\'s parameters must be a JSON schema, {"type": "object", …}.')
+    defined, root = schema.get("$defs"), str(schema.get("$ref")).removeprefix("#/$defs/")
+    named = defined.get(root) if isinstance(defined, Mapping) else None
+    return {**named, "$defs": defined} if isinstance(named, Mapping) else schema
 
 
 def tool_setup(

@@ -62,14 +62,14 @@ class PartialObjects:
         Returns:
             Whether anything was told of the last one.
         """
-        told, self._last = bool(self._last), {}
-        return told
+        was_reported, self._last = bool(self._last), {}
+        return was_reported
 
     def _fits(self, value: Any) -> TypeGuard[dict[str, Any]]:
         if not isinstance(value, dict) or not value:
             return False
-        called = value.get("name")
-        if self._parser.by_call and isinstance(called, str) and self._parser.called.startswith(called):
+        called, name = value.get("name"), self._parser.called
+        if name and isinstance(called, str) and name.startswith(called):
             return False  # the call itself, whose arguments follow
         names = self._parser.property_names
         return names is None or value.keys() <= names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import InitVar
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, Self
@@ -15,6 +16,8 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    TypeAdapter,
+    ValidationError,
     WithJsonSchema,
     field_serializer,
     model_validator,
@@ -64,7 +67,10 @@ def _secret(value: Any) -> Any:
 
 
 def _dialect(value: Any) -> Any:
-    return dialect_from_json(value) if isinstance(value, Mapping) else value
+    try:
+        return dialect_from_json(value) if isinstance(value, Mapping) else value
+    except TypeError as error:
+        raise ConfigurationError(f"This dict is no dialect: {error}.") from None
 
 
 def _listed(value: Any) -> Any:
@@ -86,6 +92,15 @@ def _aliases(field: FieldInfo) -> list[str]:
     given = field.validation_alias  # `alias` is in it
     paths = [getattr(one, "path", [one]) for one in getattr(given, "choices", [given])]
     return [path[0] for path in paths if isinstance(path[0], str)]
+
+
+@lru_cache(maxsize=128)
+def _reader_of(owner: type[BaseModel], name: str) -> TypeAdapter[Any] | None:
+    """What reads a field alone; None where the class has none of this name."""
+    if (info := owner.model_fields.get(name)) is None:
+        return None
+    kind: Any = Annotated[info.annotation, info]
+    return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
 
 
 class ModelFields(BaseModel):
@@ -157,6 +172,8 @@ class ModelFields(BaseModel):
         """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
         if not isinstance(given, dict):
             return given
+        given = {**given}
+        given.pop("class_name", None)  # LlamaIndex writes it into every dump
         known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
         model = cls.model_fields["model"]
         default = None if model.is_required() else model.default
@@ -225,7 +242,7 @@ class ModelFields(BaseModel):
                 if name not in settings_of_a_call:
                     parameters[name] = value
                 elif value is not None:
-                    own[name] = value
+                    own[name] = self._as_field(name, value)
         model = own.get("model", self.model)
         if not isinstance(model, str):
             raise ConfigurationError(f"model={model!r} must be a text.")
@@ -245,6 +262,21 @@ class ModelFields(BaseModel):
         )
         options = {name: own.get(name, getattr(self, name)) for name in _OPTIONS}
         return CallSettings(settings, dialect, options)
+
+    def _as_field(self, name: str, value: Any) -> Any:
+        """A setting of a call, as the constructor would take it; what is no field stays as it is.
+
+        So does a dialect, whose error names those that there are.
+
+        Raises:
+            ConfigurationError: The constructor would not take it.
+        """
+        if name == "dialect" or (reader := _reader_of(type(self), name)) is None:
+            return value
+        try:
+            return reader.validate_python(value)
+        except ValidationError as error:
+            raise ConfigurationError(f"{name}: {error.errors()[0]['msg']}.") from None
 
     def _check_window(self, dialect: Dialect, max_tokens: Any) -> None:
         """Refuse an answer that leaves no room for the prompt.

@@ -62,14 +62,14 @@ CHECK_BY_ID = {check.id: check for check in CHECKS}
 
 def run_words(base_url: str) -> dict[str, str]:
     """Return the words for runs: only at the live service they are known to cost money."""
-    words = TABLES["charges"]
-    return dict(words["live" if re.match(words["address"], base_url) else "elsewhere"])
+    forms = TABLES["charges"]
+    return dict(forms["live" if re.match(forms["address"], base_url) else "elsewhere"])
 
 
-def reason_words(form: str, reason: str, base_url: str, **told: Any) -> str:
+def reason_words(form: str, reason: str, base_url: str, **facts: Any) -> str:
     """Return why checks were skipped, in one of the table's forms: ``each``, ``one`` or ``several``."""
     forms = TABLES["report"]["skipped"]
-    return str(forms.get(reason, forms["other"])[form]).format(reason=reason, **told, **run_words(base_url))
+    return str(forms.get(reason, forms["other"])[form]).format(reason=reason, **facts, **run_words(base_url))
 
 
 class Verdict(enum.Enum):

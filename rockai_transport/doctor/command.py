@@ -72,14 +72,14 @@ def _writable(name: str) -> Path:
 
 def confirm(plan: Plan, *, approved: bool) -> bool:
     """Show the plan and ask, unless the command line already answered."""
-    words, shown = run_words(plan.base_url), json.dumps(dict(plan.input), ensure_ascii=False)
+    charges, shown = run_words(plan.base_url), json.dumps(dict(plan.input), ensure_ascii=False)
     shown = shown[:_SHOWN_INPUT] + "…" * (len(shown) > _SHOWN_INPUT)
     steps = "\n".join(f"  {runs or 'no'} run{'s' * (runs != 1)}: {title}" for title, runs in plan.steps)
-    _say(_TEXTS["plan"].format(plan=plan, input=shown, steps=steps, **words))
+    _say(_TEXTS["plan"].format(plan=plan, input=shown, steps=steps, **charges))
     if approved:
         return True
     if not sys.stdin.isatty():
-        _say(_TEXTS["no_terminal"].format(**words))
+        _say(_TEXTS["no_terminal"].format(**charges))
         return False
     _say("Send them? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

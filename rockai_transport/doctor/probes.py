@@ -168,15 +168,15 @@ def run(session: DoctorSession) -> Iterator[Finding]:
     """Run and wait."""
     ran = session.require(session.perform(Operations.run, session.request, None, route="run"))
     exchange, output, created = ran.exchange, ran.prediction.output, session.example.output
-    told = {"kind": _kind(session.redact(exchange.response.decoded)), "other": _kind(created)}
+    kinds = {"kind": _kind(session.redact(exchange.response.decoded)), "other": _kind(created)}
     if isinstance(ran.error, InvalidResponseError):
         yield exchange.finding("run", "unreadable", error=session.redact(ran.error.message))
     elif isinstance(output, dict) and isinstance(created, str | list):
-        alike = (AnswerKey(key, is_output=True) for key in output if _kind(output[key]) == told["other"])
+        alike = (AnswerKey(key, is_output=True) for key in output if _kind(output[key]) == kinds["other"])
         found = next(alike, None) if session.assumed.read_prediction is None else None
-        yield exchange.finding("run", "in_object", SuggestedSetting("read_prediction", found), **told)
+        yield exchange.finding("run", "in_object", SuggestedSetting("read_prediction", found), **kinds)
     else:
-        yield exchange.finding("run", "with_id" if _known_ids(session, exchange) else "answered", **told)
+        yield exchange.finding("run", "with_id" if _known_ids(session, exchange) else "answered", **kinds)
 
 
 def run_stream(session: DoctorSession) -> Iterator[Finding]:

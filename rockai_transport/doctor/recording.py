@@ -162,9 +162,9 @@ class Exchange:
         row = CHECK_BY_ID[check]
         found = next(name for name in (case, f"{case[:1]}xx", "other") if name in row.cases)
         sign, _, sentence = row.cases[found].partition(" ")
-        verdict, told = Verdict(sign), sentence.format(x=self, **values)
+        verdict, text = Verdict(sign), sentence.format(x=self, **values)
         fixes = suggestions if verdict is Verdict.DIFFERS and found not in row.unfixed else ()
-        return Finding(*row[:4], verdict, told, fixes, self.frame())
+        return Finding(*row[:4], verdict, text, fixes, self.frame())
 
 
 class RecordingIO(BlockingIO):
@@ -223,8 +223,8 @@ class RecordingIO(BlockingIO):
         await super().sleep(seconds)
 
     def _say_waiting(self, subject: Request | str, seconds: float) -> None:
-        told = TABLES["report"]["waiting"].format(subject=self._redactor.text(str(subject)), seconds=seconds)
-        self._say(self._redactor.leaving(told))
+        text = TABLES["report"]["waiting"].format(subject=self._redactor.text(str(subject)), seconds=seconds)
+        self._say(self._redactor.leaving(text))
 
     def _failure(self, error: Exception) -> BaseException:
         failure = super()._failure(error)

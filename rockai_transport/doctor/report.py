@@ -130,8 +130,8 @@ class Report:
         """The report as JSON-compatible data."""
         names = ("versions", "base_url", "model", "route", "exit_code", "obstacle", "headers")
         runs = {"announced": self.announced, "agreed": self.agreed, "started": self.runs}
-        told = {"runs": {**runs, "left": list(self.left)}, "client": self.client_code}
-        return {name: getattr(self, name) for name in names} | told | {"checks": [*map(_json, self.findings)]}
+        rest = {"runs": {**runs, "left": list(self.left)}, "client": self.client_code}
+        return {name: getattr(self, name) for name in names} | rest | {"checks": [*map(_json, self.findings)]}
 
     def _sentences(self, form: str) -> list[str]:
         """Return the sentences of a form that are not empty, by name."""
@@ -154,7 +154,7 @@ class Report:
 class Lines(dict[str, str]):
     """Formats the findings of one examination, in order. It remembers what it printed, for which check."""
 
-    def _once(self, text: str, check: str) -> str:
+    def _cite(self, text: str, check: str) -> str:
         """Return the text, or a reference to where it was already printed."""
         first = self.setdefault(text, check)
         return text if first == check else f"as {first}"
@@ -162,10 +162,10 @@ class Lines(dict[str, str]):
     def of_terminal(self, finding: Finding) -> str:
         """Format a finding: its probe's title if it is new, the assumption, the result, and the fix."""
         check, title = finding.check, finding.title
-        heading = ["", title] if self._once(title, check) == title else []
-        assumed, seen = self._once(finding.assumption, check), self._once(finding.observed, check)
+        heading = ["", title] if self._cite(title, check) == title else []
+        assumed, found = self._cite(finding.assumption, check), self._cite(finding.observed, check)
         lines = [*heading, f"  {finding.verdict.value} {check}: {assumed}"]
-        lines += [] if seen == assumed else [f"      seen: {seen}"]
+        lines += [] if found == assumed else [f"      seen: {found}"]
         if finding.verdict is Verdict.DIFFERS:
             fields = " or ".join(s.field if s.is_known else str(s) for s in finding.suggestions)
             lines += [f"      source: {_DOC}, {finding.source}"]
@@ -174,8 +174,8 @@ class Lines(dict[str, str]):
 
     def of_table(self, finding: Finding) -> str:
         """Format a finding as a row of a Markdown table."""
-        assumed = f"{self._once(finding.assumption, finding.check)} ({finding.source})"
-        cells = map(_cell, (assumed, self._once(finding.observed, finding.check)))
+        assumed = f"{self._cite(finding.assumption, finding.check)} ({finding.source})"
+        cells = map(_cell, (assumed, self._cite(finding.observed, finding.check)))
         settings = ", ".join(_code(each.code) for each in finding.suggestions)
         return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
 
@@ -194,11 +194,11 @@ def _wrapped(line: str) -> str:
 
 
 def _json(finding: Finding) -> dict[str, Any]:
-    told = {name: getattr(finding, name) for name in ("check", "assumption", "frame")}
-    told |= {"seen": finding.observed, "verdict": finding.verdict.name.lower()}
+    row = {name: getattr(finding, name) for name in ("check", "assumption", "frame")}
+    row |= {"seen": finding.observed, "verdict": finding.verdict.name.lower()}
     calls = [(each.field, each.code) for each in finding.suggestions]
     settings = [{"of": code.partition("(")[0], "field": name, "code": code} for name, code in calls]
-    return {**told, "source": f"{_DOC}, {finding.source}", "settings": settings}
+    return {**row, "source": f"{_DOC}, {finding.source}", "settings": settings}
 
 
 def _details(check: str, frame: str) -> str:

@@ -256,8 +256,8 @@ class DoctorSession:
             return str(error)
         except KeyboardInterrupt:
             io, why = self.under_way, " while {} was under way, and what that started may run on"
-            told = why.format(io.exchange.request) if io and io.may_run else ""
-            self.report.stopped = self.redactor.leaving(f"It was interrupted{told}.")
+            during = why.format(io.exchange.request) if io and io.may_run else ""
+            self.report.stopped = self.redactor.leaving(f"It was interrupted{during}.")
             return "not_reached"
         return ""
 
@@ -288,18 +288,18 @@ class DoctorSession:
     def _skip(self, probe: checks.Probe, reason: str) -> None:
         """Record the reason for every check of a probe that has no result."""
         made = {finding.check for finding in self.report.findings}
-        told = checks.reason_words("each", reason, self.report.base_url)
+        text = checks.reason_words("each", reason, self.report.base_url)
         for check in probe.checks:
             if check.id not in made:
-                self._record(Finding(*check[:4], checks.Verdict.UNKNOWN, told, skipped=reason))
+                self._record(Finding(*check[:4], checks.Verdict.UNKNOWN, text, skipped=reason))
 
     def _record(self, finding: Finding) -> None:
         check = checks.CHECK_BY_ID[finding.check]
         if self.report.route not in check.routes:
             return
         found = [s if s.ours else replace(s, value=self.redact(s.value)) for s in finding.suggestions]
-        told = (finding.observed, tuple(found), finding.frame, finding.skipped)
-        finding = Finding(*check[:4], finding.verdict, *self.redactor.leaving(told))
+        shown = (finding.observed, tuple(found), finding.frame, finding.skipped)
+        finding = Finding(*check[:4], finding.verdict, *self.redactor.leaving(shown))
         self.report.findings.append(finding)
         self.on_finding(finding)
 

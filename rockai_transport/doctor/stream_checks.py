@@ -26,8 +26,8 @@ _UNNAMED = "message"
 
 def judge_type(exchange: Exchange, _service: Service) -> Finding:
     """Check that it is an event stream."""
-    told = exchange.shown.headers.get("content-type", "no type")
-    return exchange.finding("stream-type", exchange.response.media_type, type=told)
+    media_type = exchange.shown.headers.get("content-type", "no type")
+    return exchange.finding("stream-type", exchange.response.media_type, type=media_type)
 
 
 def judge_pieces(exchange: Exchange, service: Service) -> Finding:

@@ -7,7 +7,7 @@ traceback, JSON, or the bytes of a file; and less than 2,000 characters, whateve
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -145,9 +145,11 @@ def describe_canceled(view: PredictionView) -> ToolAnswer:
     )
 
 
-def describe_list(views: Sequence[PredictionView], unknown: Sequence[Record]) -> ToolAnswer:
-    """Describe all predictions of this conversation."""
-    more = list(map(_unknown_line, unknown))
+def describe_list(
+    views: Sequence[PredictionView], unknown: Sequence[Record], starting: Collection[str] = ()
+) -> ToolAnswer:
+    """Describe all predictions of this conversation; ``starting`` has the keys being started here."""
+    more = [_starting_line(one) if one.key in starting else _unknown_line(one) for one in unknown]
     text = "\n".join([*map(_line, views), *more]) or "No predictions were started in this conversation."
     if len(text) > _MOST_CHARACTERS:  # ids and statuses matter most
         text = "\n".join([*(_line(view, with_files=False) for view in views), *more])
@@ -326,6 +328,10 @@ def _line(view: PredictionView, *, with_files: bool = True) -> str:
     shown = [address for address in file_addresses(prediction.output) if not address.startswith("data:")]
     files = [*shown, *map(str, view.files)] if with_files else []
     return ", ".join([f"- {view.name}: {how}", *files])
+
+
+def _starting_line(record: Record) -> str:
+    return f"- {record.model}: being started, unknown whether it started yet. Do not start it again."
 
 
 def _unknown_line(record: Record) -> str:

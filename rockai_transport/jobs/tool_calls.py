@@ -215,7 +215,9 @@ class LifecycleCall:
         records = [one for one in await self._backends.records.all(self._context.scope) if one.counts]
         records = await self._refreshed(records)
         views = [self._view(record, record.known) for record in records if record.state == STARTED]
-        return messages.describe_list(views, [record for record in records if record.state == UNANSWERED])
+        unknown = [record for record in records if record.state == UNANSWERED]
+        starting = {start.record.key for start in tuple(self._under_way.starting)}
+        return messages.describe_list(views, unknown, starting)
 
     async def _find(self, prediction_id: str) -> tuple[Record | None, Prediction] | ToolAnswer:
         """Return a prediction and its record (an allowed id may have none), or why it is refused."""

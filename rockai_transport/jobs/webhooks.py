@@ -194,8 +194,8 @@ class WebhookReceiver:
     async def _resolved(self, record: Record, body: bytes) -> Record | None:
         """Return an unknown start's record with the id in the body, if the service confirms it."""
         try:
-            told = json.loads(body)
-            prediction_id = (told.get("data") or told)["id"]
+            event = json.loads(body)
+            prediction_id = (event.get("data") or event)["id"]
             path_segment(prediction_id)
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ConfigurationError):
             return None

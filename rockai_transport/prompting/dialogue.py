@@ -170,8 +170,7 @@ class Dialogue:
 
     def _begin(self, request: ModelRequest) -> None:
         self.request = self.running = request
-        accepts = self._accepts if self._check else None
-        self._reader = ReplyReader(request.reading, new_id=self._new_id, accepts=accepts)
+        self._reader = ReplyReader(request.reading, new_id=self._new_id, accepts=self._accepts)
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
         self._holds = self._check is not None or not self._streamed
@@ -200,7 +199,7 @@ class Dialogue:
     def _accepts(self, arguments: dict[str, Any]) -> bool:
         """Whether an object would be right as the arguments of the one function that must be called."""
         reply = ModelReply(tool_calls=(ToolCall("", "", arguments),))
-        return self._check is None or self._check(reply) is None
+        return self._check is not None and self._check(reply) is None
 
     def _unreadable(self) -> str | None:
         """Why the reply's only call cannot be read, where nothing of it was handed on."""

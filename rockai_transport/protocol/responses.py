@@ -77,7 +77,7 @@ class Answer(NamedTuple):
 
     request: Request
     response: Response
-    told: Any
+    body: Any
     """The JSON, as the service's own hook returns it; `NotImplemented` if it is not JSON."""
     data: Any
     """The same without the envelope ``{"code": 200, "msg": "success", "data": …}`` of the older shape."""
@@ -92,14 +92,14 @@ def accepted(service: Service, request: Request, response: Response) -> Answer:
     """
     status = response.status_code
     if response.is_success:
-        told = response.decoded
+        body = response.decoded
         if service.read_prediction is not None and response.is_json:
-            told = _hooked(service.read_prediction, response)
-        code = told.get("code") if isinstance(told, dict) and ("data" in told or "msg" in told) else None
+            body = _hooked(service.read_prediction, response)
+        code = body.get("code") if isinstance(body, dict) and ("data" in body or "msg" in body) else None
         if not isinstance(code, int) or isinstance(code, bool):
-            return Answer(request, response, told, told)
+            return Answer(request, response, body, body)
         if 200 <= code < 300:  # noqa: PLR2004 - read like an HTTP status
-            return Answer(request, response, told, told.get("data"))
+            return Answer(request, response, body, body.get("data"))
         status = code
     raise status_error(service, request, response, status)
 
@@ -185,7 +185,7 @@ def read_output(service: Service, answer: Answer, known: Prediction) -> Predicti
         if not (prediction.is_terminal or prediction.id):
             raise _invalid(answer, "a prediction that has ended or has an id to wait for")
         return prediction
-    if answer.told is NotImplemented:
+    if answer.body is NotImplemented:
         raise _invalid(answer, "JSON")
     raw = {"status": "succeeded", "output": answer.data}
     return replace(known, status="succeeded", output=answer.data, error=None, raw=raw)
@@ -208,7 +208,7 @@ def _read(
     service: Service, answer: Answer, known: Prediction, *, asked_by_id: bool = False
 ) -> Prediction | None:
     """Return the prediction in a response, flat or enveloped; None if there is none."""
-    data = answer.told if is_prediction(answer.told) else answer.data
+    data = answer.body if is_prediction(answer.body) else answer.data
     return read_prediction(service, data, known) if is_prediction(data, asked_by_id=asked_by_id) else None
 
 

@@ -109,6 +109,27 @@ class TestNone:
         assert framework.input(llm, USER, temperature=None) == {"prompt": "Hi"}
 
 
+class TestASettingOfACall:
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [
+            ("chat_template", [TEMPLATE]),
+            ("timeout", "soon"),
+            ("extra", "seed=1"),
+        ],
+    )
+    def test_it_is_what_the_constructor_takes(self, framework, name, wrong):
+        """Else it is refused by its name, before anything is sent."""
+        name = framework.extra if name == "extra" else name
+        with pytest.raises(ConfigurationError, match=f"{name}: "):
+            framework.input(framework.make(), USER, **{name: wrong})
+
+    def test_a_dict_that_is_no_dialect_is_refused(self, framework):
+        """A constructor takes one as JSON holds it, with the names of its fields."""
+        with pytest.raises(ConfigurationError, match=r"no dialect: .*'nmae'"):
+            framework.make(dialect={"nmae": "mine"})
+
+
 class TestConstructorArguments:
     @pytest.mark.parametrize(
         ("model", "given", "sent"),

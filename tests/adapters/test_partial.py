@@ -153,10 +153,11 @@ def test_what_never_fits_is_an_error_at_the_end(framework, streams):
         list(framework.objects(framework.make(), Journey))
 
 
+@pytest.mark.parametrize("by_call", [True, False])
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
-def test_nothing_is_told_that_is_taken_back(size):
-    """However the text is cut: no half number, word or escape."""
-    partials = PartialObjects(OutputParser(Journey))
+def test_nothing_is_told_that_is_taken_back(size, by_call):
+    """However it is cut: no half number, word or escape; nor a call's name, where none was asked for."""
+    partials = PartialObjects(OutputParser(Journey, by_call=by_call))
     texts = [CALL[:end] for end in range(0, len(CALL), size)]
     told = [value for text in texts if (value := partials.read(text)) is not None]
     assert all(is_prefix(before, after) for before, after in pairwise([*told, VALUE]))

@@ -59,7 +59,9 @@ def test_a_start_that_is_answered_late(server, timed):
     server.route(CREATE, slowly)
     late = timed("film", PROMPT)
     assert "is not answered yet" in late.text
-    assert "unknown whether" in timed("list_predictions", {}).text
+    listed = timed("list_predictions", {}).text
+    assert "being started, unknown whether it started yet" in listed
+    assert "record" not in listed  # there is nothing for the developer to resolve
     go_on.set()
     give_up, listed = time.monotonic() + 10, ""
     while "Prediction p1 (film): starting" not in listed:

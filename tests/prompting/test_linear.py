@@ -43,6 +43,13 @@ BEGINNINGS = {
     "near misses of a stop sequence": ("", "####!"),
     "half pairs": ("", "\ud83d"),
     "closing tags of reasoning": ("x", "`</think>`"),
+    "opening tokens": ("", "<tool_call>"),
+    "opening tokens that a name follows": ("", "<function="),
+    "tokens behind a name": ("<tool_call>now ", "json "),
+    "hints": ("", "<tool>"),
+    "hints on lines": ("", "json\n"),
+    "hints in fences": ("", "```\n<tool>"),
+    "a tool's name": ("", "now\n"),
 }
 
 
@@ -114,6 +121,11 @@ def test_twice_the_text_takes_twice_the_steps(case, length):
 
     once, twice = (steps(lambda n=n: reading(reply(n))) for n in (500, 1000))
     assert twice <= 2.2 * once + 250
+
+
+def test_a_hint_may_stand_before_hints_without_end():
+    """A model that repeats a tag until it is cut off has written text."""
+    reading(["<tool>" * 5000])
 
 
 @pytest.mark.parametrize("text", ["{ ", "[", '{"a": ', '"\\', "{'a': \"", "/*", "a b ", '{"a": 1} '])

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from llama_index.core.base.llms.types import ThinkingBlock, ToolCallBlock
+from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from with_llama_index.conformance_kit import TOOLS, add
@@ -130,10 +131,27 @@ class TestArguments:
             message = backend.llm().chat([ChatMessage("What is 2 + 3?")], tools=[tool]).message
             assert message.blocks[-1].tool_name == "add"
 
+    def test_events_hold_descriptions_of_tools(self, backend, events):
+        """A tracing exporter writes JSON, which knows no tools."""
+        backend.says(CALL)
+        backend.llm().chat([ChatMessage("What is 2 + 3?")], tools=TOOLS)
+        [start] = events.of(LLMChatStartEvent)
+        assert '"name":"add"' in start.model_dump_json()
+
     def test_a_function_is_no_tool_yet(self, backend):
         """The error says how to make one of it."""
         with pytest.raises(ConfigurationError, match=r"FunctionTool\.from_defaults"):
             backend.llm().chat_with_tools([print], "Hello")
+
+    async def test_tools_are_a_list(self, backend):
+        """A tool alone, or one's description, is answered in words, whichever method takes it."""
+        llm = backend.llm()
+        for alone in (TOOLS[0], {"name": "add"}, 5):
+            with pytest.raises(ConfigurationError, match="must be a list of tools"):
+                llm.chat_with_tools(alone, "Hello")
+            with pytest.raises(ConfigurationError, match="must be a list of tools"):
+                await llm.astream_chat([ChatMessage("Hello")], tools=alone)
+        assert backend.runs == 0
 
     def test_a_tool_without_a_name_is_an_error(self, backend):
         """It says what a tool looks like."""

@@ -96,6 +96,12 @@ class TestConstructor:
         with pytest.raises(ConfigurationError):
             RockAI(**{"model": LLAMA_2, **wrong})
 
+    @pytest.mark.parametrize("tokens", [0, -4096])
+    def test_a_context_window_has_tokens(self, tokens):
+        """Core would cut every history to nothing."""
+        with pytest.raises(ValidationError, match="context_window"):
+            RockAI(model=LLAMA_2, context_window=tokens)
+
     def test_an_error_does_not_tell_the_token(self):
         """Pydantic would print what it was given."""
         for given in ({}, {"model": LLAMA_2, "client": TOKEN}):
@@ -200,6 +206,16 @@ class TestCalls:
         assert response.text == "good morning"
         assert sandbox.predictions[0].input == {"prompt": "Say: good morning", "max_tokens": 50}
         assert response.raw["prediction"]["model"] == LLAMA_3
+
+    @pytest.mark.parametrize("wrong", [None, 3, ["Hello"], ChatMessage("Hello")])
+    async def test_a_prompt_is_a_text(self, backend, wrong):
+        """Anything else is refused before it is sent."""
+        llm = backend.llm()
+        with pytest.raises(ConfigurationError, match="A prompt must be a text"):
+            llm.complete(wrong)
+        with pytest.raises(ConfigurationError, match="A prompt must be a text"):
+            await llm.astream_complete(wrong)
+        assert backend.runs == 0
 
     @pytest.mark.parametrize("way", ["complete", "chat"])
     def test_unknown_parameters_are_refused_before_anything_is_sent(self, backend, way):
@@ -335,6 +351,8 @@ class TestKeeping:
         for again in (
             RockAI.from_json(llm.to_json()),
             RockAI.from_dict(llm.to_dict()),
+            RockAI.model_validate(llm.model_dump()),
+            RockAI.model_validate_json(llm.model_dump_json()),
             unpickled(pickle.dumps(llm)),
         ):
             assert again.preview(ASKED) == llm.preview(ASKED)

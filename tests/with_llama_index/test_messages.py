@@ -89,6 +89,8 @@ def test_calls_are_read_from_blocks():
     "legacy",
     [
         {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}},
+        {"id": "1", "type": "tool_use", "name": "weather", "input": ARGUMENTS},
+        {"id": 1, "function": {"name": "weather", "arguments": ARGUMENTS}},
         ToolSelection(tool_id="1", tool_name="weather", tool_kwargs=ARGUMENTS),
     ],
 )
@@ -98,6 +100,14 @@ def test_calls_are_read_from_where_they_used_to_be(legacy):
     assert to_messages([message], model="a/b")[0].tool_calls == (ToolCall("1", "weather", ARGUMENTS),)
     message.blocks.append(ToolCallBlock(tool_call_id="1", tool_name="weather", tool_kwargs=ARGUMENTS))
     assert len(to_messages([message], model="a/b")[0].tool_calls) == 1
+
+
+def test_a_call_that_used_to_be_there_and_cannot_be_read():
+    """It stays as it was written, as one in a block does."""
+    legacy = {"id": "1", "function": {"name": 3, "arguments": ["Paris"]}}
+    (call,) = plain(role="assistant", additional_kwargs={"tool_calls": [legacy]}).tool_calls
+    assert isinstance(call, InvalidToolCall)
+    assert (call.name, call.arguments) == ("3", "['Paris']")
 
 
 def test_a_tool_s_result_knows_its_call():

@@ -151,6 +151,15 @@ class TestOwnFormatters:
             llm.chat([ChatMessage("Hello")]) if name[0] == "m" else llm.complete("Hello")
         assert backend.runs == 0
 
+    @pytest.mark.parametrize("name", ["messages_to_prompt", "completion_to_prompt"])
+    def test_a_formatter_that_returns_nothing_is_refused(self, backend, name):
+        """Its result would be paid for, beside a system prompt as the word None."""
+        llm = backend.llm(model=LLAMA_3, system_prompt=SYSTEM, **{name: lambda given: None})
+        ask = llm.chat if name.startswith("messages") else llm.complete
+        with pytest.raises(ConfigurationError, match="must return a text, not NoneType"):
+            ask([ChatMessage("Hello")] if name.startswith("messages") else "Hello")
+        assert backend.runs == 0
+
     def test_core_s_defaults_are_not_given(self, backend):
         """They are told by identity: core fills them in where nothing was given."""
         backend.says("fine")

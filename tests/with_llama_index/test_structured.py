@@ -7,8 +7,9 @@ import pytest
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.program import FunctionCallingProgram
+from llama_index.core.tools import FunctionTool
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 from with_llama_index.conformance_kit import WHO, Person
 
 from rockai_transport import ConfigurationError, InvalidResponseError
@@ -78,6 +79,38 @@ class TestAsText:
         backend.says_in_turn("It is Ada.", '{"name": "Ada", "age": 36}')
         response = backend.llm().chat([ChatMessage("Who is Ada?")], output_cls=Person)
         assert Person.model_validate_json(response.message.content) == ADA
+
+
+class Branch(BaseModel):
+    """A branch."""
+
+    length: int
+    branches: list["Branch"] = []
+
+
+class TestTheToolThatTheClassIs:
+    def test_it_says_what_the_class_says(self, backend):
+        """Core's own tool for a class without a docstring is described by a function of core's."""
+        backend.says('{"words": "sea"}')
+        made = create_model("Words", words=(str, ...))
+        backend.llm().structured_predict(made, WHO, who="Ada")
+        assert '{"name": "Words", "description": "", "parameters"' in backend.inputs[0]["system_prompt"]
+
+    def test_a_class_that_refers_to_itself_is_shown(self, backend):
+        """Core leaves an empty schema of it (tools/types.py:43), in agents' tools too."""
+        tree = Branch(length=1, branches=[Branch(length=2)])
+        backend.says(tree.model_dump_json())
+        llm = backend.llm()
+        assert llm.structured_predict(Branch, WHO, who="Ada") == tree
+        tool = FunctionTool.from_defaults(print, name="grow", fn_schema=Branch)
+        backend.says('<tool_call>{"name": "grow", "arguments": {"length": "1"}}</tool_call>')
+        response = llm.chat_with_tools([tool], "Grow.")
+        assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == {"length": 1}
+        for given in backend.inputs:
+            assert (
+                '"parameters": {"description": "A branch.", "properties": {"length"' in given["system_prompt"]
+            )
+            assert '"$ref": "#/$defs/Branch"' in given["system_prompt"]
 
 
 def test_another_package_s_way_is_refused(backend):

@@ -25,10 +25,12 @@ def _tokens(place: str) -> tuple[str, ...]:
 
 
 OPENING: Final = _tokens("opening")
+HINTS: Final = _tokens("hint")
 BETWEEN: Final = _tokens("between")
 CLOSING: Final = _tokens("closing")
+RESULTS: Final = _tokens("result")
 TAGGED_ARGUMENTS: Final = _names("tagged_arguments")
-"""What opens an argument's name: Qwen3-Coder's, MiniMax M2's, DeepSeek V3.2's, GLM 4.5's."""
+"""What opens an argument's name: Qwen3-Coder's, MiniMax M2's, DeepSeek V3.2's, Step 3's, GLM 4.5's."""
 
 CALL_FENCES: Final = _names("call_fences")
 """What a code fence that holds nothing but calls calls itself (Gemma 3's guide; Command R's)."""

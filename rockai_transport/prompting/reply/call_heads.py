@@ -2,8 +2,8 @@
 
 Only these begin one: a token that opens a call (:mod:`.call_formats`) and what may follow it; a code fence
 whose contents begin like a call; and, at the beginning of a line, ``{`` or ``[{`` whose first key is one that
-calls have, or ``[name(`` with a tool's name. What begins like none of them is text at once, so that text
-streams as text while tools are bound.
+calls have, ``[name(`` or ``name {`` with a tool's name, or a hint with one of these behind it. What begins
+like none of them is text at once, so that text streams as text while tools are bound.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Verdict = Literal["text", "undecided"]
 Kind = Literal["json", "python", "tagged"]
 
 _MOST_UNDECIDED: Final = 400
+_MOST_TOKENS: Final = 12  # in a row: a model that repeats one without end writes no call
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
@@ -64,7 +65,7 @@ class Opener:
 
 def _skip(tokens: TokenSet, text: str, at: int) -> int:
     """Pass over tokens and white space; -1 where it depends on what follows."""
-    while True:
+    for _ in range(_MOST_TOKENS):
         at = skip_space(text, at)
         end = tokens.end(text, at) if at < len(text) else -1
         end = _fence_end(text, at) if end == at else end
@@ -73,6 +74,7 @@ def _skip(tokens: TokenSet, text: str, at: int) -> int:
         at = end
         if found := _CALL_ID.match(text, at):
             at = found.end()
+    return at if at < len(text) else -1
 
 
 def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
@@ -87,6 +89,12 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     Returns:
         The opener, ``"text"`` where none begins, ``"undecided"`` where it depends on what follows.
     """
+    verdict = _direct(text, at, tools, line_start=line_start)
+    return _hinted(text, at, tools) if line_start and verdict == "text" else verdict
+
+
+def _direct(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
+    """As `match_opener`, without a hint before the call."""
     if text[at] == "`":
         return _fenced(text, at, tools)
     end = _OPENING.end(text, at)
@@ -98,6 +106,19 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
     elif line_start and text[at] == "[":
         verdict = _listed(text, at, tools, marked=False)
     return "undecided" if end < 0 and verdict == "text" else verdict
+
+
+def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
+    """What a hint stands before: what is a call by itself, or a tool's name and the arguments in JSON."""
+    end = tools.hints.end(text, at)
+    if end <= at:
+        return "undecided" if end < 0 else "text"
+    place = skip_space(text, end) if text[at:end] in formats.HINTS else at
+    if place == len(text):
+        return "undecided"
+    if text[place] in "`{[<":
+        return _direct(text, place, tools, line_start=True)
+    return _named(text, place, tools, marked=False)
 
 
 def _fence_end(text: str, at: int) -> int:
@@ -120,7 +141,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
         if body == len(text):
             return "undecided"
         reads = info in formats.FENCES and text[body] in "<{["
-        found = match_opener(text, body, tools, line_start=True) if reads else "text"
+        found = _direct(text, body, tools, line_start=True) if reads else "text"
     return replace(found, fenced=True) if isinstance(found, Opener) else found
 
 
@@ -133,24 +154,25 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return Opener(at, "json", meant=True)
     if text[at] == "[":
         return _listed(text, at, tools, marked=True)
-    return _named(text, at, tools)
+    return _named(text, at, tools, marked=True)
 
 
-def _named(text: str, at: int, tools: Tools) -> Opener | Verdict:
+def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
+    """A name, and the arguments behind it; where no token marks it, a tool's name and JSON."""
     found = _NAME.match(text, at)
     if found is None:
         return "undecided" if text[at : at + 2] in ("'", '"') else "text"
     name, end = found[1], found.end()
-    if text.startswith("(", end):
+    if text.startswith("(", end) and marked:
         return Opener(at, "python", meant=True)
     body = _skip(_BETWEEN, text, end)
-    if body >= 0 and text[body] == "{":
-        return Opener(body, "json", name, meant=True)
+    if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
+        return Opener(body, "json", name, meant=marked)
     argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
         return "undecided"
     is_call = argument > body or (closing > body and tools.resolve(name))
-    return Opener(body, "tagged", name, meant=True) if is_call else "text"
+    return Opener(body, "tagged", name, meant=True) if marked and is_call else "text"
 
 
 def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:

@@ -165,8 +165,8 @@ def _is_data(call: Call, tools: Tools) -> bool:
     if name is None or (isinstance(call, InvalidToolCall) and call.error == _NO_CALL):
         return True
     types = _types(tools.schemas[name])
-    told = bool(call.arguments) and call.arguments == {key: types.get(key, ()) for key in call.arguments}
-    return told or _is_schema(call.arguments, tools.schemas[name])
+    has_types = bool(call.arguments) and call.arguments == {key: types.get(key, ()) for key in call.arguments}
+    return has_types or _is_schema(call.arguments, tools.schemas[name])
 
 
 def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
@@ -211,7 +211,7 @@ def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Map
 def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
     """The keys of a call, with those of its inner object, as OpenAI writes it."""
     inner = next((key for key in formats.INNER_KEYS if isinstance(value.get(key), dict)), None)
-    within = list(value[inner].items()) if inner else []
+    within = _pairs(value[inner]) if inner else []
     return within + [(key, given) for key, given in value.items() if key != inner]
 
 
@@ -249,6 +249,8 @@ def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) 
                 return ToolCall("", name, dict.fromkeys(only, given))
             return unreadable(name, given, f"the arguments are {error}")
     arguments = {} if arguments in _EMPTY else arguments
+    if isinstance(arguments, list) and len(arguments) == 1:
+        arguments = arguments[0]
     if isinstance(arguments, dict):
         return ToolCall("", name, dict(arguments))
     return unreadable(name, given, "the arguments must be a JSON object")
@@ -283,8 +285,12 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         except ValueError as error:
             return [unreadable(name, body, str(error))]
         schema = tools.schemas[known] if known else {}
+        if not opener.meant and known_properties(schema):
+            return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
+    if known and not opener.meant:
+        return [call] if as_arguments(call.arguments, known, tools.schemas[known]) else None
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 
 
@@ -315,10 +321,8 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> C
         first = node.args[0]
         given = [(next(iter(only)), first)] if len(only) == 1 else given
         if isinstance(first, ast.Dict):
-            pairs = [
-                (getattr(key, "value", None), one) for key, one in zip(first.keys, first.values, strict=True)
-            ]
-            given = pairs if pairs and {key for key, _ in pairs} <= only else given
+            names = [getattr(key, "value", None) for key in first.keys]
+            given = [*zip(names, first.values, strict=True)] if {*names} <= only and names else given
     error = "its arguments have no names"
     try:
         if all(key for key, _ in given):

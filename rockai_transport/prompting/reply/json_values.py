@@ -1,9 +1,10 @@
 """JSON as models write it: where a value ends in a stream, and what it says.
 
 Beside JSON proper this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
-comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, and strings with raw line
-breaks. An object in which a key stands twice is none: one of the values would be lost. Reading never raises
-anything but ``ValueError``, and gives no text that could not be sent again.
+comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, colons and commas of Chinese,
+and strings with raw line breaks. An object in which a key stands twice is none, nor is a list of two texts
+without a comma: something would be lost. Reading never raises anything but ``ValueError``, and gives no text
+that could not be sent again.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ _STOPS: Final = {
 }
 _MOST_PASSES: Final = 10  # how often a text is read, at most, to look behind brackets of prose
 _MOST_NESTED: Final = 100
-_CONSTANTS: Final = {"true": "True", "false": "False", "null": "None"}
+_WORDS: Final = {"true": "True", "false": "False", "null": "None", "\uff1a": ":", "\uff0c": ",", "\xa0": " "}
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
-# A string, a comment, a key without quotes, or one of JSON's words outside of any.
+# A string, a comment, a key without quotes, one of JSON's words outside of any, or zeros that are no number:
+# to Python they are one, which makes 1,000 two of them.
 _TOKENS: Final = re.compile(
     r"""(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
-    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b""",
+    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b"""
+    r"""|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
     re.DOTALL,
 )
 # What may stand behind a backslash in a Python string; anything else would be a SyntaxWarning.
@@ -160,7 +163,7 @@ def _read(text: str) -> Any:
         problem = error  # the one to show: JSON is what the model was told to write
     for form in dict.fromkeys((text, text.translate(_STRAIGHT))):
         try:
-            return _literal(as_python(form))
+            return _literal(_TOKENS.sub(_json_token, form))
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
     raise ValueError(f"not valid JSON: {problem}") from problem
@@ -213,14 +216,20 @@ def _literal(text: str) -> Any:
     return json.loads(json.dumps(ast.literal_eval(tree)))
 
 
+def _json_token(match: re.Match[str]) -> str:
+    """As Python writes it; strings in brackets, so that two without a comma are not taken for one."""
+    token = _python_token(match)
+    return f"({token})" if token[-1] in "\"'" else token
+
+
 def _python_token(match: re.Match[str]) -> str:
     token = match[0]
     if match["key"]:
         return f'"{token}"'
-    if token[0] == "/":
-        return " "
-    if token in _CONSTANTS:
-        return _CONSTANTS[token]
+    if token[0] in "/0":
+        return " " if token[0] == "/" else "?"
+    if token in _WORDS:
+        return _WORDS[token]
     if token[0] in "rR":
         return token
     token = token.replace("\n", "\\n").replace("\r", "\\r")
@@ -228,10 +237,8 @@ def _python_token(match: re.Match[str]) -> str:
 
 
 def _known_escape(match: re.Match[str]) -> str:
-    character = match[1]
-    if character == "/":
-        return "/"
-    return match[0] if character in _PYTHON_ESCAPES else "\\" + match[0]
+    known = match[1] in _PYTHON_ESCAPES
+    return "/" if match[1] == "/" else match[0] if known else "\\" + match[0]
 
 
 def extract_json(text: str, accepts: Callable[[Any], bool] | None = None) -> Any:

@@ -185,7 +185,7 @@ class ReplyReader:
     def _feed(self, piece: str) -> list[ReplyPart]:
         if self._may_skip:  # the first piece, which may be text of the answer at once
             self._may_skip = False
-            self._settled = piece.lstrip()[:1] not in ("", "<") and not self._notable(piece)
+            self._settled = piece.lstrip()[:1] not in reasoning.FIRST and not self._notable(piece)
             if self._settled:
                 return self.feed(piece)
         self._catch_up()

@@ -24,6 +24,7 @@ from rockai_transport.prompting.reply.token_set import (
     BYTE_ORDER_MARK,
     FENCE,
     TICK,
+    Stage,
     TokenSet,
     is_blank,
     unfinished,
@@ -47,6 +48,8 @@ def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
 
 _MEANINGS: Final = {opening: one for row in _FORMATS for opening, one in _meanings(row).items()}
 _OPENINGS: Final = TokenSet(*_MEANINGS)
+FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEANINGS)))
+"""What a reply begins with, behind white space, that may open with reasoning."""
 _BEHIND: Final = TokenSet(
     *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
 )
@@ -81,8 +84,8 @@ class ReasoningDelta:
 _Parts = list[TextDelta | ReasoningDelta]
 
 
-class ReasoningSplitter:
-    """Feed it pieces of a reply; it returns them as answer or as reasoning."""
+class ReasoningSplitter(Stage[_Parts]):
+    """Feed it pieces of a reply; it returns them as answer or as reasoning, without empty deltas."""
 
     def __init__(self, *, inside: bool = False, unannounced: bool = True, begun: bool = False) -> None:
         """Make a splitter.
@@ -97,7 +100,6 @@ class ReasoningSplitter:
         self._close = CLOSE_TAG
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
-        self._held = ""
         self._before = ""  # the last character that came out as text
         self._in_fence = False
 
@@ -111,17 +113,6 @@ class ReasoningSplitter:
         """Whether a piece without a character of :data:`NOTABLE` is text of the answer, as it is."""
         return self._state == "answer" and not self._held and self._before != "`"
 
-    def feed(self, piece: str) -> _Parts:
-        """Take the next piece.
-
-        Args:
-            piece: Any part of the reply.
-
-        Returns:
-            What can be told apart by now, in order, without empty deltas.
-        """
-        return self._read(piece, final=False)
-
     def pass_over(self, text: str) -> None:
         """Take note of text of the answer that came out as it is.
 
@@ -130,19 +121,11 @@ class ReasoningSplitter:
         """
         self._before = text[-1:] or self._before
 
-    def flush(self) -> _Parts:
-        """End the reply.
-
-        Returns:
-            What was held back.
-        """
-        return self._read("", final=True)
-
-    def _read(self, piece: str, *, final: bool) -> _Parts:
-        if self._state in ("start", "behind") and not (self._held or final) and is_blank(piece):
-            self._blank.append(piece)
+    def _read(self, text: str, *, final: bool) -> _Parts:
+        if self._state in ("start", "behind") and not final and is_blank(text):
+            self._blank.append(text)
             return []
-        self._held += piece
+        self._held = text
         parts: _Parts = []
         before = None
         while before != self._state:

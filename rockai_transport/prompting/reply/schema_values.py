@@ -1,8 +1,9 @@
 """Values held against a JSON schema before anybody validates them: what is unambiguously meant is understood.
 
-Three things models do: they write ``null`` for what they leave out, they write numbers, booleans, objects and
-lists as text, and they put the object one level deeper than it was asked for. None of the functions here
-raises for a value or a schema, whatever it is; validating for good is the caller's.
+Three things models do: they write ``null`` for what they leave out, they write a value as another type
+(numbers, booleans, objects and lists as text, an integer as 3.0), and they put the object deeper than it was
+asked for. None of the functions here raises for a value or a schema, whatever it is; validating for good is
+the caller's.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     """Read a value as its schema declares it.
 
     ``null`` for an optional key that cannot be null is left out. Text is read as the declared number,
-    boolean, object or list where the schema allows no text there, and it is exactly that.
+    boolean, object or list where the schema allows no text there, and it is exactly that; ``3.0`` is 3
+    where it allows integers and no other number.
 
     Args:
         value: A JSON value.
@@ -56,7 +58,8 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
         items = next((part["items"] for part in parts if isinstance(part.get("items"), Mapping)), None)
         return value if items is None else [adapted(item, items, root) for item in value]
     if not isinstance(value, dict):
-        return value
+        whole = isinstance(value, float) and value.is_integer()
+        return int(value) if whole and _allowed(parts) & _TYPES[int] == {"integer"} else value
     required = {name for part in parts for name in _names(part.get("required"))}
     result = {}
     for key, given in value.items():
@@ -90,7 +93,7 @@ def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, .
         alternatives = _list(schema.get(union, [True]))
         if not agree(fits(value, one, top, (*seen, id(schema))) for one in alternatives):
             return False
-    is_type = _allowed([schema]) & _TYPES.get(type(value), frozenset())
+    is_type = _allowed([schema]) & _types(value)
     if not is_type or value not in _list(schema.get("enum", [value])) or value != schema.get("const", value):
         return False
     inner: list[tuple[Any, Any]] = []
@@ -144,7 +147,7 @@ def required_properties(schema: Schema) -> tuple[str, ...]:
 def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     """Read what a model wrote for a schema: adapted, and taken out of one level too many.
 
-    A level too many is a list of one object, or a key that the schema does not know and that is the object's
+    Levels too many are lists of one object, and keys that the schema does not know and that are the object's
     own name, the schema's title, or a word like ``arguments`` or ``properties``.
 
     Args:
@@ -185,16 +188,23 @@ def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
 
 
 def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
-    if isinstance(value, list) and len(value) == 1:
-        yield value[0]
+    """What stands one level deeper, and then what is deeper still."""
+    inner = value[0] if isinstance(value, list) and len(value) == 1 else _unwrapped(value, schema, name)
+    if inner is not None:
+        yield inner
+        yield from _inner(inner, schema, name)
+
+
+def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
     if not isinstance(value, dict):
-        return
+        return None
     unknown = [key for key in value if key not in known_properties(schema)]
     titles = [part.get("title", "") for part in _parts(schema, schema)]
     names = {_plain(text) for text in (name, *titles) if text}
-    wrappers = [key for key in unknown if key in formats.WRAPPER_KEYS or _plain(key) in names]
-    if len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS:
-        yield value[wrappers[0]]
+    words = {*formats.WRAPPER_KEYS, *(key for key in formats.INNER_KEYS if isinstance(value.get(key), dict))}
+    wrappers = [key for key in unknown if key in words or _plain(key) in names]
+    alone = len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS
+    return value[wrappers[0]] if alone else None
 
 
 def _plain(name: str) -> str:
@@ -212,7 +222,13 @@ def _from_text(text: str, allowed: frozenset[str]) -> Any:
         value = read_value(text)
     except ValueError:
         return text
-    return value if value is None or allowed & _TYPES[type(value)] else text
+    return value if value is None or allowed & _types(value) else text
+
+
+def _types(value: Any) -> frozenset[str]:
+    """The types of JSON schema that a value is of."""
+    kind = int if isinstance(value, float) and value.is_integer() else type(value)
+    return _TYPES.get(kind, frozenset())
 
 
 def _allowed(parts: list[Schema]) -> frozenset[str]:
@@ -224,7 +240,7 @@ def _allowed(parts: list[Schema]) -> frozenset[str]:
         if declared is not None:
             found.update([declared] if isinstance(declared, str) else _names(declared))
         elif values:
-            found.update(*(_TYPES.get(type(value), frozenset()) for value in values))
+            found.update(*map(_types, values))
         elif "properties" in part:
             found.add("object")
         else:

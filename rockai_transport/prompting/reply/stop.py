@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.reply.token_set import unfinished
+from rockai_transport.prompting.reply.token_set import Stage, unfinished
 
 
 def stop_sequences(given: Any) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def stop_sequences(given: Any) -> tuple[str, ...]:
     return tuple(sequences)
 
 
-class StopCutter:
+class StopCutter(Stage[str]):
     """Feed it pieces, emit what it returns, leave the stream once :attr:`cut` is true.
 
     Attributes:
@@ -48,7 +48,6 @@ class StopCutter:
             stop: The stop sequences; empty ones are ignored.
         """
         self._stops = tuple(dict.fromkeys(sequence for sequence in stop if sequence))
-        self._held = ""
         self.cut = False
         self.stop: str | None = None
 
@@ -57,35 +56,14 @@ class StopCutter:
         """Whether a piece in which no stop sequence could begin would come out as it is."""
         return not (self._held or self.cut)
 
-    def feed(self, piece: str) -> str:
-        """Take the next piece.
-
-        Args:
-            piece: Any part of the text.
-
-        Returns:
-            The text that may be emitted now.
-        """
-        if self.cut:
-            return ""
-        if not self._stops:
-            return piece
-        text = self._held + piece
+    def _read(self, text: str, *, final: bool) -> str:
+        if self.cut or not self._stops:
+            return "" if self.cut else text
         hits = [(at + len(s), at, s) for s in self._stops if (at := text.find(s)) >= 0]
         if hits:
             _, at, self.stop = min(hits)
             self.cut = True
-            self._held = ""
             return text[:at]
-        emit = unfinished(text, self._stops)
+        emit = len(text) if final else unfinished(text, self._stops)
         self._held = text[emit:]
         return text[:emit]
-
-    def flush(self) -> str:
-        """End the text.
-
-        Returns:
-            What was held back and turned out to begin no stop sequence.
-        """
-        held, self._held = self._held, ""
-        return held

@@ -59,9 +59,7 @@ class StructuredMethod:
         Returns:
             The form; None where a tool carries it.
         """
-        if self.forces_tool:
-            return None
-        return ResponseFormat(schema if self.shows_schema else None)
+        return None if self.forces_tool else ResponseFormat(schema if self.shows_schema else None)
 
 
 _METHODS: Final = {

@@ -14,7 +14,7 @@ from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
 from rockai_transport.prompting.reply.token_set import TokenSet, skip_space
 
-_DSML: Final = "(?:\uff5cDSML\uff5c)?"  # in the tags of DeepSeek V3.2
+_DSML: Final = "(?:\uff5cDSML\uff5c|steptml:)?"  # in the tags of DeepSeek V3.2, and of Step 3
 ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
@@ -27,7 +27,7 @@ _END: Final = re.compile(
 )
 # The last tag may be cut off.
 _CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c]+>)*\s*(?:</?[\w:\uff5c]*)?\Z")
-_LONGEST_END: Final = 18
+_LONGEST_END: Final = 20
 
 
 class TaggedScanner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 TICK: Final = "`"
@@ -12,7 +12,38 @@ FENCE: Final = "```"
 MOST_SPACE: Final = 200
 """White space between a call's parts; more of it is text, so that what is held back stays small."""
 
+T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
+
+
+class Stage(Protocol[T_co]):
+    """Reads a text that comes in pieces: what is decided is handed on, what is not is held back."""
+
+    _held: str = ""
+
+    def feed(self, piece: str) -> T_co:
+        """Take the next piece.
+
+        Args:
+            piece: Any part of the text.
+
+        Returns:
+            What is decided by now.
+        """
+        text, self._held = self._held + piece, ""
+        return self._read(text, final=False)
+
+    def flush(self) -> T_co:
+        """End the text.
+
+        Returns:
+            What was held back.
+        """
+        text, self._held = self._held, ""
+        return self._read(text, final=True)
+
+    def _read(self, text: str, *, final: bool) -> T_co:
+        """Read what was held back and what has come, and hold back what is not decided."""
 
 
 class TokenSet:

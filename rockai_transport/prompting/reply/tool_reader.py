@@ -22,7 +22,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import OPENING
+from rockai_transport.prompting.reply.call_formats import HINTS, OPENING
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
@@ -41,9 +41,6 @@ ToolPart = TextDelta | ToolCall | InvalidToolCall
 
 NOTABLE: Final = "<[{`\n\r"
 _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
-# At the beginning of a line an opening token may begin with a letter.
-_LETTERS: Final = "".join(sorted({token[0] for token in OPENING if token[0] not in NOTABLE}))
-_NOTABLE_AT_START: Final = re.compile(f"[{re.escape(NOTABLE + _LETTERS)}]")
 
 _FENCE: Final = TokenSet(FENCE)
 _END: Final = "</tool_call>"
@@ -87,6 +84,9 @@ class ToolCallReader:
             new_id: Makes a call's id.
         """
         self._tools = Tools(tools, demanded=demanded, accepts=accepts)
+        # At the beginning of a line a call may begin with a letter.
+        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
+        self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
         self._parallel = parallel
         self._new_id = new_id
         self._parts: list[ToolPart] = []
@@ -102,7 +102,6 @@ class ToolCallReader:
         self._scanner: ValueScanner | TaggedScanner | None = None
         self._watch: BareWatch | None = None
         self._fenced = False  # whether the block's own code fence is still open
-        self._may_stray = False  # whether one bracket too many may follow
         # The text since the block's last call, of one that cannot be read as well: what opened it, the body.
         self._raw: list[str] = []
         self._invalid: list[InvalidToolCall] = []  # of the last body, until what closes it is known
@@ -148,7 +147,7 @@ class ToolCallReader:
         if self._scanner is None and self._opener is None and pending:
             verdict = self._verdict(pending + _END, 0)  # the reply's end closes what holds a name alone
             if isinstance(verdict, Opener) and verdict.kind == "tagged":
-                self._open_body(verdict, pending)
+                self._open_body(replace(verdict, meant=False), pending)
                 pending = ""
         if self._scanner is not None:
             self._raw.append(pending)
@@ -165,7 +164,7 @@ class ToolCallReader:
 
     def _read_text(self, text: str, start: int) -> int:
         at = start
-        while found := (_NOTABLE_AT_START if self._line_start else _NOTABLE).search(text, at):
+        while found := (self._notable_at_start if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
             self._behind_tick = self._behind_tick and place == at
@@ -194,7 +193,7 @@ class ToolCallReader:
         if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # a fence here closes what came out as text, whatever follows
         line_start = self._line_start and not self._in_code
-        if text[at] in _LETTERS and not line_start:
+        if not (line_start or text[at] in NOTABLE):
             return "text"
         return match_opener(text, at, self._tools, line_start=line_start)
 
@@ -202,7 +201,8 @@ class ToolCallReader:
         self._emit_invalid()
         self._opener = opener
         self._raw = [before]
-        self._watch = BareWatch(self._tools) if opener.kind == "json" and not opener.meant else None
+        bare = opener.kind == "json" and not (opener.meant or opener.name)
+        self._watch = BareWatch(self._tools) if bare else None
         tagged = opener.kind == "tagged"
         self._scanner = TaggedScanner() if tagged else ValueScanner(python=opener.kind == "python")
 
@@ -240,7 +240,6 @@ class ToolCallReader:
         for call in calls:
             self._emit_call(call)
         self._raw = self._raw if self._invalid else []
-        self._may_stray = True
 
     def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:
         """Read what may follow a call: what closes it, which is no text, then another call or text."""
@@ -272,19 +271,20 @@ class ToolCallReader:
             end = CLOSING.end(text, place) if place < len(text) else -1
             if end == place:
                 end = self._stray_end(text, place, final=final)
-            if end < 0 and place < len(text) and final:
-                end = len(text) if len(text) > place + 1 else place  # a closing token that is cut off
+            rest = text[place:].rstrip() if final else ""
+            if rest in OPENING or (end < 0 and len(rest) > 1):  # one in place of a closing one; one cut off
+                end = len(text)
             if end <= place:
                 return at, end
             at = end
 
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
-        """The end of a bracket too many, or of a fence that closes the call or nothing at all."""
-        if text[at] in "}]" and self._may_stray:
-            self._may_stray = False
+        """The end of a bracket or comma too many, or of a fence that closes the call or nothing at all."""
+        if text[at] in "}]":
             return at + 1
-        end = _FENCE.end(text, at, final=final)
-        if end <= at or self._fenced:
+        comma = text[at] in ",;"
+        end = at + 1 if comma else _FENCE.end(text, at, final=final)
+        if end <= at or (self._fenced and not comma):
             self._fenced = self._fenced and end <= at
             return end
         after = skip_space(text, end)
@@ -296,7 +296,7 @@ class ToolCallReader:
     def _close_block(self) -> None:
         self._emit_invalid()
         self._in_fence = self._in_fence or self._fenced
-        self._fenced = self._may_stray = False
+        self._fenced = False
         self._opener = None
         self._raw = []
         self._line_start = True

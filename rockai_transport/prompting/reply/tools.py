@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
-from rockai_transport.prompting.reply.call_formats import CALL_KEYS
+from rockai_transport.prompting.reply.call_formats import CALL_KEYS, HINTS
 from rockai_transport.prompting.reply.schema_values import known_properties
+from rockai_transport.prompting.reply.token_set import TokenSet
 
 _NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 counts its calls: functions.get_weather:0
 _JOINTS: Final = re.compile(r"[-_\s]")
@@ -44,6 +45,11 @@ class Tools:
     def first_keys(self) -> frozenset[str]:
         """What a call that no token marks can begin with: one of the calls' keys, or a tool's name."""
         return CALL_KEYS.union(self.schemas)
+
+    @cached_property
+    def hints(self) -> TokenSet:
+        """What may begin a line with a call, and marks none by itself: words, tags, the tools' names."""
+        return TokenSet(*HINTS, *self.schemas, *(f"functions.{name}" for name in self.schemas))
 
     @cached_property
     def keys(self) -> frozenset[str]:

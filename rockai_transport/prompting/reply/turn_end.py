@@ -12,12 +12,12 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from rockai_transport.prompting.reply.token_set import FENCE, TICK, TokenSet
+from rockai_transport.prompting.reply.token_set import FENCE, TICK, Stage, TokenSet
 
 _STRUCK: Final = ("<s>", "</s>")
 
 
-class TurnEnd:
+class TurnEnd(Stage[str]):
     """Feed it pieces of a chat answer, emit what it returns, leave the stream once :attr:`token` is set.
 
     Attributes:
@@ -34,7 +34,6 @@ class TurnEnd:
         self._ends, self._first, notable = turn_tokens(tokens, cues)
         self._notable = re.compile(f"[{re.escape(notable)}]" if notable else r"(?!)")
         self._cues = cues
-        self._held = ""
         self._begun = False
         self._line_start = True
         self._in_fence = False
@@ -46,18 +45,6 @@ class TurnEnd:
     def settled(self) -> bool:
         """Whether a piece without a notable character would come out as it is."""
         return self._begun and not (self._held or self.token)
-
-    def feed(self, piece: str) -> str:
-        """Take the next piece.
-
-        Args:
-            piece: Any part of the answer.
-
-        Returns:
-            The text that may be emitted now.
-        """
-        text, self._held = self._held + piece, ""
-        return "" if self.token else self._read(text, final=False)
 
     def pass_over(self, text: str) -> None:
         """Take note of text that ends nothing and comes out as it is.
@@ -71,16 +58,9 @@ class TurnEnd:
             self._line_start = (self._line_start or bool(line_break)) and not line.strip()
             self._begun = self._begun or not text.isspace()
 
-    def flush(self) -> str:
-        """End the answer.
-
-        Returns:
-            What was held back and is text.
-        """
-        text, self._held = self._held, ""
-        return "" if self.token else self._read(text, final=True)
-
     def _read(self, text: str, *, final: bool) -> str:
+        if self.token:
+            return ""
         emitted, start, at = "", 0, 0
         while found := self._notable.search(text, at):
             place = found.start()

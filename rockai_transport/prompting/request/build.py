@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 from rockai_transport.prompting.messages import Image, Message
+from rockai_transport.prompting.reply.call_formats import RESULTS
 from rockai_transport.prompting.reply.json_values import well_formed
 from rockai_transport.prompting.reply.reader import Reading
 from rockai_transport.prompting.reply.reasoning import OPEN_TAG
@@ -23,7 +24,7 @@ from rockai_transport.prompting.request.parameters import map_parameters
 from rockai_transport.prompting.request.prompts import AS_IT_IS, chat_inputs, formatted_inputs, image_inputs
 from rockai_transport.prompting.request.templates import ChatTemplate
 from rockai_transport.prompting.request.tool_choice import ToolSetup
-from rockai_transport.prompting.request.tool_prompt import RESULT_TAG, tool_instructions
+from rockai_transport.prompting.request.tool_prompt import tool_instructions
 
 _AGAIN: Final = (
     "Your answer was not accepted: {validation_error}\n"
@@ -145,7 +146,7 @@ class ChatCall:
         cues: tuple[str, ...] = ()
         if dialect.stop_at_turn_end:
             ends, cues = turn_ends(dialect, str(prompt[dialect.prompt_key]), messages[-1].text)
-            ends += (RESULT_TAG,) if self.tools.active else ()
+            ends += RESULTS if self.tools.active else ()
         return _request(self.settings, dialect, prompt, images, tools=self.tools, turn_ends=ends, cues=cues)
 
     def retry_with_feedback(self, answer: str, validation_error: str) -> ChatCall:

@@ -17,15 +17,8 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.nearest import nearest
 
-# The words of the frameworks, and the attribute of a dialect that says how its models spell them.
-_COMMON: Final = {
-    "temperature": "temperature_key",
-    "top_p": "top_p_key",
-    "top_k": "top_k_key",
-    "max_tokens": "max_tokens_key",
-    "min_tokens": "min_tokens_key",
-}
-
+# The words of the frameworks; how a model spells them, says the attribute of its dialect with "_key" behind.
+_COMMON: Final = ("temperature", "top_p", "top_k", "max_tokens", "min_tokens")
 
 _NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
     "temperature": (float, 0, math.inf),
@@ -45,7 +38,7 @@ def accepted_names(dialect: Dialect) -> tuple[str, ...]:
     Returns:
         The names, sorted; ``stop`` is always among them, since it is cut here.
     """
-    common = [word for word, attribute in _COMMON.items() if getattr(dialect, attribute)]
+    common = [word for word in _COMMON if getattr(dialect, f"{word}_key")]
     return tuple(sorted({*common, "stop", *(key.name for key in dialect.keys)}))
 
 
@@ -70,8 +63,7 @@ def map_parameters(
     for name, value in parameters.items():
         if value is None:
             continue
-        attribute = _COMMON.get(name)
-        key = (getattr(dialect, attribute) if attribute else None) or name
+        key = (getattr(dialect, f"{name}_key") if name in _COMMON else None) or name
         sent = _number(name, value, extra_name)
         if dialect.is_strict and key not in {key.name for key in dialect.keys}:
             raise ConfigurationError(_refusal(name, dialect, model, extra_name))

@@ -58,7 +58,7 @@ def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) ->
 
 
 def formatted_inputs(
-    dialect: Dialect, prompt: str, *, model: str, system_prompt: str | None = None
+    dialect: Dialect, prompt: object, *, model: str, system_prompt: str | None = None
 ) -> dict[str, Any]:
     """Send a prompt that the caller formatted.
 
@@ -73,8 +73,13 @@ def formatted_inputs(
         The inputs that carry the prompt.
 
     Raises:
-        ConfigurationError: The model has no key that switches its server's template off.
+        ConfigurationError: It is no text, or the model has no key that switches its server's template off.
     """
+    if not isinstance(prompt, str):
+        given = type(prompt).__name__
+        raise ConfigurationError(
+            f"messages_to_prompt and completion_to_prompt must return a text, not {given}."
+        )
     if not dialect.prompt_template_key:
         raise ConfigurationError(
             f"A prompt formatted by messages_to_prompt or completion_to_prompt cannot be sent to {model}: "

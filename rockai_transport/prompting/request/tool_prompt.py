@@ -14,7 +14,6 @@ from typing import Any
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
-RESULT_TAG = "<tool_response>"
 PLACEHOLDER = "function name"
 _INTRODUCTION = "You can call these functions. Each line is one function's JSON schema:"
 _FORM = (
@@ -75,7 +74,7 @@ def result_text(name: str, content: str, *, is_error: bool = False) -> str:
     """
     named = {"name": name} if name else {}
     payload = {**named, "error" if is_error else "content": content}
-    return f"{RESULT_TAG}{_json(payload)}</tool_response>"
+    return f"<tool_response>{_json(payload)}</tool_response>"
 
 
 def _json(value: Any) -> str:

@@ -1,6 +1,7 @@
 """What else an agent may meet with: people, limits, lost answers, a Context that is restored."""
 
 import pytest
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.workflow import Context, HumanResponseEvent
 from llama_index_harness import WARNINGS, AgentHarness, function_agent
 from scripted_llm import calling, jobs, make_spec, prediction_id
@@ -138,6 +139,20 @@ async def test_rich_content_is_opt_in(sandbox):
     assert [block.block_type for block in output.blocks] == ["text", "image"]
 
 
+@pytest.mark.parametrize(("ending", "kind"), [("mp3", "mp3"), ("wav", "wav")])
+def test_audio_has_a_format_that_llms_know(sandbox, ending, kind):
+    """Its ending, as core has it: ``mpeg`` and ``x-wav`` are words of media types, which OpenAI refuses."""
+
+    @sandbox.model("you/singer")
+    def sing(input):
+        return f"https://files.example/song.{ending}"
+
+    singer = HostedModel("sing", "you/singer", "Sings.")
+    (tool,) = make_spec(sandbox, singer, rich_content=True).to_tool_list(["sing"])
+    _, audio = tool.call(prompt="x").blocks
+    assert (audio.block_type, audio.format) == ("audio", kind)
+
+
 def test_a_narrower_list_of_tools(sandbox):
     """Core's arguments are followed or refused, so that nobody hands an agent more than was meant."""
     spec = make_spec(sandbox)
@@ -169,5 +184,7 @@ def test_a_scope_is_a_name_or_a_function(sandbox, scope):
 
 def test_it_is_no_list_of_tools(sandbox):
     """Given as one, an agent would run without any; the error names the method that makes it."""
-    with pytest.raises(ConfigurationError, match="to_tool_list"):
-        list(make_spec(sandbox))
+    spec = make_spec(sandbox)
+    for tools in (spec, [spec]):
+        with pytest.raises(ConfigurationError, match="to_tool_list"):
+            FunctionAgent(tools=tools, llm=calling(lambda said: ""))

@@ -306,6 +306,25 @@ async def test_a_step_of_one_s_own_sleeps(sandbox, kind, scope):
     assert len(sandbox.predictions) == 2
 
 
+class SilentFlow(Flow):
+    """The same, which has nothing to say."""
+
+    @step
+    async def film(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await super().film(ctx, ev)
+        return StopEvent()
+
+
+async def test_an_end_without_a_result_is_an_end(sandbox):
+    """The application is told of it; a run that sleeps again is none."""
+    app = App(sandbox, SilentFlow)
+    assert await app.run() is None
+    for prompt in "ab":
+        assert app.ends == []
+        await app.deliver(app.end(prompt))
+    assert app.ends == ["None"]
+
+
 @pytest.mark.parametrize("words", [("yes", "yes"), ("no", "yes"), ("yes", "no")])
 async def test_a_step_that_asks_twice_sleeps(sandbox, words):
     """A person is asked once for each start, whatever they have answered to the other."""
