@@ -1,4 +1,4 @@
-"""Function calling for an LLM whose tools are told in the prompt, and what core gets wrong for such."""
+"""Function calling for an LLM whose prompt describes the tools, without core's mistakes for such LLMs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rockai_transport.adapters import unknown_name
 class PromptedFunctionCallingLLM(StructuredOutputLLM):
     """A `FunctionCallingLLM` whose ``chat`` takes ``tools``, ``tool_choice`` and ``parallel_tool_calls``.
 
-    ``is_function_calling_model=False`` only tells core's agents which of them to choose: tools and structured
-    output work in either case.
+    ``is_function_calling_model=False`` only changes which agent core chooses: tools and structured output
+    work in either case.
     """
 
     def _prepare_chat_with_tools(
@@ -35,10 +35,10 @@ class PromptedFunctionCallingLLM(StructuredOutputLLM):
         tool_choice: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Make the arguments of ``chat``; the caller's history is copied, never changed.
+        """Prepare the arguments of ``chat``; the caller's history is copied, never changed.
 
-        An explicit ``tool_choice`` (``"auto"``, ``"required"``, ``"none"``, a tool's name) counts more than
-        ``tool_required``.
+        An explicit ``tool_choice`` (``"auto"``, ``"required"``, ``"none"``, a tool's name) takes precedence
+        over ``tool_required``.
         """
         asked = [] if user_msg is None else [ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg]
         default = "required" if tool_required and tools else None
@@ -53,17 +53,17 @@ class PromptedFunctionCallingLLM(StructuredOutputLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **_: Any
     ) -> list[ToolSelection]:
-        """Read the calls of a response; one that is still being streamed has its arguments as far as they go.
+        """Read the calls of a response; while it is still streaming, the arguments may be incomplete.
 
         Args:
             response: A response of this LLM, or of any other.
-            error_on_no_tool_call: Whether no call is an error.
+            error_on_no_tool_call: Whether a missing call is an error.
 
         Returns:
             The calls, in order.
 
         Raises:
-            ValueError: There is none, and that is an error.
+            ValueError: There is no call, and this is an error.
 
         Example:
             >>> from llama_index.core.tools import FunctionTool
@@ -91,26 +91,26 @@ class PromptedFunctionCallingLLM(StructuredOutputLLM):
     ) -> AgentChatResponse:
         """Let the model choose a tool, and call it.
 
-        Overridden because core (function_calling.py:202) hands an LLM that is no function calling model to
-        `LLM.predict_and_call`, which cannot work: it makes a `ReActAgent` with ``formatter=None``
+        Overridden because core (function_calling.py:202) passes an LLM that is not a function calling model
+        to `LLM.predict_and_call`, which cannot work: it creates a `ReActAgent` with ``formatter=None``
         (llm.py:814).
 
         Args:
             tools: The tools.
-            user_msg: What is asked.
-            chat_history: What was said before.
+            user_msg: The user's message.
+            chat_history: The conversation before it.
             verbose: Whether to print each call and its result.
             allow_parallel_tool_calls: Whether the model may call several at once.
             error_on_no_tool_call: Whether an answer without a call is an error.
             error_on_tool_error: Whether a tool's failure is raised; else it is in the response.
-            kwargs: ``tool_required``, ``tool_choice``, and what ``chat`` takes.
+            kwargs: ``tool_required``, ``tool_choice``, and the arguments of ``chat``.
 
         Returns:
-            The tools' results; the model's words where it called none.
+            The tools' results, or the model's text if it called none.
 
         Raises:
-            ValueError: There was no call, or a tool failed, and that is an error.
-            RockAIError: The model could not be run, or did not make a call that was required.
+            ValueError: There was no call, or a tool failed, and this is an error.
+            RockAIError: The model could not be run, or did not make a required call.
 
         Example:
             >>> from llama_index.core.tools import FunctionTool
@@ -158,7 +158,7 @@ class PromptedFunctionCallingLLM(StructuredOutputLLM):
 
 
 def _with_missing(tools: Sequence[BaseTool], calls: Sequence[ToolSelection]) -> list[BaseTool]:
-    """The tools, and for each that was called and is none of them one that says so; core has a KeyError."""
+    """Return the tools, plus one with an error message for each unknown tool called (core: a KeyError)."""
     known = {tool.metadata.get_name() for tool in tools}
     return [*tools, *(_refusing(call.tool_name, known) for call in calls if call.tool_name not in known)]
 

@@ -1,4 +1,4 @@
-"""`RockAI`: every text model of rockai.online as an LLM of LlamaIndex."""
+"""`RockAI`: any text model of rockai.online as an LLM of LlamaIndex."""
 
 from __future__ import annotations
 
@@ -50,48 +50,46 @@ _COMPLETION_KEYWORDS = frozenset({"system_prompt"})
 class RockAI(ModelFields, PromptedFunctionCallingLLM):
     """A text model of rockai.online.
 
-    Chat, completion, streaming and tools, with blocking calls and with ``await``. Models without function
-    calling are told of tools in the prompt. A stream is left by closing its generator, by dropping it, and by
-    canceling its task; a ``break`` while the generator is still referenced cannot be seen, so close it then.
+    Chat, completion, streaming and tools, blocking and with ``await``. For models without function calling,
+    the prompt describes the tools. To leave a stream, close its generator, drop it, or cancel its task. A
+    ``break`` while the generator is still referenced cannot be detected, so close it then.
 
     Args:
         model (str): ``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits.
-        api_token: The token; else the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
-            ``ROCK_API_TOKEN``, read at the first call. Never in ``to_dict()``, events or ``repr``.
+        api_token: The token. Default: the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
+            ``ROCK_API_TOKEN``, read at the first call. It is never in ``to_dict()``, events or ``repr``.
             ``api_key`` and ``rockai_api_token`` are other names for it.
-        base_url (str | None): Where the service is; else ``ROCKAI_BASE_URL``, else
+        base_url (str | None): The address of the service. Default: ``ROCKAI_BASE_URL``, else
             ``https://api.rockai.online/v1``. Also called ``api_base``.
-        temperature (float | None): Sent only if set, as the next three; each goes to the model's own key for
-            it.
+        temperature (float | None): The sampling temperature. It is sent only if set, like the next three,
+            under the model's own key.
         top_p (float | None): Nucleus sampling, 0 to 1.
-        top_k (int | None): How many tokens to choose from.
-        max_tokens (int | None): How many tokens to generate at most.
-        stop (str | list[str] | None): Where to cut the answer; holds for every model, and is not part of the
-            answer.
-        timeout (float | None): Seconds for one run, with a client that is handed in too; None: no total.
-        max_retries (int): Further tries after the first, where another one cannot pay twice.
-        max_reasks (int): How many further runs a chat reply may take that cannot be accepted: a call that
-            cannot be read or is missing, an object that does not fit its class. Each is paid for; 0: none.
-        stream_usage (bool): Whether a stream's last chunk tells the token counts, where the service reports
-            them and the prediction has an id: that takes one look at the prediction more.
-        context_window: Tokens that prompt and answer may have together; else the dialect's, else 3900.
+        top_k (int | None): Number of tokens to choose from.
+        max_tokens (int | None): Maximum number of tokens to generate.
+        stop (str | list[str] | None): Stop sequences, at which the answer is cut; they work with every model.
+        timeout (float | None): Seconds for one run, also with your own client. None: no total.
+        max_retries (int): Number of retries after the first attempt; they never pay twice.
+        max_reasks (int): Number of further runs for a chat reply that is not accepted: its tool call is
+            invalid or missing, or its object does not fit its class. Each run is paid for. 0: none.
+        stream_usage (bool): Whether a stream's last chunk contains the token counts, if the service reports
+            them and the prediction has an id. This takes one more poll of the prediction.
+        context_window: Maximum tokens of prompt and answer together. Default: the dialect's, else 3900.
         additional_kwargs: Further inputs of the model, sent unchecked.
-        dialect (str | Dialect | None): How the model spells its inputs, by name (``"llama-2"``,
-            ``"llama-3"``, ``"mistral"``, ``"chatml"``, ``"plain"``) or a `Dialect`; else told from ``model``.
+        dialect (str | Dialect | None): The model's input names and chat template, by name (``"llama-2"``,
+            ``"llama-3"``, ``"mistral"``, ``"chatml"``, ``"plain"``) or a `Dialect`. Default: from ``model``.
         chat_template: The model's own chat template, in Jinja.
         route (str): ``"auto"``, ``"run"`` or ``"predictions"``, see `Client`.
         default_headers (Mapping[str, str] | None): Headers for every call.
-        client (Client | None): A `Client` of your own, for the blocking calls, in place of one made from
-            these settings.
-        async_client (AsyncClient | None): An `AsyncClient` of your own, for the others.
-        is_chat_model: Whether core hands over messages; else text.
+        client (Client | None): Your own `Client` for the blocking calls, instead of one with these settings.
+        async_client (AsyncClient | None): Your own `AsyncClient` for the asynchronous calls.
+        is_chat_model: Whether core passes messages; else text.
         is_function_calling_model: Whether core's agents choose function calling; else ReAct.
 
-    What core's ``LLM`` takes is taken too: ``system_prompt`` reaches the model exactly once; a
-    ``messages_to_prompt`` or ``completion_to_prompt`` beats the dialect.
+    The arguments of core's ``LLM`` work too: ``system_prompt`` reaches the model exactly once; a
+    ``messages_to_prompt`` or ``completion_to_prompt`` overrides the dialect.
 
     Raises:
-        ConfigurationError: An argument is unknown or cannot be right.
+        ConfigurationError: An argument is unknown or invalid.
 
     Example:
         >>> llm = RockAI(model="meta/llama-2-7b-chat", temperature=0.7, max_tokens=200, stop=["!"])
@@ -114,10 +112,10 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in serialized forms.
+        """Return the class name for serialized forms.
 
         Returns:
-            The name; core's ``to_dict()`` writes it down.
+            The name, which core's ``to_dict()`` contains.
 
         Example:
             >>> llm.to_dict()["class_name"] == RockAI.class_name()
@@ -127,9 +125,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What core wants to know of the model; nothing is asked over the network.
+        """The model's metadata for core, without any request.
 
-        A context window that is not known counts as 3900 tokens, with a warning where the model writes texts.
+        An unknown context window counts as 3900 tokens, with a warning if the model writes text.
 
         Example:
             >>> llm.metadata.model_name, llm.metadata.context_window
@@ -157,16 +155,16 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
                 class that the answer must fit; and any input of the model by its own name.
 
         Returns:
-            The answer. ``raw`` holds the prediction; ``usage`` where the service reports it; ``runs`` where
-            it took several; ``finish_reason`` (``tool_calls``, ``length`` where the service says so, else
-            ``stop``); ``stop_token`` where an end token of the model's template or a stop sequence ended the
-            answer. A model that draws, films or composes answers with addresses: they are the message's
-            text, and image, video and audio blocks beside it.
+            The answer. ``raw`` contains the prediction; ``usage`` if the service reports it; ``runs`` if
+            there were several; ``finish_reason`` (``tool_calls``, ``length`` if the service says so, else
+            ``stop``); ``stop_token`` if an end token of the model's template or a stop sequence ended the
+            answer. A model that makes images, videos or audio returns addresses: they are the message's text,
+            and there is an image, video or audio block for each.
 
         Raises:
-            ConfigurationError: Nothing was sent.
+            ConfigurationError: An argument is invalid; nothing was sent.
             InvalidResponseError: The model was asked twice, and did not return valid output.
-            RockAIError: Anything else; `may_have_started` says whether a prediction may be running.
+            RockAIError: Any other failure; `may_have_started` says whether a prediction may be running.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
@@ -179,15 +177,15 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
     @observed(llm_completion_callback)
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Answer a prompt; the model's server puts its own template around it.
+        """Answer a prompt; the model's server adds its own template.
 
         Args:
             prompt: The prompt.
-            formatted: Whether ``completion_to_prompt`` was applied already.
+            formatted: Whether ``completion_to_prompt`` has already been applied.
             kwargs: For this call, as in `chat`, without tools.
 
         Returns:
-            The answer, as in `chat`; the addresses of several files are on lines of their own.
+            The answer, as in `chat`; each of several file addresses is on its own line.
 
         Raises:
             RockAIError: As in `chat`.
@@ -202,8 +200,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, chunk by chunk: ``delta`` is new, ``message`` is all so far; the last chunk has ``raw``.
 
-        A stream that must contain a call is silent until the call was found. With ``output_cls`` chunks that
-        say nothing have the object as it fills in, in ``additional_kwargs["partial_object"]``.
+        A stream that must contain a call returns nothing until the call was found. With ``output_cls``,
+        chunks without text contain the partial object in ``additional_kwargs["partial_object"]``.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
@@ -253,7 +251,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
     @observed(llm_chat_callback)
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """As `stream_chat`, with ``await``, which gives an async generator.
+        """As `stream_chat`, with ``await``, which returns an async generator.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
@@ -269,7 +267,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
-        """As `stream_complete`, with ``await``, which gives an async generator.
+        """As `stream_complete`, with ``await``, which returns an async generator.
 
         Example:
             >>> async for chunk in await llm.astream_complete("Say: one two"):
@@ -282,7 +280,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         return AsyncChunks(builder, self._async_client())
 
     def preview(self, messages: Sequence[ChatMessage] | str, **kwargs: Any) -> dict[str, Any]:
-        """Show what `chat`, or for a text `complete`, would send; nothing is sent.
+        """Show what `chat`, or for a string `complete`, would send, without sending it.
 
         Args:
             messages: A conversation, or a prompt.
@@ -292,7 +290,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             ``model`` and ``input``, exactly.
 
         Raises:
-            ConfigurationError: It could not be sent.
+            ConfigurationError: The request cannot be sent.
 
         Example:
             >>> llm.preview("Hello", max_tokens=200)
@@ -303,18 +301,18 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         return self._body(self._chat(messages, kwargs))
 
     def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
-        """Add nothing: the request builder adds the system prompt, to every call alike (core: llm.py:295)."""
+        """Add nothing: the request builder adds the system prompt to every call (core: llm.py:295)."""
         return messages
 
     def _extend_prompt(self, formatted_prompt: str) -> str:
-        """Add the query wrapper only, likewise (core: llm.py:278)."""
+        """Add only the query wrapper, for the same reason (core: llm.py:278)."""
         wrapper = self.query_wrapper_prompt
         return wrapper.format(query_str=formatted_prompt) if wrapper else formatted_prompt
 
     def _chat(
         self, messages: Sequence[ChatMessage], given: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatResponseBuilder:
-        """Read a call of ``chat``, whose messages are not changed."""
+        """Read a call of ``chat``; its messages are not changed."""
         settings, _, options = self._for_call(given)
         schemas = function_schemas(given.get("tools"))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
@@ -337,7 +335,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     def _completion(
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool
     ) -> CompletionResponseBuilder:
-        """Read a call of ``complete``; ``formatted``: ``completion_to_prompt`` was applied already."""
+        """Read a call of ``complete``; ``formatted``: ``completion_to_prompt`` has already been applied."""
         if not isinstance(prompt, str):
             raise ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
         own = self.completion_to_prompt
@@ -350,7 +348,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         return CompletionResponseBuilder(request, **options)
 
     def _formatter(self) -> Callable[[Sequence[Message]], str] | None:
-        """The user's own ``messages_to_prompt``; core fills in its default for none (llm.py:219)."""
+        """Return the user's own ``messages_to_prompt``; without one, core sets its default (llm.py:219)."""
         own = self.messages_to_prompt
         if own is None or own is default_messages_to_prompt:
             return None
@@ -358,7 +356,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
     def _context_window(self, dialect: Dialect) -> int:
         known = self.context_window or dialect.context_window
-        if known is None and dialect.max_tokens_key and not self._warned:  # what draws cuts no histories
+        if known is None and dialect.max_tokens_key and not self._warned:  # image models cut no histories
             self._warned = True
             warnings.warn(
                 f"The context window of {self.model} is not known, so {DEFAULT_CONTEXT_WINDOW} tokens are "

@@ -1,11 +1,11 @@
-"""Core's events around a public method, and a guard around them that lets a stream be left.
+"""Core's events around a public method, and a guard around them so that a stream can be left.
 
 Core's wrapper of a stream does not close the generator that it wraps (llms/callbacks.py:84-128, 187-230):
-after ``close()`` that one is left to the garbage collector, and an event handler that keeps the
-`ExceptionEvent` keeps it alive, its connection open and its prediction running. The guard holds both and
-closes both, the wrapper first.
+after ``close()``, the garbage collector must find it. An event handler that keeps the `ExceptionEvent` also
+keeps the generator, its connection and its prediction. The guard holds both and closes both, the wrapper
+first.
 
-What cannot be seen: a ``break`` out of a loop while somebody still holds the generator.
+It cannot detect a ``break`` out of a loop while the generator is still referenced.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ F = TypeVar("F", bound=Method)
 CALL_KEYWORDS: Final = frozenset(
     {"output_cls", "parallel_tool_calls", "system_prompt", "tool_choice", "tools"}
 )
-"""Arguments of a call that are LlamaIndex's or this package's, not the model's."""
+"""Arguments of a call that belong to LlamaIndex or this package, not to the model."""
 
 
 def observed(callback: Callable[[], Method]) -> Callable[[F], F]:
-    """Put core's events around a public method: one start, one end, one token count, one rate limit.
+    """Add core's events to a public method: one start, one end, one token count, one rate limit.
 
-    What cannot be an argument of a call is refused before: core puts a call's arguments into its events as
-    they are.
+    Invalid arguments of a call are refused before that, because core puts the arguments into its events
+    unchanged.
 
     Args:
         callback: ``llm_chat_callback`` or ``llm_completion_callback``.
 
     Returns:
+        The decorator. A decorated public method must not call another one, or everything would count twice.
         The decorator. A public method so decorated must not call another one: everything would count twice.
     """
 
@@ -55,7 +56,7 @@ def _observed(callback: Callable[[], Method], method: Method) -> Method:
         hidden = _prepare(llm, kwargs)
         inner: Any = None
 
-        # No functools.wraps: what has a `__wrapped__`, core takes for decorated already (callbacks.py:258).
+        # No functools.wraps: core would take `__wrapped__` as already decorated (callbacks.py:258).
         def work(*args: Any, **kwargs: Any) -> Any:
             nonlocal inner
             inner = method(*args, **kwargs, **hidden)
@@ -84,9 +85,9 @@ def _observed_async(callback: Callable[[], Method], method: Method) -> Method:
 
 
 def _prepare(llm: LLM, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is no argument of a call, and take out what core's events must not hold.
+    """Refuse invalid arguments of a call, and remove what core's events must not contain.
 
-    Exporters write events as JSON, which knows neither classes nor tools: of these their descriptions stay.
+    Exporters write events as JSON, which supports neither classes nor tools: only their descriptions remain.
     """
     check_call(type(llm).__name__, kwargs, type(llm).model_fields, CALL_KEYWORDS, "additional_kwargs")
     if "tools" in kwargs:

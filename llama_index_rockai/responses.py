@@ -1,4 +1,4 @@
-"""What a model said so far, as LlamaIndex's responses: what is new in ``delta``, all of it in the rest."""
+"""A model's reply so far as LlamaIndex's responses: new text in ``delta``, everything in the other fields."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from rockai_transport.prompting import (
 __all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder", "file_block"]
 
 PARTIAL: Final = "partial_object"
-"""Where a response holds an object as far as it has come."""
+"""The key of the partial object in a response."""
 
 R = TypeVar("R", ChatResponse, CompletionResponse)
 
-# What was sent is in the start event already, and may hold whole files; `raw` holds all of it once more.
+# The start event already contains the input, which may hold whole files; `raw` repeats everything.
 _IN_RAW: Final = tuple(one.name for one in fields(Prediction) if one.name not in {"input", "raw"})
 
 
 class _ResponseBuilder(ReplyBuilder[R, R]):
-    """One reply, growing: a response holds what is new in ``delta``, and all that was said in the rest.
+    """One reply, growing: a response has new text in ``delta``, and all so far in the other fields.
 
     Attributes:
-        text: The text so far. A call that cannot be read is text: nothing the model said is lost.
+        text: The text so far. An invalid call is also text, so that nothing the model wrote is lost.
         thinking: The reasoning so far.
         calls: The calls so far.
-        invalid: What was meant as a call and cannot be read.
+        invalid: Text that was meant as a call, but is not a valid one.
     """
 
     text = thinking = ""
@@ -57,16 +57,16 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
     invalid: tuple[InvalidToolCall, ...] = ()
 
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[R]:
-        """A response for each part."""
+        """Yield a response for each part."""
         for part in parts:
             yield self._response(*self._add(part))
 
     def last_chunk(self) -> R:
-        """A response that adds no text but ``raw``, known only now. An empty answer is this one alone."""
+        """Return a response that adds only ``raw``, known only now. An empty answer consists of this one."""
         return self._response("", "", self._raw())
 
     def result(self) -> R:
-        """The complete response."""
+        """Return the complete response."""
         for part in self.parts:
             self._add(part)
         return self._response(None, "", self._raw())
@@ -75,12 +75,12 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
         raise NotImplementedError
 
     def _add(self, part: ReplyPart) -> tuple[str, str]:
-        """Take the next part; give the text and the reasoning that it adds."""
+        """Take the next part; return the text and the reasoning that it adds."""
         if isinstance(part, (TextDelta, InvalidToolCall)):
             if isinstance(part, InvalidToolCall):
                 self.invalid += (part,)
             self.text += part.text
-            if isinstance(part, ReasoningEnd):  # all of it was reasoning, as the tag says that ends it
+            if isinstance(part, ReasoningEnd):  # all of it was reasoning, according to the closing tag
                 self.thinking, self.text = self.text.removesuffix(part.tag) + self.thinking, ""
             return part.text, ""
         if isinstance(part, ReasoningDelta):
@@ -94,7 +94,7 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
         raw: dict[str, Any] = {"prediction": last and {name: getattr(last, name) for name in _IN_RAW}}
         raw.update(self.ending())
         if (usage := self.usage()) is not None:
-            # Under the names core counts by (callbacks/token_counting.py:39); never made up.
+            # Under the names that core counts by (callbacks/token_counting.py:39); never made up.
             raw["usage"] = {
                 "prompt_tokens": usage.input_tokens,
                 "completion_tokens": usage.output_tokens,
@@ -107,7 +107,7 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
     """One reply as chat responses."""
 
     def partial_chunk(self, value: dict[str, Any]) -> ChatResponse:
-        """A response that says nothing; `llama_index_rockai.structured` reads the object."""
+        """Return a response without text; `llama_index_rockai.structured` reads its object."""
         return ChatResponse(message=self._message(), delta="", additional_kwargs={PARTIAL: value})
 
     def _response(self, delta: str | None, thinking: str, raw: dict[str, Any] | None = None) -> ChatResponse:
@@ -115,7 +115,7 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
         return ChatResponse(message=self._message(), delta=delta, raw=raw, **extra)
 
     def _message(self) -> ChatMessage:
-        """The message: reasoning first, then text (left out where there are only calls), files, calls."""
+        """Return the message: reasoning, then text (omitted if there are only calls), files, calls."""
         blocks: list[Any] = [ThinkingBlock(content=self.thinking)] if self.thinking else []
         extra: dict[str, Any] = {}
         if self.text or not self.calls:
@@ -141,11 +141,11 @@ class CompletionResponseBuilder(_ResponseBuilder[CompletionResponse]):
 
 
 def file_block(kind: str, address: str, media_type: str) -> ImageBlock | VideoBlock | AudioBlock | None:
-    """Write a file as LlamaIndex's block, in whose words core finds the format of audio by itself.
+    """Return a file as LlamaIndex's block; core then detects an audio format itself.
 
     Args:
-        kind: ``"image"``, ``"video"`` or ``"audio"``; there is no block for any other.
-        address: Where the file is.
+        kind: ``"image"``, ``"video"`` or ``"audio"``; there is no block for anything else.
+        address: The file's address.
         media_type: Its media type.
     """
     match kind:
@@ -159,10 +159,10 @@ def file_block(kind: str, address: str, media_type: str) -> ImageBlock | VideoBl
 
 
 def _extra(values: dict[str, Any]) -> dict[str, Any]:
-    """The argument for further values; none where there are none, since core checks what it is given."""
+    """Return the argument for additional values; nothing if there are none, because core checks arguments."""
     return {"additional_kwargs": values} if values else {}
 
 
 def _thinking_delta(thinking: str) -> dict[str, str]:
-    # Agents hand it on as AgentStream.thinking_delta (agent/workflow/function_agent.py:93).
+    # Agents pass it on as AgentStream.thinking_delta (agent/workflow/function_agent.py:93).
     return {"thinking_delta": thinking} if thinking else {}

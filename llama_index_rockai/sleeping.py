@@ -1,4 +1,4 @@
-"""How a run sleeps until a prediction has ended: its Context is saved, its handler ends; later it goes on."""
+"""How a run sleeps until a prediction has ended: its Context is saved, its handler ends; later it resumes."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ logger = logging.getLogger("rockai")
 
 _SCOPE = "rockai-scope"
 _typed_names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-"""The names of the runs whose Context has a typed state, by their stores."""
+"""The names of runs whose Context has a typed state, by store."""
 _awaited_runs: set[str] = set()
 """The ids of the runs that `run_until_asleep` waits for."""
 
 
 class PredictionEndedEvent(Event):
-    """Wakes the tools of a run that sleep: each looks at its own prediction, and may sleep again.
+    """Wakes the sleeping tools of a run: each polls its own prediction, and may sleep again.
 
     Attributes:
         prediction_id: The prediction that has ended.
@@ -61,17 +61,17 @@ class PredictionEndedEvent(Event):
 
 
 class _NeverSent(Event):
-    """What a restored waiter that has its answer waits for."""
+    """The event type of a restored waiter that already has its answer."""
 
 
 _ENDED = f"{PredictionEndedEvent.__module__}.{PredictionEndedEvent.__name__}"
 
 
 async def name_of(context: Context) -> tuple[str, bool]:
-    """The name of a Context, and whether it can keep records.
+    """Return the name of a Context, and whether it can store records.
 
-    It keeps its name when it is saved and restored; one with a typed state has room for neither, and each of
-    its runs gets a name of its own.
+    The name stays the same when the Context is saved and restored. A Context with a typed state can store
+    neither, and each of its runs gets its own name.
     """
     try:
         async with context.store.edit_state() as state:
@@ -87,25 +87,25 @@ async def name_of(context: Context) -> tuple[str, bool]:
 
 
 def thread_of(name: str, scope: str, *, is_kept: bool) -> str:
-    """What a saved Context goes by: its name, if it keeps that, else the scope, if ``scope=`` says one."""
+    """Return the key of a saved Context: its name if it can store that, else the scope from ``scope=``."""
     return name if is_kept else scope if scope != name else ""
 
 
 def can_sleep(run_id: str | None) -> bool:
-    """Whether a step is running, of a run that is saved once it sleeps."""
+    """Return whether a step is running, in a run that is saved when it sleeps."""
     return run_id in _awaited_runs and StepWorkerStateContextVar.get(None) is not None
 
 
 def waiter_prefix(tool_id: str) -> str:
-    """What the ids of all that a tool call waits for begin with, and nobody else's."""
+    """Return the prefix of the ids of everything that a tool call waits for; no other ids have it."""
     return f"rockai-{len(tool_id)}-{tool_id}-"
 
 
 def suspended(answer: ToolAnswer, tool_id: str) -> ToolAnswer:
-    """A tool's answer; one that sleeps suspends its step in place of it.
+    """Return a tool's answer; if the tool sleeps, suspend its step instead.
 
-    As ``Context.wait_for_event`` does it (workflows/context/internal_context.py), which would hand out the
-    event of an earlier wake again. Without ``requirements``: a restored waiter has forgotten them.
+    This works like ``Context.wait_for_event`` (workflows/context/internal_context.py), which would return the
+    event of an earlier wake again. It has no ``requirements``, because a restored waiter loses them.
 
     Raises:
         WaitingForEvent: The tool sleeps.
@@ -133,18 +133,18 @@ async def run_until_asleep(
     contexts: MutableMapping[str, str],
     on_event: Callable[[Event], Any] | None = None,
 ) -> Any:
-    """Wait for a run's end, or until nothing of it is left but tools that sleep; that is no abort.
+    """Wait until a run ends, or until only sleeping tools are left; this is not an abort.
 
     Args:
-        handler: What ``agent.run(...)`` gives. Its events are read here, and handed to ``on_event``.
-        toolkit: The `RockAIToolSpec` whose tools the agent has.
-        contexts: Where the Context of a run that sleeps is kept, by its record's ``thread``: a dict, a
-            `shelve`, a database's own. The agent's memory is saved with it, as its messages.
-        on_event: Called with each event of the run's stream; may be a coroutine function. An event that it
-            returns is sent to the run: a person's answer to an `ApprovalRequiredEvent`.
+        handler: The return value of ``agent.run(...)``. Its events are read here and passed to ``on_event``.
+        toolkit: The `RockAIToolSpec` with the agent's tools.
+        contexts: Where to save the Context of a sleeping run, by its record's ``thread``: a dict, a
+            `shelve`, or a database's mapping. The agent's memory is saved with it, as its messages.
+        on_event: Called with each event of the run's stream; may be a coroutine function. If it returns an
+            event, this is sent to the run: a person's answer to an `ApprovalRequiredEvent`.
 
     Returns:
-        The run's result; None: it sleeps, and is in ``contexts``.
+        The run's result; None if it sleeps and is in ``contexts``.
 
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -184,18 +184,18 @@ def resume_workflow(
     on_end: Callable[[Record, Any], Any] | None = None,
     on_event: Callable[[Event], Any] | None = None,
 ) -> Callable[[Record, Prediction], Awaitable[bool]]:
-    """Make the function by which a `WebhookReceiver` resumes a run.
+    """Return the function with which a `WebhookReceiver` resumes a run.
 
     Args:
-        workflow: The agent or workflow, made anew by this process.
-        toolkit: The `RockAIToolSpec` whose tools it has.
+        workflow: The agent or workflow, created by this process.
+        toolkit: The `RockAIToolSpec` with its tools.
         contexts: Where `run_until_asleep` has saved the Context.
-        on_end: Called with the record and the run's result once it ends; may be a coroutine function. After a
-            crash it may be called a second time.
+        on_end: Called with the record and the run's result when it ends; may be a coroutine function. After a
+            crash it may be called again.
         on_event: As in `run_until_asleep`.
 
     Returns:
-        The function; False where nothing is saved yet.
+        The function; it returns False if nothing is saved yet.
 
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -209,7 +209,7 @@ def resume_workflow(
             return False
         saved = json.loads(text)
         handler = workflow.run(ctx=Context.from_dict(workflow, saved["context"]))
-        if (memory := saved["memory"]) is not None:  # nothing runs before there is an event
+        if (memory := saved["memory"]) is not None:  # nothing runs before the first event
             messages = [ChatMessage.model_validate(one) for one in memory["messages"]]
             restored = ChatMemoryBuffer.from_defaults(messages, token_limit=memory["token_limit"])
             await handler.ctx.store.set("memory", restored)
@@ -230,11 +230,11 @@ async def _thread(toolkit: Any, context: Context) -> str:
 
 
 async def _saved(context: Context) -> str | None:
-    """A Context with the agent's memory, which it does not save itself.
+    """Return a Context with the agent's memory, which it does not save itself.
 
-    None where not only tools of ours wait: a person may be asked meanwhile, by an event of this process. What
-    a person has answered stays, for the step that runs again. A restored waiter has forgotten whose answer it
-    wants: it would take the next one too.
+    None if anything but our tools waits: a person may be asked at this moment, by an event of this process. A
+    person's answer is kept for the step that runs again. A restored waiter no longer knows whose answer it
+    wants, so it would also take the next one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnserializableKeyWarning)

@@ -1,8 +1,8 @@
-"""Structured output on models that write text only: a tool that must be called, its arguments the object.
+"""Structured output on models that only write text: a tool that must be called, with the object as arguments.
 
-Core's own ways are broken for such models (0.14.25): the prompt of its `PydanticOutputParser` holds the JSON
-schema with its braces doubled, which is no JSON (output_parsers/pydantic.py:65), and nothing asks again when
-the reply does not fit.
+Core's own methods do not work with such models (0.14.25): the prompt of its `PydanticOutputParser` contains
+the JSON schema with doubled braces, which is not JSON (output_parsers/pydantic.py:65), and nothing asks again
+if the reply does not fit.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _TOOL_MODES = {PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION}
 
 
 class StructuredOutputLLM(FunctionCallingLLM):
-    """Asks for objects of a class; where the reply does not fit, it is asked once more.
+    """Asks for objects of a class; if the reply does not fit, asks once more.
 
-    The class is a tool that must be called; with ``pydantic_program_mode=PydanticProgramMode.LLM`` the
-    reply's text is the JSON. ``chat`` takes ``tools``, ``tool_choice`` and ``output_cls``.
+    The class is a tool that must be called; with ``pydantic_program_mode=PydanticProgramMode.LLM``, the
+    reply's text is the JSON. ``chat`` accepts ``tools``, ``tool_choice`` and ``output_cls``.
     """
 
     def structured_predict(
@@ -49,9 +49,9 @@ class StructuredOutputLLM(FunctionCallingLLM):
 
         Args:
             output_cls: The class.
-            prompt: What to ask.
+            prompt: The prompt template.
             llm_kwargs: Arguments for the LLM's call.
-            prompt_args: What the prompt is filled with.
+            prompt_args: Values for the prompt template.
 
         Returns:
             The object.
@@ -96,17 +96,17 @@ class StructuredOutputLLM(FunctionCallingLLM):
         return _tell_end(_object(output_cls, await self.achat(**call)))
 
     def as_structured_llm(self, output_cls: type[Any], **kwargs: Any) -> StructuredLLM:
-        """Make an LLM whose answers are objects of a class.
+        """Return an LLM whose answers are objects of a class.
 
         Args:
             output_cls: The class.
-            kwargs: What core's `StructuredLLM` takes.
+            kwargs: Arguments of core's `StructuredLLM`.
 
         Returns:
             That LLM.
 
         Raises:
-            ConfigurationError: The class is none of which an object can be asked.
+            ConfigurationError: The class cannot be requested as an object.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
@@ -122,10 +122,10 @@ class StructuredOutputLLM(FunctionCallingLLM):
         return super().as_structured_llm(output_cls, **kwargs)
 
     def _structured_stream_call(self, *asked: Any, **prompt_args: Any) -> Generator[Any, None, None]:
-        """Ask through the event stream: the object as it fills in, each a prefix of the next.
+        """Ask with the event stream, and yield the partial object, each time a prefix of the next one.
 
-        Fields that have not come are None; the last one is validated. Where the model is asked again, an
-        object of which nothing has come says so, and the next reply begins.
+        Missing fields are None; the last object is validated. If the model is asked again, an empty object is
+        yielded, and the next reply begins.
         """
         call = self._structured_call(*asked, **prompt_args)
         for chunk in self.stream_chat(**call):
@@ -150,11 +150,11 @@ class StructuredOutputLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> dict[str, Any]:
-        """The arguments of ``chat``; the choice of the tool is not the caller's (function_program.py:150).
+        """Return the arguments of ``chat``; the caller cannot choose the tool (function_program.py:150).
 
         Raises:
-            ConfigurationError: The class is none of which an object can be asked, or the mode is a way of
-                another package's, which knows its own LLMs alone.
+            ConfigurationError: The class cannot be requested as an object, or the mode is another package's
+                method, which supports only its own LLMs.
         """
         check_object_class(output_cls, "output_cls")
         own = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
@@ -171,7 +171,7 @@ class StructuredOutputLLM(FunctionCallingLLM):
 
 
 def _objects(output_cls: type[Any], chunk: ChatResponse) -> list[Any]:
-    """What a chunk tells of the object."""
+    """Return the objects in a chunk."""
     if (value := chunk.additional_kwargs.get(PARTIAL)) is not None:
         return [partial_object(output_cls, value)]
     return [] if chunk.raw is None else [_object(output_cls, chunk)]

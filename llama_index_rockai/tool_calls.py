@@ -1,4 +1,4 @@
-"""Tools and calls in LlamaIndex's forms: what a model may call, and what it called."""
+"""Tools and calls in LlamaIndex's formats: what a model may call, and what it called."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rockai_transport.prompting import ToolCall, read_value
 
 
 def function_schemas(tools: Any) -> list[Mapping[str, Any]]:
-    """Describe the tools of a call; none where it gives none.
+    """Describe the tools of a call; empty if it has none.
 
     Raises:
-        ConfigurationError: It is no list, or one is no tool.
+        ConfigurationError: It is not a list, or contains something that is not a tool.
     """
     if isinstance(tools, Mapping) or not isinstance(tools or (), Iterable):
         raise ConfigurationError(f"tools must be a list of tools, not {type(tools).__name__}.")
@@ -28,12 +28,12 @@ def function_schemas(tools: Any) -> list[Mapping[str, Any]]:
 
 
 def _function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
-    """Describe a tool as OpenAI does, which is what tracing tools read from a call's arguments.
+    """Describe a tool in OpenAI's format, which tracing tools read from a call's arguments.
 
-    Unlike core's ``to_openai_tool`` (tools/types.py:89) it keeps the name: core looks the tool up by it.
+    Unlike core's ``to_openai_tool`` (tools/types.py:89), it keeps the name, with which core finds the tool.
 
     Args:
-        tool: One of LlamaIndex's, or a description already.
+        tool: A tool of LlamaIndex, or a description.
 
     Raises:
         ConfigurationError: It is neither.
@@ -46,26 +46,26 @@ def _function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
     described = {"name": metadata.get_name(), "description": metadata.description}
     form = metadata.get_parameters_dict()
     if "properties" not in form and metadata.fn_schema is not None:
-        form = metadata.fn_schema.model_json_schema()  # of a class that refers to itself core leaves nothing
+        form = metadata.fn_schema.model_json_schema()  # core's would be empty for a recursive class
     return {"type": "function", "function": {**described, "parameters": form}}
 
 
 def call_block(call: ToolCall) -> ToolCallBlock:
-    """Write a call as LlamaIndex's block."""
+    """Return a call as LlamaIndex's block."""
     return ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
 
 
 def legacy_call(call: ToolCall) -> dict[str, Any]:
-    """Write a call as it stands in ``additional_kwargs["tool_calls"]``: OpenAI's form.
+    """Return a call as in ``additional_kwargs["tool_calls"]``: OpenAI's format.
 
-    Structured streaming looks for calls there and nowhere else (program/utils.py:197).
+    Structured streaming looks for calls only there (program/utils.py:197).
     """
     arguments = json.dumps(call.arguments, ensure_ascii=False)
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
-    """The calls in a message: its blocks, else what ``additional_kwargs["tool_calls"]`` holds."""
+    """Return the calls in a message: its blocks, else those in ``additional_kwargs["tool_calls"]``."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     legacy = message.additional_kwargs.get("tool_calls")
     if blocks or not isinstance(legacy, Sequence):
@@ -74,7 +74,7 @@ def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
 
 
 def _read_legacy(call: Any) -> ToolCallBlock:
-    """A call as OpenAI has it, or in the words of Anthropic (``input``) or of core's `ToolSelection`."""
+    """Read a call in OpenAI's format, in Anthropic's terms (``input``), or as core's `ToolSelection`."""
     function = _first_of(call, "function") or call
     given = _first_of(function, "arguments", "input", "tool_kwargs") or {}
     return ToolCallBlock(
@@ -90,14 +90,14 @@ def _first_of(value: Any, *names: str) -> Any:
 
 
 def arguments_of(block: ToolCallBlock, *, partial: bool) -> dict[str, Any] | None:
-    """The arguments of a call, which other services give as JSON, while streaming as the beginning of it.
+    """Return the arguments of a call, which other services return as JSON, incomplete while streaming.
 
     Args:
         block: The call.
-        partial: Whether the beginning of an object counts as the object.
+        partial: Whether to accept the beginning of an object.
 
     Returns:
-        The arguments; None where they are no object.
+        The arguments; None if they are not an object.
     """
     given = block.tool_kwargs
     if not isinstance(given, str):
@@ -110,7 +110,7 @@ def arguments_of(block: ToolCallBlock, *, partial: bool) -> dict[str, Any] | Non
 
 
 def selections_of(message: ChatMessage) -> list[ToolSelection]:
-    """The calls of a message as core's agents take them; unfinished arguments as far as they go."""
+    """Return the calls of a message for core's agents; incomplete arguments as far as they have arrived."""
     return [
         ToolSelection(
             tool_id=block.tool_call_id or "",

@@ -1,4 +1,4 @@
-"""One LlamaIndex tool of a `RockAIToolSpec`: how it is called, what it knows of the run around it."""
+"""One LlamaIndex tool of a `RockAIToolSpec`: how it is called, and what it knows about the run around it."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ __all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTo
 
 _CONTEXT = "rockai_context"
 _STATE_SECONDS = 5.0
-"""Seconds that a call waits for a Context whose state another task is editing."""
+"""Seconds for which a call waits if another task is editing its Context's state."""
 _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
 
 
 class PredictionProgressEvent(Event):
-    """How far a prediction is; written to the stream of the agent's run.
+    """The progress of a prediction, written to the stream of the agent's run.
 
     Attributes:
-        prediction_id: The prediction's id; None where the service gave none.
-        model: The name of the `HostedModel`; empty where it is not known.
-        status: The service's word: ``starting``, ``processing``, ``succeeded``, ``failed``, ``canceled``.
-        progress: 0 to 1; None where the model's logs do not tell.
+        prediction_id: The prediction's id; None if the service returned none.
+        model: The name of the `HostedModel`; empty if it is not known.
+        status: The service's status: ``starting``, ``processing``, ``succeeded``, ``failed``, ``canceled``.
+        progress: 0 to 1; None if the model's logs do not show it.
         elapsed: Seconds since the start.
 
     Example:
@@ -70,11 +70,10 @@ class ApprovalRequiredEvent(InputRequiredEvent):
     agent is told so.
 
     Attributes:
-        prefix: The question, to be shown to the person: what it costs at most, and what is left of
-            ``max_cost``.
-        key: What tells this question from others; the answer repeats it.
+        prefix: The question for the person: the maximum cost, and what is left of ``max_cost``.
+        key: Identifies this question; the answer repeats it.
         model: The name of the `HostedModel`.
-        input: What would be sent to it.
+        input: The input that would be sent to it.
 
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -104,7 +103,7 @@ class RockAIFunctionTool(FunctionTool):
         name = metadata.get_name()
         function = published(self.acall, name, metadata.description, toolset.schemas[name])
         super().__init__(fn=self._text, async_fn=function, metadata=metadata)
-        # An agent hands its Context to a tool that says so; a tool without one works too.
+        # An agent passes its Context to a tool that declares it; a tool also works without one.
         self.requires_context = True
         self.ctx_param_name = _CONTEXT
         self._toolset = toolset
@@ -113,7 +112,7 @@ class RockAIFunctionTool(FunctionTool):
         self._parameters = list(toolset.schemas[name]["properties"])
 
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
-        """Carry out a call and block; a Context's store is of no use here, since it can only be awaited."""
+        """Execute a call and block; it cannot use a Context's store, which has only async methods."""
         arguments, context, answer = self._read(args, kwargs)
         name = self.metadata.get_name()
         if answer is None:
@@ -126,7 +125,7 @@ class RockAIFunctionTool(FunctionTool):
         return self._output(answer, arguments)
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
-        """Carry out a call. Canceling it ends what its run has under way."""
+        """Execute a call. Canceling it cancels the running predictions of its run."""
         arguments, context, answer = self._read(args, kwargs)
         if answer is None:
             answer = await self._acall(arguments, context)
@@ -147,8 +146,8 @@ class RockAIFunctionTool(FunctionTool):
     def _read(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Context | None, ToolAnswer | None]:
-        """The arguments, the Context, and why a call by places cannot be carried out: nothing is left out."""
-        # Core hands a single argument over by its place: llama_index/core/tools/calling.py.
+        """Return the arguments, the Context, and an error if positional arguments are wrong."""
+        # Core passes a single argument by position: llama_index/core/tools/calling.py.
         arguments = {**dict(zip(self._parameters, args, strict=False)), **kwargs}
         context = arguments.pop(_CONTEXT, None) or _running_context()
         twice = [name for name in self._parameters[: len(args)] if name in kwargs]
@@ -160,11 +159,11 @@ class RockAIFunctionTool(FunctionTool):
         return arguments, context, refused
 
     def _alone(self, scope: str) -> CallContext:
-        """Outside of any Context, where nobody can be asked."""
+        """Return the context of a call outside any Context, where nobody can be asked."""
         return CallContext(scope, approve=lambda *_: not self._approval)
 
     async def _call_context(self, context: Context | None) -> CallContext:
-        """Where this call happens."""
+        """Return the context of this call."""
         if context is None:
             return self._alone(self._toolset.scope_of(None, None))
         own, is_kept = await name_of(context)
@@ -196,7 +195,7 @@ class RockAIFunctionTool(FunctionTool):
 
 
 async def _tell(context: Context, progress: Progress) -> None:
-    """Tell of progress on the stream of the run. Never fails a tool."""
+    """Report progress on the stream of the run. It never makes a tool fail."""
     with log_errors():
         context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
 
@@ -206,7 +205,7 @@ async def _ask(
 ) -> bool:
     """Ask a person through the Context, before anything is started.
 
-    ``wait_for_event`` runs the tool again from its beginning once there is an answer: nothing was sent yet.
+    Once there is an answer, ``wait_for_event`` runs the tool again from its beginning; nothing was sent yet.
     """
     asked = ApprovalRequiredEvent(prefix=question, key=key, model=model.name, input=dict(model_input))
     response = await context.wait_for_event(
@@ -219,7 +218,7 @@ async def _ask(
 
 
 def _running_context() -> Context | None:
-    """The Context of the running step, where a workflow of one's own calls a tool; None outside of one."""
+    """Return the Context of the running step, for a user's own workflow that calls a tool; else None."""
     try:
         return Context.get_step_context()
     except (AttributeError, WorkflowRuntimeError):  # not in every version; not in a step
@@ -227,17 +226,17 @@ def _running_context() -> Context | None:
 
 
 def _tool_id() -> str:
-    """The id of the running tool call, by the event of the running step: an agent hands its tools none.
+    """Return the id of the running tool call, from the running step's event: agents do not pass it to tools.
 
-    Where it cannot be read, nothing but model and input tells two calls of one Context apart, so that the
-    same input is started once.
+    If it cannot be read, calls in one Context differ only by model and input, so that the same input is
+    started once.
     """
     step = StepWorkerStateContextVar.get(None)
     return str(getattr(getattr(step, "event", None), "tool_id", ""))
 
 
 def _run_id() -> str | None:
-    """The id of the running run (workflows/context/context.py); None where it is not told."""
+    """Return the id of the current run (workflows/context/context.py); None if it is not available."""
     try:
         from llama_index_instrumentation.dispatcher import active_instrument_tags
     except ImportError:
