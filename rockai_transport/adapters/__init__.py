@@ -1,9 +1,9 @@
-"""What both framework packages stand on: whatever they decide alike is decided here, once.
+"""The code that both framework packages share.
 
-A framework package imports this, `rockai_transport` and `rockai_transport.prompting`, and nothing below them;
-what remains in it is that framework's types and habits. The toolkits' half is
-`rockai_transport.adapters.toolkits`, for which a program that only chats does not wait.
-Needs pydantic, which both frameworks bring. ``as`` says that a name is handed on.
+A framework package imports only this, `rockai_transport` and `rockai_transport.prompting`, and contains only
+that framework's types and conventions. The toolkits' part is `rockai_transport.adapters.toolkits`, which a
+program without agent tools does not import. It needs pydantic, which both frameworks install. ``as`` marks a
+name as re-exported.
 """
 
 from __future__ import annotations

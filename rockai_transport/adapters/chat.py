@@ -1,4 +1,4 @@
-"""What a chat call is made of: the frameworks' names of roles, blocks of messages, descriptions of tools."""
+"""The parts of a chat call: role names, blocks of messages, tool specifications."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ ROLES: Final[dict[str, Role]] = {
     **dict.fromkeys(("assistant", "ai", "chatbot", "model"), "assistant"),
     **dict.fromkeys(("tool", "function"), "tool"),
 }
-"""What the frameworks call the roles of a conversation."""
+"""The frameworks' names for the roles of a conversation."""
 
 _NO_TOOLS: Final = ToolSetup()
 
 
 def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
-    """Read tools that are described as OpenAI does.
+    """Read tools in OpenAI's format.
 
     Args:
         schemas: Function schemas, each bare or under ``"function"``.
 
     Returns:
-        The tools. One that was given twice is one tool.
+        The tools, without duplicates.
 
     Raises:
-        ConfigurationError: One is no function, or has no name.
+        ConfigurationError: A schema is not a function, or has no name.
     """
     specs: list[ToolSpec] = []
     for schema in schemas:
@@ -56,7 +56,7 @@ def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
 
 
 def _with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema whose root says what it is: that of a pydantic class that refers to itself is a reference."""
+    """Return the schema with a type at its root: for a recursive pydantic class, the root is a reference."""
     if not isinstance(schema, Mapping):
         raise ConfigurationError('A tool\'s parameters must be a JSON schema, {"type": "object", …}.')
     defined, root = schema.get("$defs"), str(schema.get("$ref")).removeprefix("#/$defs/")
@@ -67,18 +67,18 @@ def _with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def tool_setup(
     schemas: Sequence[Mapping[str, Any]], tool_choice: Any = None, *, parallel: bool | None = None
 ) -> ToolSetup:
-    """Put together which tools a call has.
+    """Return the tool setup of a call.
 
     Args:
         schemas: As for `tool_specs`.
-        tool_choice: As for `set_up_tools`; None: as the model likes.
-        parallel: Whether one reply may hold several calls; None: it may.
+        tool_choice: As for `set_up_tools`; None: the model decides.
+        parallel: Whether a reply may contain several calls; None: it may.
 
     Returns:
         The setup.
 
     Raises:
-        ConfigurationError: The choice fits none of the tools, or two different ones have one name.
+        ConfigurationError: The choice matches no tool, or two different tools have the same name.
     """
     if not schemas and tool_choice is None:
         return _NO_TOOLS
@@ -90,21 +90,21 @@ def read_blocks(
 ) -> tuple[list[str], tuple[Image, ...]]:
     """Read the blocks of a message.
 
-    A file in a tool's result, or in a model's answer, is a result, not the model's input: it is told in
-    words, in an answer where its text does not have the address, and must not end an agent's run.
+    A file in a tool's result or in a model's answer is a result, not the model's input. It is described in
+    words (in an answer only if the text lacks its address), and must not end an agent's run.
 
     Args:
-        role: Whose message.
-        blocks: What each is (``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"file"``), and its text, or
-            the file's address; of an image that is an input any `Image`.
+        role: The role of the message.
+        blocks: For each block its kind (``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"file"``), and
+            its text or the file's address; for an image that is an input, an `Image`.
         text: The message's text.
-        model: The model that it is meant for, for errors.
+        model: The model that receives it, for errors.
 
     Returns:
         The texts, and the images that are inputs.
 
     Raises:
-        ConfigurationError: There is an input that no prompt can carry.
+        ConfigurationError: An input cannot be part of a prompt.
     """
     texts: list[str] = []
     images: tuple[Image, ...] = ()
@@ -124,7 +124,7 @@ def read_blocks(
 
 
 def forced_tool(name: str) -> dict[str, Any]:
-    """The arguments of a call that must be a single call of one tool.
+    """Return the arguments of a call that must call one tool exactly once.
 
     Args:
         name: The tool.

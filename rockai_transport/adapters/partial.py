@@ -1,4 +1,4 @@
-"""Objects that fill in while their reply streams: what of a value can be told before the reply has ended."""
+"""Partial objects while a reply streams: what is known of a value before the reply has ended."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from rockai_transport.prompting.reply.json_values import ValueScanner
 
 __all__ = ["PartialObjects", "partial_object"]
 
-_MOST_OBJECTS: Final = 8  # how many objects of a reply are looked at for the one that was asked for
+_MOST_OBJECTS: Final = 8  # the maximum number of objects that are tried in a reply
 _LAST_NUMBER: Final = re.compile(r"-?\d[\d.eE+-]*\Z")
 _ALIASES: Final = ("alias", "validation_alias", "serialization_alias")
 
 
 class PartialObjects:
-    """Reads the object of a reply as far as it has come; each is a prefix of the next.
+    """Reads the object in a reply as far as it has arrived; each result is a prefix of the next.
 
-    There are none of what is not JSON proper, of an object with a name that the schema does not know, and of
-    one that is complete: that is the reply's, once it was accepted.
+    There is no result for invalid JSON, for an object with a key that the schema does not have, and for a
+    complete object: the accepted reply provides that one.
     """
 
     def __init__(self, parser: OutputParser) -> None:
-        """Begin.
+        """Create a reader.
 
         Args:
-            parser: Says what is asked for.
+            parser: The parser of the requested object.
         """
         self._parser = parser
         self._last: dict[str, Any] = {}
 
     def read(self, text: str) -> dict[str, Any] | None:
-        """Read on.
+        """Read the reply so far.
 
         Args:
-            text: All that the reply has said so far.
+            text: The reply's whole text so far.
 
         Returns:
-            The object as far as it goes; None where it is no further than it was.
+            The object so far; None if it has not grown.
         """
         for found in islice(re.finditer("{", text), _MOST_OBJECTS):
             if ValueScanner().scan(text, found.start()) is not None:
@@ -57,10 +57,10 @@ class PartialObjects:
         return None
 
     def restart(self) -> bool:
-        """Begin anew with the next reply.
+        """Start again with the next reply.
 
         Returns:
-            Whether anything was told of the last one.
+            Whether the last reply gave any result.
         """
         was_reported, self._last = bool(self._last), {}
         return was_reported
@@ -70,27 +70,26 @@ class PartialObjects:
             return False
         called, name = value.get("name"), self._parser.called
         if name and isinstance(called, str) and name.startswith(called):
-            return False  # the call itself, whose arguments follow
+            return False  # this is the call itself; its arguments follow
         names = self._parser.property_names
         return names is None or value.keys() <= names
 
 
 def partial_object(model: type[Any] | None, value: dict[str, Any]) -> Any:
-    """Make what is handed on of an object that has not ended.
+    """Return the value for an object that is still incomplete.
 
     Args:
-        model: The pydantic class that was asked for; None for a dict.
-        value: The object as far as it goes.
+        model: The requested pydantic class; None for a dict.
+        value: The object so far.
 
     Returns:
-        An instance of a class derived from it, which is not validated, and whose fields are None where
-        nothing has come for them; else the dict.
+        An unvalidated instance of a subclass, with None in the missing fields; for a dict, the dict.
     """
     return value if model is None or not issubclass(model, BaseModel) else _filled(model, value)
 
 
 def _filled(kind: Any, value: Any) -> Any:
-    """A value with the instances that its type's classes make of objects."""
+    """Return a value with its objects converted to instances of the classes in its type."""
     kinds = [kind, *get_args(kind)]
     if isinstance(value, list):
         lists = [one for one in kinds if get_origin(one) is list]
@@ -108,7 +107,7 @@ def _filled(kind: Any, value: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _partial_class(model: type[BaseModel]) -> type[BaseModel]:
-    """The class with fields of which any may be missing, under the same names."""
+    """Return a subclass with the same fields, all optional."""
     fields: dict[str, Any] = {}
     for name, info in model.model_fields.items():
         aliases: dict[str, Any] = {kind: getattr(info, kind) for kind in _ALIASES}
@@ -117,10 +116,10 @@ def _partial_class(model: type[BaseModel]) -> type[BaseModel]:
 
 
 def _partial_value(text: str) -> Any:
-    """What the beginning of an object says, without a number that may go on."""
+    """Parse the beginning of an object, without a number that may be incomplete."""
     try:
         value = from_json(text, allow_partial="trailing-strings")
-        # A letter would go on with a text, and ends a number: another digit may leave a float as it is.
+        # A letter would continue a string, but ends a number. (A further digit may not change a float.)
         if _LAST_NUMBER.search(text) and from_json(text + "x", allow_partial="trailing-strings") == value:
             value = from_json(_LAST_NUMBER.sub("", text), allow_partial="trailing-strings")
     except ValueError:

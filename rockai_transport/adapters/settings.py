@@ -1,4 +1,4 @@
-"""The settings of a model class, as pydantic fields, and those of one call: the same in both frameworks."""
+"""The settings of a model class, as pydantic fields, and those of one call, in both frameworks."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ from rockai_transport.protocol.references import ModelReference
 __all__ = ["TEXT", "CallSettings", "ModelFields"]
 
 TEXT = WithJsonSchema({"type": "string"})
-"""How an object that is no JSON stands in a JSON schema, as the frameworks write their own."""
+"""The JSON schema of a field whose value is not JSON, in the frameworks' own form."""
 
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "max_tokens")
 """Fields that are parameters of the model."""
 
 _OPTIONS: Final = ("max_reasks", "stream_usage", "timeout")
-"""Fields that a `ReplyBuilder` is told of."""
+"""Fields that a `ReplyBuilder` receives."""
 
 _sampling_of = attrgetter(*_SAMPLING)
 
 
 class CallSettings(NamedTuple):
-    """What holds for one call."""
+    """The settings of one call."""
 
     settings: ModelSettings
     dialect: Dialect
-    """The call's dialect, resolved: ``settings`` holds the same, so that nobody has to look for it again."""
+    """The call's resolved dialect, the same as in ``settings``, so that nothing has to resolve it again."""
     options: dict[str, Any]
-    """What a `ReplyBuilder` is told of it; see `_OPTIONS`."""
+    """The arguments for a `ReplyBuilder`; see `_OPTIONS`."""
 
 
 def _secret(value: Any) -> Any:
@@ -78,7 +78,7 @@ def _listed(value: Any) -> Any:
 
 
 def _not_given(value: Any) -> Any:
-    """A setting that is given as None was not given."""
+    """Treat a setting that is None as not given."""
     if value is None:
         raise PydanticUseDefault
     return value
@@ -88,15 +88,15 @@ _NONE_IS_DEFAULT: Final = BeforeValidator(_not_given)
 
 
 def _aliases(field: FieldInfo) -> list[str]:
-    """The other names under which pydantic takes a field, of a subclass of a user's own."""
-    given = field.validation_alias  # `alias` is in it
+    """Return the other names that pydantic accepts for a field, as in a user's own subclass."""
+    given = field.validation_alias  # it includes `alias`
     paths = [getattr(one, "path", [one]) for one in getattr(given, "choices", [given])]
     return [path[0] for path in paths if isinstance(path[0], str)]
 
 
 @lru_cache(maxsize=128)
 def _reader_of(owner: type[BaseModel], name: str) -> TypeAdapter[Any] | None:
-    """What reads a field alone; None where the class has none of this name."""
+    """Return the validator of a single field; None if the class has no such field."""
     if (info := owner.model_fields.get(name)) is None:
         return None
     kind: Any = Annotated[info.annotation, info]
@@ -106,51 +106,51 @@ def _reader_of(owner: type[BaseModel], name: str) -> TypeAdapter[Any] | None:
 class ModelFields(BaseModel):
     """The fields of a model class of either framework, their checks, and the clients behind them.
 
-    A framework's class inherits it before the framework's own base, and says the rest: what takes the model's
-    own inputs (``_extra_name``), which keywords of a call are the framework's (``_call_keywords``), and what
-    the User-Agent calls it (``_package``).
+    A framework's class inherits it before the framework's own base class, and sets the rest: the field for
+    the model's own inputs (``_extra_name``), the framework's keywords of a call (``_call_keywords``), and the
+    name in the User-Agent (``_package``).
     """
 
     model: str
     """``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits."""
     api_token: Annotated[SecretStr | str | None, BeforeValidator(_secret)] = Field(default=None, repr=False)
-    """The token; else the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and ``ROCK_API_TOKEN``,
-    read at the first call: this field then stays None."""
+    """The token. Default: the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
+    ``ROCK_API_TOKEN``, read at the first call; this field then stays None."""
     base_url: str | None = None
-    """Where the service is; else ``ROCKAI_BASE_URL``, else RockAI's own address."""
+    """The address of the service. Default: ``ROCKAI_BASE_URL``, else RockAI's own address."""
     temperature: float | None = None
     """The sampling temperature."""
     top_p: float | None = None
     """Nucleus sampling."""
     top_k: int | None = None
-    """Top-k sampling, where the model has it."""
+    """Top-k sampling, if the model supports it."""
     max_tokens: int | None = None
-    """How many tokens to generate at most."""
+    """The maximum number of tokens to generate."""
     stop: Annotated[list[str] | str | None, BeforeValidator(_listed)] = None
-    """Stop sequences. They hold for every model; a call's own replace them."""
+    """Stop sequences. They work with every model; those of a call replace them."""
     timeout: float | None = None
-    """Seconds for one whole run, with a client that is handed in too. None: no total, only the client's
-    limits for first byte and idleness."""
+    """Seconds for one whole run, also with your own client. None: no total; the client's limits for first
+    byte and idle time still apply."""
     max_retries: Annotated[int, _NONE_IS_DEFAULT] = 2
-    """Further tries after the first, where another one cannot pay twice."""
+    """Number of retries after the first attempt; they never pay twice."""
     max_reasks: Annotated[int, _NONE_IS_DEFAULT] = 1
-    """How many further runs a chat reply may take that cannot be accepted: a call that cannot be read or is
-    missing, an answer that does not fit its schema. Each is paid for; 0: none. Completions never take any."""
+    """Number of further runs for a chat reply that is not accepted: its tool call is invalid or missing, or
+    its answer does not fit the schema. Each run is paid for. 0: none. Completions never use any."""
     stream_usage: Annotated[bool, _NONE_IS_DEFAULT] = True
-    """Whether a stream's last chunk tells the token counts, where the service reports them and the prediction
-    has an id (``route="predictions"``): that takes one look at the prediction more."""
+    """Whether a stream's last chunk contains the token counts, if the service reports them and the prediction
+    has an id (``route="predictions"``). This takes one more poll of the prediction."""
     dialect: Annotated[str | Dialect | None, BeforeValidator(_dialect), TEXT] = None
-    """How the model spells its inputs, by name or whole; chosen from the model's name by default."""
+    """The model's input names and chat template, by name or as an object. Default: from the model's name."""
     route: Annotated[Route, _NONE_IS_DEFAULT] = "auto"
-    """Which way runs are started; see `rockai_transport.Client`."""
+    """The route for runs; see `rockai_transport.Client`."""
     default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Further headers for every request. In no trace: they may hold secrets."""
+    """Additional headers for every request. Excluded from traces, because they may contain secrets."""
     client: Annotated[Client | None, TEXT] = Field(default=None, exclude=True, repr=False)
-    """A client of your own for blocking calls; its settings then hold, and of those above ``timeout``."""
+    """Your own client for blocking calls. Its settings replace those above, except ``timeout``."""
     async_client: Annotated[AsyncClient | None, TEXT] = Field(default=None, exclude=True, repr=False)
     """The same for asynchronous calls."""
 
-    if TYPE_CHECKING:  # other names of the above, which a type checker then knows; `model_name` cannot be one
+    if TYPE_CHECKING:  # other names of the fields above, for type checkers; `model_name` cannot be one
         api_key: InitVar[SecretStr | str | None] = None
         rockai_api_token: InitVar[SecretStr | str | None] = None
         api_base: InitVar[str | None] = None
@@ -159,7 +159,7 @@ class ModelFields(BaseModel):
 
     model_config = ConfigDict(
         arbitrary_types_allowed=True,
-        hide_input_in_errors=True,  # the input may hold the token
+        hide_input_in_errors=True,  # the input may contain the token
     )
 
     _extra_name: ClassVar[str] = ""
@@ -169,7 +169,7 @@ class ModelFields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_arguments(cls, given: Any) -> Any:
-        """Name the nearest right argument for a wrong one, and a missing one; pydantic would not so well."""
+        """Suggest the correct name for a wrong argument, and name missing ones, better than pydantic does."""
         if not isinstance(given, dict):
             return given
         given = {**given}
@@ -181,7 +181,7 @@ class ModelFields(BaseModel):
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        """Refuse at once what no call could use; the token is read at the first call."""
+        """Refuse settings that no call could use; the token is read at the first call."""
         ModelReference.parse(self.model)
         self._for_call({})
         if self.max_reasks < 0:
@@ -194,41 +194,41 @@ class ModelFields(BaseModel):
 
     @field_serializer("dialect", "chat_template", check_fields=False)
     def _as_json(self, value: Any) -> Any:
-        """As JSON holds it: Jinja as its source, a template that is another object not at all."""
+        """Serialize to JSON: a Jinja template as its source; template objects of other types are omitted."""
         if isinstance(value, Dialect):
             written = dialect_to_json(value)
             return {**written, "chat_template": self._as_json(written["chat_template"])}
         return value if value is None or isinstance(value, str | dict) else getattr(value, "source", None)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Pass on: the hook that pydantic makes for the private attribute would end the chain here."""
+        """Call the base class: the hook that pydantic creates for the private attribute would not do so."""
         super().model_post_init(context)
 
     def __copy__(self) -> Self:
         copied = super().__copy__()
-        copied._clients = LazyClients()  # noqa: SLF001 - its settings may be changed
+        copied._clients = LazyClients()  # noqa: SLF001 - the copy's settings may be changed
         return copied
 
     def _for_call(
         self, call: Mapping[str, Any], stop: Any = None, keywords: frozenset[str] | None = None
     ) -> CallSettings:
-        """Put together what the constructor set and what a call sets.
+        """Combine the constructor's settings with those of a call.
 
-        A setting that a call gives as None is as good as not given; a parameter of the model that it gives as
-        None is not sent. A ``model`` of the call's own speaks its own dialect, unless the call gives one:
-        what was chosen for another model could format its prompt wrongly, and nobody would see.
+        A setting that is None in a call counts as not given; a model parameter that is None is not sent. If a
+        call has its own ``model``, that model's dialect applies, unless the call passes one: a dialect that
+        was chosen for another model could silently format the prompt wrongly.
 
         Args:
-            call: The call's arguments: settings (`PER_CALL`), ``_extra_name``, the framework's own, and for
-                the rest parameters and inputs of the model.
-            stop: The call's stop sequences, where the framework hands them over apart.
-            keywords: The framework's own, which are none of the model's; None: ``_call_keywords``.
+            call: The call's arguments: settings (`PER_CALL`), ``_extra_name``, the framework's keywords, and
+                parameters and inputs of the model.
+            stop: The call's stop sequences, if the framework passes them separately.
+            keywords: The framework's keywords, which are not the model's; None: ``_call_keywords``.
 
         Returns:
-            What holds for the call, its dialect resolved.
+            The settings of the call, with the dialect resolved.
 
         Raises:
-            ConfigurationError: An argument belongs to the constructor, or the settings cannot be followed.
+            ConfigurationError: An argument belongs to the constructor, or the settings cannot be applied.
         """
         extra_name = self._extra_name
         parameters: dict[str, Any] = dict(zip(_SAMPLING, _sampling_of(self), strict=True))
@@ -264,12 +264,12 @@ class ModelFields(BaseModel):
         return CallSettings(settings, dialect, options)
 
     def _as_field(self, name: str, value: Any) -> Any:
-        """A setting of a call, as the constructor would take it; what is no field stays as it is.
+        """Validate a setting of a call like the constructor would; what is not a field is returned unchanged.
 
-        So does a dialect, whose error names those that there are.
+        A dialect is returned unchanged too, because its own error lists the existing ones.
 
         Raises:
-            ConfigurationError: The constructor would not take it.
+            ConfigurationError: The constructor would refuse it.
         """
         if name == "dialect" or (reader := _reader_of(type(self), name)) is None:
             return value
@@ -279,10 +279,10 @@ class ModelFields(BaseModel):
             raise ConfigurationError(f"{name}: {error.errors()[0]['msg']}.") from None
 
     def _check_window(self, dialect: Dialect, max_tokens: Any) -> None:
-        """Refuse an answer that leaves no room for the prompt.
+        """Refuse a ``max_tokens`` that leaves no room for the prompt.
 
         Raises:
-            ConfigurationError: It does.
+            ConfigurationError: There is no room.
         """
         window = getattr(self, "context_window", None) or dialect.context_window
         if window and isinstance(max_tokens, int) and max_tokens >= window:
@@ -298,5 +298,5 @@ class ModelFields(BaseModel):
         return self.async_client or self._clients.get(AsyncClient, self, self._package)
 
     def _body(self, builder: ReplyBuilder[Any, Any]) -> dict[str, Any]:
-        """The body that is sent for a reply's first run."""
+        """Return the body of a reply's first run."""
         return self._clients.preview(self, builder.request) if builder.request else {}

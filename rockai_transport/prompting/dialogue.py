@@ -1,4 +1,4 @@
-"""Ask a model, and again where its answer cannot be accepted: decided once, for sync and async."""
+"""Asks a model, and asks again if its answer is not accepted; the decisions for sync and async."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _TIMES: Final = {1: "once", 2: "twice"}
 
 
 class Dialogue:
-    """A call, run by run, its replies read piece by piece: what to run, what may be handed on.
+    """One call, with all its runs: which request to run next, and which parts may be delivered.
 
-    It decides, its driver does::
+    The dialogue decides; its driver does the I/O::
 
         dialogue = Dialogue(call)
         while dialogue.request is not None:
@@ -38,17 +38,17 @@ class Dialogue:
                         break
             hand_on(dialogue.end(stream.prediction))
 
-    Nothing is handed on of a reply that may still be refused: with a forced choice until a call was found,
-    with a ``check`` until the reply has ended, and without either from a call that cannot be read on, unless
-    text or a call was handed on before it. Not accepted is a reply without the call that a forced choice
-    requires, and one in which ``check`` finds an error; both end in an exception when the runs are used up. A
-    reply whose only call cannot be read is asked for again as well, and accepted as it is then.
+    Parts of a reply that may still be refused are held back: with a forced choice until a call was found,
+    with a ``check`` until the reply has ended, and otherwise from an invalid call on, unless text or a call
+    was delivered before it. A reply is not accepted if it lacks a call that a forced choice requires, or if
+    ``check`` finds an error; when the runs are used up, this raises an exception. A reply whose only call is
+    invalid is asked for again too, but is accepted when the runs are used up.
 
     Attributes:
-        request: The run to make now; None once the reply was accepted.
-        running: The same, and after that the last one.
-        runs: How many runs have ended; each of them is paid for.
-        predictions: What is known of each, in order.
+        request: The next run; None once the reply was accepted.
+        running: The same, or the last run once the reply was accepted.
+        runs: Number of ended runs; each of them is paid for.
+        predictions: The predictions of these runs, as far as they are known, in order.
         reasons: Why the model was asked again, each time.
     """
 
@@ -61,18 +61,18 @@ class Dialogue:
         streamed: bool = True,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """Begin.
+        """Start a dialogue.
 
         Args:
-            first: The call; or a request alone, which is run once and whose reply is always accepted.
-            check: Says what is wrong with a reply, in words a model can act on, or returns None.
-            max_reasks: How many further runs there may be, whatever the reasons; 0 for none.
-            streamed: Whether parts are handed on as they come. If not, all are held until the reply has
-                ended, and text before a call that cannot be read does not keep it from being asked for again.
-            new_id: Makes a tool call's id.
+            first: The call; or only a request, which is run once and whose reply is always accepted.
+            check: Returns what is wrong with a reply, as feedback for the model, or None.
+            max_reasks: Maximum number of further runs, for any reason; 0 for none.
+            streamed: Whether parts are delivered as they arrive. If not, all are held until the reply has
+                ended, and an invalid call is asked for again even if text came before it.
+            new_id: Creates a tool call's id.
 
         Raises:
-            ConfigurationError: The model cannot be sent this.
+            ConfigurationError: The request cannot be sent to the model.
         """
         self._call = None if isinstance(first, ModelRequest) else first
         self._check = check
@@ -92,55 +92,55 @@ class Dialogue:
 
     @property
     def end_token(self) -> str | None:
-        """The token of the chat template that ended the last answer, where one did."""
+        """The token of the chat template that ended the last answer, if any."""
         return self._reader.end_token
 
     @property
     def stop_token(self) -> str | None:
-        """What ended the last answer: such a token, or a stop sequence; None where neither did."""
+        """What ended the last answer: such a token, or a stop sequence; None if neither did."""
         return self._reader.stop_token
 
     def feed(self, piece: str) -> list[ReplyPart]:
         """Take the next piece of the run.
 
         Args:
-            piece: Any part of what the model wrote.
+            piece: Any part of the model's output.
 
         Returns:
-            The parts that may be handed on, in order.
+            The parts that may be delivered, in order.
         """
         self._pieces.append(piece)
         parts = self._reader.feed(piece)
         return parts if self._direct else self._released(parts)
 
     def feed_batch(self, pieces: Sequence[str]) -> list[ReplyPart]:
-        """Take the next pieces of the run: as :meth:`feed` for each, in one call.
+        """Take the next pieces of the run: like :meth:`feed` for each, in one call.
 
         Args:
-            pieces: Any parts of what the model wrote.
+            pieces: Any parts of the model's output.
 
         Returns:
-            The parts that may be handed on, in order; those of different pieces are not put together.
+            The parts that may be delivered, in order; parts of different pieces are not merged.
         """
         self._pieces += pieces
         parts = self._reader.feed_batch(pieces)
         return parts if self._direct else self._released(parts)
 
     def running_text(self) -> str:
-        """What the run that is under way has said so far, without its reasoning; it may still be refused."""
+        """Return the text of the current run so far, without its reasoning; it may still be refused."""
         return _own_words("".join(self._pieces), self.running)
 
     def end(self, prediction: Any = None) -> list[ReplyPart]:
         """End the run; afterwards :attr:`request` is the next one, or None.
 
         Args:
-            prediction: What is known of the run.
+            prediction: The run's prediction, as far as it is known.
 
         Returns:
-            What was held back, where the reply is accepted.
+            The parts that were held back, if the reply is accepted.
 
         Raises:
-            InvalidResponseError: The last reply there may be was not accepted; ``body`` is its text.
+            InvalidResponseError: The last possible reply was not accepted; ``body`` is its text.
         """
         parts = self._reader.flush()
         self.runs += 1
@@ -174,11 +174,11 @@ class Dialogue:
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
         self._holds = self._check is not None or not self._streamed
-        self._committed = False  # whether text or a call was handed on
+        self._committed = False  # whether text or a call was delivered
         self._direct = not (self._holds or request.reading.tools.active)  # whether nothing can be refused
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
-        """Hold back what may still be refused."""
+        """Hold back the parts that may still be refused."""
         for at, part in enumerate(parts):
             self._holds = self._holds or (isinstance(part, InvalidToolCall) and not self._committed)
             if self._holds:
@@ -188,7 +188,7 @@ class Dialogue:
         return parts
 
     def _validation_error(self) -> str | None:
-        """What keeps the reply that has ended from being accepted, if anything does."""
+        """Return why the ended reply is not accepted; None if it is."""
         if not self._reader.waiting:
             return self._check(gather(self._held, self.end_token)) if self._check else None
         tools = self.running.reading.tools
@@ -197,12 +197,12 @@ class Dialogue:
         return f"{function} must be called, in a <tool_call> line{f' ({errors})' if errors else ''}."
 
     def _accepts(self, arguments: dict[str, Any]) -> bool:
-        """Whether an object would be right as the arguments of the one function that must be called."""
+        """Return whether an object is valid as the arguments of the one function that must be called."""
         reply = ModelReply(tool_calls=(ToolCall("", "", arguments),))
         return self._check is not None and self._check(reply) is None
 
     def _unreadable(self) -> str | None:
-        """Why the reply's only call cannot be read, where nothing of it was handed on."""
+        """Return why the reply's only call is invalid, if none of it was delivered."""
         invalid = [part for part in self._held if isinstance(part, InvalidToolCall)]
         if not invalid or any(isinstance(part, ToolCall) for part in self._held):
             return None
@@ -211,5 +211,5 @@ class Dialogue:
 
 
 def _own_words(text: str, request: ModelRequest) -> str:
-    """What the model answered, with its calls as it wrote them and without its reasoning."""
+    """Return the model's answer, with its calls as it wrote them, and without its reasoning."""
     return read_reply(text, replace(request.reading, tools=ToolSetup())).text

@@ -1,9 +1,9 @@
-"""How model families write calls, as data: what opens a call, what stands in it, what closes it.
+"""The call formats of model families, as data: tokens that open, separate and close a call.
 
-A call is written in one of these ways, all of them read alike: as a JSON value that holds name and arguments;
-as a name and the arguments in JSON; as a name and tagged arguments; as a Python call. The families differ in
-the tokens around and between; they are in ``call_formats.json``, with their sources. None of them is a
-family's own: models mix what they were trained on.
+A call has one of these forms, and all of them are read: a JSON value with name and arguments; a name and the
+arguments in JSON; a name and tagged arguments; a Python call. The families differ in the tokens around and
+between them; ``call_formats.json`` lists these, with sources. No form is specific to one family: models mix
+what they were trained on.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ BETWEEN: Final = _tokens("between")
 CLOSING: Final = _tokens("closing")
 RESULTS: Final = _tokens("result")
 TAGGED_ARGUMENTS: Final = _names("tagged_arguments")
-"""What opens an argument's name: Qwen3-Coder's, MiniMax M2's, DeepSeek V3.2's, Step 3's, GLM 4.5's."""
+"""Openings of an argument's name: Qwen3-Coder's, MiniMax M2's, DeepSeek V3.2's, Step 3's, GLM 4.5's."""
 
 CALL_FENCES: Final = _names("call_fences")
-"""What a code fence that holds nothing but calls calls itself (Gemma 3's guide; Command R's)."""
+"""Info strings of code fences that contain only calls (Gemma 3's guide; Command R's)."""
 FENCES: Final = _names("fences")
 
 NAME_KEYS: Final = _names("name_keys")

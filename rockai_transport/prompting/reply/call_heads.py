@@ -1,9 +1,9 @@
-"""Where a call begins in a model's text, and how far it can still be one.
+"""Where a call begins in a model's text, and how long a text can still be one.
 
-Only these begin one: a token that opens a call (:mod:`.call_formats`) and what may follow it; a code fence
-whose contents begin like a call; and, at the beginning of a line, ``{`` or ``[{`` whose first key is one that
-calls have, ``[name(`` or ``name {`` with a tool's name, or a hint with one of these behind it. What begins
-like none of them is text at once, so that text streams as text while tools are bound.
+A call begins only with one of these: a token that opens a call (:mod:`.call_formats`) and what may follow it;
+a code fence whose content begins like a call; and, at the start of a line, ``{`` or ``[{`` with a first key
+that calls have, ``[name(`` or ``name {`` with a tool's name, or a hint followed by one of these. Everything
+else is text at once, so text still streams while tools are bound.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Verdict = Literal["text", "undecided"]
 Kind = Literal["json", "python", "tagged"]
 
 _MOST_UNDECIDED: Final = 400
-_MOST_TOKENS: Final = 12  # in a row: a model that repeats one without end writes no call
+_MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
@@ -45,14 +45,14 @@ CLOSING: Final = TokenSet(*formats.CLOSING)
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """The beginning of what may be a call.
+    """The beginning of a possible call.
 
     Attributes:
-        body: The index where its body begins: a bracket, a Python name, the first tagged argument, or what
-            closes a call without any.
-        kind: How the body is read.
-        name: The tool's name, where it stands before the body.
-        meant: Whether it marks a call beyond doubt.
+        body: The index of its body: a bracket, a Python name, the first tagged argument, or the closing token
+            of a call without arguments.
+        kind: How to read the body.
+        name: The tool's name, if it comes before the body.
+        meant: Whether it is certainly a call.
         fenced: Whether a code fence opened it.
     """
 
@@ -64,7 +64,7 @@ class Opener:
 
 
 def _skip(tokens: TokenSet, text: str, at: int) -> int:
-    """Pass over tokens and white space; -1 where it depends on what follows."""
+    """Skip tokens and white space; -1 if it depends on what follows."""
     for _ in range(_MOST_TOKENS):
         at = skip_space(text, at)
         end = tokens.end(text, at) if at < len(text) else -1
@@ -78,16 +78,16 @@ def _skip(tokens: TokenSet, text: str, at: int) -> int:
 
 
 def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
-    """Decide whether a call begins at a place.
+    """Decide whether a call begins at a position.
 
     Args:
-        text: Text, known so far.
-        at: The place.
+        text: The text so far.
+        at: The position.
         tools: The tools that may be called.
-        line_start: Whether only white space stands before it on its line.
+        line_start: Whether only white space comes before it on its line.
 
     Returns:
-        The opener, ``"text"`` where none begins, ``"undecided"`` where it depends on what follows.
+        The opener; ``"text"`` if no call begins; ``"undecided"`` if it depends on what follows.
     """
     verdict = _direct(text, at, tools, line_start=line_start)
     return _hinted(text, at, tools) if line_start and verdict == "text" else verdict
@@ -109,7 +109,7 @@ def _direct(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | V
 
 
 def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
-    """What a hint stands before: what is a call by itself, or a tool's name and the arguments in JSON."""
+    """Decide what follows a hint: a call by itself, or a tool's name and the arguments in JSON."""
     end = tools.hints.end(text, at)
     if end <= at:
         return "undecided" if end < 0 else "text"
@@ -122,7 +122,7 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
 
 
 def _fence_end(text: str, at: int) -> int:
-    """The end of a code fence's beginning, up to its language; as `TokenSet.end`."""
+    """Return the end of a code fence's opening, including its language; as `TokenSet.end`."""
     found = _FENCE.match(text, at)
     if found is None:
         return -1 if FENCE.startswith(text[at : at + len(FENCE)]) else at
@@ -146,7 +146,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
 
 
 def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
-    """What a token opened: a JSON value, a Python call or list of them, or a name and what belongs to it."""
+    """Decide what follows an opening token: JSON, a Python call or a list of them, or a name with a body."""
     at = _skip(_OPENING, text, at)
     if at < 0:
         return "undecided"
@@ -158,7 +158,7 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
 
 
 def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
-    """A name, and the arguments behind it; where no token marks it, a tool's name and JSON."""
+    """Match a name and the arguments after it; without an opening token, only a tool's name and JSON."""
     found = _NAME.match(text, at)
     if found is None:
         return "undecided" if text[at : at + 2] in ("'", '"') else "text"
@@ -176,7 +176,7 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
 
 
 def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
-    """A list: of objects, or of Python calls."""
+    """Match a list of objects or of Python calls."""
     first = skip_space(text, at + 1)
     if first == len(text):
         return "undecided"
@@ -192,14 +192,14 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
 
 
 def _first_key(text: str, at: int, tools: Tools, body: int) -> Opener | Verdict:
-    """Whether the object here begins with a key that calls have."""
+    """Decide whether the object here begins with a key that calls have."""
     found = _FIRST_KEY.match(text, at + 1)
     end = found.end() if found else at
     key = found["key"] if found else ""
     if end == len(text):
         begun = any(one.startswith(key) for one in tools.first_keys)
         return "undecided" if begun else "text"
-    if text[end] == "/" and not key:  # a comment that does not end yet
+    if text[end] == "/" and not key:  # an incomplete comment
         return "undecided" if len(text) - end < _MOST_UNDECIDED else "text"
     closing = found["quote"].replace("“", "”") if found else ""
     if not closing:
@@ -210,11 +210,11 @@ def _first_key(text: str, at: int, tools: Tools, body: int) -> Opener | Verdict:
 
 
 def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Verdict:
-    """Decide whether another call of the same block begins at a place.
+    """Decide whether another call of the same block begins at a position.
 
     Args:
-        text: Text, known so far.
-        at: The place, behind a call.
+        text: The text so far.
+        at: The position, after a call.
         tools: The tools that may be called.
         opener: What opened the block.
 
@@ -231,7 +231,7 @@ def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Ver
 
 
 class BareWatch:
-    """Watches an object that no token marked as a call, until it is clear whether it can be one."""
+    """Watches an object without an opening token, until it is clear whether it can be a call."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -241,11 +241,11 @@ class BareWatch:
         """Take the next part of the value.
 
         Args:
-            part: Any part of it; none behind its end.
+            part: Any part of it; nothing after its end.
 
         Returns:
-            ``"text"`` where it is no call of these tools whatever follows, ``"call"`` where only its end can
-            say.
+            ``"text"`` if it cannot be a call of these tools, whatever follows; ``"call"`` if only its end can
+            decide.
         """
         self._text += part
         at = 0
@@ -259,7 +259,7 @@ class BareWatch:
             at = value.end()
         self._text = self._text[at:]
         if key is None and _OBJECT_END.match(self._text):
-            return "text"  # the object has ended, and named no tool
+            return "text"  # the object has ended without a tool's name
         return "undecided" if len(self._text) < _MOST_UNDECIDED else "call"
 
     def _judge(self, key: str, value: re.Match[str] | None) -> Literal["call"] | Verdict:

@@ -1,8 +1,8 @@
-"""What a call's body says: a JSON value, a Python call, or tagged arguments, read as names and arguments.
+"""Reads a call's body (JSON, a Python call, or tagged arguments) as a name and arguments.
 
-Of an object every key must be read: its name, its arguments (which may be JSON in a string, twice over), and
-what does not matter to a call, as an id. Keys beside these are arguments where the tool has such ones, else
-the call is none. A call whose arguments are not found is a call only of a tool that needs none.
+Every key of an object must be accounted for: its name, its arguments (which may be JSON in a string, even
+twice), and keys that do not matter, such as an id. Other keys are arguments if the tool has them; otherwise
+the object is no call. An object without arguments is a call only if the tool requires none.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_calls(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         tools: The tools that may be called.
 
     Returns:
-        The calls, yet without ids, unreadable ones with their error; None where it is no call, but text.
+        The calls, still without ids; invalid ones with their error. None if it is text, not a call.
     """
     if opener.kind == "python":
         calls = _python_calls(body, tools, meant=opener.meant)
@@ -76,7 +76,7 @@ def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, 
         schema: The schema of its arguments.
 
     Returns:
-        The arguments, bare or under the function's name; None where it is something else.
+        The arguments, bare or under the function's name; None if it is anything else.
     """
     try:
         arguments = structured_value(value, schema, name)
@@ -87,7 +87,7 @@ def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, 
 
 
 def _settled(call: Call, tools: Tools) -> Call:
-    """Give a call its tool's own name, and its arguments the form that the tool declares."""
+    """Set a call's exact tool name, and convert its arguments to the types that the tool declares."""
     name = tools.resolve(call.name) if call.name else None
     if name is None and call.name and tools.demanded:
         error = unknown_name("a function that can be called", call.name, tools.schemas)
@@ -102,7 +102,7 @@ def _settled(call: Call, tools: Tools) -> Call:
         try:
             return ToolCall("", name, structured_value(call.arguments, schema, name))
         except ValueError as problem:
-            # Without a demand, whoever validates says it in more detail.
+            # If no call is required, the later validation reports it in more detail.
             if not tools.demanded or tools.accepts(call.arguments):
                 return ToolCall("", name, adapted(call.arguments, schema))
             error = str(problem)
@@ -110,13 +110,13 @@ def _settled(call: Call, tools: Tools) -> Call:
 
 
 def unreadable(name: str | None, given: Any, error: str, call_id: str = "") -> InvalidToolCall:
-    """Word a call that cannot be made.
+    """Return an invalid call.
 
     Args:
-        name: The tool's name, where it could be made out.
+        name: The tool's name, if it could be determined.
         given: The arguments, as the model wrote them or as JSON values.
         error: What is wrong.
-        call_id: Its id, where it has one already.
+        call_id: Its id, if it already has one.
 
     Returns:
         The call.
@@ -141,7 +141,7 @@ def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
 
 
 def _written_arguments(body: str) -> str:
-    """The text behind the key of the arguments; all of it where there is no such key."""
+    """Return the text after the arguments' key; the whole text if there is no such key."""
     found = _ARGUMENTS_KEY.search(body)
     if found is None:
         return body
@@ -160,7 +160,7 @@ def _items(value: Any, tools: Tools) -> list[Any]:
 
 
 def _is_data(call: Call, tools: Tools) -> bool:
-    """Whether what no token marked as a call is none: it names no tool, or is a tool's description."""
+    """Return whether an object without an opening token is no call: no tool's name, or its description."""
     name = tools.resolve(call.name) if call.name else None
     if name is None or (isinstance(call, InvalidToolCall) and call.error == _NO_CALL):
         return True
@@ -183,7 +183,7 @@ def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
 
 
 def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> Call:
-    """A call whose name is known: its arguments under a key of their own, or beside the name."""
+    """Read a call with a known name: its arguments are under their own key, or next to the name."""
     known = known_properties(schema)
     under = [(key, given) for key, given in pairs if key in formats.ARGUMENT_KEYS]
     filled = [(key, given) for key, given in under if given not in _EMPTY]
@@ -209,14 +209,14 @@ def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Map
 
 
 def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The keys of a call, with those of its inner object, as OpenAI writes it."""
+    """Return the items of a call, including those of an inner object, as in OpenAI's format."""
     inner = next((key for key in formats.INNER_KEYS if isinstance(value.get(key), dict)), None)
     within = _pairs(value[inner]) if inner else []
     return within + [(key, given) for key, given in value.items() if key != inner]
 
 
 def _unnamed(value: dict[str, Any], tools: Tools, *, meant: bool) -> Call:
-    """An object without a name: arguments under a tool's name; in a call's tokens those of the only tool."""
+    """Read an object without a name: arguments under a tool name, or in call tokens the only tool's."""
     for name, schema in tools.schemas.items():
         if meant and value in ({name: {}}, {name: None}) and not required_properties(schema):
             return ToolCall("", name, {})
@@ -238,7 +238,7 @@ def _without_arguments(name: str, beside: Any, schema: Mapping[str, Any]) -> Cal
 
 def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) -> Call:
     arguments = given
-    for _ in range(3):  # JSON in a string, in a string again
+    for _ in range(3):  # JSON in a string, possibly nested
         if not isinstance(arguments, str):
             break
         only = known_properties(schema)
@@ -257,7 +257,7 @@ def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) 
 
 
 def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether arguments are a description of arguments, as the model was shown it."""
+    """Return whether the arguments are a copy of the arguments' schema, as shown to the model."""
     if not isinstance(arguments, dict) or known_properties(schema) & {"properties", "type"}:
         return False
     described = arguments.get("properties")
@@ -271,7 +271,7 @@ def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def _types(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The types of the properties of which a schema says one."""
+    """Return the types of the properties that have a type."""
     declared = properties_of(schema).items()
     return {key: one["type"] for key, one in declared if isinstance(one, Mapping) and one.get("type")}
 
@@ -295,7 +295,7 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
 
 
 def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
-    """Read Python calls; nothing is executed. Other Python is text, as is a call of what is no tool."""
+    """Read Python calls without executing them. Other Python, and calls of anything but tools, are text."""
     source = as_python(body).strip()
     try:
         expression = ast.parse(source, mode="eval").body
@@ -317,7 +317,7 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> C
     only = known_properties(tools.schemas[known]) if known else frozenset()
     given: list[tuple[str | None, ast.expr]] = [(None, value) for value in node.args]
     given += [(keyword.arg, keyword.value) for keyword in node.keywords]
-    if len(given) == len(node.args) == 1:  # without names they can only be told apart where there is one
+    if len(given) == len(node.args) == 1:  # without names, only a single argument is unambiguous
         first = node.args[0]
         given = [(next(iter(only)), first)] if len(only) == 1 else given
         if isinstance(first, ast.Dict):

@@ -1,10 +1,10 @@
-"""JSON as models write it: where a value ends in a stream, and what it says.
+"""JSON as models write it: where a value ends in a stream, and its content.
 
-Beside JSON proper this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
-comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, colons and commas of Chinese,
-and strings with raw line breaks. An object in which a key stands twice is none, nor is a list of two texts
-without a comma: something would be lost. Reading never raises anything but ``ValueError``, and gives no text
-that could not be sent again.
+Besides valid JSON this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
+comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, Chinese colons and commas, and
+strings with raw line breaks. An object with a repeated key is invalid, and so is a list of two strings
+without a comma: something would be lost. Reading raises only ``ValueError``, and returns no text that could
+not be sent again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK
 
 _TRIPLE: Final = 3
 _BRACKETS: Final = {"{": "}", "[": "]", "(": ")"}
-# Where the scanner stops, by what it is in. A `<` or a backtick outside of strings is in no JSON.
+# The scanner's stops, by state. No JSON contains a `<` or a backtick outside strings.
 _STOPS: Final = {
     "": re.compile(r"""[{}\[\]<`]|"{1,3}|'{1,3}|/[/*]?"""),
     "(": re.compile(r"""[{}\[\]()<`]|"{1,3}|'{1,3}|/[/*]?"""),
@@ -30,12 +30,12 @@ _STOPS: Final = {
     "//": re.compile(r"\n"),
     "/*": re.compile(r"\*/|\*\Z"),
 }
-_MOST_PASSES: Final = 10  # how often a text is read, at most, to look behind brackets of prose
+_MOST_PASSES: Final = 10  # maximum number of times that a text is read again, after a bracket of prose
 _MOST_NESTED: Final = 100
 _WORDS: Final = {"true": "True", "false": "False", "null": "None", "\uff1a": ":", "\uff0c": ",", "\xa0": " "}
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
-# A string, a comment, a key without quotes, one of JSON's words outside of any, or zeros that are no number:
-# to Python they are one, which makes 1,000 two of them.
+# A string, a comment, an unquoted key, one of JSON's words outside strings, or zeros that are not a number.
+# (Python would read 1,000 as two numbers.)
 _TOKENS: Final = re.compile(
     r"""(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
@@ -43,10 +43,10 @@ _TOKENS: Final = re.compile(
     r"""|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
     re.DOTALL,
 )
-# What may stand behind a backslash in a Python string; anything else would be a SyntaxWarning.
+# The characters that may follow a backslash in a Python string; any other would be a SyntaxWarning.
 _PYTHON_ESCAPES: Final = frozenset("\\'\"abfnrtvxuU/")
 _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
-# What begins like JSON: nothing inside of it is looked at by itself.
+# Text that begins like JSON; its inner parts are not searched separately.
 _LIKE_JSON: Final = re.compile(
     r"""\{\s*(?:["'}]|//|/\*|[A-Za-z_$][\w$-]*\s*:)|\[\s*(?:[{\["'\]\d-]|true|false|null)"""
 )
@@ -55,16 +55,16 @@ _BEHIND: Final = re.compile(r"\A\s*```[^\S\n]*\n?")
 
 
 class ValueScanner:
-    """Find where a bracketed value ends, piece by piece; what it says is not looked at.
+    """Finds the end of a bracketed value, piece by piece, without reading its content.
 
-    A ``<`` or a backtick outside of strings ends a value before its brackets do: no JSON holds one there, but
-    the closing tag or fence stands there when a model forgets a bracket.
+    A ``<`` or a backtick outside strings ends a value even if brackets are open: JSON cannot contain it, but
+    the closing tag or fence follows there if a model forgets a bracket.
     """
 
-    kept = 0  # as TaggedScanner's: nothing ever
+    kept = 0  # as in TaggedScanner; always 0
 
     def __init__(self, *, python: bool = False) -> None:
-        """Make a scanner.
+        """Create a scanner.
 
         Args:
             python: Whether round brackets count: the value is a Python call, or a list of them.
@@ -72,18 +72,18 @@ class ValueScanner:
         self._outside = "(" if python else ""
         self._mode = self._outside
         self._open: list[str] = []
-        self._carried = ""  # what ended the piece before, where it depends on what follows
+        self._carried = ""  # what ended the previous piece, if it depends on what follows
         self._last = ""
 
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.
 
         Args:
-            text: The next piece; in the first one the opening bracket stands at ``start``, or behind a name.
+            text: The next piece; in the first one the opening bracket is at ``start``, or after a name.
             start: Where to begin in it.
 
         Returns:
-            The index behind the value, or None when it does not end in this piece.
+            The index after the value, or None if it does not end in this piece.
         """
         at, offset = start, 0
         if self._carried:
@@ -109,21 +109,21 @@ class ValueScanner:
 
     @property
     def missing(self) -> str:
-        """The one bracket that a model forgot: where only the outermost is open, behind another one's end.
+        """The one bracket that a model forgot: only the outermost is open, right after another one closed.
 
-        Anything else that is missing could hold arguments and is not made up.
+        Anything else that is missing could contain arguments, so it is not added.
         """
         forgotten = len(self._open) == 1 and self._mode == self._outside and self._last in ("}", "]", ")")
         return self._open[0] if forgotten else ""
 
     def _may_grow(self, stop: str) -> bool:
-        """Whether what stands at the end of a piece can become a longer stop with the next one."""
+        """Return whether the end of a piece could become a longer stop with the next piece."""
         if stop[0] in "\"'":
             return len(stop) < _TRIPLE and (self._mode == self._outside or len(self._mode) == _TRIPLE)
         return stop in ("\\", "/", "*")
 
     def _enter(self, stop: str) -> bool:
-        """Take what stands outside of strings; whether it ends the value."""
+        """Process a stop outside strings; return whether it ends the value."""
         self._last = self._last if stop[0] == "/" else stop
         if stop in _BRACKETS:
             self._open.append(_BRACKETS[stop])
@@ -142,7 +142,7 @@ def read_value(text: str) -> Any:
         text: JSON, or a Python literal.
 
     Returns:
-        What it says; half a surrogate pair in it is U+FFFD.
+        Its value, with half surrogate pairs replaced by U+FFFD.
 
     Raises:
         ValueError: It is neither.
@@ -160,7 +160,7 @@ def _read(text: str) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except ValueError as error:
-        problem = error  # the one to show: JSON is what the model was told to write
+        problem = error  # show this error: the model was asked to write JSON
     for form in dict.fromkeys((text, text.translate(_STRAIGHT))):
         try:
             return _literal(_TOKENS.sub(_json_token, form))
@@ -177,13 +177,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def well_formed(text: str) -> str:
-    """Replace half surrogate pairs by U+FFFD and join whole ones: what is left can be sent as UTF-8.
+    """Replace half surrogate pairs by U+FFFD and join complete ones, so that the text can be sent as UTF-8.
 
     Args:
         text: Any text.
 
     Returns:
-        The text; the same where it holds none.
+        The text; the same object if it contains none.
     """
     if text.isascii() or not _HALVES.search(text):
         return text
@@ -196,19 +196,19 @@ def _reaches(value: Any, level: int) -> bool:
 
 
 def as_python(text: str) -> str:
-    """Write what is JSON in a text as Python does: its words, its keys, its strings' escapes; comments go.
+    """Convert the JSON in a text to Python: words, keys, and escapes in strings; comments are removed.
 
     Args:
         text: A value, or a call.
 
     Returns:
-        Python, where it was one of the two.
+        Python, if it was one of the two.
     """
     return _TOKENS.sub(_python_token, text)
 
 
 def _literal(text: str) -> Any:
-    # A literal can hold what JSON cannot: sets, bytes, numbers as keys. Arguments must be JSON.
+    # A literal can contain values that JSON cannot: sets, bytes, numbers as keys. Arguments must be JSON.
     tree = ast.parse(text.strip(), mode="eval")
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
@@ -217,7 +217,7 @@ def _literal(text: str) -> Any:
 
 
 def _json_token(match: re.Match[str]) -> str:
-    """As Python writes it; strings in brackets, so that two without a comma are not taken for one."""
+    """Return the Python form, with strings in brackets, so that two without a comma are not joined."""
     token = _python_token(match)
     return f"({token})" if token[-1] in "\"'" else token
 
@@ -246,31 +246,31 @@ def extract_json(text: str, accepts: Callable[[Any], bool] | None = None) -> Any
 
     Args:
         text: The reply's text.
-        accepts: Whether a value is one that is looked for.
+        accepts: Returns whether a value is the requested one.
 
     Returns:
-        The whole reply where it is JSON; else the value in it that is accepted; else the first object in it
-        that can be read; else the first array. What stands inside of another value is never taken for it.
+        The whole reply if it is JSON; else the accepted value in it; else the first valid object in it; else
+        the first array. Values inside other values are never returned.
 
     Raises:
-        ValueError: There is none, one does not end, or several different ones are accepted; the message says
-            what is wrong, in words a model can act on.
+        ValueError: There is none, one does not end, or several different ones are accepted; the message is
+            feedback for the model.
     """
     return find_json(text, accepts)[0]
 
 
 def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[Any, str, str]:
-    """Find the JSON value in a reply, and what stands around it: see :func:`extract_json`.
+    """Find the JSON value in a reply, and the text around it: see :func:`extract_json`.
 
     Args:
         text: The reply's text.
-        accepts: Whether a value is one that is looked for.
+        accepts: Returns whether a value is the requested one.
 
     Returns:
-        The value, and the text before and behind it, without a code fence around the value.
+        The value, and the text before and after it, without a code fence around the value.
 
     Raises:
-        ValueError: As there.
+        ValueError: As in :func:`extract_json`.
     """
     try:
         return read_value(text), "", ""
@@ -294,7 +294,7 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
 
 
 def _bracketed(text: str) -> Iterator[tuple[str, int, int]]:
-    """Every bracketed part of a text that could be a value by itself, closed, and where it stands."""
+    """Yield every complete bracketed part of a text that could be a value by itself, with its position."""
     behind = read = 0
     for found in re.finditer(r"[{\[]", text):
         start = found.start()

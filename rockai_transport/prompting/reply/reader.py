@@ -1,17 +1,16 @@
-"""What a model writes, read while it streams: one object for text, reasoning, calls, and where it stops.
+"""Reads a model's output while it streams: text, reasoning, calls, and where it stops.
 
-The order is the order in which a service would do it: stop sequences, then the tokens that end a turn, cut
-the text the model writes, whatever it is (a stop sequence inside reasoning or a call cuts there); then
-reasoning is told from the answer; then calls are read out of the answer, and out of the end of reasoning that
-was never closed.
+The order is that of a service. First, stop sequences and then the tokens that end a turn cut the model's
+text, whatever it is (a stop sequence inside reasoning or a call cuts there). Then reasoning is separated from
+the answer. Then calls are read from the answer, and from the end of reasoning that was never closed.
 
-With a forced choice nothing comes out before a call was found: a reply without one is not accepted, and what
-was shown of it could not be taken back. What was held comes out right before the call.
+With a forced choice, nothing is delivered before a call was found: a reply without one is not accepted, and
+delivered text cannot be taken back. What was held back is delivered right before the call.
 
-Most pieces are plain text in which nothing has to be looked for. Each stage says whether it is *settled*, and
-which characters are *notable* to it: where all are settled, a piece without a notable character is handed on
-as it is. A reply that begins with such a piece is read so from the beginning: the stages are made, and told
-what they have missed, at the first piece that needs them.
+Most pieces are plain text without anything to find. Each stage says whether it is *settled*, and which
+characters are *notable* to it: if all stages are settled, a piece without a notable character is delivered
+unchanged. If a reply begins with such a piece, this applies from the start: the stages are created at the
+first piece that needs them, and then receive the text that they missed.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ class ModelReply:
 
     Attributes:
         text: The answer's text, without calls.
-        reasoning: The reasoning that preceded it.
+        reasoning: The reasoning before it.
         tool_calls: The calls, in order.
-        invalid_tool_calls: What was meant as a call and cannot be read.
-        end_token: The token of the chat template that ended the answer, where one did.
+        invalid_tool_calls: Text that was meant as a call, but is not a valid one.
+        end_token: The token of the chat template that ended the answer, if any.
     """
 
     text: str = ""
@@ -59,16 +58,16 @@ class ModelReply:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a reply is read.
+    """How to read a reply.
 
     Attributes:
-        stop: The stop sequences, to be cut here.
-        tools: The tools of the request, to be read from the answer.
-        inside_reasoning: Whether the prompt ended with an open ``<think>``, so far as is known.
-        turn_ends: What ends the answer although the model goes on; none for a completion.
-        cues: What the model may open its own turn with once more; it is passed over.
-        exact: Whether the reply is a completion's, of which nothing is cut but at stop sequences: a
-            ``</think>`` that nothing opened is text.
+        stop: The stop sequences at which to cut.
+        tools: The tools of the request, whose calls are read from the answer.
+        inside_reasoning: Whether the prompt ended with an open ``<think>``, as far as is known.
+        turn_ends: What ends the answer although the model continues; none for a completion.
+        cues: Openings of the model's own turn that it may repeat; they are skipped.
+        exact: Whether it is the reply of a completion, which is cut only at stop sequences: a ``</think>``
+            without an opening is text.
     """
 
     stop: tuple[str, ...] = ()
@@ -80,10 +79,10 @@ class Reading:
 
 
 class ReplyReader:
-    """Feed it the pieces of a reply; it returns the parts that may be handed on.
+    """Takes the pieces of a reply, and returns the parts that may be delivered.
 
     Attributes:
-        cut: Whether the answer has ended: the stream can be left, :meth:`flush` ends the reply.
+        cut: Whether the answer has ended: the stream can be left, and :meth:`flush` ends the reply.
         end_token: The token of the chat template that ended the answer, or None.
         waiting: Whether a call is required and none was found yet.
     """
@@ -95,13 +94,13 @@ class ReplyReader:
         new_id: Callable[[], str] = new_call_id,
         accepts: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
-        """Make a reader for one reply.
+        """Create a reader for one reply.
 
         Args:
-            reading: How it is read.
-            new_id: Makes a call's id.
-            accepts: Whether an object is right as the arguments of the one function that must be called,
-                although its schema does not say so: a class may take more than its schema shows.
+            reading: How to read it.
+            new_id: Creates a call's id.
+            accepts: Returns whether an object is valid as the arguments of the one function that must be
+                called, even if its schema does not match: a class may accept more than its schema shows.
         """
         self.cut = False
         self.end_token: str | None = None
@@ -110,12 +109,12 @@ class ReplyReader:
         self._new_id = new_id
         self._accepts = accepts or (lambda _: False)
         self._has_tools = reading.tools.active
-        self._reasoning: list[str] = []  # where tools are bound
+        self._reasoning: list[str] = []  # if tools are bound
         self._held: list[ReplyPart] = []
         self._half = ""  # half a surrogate pair
-        self._made = False  # whether there are stages
+        self._made = False  # whether the stages were created
         self._may_skip = not (self._has_tools or reading.inside_reasoning)
-        self._passed: list[str] = []  # pieces that came out as they are, since the stages were last fed
+        self._passed: list[str] = []  # pieces delivered unchanged since the stages last got text
         self._settled = self._flushed = False
         self._notable = _search(
             reading.stop, reading.turn_ends, reading.cues, exact=reading.exact, tools=self._has_tools
@@ -123,14 +122,14 @@ class ReplyReader:
 
     @property
     def stop_token(self) -> str | None:
-        """What ended the answer: a token of the chat template or a stop sequence; None where neither did."""
+        """What ended the answer: a token of the chat template or a stop sequence; None if neither did."""
         return self.end_token or (self._cutter.stop if self._made else None)
 
     def rejected(self) -> ModelReply:
-        """What came although a call was required, once the reply has ended.
+        """Return what came instead of a required call, once the reply has ended.
 
         Returns:
-            The parts that were held and never handed on.
+            The parts that were held back and never delivered.
         """
         return gather(self._held, self.end_token)
 
@@ -138,10 +137,10 @@ class ReplyReader:
         """Take the next piece.
 
         Args:
-            piece: Any part of what the model wrote.
+            piece: Any part of the model's output.
 
         Returns:
-            The parts that may be handed on, in order; none of them is empty.
+            The parts that may be delivered, in order; none of them is empty.
         """
         if self._settled and piece and not self._notable(piece):
             self._passed.append(piece)
@@ -149,13 +148,13 @@ class ReplyReader:
         return self._feed(piece)
 
     def feed_batch(self, pieces: Sequence[str]) -> list[ReplyPart]:
-        """Take the next pieces: as :meth:`feed` for each, in one call.
+        """Take the next pieces: like :meth:`feed` for each, in one call.
 
         Args:
-            pieces: Any parts of what the model wrote.
+            pieces: Any parts of the model's output.
 
         Returns:
-            The parts that may be handed on, in order; those of different pieces are not put together.
+            The parts that may be delivered, in order; parts of different pieces are not merged.
         """
         if self._settled and not self._notable("".join(pieces)):
             self._passed += pieces
@@ -163,10 +162,10 @@ class ReplyReader:
         return [part for piece in pieces for part in self.feed(piece)]
 
     def flush(self) -> list[ReplyPart]:
-        """End the reply; doing it twice adds nothing.
+        """End the reply; a second call adds nothing.
 
         Returns:
-            What was held back. Where a call was required and none came, that is nothing: the reply is not
+            The parts that were held back. If a required call is missing, there are none: the reply is not
             accepted.
         """
         if self._flushed or not (self._made or self.waiting):
@@ -183,7 +182,7 @@ class ReplyReader:
         return self._released(parts) or (self._unmarked_call() if self.waiting else [])
 
     def _feed(self, piece: str) -> list[ReplyPart]:
-        if self._may_skip:  # the first piece, which may be text of the answer at once
+        if self._may_skip:  # the first piece, which may be plain text of the answer
             self._may_skip = False
             self._settled = piece.lstrip()[:1] not in reasoning.FIRST and not self._notable(piece)
             if self._settled:
@@ -196,7 +195,7 @@ class ReplyReader:
         return parts
 
     def _catch_up(self) -> None:
-        """Make the stages, when they are first needed, and have them note what came out without them."""
+        """Create the stages on first use, and pass them the text that was delivered without them."""
         passed, self._passed = "".join(self._passed), []
         if not self._made:
             self._made = True
@@ -211,7 +210,7 @@ class ReplyReader:
         self._splitter.pass_over(passed)
 
     def _whole(self, piece: str) -> str:
-        """The piece, as text that can be sent again: pairs of surrogates joined, halves replaced."""
+        """Return the piece as text that can be sent again: surrogate pairs joined, halves replaced."""
         text, self._half = self._half + piece, ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
@@ -235,7 +234,7 @@ class ReplyReader:
         )
 
     def _last_calls(self) -> list[ReplyPart]:
-        """The calls that reasoning which was never closed ends with: the model went over to them."""
+        """Return the calls at the end of reasoning that was never closed: the model moved on."""
         reader = self._call_reader()
         parts = [*reader.feed("".join(self._reasoning)), *reader.flush()]
         text = (at for at, part in enumerate(parts, 1) if isinstance(part, TextDelta) and part.text.strip())
@@ -264,7 +263,7 @@ class ReplyReader:
         return announced(held)
 
     def _unmarked_call(self) -> list[ReplyPart]:
-        """The call that is required, where nothing marked it: bare arguments, or a Python call."""
+        """Return the required call if it has no opening token: bare arguments, or a Python call."""
         reply = gather(self._held)
         if reply.invalid_tool_calls:
             return []
@@ -275,7 +274,7 @@ class ReplyReader:
         return found
 
     def _bare_arguments(self, text: str) -> list[ReplyPart]:
-        """The arguments of the one function that must be called, alone."""
+        """Return the call if the text is only the arguments of the one function that must be called."""
         if (sole := self._reading.tools.sole) is None:
             return []
 
@@ -294,7 +293,7 @@ class ReplyReader:
         return [*texts, ToolCall(self._new_id(), sole.name, arguments)]
 
     def _python_calls(self, text: str) -> list[ReplyPart]:
-        """The calls of a reply that is nothing but ``name(key="value")``."""
+        """Return the calls of a reply that consists only of ``name(key="value")``."""
         calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._reading.tools.callable_tools)) or []
         if any(isinstance(call, InvalidToolCall) for call in calls):
             return []
@@ -304,7 +303,7 @@ class ReplyReader:
 
 
 def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelReply:
-    """Put the parts of a reply together.
+    """Combine the parts of a reply.
 
     Args:
         parts: The parts, in order.
@@ -325,13 +324,13 @@ def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelRep
 
 
 def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
-    """Tell reasoning as reasoning, of parts of which none was handed on.
+    """Mark reasoning as reasoning, in parts that were not delivered yet.
 
     Args:
         parts: The parts of a reply, from its beginning.
 
     Returns:
-        The same; what a `ReasoningEnd` turned out to be reasoning, as `ReasoningDelta`.
+        The same parts; text that a `ReasoningEnd` identifies as reasoning becomes `ReasoningDelta`.
     """
     end = next((at for at, part in enumerate(parts, 1) if isinstance(part, ReasoningEnd)), 0)
     begin = parts[:end]
@@ -345,8 +344,8 @@ def read_reply(text: str, reading: Reading) -> ModelReply:
     """Read a reply that came in one piece.
 
     Args:
-        text: What the model wrote.
-        reading: How it is read.
+        text: The model's output.
+        reading: How to read it.
 
     Returns:
         The reply.
@@ -360,7 +359,7 @@ def read_reply(text: str, reading: Reading) -> ModelReply:
 def _search(
     stop: tuple[str, ...], turn_ends: tuple[str, ...], cues: tuple[str, ...], *, exact: bool, tools: bool
 ) -> Callable[[str], object]:
-    """Look for a character that matters to one of the stages; half a surrogate pair matters to all."""
+    """Search for a character that matters to a stage; half a surrogate pair matters to all of them."""
     first = "".join(sequence[:1] for sequence in stop) + turn_tokens(turn_ends, cues)[2]
     others = ("" if exact else reasoning.NOTABLE) + (tool_reader.NOTABLE if tools else "")
     return re.compile(f"[\ud800-\udfff{re.escape(first + others)}]").search

@@ -1,15 +1,15 @@
-"""Tell a model's reasoning (``<think>…</think>``) from its answer, while it streams.
+"""Separates a model's reasoning (``<think>…</think>``) from its answer, while it streams.
 
-The rule: reasoning stands at the beginning of a reply only. The first thing in the reply but white space
-must be ``<think>`` (or another family's tag for it); everything up to the first ``</think>``, or to the end
-of an unclosed block, is reasoning, and everything behind it is the answer. White space around the tags
-(before ``<think>``, behind ``</think>``) belongs to them; all other text comes out exactly. A ``<think>``
-anywhere later is text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block
-in the prompt already; a reader made with ``inside=True`` begins inside it.
+The rule: only the beginning of a reply can be reasoning. The reply must start with ``<think>`` (or another
+family's tag for it), after optional white space. Everything up to the first ``</think>``, or to the end of an
+unclosed block, is reasoning; everything after it is the answer. White space around the tags (before
+``<think>``, after ``</think>``) belongs to them; all other text is delivered exactly. A later ``<think>`` is
+text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt
+already; a reader with ``inside=True`` starts inside it.
 
-Where nobody knew that the template opened it, the first ``</think>`` of a reply without ``<think>`` ends
-reasoning as well. What stands before it came out as text by then: :class:`ReasoningEnd` says that it was
-reasoning, and whoever puts a whole reply together takes it for that.
+If it was not known that the template opened the block, the first ``</think>`` of a reply without ``<think>``
+also ends reasoning. By then the text before it was delivered as text: :class:`ReasoningEnd` reports that it
+was reasoning, and code that builds a complete reply treats it as such.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _Meaning = tuple[str | None, TokenSet | None]
 
 
 def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
-    """What a family opens: what closes it, where it is reasoning, and what is no text of the answer."""
+    """Return a family's opening tags: the closing tag of each, whether it is reasoning, what to skip."""
     dropped = TokenSet(*row["dropped"], TICK, FENCE) if "dropped" in row else None
     closing = {**row["reasoning"], **dict.fromkeys(row.get("answer", ()))}
     return {opening: (close, dropped) for opening, close in closing.items()}
@@ -49,12 +49,12 @@ def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
 _MEANINGS: Final = {opening: one for row in _FORMATS for opening, one in _meanings(row).items()}
 _OPENINGS: Final = TokenSet(*_MEANINGS)
 FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEANINGS)))
-"""What a reply begins with, behind white space, that may open with reasoning."""
+"""The first characters, after white space, of replies that may start with reasoning."""
 _BEHIND: Final = TokenSet(
     *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
 )
 _OPEN: Final = TokenSet(OPEN_TAG)
-_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG, TICK, FENCE)  # looked for in an answer that nothing opened
+_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
@@ -69,14 +69,14 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningEnd(TextDelta):
-    """A ``</think>`` that nothing had opened: the text so far was reasoning. It ends with the tag."""
+    """A ``</think>`` without an opening: the text so far was reasoning. It ends with the tag."""
 
     tag: ClassVar[str] = CLOSE_TAG
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """A new piece of the reasoning that precedes the answer."""
+    """A new piece of the reasoning before the answer."""
 
     text: str
 
@@ -85,22 +85,22 @@ _Parts = list[TextDelta | ReasoningDelta]
 
 
 class ReasoningSplitter(Stage[_Parts]):
-    """Feed it pieces of a reply; it returns them as answer or as reasoning, without empty deltas."""
+    """Takes the pieces of a reply, and returns them as answer or reasoning, without empty deltas."""
 
     def __init__(self, *, inside: bool = False, unannounced: bool = True, begun: bool = False) -> None:
-        """Make a splitter.
+        """Create a splitter.
 
         Args:
-            inside: Whether the prompt ended with an open ``<think>``, so that the reply begins in the block.
-            unannounced: Whether a ``</think>`` that nothing opened ends reasoning.
-            begun: Whether the answer has begun before the first piece.
+            inside: Whether the prompt ended with an open ``<think>``, so that the reply starts in the block.
+            unannounced: Whether a ``</think>`` without an opening ends reasoning.
+            begun: Whether the answer began before the first piece.
         """
         self._state: _State = "answer" if begun else "start"
         self._opened = inside
         self._close = CLOSE_TAG
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
-        self._before = ""  # the last character that came out as text
+        self._before = ""  # the last character that was delivered as text
         self._in_fence = False
 
     @property
@@ -110,11 +110,11 @@ class ReasoningSplitter(Stage[_Parts]):
 
     @property
     def settled(self) -> bool:
-        """Whether a piece without a character of :data:`NOTABLE` is text of the answer, as it is."""
+        """Whether a piece without a character in :data:`NOTABLE` is unchanged text of the answer."""
         return self._state == "answer" and not self._held and self._before != "`"
 
     def pass_over(self, text: str) -> None:
-        """Take note of text of the answer that came out as it is.
+        """Record text of the answer that was delivered unchanged.
 
         Args:
             text: The next text of the answer.
@@ -139,7 +139,7 @@ class ReasoningSplitter(Stage[_Parts]):
         return parts
 
     def _read_opening(self, *, final: bool) -> None:
-        """Go on in what is opened here: reasoning, or the answer, which nothing needs to open."""
+        """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
         begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
         openings = _OPEN if self._opened else _OPENINGS if self._state == "start" else _BEHIND
         end = openings.end(begin, 0, final=final)
@@ -171,7 +171,7 @@ class ReasoningSplitter(Stage[_Parts]):
             place = found.start()
             end = self._tags.end(self._held, place, final=final)
             token = self._held[place:end]
-            # What follows a tag says whether it is quoted.
+            # What follows a tag decides whether it is quoted.
             if end < 0 or (end == len(self._held) and token != FENCE and not final):
                 return parts + self._take(place)
             at = max(end, place + 1)

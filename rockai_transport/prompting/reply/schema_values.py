@@ -1,9 +1,8 @@
-"""Values held against a JSON schema before anybody validates them: what is unambiguously meant is understood.
+"""Adapts values to a JSON schema before they are validated, wherever their meaning is unambiguous.
 
-Three things models do: they write ``null`` for what they leave out, they write a value as another type
-(numbers, booleans, objects and lists as text, an integer as 3.0), and they put the object deeper than it was
-asked for. None of the functions here raises for a value or a schema, whatever it is; validating for good is
-the caller's.
+Models do three things: they write ``null`` for missing values; they write a value as another type (numbers,
+booleans, objects and lists as text, an integer as 3.0); and they nest the object one level too deep. No
+function here raises for any value or schema; the final validation is up to the caller.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ _TYPES: Final[dict[type, frozenset[str]]] = {
 
 
 def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
-    """Read a value as its schema declares it.
+    """Convert a value to the types that its schema declares.
 
-    ``null`` for an optional key that cannot be null is left out. Text is read as the declared number,
-    boolean, object or list where the schema allows no text there, and it is exactly that; ``3.0`` is 3
-    where it allows integers and no other number.
+    ``null`` for an optional key that cannot be null is removed. Text becomes the declared number, boolean,
+    object or list if the schema allows no text there and the text is exactly that. ``3.0`` becomes 3 if it
+    allows integers and no other number.
 
     Args:
         value: A JSON value.
         schema: The schema.
-        root: The schema that ``$ref`` leads into; the schema itself where it is left out.
+        root: The schema that ``$ref`` refers to; by default the schema itself.
 
     Returns:
-        The value, as far as it can be read so; nothing is made up.
+        The value, converted as far as possible; nothing is invented.
 
     Example:
         >>> adapted({"n": "16"}, {"properties": {"n": {"type": "integer"}}})
@@ -72,22 +71,22 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
 
 
 def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, ...] = ()) -> bool:
-    """Whether a value has the outline that a schema demands: types, required and known keys, enums.
+    """Return whether a value has the outline that a schema requires: types, required and known keys, enums.
 
     Args:
         value: A JSON value.
         schema: The schema.
         root: As for :func:`adapted`.
-        seen: The alternatives on the way here, by their identity.
+        seen: The identities of the alternatives on the path to this schema.
 
     Returns:
-        Whether it fits. An object none of whose keys the schema knows does not.
+        Whether it fits. An object without any key of the schema does not.
     """
     top: Schema = schema if root is None else root
     if not isinstance(schema, Mapping):
         return schema is not False
     schema = _followed(schema, top)
-    if id(schema) in seen:  # an alternative of itself, which says nothing
+    if id(schema) in seen:  # an alternative of itself, which adds nothing
         return True
     for union, agree in (("anyOf", any), ("oneOf", any), ("allOf", all)):
         alternatives = _list(schema.get(union, [True]))
@@ -107,7 +106,7 @@ def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, .
 
 
 def known_properties(schema: Schema) -> frozenset[str]:
-    """Name the keys that a schema declares for an object, those of its alternatives included.
+    """Return the keys that a schema declares for an object, including those of its alternatives.
 
     Args:
         schema: The schema.
@@ -119,11 +118,11 @@ def known_properties(schema: Schema) -> frozenset[str]:
 
 
 def properties_of(schema: Schema, keyword: str = "properties") -> Schema:
-    """Name what a schema itself says of an object's keys.
+    """Return what the schema itself declares about an object's keys.
 
     Args:
         schema: The schema.
-        keyword: Where it says so.
+        keyword: The keyword to read.
 
     Returns:
         The schema of each key.
@@ -133,7 +132,7 @@ def properties_of(schema: Schema, keyword: str = "properties") -> Schema:
 
 
 def required_properties(schema: Schema) -> tuple[str, ...]:
-    """Name the keys that an object must have.
+    """Return the keys that an object must have.
 
     Args:
         schema: The schema.
@@ -145,21 +144,21 @@ def required_properties(schema: Schema) -> tuple[str, ...]:
 
 
 def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
-    """Read what a model wrote for a schema: adapted, and taken out of one level too many.
+    """Convert a model's value for a schema, and remove superfluous levels.
 
-    Levels too many are lists of one object, and keys that the schema does not know and that are the object's
-    own name, the schema's title, or a word like ``arguments`` or ``properties``.
+    Superfluous levels are lists with one object, and keys that are not in the schema and are the object's
+    name, the schema's title, or a word like ``arguments`` or ``properties``.
 
     Args:
         value: The value, or the arguments of a call.
         schema: The schema.
-        name: The name under which the model knows the schema.
+        name: The name of the schema, as the model sees it.
 
     Returns:
         The value to validate.
 
     Raises:
-        ValueError: It is an object none of whose keys the schema knows; the message says which it knows.
+        ValueError: It is an object without any key of the schema; the message lists the schema's keys.
     """
     result = adapted(value, schema)
     if not fits(result, schema):
@@ -172,7 +171,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
 
 
 def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
-    """Refuse an object, however deep, none of whose keys is known: defaults would be taken for an answer."""
+    """Refuse an object, at any depth, without any known key: its defaults would look like an answer."""
     parts = list(_parts(schema, root))
     if isinstance(value, list):
         items = next((part["items"] for part in parts if "items" in part), True)
@@ -188,7 +187,7 @@ def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
 
 
 def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
-    """What stands one level deeper, and then what is deeper still."""
+    """Yield the value one level deeper, and then those at deeper levels."""
     inner = value[0] if isinstance(value, list) and len(value) == 1 else _unwrapped(value, schema, name)
     if inner is not None:
         yield inner
@@ -212,7 +211,7 @@ def _plain(name: str) -> str:
 
 
 def _from_text(text: str, allowed: frozenset[str]) -> Any:
-    """Text as one of the allowed types; the text itself where it is none of them."""
+    """Convert text to one of the allowed types; return it unchanged if it is none of them."""
     if "string" in allowed:
         return text
     scalar = _SCALAR.fullmatch(text) is not None
@@ -226,13 +225,13 @@ def _from_text(text: str, allowed: frozenset[str]) -> Any:
 
 
 def _types(value: Any) -> frozenset[str]:
-    """The types of JSON schema that a value is of."""
+    """Return the JSON schema types of a value."""
     kind = int if isinstance(value, float) and value.is_integer() else type(value)
     return _TYPES.get(kind, frozenset())
 
 
 def _allowed(parts: list[Schema]) -> frozenset[str]:
-    """The types that a schema's parts allow together."""
+    """Return the types that all parts of a schema allow."""
     found: set[str] = set()
     for part in parts:
         declared = part.get("type")
@@ -249,7 +248,7 @@ def _allowed(parts: list[Schema]) -> frozenset[str]:
 
 
 def _property(parts: list[Schema], key: str) -> Schema | None:
-    """What a schema's parts say of a key; None where they say nothing."""
+    """Return what the parts of a schema declare for a key; None if nothing."""
     own = [one for part in parts if isinstance(one := properties_of(part).get(key), Mapping)]
     if not own:
         rest = (part.get("additionalProperties") for part in parts)
@@ -258,7 +257,7 @@ def _property(parts: list[Schema], key: str) -> Schema | None:
 
 
 def _parts(schema: Any, root: Schema, seen: tuple[int, ...] = ()) -> Iterator[Schema]:
-    """A schema and its alternatives, those without any of their own."""
+    """Yield a schema and its alternatives, as far as they have none themselves."""
     schema = _followed(schema, root)
     if id(schema) in seen or not isinstance(schema, Mapping):
         return
@@ -270,7 +269,7 @@ def _parts(schema: Any, root: Schema, seen: tuple[int, ...] = ()) -> Iterator[Sc
 
 
 def _followed(schema: Any, root: Schema) -> Schema:
-    """Follow ``$ref`` within the root; what leads nowhere allows anything."""
+    """Follow ``$ref`` within the root; a broken reference allows anything."""
     for _ in range(50):
         reference = schema.get("$ref") if isinstance(schema, Mapping) else None
         if not isinstance(reference, str):
@@ -283,7 +282,7 @@ def _followed(schema: Any, root: Schema) -> Schema:
 
 
 def _knows_any(schema: Schema, value: Mapping[str, Any]) -> bool:
-    """Whether a schema knows one of an object's keys, or declares none."""
+    """Return whether a schema knows any key of an object, or declares none."""
     properties, patterns = properties_of(schema), properties_of(schema, "patternProperties")
     if not value or not (properties or patterns) or schema.get("additionalProperties"):
         return True
@@ -293,7 +292,7 @@ def _knows_any(schema: Schema, value: Mapping[str, Any]) -> bool:
 def _matches(pattern: str, key: str) -> bool:
     try:
         return re.search(pattern, key) is not None
-    except re.error:  # a pattern of JavaScript's that Python cannot read
+    except re.error:  # a JavaScript pattern that Python cannot compile
         return True
 
 

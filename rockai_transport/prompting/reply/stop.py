@@ -1,9 +1,9 @@
-"""Cut a stream of text at stop sequences, across piece boundaries.
+"""Cuts a stream of text at stop sequences, across piece boundaries.
 
-Invariants: no part of the stop sequence that cuts is ever emitted, only what could begin one is held back,
-and the text before the cut comes out exactly, however it was split into pieces. Of several stop
-sequences the one that is complete first wins, as it would at a model's server; of those that are complete at
-the same place, the longest.
+Invariants: no part of the stop sequence that cuts is ever returned. Only text that could begin one is held
+back. The text before the cut is exact, however it was split into pieces. If there are several stop sequences,
+the one that is complete first wins, as at a model's server; if several are complete at the same position, the
+longest.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from rockai_transport.prompting.reply.token_set import Stage, unfinished
 
 
 def stop_sequences(given: Any) -> tuple[str, ...]:
-    """Read what a user gives as ``stop``.
+    """Read the user's ``stop`` argument.
 
     Args:
-        given: A text, a list of texts, or None.
+        given: A string, a list of strings, or None.
 
     Returns:
         The stop sequences.
 
     Raises:
-        ConfigurationError: It is something else.
+        ConfigurationError: It is anything else.
     """
     sequences = [given] if isinstance(given, str) else [] if given is None else given
     if not isinstance(sequences, list | tuple) or not all(isinstance(one, str) for one in sequences):
@@ -34,7 +34,7 @@ def stop_sequences(given: Any) -> tuple[str, ...]:
 
 
 class StopCutter(Stage[str]):
-    """Feed it pieces, emit what it returns, leave the stream once :attr:`cut` is true.
+    """Takes pieces and returns the text to deliver; leave the stream once :attr:`cut` is true.
 
     Attributes:
         cut: Whether a stop sequence was reached.
@@ -42,7 +42,7 @@ class StopCutter(Stage[str]):
     """
 
     def __init__(self, stop: Iterable[str] = ()) -> None:
-        """Make a cutter.
+        """Create a cutter.
 
         Args:
             stop: The stop sequences; empty ones are ignored.
@@ -53,7 +53,7 @@ class StopCutter(Stage[str]):
 
     @property
     def settled(self) -> bool:
-        """Whether a piece in which no stop sequence could begin would come out as it is."""
+        """Whether a piece in which no stop sequence can begin would be returned unchanged."""
         return not (self._held or self.cut)
 
     def _read(self, text: str, *, final: bool) -> str:

@@ -1,4 +1,4 @@
-"""Answers in JSON: what the model is told, and which way each ``method`` of the frameworks goes."""
+"""JSON answers: the instructions for the model, and what each ``method`` of the frameworks does."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NOTHING_ELSE: Final = "Write the JSON object and nothing else: no prose, no cod
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
-    """The form a reply must have.
+    """The required format of a reply.
 
     Attributes:
-        schema: The JSON schema it must fit; None for any JSON object.
+        schema: The JSON schema; None for any JSON object.
     """
 
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
@@ -38,12 +38,12 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class StructuredMethod:
-    """One way to a structured reply.
+    """One way to get structured output.
 
     Attributes:
-        name: What the frameworks call it.
+        name: The frameworks' name for it.
         forces_tool: Whether the schema is a tool that must be called; else the reply's text is the JSON.
-        shows_schema: Whether the model is shown the schema in the prompt (as a tool it always is).
+        shows_schema: Whether the prompt contains the schema (as a tool it always does).
     """
 
     name: str
@@ -51,13 +51,13 @@ class StructuredMethod:
     shows_schema: bool
 
     def response_format(self, schema: Mapping[str, Any]) -> ResponseFormat | None:
-        """The form to ask for.
+        """Return the format to request.
 
         Args:
             schema: The JSON schema.
 
         Returns:
-            The form; None where a tool carries it.
+            The format; None if a tool contains the schema.
         """
         return None if self.forces_tool else ResponseFormat(schema if self.shows_schema else None)
 
@@ -90,19 +90,19 @@ def structured_method(name: str) -> StructuredMethod:
 
 
 def structured_reply(reply: ModelReply, schema: Mapping[str, Any] | None = None, name: str = "") -> Any:
-    """Read the value that a reply gives for a schema; validating it is left to whoever has the class.
+    """Read a reply's value for a schema; the caller validates it.
 
     Args:
-        reply: The reply: the arguments of its first call count, else the JSON in its text.
+        reply: The reply: the arguments of its first call, else the JSON in its text.
         schema: The JSON schema; None for any JSON value.
-        name: The name under which the model knows the schema.
+        name: The name of the schema, as the model sees it.
 
     Returns:
-        The value, as :func:`.schema_values.structured_value` reads it. Of several in a text it is the one
+        The value, as :func:`.schema_values.structured_value` reads it. If a text contains several, the one
         that fits the schema.
 
     Raises:
-        ValueError: There is none, or it is none for this schema; the message is one a model can act on.
+        ValueError: There is none, or it does not match this schema; the message is feedback for the model.
     """
     if schema is None:
         return reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text)

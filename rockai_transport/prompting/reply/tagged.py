@@ -1,8 +1,8 @@
-"""Arguments in tags, a tag for each: Qwen3-Coder's, Claude's, GLM's and DeepSeek V3.2's form.
+"""Tagged arguments, one tag for each: the form of Qwen3-Coder, Claude, GLM and DeepSeek V3.2.
 
-A value is any text, and may hold such tags itself. So a closing tag ends it only where another argument
-follows, or what opens or closes a call, or nothing; and an argument's own tag that was forgotten only ends at
-such a place, or where the next argument begins a line.
+A value is any text, and may itself contain such tags. So a closing tag ends it only if another argument
+follows, or what opens or closes a call, or nothing. A missing closing tag is assumed only at such a position,
+or where the next argument starts a line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
 from rockai_transport.prompting.reply.token_set import TokenSet, skip_space
 
-_DSML: Final = "(?:\uff5cDSML\uff5c|steptml:)?"  # in the tags of DeepSeek V3.2, and of Step 3
+_DSML: Final = "(?:\uff5cDSML\uff5c|steptml:)?"  # in the tags of DeepSeek V3.2 and Step 3
 ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
@@ -25,16 +25,16 @@ _END: Final = re.compile(
     rf"</{_DSML}parameter>|</arg_value>|(?P<call></function>|</{_DSML}invoke>|</tool_call>)"
     rf"|\n(?=<{_DSML}parameter[ =]|<arg_key>)"
 )
-# The last tag may be cut off.
+# The last tag may be incomplete.
 _CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c]+>)*\s*(?:</?[\w:\uff5c]*)?\Z")
 _LONGEST_END: Final = 20
 
 
 class TaggedScanner:
-    """Find where tagged arguments end, piece by piece.
+    """Finds the end of tagged arguments, piece by piece.
 
     Attributes:
-        kept: How many characters at the end of the last piece must come again, with the next one.
+        kept: Number of characters at the end of the last piece to pass again with the next one.
     """
 
     missing = ""
@@ -47,11 +47,11 @@ class TaggedScanner:
         """Read on.
 
         Args:
-            text: The next piece, behind what was kept.
+            text: The next piece, after the kept characters.
             start: Where to begin in it.
 
         Returns:
-            The index behind the last argument, or None where another one may follow.
+            The index after the last argument, or None if another one may follow.
         """
         at = start
         while True:
@@ -60,7 +60,7 @@ class TaggedScanner:
                 if end < 0:
                     self.kept = len(text) - undecided
                     return None
-            else:  # what follows is here: who opened the call, or ended the last value, has waited for it
+            else:  # what follows is known: the opening of the call, or of the last value, has waited for it
                 place = skip_space(text, at)
                 end = ARGUMENT.end(text, place)
                 if end <= place:
@@ -73,14 +73,14 @@ def read_tagged(text: str) -> dict[str, Any]:
     """Read tagged arguments.
 
     Args:
-        text: All of them.
+        text: All arguments.
 
     Returns:
-        Their names and values, without the line breaks that the templates put around a value; a value that
-        its tag says is no text is read as JSON.
+        Their names and values, without the line breaks that the templates put around a value. If its tag says
+        that a value is not text, it is read as JSON.
 
     Raises:
-        ValueError: One does not end, or is there twice.
+        ValueError: An argument does not end, or is repeated.
     """
     found: list[tuple[str, Any]] = []
     at = 0
@@ -98,14 +98,14 @@ def read_tagged(text: str) -> dict[str, Any]:
 def _from_json(text: str) -> Any:
     try:
         return read_value(text)
-    except ValueError:  # whoever validates says it in more detail
+    except ValueError:  # the later validation reports it in more detail
         return text
 
 
 def _value_end(text: str, start: int, *, final: bool = False) -> tuple[int, int, int]:
-    """Where a value ends, and the index behind its tag: -1 where none of them is known yet.
+    """Return where a value ends, and the index after its tag; -1 if neither is known yet.
 
-    The third index is where to look again once there is more text.
+    The third index is where to continue once there is more text.
     """
     at = start
     while found := _END.search(text, at):

@@ -1,4 +1,4 @@
-"""Literal tokens and white space, looked for at one place of a text that may go on."""
+"""Finds literal tokens and white space at a position of a text that may continue."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 TICK: Final = "`"
 FENCE: Final = "```"
 MOST_SPACE: Final = 200
-"""White space between a call's parts; more of it is text, so that what is held back stays small."""
+"""Maximum white space between a call's parts; more of it is text, so that little is held back."""
 
 T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
 
 
 class Stage(Protocol[T_co]):
-    """Reads a text that comes in pieces: what is decided is handed on, what is not is held back."""
+    """Reads a text in pieces; returns what is decided, and holds back what is not."""
 
     _held: str = ""
 
@@ -28,7 +28,7 @@ class Stage(Protocol[T_co]):
             piece: Any part of the text.
 
         Returns:
-            What is decided by now.
+            What is decided so far.
         """
         text, self._held = self._held + piece, ""
         return self._read(text, final=False)
@@ -43,18 +43,18 @@ class Stage(Protocol[T_co]):
         return self._read(text, final=True)
 
     def _read(self, text: str, *, final: bool) -> T_co:
-        """Read what was held back and what has come, and hold back what is not decided."""
+        """Read the held text and the new text, and hold back what is not decided."""
 
 
 class TokenSet:
-    """Some tokens; the longest that stands at a place is the one that counts."""
+    """A set of tokens; at any position, the longest one counts."""
 
     def __init__(self, *tokens: str) -> None:
-        """Make a set.
+        """Create a set.
 
         Args:
-            tokens: The tokens; none of them is empty. ``[{`` at the end of one must follow, and is no part
-                of it.
+            tokens: The tokens; none of them is empty. A ``[{`` at the end of one must follow it, but is not
+                part of it.
         """
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0)
@@ -64,15 +64,15 @@ class TokenSet:
         self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)"))
 
     def end(self, text: str, at: int, *, final: bool = False) -> int:
-        """Find the end of the token that stands at a place.
+        """Find the end of the token at a position.
 
         Args:
-            text: Text, known so far.
-            at: The place.
+            text: The text so far.
+            at: The position.
             final: Whether no more text follows.
 
         Returns:
-            Its end; ``at`` where there is none, -1 where it depends on what follows.
+            Its end; ``at`` if there is none; -1 if it depends on what follows.
         """
         if not final and len(text) - at < self._longest and text[at:] in self._beginnings:
             return -1
@@ -81,14 +81,14 @@ class TokenSet:
 
 
 def unfinished(text: str, tokens: Sequence[str]) -> int:
-    """Find where a token could begin that goes on behind the text.
+    """Find where an incomplete token could begin at the end of the text.
 
     Args:
-        text: Text, known so far, that holds none of the tokens.
+        text: The text so far, without any of the tokens.
         tokens: The tokens.
 
     Returns:
-        The first such place; the text's length where there is none.
+        The first such position; the text's length if there is none.
     """
     start = len(text)
     for token in tokens:
@@ -100,24 +100,24 @@ def unfinished(text: str, tokens: Sequence[str]) -> int:
 
 
 def skip_space(text: str, at: int) -> int:
-    """Find the next character that is no white space, a bounded way ahead.
+    """Find the next character that is not white space, within a limited distance.
 
     Args:
-        text: Text, known so far.
+        text: The text so far.
         at: Where to begin.
 
     Returns:
-        Its index; the text's length where only white space follows.
+        Its index; the text's length if only white space follows.
     """
     found = _SPACE.match(text, at)
     return found.end() if found else at
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text is white space and nothing else.
+    """Return whether a text is only white space.
 
     Args:
-        text: The text; a byte order mark in it counts as white space.
+        text: The text; a byte order mark counts as white space.
 
     Returns:
         Whether it is.

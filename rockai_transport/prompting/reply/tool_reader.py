@@ -1,16 +1,17 @@
-"""Read calls out of a model's text, while it streams.
+"""Reads calls from a model's text, while it streams.
 
 Invariants of this module:
 
-* Never an exception, never lost text: what is no call comes out as text, exactly; what was clearly meant as a
-  call and cannot be read comes out as an :class:`InvalidToolCall`.
-* Text is held back only where it begins like a call (:mod:`.call_heads`), while it can still be one.
-* The parts do not depend on how the text was split into pieces, and reading takes time linear in the text.
-* A reply that is nothing but calls, white space and the tokens around them has no text.
+* It never raises and never loses text. What is not a call is returned as text, exactly; what was clearly
+meant as
+  a call and is not valid is returned as an :class:`InvalidToolCall`.
+* Text is held back only if it begins like a call (:mod:`.call_heads`), and only while it can still be one.
+* The parts do not depend on how the text was split into pieces, and reading takes linear time.
+* A reply that contains only calls, white space and the tokens around them has no text.
 
-Clearly meant is what stands behind a token that opens a call, and what names a tool but is broken. A call so
-marked is one whatever its name, unless a call is demanded. An object that names no tool is text where no
-token marks it.
+Text is clearly meant as a call if it follows a token that opens a call, or if it names a tool but is broken.
+After such a token, a call counts as one whatever its name is, unless a call is required. Without such a
+token, an object that names no tool is text.
 """
 
 from __future__ import annotations
@@ -48,20 +49,20 @@ _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls
 
 
 def new_call_id() -> str:
-    """Make up an id for a call."""
+    """Create an id for a call."""
     return f"call_{uuid4().hex}"
 
 
 def one_too_many(call: ToolCall | InvalidToolCall) -> InvalidToolCall:
-    """What becomes of a call behind another one, where a reply may hold one only."""
+    """Convert a call after the first one to an invalid call, if a reply may contain only one."""
     return unreadable(call.name, call.arguments, _ONE_CALL, call.id)
 
 
 class ToolCallReader:
-    """Feed it pieces of a reply; it returns text and calls.
+    """Takes pieces of a reply; returns text and calls.
 
-    Inside, it is in one of three places: in text; in a body that may be a call; or behind a call, where what
-    closes it may follow, and another call.
+    It is in one of three states: in text; in the body of a possible call; or after a call, where a closing
+    token or another call may follow.
     """
 
     def __init__(
@@ -73,18 +74,18 @@ class ToolCallReader:
         accepts: Callable[[dict[str, Any]], bool] | None = None,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """Make a reader.
+        """Create a reader.
 
         Args:
             tools: The tools that may be called: the JSON schema of each one's arguments, by its name.
-            parallel: Whether a reply may hold several calls; else all but the first are invalid.
-            demanded: Whether one of these tools must be called, so that a call of another is invalid, and one
-                with none of a tool's arguments.
+            parallel: Whether a reply may contain several calls; else all but the first are invalid.
+            demanded: Whether one of these tools must be called. Then calls of other tools are invalid, and so
+                are calls without any of a tool's arguments.
             accepts: As for `Tools`.
-            new_id: Makes a call's id.
+            new_id: Creates a call's id.
         """
         self._tools = Tools(tools, demanded=demanded, accepts=accepts)
-        # At the beginning of a line a call may begin with a letter.
+        # At the start of a line, a call may begin with a letter.
         first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
         self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
         self._parallel = parallel
@@ -92,23 +93,23 @@ class ToolCallReader:
         self._parts: list[ToolPart] = []
         self._called = False
         self._has_text = False
-        self._space: list[str] = []  # white space that only counts once there is other text
+        self._space: list[str] = []  # white space, which counts only if other text follows
         self._line_start = True
-        self._in_fence = False  # inside a code fence that came out as text
-        self._in_code = False  # likewise, and it began a line
-        self._behind_tick = False  # right behind a backtick with text before it
-        self._pending = ""  # what is not decided yet
-        self._opener: Opener | None = None  # of a body that came out as text, none any more
+        self._in_fence = False  # inside a code fence that was returned as text
+        self._in_code = False  # likewise, if the fence started a line
+        self._behind_tick = False  # right after a backtick with text before it
+        self._pending = ""  # text that is not decided yet
+        self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: ValueScanner | TaggedScanner | None = None
         self._watch: BareWatch | None = None
         self._fenced = False  # whether the block's own code fence is still open
-        # The text since the block's last call, of one that cannot be read as well: what opened it, the body.
+        # The text since the block's last valid call: what opened the call, and the body.
         self._raw: list[str] = []
-        self._invalid: list[InvalidToolCall] = []  # of the last body, until what closes it is known
+        self._invalid: list[InvalidToolCall] = []  # in the last body, until what closes it is known
 
     @property
     def in_text(self) -> bool:
-        """Whether a piece without a notable character would come out as it is, and change nothing."""
+        """Whether a piece without a notable character would be returned unchanged and change nothing."""
         waits = self._pending or self._line_start or self._opener or self._scanner or self._behind_tick
         return self._has_text and not waits
 
@@ -119,7 +120,7 @@ class ToolCallReader:
             piece: Any part of the reply.
 
         Returns:
-            What is decided by now, in order.
+            What is decided so far, in order.
         """
         text, self._pending = self._pending + piece, ""
         at = 0
@@ -133,7 +134,7 @@ class ToolCallReader:
         return self._take()
 
     def begin_answer(self) -> None:
-        """Take what follows for the beginning of the answer: what came before was reasoning."""
+        """Treat what follows as the beginning of the answer: what came before was reasoning."""
         self._has_text = self._in_fence = self._in_code = self._behind_tick = False
         self._line_start = True
 
@@ -141,11 +142,11 @@ class ToolCallReader:
         """End the reply.
 
         Returns:
-            What was held back: a call that was not completed, or text.
+            What was held back: an incomplete call, or text.
         """
         pending, self._pending = self._pending, ""
         if self._scanner is None and self._opener is None and pending:
-            verdict = self._verdict(pending + _END, 0)  # the reply's end closes what holds a name alone
+            verdict = self._verdict(pending + _END, 0)  # the reply's end closes a call that is only a name
             if isinstance(verdict, Opener) and verdict.kind == "tagged":
                 self._open_body(replace(verdict, meant=False), pending)
                 pending = ""
@@ -191,7 +192,7 @@ class ToolCallReader:
 
     def _verdict(self, text: str, at: int) -> Opener | str:
         if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
-            return "text"  # a fence here closes what came out as text, whatever follows
+            return "text"  # here a fence closes one that was returned as text, whatever follows
         line_start = self._line_start and not self._in_code
         if not (line_start or text[at] in NOTABLE):
             return "text"
@@ -227,7 +228,7 @@ class ToolCallReader:
         return len(text)
 
     def _end_value(self, scanner: ValueScanner | TaggedScanner) -> None:
-        """Take the body for what it is: calls, or text that ends the block."""
+        """Return the body as calls, or as text that ends the block."""
         opener, self._scanner = self._opener, None
         body = "".join(self._raw[1:]) + scanner.missing
         calls = read_calls(opener, body, self._tools) if opener else None
@@ -242,7 +243,7 @@ class ToolCallReader:
         self._raw = self._raw if self._invalid else []
 
     def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:
-        """Read what may follow a call: what closes it, which is no text, then another call or text."""
+        """Read what may follow a call: closing tokens, which are not text, then another call or text."""
         at, place = self._skip_closing(text, start, final=final)
         self._raw.append(text[start:at])
         verdict: Opener | str = "undecided"
@@ -260,10 +261,10 @@ class ToolCallReader:
         return at
 
     def _skip_closing(self, text: str, start: int, *, final: bool) -> tuple[int, int]:
-        """Pass over what closes a call.
+        """Skip the closing tokens of a call.
 
         Returns:
-            The index behind it, and that of what follows; -1 where that is not known yet.
+            The index after them, and the index of what follows; -1 if that is not known yet.
         """
         at = start
         while True:
@@ -272,14 +273,14 @@ class ToolCallReader:
             if end == place:
                 end = self._stray_end(text, place, final=final)
             rest = text[place:].rstrip() if final else ""
-            if rest in OPENING or (end < 0 and len(rest) > 1):  # one in place of a closing one; one cut off
+            if rest in OPENING or (end < 0 and len(rest) > 1):  # an opening token here, or a cut one
                 end = len(text)
             if end <= place:
                 return at, end
             at = end
 
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
-        """The end of a bracket or comma too many, or of a fence that closes the call or nothing at all."""
+        """Return the end of a superfluous bracket or comma, or of a fence that closes the call or nothing."""
         if text[at] in "}]":
             return at + 1
         comma = text[at] in ",;"
@@ -313,7 +314,7 @@ class ToolCallReader:
             self._parts.append(call)
 
     def _emit_invalid(self) -> None:
-        """Hand on the calls that cannot be read, the first with the text of them all."""
+        """Return the invalid calls; the first one has the text of all of them."""
         if self._invalid:
             first, *others = self._invalid
             self._parts += [replace(first, text="".join(self._raw)), *others]

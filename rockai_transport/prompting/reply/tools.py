@@ -1,4 +1,4 @@
-"""The tools that a reply may call, found by the names that models write for them."""
+"""The tools that a reply may call, and how the names that models write are resolved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rockai_transport.prompting.reply.call_formats import CALL_KEYS, HINTS
 from rockai_transport.prompting.reply.schema_values import known_properties
 from rockai_transport.prompting.reply.token_set import TokenSet
 
-_NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 counts its calls: functions.get_weather:0
+_NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 numbers its calls: functions.get_weather:0
 _JOINTS: Final = re.compile(r"[-_\s]")
 _PREFIX: Final = re.compile(r"^.*[.:/](?=.)")
 
@@ -19,8 +19,8 @@ _PREFIX: Final = re.compile(r"^.*[.:/](?=.)")
 class Tools:
     """Names and schemas of the tools that may be called.
 
-    A name that a model writes is a tool's where it is the same, or differs from exactly one tool's by case,
-    by ``-``, ``_`` and blanks, or by a prefix like ``functions.`` or ``default_api:``.
+    A name refers to a tool if it is the same, or if it differs from exactly one tool's name by case, by
+    ``-``, ``_`` and spaces, or by a prefix like ``functions.`` or ``default_api:``.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class Tools:
         demanded: bool = False,
         accepts: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
-        """Make them known.
+        """Create the set.
 
         Args:
             schemas: The JSON schema of each tool's arguments, by its name.
             demanded: Whether one of them must be called.
-            accepts: Whether arguments are right although their schema does not know them.
+            accepts: Returns whether arguments are valid although their schema does not know them.
         """
         self.schemas = schemas
         self.demanded = demanded
@@ -43,27 +43,27 @@ class Tools:
 
     @cached_property
     def first_keys(self) -> frozenset[str]:
-        """What a call that no token marks can begin with: one of the calls' keys, or a tool's name."""
+        """The first keys of calls without an opening token: one of the calls' keys, or a tool's name."""
         return CALL_KEYS.union(self.schemas)
 
     @cached_property
     def hints(self) -> TokenSet:
-        """What may begin a line with a call, and marks none by itself: words, tags, the tools' names."""
+        """What may come before a call at the start of a line, but marks none: words, tags, tool names."""
         return TokenSet(*HINTS, *self.schemas, *(f"functions.{name}" for name in self.schemas))
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        """What a call can have: such a key, or a tool's argument."""
+        """The keys that a call can have: one of the calls' keys, or a tool's argument."""
         return self.first_keys.union(*map(known_properties, self.schemas.values()))
 
     def resolve(self, written: str) -> str | None:
-        """Find the tool that a name means.
+        """Find the tool that a name refers to.
 
         Args:
             written: The name as the model wrote it.
 
         Returns:
-            The tool's name; None where it means none, or could mean several.
+            The tool's name; None if it matches none, or more than one.
         """
         if written in self.schemas:
             return written

@@ -1,9 +1,9 @@
-"""Where an answer ends although the model goes on: at a token of its chat template that ends or opens a turn.
+"""Where an answer ends although the model continues: at a chat template token that ends or opens a turn.
 
-A server that does not stop there sends the token as text, and what follows is made up: the user's next words,
-a tool's result. A token is no end inside a code fence, nor where a single backtick stands before it: models
-write about such tokens too. ``</s>`` is none where ``<s>`` stands open, as in HTML. The model's own opening
-of its turn is passed over where the answer begins with it.
+If a server does not stop there, it sends the token as text, and the model invents what follows: the user's
+next message, a tool's result. A token does not end the answer inside a code fence, or right after a single
+backtick: models write about such tokens too. ``</s>`` does not if an ``<s>`` is open, as in HTML. If the
+answer starts with the opening of the model's own turn, this is skipped.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _STRUCK: Final = ("<s>", "</s>")
 
 
 class TurnEnd(Stage[str]):
-    """Feed it pieces of a chat answer, emit what it returns, leave the stream once :attr:`token` is set.
+    """Takes pieces of a chat answer, returns the text; leave the stream once :attr:`token` is set.
 
     Attributes:
         token: The token that ended the answer, or None.
     """
 
     def __init__(self, tokens: tuple[str, ...] = (), cues: tuple[str, ...] = ()) -> None:
-        """Make one.
+        """Create a cutter.
 
         Args:
-            tokens: What ends the answer.
-            cues: What the model may open its own turn with.
+            tokens: The tokens that end the answer.
+            cues: Possible openings of the model's own turn.
         """
         self._ends, self._first, notable = turn_tokens(tokens, cues)
         self._notable = re.compile(f"[{re.escape(notable)}]" if notable else r"(?!)")
@@ -38,16 +38,16 @@ class TurnEnd(Stage[str]):
         self._line_start = True
         self._in_fence = False
         self._behind_tick = False
-        self._struck = 0  # how many <s> are open
+        self._struck = 0  # number of open <s>
         self.token: str | None = None
 
     @property
     def settled(self) -> bool:
-        """Whether a piece without a notable character would come out as it is."""
+        """Whether a piece without a notable character would be returned unchanged."""
         return self._begun and not (self._held or self.token)
 
     def pass_over(self, text: str) -> None:
-        """Take note of text that ends nothing and comes out as it is.
+        """Record text that ends nothing and was delivered unchanged.
 
         Args:
             text: The next text of the answer.
@@ -94,15 +94,15 @@ class TurnEnd(Stage[str]):
 
 @lru_cache(maxsize=64)
 def turn_tokens(tokens: tuple[str, ...], cues: tuple[str, ...]) -> tuple[TokenSet, TokenSet, str]:
-    """Name what :class:`TurnEnd` looks for.
+    """Return what :class:`TurnEnd` searches for.
 
     Args:
         tokens: As for :class:`TurnEnd`.
-        cues: Likewise.
+        cues: As for :class:`TurnEnd`.
 
     Returns:
-        What it looks for in the answer, backticks among it, what at its beginning, and the characters that
-        these begin with.
+        The tokens to find in the answer (including backticks), those at its beginning, and the first
+        characters of both.
     """
     struck = _STRUCK if _STRUCK[1] in tokens else ()
     ends = TokenSet(*tokens, *struck, *((TICK, FENCE) if tokens else ()))

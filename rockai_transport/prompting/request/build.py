@@ -1,7 +1,7 @@
-"""From a call in the frameworks' words to the exact ``input`` of one run.
+"""A call in the frameworks' terms → the exact ``input`` of one run.
 
-This is the one place that adds to what the user wrote: the system prompt, the tool instructions and the
-response format stand at the beginning of the conversation, in this order, once.
+Only this module adds to the user's text: the system prompt, the tool instructions and the response format are
+at the beginning of the conversation, in this order, once.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _QUOTED: Final = "You answered before:\n{answer}"
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What is sent for one run, and what is needed to read its answer.
+    """The request of one run, and how to read its answer.
 
     Attributes:
         model: The model to run.
         input: Its exact input.
-        dialect: The dialect it was written in.
-        reading: How its answer is read.
+        dialect: The dialect of the input.
+        reading: How to read the answer.
     """
 
     model: str
@@ -52,16 +52,17 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a call needs to know beside what is said.
+    """The settings of a call, besides the conversation.
 
     Attributes:
         model: The model to run.
-        dialect: The user's own choice, by name or whole.
+        dialect: The user's own choice, by name or as an object.
         chat_template: The user's own chat template.
-        parameters: In the common words (``max_tokens``) or the model's own; None means not set.
+        parameters: Parameters under their common names (``max_tokens``) or the model's own; None means not
+            set.
         stop: The stop sequences.
-        extra: Inputs sent unchecked, over all others.
-        extra_name: What the framework calls ``extra``, for errors.
+        extra: Inputs sent unchecked; they override all others.
+        extra_name: The framework's name for ``extra``, for errors.
     """
 
     model: str
@@ -73,13 +74,13 @@ class ModelSettings:
     extra_name: str = "model_kwargs"
 
     def resolved(self) -> Dialect:
-        """Find the dialect.
+        """Resolve the dialect.
 
         Returns:
-            The dialect, the user's choices included.
+            The dialect, including the user's choices.
 
         Raises:
-            ConfigurationError: They cannot be followed.
+            ConfigurationError: The choices cannot be applied.
         """
         return resolve_dialect(self.model, self.dialect, self.chat_template)
 
@@ -91,12 +92,12 @@ class ChatCall:
     Attributes:
         settings: The model and its parameters.
         messages: The conversation.
-        tools: The tools, brought to one form by :func:`.tool_choice.set_up_tools`.
-        system_prompt: System text to go before the conversation's own; one that it begins with already is
-            not said twice.
-        response_format: The form the reply must have.
-        format_messages: The user's own ``messages_to_prompt``: gets the conversation with all instructions in
-            a first system message, and its result is the whole prompt.
+        tools: The tools, normalized by :func:`.tool_choice.set_up_tools`.
+        system_prompt: System text before the conversation's own. If the conversation already begins with it,
+            it is not repeated.
+        response_format: The required format of the reply.
+        format_messages: The user's own ``messages_to_prompt``. It receives the conversation with all
+            instructions in a first system message, and returns the whole prompt.
     """
 
     settings: ModelSettings
@@ -107,10 +108,10 @@ class ChatCall:
     format_messages: Callable[[Sequence[Message]], str] | None = None
 
     def instructed_messages(self) -> tuple[Message, ...]:
-        """Put all instructions into the conversation.
+        """Add all instructions to the conversation.
 
         Returns:
-            The conversation; where there is any system text, in one first system message.
+            The conversation, with all system text, if any, in one first system message.
         """
         own = list(takewhile(lambda message: message.role == "system", self.messages))
         texts = [message.text for message in own]
@@ -126,13 +127,13 @@ class ChatCall:
         return (*first, *self.messages[len(own) :])
 
     def request(self) -> ModelRequest:
-        """Write the request.
+        """Build the request.
 
         Returns:
-            The exact input and what is needed to read the answer.
+            The exact input, and how to read the answer.
 
         Raises:
-            ConfigurationError: The model cannot be sent this.
+            ConfigurationError: The request cannot be sent to the model.
         """
         dialect = self.settings.resolved()
         messages = self.instructed_messages()
@@ -153,11 +154,11 @@ class ChatCall:
         """Show the model an answer that was not accepted, and ask once more.
 
         Args:
-            answer: What it answered.
+            answer: The model's answer.
             validation_error: What is wrong with it.
 
         Returns:
-            The call to make; on a model that takes single turns only, all is said in that turn.
+            The next call. If the model accepts only single turns, this turn contains everything.
         """
         again = _AGAIN.format(validation_error=validation_error)
         messages = list(self.messages)
@@ -179,25 +180,25 @@ def completion_request(
     formatted: bool = False,
     images: Sequence[Image] = (),
 ) -> ModelRequest:
-    """Write the request of a completion: text in, text out.
+    """Build the request of a completion: text in, text out.
 
-    The prompt is the caller's own and sent as it is; the model's server applies its template to it. Only
-    where something must be put around it here (a system prompt for a model without a key for it, a chat
-    template given by the user) it becomes the one user turn of a conversation.
+    The prompt is sent unchanged; the model's server applies its template to it. Only if something must be
+    added here (a system prompt for a model without a key for it, or the user's chat template), the prompt
+    becomes the only user turn of a conversation.
 
     Args:
         settings: The model and its parameters.
         prompt: The prompt.
         system_prompt: System text.
-        formatted: Whether the prompt is the result of the user's own ``completion_to_prompt``, to which no
-            template must be applied any more.
+        formatted: Whether the user's own ``completion_to_prompt`` made the prompt, so that no template must
+            be applied any more.
         images: URLs, data URIs, or files.
 
     Returns:
-        The exact input and what is needed to read the answer.
+        The exact input, and how to read the answer.
 
     Raises:
-        ConfigurationError: The model cannot be sent this.
+        ConfigurationError: The request cannot be sent to the model.
     """
     dialect = settings.resolved()
     if formatted:
@@ -230,7 +231,7 @@ def _request(
     if dialect.stop_key and settings.stop:
         inputs[dialect.stop_key] = list(settings.stop)
     inputs.update(settings.extra)
-    # A template ended the prompt with an open <think>, not a user's words.
+    # Only a template may end the prompt with an open <think>; a user's text does not count.
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     opened = rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)
     inside = dialect.opens_reasoning or opened

@@ -1,9 +1,8 @@
-"""A model's own ``chat_template``, rendered as transformers would, in jinja2's sandbox.
+"""Renders a model's own ``chat_template`` as transformers would, in jinja2's sandbox.
 
-The environment is the one of transformers' ``chat_template_utils``: ``ImmutableSandboxedEnvironment`` with
+The environment is that of transformers' ``chat_template_utils``: ``ImmutableSandboxedEnvironment`` with
 ``trim_blocks`` and ``lstrip_blocks``, loop controls, ``{% generation %}`` blocks, ``tojson`` without HTML
-escaping, ``raise_exception`` and ``strftime_now``. jinja2 is an optional extra and imported at the first
-rendering.
+escaping, ``raise_exception`` and ``strftime_now``. jinja2 is an optional extra, imported on first rendering.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import jinja2
 
 _TOKENS: Final = read_table("request/jinja_tokens.json")
-# A token names itself in angle or square brackets.
+# A token is recognized by its angle or square brackets.
 _SHAPES: Final = r"<[^<>{}'\"\s]{1,40}>|\[/?[A-Z_]{2,40}\]"
 
 
@@ -33,12 +32,12 @@ class _RaisedByTemplate(Exception):  # noqa: N818 - a signal between two functio
 
 @dataclass(frozen=True, slots=True)
 class JinjaTemplate:
-    """A chat template in Jinja, as it stands in a model's ``tokenizer_config.json``.
+    """A chat template in Jinja, as in a model's ``tokenizer_config.json``.
 
     Attributes:
         source: The template's text.
-        bos_token: What the template calls ``bos_token``; told from the source where not given.
-        eos_token: Likewise.
+        bos_token: The template's ``bos_token``; by default derived from the source.
+        eos_token: The template's ``eos_token``; by default derived from the source.
     """
 
     source: str
@@ -47,39 +46,39 @@ class JinjaTemplate:
 
     @property
     def alternating(self) -> bool:
-        """Many published templates raise unless the roles alternate; none minds if they do."""
+        """True: many published templates raise unless roles alternate, and alternation suits all of them."""
         return True
 
     @property
     def tool_role(self) -> Literal["user", "tool"]:
-        """Which form a template wants a tool's result in cannot be known; every one takes a user's turn."""
+        """The user's: the template's tool role cannot be known, but every template has user turns."""
         return "user"
 
     @property
     def turn_labels(self) -> tuple[str, ...]:
-        """None can be told from a template's source."""
+        """None: a template's source does not show them."""
         return ()
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
-        """Whatever looks like a token in the source."""
+        """Everything in the source that looks like a token."""
         return _control_tokens(self.source, self.eos_token)
 
     @property
     def end_tokens(self) -> tuple[str, ...]:
-        """Those that its source mentions, and the token that ends a text where it is written."""
+        """The known end tokens in the source, and the token that ends a text, if the source contains it."""
         eos = self._bos_and_eos()[1] if self.eos_token or "eos_token" in self.source else ""
         found = (token for token in _TOKENS["turn_tokens"] if token in self.source)
         return tuple(dict.fromkeys((*found, *filter(None, (eos,)))))
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
-        """Render a conversation up to where the model speaks, without the leading BOS.
+        """Render a conversation up to the model's turn, without the leading BOS.
 
-        A template that refuses a system message is given the system text inside the first user turn.
+        If a template refuses a system message, the system text goes into the first user turn.
 
         Args:
-            system: The leading system text; empty for none.
-            turns: The turns behind it.
+            system: The leading system text; may be empty.
+            turns: The turns after it.
 
         Returns:
             The prompt.
@@ -110,7 +109,7 @@ class JinjaTemplate:
         except _RaisedByTemplate:
             raise
         except Exception as error:
-            # A template is a program: it can fail with any exception, and all of them are its author's.
+            # A template is a program: it can raise any exception, and each is an error of its author.
             raise ConfigurationError(
                 f"The chat template fails on this conversation: {type(error).__name__}: {error}"
             ) from error
@@ -171,7 +170,7 @@ def _raise_exception(message: str) -> None:
 
 
 def _strftime_now(form: str) -> str:
-    """Today, for templates that tell the model the date: the one look at the clock in this package."""
+    """Return today's date, for templates that tell it to the model; the only clock access in this package."""
     from datetime import datetime
 
     return datetime.now().astimezone().strftime(form)

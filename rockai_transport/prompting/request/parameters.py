@@ -1,8 +1,8 @@
-"""Parameters in everyone's words to the keys of one model.
+"""Parameters under their common names → the keys of one model.
 
-Only what was set is sent. A model whose keys were all seen refuses any other, with the nearest right name,
-before anything is sent: a strict model server answers them 422, and a run is not started for that. What the
-user passes through ``model_kwargs`` (``additional_kwargs`` in LlamaIndex) is never checked and wins.
+Only what was set is sent. If all keys of a model were seen, any other is refused before anything is sent,
+with the nearest correct name: a strict model server would answer 422, and no run should be started for that.
+Inputs in ``model_kwargs`` (``additional_kwargs`` in LlamaIndex) are never checked, and override all others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.nearest import nearest
 
-# The words of the frameworks; how a model spells them, says the attribute of its dialect with "_key" behind.
+# The frameworks' names; the dialect's attribute with the suffix "_key" has the model's name.
 _COMMON: Final = ("temperature", "top_p", "top_k", "max_tokens", "min_tokens")
 
 _NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
@@ -26,17 +26,17 @@ _NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
     "max_tokens": (int, 1, math.inf),
     "max_new_tokens": (int, 1, math.inf),
 }
-"""What kind of number, the least and the most. ``top_k`` has a value for "off" that differs by model."""
+"""Type, minimum and maximum. The value of ``top_k`` for "off" depends on the model."""
 
 
 def accepted_names(dialect: Dialect) -> tuple[str, ...]:
-    """Name every parameter that a model takes, in the common words and in its own.
+    """Return every parameter that a model accepts, under common names and its own.
 
     Args:
         dialect: The model's dialect.
 
     Returns:
-        The names, sorted; ``stop`` is always among them, since it is cut here.
+        The names, sorted. ``stop`` is always included, because the text is cut here.
     """
     common = [word for word in _COMMON if getattr(dialect, f"{word}_key")]
     return tuple(sorted({*common, "stop", *(key.name for key in dialect.keys)}))
@@ -49,15 +49,15 @@ def map_parameters(
 
     Args:
         dialect: The model's dialect.
-        parameters: Parameters in the common words or in the model's own; None means not set.
+        parameters: Parameters under common names or the model's own; None means not set.
         model: The model, for errors.
-        extra_name: What the framework calls the argument that carries anything else, for errors.
+        extra_name: The framework's argument for any other input, for errors.
 
     Returns:
         The inputs to send.
 
     Raises:
-        ConfigurationError: The model's keys are known and a parameter is none of them.
+        ConfigurationError: The model's keys are known, and a parameter is not among them.
     """
     inputs: dict[str, Any] = {}
     for name, value in parameters.items():
@@ -67,13 +67,13 @@ def map_parameters(
         sent = _number(name, value, extra_name)
         if dialect.is_strict and key not in {key.name for key in dialect.keys}:
             raise ConfigurationError(_refusal(name, dialect, model, extra_name))
-        if key not in inputs or key == name:  # the model's own word for it is the more exact one
+        if key not in inputs or key == name:  # the model's own name takes precedence
             inputs[key] = sent
     return inputs
 
 
 def _number(name: str, value: Any, extra_name: str) -> Any:
-    """Refuse what no model can take for one of the common parameters: a run would be paid for to learn it."""
+    """Refuse values that no model can accept for a common parameter, before a run is paid for."""
     if (limits := _NUMBERS.get(name)) is None:
         return value
     kind, least, most = limits
@@ -98,14 +98,14 @@ def _refusal(name: str, dialect: Dialect, model: str, extra_name: str) -> str:
 
 
 def rejected_inputs(body: object, dialect: Dialect) -> tuple[str, ...]:
-    """Read which inputs a 422 is about (``{"detail": [{"loc": ["body", "input", "foo"], "msg": …}]}``).
+    """Read which inputs a 422 rejects (``{"detail": [{"loc": ["body", "input", "foo"], "msg": …}]}``).
 
     Args:
-        body: The answer's body: decoded JSON, or its text.
-        dialect: The model's dialect, for the nearest right names.
+        body: The response's body: decoded JSON, or text.
+        dialect: The model's dialect, for the nearest correct names.
 
     Returns:
-        A sentence for each input that was rejected; none where the body has another shape.
+        A sentence for each rejected input; none if the body has another shape.
     """
     if isinstance(body, (str, bytes)):
         try:

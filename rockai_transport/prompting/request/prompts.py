@@ -1,11 +1,11 @@
-"""A conversation in the inputs of one model: who applies the chat template, and how the other is told not to.
+"""A conversation as the inputs of one model, and which side applies the chat template.
 
-* One user turn, and a system text only where the model has a key for it: the model's server applies its own
-  template, and the text is sent as it is.
-* Anything else is formatted here, whole, and sent with ``prompt_template: "{prompt}"``.
-* A model without that key, whose server adds known pieces, is sent the rendering without them.
-* A model without either gets the rendering: there is nothing to switch off.
-* A model whose template nobody knows takes single user turns only.
+* One user turn, with system text only if the model has a key for it: the model's server applies its own
+  template, and the text is sent unchanged.
+* Anything else is formatted here completely, and sent with ``prompt_template: "{prompt}"``.
+* A model without that key, whose server adds known text, is sent the rendering without this text.
+* A model with neither gets the rendering: there is nothing to switch off.
+* A model whose template is not known accepts only single user turns.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ AS_IT_IS: Final = "{prompt}"
 
 
 def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) -> dict[str, Any]:
-    """Say a conversation in a model's inputs.
+    """Convert a conversation to a model's inputs.
 
     Args:
         dialect: The model's dialect.
-        messages: The conversation, instructions included.
+        messages: The conversation, including instructions.
         model: The model, for errors.
 
     Returns:
-        The inputs that carry the prompt.
+        The inputs with the prompt.
 
     Raises:
         ConfigurationError: The model's template is not known and the conversation is more than one user turn.
@@ -53,27 +53,28 @@ def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) ->
     if dialect.server_template is None:
         return {dialect.prompt_key: rendering}
     prompt = _without_servers_pieces(rendering, system, dialect.server_template, dialect.name)
-    # Left out, the server would put its own default system prompt in.
+    # Without this key, the server would insert its own default system prompt.
     return {dialect.prompt_key: prompt, **({system_key: system} if system_key else {})}
 
 
 def formatted_inputs(
     dialect: Dialect, prompt: object, *, model: str, system_prompt: str | None = None
 ) -> dict[str, Any]:
-    """Send a prompt that the caller formatted.
+    """Return the inputs for a prompt that the caller formatted.
 
     Args:
         dialect: The model's dialect.
-        prompt: The whole prompt, as the model shall see it.
+        prompt: The whole prompt, as the model must see it.
         model: The model, for errors.
-        system_prompt: System text that is not in the prompt: it goes to the model's key for it, else before
+        system_prompt: System text that is not in the prompt: it goes into the model's key for it, else before
             the prompt.
 
     Returns:
-        The inputs that carry the prompt.
+        The inputs with the prompt.
 
     Raises:
-        ConfigurationError: It is no text, or the model has no key that switches its server's template off.
+        ConfigurationError: It is not a string, or the model has no key that switches its server's template
+            off.
     """
     if not isinstance(prompt, str):
         given = type(prompt).__name__
@@ -95,7 +96,7 @@ def formatted_inputs(
 
 
 def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> dict[str, Any]:
-    """Put images where the model takes them.
+    """Return the inputs for images.
 
     Args:
         dialect: The model's dialect.
@@ -106,7 +107,7 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
         The inputs.
 
     Raises:
-        ConfigurationError: The model takes none, or fewer.
+        ConfigurationError: The model accepts no images, or fewer.
     """
     if dialect.image_key is None:
         raise ConfigurationError(
@@ -131,10 +132,10 @@ def _needs_dialect(model: str, system: str) -> str:
 
 
 def _without_servers_pieces(rendering: str, system: str, server: ServerTemplate, name: str) -> str:
-    """Take off what the server puts on, so that the model sees the rendering."""
+    """Remove what the server adds, so that the model sees the rendering."""
     prefix = server.prefix + (server.system[0] + system + server.system[1] if system else "")
     if not rendering.startswith(prefix):
-        prefix = prefix.rstrip()  # a template that trims leaves this where the first user turn is empty
+        prefix = prefix.rstrip()  # left by a template that trims if the first user turn is empty
     if not (rendering.startswith(prefix) and rendering.endswith(server.suffix)):
         raise ConfigurationError(
             f"The chat template of the dialect {name!r} does not begin and end with what its server_template "

@@ -1,9 +1,9 @@
-r"""Tools as text: what the model is told of them, its calls and their results in the prompt.
+r"""Tools as text: their descriptions, calls and results in the prompt.
 
-The format is the one Hermes and Qwen were trained on, which other models follow as well: one JSON schema
-per line, ``<tool_call>{"name": …, "arguments": {…}}</tool_call>`` for a call, ``<tool_response>`` for its
-result. Inside the tags is JSON, written so that it cannot hold a closing tag: ``</`` is spelled ``<\/``,
-which JSON reads as the same text.
+The format is that of Hermes and Qwen, which other models follow as well: one JSON schema per line,
+``<tool_call>{"name": …, "arguments": {…}}</tool_call>`` for a call, ``<tool_response>`` for its result. The
+JSON inside the tags is written so that it cannot contain a closing tag: ``</`` is written ``<\/``, which JSON
+reads as the same text.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def tool_instructions(setup: ToolSetup) -> str:
     """Tell a model which tools it has and how to call them.
 
     Args:
-        setup: The tools and which of them may or must be called.
+        setup: The tools, and which of them may or must be called.
 
     Returns:
-        Text for the system part of the prompt; empty when no tool may be called.
+        Text for the system part of the prompt; empty if no tool may be called.
     """
     if not setup.active:
         return ""
@@ -50,10 +50,10 @@ def tool_instructions(setup: ToolSetup) -> str:
 
 
 def call_text(call: ToolCall | InvalidToolCall) -> str:
-    """Write a call as the model is told to write it.
+    """Write a call in the format that the model is told to use.
 
     Args:
-        call: The call; an invalid one is written with the arguments the model gave.
+        call: The call; an invalid one is written with the arguments of the model.
 
     Returns:
         The tagged line.
@@ -62,10 +62,10 @@ def call_text(call: ToolCall | InvalidToolCall) -> str:
 
 
 def result_text(name: str, content: str, *, is_error: bool = False) -> str:
-    """Write a tool's result as the model is told it will be given.
+    """Write a tool's result in the format that the model is told to expect.
 
     Args:
-        name: The tool's name; may be empty where it is not known.
+        name: The tool's name; may be empty if it is not known.
         content: The result, or the error's text.
         is_error: Whether the call failed.
 
