@@ -54,6 +54,7 @@ async def main() -> None:
             is_resumed = await resume(record, prediction)
             if is_resumed:
                 print(f"The webhook says: {record.model} {prediction.status}. The agent was woken.")
+            if not (await agent.aget_state(THREAD)).next:  # else it sleeps again, for the next one
                 done.set()
             return is_resumed
 
