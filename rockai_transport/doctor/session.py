@@ -3,8 +3,7 @@
 Invariants of this module:
 
 * Every operation is the clients' own, performed once and recorded. Whatever the service does (a refusal, a
-cut,
-  an expired timeout) is in the recording, not an exception.
+  cut, an expired timeout) is in the recording, not an exception.
 * Nothing that may start a run is sent before `confirm` has approved the plan that names it.
 * Whatever was started is tracked until its end was seen. Whatever ends an examination, even Ctrl-C, the
   running predictions are canceled, and the findings are reported.

@@ -3,8 +3,7 @@
 Invariants of this module:
 
 * It never raises and never loses text. What is not a call is returned as text, exactly; what was clearly
-meant as
-  a call and is not valid is returned as an :class:`InvalidToolCall`.
+  meant as a call and is not valid is returned as an :class:`InvalidToolCall`.
 * Text is held back only if it begins like a call (:mod:`.call_heads`), and only while it can still be one.
 * The parts do not depend on how the text was split into pieces, and reading takes linear time.
 * A reply that contains only calls, white space and the tokens around them has no text.

@@ -10,8 +10,7 @@ tokenizer no longer sees the token. This is done
 * to the final text of each turn, after merging, and after tool calls and results were added, so that a token
   that only joining creates is found too;
 * at *every* position where a token begins, even overlapping ones, and only by inserting, never by removing,
-so
-  that this cannot create a token itself;
+  so that this cannot create a token itself;
 * in single turns too, where the model's own server puts the text into its template;
 * with the tokens of every known template, whatever the dialect, because a dialect derived from a model's name
   may be wrong; for a Jinja template, also with everything in its source that looks like a token.
