@@ -20,7 +20,7 @@ class Watched:
         _changed: Changes
 
         @property
-        def predictions(self) -> list[SandboxPrediction]: ...  # noqa: D102 - told there
+        def predictions(self) -> list[SandboxPrediction]: ...  # noqa: D102 - documented there
         @property
         def requests(self) -> list[SeenRequest]: ...  # noqa: D102
 

@@ -38,7 +38,7 @@ class ChatTemplate(Protocol):
     """
 
     @property
-    def alternating(self) -> bool: ...  # noqa: D102 - told above
+    def alternating(self) -> bool: ...  # noqa: D102 - documented above
     @property
     def tool_role(self) -> Literal["user", "tool"]: ...  # noqa: D102
     @property
