@@ -105,7 +105,7 @@ class RockAILLM(RockAIModel, BaseLLM):
             >>> llm.generate(["Say: hello"]).generations[0][0].text
             'hello'
         """
-        return super().generate(prompts, self._key(stop, call), *args, **call)
+        return super().generate(prompts, self._keyed_stop(stop, call), *args, **call)
 
     async def agenerate(self, prompts: list[str], stop: Any = None, *args: Any, **call: Any) -> LLMResult:
         """As `generate`, with ``await``.
@@ -114,9 +114,9 @@ class RockAILLM(RockAIModel, BaseLLM):
             >>> (await llm.agenerate(["Say: hello"])).generations[0][0].text
             'hello'
         """
-        return await super().agenerate(prompts, self._key(stop, call), *args, **call)
+        return await super().agenerate(prompts, self._keyed_stop(stop, call), *args, **call)
 
-    def _key(self, stop: Any, call: Mapping[str, Any]) -> Any:
+    def _keyed_stop(self, stop: Any, call: Mapping[str, Any]) -> Any:
         """Return the call's stop sequences, with its other parameters if it has any, for core's cache."""
         stop = self.stop if stop is None else stop
         own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
@@ -134,8 +134,8 @@ class RockAILLM(RockAIModel, BaseLLM):
     async def _agenerate(
         self, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
-        teller = run_manager if len(prompts) == 1 else None  # as in `_generate`
-        calls = (self._acomplete(prompt, stop, teller, kwargs) for prompt in prompts)
+        manager = run_manager if len(prompts) == 1 else None  # as in `_generate`
+        calls = (self._acomplete(prompt, stop, manager, kwargs) for prompt in prompts)
         made = await asyncio.gather(*calls, return_exceptions=True)  # wait for all calls, even after an error
         if (error := next((one for one in made if isinstance(one, BaseException)), None)) is not None:
             raise error

@@ -25,6 +25,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict  # supports its own classes too, which LangChain's guides use
 
+from rockai_transport.adapters import with_root
+
 __all__ = ["openai_tool"]
 
 _REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
@@ -64,13 +66,11 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
     if not isinstance(kind, type) or not hasattr(kind, "model_json_schema"):
         return None
     form: dict[str, Any] = kind.model_json_schema()
-    definitions = form.get("$defs", {})
-    references = {name: _REFERENCE.findall(json.dumps(one)) for name, one in definitions.items()}
+    references = {name: _REFERENCE.findall(json.dumps(one)) for name, one in form.get("$defs", {}).items()}
     try:
         TopologicalSorter(references).prepare()
     except CycleError:
-        root = form.pop("$ref", "").removeprefix("#/$defs/")
-        return {**definitions.get(root, {}), **form}
+        return dict(with_root(form))
     return None
 
 

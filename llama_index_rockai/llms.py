@@ -109,6 +109,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     _extra_name: ClassVar[str] = "additional_kwargs"
     _package: ClassVar[str] = "llama-index-rockai"
     _call_keywords: ClassVar[frozenset[str]] = CALL_KEYWORDS
+    _written_by_dumps: ClassVar[frozenset[str]] = frozenset({"class_name"})
 
     @classmethod
     def class_name(cls) -> str:

@@ -70,8 +70,8 @@ class StructuredOutputLLM(FunctionCallingLLM):
             Order(dish='steamed hams', quantity=3)
         """
         call = self._structured_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        _tell_start(output_cls, prompt, prompt_args)
-        return _tell_end(_object(output_cls, self.chat(**call)))
+        _dispatch_start(output_cls, prompt, prompt_args)
+        return _dispatch_end(_object(output_cls, self.chat(**call)))
 
     async def astructured_predict(
         self,
@@ -92,8 +92,8 @@ class StructuredOutputLLM(FunctionCallingLLM):
             Order(dish='soups', quantity=2)
         """
         call = self._structured_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        _tell_start(output_cls, prompt, prompt_args)
-        return _tell_end(_object(output_cls, await self.achat(**call)))
+        _dispatch_start(output_cls, prompt, prompt_args)
+        return _dispatch_end(_object(output_cls, await self.achat(**call)))
 
     def as_structured_llm(self, output_cls: type[Any], **kwargs: Any) -> StructuredLLM:
         """Return an LLM whose answers are objects of a class.
@@ -183,12 +183,12 @@ def _object(output_cls: type[Model], response: ChatResponse) -> Model:
     return value
 
 
-def _tell_start(output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> None:
+def _dispatch_start(output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> None:
     dispatcher.event(
         LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
     )
 
 
-def _tell_end(result: Model) -> Model:
+def _dispatch_end(result: Model) -> Model:
     dispatcher.event(LLMStructuredPredictEndEvent(output=result))
     return result

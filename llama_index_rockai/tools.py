@@ -172,7 +172,7 @@ class RockAIFunctionTool(FunctionTool):
         return CallContext(
             scope,
             (answers, tool_id),  # LLMs repeat their ids
-            partial(_tell, context),
+            partial(_report, context),
             partial(_ask, context) if self._approval else None,
             turn=answers and f"{_run_id()}:{answers}",  # shared by the calls of one message
             run=_run_id(),
@@ -194,7 +194,7 @@ class RockAIFunctionTool(FunctionTool):
         )
 
 
-async def _tell(context: Context, progress: Progress) -> None:
+async def _report(context: Context, progress: Progress) -> None:
     """Report progress on the stream of the run. It never makes a tool fail."""
     with log_errors():
         context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import array
-import functools
 import hashlib
 import io
 import math
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -58,12 +57,8 @@ _made: dict[tuple[Any, ...], bytes] = {}
 
 def make_image(given: dict[str, Any]) -> list[bytes]:
     """Draw the prompt."""
-    return [_drawn(given["prompt"])]
-
-
-@functools.lru_cache(maxsize=MOST_KEPT)
-def _drawn(prompt: str) -> bytes:
-    return to_png(draw(prompt, f"RockAI sandbox, drawn by rule: {prompt}"))
+    prompt: str = given["prompt"]
+    return [_made_once((prompt,), lambda: to_png(draw(prompt, f"RockAI sandbox, drawn by rule: {prompt}")))]
 
 
 def make_video(given: dict[str, Any], run: Run, *, seconds: float) -> bytes:
@@ -79,13 +74,20 @@ def make_video(given: dict[str, Any], run: Run, *, seconds: float) -> bytes:
     run.log("\n")
     size = frame_size(picture)
     shown = (hashlib.sha256(picture.tobytes()).digest(), picture.size, given["prompt"], frames, strength)
-    video = _made.get(shown)
-    if video is None:
-        video = encode(animate(picture, given["prompt"], size, frames, strength), size, frames, run)
+    return _made_once(
+        shown,
+        lambda: encode(animate(picture, given["prompt"], size, frames, strength), size, frames, run),
+    )
+
+
+def _made_once(shown: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
+    """Return the file that shows this; only the latest few are kept."""
+    if (made := _made.get(shown)) is None:
+        made = make()
         if len(_made) >= MOST_KEPT:
             _made.clear()
-        _made[shown] = video
-    return video
+        _made[shown] = made
+    return made
 
 
 def make_music(given: dict[str, Any]) -> bytes:

@@ -48,14 +48,14 @@ def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
                 "tools must be the framework's own, or function schemas with a name: "
                 '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}.'
             )
-        form = _with_root(function.get("parameters") or {})
+        form = with_root(function.get("parameters") or {})
         spec = ToolSpec(name, function.get("description") or "", form)
         if spec not in specs:
             specs.append(spec)
     return specs
 
 
-def _with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema with a type at its root: for a recursive pydantic class, the root is a reference."""
     if not isinstance(schema, Mapping):
         raise ConfigurationError('A tool\'s parameters must be a JSON schema, {"type": "object", …}.')

@@ -165,6 +165,8 @@ class ModelFields(BaseModel):
     _extra_name: ClassVar[str] = ""
     _call_keywords: ClassVar[frozenset[str]] = frozenset()
     _package: ClassVar[str] = ""
+    _written_by_dumps: ClassVar[frozenset[str]] = frozenset()
+    """Names that a dump contains besides the fields."""
 
     @model_validator(mode="before")
     @classmethod
@@ -173,7 +175,8 @@ class ModelFields(BaseModel):
         if not isinstance(given, dict):
             return given
         given = {**given}
-        given.pop("class_name", None)  # LlamaIndex writes it into every dump
+        for name in cls._written_by_dumps:
+            given.pop(name, None)
         known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
         model = cls.model_fields["model"]
         default = None if model.is_required() else model.default

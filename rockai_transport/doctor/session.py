@@ -260,7 +260,7 @@ class DoctorSession:
             return "not_reached"
         return ""
 
-    def _hindrance(self, probe: checks.Probe) -> str:
+    def _obstacle_to(self, probe: checks.Probe) -> str:
         """Return why a probe cannot be run even with approval; empty if it can."""
         if self.report.stopped or not any(self.report.route in check.routes for check in probe.checks):
             return "not_reached"
@@ -268,7 +268,7 @@ class DoctorSession:
 
     def _reason_against(self, probe: checks.Probe) -> str:
         """Return why a probe is skipped; empty if it is not. Ask before the first one that may cost money."""
-        if (reason := self._hindrance(probe)) or not probe.asks:
+        if (reason := self._obstacle_to(probe)) or not probe.asks:
             return reason
         if not self.report.model:
             return "no_model"
@@ -277,7 +277,7 @@ class DoctorSession:
     @cached_property
     def _is_agreed(self) -> bool:
         """Return whether the plan is approved; the first call shows it and asks."""
-        report, possible = self.report, [p for p in checks.PROBES if p.asks and not self._hindrance(p)]
+        report, possible = self.report, [p for p in checks.PROBES if p.asks and not self._obstacle_to(p)]
         steps = tuple((probe.title, probe.runs) for probe in possible)
         plan = Plan(report.base_url, report.model, self.redact(self.request.input), steps)
         report.announced = plan.runs if self.confirm else 0

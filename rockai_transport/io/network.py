@@ -59,9 +59,8 @@ def translate(error: Exception) -> TransportFailure | None:
     if not kinds:
         if isinstance(error, UnicodeError):  # a host name that the resolver's encoding refuses
             return NotSentError(f"no connection: {reason}")
-        if (
-            isinstance(error, RuntimeError) and "loop" in reason
-        ):  # its connections stay in the loop where they began
+        # An http_client's connections belong to the event loop in which they began.
+        if isinstance(error, RuntimeError) and "loop" in reason:
             return BrokenError(f"the http_client was used in another event loop before: {reason}")
         # httpcore passes some TLS and anyio errors through unchanged.
         of_network = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "anyio"

@@ -51,7 +51,10 @@ class Steps(Protocol):
         """The last step, which handles the result."""
 
     async def all(self) -> Any:
-        """Run the steps one after the other."""
+        """Run the steps one after the other; then call `ended`."""
+
+    def ended(self) -> None:
+        """Nothing more follows."""
 
 
 class AsyncBackends:
@@ -214,7 +217,10 @@ Backends = AsyncBackends | BlockingBackends
 
 
 def _finish_late(steps: Steps, future: Future[Any]) -> None:
-    run_blocking(steps.then(future.result()))
+    try:
+        run_blocking(steps.then(future.result()))
+    finally:
+        steps.ended()
 
 
 def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T] | None = None) -> Future[T]:

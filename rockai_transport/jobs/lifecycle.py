@@ -25,7 +25,7 @@ from rockai_transport.prompting.reply.schema_values import adapted
 
 __all__ = ["Lifecycle"]
 
-_OTHERS: dict[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {
+_TOOLS_WITHOUT_A_START: dict[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {
     "get_prediction": StartCall.get_prediction,
     "wait_for_prediction": StartCall.wait_for_prediction,
     "cancel_prediction": StartCall.cancel_prediction,
@@ -57,7 +57,7 @@ class Lifecycle:
             elif tool == "start_prediction":
                 answer = await self._start(call, arguments)
             else:
-                answer = await _OTHERS[tool](call, **arguments)
+                answer = await _TOOLS_WITHOUT_A_START[tool](call, **arguments)
             return fitted(answer)
         except (Exception, GeneratorExit):
             raise

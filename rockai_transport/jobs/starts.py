@@ -52,14 +52,14 @@ class StartCall(LifecycleCall):
             )
         except BaseException:
             self.was_left = True
-            self._under_way.starting.pop(self, None)
+            self.ended()
             raise
         if found is None:
             return refusal(
                 f"{model.name}: the start was sent, and is not answered yet. It goes on by itself: look with "
                 "list_predictions later. Do not start it again."
             )
-        self._under_way.starting.pop(self, None)
+        self.ended()
         if isinstance(found, ToolAnswer):
             return found
         record, prediction, remark = found
@@ -205,32 +205,30 @@ class StartCall(LifecycleCall):
             return await create(model=self._model.model, input=self._sent, **self._webhook)
         except RockAIError as error:
             return error
-        except BaseException:
-            self._under_way.starting.pop(self, None)
-            raise
 
     async def then(self, outcome: Prediction | RockAIError) -> _Started | ToolAnswer:
         """Record the outcome."""
-        try:
-            if isinstance(outcome, RockAIError):
-                state = UNANSWERED if outcome.may_have_started else REFUSED
-                await note(self._backends, self.record._replace(state=state, note=messages.reason(outcome)))
-                return messages.describe_not_started(self._model, self.record.key, outcome)
-            self._remember(record := self.record.seen(outcome), is_own=True)
-            await note(self._backends, record)
-            if self.was_left or self._backends.was_canceled():
-                # It is canceled here, within the two seconds that the caller waits for this.
-                await self._leave_while_sending()
-            return _Started(record, outcome)
-        finally:
-            self._under_way.starting.pop(self, None)
+        if isinstance(outcome, RockAIError):
+            state = UNANSWERED if outcome.may_have_started else REFUSED
+            await note(self._backends, self.record._replace(state=state, note=messages.reason(outcome)))
+            return messages.describe_not_started(self._model, self.record.key, outcome)
+        self._remember(record := self.record.seen(outcome), is_own=True)
+        await note(self._backends, record)
+        if self.was_left or self._backends.was_canceled():
+            # It is canceled here, within the two seconds that the caller waits for this.
+            await self._leave_while_sending()
+        return _Started(record, outcome)
 
     async def all(self) -> _Started | ToolAnswer:
         """Run the steps one after the other."""
         try:
             return await self.before() or await self.then(await self.operation())
         finally:
-            self._under_way.starting.pop(self, None)
+            self.ended()
+
+    def ended(self) -> None:
+        """No longer list it among the starts without an answer."""
+        self._under_way.starting.pop(self, None)
 
     async def _leave_while_sending(self) -> None:
         self.was_left = True

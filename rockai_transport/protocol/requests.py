@@ -59,14 +59,12 @@ def run_request(service: Service, run: RunRequest, *, stream: bool) -> Request:
 
 def get_request(service: Service, prediction_id: Any) -> Request:
     """Get a prediction."""
-    return Request("GET", service.get_path.replace("{id}", path_segment(prediction_id, InvalidResponseError)))
+    return Request("GET", _with_id(service.get_path, prediction_id))
 
 
 def cancel_request(service: Service, prediction_id: Any) -> Request:
     """Cancel a prediction. As in the quick start, the request has no body."""
-    return Request(
-        "POST", service.cancel_path.replace("{id}", path_segment(prediction_id, InvalidResponseError))
-    )
+    return Request("POST", _with_id(service.cancel_path, prediction_id))
 
 
 def stream_request(service: Service, prediction: Prediction) -> Request | None:
@@ -78,7 +76,7 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     if service.stream_path is not None:
         return Request(
             "GET",
-            service.stream_path.replace("{id}", path_segment(prediction.id, InvalidResponseError)),
+            _with_id(service.stream_path, prediction.id),
             accept=EVENT_STREAM,
         )
     try:
@@ -96,3 +94,8 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
 def download_request(url: str, *, public_only: bool) -> Request:
     """Fetch an output file, without any credentials."""
     return Request("GET", url, accept="*/*", download=True, public_only=public_only)
+
+
+def _with_id(path: str, prediction_id: Any) -> str:
+    """Return a path with an id of the service's; a user's was checked before."""
+    return path.replace("{id}", path_segment(prediction_id, InvalidResponseError))

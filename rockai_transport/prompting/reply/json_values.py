@@ -32,7 +32,14 @@ _STOPS: Final = {
 }
 _MOST_PASSES: Final = 10  # maximum number of times that a text is read again, after a bracket of prose
 _MOST_NESTED: Final = 100
-_WORDS: Final = {"true": "True", "false": "False", "null": "None", "\uff1a": ":", "\uff0c": ",", "\xa0": " "}
+_PYTHON_FORMS: Final = {
+    "true": "True",
+    "false": "False",
+    "null": "None",
+    "\uff1a": ":",
+    "\uff0c": ",",
+    "\xa0": " ",
+}
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
 # A string, a comment, an unquoted key, one of JSON's words outside strings, or zeros that are not a number.
 # (Python would read 1,000 as two numbers.)
@@ -228,8 +235,8 @@ def _python_token(match: re.Match[str]) -> str:
         return f'"{token}"'
     if token[0] in "/0":
         return " " if token[0] == "/" else "?"
-    if token in _WORDS:
-        return _WORDS[token]
+    if token in _PYTHON_FORMS:
+        return _PYTHON_FORMS[token]
     if token[0] in "rR":
         return token
     token = token.replace("\n", "\\n").replace("\r", "\\r")
