@@ -197,9 +197,11 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
         if session.answer(asked) != "no_route":
             return field, asked
     for base in _PEERS["bases"]:
-        there = session.probe("get_path", base_url=f"{session.settings.origin}{base}", **session.anonymous)
+        other = f"{session.settings.origin}{base}"
+        there = session.probe("get_path", base_url=other, **session.anonymous)
         if session.answer(there) != "no_route":
-            raise ObstacleError(_TEXTS["other_base"].format(base=base))
+            text = _TEXTS["other_base"].format(address=session.report.base_url, base=session.redact(other))
+            raise ObstacleError(text)
     raise ObstacleError(_TEXTS["no_routes"].format(address=session.report.base_url, x=asked.exchange))
 
 

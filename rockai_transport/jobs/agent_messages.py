@@ -171,7 +171,7 @@ def describe_not_started(model: HostedModel, key: str, error: RockAIError | None
     return refusal(
         f"{model.name}: it is unknown whether this started.{why} A prediction may be running and be charged, "
         "so it is not started again. Do not repeat the call; tell the user that record "
-        f"{key} must be resolved, by the developer: resolve({key!r}, prediction_id=…)."
+        f"{key} must be resolved by the developer: resolve({key!r}, prediction_id=…)."
     )
 
 
@@ -180,14 +180,14 @@ def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolA
     known = [one.prediction_id for one in running if one.prediction_id]
     unknown = [one.key for one in running if not one.prediction_id]
     names = [*known, *(f"record {key}" for key in unknown), *["one that is being started"] * ahead]
-    text = (
-        f"Not started: {len(names)} predictions are running ({', '.join(names)}), and {most} are allowed at "
-        "once."
-    )
+    running_now = "1 prediction is" if len(names) == 1 else f"{len(names)} predictions are"
+    allowed = "1 is" if most == 1 else f"{most} are"
+    text = f"Not started: {running_now} running ({', '.join(names)}), and {allowed} allowed at once."
     if unknown:
+        of_these = " and ".join(f"record {key}" for key in unknown)
         text += (
-            f" Of {', '.join(f'record {key}' for key in unknown)} it is unknown whether it started: tell the "
-            f"user that the developer must resolve it, with resolve({unknown[0]!r}, prediction_id=…)."
+            f" It is unknown whether {of_these} started: tell the user that the developer must resolve "
+            f"this, with resolve({unknown[0]!r}, prediction_id=…)."
         )
     if known or ahead:
         text += " Wait for one or cancel one, then try again."
@@ -201,16 +201,16 @@ def describe_over_budget(record: Record, records: Sequence[Record], max_cost: De
         if one.is_exceeded:
             return refusal(
                 f"Not started: prediction {one.prediction_id} has cost {shown(one.cost or Decimal(0))}, more "
-                f"than the {shown(one.reserved or Decimal(0))} reserved for it, so that nothing more is "
-                "started in this conversation. Tell the user."
+                f"than the {shown(one.reserved or Decimal(0))} reserved for it, so nothing more is started "
+                "in this conversation. Tell the user."
             )
     left = what_is_left(max_cost, counted)
     asked_for = record.reserved or Decimal(0)
     if asked_for <= left:
         return None
     return refusal(
-        f"Not started: {record.model} may cost {shown(asked_for)}, and of this conversation's budget of "
-        f"{shown(max_cost)} there is {shown(max(left, Decimal(0)))} left. Tell the user."
+        f"Not started: {record.model} may cost {shown(asked_for)}, and this conversation's budget of "
+        f"{shown(max_cost)} has only {shown(max(left, Decimal(0)))} left. Tell the user."
     )
 
 
@@ -221,15 +221,14 @@ def describe_order(model: HostedModel, records: Iterable[Record], max_cost: Deci
     return f"Start {model.name}? It costs {cost}{left}."
 
 
-def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:
-    """Describe a prediction whose status could not be fetched."""
+def describe_unreachable(view: PredictionView, error: RockAIError, *, verb: str = "fetched") -> ToolAnswer:
+    """Describe a prediction that could not be fetched, or another ``verb``."""
     if isinstance(error, NotFoundError):
         advice = "The service knows no such prediction: do not ask for it again; tell the user."
     else:
-        advice = "It may go on: ask again later, and do not start it again."
-    return ToolAnswer(
-        f"{view.name} could not be asked about. {reason(error)} {advice}", view.prediction, is_error=True
-    )
+        advice = "It may go on: try again later, and do not start it again."
+    text = f"{view.name} could not be {verb}. {reason(error)} {advice}"
+    return ToolAnswer(text, view.prediction, is_error=True)
 
 
 def fitted(answer: ToolAnswer) -> ToolAnswer:
@@ -339,7 +338,7 @@ def _unknown_line(record: Record) -> str:
 
 
 def _more(count: int) -> str:
-    return f"\n… and {count} more lines." if count else ""
+    return f"\n… and {count} more line{'s' * (count > 1)}." if count else ""
 
 
 def _cut(text: str, length: int) -> str:

@@ -26,7 +26,7 @@ _LONGEST_MESSAGE = 200
 PREDICTION_ID = {
     "type": "string",
     "minLength": 1,
-    "description": "The exact id that a tool has answered with. Never make one up.",
+    "description": "The exact id that a tool returned. Never invent one.",
 }
 
 
@@ -179,7 +179,8 @@ def _unknown_keys(given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     hint = f" (do you mean {close[0]!r}?)" if close else ""
     takes = ", ".join(known) or "none"
     named = ", ".join(map(_shown, unknown[:_MOST_PROBLEMS]))
-    return f"{named} is not an argument{hint}; there are: {takes}"
+    are = "is not an argument" if len(unknown) == 1 else "are not arguments"
+    return f"{named} {are}{hint}; there are: {takes}"
 
 
 def _described(key: str, schema: Mapping[str, Any]) -> str:

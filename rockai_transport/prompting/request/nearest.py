@@ -25,7 +25,6 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str |
 
     Returns:
         The nearest candidate, or None if none is similar enough.
-        The nearest candidate, or None when none is near.
     """
     from difflib import get_close_matches
 
@@ -54,5 +53,5 @@ def unknown_name(what: str, name: str, candidates: Iterable[str], cutoff: float 
     names = sorted(candidates)
     match = nearest(name, names, cutoff)
     if match is not None:
-        return f"{name!r} is not {what}; did you mean {match!r}?"
-    return f"{name!r} is not {what}; there are: {', '.join(names) or 'none'}."
+        return f"{name!r:.200} is not {what}; did you mean {match!r}?"
+    return f"{name!r:.200} is not {what}; there are: {', '.join(names) or 'none'}."
