@@ -247,7 +247,7 @@ class RunStream:
             interrupted.__cause__ = error.__cause__
             return interrupted
         if state.text:
-            limit = "The time limit ran out in the middle of the stream: timeout=, or Timeouts(idle=…)."
+            limit = "The time limit ran out in the middle of the stream: raise timeout= or Timeouts(idle=…)."
             error.args = (f"{limit} {_kept(state)}",)
         error.partial_text, error.prediction = state.text, state.prediction
         error.may_have_started = True

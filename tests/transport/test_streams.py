@@ -233,6 +233,20 @@ def test_a_stream_is_read_once(client, io, left):
     assert (caught.value.partial_text, caught.value.may_have_started) == (came, True)
 
 
+def test_a_stream_that_was_left_knows_that_its_prediction_is_canceled(in_memory, io):
+    """Reading it again does not advise to wait for the prediction."""
+    io.route(CREATE, reply(201, prediction("starting", urls={"stream": "/s"})))
+    io.route("GET /s", events(frames("a", end=False), FOREVER))
+    io.route(f"POST{GET[3:]}/cancel", reply(200, prediction("canceled")))
+    reading = in_memory(route="predictions").stream(MODEL, {})
+    next(reading)
+    reading.close()
+    with pytest.raises(ConfigurationError) as caught:
+        iter(reading)
+    assert reading.prediction.status == caught.value.prediction.status == "canceled"
+    assert "predictions.wait" not in str(caught.value)
+
+
 # Time, by a clock that jumps.
 
 PING = b": ping\n\n"
@@ -303,7 +317,7 @@ def test_a_stream_that_times_out_says_what_became_of_its_prediction(in_memory, i
     """It was canceled, since nobody reads on; what had come is named, and nothing is to be waited for."""
     error = timed_out(in_memory, io, reply(200, prediction("canceled")), frames("half", end=False))
     assert str(error) == (
-        "The time limit ran out in the middle of the stream: timeout=, or Timeouts(idle=…). "
+        "The time limit ran out in the middle of the stream: raise timeout= or Timeouts(idle=…). "
         "The 4 characters that had arrived are in `partial_text`. Prediction p1 is canceled now."
     )
     assert (error.prediction.id, error.prediction.status, error.partial_text) == ("p1", "canceled", "half")
