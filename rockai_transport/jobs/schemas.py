@@ -7,6 +7,7 @@ correct itself. Neither framework does this: both pass a model's arguments on un
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -53,7 +54,8 @@ def lifecycle_schemas(models: Mapping[str, Mapping[str, Any]], max_wait: float) 
         "model": {"type": "string", "enum": [*models], "description": "Which model."},
         "input": {"type": "object", "description": f"That model's inputs. {inputs}"},
     }
-    most = f"Seconds to wait at most; {max_wait:g} if left out, and never more than that."
+    longest = "no limit if left out" if max_wait == math.inf else f"{max_wait:g} if left out, and never more"
+    most = f"Seconds to wait at most; {longest}."
     timeout = {"timeout": {"type": "number", "minimum": 0, "description": most}}
     one = {"prediction_id": PREDICTION_ID}
     return {

@@ -6,6 +6,7 @@ An adapter adds how its framework calls a tool, and how it shows the answer.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Self
@@ -274,7 +275,10 @@ class Toolset:
 def _describe(model: HostedModel, max_wait: float) -> str:
     """Return the description of a model's own tool."""
     price = f" Costs {shown(model.price.reserved)} at most." if model.price else ""
+    about, output = f"{model.description}{price}", model.output or "output"
+    if max_wait == math.inf:
+        return f"{about} Waits for the {output}."
     return (
-        f"{model.description}{price} Waits at most {max_wait:g} s for the {model.output or 'output'}, then "
-        "returns the prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
+        f"{about} Waits at most {max_wait:g} s for the {output}, then returns the prediction id. The "
+        "prediction goes on: call wait_for_prediction, do not call this again."
     )
