@@ -43,7 +43,7 @@ __all__ = [
     "shortened",
 ]
 
-ALREADY_RUNNING = "It was already running for the same order: no second one was started."
+ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
 
 _MOST_CHARACTERS = 1999

@@ -37,8 +37,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-# OpenSSL's error messages, and what to do about each.
-_TLS_ADVICE = {
+# What httpx and OpenSSL say if there is no connection, and what to do about each.
+_NO_CONNECTION_ADVICE = {
+    "PoolTimeout": "All connections are in use: send fewer requests at once, or allow your http_client more.",
     "WRONG_VERSION_NUMBER": "The server speaks no TLS: if it is this machine, write base_url with http://.",
     "certificate has expired": "Check this machine's clock.",
     "mismatch": "The certificate is for another host: check base_url.",
@@ -162,7 +163,7 @@ def transport_error(request: Request, failure: TransportFailure) -> APIConnectio
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
     if not sent:
-        known = (advice for reason, advice in _TLS_ADVICE.items() if reason in str(failure))
+        known = (advice for reason, advice in _NO_CONNECTION_ADVICE.items() if reason in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
     elif failure.timed_out and request.starts:
         advice = (

@@ -548,6 +548,7 @@ def test_a_pool_that_is_full_is_left(kind, connect, server):
         client.run(MODEL, {})
     assert time.monotonic() - started < 1.5
     assert not caught.value.may_have_started
+    assert "All connections are in use" in str(caught.value)
     reading.close()
     assert client.run(MODEL, {}).text == "x"
     client.do(mine.aclose()) if kind == "async" else mine.close()
