@@ -285,7 +285,7 @@ _SERVICE_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("end_events error_events", _holds(str), "a tuple of names"),
     ("missing_route_statuses", _holds(int), "a tuple of numbers"),
     ("requires_end_event", lambda value: isinstance(value, bool), "True or False"),
-    ("statuses", _is_statuses, f"a dict whose values are of {', '.join(STATUSES)}"),
+    ("statuses", _is_statuses, f"a dict, each value one of {', '.join(STATUSES)}"),
     (
         "read_prediction",
         lambda value: value is None or (callable(value) and not inspect.iscoroutinefunction(value)),
