@@ -41,7 +41,6 @@ def observed(callback: Callable[[], Method]) -> Callable[[F], F]:
 
     Returns:
         The decorator. A decorated public method must not call another one, or everything would count twice.
-        The decorator. A public method so decorated must not call another one: everything would count twice.
     """
 
     def decorate(method: F) -> F:
