@@ -16,7 +16,7 @@ from scripted_llm import jobs, make_spec, prediction_id
 from workflows.errors import WorkflowCancelledByUser
 
 from rockai_sandbox import ECHO, NEVER_ENDS
-from rockai_transport import GENERATE_IMAGE, HostedModel
+from rockai_transport import GENERATE_IMAGE, ConfigurationError, HostedModel
 
 pytestmark = [pytest.mark.filterwarnings(one) for one in WARNINGS]
 
@@ -92,6 +92,15 @@ async def test_an_abort_while_a_tool_saves_a_file(sandbox, tmp_path):
             await handler
         ended = ["canceled", "succeeded"]
         await asyncio.to_thread(sandbox.wait_for, lambda it: statuses(it) == ended, 2.5)
+
+
+async def test_a_hook_takes_a_handler(sandbox):
+    """The agent itself, given by mistake, is no run: nothing would be canceled."""
+    spec = make_spec(sandbox, ENDLESS)
+    agent = function_agent(in_turns("done"), spec.to_tool_list())
+    for hook in (spec.cancel_on_abort, spec.let_go_on):
+        with pytest.raises(ConfigurationError, match=r"agent\.run"):
+            hook(agent)
 
 
 async def cancel_awaiting(sandbox, workflow, predictions, *ask):
