@@ -68,12 +68,13 @@ def _to_message(message: ChatMessage, model: str) -> Message:
     blocks = (_content(block, role) for block in _flat(message.blocks))
     texts, images = read_blocks(role, blocks, message.content or "", model)
     named = message.additional_kwargs
+    call_id = named.get("tool_call_id") if role == "tool" else None
     return Message(
         role=role,
         text="\n".join(texts),  # as ChatMessage.content joins them (base/llms/types.py:1214)
         images=images,
         tool_calls=tuple(map(_to_call, calls_of(message))) if role == "assistant" else (),
-        tool_call_id=named.get("tool_call_id") if role == "tool" else None,
+        tool_call_id=str(call_id) if call_id else None,
         name=named.get("name") if role == "tool" else None,
     )
 

@@ -112,8 +112,9 @@ def test_a_call_that_used_to_be_there_and_cannot_be_read():
 
 def test_a_tool_s_result_knows_its_call():
     """By id, as FunctionAgent writes it (agent/workflow/function_agent.py:157)."""
-    message = plain(role="tool", content="sunny", additional_kwargs={"tool_call_id": "1"})
-    assert message == Message("tool", "sunny", tool_call_id="1")
+    for call_id in ("1", 1):  # a stored id may be a number, as that of a call may be
+        message = plain(role="tool", content="sunny", additional_kwargs={"tool_call_id": call_id})
+        assert message == Message("tool", "sunny", tool_call_id="1")
 
 
 def test_media_in_a_tool_s_result_are_told_in_words():
