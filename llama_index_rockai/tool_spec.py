@@ -226,7 +226,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         if spec_functions is None:
             return list(self._tools.values())
         # Core also accepts a pair, of a function and its async variant; here one tool is both.
-        names = [name if isinstance(name, str) else name[0] for name in spec_functions]
+        given = [spec_functions] if isinstance(spec_functions, str) else spec_functions
+        names = [name if isinstance(name, str) else name[0] for name in given]
         if wrong := next((name for name in names if name not in self._tools), None):
             raise ConfigurationError(unknown_name("one of these tools", wrong, self._tools))
         return [self._tools[name] for name in names]
