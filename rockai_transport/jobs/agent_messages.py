@@ -180,9 +180,10 @@ def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolA
     known = [one.prediction_id for one in running if one.prediction_id]
     unknown = [one.key for one in running if not one.prediction_id]
     names = [*known, *(f"record {key}" for key in unknown), *["one that is being started"] * ahead]
-    running_now = "1 prediction is" if len(names) == 1 else f"{len(names)} predictions are"
-    allowed = "1 is" if most == 1 else f"{most} are"
-    text = f"Not started: {running_now} running ({', '.join(names)}), and {allowed} allowed at once."
+    text = (
+        f"Not started: {len(names)} predictions are running ({', '.join(names)}), and {most} are allowed at "
+        "once."
+    )
     if unknown:
         of_these = " and ".join(f"record {key}" for key in unknown)
         text += (
@@ -221,13 +222,13 @@ def describe_order(model: HostedModel, records: Iterable[Record], max_cost: Deci
     return f"Start {model.name}? It costs {cost}{left}."
 
 
-def describe_unreachable(view: PredictionView, error: RockAIError, *, verb: str = "fetched") -> ToolAnswer:
-    """Describe a prediction that could not be fetched, or another ``verb``."""
+def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:
+    """Describe a prediction about which the service did not answer."""
     if isinstance(error, NotFoundError):
         advice = "The service knows no such prediction: do not ask for it again; tell the user."
     else:
         advice = "It may go on: try again later, and do not start it again."
-    text = f"{view.name} could not be {verb}. {reason(error)} {advice}"
+    text = f"{view.name} could not be asked about. {reason(error)} {advice}"
     return ToolAnswer(text, view.prediction, is_error=True)
 
 

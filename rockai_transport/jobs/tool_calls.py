@@ -205,7 +205,7 @@ class LifecycleCall:
         try:
             prediction = await self._in_time(self._backends.predictions.cancel(known))
         except RockAIError as error:
-            return messages.describe_unreachable(self._view(record, known), error, verb="canceled")
+            return messages.describe_unreachable(self._view(record, known), error)
         if record is not None:
             record = record.seen(prediction)
             self._remember(record, is_own=False)

@@ -130,7 +130,7 @@ class Toolset:
         except Exception as error:
             logger.exception("The tool %s failed.", tool)
             return refusal(
-                f"{tool} failed internally ({type(error).__name__}). Before you repeat it, call "
+                f"{tool} failed inside ({type(error).__name__}). Before you repeat it, call "
                 "list_predictions, which shows what was started. Tell the user."
             )
 

@@ -247,8 +247,7 @@ class RunStream:
             interrupted.__cause__ = error.__cause__
             return interrupted
         if state.text:
-            limit = "The time limit ran out in the middle of the stream: raise timeout= or Timeouts(idle=…)."
-            error.args = (f"{limit} {_kept(state)}",)
+            error.args = (f"The time limit ran out in the middle of the stream. {_kept(state)}",)
         error.partial_text, error.prediction = state.text, state.prediction
         error.may_have_started = True
         return error
@@ -278,8 +277,8 @@ def closed_elsewhere(state: StreamState) -> StreamInterruptedError:
 def read_already(state: StreamState) -> ConfigurationError:
     """Return the exception for iterating again over a stream that was read or left."""
     return ConfigurationError(
-        f"This stream is over, and can be read only once: the {_characters(state, 'came')} "
-        "in its `text`. For another answer, make another stream.",
+        f"This stream is over, and can be read only once: the {len(state.text)} characters that came "
+        "are in its `text`. For another answer, make another stream.",
         prediction=state.prediction,
         partial_text=state.text,
         may_have_started=state.prediction is not None or bool(state.text),
@@ -295,12 +294,7 @@ def _interrupted(reason: str, state: StreamState) -> StreamInterruptedError:
 
 
 def _kept(state: StreamState) -> str:
-    return f"The {_characters(state, 'had arrived')} in `partial_text`."
-
-
-def _characters(state: StreamState, came: str) -> str:
-    count = len(state.text)
-    return f"1 character that {came} is" if count == 1 else f"{count} characters that {came} are"
+    return f"The {len(state.text)} characters that had arrived are in `partial_text`."
 
 
 async def call_with_each(

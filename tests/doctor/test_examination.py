@@ -250,7 +250,7 @@ def test_a_proxy_that_refuses(monkeypatch):
 def test_a_base_url_without_its_path(examine, sandbox, path):
     """The right one is found and named, whole: it need not begin with the wrong one."""
     report = examine(sandbox, base_url=sandbox.base_url.removesuffix("/v1") + path)
-    assert f"below {sandbox.base_url}: set base_url to that" in report.obstacle
+    assert f"below /v1: end base_url with it, as in {sandbox.base_url}." in report.obstacle
 
 
 def test_no_route_at_all(examine, sandbox):

@@ -214,7 +214,7 @@ def test_a_tool_that_fails_inside_is_an_answer(caller):
 
     answer = caller.call(caller.toolset(SAY), "say", PROMPT, approve=breaks)
     assert answer.is_error
-    assert "say failed internally (LookupError)" in answer.text
+    assert "say failed inside (LookupError)" in answer.text
     toolset = caller.toolset(SAY)
     context = CallContext("here", approve=breaks, interruptions=(LookupError,))
     interrupted = toolset.acall("say", PROMPT, context)

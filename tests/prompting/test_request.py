@@ -180,7 +180,7 @@ def test_an_image_goes_to_the_models_key():
 
 def test_an_image_that_cannot_be_sent_is_an_error():
     """Neither an image too many nor one for a text model is dropped."""
-    with pytest.raises(ConfigurationError, match=r"takes 1 image in 'image', but the messages hold 2"):
+    with pytest.raises(ConfigurationError, match=r"takes 1 image\(s\) in 'image', but the messages hold 2"):
         inputs(ANIMATE, user("Move", "a", "b"))
     with pytest.raises(ConfigurationError, match=re.escape('replace(image_key="image")')):
         inputs(MISTRAL, user("Look", "a"))

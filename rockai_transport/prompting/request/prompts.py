@@ -116,9 +116,8 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
         )
     if len(images) > dialect.max_images:
         raise ConfigurationError(
-            f"{model} takes {dialect.max_images} image{'s' * (dialect.max_images != 1)} in "
-            f"{dialect.image_key!r}, but the messages hold {len(images)}. If it takes more, as a list: "
-            f"dialect=….replace(max_images={len(images)})."
+            f"{model} takes {dialect.max_images} image(s) in {dialect.image_key!r}, but the messages hold "
+            f"{len(images)}. If it takes more, as a list: dialect=….replace(max_images={len(images)})."
         )
     return {dialect.image_key: list(images) if dialect.max_images > 1 else images[0]}
 
