@@ -38,7 +38,7 @@ _NAMED: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
 )
 _NO_CALL: Final = "it has a function's name, but no arguments"
-_SCHEMA: Final = "the arguments are the function's schema, where values belong"
+_SCHEMA: Final = "the arguments are the function's schema, not values"
 _EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
 
 
@@ -242,7 +242,7 @@ def _without_arguments(name: str, beside: Any, schema: Mapping[str, Any]) -> Cal
         return unreadable(name, beside, _NO_CALL)
     missing = required_properties(schema)
     if missing:
-        return unreadable(name, "", f"the call has no arguments, where {', '.join(missing)} must be given")
+        return unreadable(name, "", f"the call has no arguments, but {', '.join(missing)} must be given")
     return ToolCall("", name, {})
 
 

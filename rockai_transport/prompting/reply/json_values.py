@@ -293,7 +293,7 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
         found.append((value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])))
     accepted = [one for one in found if accepts is not None and accepts(one[0])]
     if any(one[0] != accepted[0][0] for one in accepted):
-        raise ValueError("several different JSON values fit, where one was asked for")
+        raise ValueError("several different JSON values fit, but only one was asked for")
     best = accepted or [one for one in found if isinstance(one[0], dict)] or found
     if not best:
         raise ValueError(problem)
