@@ -63,7 +63,7 @@ class Reading:
     Attributes:
         stop: The stop sequences at which to cut.
         tools: The tools of the request, whose calls are read from the answer.
-        inside_reasoning: Whether the prompt ended with an open ``<think>``, as far as is known.
+        inside_reasoning: What closes the reasoning in which the prompt ended, as far as is known; else empty.
         turn_ends: What ends the answer although the model continues; none for a completion.
         cues: Openings of the model's own turn that it may repeat; they are skipped.
         exact: Whether it is the reply of a completion, which is cut only at stop sequences: a ``</think>``
@@ -72,7 +72,7 @@ class Reading:
 
     stop: tuple[str, ...] = ()
     tools: ToolSetup = field(default_factory=ToolSetup)
-    inside_reasoning: bool = False
+    inside_reasoning: str = ""
     turn_ends: tuple[str, ...] = ()
     cues: tuple[str, ...] = ()
     exact: bool = False

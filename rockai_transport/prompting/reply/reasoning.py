@@ -53,11 +53,27 @@ FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEAN
 _BEHIND: Final = TokenSet(
     *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
 )
-_OPEN: Final = TokenSet(OPEN_TAG)
+_AGAIN: Final = {
+    close: TokenSet(*row["reasoning"]) for row in _FORMATS for close in row["reasoning"].values()
+}
+"""What a reply may repeat that begins in reasoning, by what closes it."""
 _TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
+
+
+def closing_tag(prompt: str) -> str:
+    """Return what closes the reasoning in which a prompt ends.
+
+    Args:
+        prompt: The prompt, as a chat template ends it.
+
+    Returns:
+        The tag; empty if the prompt ends in no reasoning.
+    """
+    end = prompt.rstrip()
+    return next((close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip())), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +103,17 @@ _Parts = list[TextDelta | ReasoningDelta]
 class ReasoningSplitter(Stage[_Parts]):
     """Takes the pieces of a reply, and returns them as answer or reasoning, without empty deltas."""
 
-    def __init__(self, *, inside: bool = False, unannounced: bool = True, begun: bool = False) -> None:
+    def __init__(self, *, inside: str = "", unannounced: bool = True, begun: bool = False) -> None:
         """Create a splitter.
 
         Args:
-            inside: Whether the prompt ended with an open ``<think>``, so that the reply starts in the block.
+            inside: The tag that closes the block in which the reply starts, because the prompt opened it.
             unannounced: Whether a ``</think>`` without an opening ends reasoning.
             begun: Whether the answer began before the first piece.
         """
         self._state: _State = "answer" if begun else "start"
-        self._opened = inside
-        self._close = CLOSE_TAG
+        self._opened = bool(inside)
+        self._close = inside
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
         self._before = ""  # the last character that was delivered as text
@@ -141,7 +157,7 @@ class ReasoningSplitter(Stage[_Parts]):
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
         begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
-        openings = _OPEN if self._opened else _OPENINGS if self._state == "start" else _BEHIND
+        openings = _AGAIN[self._close] if self._opened else _OPENINGS if self._state == "start" else _BEHIND
         end = openings.end(begin, 0, final=final)
         if end < 0:
             return

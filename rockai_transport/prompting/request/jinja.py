@@ -68,7 +68,9 @@ class JinjaTemplate:
     def end_tokens(self) -> tuple[str, ...]:
         """The known end tokens in the source, and the token that ends a text, if the source contains it."""
         eos = self._bos_and_eos()[1] if self.eos_token or "eos_token" in self.source else ""
-        found = (token for token in _TOKENS["turn_tokens"] if token in self.source)
+        rows = _TOKENS["ends_no_turn"].items()
+        parts = {token for token, others in rows if any(one in self.source for one in others)}
+        found = (token for token in _TOKENS["turn_tokens"] if token in self.source and token not in parts)
         return tuple(dict.fromkeys((*found, *filter(None, (eos,)))))
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
