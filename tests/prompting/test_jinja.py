@@ -94,6 +94,13 @@ def test_tokens_of_the_source_are_neutralised(token):
     assert prompt(STRICT, Message("user", f"a {token} b")).count(token) == harmless.count(token)
 
 
+@pytest.mark.parametrize("token", ["]~b]", "[e~[", "[|user|]", "<|turn>"])
+def test_known_tokens_of_other_shapes_are_neutralised(token):
+    """Those of MiniMax, EXAONE and Gemma 4."""
+    template = "{# " + token + " #}{{ messages[0].content }}"
+    assert token not in prompt(template, Message("user", f"a {token} b"))
+
+
 def test_our_own_markup_is_no_token():
     """A template that mentions tool calls does not keep the model from being told of them."""
     template = "{# <tool_call> <tool_response> <think> </tools> #}{{ messages[0].content }}"

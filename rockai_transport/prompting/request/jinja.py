@@ -61,7 +61,7 @@ class JinjaTemplate:
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
-        """Everything in the source that looks like a token."""
+        """Everything in the source that looks like a token, or is known as one."""
         return _control_tokens(self.source, self.eos_token)
 
     @property
@@ -132,7 +132,8 @@ def _control_tokens(source: str, eos_token: str | None) -> tuple[str, ...]:
 
     own = _TOKENS["own_markup"]
     shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
-    return tuple(dict.fromkeys((*_TOKENS["begins"], *filter(None, (eos_token,)), *shaped)))
+    known = (token for token in _TOKENS["turn_tokens"] if token in source)
+    return tuple(dict.fromkeys((*_TOKENS["begins"], *filter(None, (eos_token,)), *shaped, *known)))
 
 
 @lru_cache(maxsize=32)
