@@ -78,6 +78,18 @@ def test_system_text_goes_into_the_first_turn_where_the_template_refuses_it():
     assert text == "<start_of_turn>user\nS\n\na\n\nb<end_of_turn>\n<start_of_turn>model"
 
 
+def test_system_text_goes_into_the_first_turn_where_the_template_ignores_it():
+    """As those of ChatGLM and Falcon do: instructions for tools would be lost."""
+    template = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    assert prompt(template, Message("system", "S"), Message("user", "a")) == "user: S\n\na\n"
+
+
+def test_a_template_may_require_system_text():
+    """It is asked without it only to see whether it ignores it."""
+    template = "{{ messages[0].content }}{{ messages[1].content }}{{ 1 / (messages | length - 1) }}"
+    assert prompt(template, Message("system", "S"), Message("user", "a")) == "Sa1.0"
+
+
 def test_roles_alternate_for_every_jinja_template():
     """The user speaks first and last, and nobody twice."""
     text = prompt(

@@ -76,7 +76,7 @@ class JinjaTemplate:
     def render(self, system: str, turns: Sequence[Turn]) -> str:
         """Render a conversation up to the model's turn, without the leading BOS.
 
-        If a template refuses a system message, the system text goes into the first user turn.
+        If a template refuses a system message, or ignores it, the system text goes into the first user turn.
 
         Args:
             system: The leading system text; may be empty.
@@ -91,14 +91,21 @@ class JinjaTemplate:
         """
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
         if system:
-            try:
-                return self._render([{"role": "system", "content": system}, *messages])
-            except _RaisedByTemplate:
-                messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
+            rendered = self._attempt([{"role": "system", "content": system}, *messages])
+            if rendered.split() not in ([], self._attempt(messages).split()):
+                return rendered
+            messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
         try:
             return self._render(messages)
         except _RaisedByTemplate as refusal:
             raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
+
+    def _attempt(self, messages: list[dict[str, str]]) -> str:
+        """Render, or return nothing if the template refuses the messages or fails."""
+        try:
+            return self._render(messages)
+        except (_RaisedByTemplate, ConfigurationError):
+            return ""
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         bos, eos = self._bos_and_eos()
