@@ -7,9 +7,9 @@ unclosed block, is reasoning; everything after it is the answer. White space aro
 text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt
 already; a reader with ``inside=True`` starts inside it.
 
-If it was not known that the template opened the block, the first ``</think>`` of a reply without ``<think>``
-also ends reasoning. By then the text before it was delivered as text: :class:`ReasoningEnd` reports that it
-was reasoning, and code that builds a complete reply treats it as such.
+If it was not known that the template opened the block, the first ``</think>`` (or another family's tag) of a
+reply without ``<think>`` also ends reasoning. By then the text before it was delivered as text:
+:class:`ReasoningEnd` reports that it was reasoning, and code that builds a complete reply treats it as such.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.reply.token_set import (
@@ -57,7 +57,14 @@ _AGAIN: Final = {
     close: TokenSet(*row["reasoning"]) for row in _FORMATS for close in row["reasoning"].values()
 }
 """What a reply may repeat that begins in reasoning, by what closes it."""
-_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG, TICK, FENCE)  # searched in an answer without an opening tag
+# Those that end nothing else, and begin like all that is searched in an answer.
+_CLOSINGS: Final = frozenset(
+    close
+    for row in _FORMATS
+    for close in row["reasoning"].values()
+    if close[0] in NOTABLE and close not in row.get("dropped", ())
+)
+_TAGS: Final = TokenSet(OPEN_TAG, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
@@ -85,9 +92,13 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningEnd(TextDelta):
-    """A ``</think>`` without an opening: the text so far was reasoning. It ends with the tag."""
+    """A ``</think>`` without an opening: the text so far was reasoning. It ends with the tag.
 
-    tag: ClassVar[str] = CLOSE_TAG
+    Attributes:
+        tag: The tag: ``</think>``, or another family's.
+    """
+
+    tag: str = CLOSE_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +206,12 @@ class ReasoningSplitter(Stage[_Parts]):
                 self._in_fence = not self._in_fence
             elif token == OPEN_TAG:
                 self._tags = None
-            elif token not in ("", TICK) and not (token == CLOSE_TAG and self._is_quoted(place, end)):
+            elif token not in ("", TICK) and not (token in _CLOSINGS and self._is_quoted(place, end)):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
-                if token == CLOSE_TAG:
+                if token in _CLOSINGS:
                     self._tags, self._state = None, "behind"
-                    return [*parts, ReasoningEnd(CLOSE_TAG)]
+                    return [*parts, ReasoningEnd(token, token)]
         return parts + self._take(len(self._held))
 
     def _take(self, length: int) -> _Parts:
