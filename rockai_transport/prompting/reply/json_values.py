@@ -3,16 +3,18 @@
 Besides valid JSON this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
 comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, Chinese colons and commas, and
 strings with raw line breaks. An object with a repeated key is invalid, and so is a list of two strings
-without a comma: something would be lost. Reading raises only ``ValueError``, and returns no text that could
-not be sent again.
+without a comma: something would be lost. So are NaN and infinities, which are no JSON. Reading raises only
+``ValueError``, and returns no text that could not be sent again.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from keyword import iskeyword
 from typing import Any, Final
 
@@ -176,7 +178,7 @@ def read_value(text: str) -> Any:
 
 def _read(text: str) -> Any:
     try:
-        return json.loads(text, strict=False, object_pairs_hook=_object)
+        return _loads(text, strict=False, object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except ValueError as error:
@@ -194,6 +196,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         raise ValueError("an object has the same key twice")
     return made
+
+
+def _finite(text: str) -> float:
+    """Refuse NaN and infinities: Python reads them, but no JSON can contain them again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no JSON value")
+    return number
+
+
+_loads: Final = partial(json.loads, parse_constant=_finite, parse_float=_finite)
 
 
 def well_formed(text: str) -> str:
@@ -251,7 +264,7 @@ def _literal(text: str) -> Any:
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             _object([(getattr(key, "value", None), None) for key in node.keys])  # type: ignore[misc]
-    return json.loads(json.dumps(ast.literal_eval(tree)))
+    return _loads(json.dumps(ast.literal_eval(tree)))
 
 
 def _json_token(match: re.Match[str]) -> str:
