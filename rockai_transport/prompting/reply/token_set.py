@@ -83,9 +83,13 @@ def _one_of(tokens: Iterable[str]) -> str:
     """Return a pattern for the longest of the tokens; what they share is tried once, since there are many."""
     groups: dict[str, list[str]] = {}
     for token in tokens:
-        groups.setdefault(token[:1], []).append(token[1:])
+        groups.setdefault(token[:1], []).append(token)
     ends = bool(groups.pop("", ()))
-    branches = [re.escape(first) + _one_of(rest) for first, rest in groups.items()]
+    branches = []
+    for group in groups.values():
+        low, high = min(group), max(group)
+        length = next((at for at, one in enumerate(low) if one != high[at]), len(low))
+        branches.append(re.escape(low[:length]) + _one_of([token[length:] for token in group]))
     pattern = "|".join(branches)
     if ends:
         return f"(?:{pattern})?" if branches else ""
