@@ -36,7 +36,7 @@ _VALUE: Final = re.compile(
     r"""|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
-_CALL_ID: Final = re.compile("|".join(rf"(?<={re.escape(token)})[\w-]{{0,100}}" for token in formats.IDS))
+_CALL_ID: Final = re.compile("|".join(rf"(?<={re.escape(token)})[\"\w-]{{0,100}}" for token in formats.IDS))
 _FENCE: Final = re.compile(rf"{FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN)

@@ -27,7 +27,7 @@ ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
     rf"""\s*(?:{_any_of(formats.TAGGED_ARGUMENTS)})["']?([^"'<>]{{1,200}})["']?"""
-    rf"""(?:\s+string=["']?(?:true|(?P<json>false))["']?)?(?:{_any_of(formats.BEFORE_VALUES)})"""
+    rf"""(?:\s+(?:string=["']?(?:true|(?P<json>false))|type=["']?(?:string|(?P<type>\w+)))["']?)?(?:{_any_of(formats.BEFORE_VALUES)})"""
 )
 _END: Final = re.compile(
     rf"{_any_of(formats.AFTER_VALUES)}|(?P<call>{_any_of(formats.AFTER_CALLS)})"
@@ -98,7 +98,7 @@ def read_tagged(text: str) -> dict[str, Any]:
         value = re.sub(r"\A\r?\n|\r?\n\Z", "", text[name.end() : stop])
         if literal := _CDATA.fullmatch(value):
             value = literal[1]
-        found.append((name[1].strip(), _from_json(value) if name["json"] else value))
+        found.append((name[1].strip(), _from_json(value) if name["json"] or name["type"] else value))
     if at < 0 or not _CLOSED.match(text, at):
         raise ValueError("the call does not end")
     if len(dict(found)) < len(found):
