@@ -279,9 +279,10 @@ def test_a_compressed_answer_that_is_cut_is_none(connect, server, tmp_path, enco
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 @pytest.mark.parametrize("how", ["gzip", "zlib", "raw"])
-def test_a_compressed_answer_may_be_cut_into_any_chunks(connect, server, how, size):
-    """One byte is enough to know the format; gzip may have several members."""
-    text = b'"Hello"'
+@pytest.mark.parametrize("blanks", [0, 65530])
+def test_a_compressed_answer_may_be_cut_into_any_chunks(connect, server, how, size, blanks):
+    """One byte is enough to know the format, gzip may have several members, and a last byte may hold much."""
+    text = b'"Hello"' + b" " * blanks
     body = {
         "gzip": gzip.compress(text[:3]) + gzip.compress(text[3:]),
         "zlib": zlib.compress(text),
