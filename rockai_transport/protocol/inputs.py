@@ -47,10 +47,6 @@ _SIGNATURES = (
 )
 
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a surrogate pair, as at the ends of cut text; it cannot be encoded in UTF-8."""
-
-
 def sniff_media_type(start: bytes) -> str | None:
     """Detect the media type from a file's first bytes; None if they do not show it."""
     for offset, signature, media_type in _SIGNATURES:
@@ -117,7 +113,10 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
     """
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_dict)
-        return _LONE_SURROGATE.sub("\ufffd", text).encode()
+        try:
+            return text.encode()
+        except UnicodeEncodeError:  # surrogates: a pair of them is a character, one alone is U+FFFD
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"The input cannot be written as JSON: {error}. Values may be strings, numbers, booleans, lists, "
@@ -147,8 +146,9 @@ def _encode(value: Any, where: str) -> Any:
         raise ConfigurationError(
             f"{where} is larger than {MAX_FILE_BYTES // 1024**2} MiB. Upload it and give its https: URL."
         )
-    media_type = mimetypes.guess_type(name)[0] if name else None
-    media_type = media_type or sniff_media_type(content[:16]) or "application/octet-stream"
+    kind, compression = mimetypes.guess_type(name) if name else (None, None)
+    named = None if compression else kind
+    media_type = named or sniff_media_type(content[:16]) or "application/octet-stream"
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -165,11 +165,15 @@ def test_a_place_that_cannot_be_written_is_a_configuration_error(connect, server
             connect().download(done, folder)
 
 
-def test_half_a_character_in_an_input_becomes_a_replacement(connect, server):
-    """A lone surrogate has no form in UTF-8: U+FFFD is sent in its place."""
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("a\ud800b", "a\ufffdb"), ("\ud83d\ude00", "\U0001f600"), ("\ude00\ud83d", "\ufffd\ufffd")],
+)
+def test_half_a_character_in_an_input_becomes_a_replacement(connect, server, given, sent):
+    """A lone surrogate has no form in UTF-8: U+FFFD is sent in its place; two halves are one character."""
     server.route(RUN, answer(200, "x"))
-    connect().run(MODEL, {"prompt": "a\ud800b"})
-    assert server.requests[0].json["input"] == {"prompt": "a\ufffdb"}
+    connect().run(MODEL, {"prompt": given})
+    assert server.requests[0].json["input"] == {"prompt": sent}
 
 
 @pytest.mark.parametrize("call", [InMemory.run, lambda *given: list(InMemory.stream(*given))])
