@@ -58,16 +58,16 @@ async def main() -> None:
                 done.set()
             return is_resumed
 
-        config = uvicorn.Config(WebhookReceiver(client, store, wake), log_level="warning")
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        result = await agent.ainvoke({"messages": [("user", TASK)]}, THREAD)
-        print(f"The agent sleeps: {[one.value['type'] for one in result['__interrupt__']]}")
-        await done.wait()
+        receiver = WebhookReceiver(client, store, wake)
+        server = uvicorn.Server(uvicorn.Config(receiver, ws="none", log_level="warning"))
+        async with asyncio.TaskGroup() as tasks:  # if the server fails, the agent's run ends too
+            tasks.create_task(server.serve(sockets=[listener]))
+            result = await agent.ainvoke({"messages": [("user", TASK)]}, THREAD)
+            print(f"The agent sleeps: {[one.value['type'] for one in result['__interrupt__']]}")
+            await done.wait()
+            server.should_exit = True
         print((await agent.aget_state(THREAD)).values["messages"][-1].text)
         print(toolkit.receipt(store=store))
-        server.should_exit = True
-        await serving
         await toolkit.aclose()
 
 

@@ -59,15 +59,15 @@ async def main() -> None:
             done.set()
 
         resume = resume_workflow(agent, toolkit, CONTEXTS, end)
-        config = uvicorn.Config(WebhookReceiver(client, STARTED, resume), log_level="warning")
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        if await run_until_asleep(agent.run(TASK), toolkit, CONTEXTS) is None:
-            print(f"The agent sleeps: {len(CONTEXTS)} saved.")
-            await done.wait()
+        receiver = WebhookReceiver(client, STARTED, resume)
+        server = uvicorn.Server(uvicorn.Config(receiver, ws="none", log_level="warning"))
+        async with asyncio.TaskGroup() as tasks:  # if the server fails, the agent's run ends too
+            tasks.create_task(server.serve(sockets=[listener]))
+            if await run_until_asleep(agent.run(TASK), toolkit, CONTEXTS) is None:
+                print(f"The agent sleeps: {len(CONTEXTS)} saved.")
+                await done.wait()
+            server.should_exit = True
         print(toolkit.receipt(store=STARTED))
-        server.should_exit = True
-        await serving
         await toolkit.aclose()
 
 

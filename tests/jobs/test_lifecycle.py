@@ -245,6 +245,12 @@ def test_what_is_meant_to_be_another_is_another(backends, changed, settings):
     assert call(backends, "start_prediction", START, tools, **later).result.id != first.id
 
 
+def test_the_start_of_a_program_is_not_joined(backends):
+    """A call without a known turn comes from a program, which means each of its starts."""
+    first = call(backends, "start_prediction", START, call=("t", "1"), turn="").result
+    assert call(backends, "start_prediction", START, call=("t", "2"), turn="2").result.id != first.id
+
+
 def test_a_run_joins_its_own_order_in_a_shared_scope(backends):
     """Where the scope is that of several conversations, the run tells what is its own."""
     run = AgentRun()

@@ -175,11 +175,21 @@ def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
     pairs = _pairs(value)
     names = [given for key, given in pairs if key in formats.NAME_KEYS and isinstance(given, str)]
     name = next((one for one in names if tools.resolve(one)), names[0] if names else None)
-    if name is None or (len(tools.schemas) == 1 and tools.resolve(name) is None):
+    if name is None or (tools.resolve(name) is None and _may_be_arguments(pairs, tools)):
         call = _unnamed(value, tools, meant=meant)
         if isinstance(call, ToolCall) or name is None:
             return call
     return _read_pairs(name, pairs, value, tools.schemas.get(tools.resolve(name) or "", {}))
+
+
+def _may_be_arguments(pairs: list[tuple[str, Any]], tools: Tools) -> bool:
+    """Return whether the only tool can have such an object as arguments: its name may be one of them.
+
+    Otherwise it is a call of an unknown function; the tool is not called in its place.
+    """
+    known = [known_properties(schema) for schema in tools.schemas.values()]
+    head = {key for key, _ in pairs}.intersection((*formats.NAME_KEYS, *formats.ARGUMENT_KEYS))
+    return len(known) == 1 and (tools.demanded or head <= known[0])
 
 
 def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> Call:

@@ -158,6 +158,7 @@ def test_a_narrower_list_of_tools(sandbox):
     spec = make_spec(sandbox)
     some = spec.to_tool_list(["list_predictions", ("generate_image", "ignored")])
     assert [tool.metadata.name for tool in some] == ["list_predictions", "generate_image"]
+    assert spec.to_tool_list("list_predictions") == some[:1]  # a text is one name, not its letters
     with pytest.raises(ConfigurationError, match="did you mean 'list_predictions'"):
         spec.to_tool_list(["list_prediction"])
     with pytest.raises(ConfigurationError, match="HostedModel"):
