@@ -221,7 +221,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         """
         if func_to_metadata_mapping:
             raise ConfigurationError(
-                "func_to_metadata_mapping: a tool's name and description are its HostedModel's."
+                "func_to_metadata_mapping: set a tool's name and description at its HostedModel."
             )
         if spec_functions is None:
             return list(self._tools.values())

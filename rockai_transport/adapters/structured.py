@@ -164,7 +164,7 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
     kind = schema.get("type", "object")
     if kind != "object" and "object" not in (kind if isinstance(kind, list | tuple) else ()):
         raise ConfigurationError(
-            f'{whose} must be one of {{"type": "object"}}, not of {kind!r}: put the value into a property.'
+            f'{whose} must have {{"type": "object"}}, not {kind!r}: put the value into a property.'
         )
 
 
