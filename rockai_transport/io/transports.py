@@ -157,7 +157,7 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         try:
             return await self._stream.read(max_bytes, timeout)
         except asyncio.CancelledError:
-            await self._close_whatever_comes()
+            await self._close_detached()
             raise
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -171,13 +171,13 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
             try:
                 await self._stream.write(buffer, timeout)
             except asyncio.CancelledError:
-                await self._close_whatever_comes()
+                await self._close_detached()
                 raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    async def _close_whatever_comes(self) -> None:
+    async def _close_detached(self) -> None:
         """Close the connection; httpcore closes it too, but a second cancellation would interrupt that."""
         await run_detached(self._stream.aclose())
 
@@ -189,7 +189,7 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         except Exception:
             raise  # httpcore 1.0 closes the socket if a handshake fails, but not if it is canceled
         except BaseException:
-            await self._close_whatever_comes()
+            await self._close_detached()
             raise
 
 
