@@ -145,17 +145,13 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not self.rest:
             await self._send(timeout)
-            self.rest = await self._receive(max_bytes, timeout)
-        return self.split(self.rest)
+        return self.split(await self.read_body(max_bytes, timeout))
 
-    async def read_body(self) -> bytes:
-        """Return the next bytes, to read a body without h11."""
+    async def read_body(self, max_bytes: int = _READ_PART, timeout: float | None = None) -> bytes:
+        """Return the next bytes; also called to read a body without h11."""
         rest, self.rest = self.rest, b""
-        return rest or await self._receive(_READ_PART)
-
-    async def _receive(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
-            return await self._stream.read(max_bytes, timeout)
+            return rest or await self._stream.read(max_bytes, timeout)
         except asyncio.CancelledError:
             await self._close_detached()
             raise
