@@ -25,7 +25,6 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str |
 
     Returns:
         The nearest candidate, or None if none is similar enough.
-        The nearest candidate, or None when none is near.
     """
     from difflib import get_close_matches
 
