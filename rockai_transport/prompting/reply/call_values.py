@@ -175,11 +175,24 @@ def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
     pairs = _pairs(value)
     names = [given for key, given in pairs if key in formats.NAME_KEYS and isinstance(given, str)]
     name = next((one for one in names if tools.resolve(one)), names[0] if names else None)
-    if name is None or (len(tools.schemas) == 1 and tools.resolve(name) is None):
+    if name is None or _is_argument(name, pairs, tools):
         call = _unnamed(value, tools, meant=meant)
         if isinstance(call, ToolCall) or name is None:
             return call
     return _read_pairs(name, pairs, value, tools.schemas.get(tools.resolve(name) or "", {}))
+
+
+def _is_argument(name: str, pairs: list[tuple[str, Any]], tools: Tools) -> bool:
+    """Return whether an unknown name is an argument of the only tool, or harmless: this tool must be called.
+
+    A name beside arguments under their own key is another function's, even if the tool has a `name`.
+    """
+    if tools.resolve(name) is not None or len(tools.schemas) != 1:
+        return False
+    [schema] = tools.schemas.values()
+    of_calls = {key for key, _ in pairs if key in formats.NAME_KEYS or key in formats.ARGUMENT_KEYS}
+    known = known_properties(schema)
+    return of_calls <= known or (tools.demanded and of_calls.isdisjoint(known))
 
 
 def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> Call:
