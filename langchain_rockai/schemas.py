@@ -88,7 +88,7 @@ def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
             own.__doc__ = kind.__doc__ or ""  # None would be the one of `dict`
             made[kind] = own
         if made[kind] is None:
-            raise TypeError(f"{kind.__name__} refers to itself, as a pydantic class may.")
+            raise TypeError(f"{kind.__name__} refers to itself, as a pydantic class may: use one.")
         return made[kind]
     origin, args = get_origin(kind), get_args(kind)
     if not any(map(_holds_typed_dict, args)):

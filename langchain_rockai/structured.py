@@ -83,7 +83,7 @@ class StructuredOutput(OutputParser):
         try:
             function = openai_tool(schema)["function"]
         except (TypeError, ValueError, AttributeError) as error:  # for unions, and for pydantic's base class
-            raise ConfigurationError(f"{whose} cannot be one. {error}") from error
+            raise ConfigurationError(f"{whose} cannot be used as one. {error}") from error
         about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
         whole = schema if isinstance(schema, Mapping) and "title" in schema else {}  # core needs properties

@@ -75,7 +75,7 @@ class PromptedFunctionCallingLLM(StructuredOutputLLM):
         """
         calls = selections_of(response.message)
         if error_on_no_tool_call and not calls:
-            raise ValueError(f"Expected at least one tool call, but got: {response.message.content!r}.")
+            raise ValueError(f"Expected at least one tool call, but got: {response.message.content!r:.200}.")
         return calls
 
     def predict_and_call(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Annotated, Any, ClassVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
@@ -110,6 +111,10 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     _package: ClassVar[str] = "llama-index-rockai"
     _call_keywords: ClassVar[frozenset[str]] = CALL_KEYWORDS
     _written_by_dumps: ClassVar[frozenset[str]] = frozenset({"class_name"})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return a copy's state: core removes from the object what cannot be pickled (schema.py:124)."""
+        return super(RockAI, copy(self)).__getstate__()
 
     @classmethod
     def class_name(cls) -> str:

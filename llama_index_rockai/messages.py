@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import IOBase
 from typing import Any, Final
 
@@ -27,6 +27,23 @@ from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, To
 _WITHOUT_TEXT: Final = (ToolCallBlock, ThinkingBlock, CachePoint)
 
 
+def message_list(messages: Any) -> list[ChatMessage]:
+    """Return the messages of a call as a list, because several readers need them.
+
+    Raises:
+        ConfigurationError: It is not a list of messages.
+    """
+    is_list = isinstance(messages, Iterable) and not isinstance(messages, str | Mapping | ChatMessage)
+    given = list(messages) if is_list else [messages]
+    for one in given:
+        if not (is_list and isinstance(one, ChatMessage)):
+            raise ConfigurationError(
+                f"Messages must be a list of ChatMessage objects, not {type(one).__name__}: "
+                '[ChatMessage(role="user", content="Hello")].'
+            )
+    return given
+
+
 def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]:
     """Convert a conversation; the messages are not changed.
 
@@ -40,27 +57,24 @@ def to_messages(messages: Sequence[ChatMessage], *, model: str) -> list[Message]
         agent's run.
 
     Raises:
-        ConfigurationError: A message contains audio, video or a document, which a prompt cannot contain.
+        ConfigurationError: It is not a list of messages, or one contains audio, video or a document, which a
+            prompt cannot contain.
     """
-    return [_to_message(message, model) for message in messages]
+    return [_to_message(message, model) for message in message_list(messages)]
 
 
-def _to_message(message: Any, model: str) -> Message:
-    if not isinstance(message, ChatMessage):
-        raise ConfigurationError(
-            f"Messages must be ChatMessage objects, not {type(message).__name__}: "
-            'ChatMessage(role="user", content="Hello").'
-        )
+def _to_message(message: ChatMessage, model: str) -> Message:
     role = ROLES[message.role.value]
     blocks = (_content(block, role) for block in _flat(message.blocks))
     texts, images = read_blocks(role, blocks, message.content or "", model)
     named = message.additional_kwargs
+    call_id = named.get("tool_call_id") if role == "tool" else None
     return Message(
         role=role,
         text="\n".join(texts),  # as ChatMessage.content joins them (base/llms/types.py:1214)
         images=images,
         tool_calls=tuple(map(_to_call, calls_of(message))) if role == "assistant" else (),
-        tool_call_id=named.get("tool_call_id") if role == "tool" else None,
+        tool_call_id=str(call_id) if call_id else None,
         name=named.get("name") if role == "tool" else None,
     )
 

@@ -16,8 +16,10 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final, TypeVar, cast
 
+from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.llms.llm import LLM
 
+from llama_index_rockai.messages import message_list
 from llama_index_rockai.tool_calls import function_schemas
 from rockai_transport.adapters import check_call
 
@@ -41,7 +43,6 @@ def observed(callback: Callable[[], Method]) -> Callable[[F], F]:
 
     Returns:
         The decorator. A decorated public method must not call another one, or everything would count twice.
-        The decorator. A public method so decorated must not call another one: everything would count twice.
     """
 
     def decorate(method: F) -> F:
@@ -53,7 +54,7 @@ def observed(callback: Callable[[], Method]) -> Callable[[F], F]:
 
 def _observed(callback: Callable[[], Method], method: Method) -> Method:
     def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
-        hidden = _prepare(llm, kwargs)
+        args, hidden = _prepare(callback, llm, args, kwargs)
         inner: Any = None
 
         # No functools.wraps: core would take `__wrapped__` as already decorated (callbacks.py:258).
@@ -70,7 +71,7 @@ def _observed(callback: Callable[[], Method], method: Method) -> Method:
 
 def _observed_async(callback: Callable[[], Method], method: Method) -> Method:
     async def call(llm: LLM, *args: Any, **kwargs: Any) -> Any:
-        hidden = _prepare(llm, kwargs)
+        args, hidden = _prepare(callback, llm, args, kwargs)
         inner: Any = None
 
         async def work(*args: Any, **kwargs: Any) -> Any:
@@ -84,15 +85,21 @@ def _observed_async(callback: Callable[[], Method], method: Method) -> Method:
     return call
 
 
-def _prepare(llm: LLM, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _prepare(
+    callback: Callable[[], Method], llm: LLM, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Refuse invalid arguments of a call, and remove what core's events must not contain.
 
     Exporters write events as JSON, which supports neither classes nor tools: only their descriptions remain.
     """
     check_call(type(llm).__name__, kwargs, type(llm).model_fields, CALL_KEYWORDS, "additional_kwargs")
+    if callback is llm_chat_callback:
+        args = (*map(message_list, args[:1]), *args[1:])
+        if "messages" in kwargs:
+            kwargs["messages"] = message_list(kwargs["messages"])
     if "tools" in kwargs:
         kwargs["tools"] = function_schemas(kwargs["tools"])
-    return {"output_cls": kwargs.pop("output_cls")} if "output_cls" in kwargs else {}
+    return args, {"output_cls": kwargs.pop("output_cls")} if "output_cls" in kwargs else {}
 
 
 def _guarded(outer: Generator[Any, None, None], inner: Generator[Any, None, None]) -> Any:

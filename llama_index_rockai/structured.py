@@ -166,7 +166,9 @@ class StructuredOutputLLM(FunctionCallingLLM):
             tool = {"name": name, "description": form.pop("description", ""), "parameters": form}
             call |= {"tools": [{"type": "function", "function": tool}], **forced_tool(name)}
         elif mode != PydanticProgramMode.LLM:
-            raise ConfigurationError(f"pydantic_program_mode={mode!r}: there are default, function and llm.")
+            raise ConfigurationError(
+                f"pydantic_program_mode={mode.value!r} is not supported; there are default, function and llm."
+            )
         return {**call, "messages": prompt.format_messages(llm=self, **prompt_args), "output_cls": output_cls}
 
 

@@ -136,21 +136,24 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         Returns:
             The same handler.
 
+        Raises:
+            ConfigurationError: It is not a handler.
+
         Example:
             >>> from llama_index.core.agent.workflow import FunctionAgent
             >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
             >>> answer = await toolkit.cancel_on_abort(agent.run("Generate an image of a lighthouse."))
         """
-        watching = asyncio.create_task(self._cancel_on_abort(handler))
+        watching = asyncio.create_task(self._cancel_on_abort(handler, _run_id(handler)))
         self._watching.add(watching)
         watching.add_done_callback(self._watching.discard)
         return handler
 
-    async def _cancel_on_abort(self, handler: WorkflowHandler) -> None:
+    async def _cancel_on_abort(self, handler: WorkflowHandler, run_id: str) -> None:
         try:
             await handler
         except BaseException as error:
-            await self._toolset.aend(self._toolset.runs.find(handler.run_id))
+            await self._toolset.aend(self._toolset.runs.find(run_id))
             if isinstance(error, asyncio.CancelledError):
                 raise
 
@@ -178,6 +181,9 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         Args:
             handler: The return value of ``agent.run(...)``.
 
+        Raises:
+            ConfigurationError: It is not a handler.
+
         Example:
             >>> from llama_index.core.agent.workflow import FunctionAgent
             >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
@@ -185,7 +191,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             >>> toolkit.let_go_on(handler)
             >>> answer = await handler
         """
-        self._toolset.runs.find(handler.run_id).take()
+        self._toolset.runs.find(_run_id(handler)).take()
 
     def to_tool_list(
         self,
@@ -215,12 +221,19 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         """
         if func_to_metadata_mapping:
             raise ConfigurationError(
-                "func_to_metadata_mapping: a tool's name and description are its HostedModel's."
+                "func_to_metadata_mapping: set a tool's name and description at its HostedModel."
             )
         if spec_functions is None:
             return list(self._tools.values())
         # Core also accepts a pair, of a function and its async variant; here one tool is both.
-        names = [name if isinstance(name, str) else name[0] for name in spec_functions]
+        given = [spec_functions] if isinstance(spec_functions, str) else spec_functions
+        names = [name if isinstance(name, str) else name[0] for name in given]
         if wrong := next((name for name in names if name not in self._tools), None):
             raise ConfigurationError(unknown_name("one of these tools", wrong, self._tools))
         return [self._tools[name] for name in names]
+
+
+def _run_id(handler: WorkflowHandler) -> str:
+    if not isinstance(handler, WorkflowHandler):
+        raise ConfigurationError(f"Pass what agent.run(...) returns, not {type(handler).__name__}.")
+    return handler.run_id

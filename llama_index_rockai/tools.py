@@ -94,6 +94,10 @@ class ApprovalRequiredEvent(InputRequiredEvent):
     input: dict[str, Any]
 
 
+class _ToolCalledEvent(Event):
+    """Sent to the run by each call; no step takes it."""
+
+
 class RockAIFunctionTool(FunctionTool):
     """A tool that runs predictions; made by `RockAIToolSpec.to_tool_list`."""
 
@@ -134,6 +138,7 @@ class RockAIFunctionTool(FunctionTool):
     async def _acall(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
         name = self.metadata.get_name()
         try:
+            _wake_run()
             async with asyncio.timeout(_STATE_SECONDS):
                 call_context = await self._call_context(context)
         except Exception as error:  # noqa: BLE001 - no call raises
@@ -153,9 +158,15 @@ class RockAIFunctionTool(FunctionTool):
         twice = [name for name in self._parameters[: len(args)] if name in kwargs]
         if not twice and len(args) <= len(self._parameters):
             return arguments, context, None
-        wrong = f"{twice[0]!r} was given twice" if twice else f"{len(args)} arguments were given"
+        wrong = (
+            f"{twice[0]!r} was given twice"
+            if twice
+            else f"{len(args)} argument{'s were' if len(args) > 1 else ' was'} given"
+        )
         name = self.metadata.get_name()
-        refused = refusal(f"{name}: {wrong}; it takes {', '.join(self._parameters)}. Nothing was sent.")
+        refused = refusal(
+            f"{name}: {wrong}; it takes {', '.join(self._parameters) or 'none'}. Nothing was sent."
+        )
         return arguments, context, refused
 
     def _alone(self, scope: str) -> CallContext:
@@ -223,6 +234,16 @@ def _running_context() -> Context | None:
         return Context.get_step_context()
     except (AttributeError, WorkflowRuntimeError):  # not in every version; not in a step
         return None
+
+
+def _wake_run() -> None:
+    """Wake the loop of the running workflow, so that it cancels this step if its own task is canceled.
+
+    The loop keeps the steps that it starts only after it has waited for the next event; a cancellation during
+    this wait loses them (workflows/runtime/control_loop/runner.py, `run`).
+    """
+    if (context := _running_context()) is not None:
+        context.send_event(_ToolCalledEvent())
 
 
 def _tool_id() -> str:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args
 
 import rockai_sandbox
 from rockai_sandbox.functions import ModelFunction, check_function
-from rockai_sandbox.options import HOST, PORT, SECONDS, OptionRule
+from rockai_sandbox.options import HOST, PORT, SECONDS, TOKEN, OptionRule
 from rockai_sandbox.protocol import Generation, Shape
 from rockai_sandbox.registry import split
 
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def reader(number: Callable[[str], Any], rule: OptionRule) -> Callable[[str], Any]:
-    """Return the ``type`` function of a numeric option."""
+    """Return the ``type`` function of an option with a rule."""
 
     def read(text: str) -> Any:
         try:
@@ -66,7 +66,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--host", choices=(HOST, "localhost"), default=HOST, help="it serves this machine only"
     )
-    parser.add_argument("--token", default="rockai-sandbox", help="the API token it accepts (%(default)s)")
+    parser.add_argument(
+        "--token",
+        type=reader(str, TOKEN),
+        default="rockai-sandbox",
+        help="the API token it accepts (%(default)s)",
+    )
     parser.add_argument(
         "--generation", choices=get_args(Generation), default="both", help="which routes there are"
     )
@@ -183,7 +188,7 @@ def serve(options: argparse.Namespace, ended: threading.Event) -> int:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"Port {options.port} cannot be used: {error}. Another one: --port 8101", file=sys.stderr)
+        print(f"Port {options.port} cannot be used: {error}. --port 0 takes any free one", file=sys.stderr)
         return 1
     exports = "\n".join(f"  export {name}={value}" for name, value in sandbox.environ().items())
     settings = {"base_url": sandbox.base_url, "api_token": sandbox.api_token, "exports": exports}

@@ -17,7 +17,16 @@ from urllib.parse import urlsplit
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.service import STATUSES, Service
 
-__all__ = ["Route", "Settings", "Timeouts", "check_timeout", "is_loopback", "is_private"]
+__all__ = [
+    "Route",
+    "Settings",
+    "Timeouts",
+    "check_choice",
+    "check_timeout",
+    "is_loopback",
+    "is_private",
+    "token_text",
+]
 
 Route = Literal["auto", "run", "predictions"]
 
@@ -94,8 +103,7 @@ class Settings:
             ConfigurationError: A setting is missing or invalid; the message says what to do.
         """
         route, retries, timeout = given["route"], given["max_retries"], given["timeout"]
-        if route not in get_args(Route):
-            raise ConfigurationError(f"route={route!r} is none of {', '.join(map(repr, get_args(Route)))}.")
+        check_choice(route, "route", Route)
         if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
             raise ConfigurationError(f"max_retries={retries!r} must be a whole number, 0 or more.")
         for name, kind in (("service", Service), ("timeouts", Timeouts)):
@@ -119,6 +127,17 @@ class Settings:
     def authorization(self) -> str:
         """The value of the authorization header."""
         return f"{self.service.auth_scheme} {self.api_token}".lstrip()
+
+
+def check_choice(value: Any, name: str, kind: Any) -> Any:
+    """Check a value of a `Literal` type.
+
+    Raises:
+        ConfigurationError: It is none of the type's values.
+    """
+    if value not in get_args(kind):
+        raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, get_args(kind)))}.")
+    return value
 
 
 def check_timeout(value: Any, name: str) -> float:
@@ -178,8 +197,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _token(given: Any) -> str:
     if given is not None:
-        given = given.get_secret_value() if hasattr(given, "get_secret_value") else given
-        return _checked_token(given, "api_token")
+        return _checked_token(token_text(given), "api_token")
     for variable in _TOKEN_VARIABLES:
         if token := os.environ.get(variable, "").strip():
             return _checked_token(token, variable)
@@ -190,9 +208,21 @@ def _token(given: Any) -> str:
     )
 
 
-def _checked_token(token: Any, name: str) -> str:
+def token_text(given: Any) -> str:
+    """Return the text of an ``api_token``, which may be pydantic's `SecretStr`.
+
+    Raises:
+        ConfigurationError: It is not a string.
+    """
+    token = given.get_secret_value() if hasattr(given, "get_secret_value") else given
+    if isinstance(token, str):
+        return token
+    raise ConfigurationError(f"api_token must be a text, not {type(token).__name__}.")
+
+
+def _checked_token(token: str, name: str) -> str:
     """Return a token that a header can hold, without anything else that was copied with it."""
-    if isinstance(token, str) and re.fullmatch(_HEADER_SAFE, token) and token[0] not in _QUOTES:
+    if re.fullmatch(_HEADER_SAFE, token) and token[0] not in _QUOTES:
         return token
     raise ConfigurationError(
         f"{name} is empty, begins with a quotation mark, or holds white space, a line break or another "
@@ -219,9 +249,9 @@ def _base_url(given: Any, *, allow_http: bool) -> str:
         raise ConfigurationError("base_url must not hold a user name, a query or a fragment.")
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigurationError(
-            f"base_url is plain http, which would send the token readable to everybody on the way to {host}. "
-            "Use https; if you really mean it, give Client and AsyncClient allow_http=True, and those to a "
-            "model class or toolkit as client= and async_client=."
+            f"base_url is plain http: everybody on the way to {host} could read the token. Use https. To "
+            "allow http, pass allow_http=True to Client and AsyncClient, and pass these to a model class or "
+            "toolkit as client= and async_client=."
         )
     return url.rstrip("/")
 
@@ -255,7 +285,7 @@ _SERVICE_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("end_events error_events", _holds(str), "a tuple of names"),
     ("missing_route_statuses", _holds(int), "a tuple of numbers"),
     ("requires_end_event", lambda value: isinstance(value, bool), "True or False"),
-    ("statuses", _is_statuses, f"a dict whose values are of {', '.join(STATUSES)}"),
+    ("statuses", _is_statuses, f"a dict, each value one of {', '.join(STATUSES)}"),
     (
         "read_prediction",
         lambda value: value is None or (callable(value) and not inspect.iscoroutinefunction(value)),
@@ -278,5 +308,7 @@ def _headers(given: Any) -> dict[str, str]:
     headers = dict(given or {})
     for name, value in headers.items():
         if not (_is(_HEADER_NAME)(name) and _is(_HEADER_VALUE)(value)) or name.lower() in _FRAMING:
-            raise ConfigurationError(f"default_headers: {name!r} is not a header that can be sent.")
+            raise ConfigurationError(
+                f"default_headers: {name!r} with its value is not a header that can be sent."
+            )
     return headers

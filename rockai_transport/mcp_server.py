@@ -42,7 +42,9 @@ def add_to(commands: Any) -> None:
     """Add the command to a parser's commands."""
     parser = commands.add_parser("mcp", help="serve hosted models as MCP tools")
     parser.add_argument("--models", required=True, metavar="FILE.toml", help="the models, and the limits")
-    parser.add_argument("--http", type=int, metavar="PORT", help="streamable HTTP on loopback, not stdio")
+    parser.add_argument(
+        "--http", type=int, metavar="PORT", help="serve HTTP at this port of 127.0.0.1, instead of stdio"
+    )
     parser.set_defaults(run=main)
 
 
@@ -52,7 +54,9 @@ def main(options: argparse.Namespace) -> int:
         server = make_server(read_toolset(options.models))
         asyncio.run(_serve_stdio(server) if options.http is None else _serve_http(server, options.http))
     except (ConfigurationError, ImportError, OSError, OverflowError) as error:  # no such port
-        print(error, file=sys.stderr)  # noqa: T201 - this is a command
+        is_port = options.http is not None and isinstance(error, OSError | OverflowError)
+        about = f"--http {options.http}: " if is_port else ""
+        print(f"{about}{error}", file=sys.stderr)  # noqa: T201 - this is a command
         return 2
     return 0
 
@@ -70,7 +74,9 @@ def read_toolset(file: str | Path) -> Toolset:
     try:
         models = [HostedModel(**table) for table in tables]
     except TypeError as error:  # there are no tables, or a key is unknown or missing
-        raise ConfigurationError(f"{file}: write a [[models]] table for each model. {error}") from None
+        raise ConfigurationError(
+            f"{file}: write a [[models]] table for each model, with the arguments of HostedModel. {error}"
+        ) from None
     return make_toolset(str(file), "rockai-mcp", models, None, base_url, settings)
 
 
@@ -94,7 +100,9 @@ def make_server(toolset: Toolset) -> Any:
     @server.call_tool(validate_input=False)  # type: ignore[untyped-decorator]
     async def call_tool(name: str, arguments: dict[str, Any]) -> Any:
         if name not in toolset.schemas:
-            return _result(refusal(f"There is no tool {name[:64]!r}: {', '.join(toolset.schemas)}."))
+            return _result(
+                refusal(f"There is no tool {name[:64]!r}; there are: {', '.join(toolset.schemas)}.")
+            )
         request, latest = server.request_context, deque(["asking the service"], maxlen=1)
         scope = toolset.scope_of(None, _session_scope(request.request))
         context = CallContext(scope, report=lambda progress: latest.append(_in_words(progress)))

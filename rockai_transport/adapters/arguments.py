@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Mapping
 from pkgutil import get_data
 from typing import Any, Final
 
+from rockai_transport.config import token_text
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
@@ -77,8 +78,8 @@ def constructor_arguments(
     if named["model"] is None:
         raise ConfigurationError(f'model is missing: {owner}(model="owner/name").')
     token = named.get("api_token")
-    if token is not None and not isinstance(token, str) and not hasattr(token, "get_secret_value"):
-        raise ConfigurationError(f"api_token must be a text, not {type(token).__name__}.")
+    if token is not None:
+        token_text(token)
     if extra in named and named[extra] is None:
         del named[extra]
     if inputs:

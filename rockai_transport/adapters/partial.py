@@ -107,12 +107,19 @@ def _filled(kind: Any, value: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _partial_class(model: type[BaseModel]) -> type[BaseModel]:
-    """Return a subclass with the same fields, all optional."""
+    """Return a subclass with the same fields, all optional, without the code that needs complete objects."""
     fields: dict[str, Any] = {}
     for name, info in model.model_fields.items():
         aliases: dict[str, Any] = {kind: getattr(info, kind) for kind in _ALIASES}
         fields[name] = (Any, Field(default=None, **aliases))
-    return create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
+    made: Any = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
+    own = made.__pydantic_decorators__
+    for decorated in (own.computed_fields, own.field_serializers, own.model_serializers):
+        decorated.clear()
+    made.model_rebuild(force=True)
+    made.__pydantic_post_init__ = None
+    partial: type[BaseModel] = made
+    return partial
 
 
 def _partial_value(text: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import RootModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from rockai_transport.adapters.chat import with_root
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.jobs.json_schema import validator
 from rockai_transport.prompting.messages import ToolCall
@@ -112,7 +113,7 @@ class OutputParser:
         if not self.by_call and self._read_by is None:
             return None
         known = self.model is None or hasattr(self.model, "model_fields")  # not for pydantic's v1 classes
-        return frozenset((self._read_by or {}).get("properties", ()) if known else ())
+        return frozenset(with_root(self._read_by or {}).get("properties", ()) if known else ())
 
     def _value(self, reply: ModelReply) -> Any:
         value = self.read(reply)
@@ -163,7 +164,7 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
     kind = schema.get("type", "object")
     if kind != "object" and "object" not in (kind if isinstance(kind, list | tuple) else ()):
         raise ConfigurationError(
-            f'{whose} must be one of {{"type": "object"}}, not of {kind!r}: put the value into a property.'
+            f'{whose} must have {{"type": "object"}}, not {kind!r}: put the value into a property.'
         )
 
 

@@ -12,6 +12,7 @@ from rockai_transport.adapters.arguments import wrong_argument
 from rockai_transport.adapters.clients import user_agent
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
 from rockai_transport.jobs.budget import Money
@@ -101,5 +102,10 @@ def make_toolset(
     known = ToolkitSettings.__annotations__
     if (unknown := next((name for name in settings if name not in known), None)) is not None:
         raise wrong_argument(owner, unknown, [*known, "models", "api_token", "base_url", "rich_content"])
+    for name, kind in (("client", Client), ("async_client", AsyncClient)):
+        if not isinstance(given := settings.get(name), kind | None):
+            raise ConfigurationError(
+                f"{name} must be of the class {kind.__name__}, not {type(given).__name__}."
+            )
     headers = user_agent(package, settings.get("default_headers"))
     return Toolset(models, api_token=api_token, base_url=base_url, **{**settings, "default_headers": headers})

@@ -196,10 +196,11 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
         asked = session.probe(field)
         if session.answer(asked) != "no_route":
             return field, asked
-    for base in _PEERS["bases"]:
-        there = session.probe("get_path", base_url=f"{session.settings.origin}{base}", **session.anonymous)
+    for path in _PEERS["bases"]:
+        other = f"{session.settings.origin}{path}"
+        there = session.probe("get_path", base_url=other, **session.anonymous)
         if session.answer(there) != "no_route":
-            raise ObstacleError(_TEXTS["other_base"].format(base=base))
+            raise ObstacleError(_TEXTS["other_base"].format(path=path, base=session.redact(other)))
     raise ObstacleError(_TEXTS["no_routes"].format(address=session.report.base_url, x=asked.exchange))
 
 

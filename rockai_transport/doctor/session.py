@@ -254,7 +254,7 @@ class DoctorSession:
                 self.report.stopped = self.redactor.leaving(str(error))
             return str(error)
         except KeyboardInterrupt:
-            io, why = self.under_way, " while {} was under way, and what that started may run on"
+            io, why = self.under_way, " while {} was under way, and what that started may still run"
             during = why.format(io.exchange.request) if io and io.may_run else ""
             self.report.stopped = self.redactor.leaving(f"It was interrupted{during}.")
             return "not_reached"

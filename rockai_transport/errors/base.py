@@ -64,7 +64,8 @@ class RockAIError(Exception):
             return ""
         if self.prediction is not None and self.prediction.id:
             known = self.prediction.id
-            return f"Prediction {known} may go on: predictions.wait({known!r}) waits for it, cancel ends it."
+            waiting = f"predictions.wait({known!r}) waits for it"
+            return f"Prediction {known} may go on: {waiting}, predictions.cancel ends it."
         if self.may_have_started:
             return (
                 "The prediction may have started, and may be charged: it was not sent a second time. "

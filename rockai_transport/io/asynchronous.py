@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rockai_transport.io.base import BaseIO
-from rockai_transport.io.deadlines import current_deadline
+from rockai_transport.io.deadlines import TIME_IS_UP, current_deadline
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
@@ -147,7 +147,7 @@ class AsyncIO(BaseIO):
         if self._timer.was_it():
             if self.is_left:
                 raise LeftError from None
-            raise ExpiredError("the time limit ran out") from None  # from our own clock, so without a cause
+            raise ExpiredError(TIME_IS_UP) from None  # from our own clock, so without a cause
 
 
 class AsyncSession:

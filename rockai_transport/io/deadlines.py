@@ -13,7 +13,9 @@ from typing import Any
 
 from rockai_transport.protocol.io import Notices
 
-__all__ = ["Deadline", "current_deadline"]
+__all__ = ["TIME_IS_UP", "Deadline", "current_deadline"]
+
+TIME_IS_UP = "the time limit ran out"
 
 
 @dataclass(slots=True, eq=False)

@@ -56,7 +56,7 @@ class Decoded:
         if self._encoding.strip().lower() not in _ENCODINGS:
             raise InvalidResponseError(
                 f"A response came with Content-Encoding {self._encoding!r}, though none was asked for. "
-                "Is a proxy in the way that compresses?"
+                "Does a proxy on the way compress responses?"
             )
 
     def _parts(self, chunk: bytes) -> Iterator[bytes]:

@@ -69,7 +69,9 @@ class Endpoint:
                 return url
             return _parsed((settings.base_url if request.below_base else settings.origin) + request.target)
         except (httpx.InvalidURL, ValueError) as error:  # ValueError: from idna, or a lone surrogate
-            raise InvalidResponseError(f"{request} cannot be sent: the address is none. {error}") from None
+            raise InvalidResponseError(
+                f"{request} cannot be sent: the address is not valid. {error}"
+            ) from None
 
     def build(self, request: Request, until: float) -> tuple[Any, httpx.Request]:
         """Return the user's own HTTP client if it must send this request, else None; and the HTTP request.

@@ -25,10 +25,10 @@ import httpcore
 import httpx
 
 from rockai_transport.config import is_private
-from rockai_transport.errors import InvalidResponseError
 from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
-from rockai_transport.io.deadlines import Deadline, current_deadline
+from rockai_transport.io.deadlines import TIME_IS_UP, Deadline, current_deadline
 from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
+from rockai_transport.protocol.downloads import private_address_error
 
 __all__ = ["AsyncTransport", "Transport"]
 
@@ -71,7 +71,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
                     return self._stream.read(max_bytes, min(remaining, _LONGEST))
         finally:
             deadline.waits_for = None
-        raise httpcore.ReadTimeout("the time limit ran out")
+        raise httpcore.ReadTimeout(TIME_IS_UP)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
         if self.add(buffer):
@@ -87,7 +87,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
             for start in range(0, len(buffer), SEND_PART):
                 remaining = deadline.until - time.monotonic()
                 if remaining <= 0 or deadline.ended:
-                    raise httpcore.WriteTimeout("the time limit ran out")
+                    raise httpcore.WriteTimeout(TIME_IS_UP)
                 self._stream.write(buffer[start : start + SEND_PART], min(remaining, _LONGEST))
         finally:
             deadline.waits_for = None
@@ -128,9 +128,9 @@ class _Backend(httpcore.NetworkBackend):
         options = socket_options or SOCKET_OPTIONS
         limit = _connect_limit(timeout)
         stream = httpcore.SyncBackend().connect_tcp(host, port, limit, local_address, options)
-        if self.public_only and _is_private(stream):
+        if self.public_only and is_private(address := _address(stream)):
             stream.close()
-            raise _refusal()
+            raise private_address_error(address)
         return _Stream(stream)
 
 
@@ -194,9 +194,9 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         options = socket_options or SOCKET_OPTIONS
         backend: Any = httpcore.AnyIOBackend()
         stream = await backend.connect_tcp(host, port, timeout, local_address, options)
-        if self.public_only and _is_private(stream):
+        if self.public_only and is_private(address := _address(stream)):
             await stream.aclose()
-            raise _refusal()
+            raise private_address_error(address)
         return _AsyncStream(stream)
 
 
@@ -321,15 +321,8 @@ def _busy(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> int:
     return len(pool._requests)  # noqa: SLF001 - publicly, only the repr shows it
 
 
-def _is_private(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> bool:
-    return is_private(stream.get_extra_info("server_addr")[0])
-
-
-def _refusal() -> InvalidResponseError:
-    return InvalidResponseError(
-        "The output names a file at a private address, which is not fetched. "
-        "Pass allow_private=True to download if you trust it."
-    )
+def _address(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> str:
+    return str(stream.get_extra_info("server_addr")[0])
 
 
 def _connect_limit(timeout: float | None) -> float:
@@ -337,5 +330,5 @@ def _connect_limit(timeout: float | None) -> float:
     deadline: Deadline = current_deadline.get()
     remaining = deadline.until - time.monotonic()
     if remaining <= 0 or deadline.ended:
-        raise httpcore.ConnectTimeout("the time limit ran out")
+        raise httpcore.ConnectTimeout(TIME_IS_UP)
     return min(remaining, _LONGEST if timeout is None else timeout)

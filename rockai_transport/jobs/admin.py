@@ -281,11 +281,13 @@ async def resolve(each: Iterable[Backends], key: str, prediction_id: str | None)
 def _resolved(record: Record, prediction_id: str | None, records: Iterable[Record]) -> Record:
     """Return the record with the developer's decision, if that is valid."""
     if record.state != UNANSWERED:
-        raise ConfigurationError(f"Record {record.key} is not unknown: it is {record.state}.")
+        raise ConfigurationError(
+            f"Record {record.key} is not unknown: it is {record.state}. There is nothing to resolve."
+        )
     if prediction_id is None:
         return record._replace(state=CLEARED)
     path_segment(prediction_id)  # an invalid id could be neither fetched nor undone
     for other in records:
         if other.prediction_id == prediction_id:
-            raise ConfigurationError(f"Prediction {prediction_id} is that of record {other.key} already.")
+            raise ConfigurationError(f"Prediction {prediction_id} already belongs to record {other.key}.")
     return record._replace(state=STARTED, prediction_id=prediction_id, note="")

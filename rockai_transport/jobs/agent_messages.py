@@ -43,7 +43,7 @@ __all__ = [
     "shortened",
 ]
 
-ALREADY_RUNNING = "It was already running for the same order: no second one was started."
+ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
 
 _MOST_CHARACTERS = 1999
@@ -171,7 +171,7 @@ def describe_not_started(model: HostedModel, key: str, error: RockAIError | None
     return refusal(
         f"{model.name}: it is unknown whether this started.{why} A prediction may be running and be charged, "
         "so it is not started again. Do not repeat the call; tell the user that record "
-        f"{key} must be resolved, by the developer: resolve({key!r}, prediction_id=…)."
+        f"{key} must be resolved by the developer: resolve({key!r}, prediction_id=…)."
     )
 
 
@@ -185,9 +185,10 @@ def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolA
         "once."
     )
     if unknown:
+        of_these = " and ".join(f"record {key}" for key in unknown)
         text += (
-            f" Of {', '.join(f'record {key}' for key in unknown)} it is unknown whether it started: tell the "
-            f"user that the developer must resolve it, with resolve({unknown[0]!r}, prediction_id=…)."
+            f" It is unknown whether {of_these} started: tell the user that the developer must resolve "
+            f"this, with resolve({unknown[0]!r}, prediction_id=…)."
         )
     if known or ahead:
         text += " Wait for one or cancel one, then try again."
@@ -201,16 +202,16 @@ def describe_over_budget(record: Record, records: Sequence[Record], max_cost: De
         if one.is_exceeded:
             return refusal(
                 f"Not started: prediction {one.prediction_id} has cost {shown(one.cost or Decimal(0))}, more "
-                f"than the {shown(one.reserved or Decimal(0))} reserved for it, so that nothing more is "
-                "started in this conversation. Tell the user."
+                f"than the {shown(one.reserved or Decimal(0))} reserved for it, so nothing more is started "
+                "in this conversation. Tell the user."
             )
     left = what_is_left(max_cost, counted)
     asked_for = record.reserved or Decimal(0)
     if asked_for <= left:
         return None
     return refusal(
-        f"Not started: {record.model} may cost {shown(asked_for)}, and of this conversation's budget of "
-        f"{shown(max_cost)} there is {shown(max(left, Decimal(0)))} left. Tell the user."
+        f"Not started: {record.model} may cost {shown(asked_for)}, and this conversation's budget of "
+        f"{shown(max_cost)} has only {shown(max(left, Decimal(0)))} left. Tell the user."
     )
 
 
@@ -222,14 +223,13 @@ def describe_order(model: HostedModel, records: Iterable[Record], max_cost: Deci
 
 
 def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:
-    """Describe a prediction whose status could not be fetched."""
+    """Describe a prediction about which the service did not answer."""
     if isinstance(error, NotFoundError):
         advice = "The service knows no such prediction: do not ask for it again; tell the user."
     else:
-        advice = "It may go on: ask again later, and do not start it again."
-    return ToolAnswer(
-        f"{view.name} could not be asked about. {reason(error)} {advice}", view.prediction, is_error=True
-    )
+        advice = "It may go on: try again later, and do not start it again."
+    text = f"{view.name} could not be asked about. {reason(error)} {advice}"
+    return ToolAnswer(text, view.prediction, is_error=True)
 
 
 def fitted(answer: ToolAnswer) -> ToolAnswer:
@@ -339,7 +339,7 @@ def _unknown_line(record: Record) -> str:
 
 
 def _more(count: int) -> str:
-    return f"\n… and {count} more lines." if count else ""
+    return f"\n… and {count} more line{'s' * (count > 1)}." if count else ""
 
 
 def _cut(text: str, length: int) -> str:

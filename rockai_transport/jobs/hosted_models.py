@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from rockai_transport.config import check_choice
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import Money, Price, amount
 from rockai_transport.protocol.references import ModelReference
@@ -70,21 +71,24 @@ class HostedModel:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(_TOOL_NAME, self.name):
             raise ConfigurationError(
-                f"HostedModel name {self.name!r} names a tool: 1 to 64 letters, digits, '_' or '-'."
+                f"HostedModel name {self.name!r} names a tool: it must be 1 to 64 letters, digits, '_' or "
+                "'-'."
             )
         if not isinstance(self.description, str) or not self.description.strip():
             raise ConfigurationError(
-                f"HostedModel {self.name} needs a description: by it an agent chooses tools."
+                f"HostedModel {self.name} needs a description: an agent chooses tools by it."
             )
         if len(self.description) > _LONGEST_DESCRIPTION:
             raise self._wrong(f"description is longer than {_LONGEST_DESCRIPTION} characters.")
-        if self.output is not None and self.output not in get_args(Output):
-            raise self._wrong(f"output={self.output!r} is none of {', '.join(get_args(Output))}.")
+        if self.output is not None:
+            check_choice(self.output, f"HostedModel {self.name}: output", Output)
         if not isinstance(self.defaults, Mapping):
             raise self._wrong("defaults must be a dict of inputs.")
         ModelReference.parse(self.model)
         if self.cost_per_second is not None and self.longest_seconds is None:
-            raise self._wrong("cost_per_second needs longest_seconds: so much is reserved for a run.")
+            raise self._wrong(
+                "cost_per_second needs longest_seconds: the seconds that are reserved for a run."
+            )
         _ = self.price  # refuses invalid amounts
         schema = self.json_schema
         if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):

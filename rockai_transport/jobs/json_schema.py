@@ -30,7 +30,7 @@ def check_schema(schema: Mapping[str, Any], whose: str) -> None:
     try:
         _validator_class(schema).check_schema(schema)
     except _jsonschema().exceptions.SchemaError as error:
-        raise ConfigurationError(f"{whose} is no JSON schema: {error.message}") from error
+        raise ConfigurationError(f"{whose} is no JSON schema: {error.message:.300}") from error
     if (missing := _leads_nowhere(schema)) is not None:
         raise ConfigurationError(
             f"{whose} refers to {missing}, which is not in it, and nothing is fetched. Put it into $defs."

@@ -49,7 +49,7 @@ class Lifecycle:
         """Execute one tool call; if the caller leaves it, the run's predictions are canceled."""
         arguments, wrong = self._checked(tool, arguments)
         if wrong:
-            return refusal(f"{tool}: {wrong}. Nothing was sent. Correct this and call it again.")
+            return _to_correct(tool, wrong)
         call = StartCall(self.models, self.policy, self.under_way, backends)
         try:
             if (model := self.models.get(tool)) is not None:
@@ -69,7 +69,7 @@ class Lifecycle:
         name = arguments["model"]
         given, wrong = self._checked(name, arguments["input"])
         if wrong:
-            return refusal(f"input of {name}: {wrong}. Nothing was sent. Correct this and call it again.")
+            return _to_correct(f"input of {name}", wrong)
         return await call.start(self.models[name], given, None)
 
     def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
@@ -79,3 +79,7 @@ class Lifecycle:
             arguments = adapted(dict(arguments), self.schemas[tool])
             wrong = problems(self.checkers[tool], arguments)
         return arguments, wrong
+
+
+def _to_correct(what: str, wrong: str) -> ToolAnswer:
+    return refusal(f"{what}: {wrong}. Nothing was sent. Correct this and call it again.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
-from rockai_transport.config import check_timeout
+from rockai_transport.config import check_choice, check_timeout
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.hosted_models import HostedModel
@@ -113,15 +114,6 @@ def _count(value: Any, name: str) -> int:
     return value
 
 
-def _choice(kind: Any) -> Callable[[Any, str], Any]:
-    def check(value: Any, name: str) -> Any:
-        if value not in get_args(kind):
-            raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, get_args(kind)))}.")
-        return value
-
-    return check
-
-
 def _folder(value: Any, name: str) -> Path:
     """Return the folder for outputs; checked now, because an agent would notice a fault only after paying."""
     if not isinstance(value, str | os.PathLike) or not str(value):
@@ -151,8 +143,8 @@ SETTINGS: Mapping[str, Callable[[Any, str], Any]] = {
     "max_running": _count,
     "max_starts": _count,
     "max_cost": amount,
-    "on_cancel": _choice(OnCancel),
-    "duplicates": _choice(Duplicates),
+    "on_cancel": partial(check_choice, kind=OnCancel),
+    "duplicates": partial(check_choice, kind=Duplicates),
     "save_to": _folder,
     "webhook_url": lambda value, _: check_webhook_url(value),
     "allowed_ids": _ids,

@@ -33,7 +33,7 @@ async def note(backends: Backends, record: Record, *, may_sleep: bool = True) ->
             record = record._replace(asleep=kept.asleep if may_sleep else None, thread=kept.thread)
         await backends.records.put(record)
     except Exception:
-        logger.exception("What became of prediction %s could not be written down.", record.prediction_id)
+        logger.exception("The record of prediction %s could not be written.", record.prediction_id)
     return record
 
 

@@ -7,6 +7,7 @@ correct itself. Neither framework does this: both pass a model's arguments on un
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -26,7 +27,7 @@ _LONGEST_MESSAGE = 200
 PREDICTION_ID = {
     "type": "string",
     "minLength": 1,
-    "description": "The exact id that a tool has answered with. Never make one up.",
+    "description": "The exact id that a tool returned. Never invent one.",
 }
 
 
@@ -53,7 +54,8 @@ def lifecycle_schemas(models: Mapping[str, Mapping[str, Any]], max_wait: float) 
         "model": {"type": "string", "enum": [*models], "description": "Which model."},
         "input": {"type": "object", "description": f"That model's inputs. {inputs}"},
     }
-    most = f"Seconds to wait at most; {max_wait:g} if left out, and never more than that."
+    longest = "no limit if left out" if max_wait == math.inf else f"{max_wait:g} if left out, and never more"
+    most = f"Seconds to wait at most; {longest}."
     timeout = {"timeout": {"type": "number", "minimum": 0, "description": most}}
     one = {"prediction_id": PREDICTION_ID}
     return {
@@ -179,7 +181,8 @@ def _unknown_keys(given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     hint = f" (do you mean {close[0]!r}?)" if close else ""
     takes = ", ".join(known) or "none"
     named = ", ".join(map(_shown, unknown[:_MOST_PROBLEMS]))
-    return f"{named} is not an argument{hint}; there are: {takes}"
+    are = "is not an argument" if len(unknown) == 1 else "are not arguments"
+    return f"{named} {are}{hint}; there are: {takes}"
 
 
 def _described(key: str, schema: Mapping[str, Any]) -> str:

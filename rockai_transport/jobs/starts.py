@@ -35,6 +35,8 @@ __all__ = ["StartCall"]
 
 logger = logging.getLogger("rockai")
 
+_LATER = "Call list_predictions later. Do not start it again."
+
 
 class StartCall(LifecycleCall):
     """A tool call that may start a prediction, with the `Steps` for that."""
@@ -56,8 +58,7 @@ class StartCall(LifecycleCall):
             raise
         if found is None:
             return refusal(
-                f"{model.name}: the start was sent, and is not answered yet. It goes on by itself: look with "
-                "list_predictions later. Do not start it again."
+                f"{model.name}: the start was sent, and is not answered yet. It goes on by itself. {_LATER}"
             )
         self.ended()
         if isinstance(found, ToolAnswer):
@@ -94,10 +95,7 @@ class StartCall(LifecycleCall):
         name, key = self._model.name, self.record.key
         ahead = self._under_way.ahead_of(self)
         if key in ahead:
-            return refusal(
-                f"{name}: this same call is being carried out already: look with list_predictions later. Do "
-                "not start it again."
-            )
+            return refusal(f"{name}: this same call is being carried out already. {_LATER}")
         records = list(filter(attrgetter("counts"), await self._backends.records.all(self.record.scope)))
         if found := await self._started_before(records, ahead):
             return found
@@ -114,7 +112,9 @@ class StartCall(LifecycleCall):
             return limited
         if self._context.approve is None or await self._approved(self._context.approve):
             return None
-        return refusal(f"{name}: a person declined this, or could not be asked. Nothing was started.")
+        return refusal(
+            f"{name}: a person declined this, or could not be asked. Nothing was started. Tell the user."
+        )
 
     async def _started_before(self, records: list[Record], ahead: set[str]) -> _Started | ToolAnswer | None:
         """Return what this call or an earlier turn has started, or why that is unknown."""
@@ -195,7 +195,7 @@ class StartCall(LifecycleCall):
                 refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
         if is_claimed:
             return None
-        taken = f"{record.model}: another worker carries out this same call. Nothing was sent here."
+        taken = f"{record.model}: another worker carries out this same call. Nothing was sent here. {_LATER}"
         return refused or refusal(taken)
 
     async def operation(self) -> Prediction | RockAIError:

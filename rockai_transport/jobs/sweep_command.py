@@ -16,8 +16,8 @@ __all__ = ["add_to"]
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's commands."""
-    text = "Look at the predictions that have been waited for longer than a limit, and resume what has ended."
-    parser = commands.add_parser("sweep", help="resume what no webhook has told of", description=text)
+    text = "Resume the runs that have waited longer than a limit, and whose prediction has ended."
+    parser = commands.add_parser("sweep", help="resume runs whose webhook never arrived", description=text)
     parser.add_argument("receiver", metavar="MODULE:NAME", help="your WebhookReceiver, as in my_app:receiver")
     parser.add_argument(
         "--older-than", type=float, default=STALE, metavar="SECONDS", help="the limit (%(default)g)"

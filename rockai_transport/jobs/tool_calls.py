@@ -37,7 +37,7 @@ _AWAKE = 5.0
 """Seconds that a call polls for the end before it sleeps until the webhook arrives."""
 _LEAST = 1.0
 """The least seconds that a call has for its requests, however short ``max_wait`` is."""
-_NOT_SAVED_YET = "The file is not saved yet: this took too long. It is saved at the next look."
+_NOT_SAVED_YET = "The file is not saved yet: this took too long. get_prediction will save it."
 
 
 class LifecycleCall:
@@ -69,7 +69,7 @@ class LifecycleCall:
         try:
             return await self._backends.bounded(operation, self._left())
         except TimeoutError:
-            raise APITimeoutError("It took too long to answer.") from None
+            raise APITimeoutError("The service took too long to answer.") from None
 
     # Waiting.
 
@@ -150,9 +150,11 @@ class LifecycleCall:
             if prediction.is_terminal and record.asleep:
                 await self._backends.detached(put(awake.seen(prediction)))
         except RockAIError:
-            logger.info("A last look at prediction %s failed: its webhook tells.", prediction.id)
+            logger.info(
+                "The last poll of prediction %s failed. Its webhook will report the end.", prediction.id
+            )
         except Exception:
-            logger.exception("That an agent sleeps could not be written down; it does not.")
+            logger.exception("A record could not be written, so its agent does not sleep.")
             return awake, prediction
         if prediction.is_terminal:
             return awake, prediction
@@ -259,7 +261,7 @@ class LifecycleCall:
             await self._backends.detached(cancel_all(self._backends, records, may_sleep=False), GRACE_SECONDS)
         except TimeoutError:
             ids = ", ".join(str(record.prediction_id) for record in records)
-            logger.warning("There was no time to cancel prediction %s.", ids)
+            logger.warning("There was no time to cancel these predictions, which may go on: %s.", ids)
 
     def _to_end(self) -> list[Record]:
         """Return the call's own prediction, and the running predictions of its runs.

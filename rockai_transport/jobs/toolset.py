@@ -6,6 +6,7 @@ An adapter adds how its framework calls a tool, and how it shows the answer.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Self
@@ -44,12 +45,12 @@ DESCRIPTIONS = {
         "and again in a loop: wait_for_prediction waits."
     ),
     "wait_for_prediction": (
-        "Wait until a prediction is done, or the time is up, and say how it stands. If it is still "
-        "processing, tell the user or call this again: never start it anew. A cold model takes minutes to "
+        "Wait until a prediction is done, or the time is up, and return its status. If it is still "
+        "processing, tell the user or call this again: never start it again. A cold model takes minutes to "
         "start."
     ),
     "cancel_prediction": "Stop a prediction that is starting or processing, so that it costs nothing more.",
-    "list_predictions": "List the predictions that this conversation has started, and how they stand.",
+    "list_predictions": "List the predictions that this conversation has started, with their status.",
 }
 """The descriptions of the five lifecycle tools, each below LlamaIndex's limit of 1024 characters."""
 
@@ -129,8 +130,8 @@ class Toolset:
         except Exception as error:
             logger.exception("The tool %s failed.", tool)
             return refusal(
-                f"{tool} failed inside ({type(error).__name__}). Do not repeat it blindly: list_predictions "
-                "shows what was started. Tell the user."
+                f"{tool} failed inside ({type(error).__name__}). Before you repeat it, call "
+                "list_predictions, which shows what was started. Tell the user."
             )
 
     def not_set_up(self, tool: str, error: Exception) -> ToolAnswer:
@@ -274,7 +275,10 @@ class Toolset:
 def _describe(model: HostedModel, max_wait: float) -> str:
     """Return the description of a model's own tool."""
     price = f" Costs {shown(model.price.reserved)} at most." if model.price else ""
+    about, output = f"{model.description}{price}", model.output or "output"
+    if max_wait == math.inf:
+        return f"{about} Waits for the {output}."
     return (
-        f"{model.description}{price} Waits at most {max_wait:g} s for the {model.output or 'output'}, then "
-        "returns the prediction id. The prediction goes on: call wait_for_prediction, do not call this again."
+        f"{about} Waits at most {max_wait:g} s for the {output}, then returns the prediction id. The "
+        "prediction goes on: call wait_for_prediction, do not call this again."
     )

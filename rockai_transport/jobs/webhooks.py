@@ -154,7 +154,7 @@ class WebhookReceiver:
                 try:
                     prediction = await self._client.predictions.get(record.prediction_id or "")
                 except RockAIError as error:
-                    logger.warning("Prediction %s could not be looked at: %s", record.prediction_id, error)
+                    logger.warning("Prediction %s could not be fetched: %s", record.prediction_id, error)
                     return False
                 name = crashed.get(record.key)
                 return prediction.is_terminal and await self._wake_safely(record, prediction, (), name)
@@ -184,10 +184,10 @@ class WebhookReceiver:
         except NotFoundError:
             return 404, None
         except RockAIError as error:
-            logger.warning("A webhook came, and the service could not be asked: %s", error)
+            logger.warning("A webhook arrived, but its prediction could not be fetched: %s", error)
             return 503, None
         except Exception:
-            logger.exception("A webhook came, and could not be dealt with.")
+            logger.exception("A webhook arrived, but could not be processed.")
             return 500, None
         return 200, (record, prediction) if prediction.is_terminal else None
 
@@ -215,7 +215,9 @@ class WebhookReceiver:
         try:
             return await self._wake(record, prediction, *how)
         except Exception:
-            logger.exception("What waits for prediction %s could not be resumed.", record.prediction_id)
+            logger.exception(
+                "The run that waits for prediction %s could not be resumed.", record.prediction_id
+            )
             return False
 
     async def _wake(

@@ -207,7 +207,7 @@ class Dialogue:
         if not invalid or any(isinstance(part, ToolCall) for part in self._held):
             return None
         errors = "; ".join(call.error for call in invalid)
-        return f"the function call cannot be read, {errors}. Write it in one <tool_call> line, as valid JSON."
+        return f"the function call cannot be read: {errors}. Write it in one <tool_call> line, as valid JSON."
 
 
 def _own_words(text: str, request: ModelRequest) -> str:

@@ -32,7 +32,7 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.requests import download_request
 from rockai_transport.protocol.responses import status_error
 
-__all__ = ["download_files", "file_addresses"]
+__all__ = ["download_files", "file_addresses", "private_address_error"]
 
 _ADDRESS = r"(?i)https?://|data:"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -78,7 +78,8 @@ async def download_files(
         )
     if prediction.status != "succeeded":
         raise ConfigurationError(
-            f"Prediction {prediction.id} is {prediction.status}: wait for it with predictions.wait first."
+            f"Prediction {prediction.id} is {prediction.status}: only a prediction that has succeeded has "
+            "files. predictions.wait returns one."
         )
     if not isinstance(max_bytes, int) or max_bytes <= 0:
         raise ConfigurationError(f"max_bytes={max_bytes!r} must be a positive number of bytes.")
@@ -264,11 +265,16 @@ def _check_address(address: str, *, public_only: bool) -> None:
             f"The output names a file at {_shown(address)}, which is no web address.", body=address
         )
     if public_only and is_private(host):
-        raise InvalidResponseError(
-            f"The output names a file at the private address {host}, which is not fetched. "
-            "Pass allow_private=True to download if you trust it.",
-            body=address,
-        )
+        raise private_address_error(host, address)
+
+
+def private_address_error(host: str, address: str | None = None) -> InvalidResponseError:
+    """Return the error for a file at a private address."""
+    return InvalidResponseError(
+        f"The output names a file at the private address {host}, which is not fetched. "
+        "Pass allow_private=True to download if you trust it.",
+        body=address,
+    )
 
 
 def _redirected(address: str, location: str) -> str:

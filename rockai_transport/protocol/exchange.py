@@ -37,13 +37,14 @@ __all__ = [
 
 T = TypeVar("T")
 
-# OpenSSL's error messages, and what to do about each.
-_TLS_ADVICE = {
-    "WRONG_VERSION_NUMBER": "It speaks no TLS there: write base_url with http:// if it is this machine.",
+# What httpx and OpenSSL say if there is no connection, and what to do about each.
+_NO_CONNECTION_ADVICE = {
+    "PoolTimeout": "All connections are in use: send fewer requests at once, or allow your http_client more.",
+    "WRONG_VERSION_NUMBER": "The server speaks no TLS: if it is this machine, write base_url with http://.",
     "certificate has expired": "Check this machine's clock.",
-    "mismatch": "The certificate is another host's: check base_url.",
+    "mismatch": "The certificate is for another host: check base_url.",
     "certificate verify failed": (
-        "If a proxy of your network signs connections itself, name its authority in SSL_CERT_FILE."
+        "If a proxy of your network signs connections itself, set SSL_CERT_FILE to its certificates."
     ),
 }
 
@@ -162,11 +163,12 @@ def transport_error(request: Request, failure: TransportFailure) -> APIConnectio
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
     if not sent:
-        known = (advice for reason, advice in _TLS_ADVICE.items() if reason in str(failure))
+        known = (advice for reason, advice in _NO_CONNECTION_ADVICE.items() if reason in str(failure))
         advice = next(known, "Check the network, base_url, and the proxies in the environment.")
     elif failure.timed_out and request.starts:
         advice = (
-            "A cold model takes minutes to start: raise timeout=, or wait by id with route='predictions'."
+            "A cold model takes minutes to start: raise timeout= or Timeouts(first_byte=…), or wait by id "
+            "with route='predictions'."
         )
     else:
         advice = ""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from rockai_transport.protocol.messages import Request, ResponseHead
+from rockai_transport.protocol.messages import EVENT_STREAM, Request, ResponseHead
 
 __all__ = [
     "IO",
@@ -117,7 +117,9 @@ def run_blocking(operation: Coroutine[Any, Any, T]) -> T:
 
 
 def _log(subject: Request | str, seconds: float) -> None:
-    text = "%s: waiting for %.0f s. The model may be starting: a cold start takes minutes."
+    text = "%s: waiting for %.0f s."
+    if isinstance(subject, str) or subject.starts or subject.accept == EVENT_STREAM:
+        text += " The model may be starting: a cold start takes minutes."
     logger.info(text, subject, seconds)
 
 

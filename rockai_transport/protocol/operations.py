@@ -373,15 +373,16 @@ class Operations:
         async def cancel(io: IO) -> Prediction:
             return await self._cancel(io, prediction, io.now() + CANCEL_GRACE_SECONDS)
 
+        ended = None
         try:
             state.was_canceled = True
-            return await io.detached(cancel, CANCEL_GRACE_SECONDS)
+            state.prediction = ended = await io.detached(cancel, CANCEL_GRACE_SECONDS)
         except KeyboardInterrupt:
             state.was_canceled = False  # dropping the stream leaves it again
             raise
         except Exception as error:  # noqa: BLE001 - best effort: the original error is raised instead
             logger.debug("The cancel that was sent on leaving failed: %s", error)
-        return None
+        return ended
 
 
 async def _encoded(io: IO, run: RunRequest) -> RunRequest:

@@ -39,8 +39,8 @@ class ModelReference(NamedTuple):
             if re.fullmatch(_NAME, name) and (re.fullmatch(_TAG, version) if colon else True):
                 return cls(reference, name, version or None)
         raise ConfigurationError(
-            f"{reference!r} is not a model reference. Write 'owner/name', 'owner/name:version', or the 64 "
-            "hex digits of a version; each model's page on rockai.online shows its own."
+            f"{reference!r:.200} is not a model reference. Write 'owner/name', 'owner/name:version', or the "
+            "64 hex digits of a version; each model's page on rockai.online shows its own."
         )
 
     @classmethod
@@ -55,7 +55,7 @@ class ModelReference(NamedTuple):
                 raise ConfigurationError("predictions.create needs model='owner/name' or version='<64 hex>'.")
             return cls.parse(model)
         if not isinstance(version, str) or not re.fullmatch(_VERSION, version):
-            raise ConfigurationError(f"version={version!r} is not the 64 hex digits of a version.")
+            raise ConfigurationError(f"version={version!r:.200} is not the 64 hex digits of a version.")
         if model is None:
             return cls.parse(version)
         parsed = cls.parse(model)
@@ -82,6 +82,6 @@ def path_segment(prediction_id: Any, refusal: type[RockAIError] = ConfigurationE
     ):
         return quote(prediction_id, safe="")
     raise refusal(
-        f"{prediction_id!r} is not a prediction id: that is a text which a path can hold. "
+        f"{prediction_id!r:.200} is not a prediction id: that is a text without spaces and / ? # % \\. "
         "Use the `id` of a Prediction, exactly as it is."
     )

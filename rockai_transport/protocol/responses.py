@@ -49,11 +49,11 @@ _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
         "Check ROCKAI_API_TOKEN or api_token=; https://www.rockai.online/setting/token shows your token.",
     ),
     402: (PaymentRequiredError, "The account has no wallet or no balance: top it up on rockai.online."),
-    403: (PermissionDeniedError, "The token is not allowed to do this."),
+    403: (PermissionDeniedError, "The token is not allowed to do this. Use one that is."),
     404: (NotFoundError, "Check the model's name and version, or the prediction's id."),
     409: (ConflictError, "Look at the prediction's state with predictions.get, then decide."),
     422: (BadRequestError, "Check the input's keys against the model's page on rockai.online."),
-    429: (RateLimitError, "Send fewer at once, or wait as long as retry_after says."),
+    429: (RateLimitError, "Send fewer requests at once, or wait as long as retry_after says."),
 }
 _CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     3: (
@@ -63,7 +63,7 @@ _CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     4: (APIStatusError, ""),
     5: (
         InternalServerError,
-        "The service, its gateway, or the model itself broke.",
+        "The service, its gateway, or the model itself failed.",
     ),
 }
 _SEE_OTHER = 303
@@ -114,9 +114,11 @@ def status_error(service: Service, request: Request, response: Response, status:
     if request.download:
         advice = "The file may be gone; its address is asked without the token."
     elif _says_no_route(service, response) and request.below_base:
-        route = "There may be no such route: check base_url (https://api.rockai.online/v1) and route=."
+        route = (
+            "There may be no such route: check base_url (such as https://api.rockai.online/v1) and route=."
+        )
         advice = f"{advice} {route}".strip()
-    said = _reason(response)
+    said = _reason(response).rstrip(".")
     asked = retry_after(response)
     return kind(
         f"{request} was answered {status}{f': {said}' if said else ''}. {advice}".strip(),
@@ -195,7 +197,7 @@ def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
     """Return a succeeded prediction; raise the exception of a failed or canceled one."""
     if prediction.status == "failed":
         raise PredictionFailedError(
-            prediction.error or "The model failed, without a word why.", prediction, partial_text
+            prediction.error or "The model failed, and gave no reason.", prediction, partial_text
         )
     if prediction.status == "canceled":
         raise PredictionCanceledError(
@@ -217,7 +219,7 @@ def _hooked(hook: Callable[[Any], Any], response: Response) -> Any:
         return hook(response.json())  # decoded again: a hook may modify it
     except Exception as error:
         raise InvalidResponseError(
-            f"Service.read_prediction failed on an answer: {type(error).__name__}: {error}",
+            f"Service.read_prediction failed on a response: {type(error).__name__}: {error}.",
             body=response.decoded,
         ) from error
 

@@ -277,7 +277,7 @@ def closed_elsewhere(state: StreamState) -> StreamInterruptedError:
 def read_already(state: StreamState) -> ConfigurationError:
     """Return the exception for iterating again over a stream that was read or left."""
     return ConfigurationError(
-        f"This stream is over, and is read once: the {len(state.text)} characters that came "
+        f"This stream is over, and can be read only once: the {len(state.text)} characters that came "
         "are in its `text`. For another answer, make another stream.",
         prediction=state.prediction,
         partial_text=state.text,

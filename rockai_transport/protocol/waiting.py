@@ -128,7 +128,7 @@ class _Look:
             self.failures += 1
             self.failure = error
             logger.info(
-                "Prediction %s could not be looked at, it goes on: %s Next look in %.0f s.",
+                "Prediction %s could not be polled: %s The wait goes on; the next poll is in %.1f s.",
                 known.id,
                 error.message,
                 self.delay,
@@ -150,7 +150,7 @@ def _informed(error: RockAIError, known: Prediction) -> RockAIError:
 
 def _timed_out(prediction: Prediction, waited: float) -> PredictionTimeoutError:
     return PredictionTimeoutError(
-        f"Prediction {prediction.id} had not ended after {waited:.0f} s; "
+        f"Prediction {prediction.id} had not ended after {round(waited, 1):g} s; "
         f"it was last seen {prediction.status}.",
         prediction,
     )

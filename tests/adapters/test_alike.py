@@ -8,6 +8,7 @@ from support.wire_server import WireServer, answer, frames, stream
 
 from rockai_sandbox import Sandbox
 from rockai_transport import (
+    GENERATE_IMAGE,
     APITimeoutError,
     AsyncClient,
     BadRequestError,
@@ -331,6 +332,12 @@ class TestClients:
         framework.use(toolkit, prompt="Hi")
         assert sandbox.requests[0].headers["user-agent"].startswith(f"{framework.package}/")
         toolkit.close()
+
+    @pytest.mark.parametrize(("name", "other"), [("client", AsyncClient), ("async_client", Client)])
+    def test_a_toolkit_refuses_the_other_kind(self, framework, sandbox, name, other):
+        """It would start a prediction, and lose its id."""
+        with pytest.raises(ConfigurationError, match=rf"^{name} must be .*, not {other.__name__}\."):
+            framework.toolkit_class([GENERATE_IMAGE], **{name: other()})
 
 
 class TestArguments:

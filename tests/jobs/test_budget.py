@@ -95,7 +95,7 @@ def test_ten_runs_of_a_tenth_fit_into_one():
         assert not call(backends, "flat", PROMPT, lifecycle).is_error
     refused = call(backends, "flat", PROMPT, lifecycle)
     assert refused.is_error
-    assert "may cost 0.1, and of this conversation's budget of 1 there is 0 left" in refused.text
+    assert "may cost 0.1, and this conversation's budget of 1 has only 0 left" in refused.text
     assert len(backends.predictions.named("create")) == 10
     other = call(backends, "flat", PROMPT, lifecycle, scope="elsewhere")
     assert not other.is_error  # each conversation has its own
@@ -156,7 +156,7 @@ def test_what_has_ended_meanwhile_is_settled_before_a_start_is_refused():
     backends, lifecycle = MemoryBackends(), tools("4")
     started = call(backends, "start_prediction", {"model": "draw", "input": PROMPT}, lifecycle)
     refused = call(backends, "draw", {"prompt": "y"}, lifecycle)
-    assert "there is 1.9 left" in refused.text
+    assert "budget of 4 has only 1.9 left" in refused.text
     ended(backends, metrics={"predict_time": 1})
     do(backends.predictions.wait(started.result, timeout=1, on_update=None))
     assert not call(backends, "draw", {"prompt": "y"}, lifecycle).is_error
@@ -303,7 +303,7 @@ def test_both_frameworks_show_it(kind, sandbox):
         str(tool.invoke({"prompt": word}) if kind is RockAIToolkit else tool.call(prompt=word))
         for word in ("a", "b")
     ]
-    assert "there is 0.05 left" in answers[1]
+    assert "has only 0.05 left" in answers[1]
     assert toolkit.receipt().cost == Decimal("0.1")
     assert str(toolkit.receipt()).endswith("cost 0.1, 0.05 of 0.15 left")
     toolkit.close()
@@ -360,5 +360,5 @@ def test_a_store_that_refuses_the_money_is_believed():
     """It is told of the budget with the claim, and the agent of what is left; nothing is sent."""
     backends = MemoryBackends(records=Overtaken())
     refused = call(backends, "flat", PROMPT, tools("5"))
-    assert "budget of 5 there is 0 left" in refused.text
+    assert "budget of 5 has only 0 left" in refused.text
     assert backends.predictions.named("create") == []

@@ -341,7 +341,7 @@ def test_an_id_is_one_record_s_own(backends):
     backends.predictions.failures = [LOST]
     call(backends, "say", PROMPT)
     (unknown,) = receipt(records_of(backends)).unknown
-    with pytest.raises(ConfigurationError, match="that of record"):
+    with pytest.raises(ConfigurationError, match="already belongs to record"):
         do(resolve([backends], unknown.key, ours))
 
 

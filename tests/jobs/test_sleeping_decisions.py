@@ -134,7 +134,7 @@ def test_who_cannot_write_it_down_does_not_sleep(backends, caplog):
     answer = call(backends, "say", PROMPT, TOOLS)
     assert not answer.sleeps
     assert "is still processing" in answer.text
-    assert "could not be written down" in caplog.text
+    assert "could not be written, so its agent does not sleep" in caplog.text
 
 
 @pytest.mark.parametrize(

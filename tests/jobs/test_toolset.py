@@ -4,6 +4,7 @@ import asyncio
 import copy
 import inspect
 import json
+import math
 import threading
 import time
 
@@ -54,6 +55,14 @@ def test_what_comes_out_is_told_as_it_is(caller, output, told):
     """To the agent, in the tool's description; what the developer does not say is no video."""
     described = caller.toolset(HostedModel("speak", ECHO, "Speaks.", output=output)).descriptions["speak"]
     assert f"s for {told}, then" in described
+
+
+def test_a_tool_that_waits_without_limit_says_so(caller):
+    """No number stands where there is none."""
+    toolset = caller.toolset(SAY, max_wait=math.inf)
+    assert toolset.descriptions["say"] == "Says it. Waits for the text."
+    timeout = toolset.schemas["wait_for_prediction"]["properties"]["timeout"]
+    assert timeout["description"] == "Seconds to wait at most; no limit if left out."
 
 
 def test_an_output_that_is_not_said_is_seen(caller, tmp_path):

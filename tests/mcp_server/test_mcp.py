@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from langchain_mcp_adapters.client import MultiServerMCPClient
 from llama_index.tools.mcp import BasicMCPClient, McpToolSpec
 from mcp import types
 
+from rockai_transport.__main__ import main
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.toolset import DESCRIPTIONS
 from rockai_transport.mcp_server import read_toolset
@@ -308,6 +310,17 @@ def test_a_file_that_cannot_be_right(tmp_path, monkeypatch, text, said):
     file.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError, match=said):
         read_toolset(file)
+
+
+def test_a_port_that_cannot_be_used_is_named(tmp_path, monkeypatch, capsys):
+    """The error of the operating system does not name it."""
+    monkeypatch.setenv("ROCKAI_API_TOKEN", "x")
+    file = tmp_path / "models.toml"
+    file.write_text("[[models]]\nname = 'x'\nmodel = 'a/b'\ndescription = 'd'", "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["mcp", "--models", str(file), "--http", str(port)]) == 2
+    assert capsys.readouterr().err.startswith(f"--http {port}: ")
 
 
 def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):

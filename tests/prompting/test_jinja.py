@@ -5,7 +5,7 @@ import pytest
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Message, Turn
-from rockai_transport.prompting.reply.reader import ReplyReader
+from rockai_transport.prompting.reply.reader import ModelReply, ReplyReader, read_reply
 from rockai_transport.prompting.request import jinja
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.dialects import Dialect
@@ -78,6 +78,18 @@ def test_system_text_goes_into_the_first_turn_where_the_template_refuses_it():
     assert text == "<start_of_turn>user\nS\n\na\n\nb<end_of_turn>\n<start_of_turn>model"
 
 
+def test_system_text_goes_into_the_first_turn_where_the_template_ignores_it():
+    """As those of ChatGLM and Falcon do: instructions for tools would be lost."""
+    template = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    assert prompt(template, Message("system", "S"), Message("user", "a")) == "user: S\n\na\n"
+
+
+def test_a_template_may_require_system_text():
+    """It is asked without it only to see whether it ignores it."""
+    template = "{{ messages[0].content }}{{ messages[1].content }}{{ 1 / (messages | length - 1) }}"
+    assert prompt(template, Message("system", "S"), Message("user", "a")) == "Sa1.0"
+
+
 def test_roles_alternate_for_every_jinja_template():
     """The user speaks first and last, and nobody twice."""
     text = prompt(
@@ -92,6 +104,13 @@ def test_tokens_of_the_source_are_neutralised(token):
     """What looks like a token in the template cannot be said by a message."""
     harmless = prompt(STRICT, Message("user", "a x b"))
     assert prompt(STRICT, Message("user", f"a {token} b")).count(token) == harmless.count(token)
+
+
+@pytest.mark.parametrize("token", ["]~b]", "[e~[", "[|user|]", "<|turn>"])
+def test_known_tokens_of_other_shapes_are_neutralised(token):
+    """Those of MiniMax, EXAONE and Gemma 4."""
+    template = "{# " + token + " #}{{ messages[0].content }}"
+    assert token not in prompt(template, Message("user", f"a {token} b"))
 
 
 def test_our_own_markup_is_no_token():
@@ -138,6 +157,29 @@ def test_a_prompt_that_opens_the_reasoning_is_seen():
     assert not plain.reading.inside_reasoning
 
 
+@pytest.mark.parametrize(
+    ("end", "reply"),
+    [
+        ("<|START_THINKING|>", "hm<|END_THINKING|><|START_TEXT|>x<|END_TEXT|>"),
+        ("<mm:think>\n", "hm</mm:think>x"),
+        ("[THINK]", "[THINK]hm[/THINK]x"),
+        ("<seed:think>", "hm</seed:think>x"),
+    ],
+)
+def test_a_prompt_may_open_reasoning_with_the_tag_of_any_family(end, reply):
+    """What closes it is then the tag of this family."""
+    call = ChatCall(ModelSettings(MODEL, chat_template=MARKS + end), [Message("user", "a")])
+    assert read_reply(reply, call.request().reading) == ModelReply("x", "hm")
+
+
+def test_the_answer_of_gpt_oss_does_not_end_with_its_reasoning():
+    """In its template, a token that ends a turn elsewhere ends each part of a turn."""
+    template = MARKS + "<|start|>assistant{# <|channel|> <|end|> <|return|> #}"
+    call = ChatCall(ModelSettings(MODEL, chat_template=template), [Message("user", "a")])
+    reply = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>x<|return|>y"
+    assert read_reply(reply, call.request().reading) == ModelReply("x", "hm", (), (), "<|return|>")
+
+
 def test_a_dialect_may_hold_a_jinja_source():
     """A template string that is no name is Jinja, and one that is neither is an error."""
     dialect = Dialect("mine", "{{ messages | length }}", prompt_template_key="t", always_format=True)
@@ -170,6 +212,9 @@ def test_without_jinja2_the_error_says_what_to_install(monkeypatch):
             {"<start_of_turn>", "<end_of_turn>", "<eos>"},
         ),
         ("{{ messages[0].content }}", None, set()),
+        ("{{ '<|turn>user' }}{{ '<turn|>' }}", None, {"<|turn>", "<turn|>"}),
+        ("{{ '<|user|>' }}{{ '<|end|>' }}", None, {"<|user|>", "<|end|>"}),
+        ("{{ '<|channel|>final<|message|>' }}{{ '<|end|>' }}{{ '<|return|>' }}", None, {"<|return|>"}),
     ],
 )
 def test_a_template_ends_turns_with_its_own_tokens(source, eos, ends):

@@ -50,6 +50,11 @@ BEGINNINGS = {
     "hints on lines": ("", "json\n"),
     "hints in fences": ("", "```\n<tool>"),
     "a tool's name": ("", "now\n"),
+    "quotes of Gemma's": ("<|tool_call>call:note{text:", '<|"|><escape>'),
+    "halves of such quotes": ("<|tool_call>call:note{text:", '<|"'),
+    "tags with two parts": ("<tool_call>note", "<arg_key>a</arg_key> "),
+    "names that are no Python": ("[note(", "a-b/c:"),
+    "one long id": ("[TOOL_CALLS]now[CALL_ID]", "x"),
 }
 
 

@@ -55,7 +55,25 @@ def test_a_relative_is_taken_to_be_like_the_model_that_was_seen(model, template)
     assert all(key.evidence == "assumed" for key in found.keys)
 
 
-@pytest.mark.parametrize("model", ["who/knows", "a" * 64, "meta/llama-2-7b", "stability/sdxl"])
+@pytest.mark.parametrize(
+    ("model", "window"),
+    [
+        ("mistralai/mistral-7b-instruct-v0.1:abc", 8192),
+        ("mistralai/mistral-7b-instruct-v0.2", 32768),
+        ("mistralai/mixtral-8x7b-instruct-v0.1", 32768),
+        ("meta/codellama-13b-instruct", 16384),
+        ("meta/llama-2-13b-chat", 4096),
+        ("meta/meta-llama-3.1-8b-instruct", 131072),
+    ],
+)
+def test_a_relative_has_its_own_context_window(model, window):
+    """A max_tokens that it has room for is not refused because the model that was seen has less."""
+    assert resolve_dialect(model).context_window == window
+
+
+@pytest.mark.parametrize(
+    "model", ["who/knows", "a" * 64, "meta/llama-2-7b", "stability/sdxl", "meta/codellama-70b-instruct"]
+)
 def test_an_unknown_model_has_no_template(model):
     """Nothing is guessed about a model that matches nothing."""
     found = resolve_dialect(model)

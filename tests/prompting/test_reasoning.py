@@ -4,7 +4,7 @@ from rockai_transport.prompting.reply.reasoning import ReasoningDelta, Reasoning
 
 
 def split(pieces, *, inside=False):
-    splitter = ReasoningSplitter(inside=inside)
+    splitter = ReasoningSplitter(inside="</think>" if inside else "")
     parts = [part for piece in pieces for part in splitter.feed(piece)] + splitter.flush()
     assert all(part.text for part in parts)
     return (

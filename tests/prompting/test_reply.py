@@ -127,4 +127,4 @@ def test_without_tools_a_call_is_text():
 
 def test_a_prompt_that_opened_the_reasoning():
     """A template that ends with ``<think>`` makes a reply that begins inside it."""
-    assert read_reply("hm</think>Yes", Reading(inside_reasoning=True)) == ModelReply("Yes", "hm")
+    assert read_reply("hm</think>Yes", Reading(inside_reasoning="</think>")) == ModelReply("Yes", "hm")

@@ -57,8 +57,8 @@ def test_a_call_cannot_be_required_without_tools(choice):
 
 @pytest.mark.parametrize("choice", [3, {}, {"type": None}, ["any"]])
 def test_nonsense_is_an_error(choice):
-    """What is none of the forms is not taken for one."""
-    with pytest.raises(ConfigurationError, match="tool_choice"):
+    """What is none of the forms is not taken for one; the error shows it as it was given."""
+    with pytest.raises(ConfigurationError, match=re.escape(f"tool_choice={choice!r} is none of the forms")):
         set_up_tools(ONE, choice)
 
 

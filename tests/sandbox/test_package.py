@@ -102,9 +102,10 @@ def test_without_the_extra_the_command_says_how_to_get_it(missing):
         ("--cold-start", "nan", "a finite number of seconds, 0 or more"),
         ("--seconds-per-piece", "-0.1", "a finite number of seconds, 0 or more"),
         ("--seconds-per-piece", "slow", "a finite number of seconds, 0 or more"),
+        ("--token", "two words", "ASCII text without blanks"),
     ],
 )
-def test_the_command_refuses_numbers_that_cannot_be(capsys, option, value, allowed):
+def test_the_command_refuses_values_that_cannot_be(capsys, option, value, allowed):
     """With one line, which names the option and what it may be."""
     with pytest.raises(SystemExit) as ended:
         main([option, value])

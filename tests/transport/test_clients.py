@@ -222,9 +222,10 @@ def test_the_token_comes_from_the_first_variable_that_is_set(monkeypatch):
 )
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_token_that_no_header_can_hold(kind, bad, monkeypatch):
-    """It is refused, and not recited."""
+    """It is refused, and not recited; another type is named instead."""
     with pytest.raises(ConfigurationError) as caught:
         CLASSES[kind](api_token=bad)
+    assert isinstance(bad, str) == ("api_token must be a text, not " not in str(caught.value))
     assert isinstance(bad, int | bytes) or len(bad.strip()) < 2 or bad not in str(caught.value)
     if isinstance(bad, str) and bad.strip() and "\x00" not in bad and bad != "\ud800" and bad.strip() == bad:
         monkeypatch.setenv("ROCKAI_API_TOKEN", bad)
@@ -547,6 +548,7 @@ def test_a_pool_that_is_full_is_left(kind, connect, server):
         client.run(MODEL, {})
     assert time.monotonic() - started < 1.5
     assert not caught.value.may_have_started
+    assert "All connections are in use" in str(caught.value)
     reading.close()
     assert client.run(MODEL, {}).text == "x"
     client.do(mine.aclose()) if kind == "async" else mine.close()

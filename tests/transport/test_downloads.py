@@ -118,7 +118,7 @@ def test_odd_ids_make_plain_names(client, io, tmp_path):
 @pytest.mark.parametrize("status", ["starting", "failed", "canceled", "unknown"])
 def test_only_what_succeeded_is_saved(client, io, tmp_path, status):
     """A prediction that has not succeeded has no files yet."""
-    with pytest.raises(ConfigurationError, match=r"predictions\.wait"):
+    with pytest.raises(ConfigurationError, match=rf"p1 is {status}: .* has files\. predictions\.wait"):
         client.download(done("https://files.example/a", status=status), tmp_path)
     assert not io.requests
 

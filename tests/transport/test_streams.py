@@ -234,6 +234,20 @@ def test_a_stream_is_read_once(client, io, left):
     assert (caught.value.partial_text, caught.value.may_have_started) == (came, True)
 
 
+def test_a_stream_that_was_left_knows_that_its_prediction_is_canceled(in_memory, io):
+    """Reading it again does not advise to wait for the prediction."""
+    io.route(CREATE, reply(201, prediction("starting", urls={"stream": "/s"})))
+    io.route("GET /s", events(frames("a", end=False), FOREVER))
+    io.route(f"POST{GET[3:]}/cancel", reply(200, prediction("canceled")))
+    reading = in_memory(route="predictions").stream(MODEL, {})
+    next(reading)
+    reading.close()
+    with pytest.raises(ConfigurationError) as caught:
+        iter(reading)
+    assert reading.prediction.status == caught.value.prediction.status == "canceled"
+    assert "predictions.wait" not in str(caught.value)
+
+
 # Time, by a clock that jumps.
 
 PING = b": ping\n\n"

@@ -129,6 +129,15 @@ def test_the_notice_while_a_call_is_silent(in_memory, io, caplog):
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
+def test_the_notice_of_a_look_says_nothing_of_the_model(in_memory, io, caplog):
+    """No model has to start for it: it is the service that is silent."""
+    caplog.set_level("INFO", "rockai")
+    io.always(SILENCE)
+    with pytest.raises(APITimeoutError):
+        in_memory(max_retries=0).get("p1")
+    assert [record.getMessage() for record in caplog.records] == ["GET /predictions/p1: waiting for 10 s."]
+
+
 def test_the_notice_is_said_late_once(caplog):
     """Who looks at the clock seldom says it once for all the minutes that went by."""
     caplog.set_level("INFO", "rockai")

@@ -67,6 +67,14 @@ def test_a_refusal_of_odd_form_is_a_bad_request(detail):
     assert caught.value.body == {"detail": detail}
 
 
+@pytest.mark.parametrize("detail", ["Bad input", "Bad input.", [{"loc": ["body"], "msg": "Bad input."}]])
+def test_a_refusal_ends_with_one_full_stop(detail):
+    """Whether the service's own words end with one or not; what to do follows."""
+    io = VirtualIO(reply(422, {"detail": detail}))
+    with pytest.raises(BadRequestError, match=r"Bad input\. Check"):
+        io.do(operations().run, run_request(MODEL), None)
+
+
 def encoded(how, body):
     if how == "gzip":
         return gzip.compress(body, 1)

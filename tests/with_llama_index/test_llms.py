@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import traceback
 import warnings
 
@@ -14,6 +15,7 @@ from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import ChatMessage
 from pydantic import ValidationError
 from with_llama_index.backends import TOKEN, RockAIBackend
+from with_llama_index.conformance_kit import CallbackKeeper
 
 import llama_index_rockai
 from llama_index_rockai import Dialect, RockAI
@@ -335,6 +337,18 @@ class TestKeeping:
     def test_a_given_token_is_kept(self, backend):
         """Else the copy in another process could not work."""
         assert TOKEN.encode() in pickle.dumps(backend.llm())
+
+    def test_pickling_takes_nothing_from_it(self, backend):
+        """A pipeline with several workers pickles it; core leaves out what cannot be pickled."""
+        backend.says("fine")
+        keeper = CallbackKeeper()
+        keeper.lock = threading.Lock()
+        callbacks = CallbackManager([keeper])
+        llm = backend.llm(messages_to_prompt=lambda _: "> a", callback_manager=callbacks, dialect="mistral")
+        copied = unpickled(pickle.dumps(llm))
+        assert llm.chat(ASKED).message.content == copied.chat(ASKED).message.content == "fine"
+        assert backend.inputs[0]["prompt"] == "> a"
+        assert [kind for kind, _ in keeper.seen] == ["start", "end"]
 
     @pytest.mark.parametrize(
         "settings",

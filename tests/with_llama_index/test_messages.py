@@ -112,8 +112,9 @@ def test_a_call_that_used_to_be_there_and_cannot_be_read():
 
 def test_a_tool_s_result_knows_its_call():
     """By id, as FunctionAgent writes it (agent/workflow/function_agent.py:157)."""
-    message = plain(role="tool", content="sunny", additional_kwargs={"tool_call_id": "1"})
-    assert message == Message("tool", "sunny", tool_call_id="1")
+    for call_id in ("1", 1):  # a stored id may be a number, as that of a call may be
+        message = plain(role="tool", content="sunny", additional_kwargs={"tool_call_id": call_id})
+        assert message == Message("tool", "sunny", tool_call_id="1")
 
 
 def test_media_in_a_tool_s_result_are_told_in_words():
@@ -176,14 +177,37 @@ def test_a_model_that_takes_no_images_says_so(backend):
     assert backend.runs == 0
 
 
-def test_messages_may_come_one_by_one():
-    """They are looked at once."""
-    given = (ChatMessage(text) for text in ("a", "b"))
-    assert [message.text for message in to_messages(given, model="a/b")] == ["a", "b"]
+async def test_messages_may_come_one_by_one(backend):
+    """They are read once; core's event has them too."""
+    backend.says("Yes.")
+    llm = backend.llm()
+    assert llm.chat(ChatMessage(text) for text in ("first", "second")).message.content == "Yes."
+    assert (await llm.achat(messages=map(ChatMessage, ["first", "second"]))).message.content == "Yes."
+    assert all("first" in given["prompt"] and "second" in given["prompt"] for given in backend.inputs)
 
 
-@pytest.mark.parametrize("wrong", [{"role": "user", "content": "Hi"}, "Hi"])
-def test_a_message_must_be_one(wrong):
-    """What other libraries take is no message here; the error shows one."""
-    with pytest.raises(ConfigurationError, match=r"ChatMessage\(role="):
-        to_messages([wrong], model="a/b")
+WRONG = [
+    "Hi",
+    ["Hi"],
+    ChatMessage("Hi"),
+    {"role": "user", "content": "Hi"},
+    [{"content": "Hi"}],
+    None,
+    [None],
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+@pytest.mark.parametrize("way", ["chat", "stream_chat", "achat", "astream_chat"])
+async def test_messages_must_be_a_list_of_messages(backend, way, wrong):
+    """What other libraries take is no message here; the error shows one, and nothing is sent."""
+    call = getattr(backend.llm(), way)
+    with pytest.raises(ConfigurationError, match=r"list of ChatMessage objects, .* \[ChatMessage\(role="):
+        await call(wrong) if way[0] == "a" else call(wrong)
+    assert backend.runs == 0
+
+
+def test_a_preview_needs_messages_too(backend):
+    """A single one is refused as `chat` does; a text is a prompt."""
+    with pytest.raises(ConfigurationError, match="list of ChatMessage objects"):
+        backend.llm().preview(ChatMessage("Hi"))

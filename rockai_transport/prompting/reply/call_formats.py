@@ -29,8 +29,10 @@ HINTS: Final = _tokens("hint")
 BETWEEN: Final = _tokens("between")
 CLOSING: Final = _tokens("closing")
 RESULTS: Final = _tokens("result")
-TAGGED_ARGUMENTS: Final = _names("tagged_arguments")
-"""Openings of an argument's name: Qwen3-Coder's, MiniMax M2's, DeepSeek V3.2's, Step 3's, GLM 4.5's."""
+IDS: Final = _names("ids")
+QUOTES: Final = _names("quotes")
+TAGGED_ARGUMENTS, BEFORE_VALUES, AFTER_VALUES, AFTER_CALLS = zip(*_DATA["tagged_arguments"], strict=True)
+"""The tags of Qwen3-Coder, MiniMax M2, MiniCPM 5, DeepSeek V3.2, V4.1, Step 3, Kimi K3, GLM 4.5, LongCat."""
 
 CALL_FENCES: Final = _names("call_fences")
 """Info strings of code fences that contain only calls (Gemma 3's guide; Command R's)."""

@@ -36,7 +36,7 @@ _VALUE: Final = re.compile(
     r"""|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
 )
 _OBJECT_END: Final = re.compile(r"\s*}")
-_CALL_ID: Final = re.compile(r"(?<=\[CALL_ID\])\w*")
+_CALL_ID: Final = re.compile("|".join(rf"(?<={re.escape(token)})[\"\w-]{{0,100}}" for token in formats.IDS))
 _FENCE: Final = re.compile(rf"{FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN)
@@ -66,14 +66,13 @@ class Opener:
 def _skip(tokens: TokenSet, text: str, at: int) -> int:
     """Skip tokens and white space; -1 if it depends on what follows."""
     for _ in range(_MOST_TOKENS):
-        at = skip_space(text, at)
+        found = _CALL_ID.match(text, at)
+        at = skip_space(text, found.end() if found else at)
         end = tokens.end(text, at) if at < len(text) else -1
         end = _fence_end(text, at) if end == at else end
         if end <= at:
             return end
         at = end
-        if found := _CALL_ID.match(text, at):
-            at = found.end()
     return at if at < len(text) else -1
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.call_heads import Opener
-from rockai_transport.prompting.reply.json_values import as_python, read_value
+from rockai_transport.prompting.reply.json_values import as_python, as_written, read_value
 from rockai_transport.prompting.reply.schema_values import (
     adapted,
     fits,
@@ -38,7 +38,7 @@ _NAMED: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
 )
 _NO_CALL: Final = "it has a function's name, but no arguments"
-_SCHEMA: Final = "the arguments are the function's schema, where values belong"
+_SCHEMA: Final = "the arguments are the function's schema, not values"
 _EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
 
 
@@ -175,24 +175,22 @@ def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
     pairs = _pairs(value)
     names = [given for key, given in pairs if key in formats.NAME_KEYS and isinstance(given, str)]
     name = next((one for one in names if tools.resolve(one)), names[0] if names else None)
-    if name is None or _is_argument(name, pairs, tools):
+    if name is None or (tools.resolve(name) is None and _may_be_arguments(pairs, tools)):
         call = _unnamed(value, tools, meant=meant)
         if isinstance(call, ToolCall) or name is None:
             return call
     return _read_pairs(name, pairs, value, tools.schemas.get(tools.resolve(name) or "", {}))
 
 
-def _is_argument(name: str, pairs: list[tuple[str, Any]], tools: Tools) -> bool:
-    """Return whether an unknown name is an argument of the only tool, or harmless: this tool must be called.
+def _may_be_arguments(pairs: list[tuple[str, Any]], tools: Tools) -> bool:
+    """Return whether the only tool can have such an object as arguments: its name may be one of them.
 
-    A name beside arguments under their own key is another function's, even if the tool has a `name`.
+    Otherwise it is a call of an unknown function; the tool is not called in its place. If it must be called,
+    it is, unless it has a `name` itself, which the function's name would become.
     """
-    if tools.resolve(name) is not None or len(tools.schemas) != 1:
-        return False
-    [schema] = tools.schemas.values()
-    of_calls = {key for key, _ in pairs if key in formats.NAME_KEYS or key in formats.ARGUMENT_KEYS}
-    known = known_properties(schema)
-    return of_calls <= known or (tools.demanded and of_calls.isdisjoint(known))
+    known = [known_properties(schema) for schema in tools.schemas.values()]
+    head = {key for key, _ in pairs}.intersection((*formats.NAME_KEYS, *formats.ARGUMENT_KEYS))
+    return len(known) == 1 and (head <= known[0] or (tools.demanded and head.isdisjoint(known[0])))
 
 
 def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> Call:
@@ -245,7 +243,7 @@ def _without_arguments(name: str, beside: Any, schema: Mapping[str, Any]) -> Cal
         return unreadable(name, beside, _NO_CALL)
     missing = required_properties(schema)
     if missing:
-        return unreadable(name, "", f"the call has no arguments, where {', '.join(missing)} must be given")
+        return unreadable(name, "", f"the call has no arguments, but {', '.join(missing)} must be given")
     return ToolCall("", name, {})
 
 
@@ -323,13 +321,13 @@ def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
 def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> Call | None:
     if not isinstance(node, ast.Call):
         return None
-    name = (ast.get_source_segment(source, node.func) or "").removesuffix(".call")
+    name = as_written(ast.get_source_segment(source, node.func) or "").removesuffix(".call")
     if name == "print" and len(node.args) == 1:  # print(default_api.get_weather(…)), Gemini's form
         return _python_call(node.args[0], source, tools, meant=meant)
     known = tools.resolve(name)
     only = known_properties(tools.schemas[known]) if known else frozenset()
     given: list[tuple[str | None, ast.expr]] = [(None, value) for value in node.args]
-    given += [(keyword.arg, keyword.value) for keyword in node.keywords]
+    given += [(keyword.arg and as_written(keyword.arg), keyword.value) for keyword in node.keywords]
     if len(given) == len(node.args) == 1:  # without names, only a single argument is unambiguous
         first = node.args[0]
         given = [(next(iter(only)), first)] if len(only) == 1 else given
@@ -344,4 +342,4 @@ def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> C
             return ToolCall("", name, arguments) if meant or known else None
     except (ValueError, TypeError, MemoryError, RecursionError):
         pass
-    return unreadable(name, ast.get_source_segment(source, node) or "", error) if known else None
+    return unreadable(name, as_written(ast.get_source_segment(source, node) or ""), error) if known else None

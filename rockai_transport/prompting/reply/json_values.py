@@ -3,26 +3,34 @@
 Besides valid JSON this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
 comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, Chinese colons and commas, and
 strings with raw line breaks. An object with a repeated key is invalid, and so is a list of two strings
-without a comma: something would be lost. Reading raises only ``ValueError``, and returns no text that could
-not be sent again.
+without a comma: something would be lost. So are NaN and infinities, which are no JSON. Reading raises only
+``ValueError``, and returns no text that could not be sent again.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from keyword import iskeyword
 from typing import Any, Final
 
+from rockai_transport.prompting.reply.call_formats import QUOTES
 from rockai_transport.prompting.reply.token_set import BYTE_ORDER_MARK
 
 _TRIPLE: Final = 3
 _BRACKETS: Final = {"{": "}", "[": "]", "(": ")"}
+_BEGUN: Final = {one: "|".join(re.escape(one[:length]) for length in range(1, len(one))) for one in QUOTES}
+_QUOTE: Final = {one: rf"{re.escape(one)}|(?:{begun})\Z" for one, begun in _BEGUN.items()}
+_ANY_QUOTE: Final = "|".join(_QUOTE.values())
 # The scanner's stops, by state. No JSON contains a `<` or a backtick outside strings.
 _STOPS: Final = {
-    "": re.compile(r"""[{}\[\]<`]|"{1,3}|'{1,3}|/[/*]?"""),
-    "(": re.compile(r"""[{}\[\]()<`]|"{1,3}|'{1,3}|/[/*]?"""),
+    "": re.compile(rf"""{_ANY_QUOTE}|[{{}}\[\]<`]|"{{1,3}}|'{{1,3}}|/[/*]?"""),
+    "(": re.compile(rf"""{_ANY_QUOTE}|[{{}}\[\]()<`]|"{{1,3}}|'{{1,3}}|/[/*]?"""),
+    **{one: re.compile(pattern) for one, pattern in _QUOTE.items()},
     '"': re.compile(r'"|\\.?', re.DOTALL),
     "'": re.compile(r"'|\\.?", re.DOTALL),
     '"""': re.compile(r'"{1,3}|\\.?', re.DOTALL),
@@ -44,12 +52,22 @@ _STRAIGHT: Final = str.maketrans("“”„", '"""')
 # A string, a comment, an unquoted key, one of JSON's words outside strings, or zeros that are not a number.
 # (Python would read 1,000 as two numbers.)
 _TOKENS: Final = re.compile(
-    r"""(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
+    rf"""(?P<quote>{"|".join(map(re.escape, QUOTES))})(?P<quoted>.*?)(?P=quote)"""
+    r"""|(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')"""
+    r"""|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b"""
     r"""|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
     re.DOTALL,
 )
+# The names in a call: with hyphens, as the tools of MCP servers have, and keywords, as in from="SFO".
+_NAMES: Final = re.compile(
+    rf"""(?<![\w.:/$-])(?P<name>[^\W\d][\w.:/-]*+)(?=\(|\s{{0,9}}=(?!=))|{_TOKENS.pattern}""", re.DOTALL
+)
+# Python needs letters there: those of the Khoisan languages.
+_LETTERS: Final = str.maketrans("-:/", "\u01c0\u01c1\u01c2")
+_KEYWORD: Final = "\u01c3"
+_SIGNS: Final = {**{letter: sign for sign, letter in _LETTERS.items()}, ord(_KEYWORD): None}
 # The characters that may follow a backslash in a Python string; any other would be a SyntaxWarning.
 _PYTHON_ESCAPES: Final = frozenset("\\'\"abfnrtvxuU/")
 _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
@@ -68,7 +86,7 @@ class ValueScanner:
     the closing tag or fence follows there if a model forgets a bracket.
     """
 
-    kept = 0  # as in TaggedScanner; always 0
+    kept = 0  # as in TaggedScanner
 
     def __init__(self, *, python: bool = False) -> None:
         """Create a scanner.
@@ -79,23 +97,20 @@ class ValueScanner:
         self._outside = "(" if python else ""
         self._mode = self._outside
         self._open: list[str] = []
-        self._carried = ""  # what ended the previous piece, if it depends on what follows
         self._last = ""
 
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.
 
         Args:
-            text: The next piece; in the first one the opening bracket is at ``start``, or after a name.
+            text: The next piece, after the kept characters; in the first one the opening bracket is at
+                ``start``, or after a name.
             start: Where to begin in it.
 
         Returns:
             The index after the value, or None if it does not end in this piece.
         """
-        at, offset = start, 0
-        if self._carried:
-            at, offset = 0, start - len(self._carried)
-            text, self._carried = self._carried + text[start:], ""
+        at, self.kept = start, 0
         while at < len(text):
             found = _STOPS[self._mode].search(text, at)
             if self._mode == self._outside:
@@ -104,14 +119,14 @@ class ValueScanner:
                 break
             at, stop = found.end(), found[0]
             if at == len(text) and self._may_grow(stop):
-                self._carried = stop
+                self.kept = len(stop)
             elif self._mode != self._outside:
                 goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
                 self._mode = self._mode if goes_on else self._outside
             elif stop in ("<", "`"):
-                return found.start() + offset
+                return found.start()
             elif self._enter(stop):
-                return at + offset
+                return at
         return None
 
     @property
@@ -127,7 +142,7 @@ class ValueScanner:
         """Return whether the end of a piece could become a longer stop with the next piece."""
         if stop[0] in "\"'":
             return len(stop) < _TRIPLE and (self._mode == self._outside or len(self._mode) == _TRIPLE)
-        return stop in ("\\", "/", "*")
+        return stop in ("\\", "/", "*") or (stop[0] == "<" and stop not in QUOTES)
 
     def _enter(self, stop: str) -> bool:
         """Process a stop outside strings; return whether it ends the value."""
@@ -163,7 +178,7 @@ def read_value(text: str) -> Any:
 
 def _read(text: str) -> Any:
     try:
-        return json.loads(text, strict=False, object_pairs_hook=_object)
+        return _loads(text, strict=False, object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except ValueError as error:
@@ -181,6 +196,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         raise ValueError("an object has the same key twice")
     return made
+
+
+def _finite(text: str) -> float:
+    """Refuse NaN and infinities: Python reads them, but no JSON can contain them again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no JSON value")
+    return number
+
+
+_loads: Final = partial(json.loads, parse_constant=_finite, parse_float=_finite)
 
 
 def well_formed(text: str) -> str:
@@ -203,15 +229,33 @@ def _reaches(value: Any, level: int) -> bool:
 
 
 def as_python(text: str) -> str:
-    """Convert the JSON in a text to Python: words, keys, and escapes in strings; comments are removed.
+    """Convert the JSON in a call to Python: words, keys, and escapes in strings; comments are removed.
 
     Args:
-        text: A value, or a call.
+        text: A call, or a list of them.
 
     Returns:
-        Python, if it was one of the two.
+        Python, if it was one of the two; :func:`as_written` restores its names.
     """
-    return _TOKENS.sub(_python_token, text)
+    return _NAMES.sub(_python_name, text)
+
+
+def as_written(python: str) -> str:
+    """Restore the names in a result of :func:`as_python`.
+
+    Args:
+        python: A part of it, outside strings.
+
+    Returns:
+        The part, as the model wrote it.
+    """
+    return python.translate(_SIGNS)
+
+
+def _python_name(match: re.Match[str]) -> str:
+    if name := match["name"]:
+        return name.translate(_LETTERS) + (_KEYWORD if iskeyword(name) else "")
+    return _python_token(match)
 
 
 def _literal(text: str) -> Any:
@@ -220,7 +264,7 @@ def _literal(text: str) -> Any:
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             _object([(getattr(key, "value", None), None) for key in node.keys])  # type: ignore[misc]
-    return json.loads(json.dumps(ast.literal_eval(tree)))
+    return _loads(json.dumps(ast.literal_eval(tree)))
 
 
 def _json_token(match: re.Match[str]) -> str:
@@ -231,6 +275,8 @@ def _json_token(match: re.Match[str]) -> str:
 
 def _python_token(match: re.Match[str]) -> str:
     token = match[0]
+    if match["quote"]:
+        return json.dumps(match["quoted"], ensure_ascii=False)
     if match["key"]:
         return f'"{token}"'
     if token[0] in "/0":
@@ -239,7 +285,7 @@ def _python_token(match: re.Match[str]) -> str:
         return _PYTHON_FORMS[token]
     if token[0] in "rR":
         return token
-    token = token.replace("\n", "\\n").replace("\r", "\\r")
+    token = token.replace("\n", "\\n").replace("\r", "\\r").replace("\0", "\\x00")
     return re.sub(r"\\(.)", _known_escape, token, flags=re.DOTALL)
 
 
@@ -293,7 +339,7 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
         found.append((value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])))
     accepted = [one for one in found if accepts is not None and accepts(one[0])]
     if any(one[0] != accepted[0][0] for one in accepted):
-        raise ValueError("several different JSON values fit, where one was asked for")
+        raise ValueError("several different JSON values fit, but only one was asked for")
     best = accepted or [one for one in found if isinstance(one[0], dict)] or found
     if not best:
         raise ValueError(problem)

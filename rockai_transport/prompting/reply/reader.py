@@ -26,7 +26,7 @@ from rockai_transport.prompting.reply import reasoning, tool_reader
 from rockai_transport.prompting.reply.call_heads import Opener
 from rockai_transport.prompting.reply.call_values import as_arguments, read_calls
 from rockai_transport.prompting.reply.json_values import find_json, well_formed
-from rockai_transport.prompting.reply.reasoning import CLOSE_TAG, ReasoningDelta, ReasoningEnd, TextDelta
+from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
 from rockai_transport.prompting.reply.stop import StopCutter
 from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id, one_too_many
 from rockai_transport.prompting.reply.tools import Tools
@@ -63,7 +63,7 @@ class Reading:
     Attributes:
         stop: The stop sequences at which to cut.
         tools: The tools of the request, whose calls are read from the answer.
-        inside_reasoning: Whether the prompt ended with an open ``<think>``, as far as is known.
+        inside_reasoning: What closes the reasoning in which the prompt ended, as far as is known; else empty.
         turn_ends: What ends the answer although the model continues; none for a completion.
         cues: Openings of the model's own turn that it may repeat; they are skipped.
         exact: Whether it is the reply of a completion, which is cut only at stop sequences: a ``</think>``
@@ -72,7 +72,7 @@ class Reading:
 
     stop: tuple[str, ...] = ()
     tools: ToolSetup = field(default_factory=ToolSetup)
-    inside_reasoning: bool = False
+    inside_reasoning: str = ""
     turn_ends: tuple[str, ...] = ()
     cues: tuple[str, ...] = ()
     exact: bool = False
@@ -248,7 +248,7 @@ class ReplyReader:
             return [part]
         parts = self._calls.feed(part.text)
         if isinstance(part, ReasoningEnd) and parts and isinstance(parts[-1], TextDelta):
-            parts[-1] = ReasoningEnd(parts[-1].text)
+            parts[-1] = ReasoningEnd(parts[-1].text, part.tag)
             self._calls.begin_answer()
         return parts
 
@@ -332,9 +332,10 @@ def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
     Returns:
         The same parts; text that a `ReasoningEnd` identifies as reasoning becomes `ReasoningDelta`.
     """
-    end = next((at for at, part in enumerate(parts, 1) if isinstance(part, ReasoningEnd)), 0)
+    ends = [(at, part.tag) for at, part in enumerate(parts, 1) if isinstance(part, ReasoningEnd)]
+    end, tag = ends[0] if ends else (0, "")
     begin = parts[:end]
-    thought = "".join(part.text for part in begin if isinstance(part, TextDelta)).removesuffix(CLOSE_TAG)
+    thought = "".join(part.text for part in begin if isinstance(part, TextDelta)).removesuffix(tag)
     thought += "".join(part.text for part in begin if isinstance(part, ReasoningDelta))
     calls = [part for part in begin if isinstance(part, ToolCall | InvalidToolCall)]
     return [*([ReasoningDelta(thought)] if thought else []), *calls, *parts[end:]]

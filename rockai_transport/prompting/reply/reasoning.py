@@ -7,9 +7,9 @@ unclosed block, is reasoning; everything after it is the answer. White space aro
 text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt
 already; a reader with ``inside=True`` starts inside it.
 
-If it was not known that the template opened the block, the first ``</think>`` of a reply without ``<think>``
-also ends reasoning. By then the text before it was delivered as text: :class:`ReasoningEnd` reports that it
-was reasoning, and code that builds a complete reply treats it as such.
+If it was not known that the template opened the block, the first ``</think>`` (or another family's tag) of a
+reply without ``<think>`` also ends reasoning. By then the text before it was delivered as text:
+:class:`ReasoningEnd` reports that it was reasoning, and code that builds a complete reply treats it as such.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.reply.token_set import (
@@ -53,11 +53,34 @@ FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEAN
 _BEHIND: Final = TokenSet(
     *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
 )
-_OPEN: Final = TokenSet(OPEN_TAG)
-_TAGS: Final = TokenSet(OPEN_TAG, CLOSE_TAG, TICK, FENCE)  # searched in an answer without an opening tag
+_AGAIN: Final = {
+    close: TokenSet(*row["reasoning"]) for row in _FORMATS for close in row["reasoning"].values()
+}
+"""What a reply may repeat that begins in reasoning, by what closes it."""
+# Those that end nothing else, and begin like all that is searched in an answer.
+_CLOSINGS: Final = frozenset(
+    close
+    for row in _FORMATS
+    for close in row["reasoning"].values()
+    if close[0] in NOTABLE and close not in row.get("dropped", ())
+)
+_TAGS: Final = TokenSet(OPEN_TAG, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
+
+
+def closing_tag(prompt: str) -> str:
+    """Return what closes the reasoning in which a prompt ends.
+
+    Args:
+        prompt: The prompt, as a chat template ends it.
+
+    Returns:
+        The tag; empty if the prompt ends in no reasoning.
+    """
+    end = prompt.rstrip()
+    return next((close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip())), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +92,13 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningEnd(TextDelta):
-    """A ``</think>`` without an opening: the text so far was reasoning. It ends with the tag."""
+    """A ``</think>`` without an opening: the text so far was reasoning. It ends with the tag.
 
-    tag: ClassVar[str] = CLOSE_TAG
+    Attributes:
+        tag: The tag: ``</think>``, or another family's.
+    """
+
+    tag: str = CLOSE_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +114,17 @@ _Parts = list[TextDelta | ReasoningDelta]
 class ReasoningSplitter(Stage[_Parts]):
     """Takes the pieces of a reply, and returns them as answer or reasoning, without empty deltas."""
 
-    def __init__(self, *, inside: bool = False, unannounced: bool = True, begun: bool = False) -> None:
+    def __init__(self, *, inside: str = "", unannounced: bool = True, begun: bool = False) -> None:
         """Create a splitter.
 
         Args:
-            inside: Whether the prompt ended with an open ``<think>``, so that the reply starts in the block.
+            inside: The tag that closes the block in which the reply starts, because the prompt opened it.
             unannounced: Whether a ``</think>`` without an opening ends reasoning.
             begun: Whether the answer began before the first piece.
         """
         self._state: _State = "answer" if begun else "start"
-        self._opened = inside
-        self._close = CLOSE_TAG
+        self._opened = bool(inside)
+        self._close = inside
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
         self._before = ""  # the last character that was delivered as text
@@ -141,7 +168,7 @@ class ReasoningSplitter(Stage[_Parts]):
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
         begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
-        openings = _OPEN if self._opened else _OPENINGS if self._state == "start" else _BEHIND
+        openings = _AGAIN[self._close] if self._opened else _OPENINGS if self._state == "start" else _BEHIND
         end = openings.end(begin, 0, final=final)
         if end < 0:
             return
@@ -179,12 +206,12 @@ class ReasoningSplitter(Stage[_Parts]):
                 self._in_fence = not self._in_fence
             elif token == OPEN_TAG:
                 self._tags = None
-            elif token not in ("", TICK) and not (token == CLOSE_TAG and self._is_quoted(place, end)):
+            elif token not in ("", TICK) and not (token in _CLOSINGS and self._is_quoted(place, end)):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
-                if token == CLOSE_TAG:
+                if token in _CLOSINGS:
                     self._tags, self._state = None, "behind"
-                    return [*parts, ReasoningEnd(CLOSE_TAG)]
+                    return [*parts, ReasoningEnd(token, token)]
         return parts + self._take(len(self._held))
 
     def _take(self, length: int) -> _Parts:

@@ -1,5 +1,7 @@
 """Tagged arguments, one tag for each: the form of Qwen3-Coder, Claude, GLM and DeepSeek V3.2.
 
+The tags are in ``call_formats.json``.
+
 A value is any text, and may itself contain such tags. So a closing tag ends it only if another argument
 follows, or what opens or closes a call, or nothing. A missing closing tag is assumed only at such a position,
 or where the next argument starts a line.
@@ -8,26 +10,33 @@ or where the next argument starts a line.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
 from rockai_transport.prompting.reply.token_set import TokenSet, skip_space
 
-_DSML: Final = "(?:\uff5cDSML\uff5c|steptml:)?"  # in the tags of DeepSeek V3.2 and Step 3
+
+def _any_of(tokens: Iterable[str]) -> str:
+    """Return a pattern of tokens; white space may stand between two tags."""
+    return "|".join(re.escape(token).replace("><", r">\s*<") for token in dict.fromkeys(tokens))
+
+
 ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
-    rf"""\s*<(?:parameter=|{_DSML}parameter\s+name=|arg_key>)["']?([^"'<>]{{1,200}})["']?"""
-    r"""(?:\s+string=["']?(?:true|(?P<json>false))["']?)?(?:>|</arg_key>\s*<arg_value>)"""
+    rf"""\s*(?:{_any_of(formats.TAGGED_ARGUMENTS)})["']?([^"'<>]{{1,200}})["']?"""
+    rf"""(?:\s+(?:string=["']?(?:true|(?P<json>false))|type=["']?(?:string|(?P<type>\w+)))["']?)?(?:{_any_of(formats.BEFORE_VALUES)})"""
 )
 _END: Final = re.compile(
-    rf"</{_DSML}parameter>|</arg_value>|(?P<call></function>|</{_DSML}invoke>|</tool_call>)"
-    rf"|\n(?=<{_DSML}parameter[ =]|<arg_key>)"
+    rf"{_any_of(formats.AFTER_VALUES)}|(?P<call>{_any_of(formats.AFTER_CALLS)})"
+    rf"|\n(?={_any_of(formats.TAGGED_ARGUMENTS)})"
 )
+_CDATA: Final = re.compile(r"\s*<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>\s*", re.DOTALL)
 # The last tag may be incomplete.
-_CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c]+>)*\s*(?:</?[\w:\uff5c]*)?\Z")
-_LONGEST_END: Final = 20
+_CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c ]+>)*\s*(?:</?[\w:\uff5c ]*)?\Z")
+_LONGEST_END: Final = max(map(len, (*formats.AFTER_VALUES, *formats.AFTER_CALLS, *formats.TAGGED_ARGUMENTS)))
 
 
 class TaggedScanner:
@@ -76,8 +85,8 @@ def read_tagged(text: str) -> dict[str, Any]:
         text: All arguments.
 
     Returns:
-        Their names and values, without the line breaks that the templates put around a value. If its tag says
-        that a value is not text, it is read as JSON.
+        Their names and values, without the line breaks that the templates put around a value, or the CDATA
+        section that a value is. If its tag says that a value is not text, it is read as JSON.
 
     Raises:
         ValueError: An argument does not end, or is repeated.
@@ -87,7 +96,9 @@ def read_tagged(text: str) -> dict[str, Any]:
     while at >= 0 and (name := _NAME.match(text, at)):
         stop, at, _ = _value_end(text, name.end(), final=True)
         value = re.sub(r"\A\r?\n|\r?\n\Z", "", text[name.end() : stop])
-        found.append((name[1].strip(), _from_json(value) if name["json"] else value))
+        if literal := _CDATA.fullmatch(value):
+            value = literal[1]
+        found.append((name[1].strip(), _from_json(value) if name["json"] or name["type"] else value))
     if at < 0 or not _CLOSED.match(text, at):
         raise ValueError("the call does not end")
     if len(dict(found)) < len(found):

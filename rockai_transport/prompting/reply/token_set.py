@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 BYTE_ORDER_MARK: Final = "\ufeff"
@@ -59,8 +59,7 @@ class TokenSet:
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0)
         self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
-        longest_first = sorted(tokens, key=len, reverse=True)
-        pattern = "|".join(map(re.escape, longest_first)) or r"(?!)"
+        pattern = _one_of(tokens) if tokens else r"(?!)"
         self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)"))
 
     def end(self, text: str, at: int, *, final: bool = False) -> int:
@@ -78,6 +77,23 @@ class TokenSet:
             return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at
+
+
+def _one_of(tokens: Iterable[str]) -> str:
+    """Return a pattern for the longest of the tokens; what they share is tried once, since there are many."""
+    groups: dict[str, list[str]] = {}
+    for token in tokens:
+        groups.setdefault(token[:1], []).append(token)
+    ends = bool(groups.pop("", ()))
+    branches = []
+    for group in groups.values():
+        low, high = min(group), max(group)
+        length = next((at for at, one in enumerate(low) if one != high[at]), len(low))
+        branches.append(re.escape(low[:length]) + _one_of([token[length:] for token in group]))
+    pattern = "|".join(branches)
+    if ends:
+        return f"(?:{pattern})?" if branches else ""
+    return f"(?:{pattern})" if len(branches) > 1 else pattern
 
 
 def unfinished(text: str, tokens: Sequence[str]) -> int:

@@ -150,8 +150,10 @@ class ToolCallReader:
                 self._open_body(replace(verdict, meant=False), pending)
                 pending = ""
         if self._scanner is not None:
-            self._raw.append(pending)
-            pending = ""
+            tagged = isinstance(self._scanner, TaggedScanner)
+            if self._opener is not None and (tagged or not pending.startswith("<")):
+                self._raw.append(pending)
+                pending = ""
             self._end_value(self._scanner)
         if self._opener is not None:
             at = self._read_behind(self._opener, pending, 0, final=True)

@@ -15,7 +15,7 @@ from rockai_transport.prompting.messages import Image, Message
 from rockai_transport.prompting.reply.call_formats import RESULTS
 from rockai_transport.prompting.reply.json_values import well_formed
 from rockai_transport.prompting.reply.reader import Reading
-from rockai_transport.prompting.reply.reasoning import OPEN_TAG
+from rockai_transport.prompting.reply.reasoning import CLOSE_TAG, closing_tag
 from rockai_transport.prompting.reply.structured import ResponseFormat
 from rockai_transport.prompting.request.chat import JOINT, template_of, turn_ends
 from rockai_transport.prompting.request.dialects import Dialect
@@ -233,8 +233,8 @@ def _request(
     inputs.update(settings.extra)
     # Only a template may end the prompt with an open <think>; a user's text does not count.
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
-    opened = rendered and str(prompt[dialect.prompt_key]).rstrip().endswith(OPEN_TAG)
-    inside = dialect.opens_reasoning or opened
+    opened = closing_tag(str(prompt[dialect.prompt_key])) if rendered else ""
+    inside = opened or (CLOSE_TAG if dialect.opens_reasoning else "")
     return ModelRequest(
         model, inputs, dialect, Reading(tuple(settings.stop), inside_reasoning=inside, **reading)
     )

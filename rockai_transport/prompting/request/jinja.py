@@ -61,20 +61,22 @@ class JinjaTemplate:
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
-        """Everything in the source that looks like a token."""
+        """Everything in the source that looks like a token, or is known as one."""
         return _control_tokens(self.source, self.eos_token)
 
     @property
     def end_tokens(self) -> tuple[str, ...]:
         """The known end tokens in the source, and the token that ends a text, if the source contains it."""
         eos = self._bos_and_eos()[1] if self.eos_token or "eos_token" in self.source else ""
-        found = (token for token in _TOKENS["turn_tokens"] if token in self.source)
+        rows = _TOKENS["ends_no_turn"].items()
+        parts = {token for token, others in rows if any(one in self.source for one in others)}
+        found = (token for token in _TOKENS["turn_tokens"] if token in self.source and token not in parts)
         return tuple(dict.fromkeys((*found, *filter(None, (eos,)))))
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
         """Render a conversation up to the model's turn, without the leading BOS.
 
-        If a template refuses a system message, the system text goes into the first user turn.
+        If a template refuses a system message, or ignores it, the system text goes into the first user turn.
 
         Args:
             system: The leading system text; may be empty.
@@ -89,14 +91,21 @@ class JinjaTemplate:
         """
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
         if system:
-            try:
-                return self._render([{"role": "system", "content": system}, *messages])
-            except _RaisedByTemplate:
-                messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
+            rendered = self._attempt([{"role": "system", "content": system}, *messages])
+            if rendered.split() not in ([], self._attempt(messages).split()):
+                return rendered
+            messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
         try:
             return self._render(messages)
         except _RaisedByTemplate as refusal:
             raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
+
+    def _attempt(self, messages: list[dict[str, str]]) -> str:
+        """Render, or return nothing if the template refuses the messages or fails."""
+        try:
+            return self._render(messages)
+        except (_RaisedByTemplate, ConfigurationError):
+            return ""
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         bos, eos = self._bos_and_eos()
@@ -130,7 +139,8 @@ def _control_tokens(source: str, eos_token: str | None) -> tuple[str, ...]:
 
     own = _TOKENS["own_markup"]
     shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
-    return tuple(dict.fromkeys((*_TOKENS["begins"], *filter(None, (eos_token,)), *shaped)))
+    known = (token for token in _TOKENS["turn_tokens"] if token in source)
+    return tuple(dict.fromkeys((*_TOKENS["begins"], *filter(None, (eos_token,)), *shaped, *known)))
 
 
 @lru_cache(maxsize=32)

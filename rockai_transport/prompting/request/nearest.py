@@ -53,5 +53,5 @@ def unknown_name(what: str, name: str, candidates: Iterable[str], cutoff: float 
     names = sorted(candidates)
     match = nearest(name, names, cutoff)
     if match is not None:
-        return f"{name!r} is not {what}; did you mean {match!r}?"
-    return f"{name!r} is not {what}; there are: {', '.join(names) or 'none'}."
+        return f"{name!r:.200} is not {what}; did you mean {match!r}?"
+    return f"{name!r:.200} is not {what}; there are: {', '.join(names) or 'none'}."

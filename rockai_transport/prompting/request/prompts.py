@@ -125,9 +125,9 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
 def _needs_dialect(model: str, system: str) -> str:
     what = "a system message or tools" if system else "a conversation of several turns"
     return (
-        f"How {model} wants {what} written is not known: no chat template is known for it, so it takes "
-        f"single user messages only. Choose one with dialect= ('llama-2', 'llama-3', 'mistral', 'chatml', "
-        f"'plain' or a Dialect of your own), or give the model's own as chat_template=."
+        f"No chat template is known for {model}, so it takes single user messages only, not {what}. Choose "
+        f"one with dialect= ('llama-2', 'llama-3', 'mistral', 'chatml', 'plain' or a Dialect of your own), "
+        f"or give the model's own as chat_template=."
     )
 
 

@@ -5,6 +5,10 @@ adds it, and two of them would change the prompt. BOS tokens *between* turns, as
 template and are sent. The templates are in ``templates.json``; their sources are next to the reference
 renderings in ``tests/samples/renderings/``.
 
+Nothing is added to a conversation that its author did not write: not the dates that Llama 3.1's template
+tells (one of them is July 2024 forever), and not the default system text of Qwen 2.5's. To send these, write
+them as system text, or pass the published template as ``chat_template=``.
+
 From 3.1 on, Llama has a role for tool results, ``ipython``. The last control token listed for Llama 3 is the
 beginning of 250 tokens that differ only in their numbers. Of Mistral's, the fifth and later ones are tokens
 since v0.3, and text to earlier tokenizers; breaking them does no harm.

@@ -110,12 +110,16 @@ def _read_choice(tool_choice: object, names: list[str]) -> tuple[Choice, str | N
                 f"tool_choice=True means the only tool, but there are several: {', '.join(names)}. Name one."
             )
         return "required", names[0] if names else None
+    named: object = tool_choice
     if isinstance(tool_choice, Mapping):
         function = tool_choice.get("function")
-        named = function if isinstance(function, Mapping) else tool_choice
-        tool_choice = named.get("name") or tool_choice.get("type")
-    if not isinstance(tool_choice, str):
-        raise ConfigurationError(f"tool_choice={tool_choice!r} is none of the forms that are understood.")
-    if tool_choice in _WORDS:
-        return _WORDS[tool_choice], None
-    return "required", tool_choice
+        form = function if isinstance(function, Mapping) else tool_choice
+        named = form.get("name") or tool_choice.get("type")
+    if not isinstance(named, str):
+        raise ConfigurationError(
+            f"tool_choice={tool_choice!r} is none of the forms that are understood: {', '.join(_WORDS)}, "
+            'True, the name of a tool, or {"type": "function", "function": {"name": …}}.'
+        )
+    if named in _WORDS:
+        return _WORDS[named], None
+    return "required", named

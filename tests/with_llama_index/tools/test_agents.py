@@ -158,6 +158,7 @@ def test_a_narrower_list_of_tools(sandbox):
     spec = make_spec(sandbox)
     some = spec.to_tool_list(["list_predictions", ("generate_image", "ignored")])
     assert [tool.metadata.name for tool in some] == ["list_predictions", "generate_image"]
+    assert spec.to_tool_list("list_predictions") == some[:1]  # a text is one name, not its letters
     with pytest.raises(ConfigurationError, match="did you mean 'list_predictions'"):
         spec.to_tool_list(["list_prediction"])
     with pytest.raises(ConfigurationError, match="HostedModel"):
@@ -166,9 +167,10 @@ def test_a_narrower_list_of_tools(sandbox):
 
 def test_surplus_arguments_start_nothing(sandbox):
     """What has no place in a tool's arguments is told, not left out."""
-    (tool, *_) = make_spec(sandbox).to_tool_list()
+    (tool, *_, listing) = make_spec(sandbox).to_tool_list()
     surplus, twice = tool.call("a lighthouse", "in oil"), tool.call("a lighthouse", prompt="in oil")
     assert "2 arguments were given; it takes prompt" in surplus.content
+    assert "1 argument was given; it takes none" in listing.call("all").content
     assert "'prompt' was given twice" in twice.content
     assert surplus.is_error
     assert twice.is_error

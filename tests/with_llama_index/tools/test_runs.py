@@ -16,7 +16,7 @@ from scripted_llm import jobs, make_spec, prediction_id
 from workflows.errors import WorkflowCancelledByUser
 
 from rockai_sandbox import ECHO, NEVER_ENDS
-from rockai_transport import GENERATE_IMAGE, HostedModel
+from rockai_transport import GENERATE_IMAGE, ConfigurationError, HostedModel
 
 pytestmark = [pytest.mark.filterwarnings(one) for one in WARNINGS]
 
@@ -92,6 +92,46 @@ async def test_an_abort_while_a_tool_saves_a_file(sandbox, tmp_path):
             await handler
         ended = ["canceled", "succeeded"]
         await asyncio.to_thread(sandbox.wait_for, lambda it: statuses(it) == ended, 2.5)
+
+
+async def test_a_hook_takes_a_handler(sandbox):
+    """The agent itself, given by mistake, is no run: nothing would be canceled."""
+    spec = make_spec(sandbox, ENDLESS)
+    agent = function_agent(in_turns("done"), spec.to_tool_list())
+    for hook in (spec.cancel_on_abort, spec.let_go_on):
+        with pytest.raises(ConfigurationError, match=r"agent\.run"):
+            hook(agent)
+
+
+async def cancel_awaiting(sandbox, workflow, predictions, *ask):
+    """Cancel a task that awaits a run, once its tools wait for these many predictions."""
+
+    async def program():
+        await workflow.run(*ask)
+
+    def awaited(it):
+        polled = {one.path for one in it.requests if one.method == "GET" and one.outcome == "complete"}
+        return len(polled) == predictions
+
+    task = asyncio.create_task(program())
+    await asyncio.to_thread(sandbox.wait_for, awaited)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(sandbox.wait_for, lambda it: statuses(it) == ["canceled"] * predictions, 2.5)
+
+
+async def test_a_canceled_task_ends_all_calls_of_a_message(sandbox):
+    """The last of them too, which the workflow's loop would lose (workflows 2.26)."""
+    spec = make_spec(sandbox, ENDLESS, max_running=9)
+    script = in_turns([("endless", {"prompt": "a"}), ("endless", {"prompt": "b"})])
+    await cancel_awaiting(sandbox, function_agent(script, spec.to_tool_list()), 2, ASK)
+
+
+async def test_a_canceled_task_ends_the_call_of_an_own_workflow(sandbox):
+    """Though its first step makes it."""
+    tool = tools_of(make_spec(sandbox, ENDLESS))["endless"]
+    await cancel_awaiting(sandbox, step_of(tool, prompt="a"), 1)
 
 
 async def test_an_abort_ends_no_earlier_turn_s_prediction(sandbox):
