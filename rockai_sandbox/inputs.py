@@ -106,13 +106,17 @@ def _wrong_value(name: str, expected: Input, value: Any) -> list[dict[str, Any]]
     problem = CHECKS[expected.kind](value)
     if problem is not None:
         return [error(problem[0], location, problem[1], value, **problem[2])]
-    if expected.at_least is not None and float(value) < expected.at_least:
+    if expected.at_least is not None and _as_number(value) < expected.at_least:
         message = f"Input should be greater than or equal to {expected.at_least}"
         return [error("greater_than_equal", location, message, value, ge=expected.at_least)]
-    if expected.at_most is not None and float(value) > expected.at_most:
+    if expected.at_most is not None and _as_number(value) > expected.at_most:
         message = f"Input should be less than or equal to {expected.at_most}"
         return [error("less_than_equal", location, message, value, le=expected.at_most)]
     return []
+
+
+def _as_number(value: str | float) -> float:
+    return float(value) if isinstance(value, str) else value  # a float cannot hold every integer
 
 
 def _not_text(value: Any) -> Problem | None:

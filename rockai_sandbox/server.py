@@ -71,12 +71,15 @@ class HttpApi:
         ]
         routes.append(Route("/", self._about, methods=["GET"]))
         handlers: dict[Any, Any] = {404: self._no_route, HTTPException: _http_error}
-        return Recorder(Starlette(routes=routes, exception_handlers=handlers), log)
+        service = Starlette(routes=routes, exception_handlers=handlers)
+
+        async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+            fault = self.faults.take(scope["method"], scope["path"])
+            await (service if fault is None else answer_fault(fault))(scope, receive, send)
+
+        return Recorder(gateway, log)
 
     async def _serve(self, handler: Handler, request: Request) -> Response:
-        fault = self.faults.take(request.method, request.url.path)
-        if fault is not None:
-            return answer_fault(fault)
         try:
             if handler is not stream or self.protocol.stream_needs_token:
                 self._authenticate(request)
@@ -89,9 +92,8 @@ class HttpApi:
         about = "a local RockAI: rule-based responses, for tests"
         return JsonResponse({"sandbox": about, "models": self.engine.registry.names})
 
-    async def _no_route(self, request: Request, _error: Exception) -> Response:
-        fault = self.faults.take(request.method, request.url.path)
-        return raw(self.protocol.no_route) if fault is None else answer_fault(fault)
+    async def _no_route(self, _request: Request, _error: Exception) -> Response:
+        return raw(self.protocol.no_route)
 
     def _authenticate(self, request: Request) -> None:
         given = request.headers.get(self.protocol.auth_header, "")
@@ -130,11 +132,12 @@ async def read_json(request: Request) -> Any:
     """Return a request's body, read as JSON.
 
     Raises:
-        RefusalError: 422 in FastAPI's form if it is no JSON, has a lone surrogate, or is nested too deep.
+        RefusalError: 422 in FastAPI's form if it is no JSON, has a lone surrogate, NaN or an infinity, or is
+            nested too deep.
     """
     try:
         body = json.loads(await request.body())
-        json.dumps(body, ensure_ascii=False).encode()
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as raised:
         at = raised.pos if isinstance(raised, json.JSONDecodeError) else 0
         reason = raised.msg if isinstance(raised, json.JSONDecodeError) else str(raised)

@@ -67,9 +67,11 @@ def read_toolset(file: str | Path) -> Toolset:
     The API token comes from the environment.
     """
     try:
-        settings = tomllib.loads(Path(file).read_text("utf-8"))
+        settings = tomllib.loads(Path(file).read_text("utf-8-sig"))  # Windows' editors write a mark
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
+    if settings.keys() & {"api_token", "api_key"}:
+        raise ConfigurationError(f"{file}: the API token belongs into the environment: ROCKAI_API_TOKEN.")
     tables, base_url = settings.pop("models", []), settings.pop("base_url", None)
     try:
         models = [HostedModel(**table) for table in tables]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from rockai_sandbox.functions import ModelFunction
@@ -61,7 +60,7 @@ class TextModel:
 
         async def speak(given: dict[str, Any]) -> AsyncIterator[str]:
             limit = int(given.get(self.max_tokens_key, DEFAULT_TOKENS))
-            for piece in islice(split_tokens(self.reply(given)), limit):
+            for piece in split_tokens(self.reply(given))[:limit]:
                 yield piece
 
         return speak

@@ -198,8 +198,7 @@ def _existing_route(session: DoctorSession) -> tuple[str, RecordingIO]:
             return field, asked
     for path in _PEERS["bases"]:
         other = f"{session.settings.origin}{path}"
-        there = session.probe("get_path", base_url=other, **session.anonymous)
-        if session.answer(there) != "no_route":
+        if session.answer(session.probe("get_path", base_url=other, **session.anonymous)) != "no_route":
             raise ObstacleError(_TEXTS["other_base"].format(path=path, base=session.redact(other)))
     raise ObstacleError(_TEXTS["no_routes"].format(address=session.report.base_url, x=asked.exchange))
 

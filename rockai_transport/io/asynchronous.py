@@ -42,6 +42,7 @@ class AsyncIO(BaseIO):
     connections: LoopConnections
     _chunks: AsyncIterator[bytes] | None = field(default=None, init=False)
     _timer: Timer = field(default_factory=Timer, init=False)
+    _was_canceled = False
 
     def leave(self) -> None:
         """As `BaseIO.leave`."""
@@ -110,7 +111,8 @@ class AsyncIO(BaseIO):
         self._timer.stop()
         if response is not None:
             with contextlib.suppress(Exception):
-                await response.aclose()
+                # A second cancellation must not interrupt it: the pool would keep the request for ever.
+                await (run_detached(response.aclose()) if self._was_canceled else response.aclose())
 
     async def sleep(self, seconds: float) -> None:
         await self._limited(asyncio.sleep(seconds), math.inf, None)
@@ -144,6 +146,7 @@ class AsyncIO(BaseIO):
 
     def _interrupted(self) -> None:
         """Raise the timeout error if the timer caused the cancellation; otherwise do nothing."""
+        self._was_canceled = True
         if self._timer.was_it():
             if self.is_left:
                 raise LeftError from None

@@ -3,7 +3,7 @@
 Invariants of this module: h11 receives the head of a response without any byte of the body. Only plain chunks
 are read here: CR LF, a number, CR LF, and this number of bytes. At anything else (an extension, the last
 chunk and its trailers, garbage, the end of the connection), h11 reads on from that byte. So h11 decides how a
-body ends, and whether the connection can be reused.
+body ends, and whether the connection can be reused. It is not reused if it has received anything more.
 """
 
 from __future__ import annotations
@@ -61,22 +61,25 @@ class BaseStream:
 
     The head and the body of a request are sent together: httpcore writes one after the other, and nothing at
     the request's end. One segment instead of two halves the cost of sending. The received bytes are split, so
-    that h11 gets the head of a response alone.
+    that h11 gets the head of a response alone, and nothing beyond its end: that would be taken for the
+    response to the next request.
     """
 
     unsent = b""  # bytes of a request to send before waiting for a response
     at_body = False  # whether exactly the whole head was returned
     rest = b""  # received bytes that were not returned yet
+    left = 0  # bytes of a body that h11 has not got yet; 0: as many as there are
     _tail: bytes | None = None  # the last returned bytes of a head; None: after the head
     _stream: Any
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        # httpcore closes an idle connection that has something to read.
+        return (info == "is_readable" and bool(self.rest)) or self._stream.get_extra_info(info)
 
     def add(self, part: bytes) -> bool:
         """Add a part of a request, before the next head; return whether to send the collected bytes now."""
         if self._tail is None:
-            self._tail, self.at_body = b"", False
+            self._tail, self.at_body, self.left = b"", False, 0
         self.unsent += part
         return not part or len(self.unsent) >= SEND_PART
 
@@ -85,7 +88,10 @@ class BaseStream:
         self.rest = b""
         if self._tail is None:
             self.at_body = False
-            return data
+            end = self.left or len(data)
+            self.left = max(self.left - len(data), 0)
+            self.rest = data[end:]
+            return data[:end]
         seen = self._tail + data
         if not (blank_line := _BLANK_LINE.search(seen)):
             self._tail = seen[-2:]
@@ -93,6 +99,11 @@ class BaseStream:
         end = blank_line.end() - len(self._tail)
         self._tail, self.at_body, self.rest = None, True, data[end:]
         return data[:end]
+
+    def end_chunks(self, chunks: ChunkReader) -> None:
+        """Keep what h11 reads of a chunked body: its end is a blank line, as that of a head."""
+        if chunks.ended:
+            self.rest, self._tail = chunks.rest, b""
 
 
 @dataclass
@@ -106,14 +117,14 @@ class _Body:
         chunks = ChunkReader()
         while not chunks.ended and (data := self.connection.read_body()):
             yield chunks.feed(data)
-        self.connection.rest = chunks.rest if chunks.ended else b""
+        self.connection.end_chunks(chunks)
         yield from self.stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = ChunkReader()
         while not chunks.ended and (data := await self.connection.read_body()):
             yield chunks.feed(data)
-        self.connection.rest = chunks.rest if chunks.ended else b""
+        self.connection.end_chunks(chunks)
         async for data in self.stream:
             yield data
 
@@ -124,8 +135,11 @@ class _Body:
 def read_past_h11(response: httpcore.Response) -> httpcore.Response:
     """Let `ChunkReader` read the body, if it is chunked and none of it was read yet."""
     connection = response.extensions.get("network_stream")
-    headers = httpx.Headers(response.headers)
-    is_chunked = headers.get("transfer-encoding", "").lower() == "chunked" and "content-length" not in headers
-    if is_chunked and isinstance(connection, BaseStream) and connection.at_body:
-        response.stream = _Body(response.stream, connection)
+    if isinstance(connection, BaseStream) and connection.at_body:
+        headers = httpx.Headers(response.headers)
+        length, coding = headers.get("content-length"), headers.get("transfer-encoding", "").lower()
+        if coding == "chunked" and length is None:
+            response.stream = _Body(response.stream, connection)
+        elif not coding:
+            connection.left = int(length or 0)
     return response

@@ -61,7 +61,8 @@ class Decoded:
 
     def _parts(self, chunk: bytes) -> Iterator[bytes]:
         """Decode one chunk; a gzip body may have several members, one after another."""
-        while chunk:
+        has_more = False
+        while chunk or has_more:
             if self._zlib is None:
                 self._zlib = zlib.decompressobj(_window_bits(chunk[0]))
             try:
@@ -73,9 +74,9 @@ class Decoded:
                 raise InvalidResponseError(f"A response is larger than {self._limit:.0f} bytes when decoded.")
             if part:
                 yield part
-            chunk = self._zlib.unconsumed_tail
+            chunk, has_more = self._zlib.unconsumed_tail, len(part) == _PART
             if self._zlib.eof:
-                chunk, self._zlib = self._zlib.unused_data, None
+                chunk, has_more, self._zlib = self._zlib.unused_data, False, None
 
     def _end(self) -> None:
         if self._zlib is not None:

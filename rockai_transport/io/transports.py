@@ -10,6 +10,7 @@ time.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -27,6 +28,7 @@ import httpx
 from rockai_transport.config import is_private
 from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
 from rockai_transport.io.deadlines import TIME_IS_UP, Deadline, current_deadline
+from rockai_transport.io.detached import run_detached
 from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
 from rockai_transport.protocol.downloads import private_address_error
 
@@ -143,13 +145,20 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not self.rest:
             await self._send(timeout)
-            self.rest = await self._stream.read(max_bytes, timeout)
+            self.rest = await self._receive(max_bytes, timeout)
         return self.split(self.rest)
 
     async def read_body(self) -> bytes:
         """Return the next bytes, to read a body without h11."""
         rest, self.rest = self.rest, b""
-        return rest or await self._stream.read(_READ_PART)
+        return rest or await self._receive(_READ_PART)
+
+    async def _receive(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            return await self._stream.read(max_bytes, timeout)
+        except asyncio.CancelledError:
+            await self._close_detached()
+            raise
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self.add(buffer):
@@ -159,10 +168,18 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         buffer, self.unsent = self.unsent, b""
         if buffer:
             current_deadline.get().sent = True
-            await self._stream.write(buffer, timeout)
+            try:
+                await self._stream.write(buffer, timeout)
+            except asyncio.CancelledError:
+                await self._close_detached()
+                raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+    async def _close_detached(self) -> None:
+        """Close the connection; httpcore closes it too, but a second cancellation would interrupt that."""
+        await run_detached(self._stream.aclose())
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -172,7 +189,7 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         except Exception:
             raise  # httpcore 1.0 closes the socket if a handshake fails, but not if it is canceled
         except BaseException:
-            await self._stream.aclose()
+            await self._close_detached()
             raise
 
 

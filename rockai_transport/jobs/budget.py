@@ -6,7 +6,6 @@ a start counts with its maximum cost; a start that was refused or cleared counts
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
@@ -44,7 +43,7 @@ class Price(NamedTuple):
 
     def settled(self, seconds: float | None) -> Decimal:
         """The cost of a run that took ``seconds``; the maximum cost if the service has not reported them."""
-        if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        if seconds is None:
             return self.reserved
         return self.after(Decimal(str(seconds)))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -207,11 +208,13 @@ class Record(NamedTuple):
             'succeeded'
         """
         measured = (prediction.metrics or {}).get("predict_time")
+        if not isinstance(measured, int | float) or not 0 <= measured <= sys.float_info.max:  # NaN is not
+            measured = self.predict_seconds
         return self._replace(
             state=STARTED,
             prediction_id=prediction.id or self.prediction_id,
             status=prediction.status,
-            predict_seconds=float(measured) if isinstance(measured, int | float) else self.predict_seconds,
+            predict_seconds=None if measured is None else float(measured),
         )
 
     def to_json(self) -> dict[str, Any]:

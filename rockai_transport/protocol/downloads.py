@@ -12,9 +12,8 @@ import contextlib
 import hashlib
 import math
 import mimetypes
-import os
 import re
-import tempfile
+import secrets
 from base64 import b64decode
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +80,7 @@ async def download_files(
             f"Prediction {prediction.id} is {prediction.status}: only a prediction that has succeeded has "
             "files. predictions.wait returns one."
         )
-    if not isinstance(max_bytes, int) or max_bytes <= 0:
+    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes <= 0:
         raise ConfigurationError(f"max_bytes={max_bytes!r} must be a positive number of bytes.")
     public_only = not allow_private and not is_private(urlsplit(settings.base_url).hostname)
     try:
@@ -159,7 +158,7 @@ def _save_data_uri(sink: _Sink, address: str) -> Path:
     media_type = header.partition(";")[0].strip().lower()
     try:
         content = unquote_to_bytes(body)
-        if header.lower().endswith(";base64"):
+        if "".join(header.split()).lower().endswith(";base64"):
             content = _from_base64(content)
     except ValueError:
         comma = ""
@@ -205,9 +204,7 @@ class _Sink:
         try:
             if self._temporary is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{self.stem}-", suffix=".part")
-                os.close(handle)
-                self._temporary = Path(name)
+                self._temporary = self.folder / f".{self.stem}-{secrets.token_hex(8)}.part"
                 self._start = part[:16]
             with self._temporary.open("ab") as file:
                 file.write(part)
@@ -220,7 +217,6 @@ class _Sink:
             raise AssertionError("nothing was written, not even an empty part")
         path = self.folder / f"{self.stem}{_suffix(media_type, self._start)}"
         try:
-            self._temporary.chmod(0o644)
             self._temporary.replace(path)
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be written: {error}") from error

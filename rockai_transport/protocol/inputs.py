@@ -35,6 +35,9 @@ _SIGNATURES = (
     (0, b"\xff\xd8\xff", "image/jpeg"),
     (0, b"GIF8", "image/gif"),
     (8, b"WEBP", "image/webp"),
+    (4, b"ftypheic", "image/heic"),
+    (4, b"ftypavif", "image/avif"),
+    (4, b"ftypM4A", "audio/mp4"),
     (4, b"ftyp", "video/mp4"),
     (0, b"\x1aE\xdf\xa3", "video/webm"),
     (8, b"WAVE", "audio/wav"),
@@ -42,10 +45,6 @@ _SIGNATURES = (
     (0, b"OggS", "audio/ogg"),
     (0, b"%PDF-", "application/pdf"),
 )
-
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a surrogate pair, as at the ends of cut text; it cannot be encoded in UTF-8."""
 
 
 def sniff_media_type(start: bytes) -> str | None:
@@ -114,7 +113,10 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
     """
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_dict)
-        return _LONE_SURROGATE.sub("\ufffd", text).encode()
+        try:
+            return text.encode()
+        except UnicodeEncodeError:  # surrogates: a pair of them is a character, one alone is U+FFFD
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"The input cannot be written as JSON: {error}. Values may be strings, numbers, booleans, lists, "
@@ -144,8 +146,9 @@ def _encode(value: Any, where: str) -> Any:
         raise ConfigurationError(
             f"{where} is larger than {MAX_FILE_BYTES // 1024**2} MiB. Upload it and give its https: URL."
         )
-    media_type = mimetypes.guess_type(name)[0] if name else None
-    media_type = media_type or sniff_media_type(content[:16]) or "application/octet-stream"
+    kind, compression = mimetypes.guess_type(name) if name else (None, None)
+    named = None if compression else kind
+    media_type = named or sniff_media_type(content[:16]) or "application/octet-stream"
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 

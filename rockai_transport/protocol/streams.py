@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import APITimeoutError, ConfigurationError, RockAIError, StreamInterruptedError
+from rockai_transport.errors import (
+    APITimeoutError,
+    ConfigurationError,
+    InvalidResponseError,
+    RockAIError,
+    StreamInterruptedError,
+)
 from rockai_transport.protocol.events import EventReader
 from rockai_transport.protocol.exchange import OpenResponse, transport_error
 from rockai_transport.protocol.io import IO, Notices, TransportFailure
@@ -263,7 +269,7 @@ class RunStream:
     async def _drain(self) -> None:
         """Read the few bytes after the end event, so that the connection can be reused."""
         until = self.io.now() + _DRAIN_SECONDS
-        with contextlib.suppress(TransportFailure):
+        with contextlib.suppress(TransportFailure, InvalidResponseError):  # the latter: it cannot be decoded
             while await self.io.read(_DRAIN_SECONDS, until):
                 pass
         await self.io.close()

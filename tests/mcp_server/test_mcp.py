@@ -299,7 +299,8 @@ async def test_http_is_for_this_machine_s_own_programs(over_http):
         ("[[models]]\nname = 'x'", "missing 2 required"),
         ("[[models]]\nname = 'x'\nmodel = 'a/b'\ndescription = 'd'\nouput = 'text'", "ouput"),
         ("max_runing = 3", "max_running"),
-        ("api_token = 'x'", "api_token"),
+        ("api_token = 'x'", "token belongs into the environment: ROCKAI_API_TOKEN"),
+        ("api_key = 'x'", "token belongs into the environment: ROCKAI_API_TOKEN"),
         ("= 3", "models.toml"),
     ],
 )
@@ -329,7 +330,7 @@ def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):
     page = Path(__file__).parents[2] / "docs" / "how-to" / "mcp.md"
     text = re.search(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[1]
     file = tmp_path / "models.toml"
-    file.write_text(text, "utf-8")
+    file.write_text(text, "utf-8-sig")  # with a byte order mark, as some editors on Windows write it
     toolset = read_toolset(file)
     assert "Costs 0.01 at most." in toolset.descriptions["generate_image"]
     toolset.close()

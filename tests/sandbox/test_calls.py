@@ -132,12 +132,23 @@ def test_a_body_that_is_no_json_is_422(api):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["[" * 500 + "]" * 500, "[" * 100_000, '"\\ud800"'], ids=["500", "100000", "half"]
+    "prompt",
+    ["[" * 500 + "]" * 500, "[" * 100_000, '"\\ud800"', "NaN", "-Infinity", "1e999"],
+    ids=["500", "100000", "half", "NaN", "-Infinity", "1e999"],
 )
-def test_json_that_no_model_could_be_given_is_422(api, prompt):
-    """Nested too deep, or with half a character: nothing is started, which would never come to its end."""
+@pytest.mark.parametrize("path", ["/run", "/predictions"])
+def test_json_that_no_model_could_be_given_is_422(sandbox, api, path, prompt):
+    """Nested too deep, half a character, no number of JSON: nothing is started that no answer could show."""
     body = f'{{"model": "sandbox/echo", "input": {{"prompt": {prompt}}}}}'
-    assert api.post("/run", content=body.encode()).status_code == 422
+    assert api.post(path, content=body.encode()).status_code == 422
+    assert not sandbox.predictions
+
+
+@pytest.mark.parametrize("most", [10**400, "1" * 400, 1e308], ids=["integer", "text", "float"])
+def test_a_number_of_any_size_is_compared_with_its_bounds(api, most):
+    """A float cannot hold every integer of JSON, and no answer is as long as that."""
+    given = {"prompt": "Say: hello", "max_new_tokens": most}
+    assert api.post("/run", json={"model": "meta/llama-2-7b-chat", "input": given}).json() == ["hello"]
 
 
 def test_a_wrong_method_is_405_in_json(api):

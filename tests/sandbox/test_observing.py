@@ -133,11 +133,14 @@ def test_a_body_or_header_that_cannot_be_sent_is_refused_where_it_is_given(sandb
     assert api.get("/predictions/x").json() == {"detail": "id not found"}
 
 
-def test_the_gateway_fails_on_missing_routes_too(sandbox, api):
-    """A fault stands before the routes."""
-    sandbox.answer_next(502, times=None)
-    assert api.get("/no/where").status_code == 502
-    assert api.get("/no/where").status_code == 502
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/no/where"), ("GET", "/run"), ("HEAD", "/run"), ("POST", "/run/")]
+)
+def test_the_gateway_fails_whatever_is_asked(sandbox, api, method, path):
+    """A fault stands before the routes: a missing route and a wrong method too."""
+    sandbox.answer_next(502, times=2)
+    assert [api.request(method, path).status_code for _ in range(2)] == [502, 502]
+    assert api.request(method, path).status_code in (307, 404, 405)
 
 
 def test_connections_can_be_dropped(sandbox, api):

@@ -390,11 +390,12 @@ def test_a_canceled_stream_raises(client, io):
     assert caught.value.partial_text == "a"
 
 
-def test_the_content_type_may_have_parameters_and_any_case(client, io):
-    """`Text/Event-Stream; charset=latin-1` is an event stream, and UTF-8 all the same."""
-    io.route(
-        SSE, ScriptedAnswer(200, [frames("你")], {"content-type": "Text/Event-Stream; charset=latin-1"}, 0)
-    )
+@pytest.mark.parametrize(
+    "content_type", ["Text/Event-Stream; charset=latin-1", "text/event-stream, text/event-stream"]
+)
+def test_the_content_type_may_have_parameters_and_any_case(client, io, content_type):
+    """It is an event stream, and UTF-8 all the same; so is one whose gateway repeats the header."""
+    io.route(SSE, ScriptedAnswer(200, [frames("你")], {"content-type": content_type}, 0))
     assert list(client.stream(MODEL, {})) == ["你"]
 
 

@@ -49,6 +49,8 @@ class Line(httpcore.NetworkStream):
 class SplitLine(BaseStream, Line):
     """The same with its heads split off, as the sockets of both clients do it."""
 
+    _stream = Line(())
+
     def read(self, max_bytes, timeout=None):
         return self.split(self.rest or Line.read(self, max_bytes))
 
@@ -61,6 +63,8 @@ class SplitLine(BaseStream, Line):
 
 
 class AsyncSplitLine(BaseStream, httpcore.AsyncNetworkStream):
+    _stream = Line(())
+
     def __init__(self, parts):
         self.line = Line(parts)
 
@@ -76,9 +80,6 @@ class AsyncSplitLine(BaseStream, httpcore.AsyncNetworkStream):
 
     async def aclose(self):
         self.line.close()
-
-    def get_extra_info(self, info):
-        return None
 
 
 REQUEST = ("GET", "http://here/", [(b"Host", b"here")])
@@ -206,6 +207,29 @@ def test_what_is_not_only_chunked_is_left_to_h11(head):
         httpcore.Request(*REQUEST[:2], headers=REQUEST[2])
     )
     assert "httpcore" in type(read_past_h11(response).stream).__module__
+
+
+@pytest.mark.parametrize("beyond", [b"", b"\r\n", NEXT, b'{"detail": "a body of 204"}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+        HEAD + chunk(b"hello") + b"0\r\n\r\n",
+        HEAD + b"5;name=value\r\nhello\r\n0\r\nTrailer: x\r\n\r\n",
+    ],
+)
+def test_what_follows_an_answer_is_no_answer_to_the_next_request(answer, beyond):
+    """At any cut, the connection is used again only if nothing came beyond the end (RFC 9112, 9.2)."""
+    for cut in range(1, len(answer)):
+        parts = [answer[:cut], answer[cut:] + beyond]
+        connection = httpcore.HTTP11Connection(ORIGIN, SplitLine(parts))
+        assert exchange(connection, read_past_h11)[1] == "whole"
+        assert bool(connection.has_expired()) is bool(beyond)
+        other = httpcore.AsyncHTTP11Connection(ORIGIN, AsyncSplitLine(parts))
+        assert asyncio.run(aexchange(other))[1] == "whole"
+        assert bool(other.has_expired()) is bool(beyond)
 
 
 def test_a_chunk_is_given_as_far_as_it_has_come():

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from itertools import repeat
+from os import umask
 
 import pytest
 from support.drivers import AsyncVirtualClient
@@ -57,7 +58,17 @@ def test_a_file_is_saved_under_id_and_type(client, io, tmp_path):
     assert path == folder / "p1.png"
     assert path.read_bytes() == PNG
     assert names(folder) == ["p1.png"]
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_a_file_is_the_user_s_own_setting(client, io, tmp_path, mask, mode):
+    """A saved file has the permissions of every other new file: the umask is kept."""
+    before = umask(mask)
+    try:
+        (path,) = client.download(done("https://files.example/a"), tmp_path)
+    finally:
+        umask(before)
+    assert path.stat().st_mode & 0o777 == mode
 
 
 def test_several_files_are_numbered_in_order(client, io, tmp_path):
@@ -85,6 +96,9 @@ def test_several_files_are_numbered_in_order(client, io, tmp_path):
         ("application/octet-stream", b"RIFF\x24\x00\x00\x00WAVEfmt ", ".wav"),
         ("audio/mp3", b"ID3\x04", ".mp3"),
         ("audio/x-flac", b"fLaC", ".flac"),
+        ("", b"\x00\x00\x00\x18ftypheic", ".heic"),
+        ("", b"\x00\x00\x00\x20ftypavif", ".avif"),
+        ("", b"\x00\x00\x00\x1cftypM4A ", ".m4a"),
         ("image/webp", b"", ".webp"),
         ("image/jpg", b"", ".jpg"),
         ("text/plain", b"%PDF-", ".txt"),
@@ -139,6 +153,7 @@ def test_an_id_is_no_prediction(client, tmp_path):
         ("data:;base64,iVBORw0KGgo", "p1.png", b"\x89PNG\r\n\x1a\n"),
         ("data:text/plain;base64,-_-%5F", "p1.txt", b"\xfb\xff\xbf"),
         ("data:text/plain;BASE64,aG\r\n k%3D", "p1.txt", b"hi"),
+        ("data:text/plain; base64 ,aGk=", "p1.txt", b"hi"),
         ("data:,", "p1.bin", b""),
     ],
 )
@@ -291,7 +306,7 @@ def test_the_size_limit(client, io, tmp_path):
         client.download(done("data:text/plain,hello"), tmp_path, max_bytes=4)
     assert names(tmp_path) == []
     client.download(done("https://files.example/a"), tmp_path, max_bytes=3_000_000)
-    for bad in (0, -1, 1.5, None):
+    for bad in (0, -1, 1.5, True, None):
         with pytest.raises(ConfigurationError):
             client.download(done("https://files.example/a"), tmp_path, max_bytes=bad)
 

@@ -311,6 +311,22 @@ async def test_cancelling_without_id_closes_the_connection(endless, how):
     assert len(endless.requests) == 1
 
 
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("how", ["run", "stream"])
+async def test_a_second_cancellation_leaves_no_connection_open(endless, how, turns):
+    """Whenever it comes, the connection is closed, while the client goes on."""
+    async with AsyncClient(TOKEN, endless.base_url) as client:
+        work = client.run(MODEL, {}) if how == "run" else read_all(client.stream(MODEL, {}))
+        task = await waiting_in(work, endless, RUN if how == "run" else SSE)
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(endless.requests[0].wait_left)
+
+
 async def test_wait_and_get_never_cancel(endless):
     """Canceling a task that waits for a prediction, or looks at it, leaves the prediction alone."""
     async with AsyncClient(TOKEN, endless.base_url) as client:

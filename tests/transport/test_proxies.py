@@ -1,11 +1,13 @@
 """Environment proxies are used, never for this machine itself."""
 
+import httpx
 import pytest
 from support.drivers import TOKEN
 from support.replies import MODEL
 from support.wire_server import answer, frames, stream
 
 from rockai_transport import APIConnectionError, APITimeoutError, ConfigurationError
+from rockai_transport.io.network import environment_proxy
 
 FAR = "http://api.far.example/v1"
 
@@ -41,16 +43,33 @@ def test_loopback_bypasses_proxies(connect, server, monkeypatch, host):
     assert connect(f"http://{host}:{server.port}/v1").run(MODEL, {}).text == "x"
 
 
-def test_no_proxy_is_heeded(connect, server, monkeypatch):
-    """NO_PROXY takes a host out."""
-    import httpx
-
-    from rockai_transport.io.network import environment_proxy
-
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
-    assert environment_proxy(httpx.URL("https://api.rockai.online/v1")) == "http://proxy.example:1"
-    monkeypatch.setenv("NO_PROXY", "rockai.online")
-    assert environment_proxy(httpx.URL("https://api.rockai.online/v1")) is None
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "is_direct"),
+    [
+        ("https://api.rockai.online/v1", "rockai.online", True),
+        ("https://api.rockai.online/v1", "a.example, .rockai.online", True),
+        ("https://api.rockai.online/v1", "notrockai.online,rockai", False),
+        ("https://api.rockai.online/v1", "api.rockai.online:443", True),
+        ("https://api.rockai.online:8443/v1", "api.rockai.online:443", False),
+        ("https://api.rockai.online:8443/v1", "api.rockai.online:8443", True),
+        ("http://10.1.2.3/v1", "10.1.2.3", True),
+        ("http://10.1.2.3/v1", "example.com, 10.0.0.0/8", True),
+        ("http://11.1.2.3/v1", "10.0.0.0/8,fd00::/8,10.0.0.0/99", False),
+        ("http://[fd00::1]/v1", "fd00::1", True),
+        ("http://[fd00::1]/v1", "[fd00::1]", True),
+        ("http://[fd00::1]:81/v1", "[fd00::1]:81", True),
+        ("http://[fd00::1]/v1", "10.0.0.0/8,fd00::/8", True),
+        ("http://[fe00::1]/v1", "fd00::/8", False),
+        ("http://anything.example/v1", "*", True),
+    ],
+)
+def test_no_proxy_is_heeded(monkeypatch, url, no_proxy, is_direct):
+    """NO_PROXY takes out a host, a domain, a host with its port, or a network of addresses."""
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://proxy.example:1")
+    assert environment_proxy(httpx.URL(url)) == "http://proxy.example:1"
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    assert (environment_proxy(httpx.URL(url)) is None) is is_direct
 
 
 def test_https_goes_through_a_tunnel(connect, server, monkeypatch):

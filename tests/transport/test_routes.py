@@ -261,6 +261,14 @@ def test_mappings_and_tuples_are_sent_as_json(client, io):
     assert io.bodies[0] == {"input": {"a": [1, 2], "b": {"c": {"d": None}}}, "model": MODEL}
 
 
+def test_a_compressed_file_has_not_the_type_of_its_content(client, io, tmp_path):
+    """`a.csv.gz` is no CSV."""
+    io.route(RUN, reply(200, "x"))
+    (tmp_path / "a.csv.gz").write_bytes(b"\x1f\x8b")
+    client.run(MODEL, {"file": tmp_path / "a.csv.gz"})
+    assert io.bodies[0]["input"]["file"] == "data:application/octet-stream;base64,H4s="
+
+
 def test_files_become_data_uris(client, io, tmp_path):
     """A path, bytes or an open binary file becomes a data URI; one that is too large or of text is refused."""  # noqa: E501
     io.route(RUN, reply(200, "x"))

@@ -19,6 +19,7 @@ from rockai_transport import (
     AsyncClient,
     ConfigurationError,
     InternalServerError,
+    InvalidResponseError,
     NotFoundError,
     PredictionTimeoutError,
     StreamInterruptedError,
@@ -147,9 +148,10 @@ def test_what_follows_done_is_waited_for_a_tenth_of_a_second(client, io):
     assert not io.is_open
 
 
-def test_an_error_after_a_good_end_is_of_no_account(client, io):
-    """A break after `done` does not spoil what was whole."""
-    io.route(SSE, events(frames("a"), BrokenError("reset")))
+@pytest.mark.parametrize("error", [BrokenError("reset"), InvalidResponseError("cannot be decoded")])
+def test_an_error_after_a_good_end_is_of_no_account(client, io, error):
+    """A break after `done` does not spoil what was whole, nor does a compression without an end."""
+    io.route(SSE, events(frames("a"), error))
     assert list(client.stream(MODEL, {})) == ["a"]
 
 

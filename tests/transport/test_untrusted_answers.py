@@ -173,11 +173,15 @@ def test_a_place_that_cannot_be_written_is_a_configuration_error(connect, server
             connect().download(done, folder)
 
 
-def test_half_a_character_in_an_input_becomes_a_replacement(connect, server):
-    """A lone surrogate has no form in UTF-8: U+FFFD is sent in its place."""
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("a\ud800b", "a\ufffdb"), ("\ud83d\ude00", "\U0001f600"), ("\ude00\ud83d", "\ufffd\ufffd")],
+)
+def test_half_a_character_in_an_input_becomes_a_replacement(connect, server, given, sent):
+    """A lone surrogate has no form in UTF-8: U+FFFD is sent in its place; two halves are one character."""
     server.route(RUN, answer(200, "x"))
-    connect().run(MODEL, {"prompt": "a\ud800b"})
-    assert server.requests[0].json["input"] == {"prompt": "a\ufffdb"}
+    connect().run(MODEL, {"prompt": given})
+    assert server.requests[0].json["input"] == {"prompt": sent}
 
 
 @pytest.mark.parametrize("call", [InMemory.run, lambda *given: list(InMemory.stream(*given))])
@@ -287,9 +291,10 @@ def test_a_compressed_answer_that_is_cut_is_none(connect, server, tmp_path, enco
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 @pytest.mark.parametrize("how", ["gzip", "zlib", "raw"])
-def test_a_compressed_answer_may_be_cut_into_any_chunks(connect, server, how, size):
-    """One byte is enough to know the format; gzip may have several members."""
-    text = b'"Hello"'
+@pytest.mark.parametrize("blanks", [0, 65530])
+def test_a_compressed_answer_may_be_cut_into_any_chunks(connect, server, how, size, blanks):
+    """One byte is enough to know the format, gzip may have several members, and a last byte may hold much."""
+    text = b'"Hello"' + b" " * blanks
     body = {
         "gzip": gzip.compress(text[:3]) + gzip.compress(text[3:]),
         "zlib": zlib.compress(text),
