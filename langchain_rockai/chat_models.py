@@ -18,6 +18,7 @@ from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import ChatBuilder
 from langchain_rockai.schemas import openai_tool
 from langchain_rockai.structured import StructuredOutput, structured_chain
+from rockai_transport import ConfigurationError
 from rockai_transport.adapters import PartialObjects, arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
@@ -230,13 +231,14 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
                 describes.
             include_raw: Return ``raw``, ``parsed`` and ``parsing_error`` instead of raising.
             strict: Accepted for compatibility: every answer is checked.
-            kwargs: Bound to the model.
+            kwargs: Bound to the model. With ``tools``, which ``"function_calling"`` does not accept, the
+                value of an answer that calls them is None; ``include_raw`` shows the calls.
 
         Returns:
             A runnable that returns an instance of the pydantic class, else a dict.
 
         Raises:
-            ConfigurationError: There is no such method, or it needs a schema.
+            ConfigurationError: There is no such method, it needs a schema, or it accepts no ``tools``.
 
         Example:
             >>> from pydantic import BaseModel, Field
@@ -249,6 +251,11 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """
         with translate_errors():
             output = StructuredOutput.of(schema, method)
+            if output.by_call and "tools" in kwargs:
+                raise ConfigurationError(
+                    "with_structured_output(tools=…) needs method='json_schema' or 'json_mode': with "
+                    f"{method!r}, the schema is the only tool."
+                )
         options = {**output.call_options(), **kwargs}
         tools = [dict(output.json_schema or {})]
         llm = self.bind_tools(tools, **options) if output.by_call else self.bind(**options)

@@ -24,6 +24,7 @@ from rockai_transport.adapters import (
     check_schema,
     forced_tool,
     partial_object,
+    with_root,
 )
 from rockai_transport.prompting import ResponseFormat, StructuredMethod, structured_method
 
@@ -86,7 +87,7 @@ class StructuredOutput(OutputParser):
         about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
         whole = schema if isinstance(schema, Mapping) and "title" in schema else {}  # core needs properties
-        form = {**about, **(function.get("parameters") or whole)}
+        form = {**about, **(with_root(function.get("parameters") or {}) or whole)}
         if model is None:  # a class validates its answers itself
             check_schema(form, whose)
             check_object_schema(form, whose)
@@ -109,11 +110,13 @@ class StructuredOutput(OutputParser):
         return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
 
     def of_message(self, message: AIMessage) -> Any:
-        """Return the requested value of a message that was accepted.
+        """Return the requested value of a message that was accepted; None if it calls other tools instead.
 
         Raises:
             InvalidResponseError: As for `accepted`; ``answer`` is the message, for ``include_raw``.
         """
+        if message.tool_calls and not self.by_call:
+            return None
         try:
             return self.accepted(message.text, [call["args"] for call in message.tool_calls])
         except InvalidResponseError as error:

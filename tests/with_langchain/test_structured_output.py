@@ -537,6 +537,48 @@ def test_an_agent_may_ask_for_it(scripted, llm, schema):
     assert asked.inputs[0].keys() == {"prompt", "prompt_template"}
 
 
+def look(topic: str) -> str:
+    """Look a topic up."""
+    return "Because."
+
+
+@pytest.mark.parametrize("method", ["json_mode", "json_schema"])
+async def test_an_answer_that_calls_another_tool_has_no_value(scripted, llm, method):
+    """It is accepted as it is: not an error, and not asked for again; `include_raw` shows the calls."""
+    call = '<tool_call>{"name": "look", "arguments": {"topic": "why"}}</tool_call>'
+    asked = scripted(*[call] * 5, written(method, GOOD))
+    raw = llm.with_structured_output(Joke, method=method, include_raw=True, tools=[look])
+    for answer in (raw.invoke("Joke!"), await raw.ainvoke("Joke!")):
+        assert [one["args"] for one in answer["raw"].tool_calls] == [{"topic": "why"}]
+        assert answer["parsed"] is answer["parsing_error"] is None
+    chain = llm.with_structured_output(Joke, method=method, tools=[look])
+    assert chain.invoke("Joke!") is None
+    assert await chain.ainvoke("Joke!") is None
+    assert list(chain.stream("Joke!")) == [None]
+    assert chain.invoke("Joke!") == Joke(**GOOD)
+    assert len(asked.inputs) == 6
+
+
+def test_no_other_tool_can_be_called_where_the_schema_is_one(llm):
+    """The error names the methods that accept tools."""
+    with pytest.raises(ConfigurationError, match=r"tools.*'json_schema' or 'json_mode'"):
+        llm.with_structured_output(Joke, tools=[look])
+
+
+@pytest.mark.parametrize("method", [None, 5, b"json_mode", [], {}])
+def test_a_method_that_is_no_text_is_refused(llm, method):
+    """Like a wrong name, with the methods there are."""
+    with pytest.raises(ConfigurationError, match=r"is not a method of structured output; .*json_mode"):
+        llm.with_structured_output(Joke, method=method)
+
+
+@pytest.mark.parametrize("parameters", [5, "object", ["setup"], ("setup",)])
+def test_parameters_that_are_no_schema_are_refused(llm, parameters):
+    """In OpenAI's form of a function."""
+    with pytest.raises(ConfigurationError, match="must be a JSON schema"):
+        llm.with_structured_output({"name": "Joke", "description": "A joke.", "parameters": parameters})
+
+
 class Tree(BaseModel):
     """A tree."""
 

@@ -328,3 +328,34 @@ def test_another_form_of_instructions_gives_another_form_of_call(sandbox):
         assert client.run(body["model"], other).text.startswith("<do>")
         without_form = {**other, "prompt": other["prompt"].replace('{"name": "function name"', "(")}
         assert '"add"' not in client.run(body["model"], without_form).text
+
+
+@pytest.mark.parametrize(
+    "written", ['{"name": "read", "arguments": {"path": "a"}}', '{"name": "read", "path": "a"}']
+)
+def test_a_call_of_an_unknown_function_is_no_call_of_the_only_tool(scripted, llm, written):
+    """A model that misses a tool to read with must not delete."""
+
+    def delete(path: str) -> str:
+        """Delete a file."""
+        return path
+
+    scripted(*[f"<tool_call>{written}</tool_call>"] * 2)
+    assert "delete" not in [call["name"] for call in llm.bind_tools([delete]).invoke("Read a!").tool_calls]
+
+
+def test_the_name_of_an_unknown_function_is_no_argument(scripted, llm):
+    """Also of a tool that must be called, and has an argument of that name; the model is asked again."""
+
+    def greet(name: str) -> str:
+        """Greet somebody."""
+        return name
+
+    scripted(
+        *(
+            f'<tool_call>{{"name": "{one}", "arguments": {{"name": "Ada"}}}}</tool_call>'
+            for one in ("hi", "greet")
+        )
+    )
+    [call] = llm.bind_tools([greet], tool_choice="any").invoke("Greet Ada!").tool_calls
+    assert (call["name"], call["args"]) == ("greet", {"name": "Ada"})

@@ -185,11 +185,12 @@ def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
 def _may_be_arguments(pairs: list[tuple[str, Any]], tools: Tools) -> bool:
     """Return whether the only tool can have such an object as arguments: its name may be one of them.
 
-    Otherwise it is a call of an unknown function; the tool is not called in its place.
+    Otherwise it is a call of an unknown function; the tool is not called in its place. If it must be called,
+    it is, unless it has a `name` itself, which the function's name would become.
     """
     known = [known_properties(schema) for schema in tools.schemas.values()]
     head = {key for key, _ in pairs}.intersection((*formats.NAME_KEYS, *formats.ARGUMENT_KEYS))
-    return len(known) == 1 and (tools.demanded or head <= known[0])
+    return len(known) == 1 and (head <= known[0] or (tools.demanded and head.isdisjoint(known[0])))
 
 
 def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Mapping[str, Any]) -> Call:

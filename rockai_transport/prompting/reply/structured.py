@@ -84,8 +84,8 @@ def structured_method(name: str) -> StructuredMethod:
     Raises:
         ConfigurationError: There is no such method.
     """
-    if name not in _METHODS:
-        raise ConfigurationError(unknown_name("a method of structured output", name, _METHODS))
+    if not isinstance(name, str) or name not in _METHODS:
+        raise ConfigurationError(unknown_name("a method of structured output", str(name), _METHODS))
     return _METHODS[name]
 
 
