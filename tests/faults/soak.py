@@ -23,7 +23,7 @@ import httpx
 
 from langchain_rockai import ChatRockAI
 from rockai_sandbox import Sandbox
-from rockai_transport import AsyncClient, Client
+from rockai_transport import AsyncClient, Client, StreamInterruptedError
 
 MODEL, QUICK, FEW = "soak/endless", "soak/quick", "soak/few"
 PATIENCE = 5.0  # seconds, for what is left to be seen as canceled
@@ -113,10 +113,11 @@ def _cycle(client: Client) -> None:
 def _another_thread(client: Client) -> None:
     stream = client.stream(MODEL, {})
     closer: threading.Thread | None = None
-    for _ in stream:
-        if closer is None:
-            closer = threading.Thread(target=stream.close)
-            closer.start()
+    with contextlib.suppress(StreamInterruptedError):  # if it reads at this moment
+        for _ in stream:
+            if closer is None:
+                closer = threading.Thread(target=stream.close)
+                closer.start()
     if closer is not None:
         closer.join()
 
