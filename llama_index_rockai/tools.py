@@ -158,11 +158,8 @@ class RockAIFunctionTool(FunctionTool):
         twice = [name for name in self._parameters[: len(args)] if name in kwargs]
         if not twice and len(args) <= len(self._parameters):
             return arguments, context, None
-        wrong = (
-            f"{twice[0]!r} was given twice"
-            if twice
-            else f"{len(args)} argument{'s were' if len(args) > 1 else ' was'} given"
-        )
+        count = "1 argument was" if len(args) == 1 else f"{len(args)} arguments were"
+        wrong = f"{twice[0]!r} was given twice" if twice else f"{count} given"
         name = self.metadata.get_name()
         refused = refusal(
             f"{name}: {wrong}; it takes {', '.join(self._parameters) or 'none'}. Nothing was sent."

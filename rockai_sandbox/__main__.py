@@ -39,12 +39,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def reader(number: Callable[[str], Any], rule: OptionRule) -> Callable[[str], Any]:
+def reader(convert: Callable[[str], Any], rule: OptionRule) -> Callable[[str], Any]:
     """Return the ``type`` function of an option with a rule."""
 
     def read(text: str) -> Any:
         try:
-            value = number(text)
+            value = convert(text)
         except ValueError:
             value = text
         if not rule.fits(value):

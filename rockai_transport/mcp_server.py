@@ -71,7 +71,7 @@ def read_toolset(file: str | Path) -> Toolset:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{file}: {error}") from error
     if settings.keys() & {"api_token", "api_key"}:
-        raise ConfigurationError(f"{file}: the API token belongs into the environment: ROCKAI_API_TOKEN.")
+        raise ConfigurationError(f"{file}: the API token belongs in the environment: ROCKAI_API_TOKEN.")
     tables, base_url = settings.pop("models", []), settings.pop("base_url", None)
     try:
         models = [HostedModel(**table) for table in tables]

@@ -145,7 +145,7 @@ class AsyncIO(BaseIO):
             timer.stop()
 
     def _interrupted(self) -> None:
-        """Raise the timeout error if the timer caused the cancellation; otherwise do nothing."""
+        """Note a cancellation; raise the timeout error if the timer caused it."""
         self._was_canceled = True
         if self._timer.was_it():
             if self.is_left:

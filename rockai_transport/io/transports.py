@@ -148,7 +148,7 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         return self.split(await self.read_body(max_bytes, timeout))
 
     async def read_body(self, max_bytes: int = _READ_PART, timeout: float | None = None) -> bytes:
-        """Return the next bytes; also called to read a body without h11."""
+        """Return the next bytes: of a head or for h11 as `read` passes them on, of a body without h11."""
         rest, self.rest = self.rest, b""
         try:
             return rest or await self._stream.read(max_bytes, timeout)

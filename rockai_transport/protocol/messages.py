@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,7 +58,7 @@ class ResponseHead:
     @property
     def media_type(self) -> str:
         """The Content-Type without its parameters, in lower case; the first if a gateway added another."""
-        return re.split("[;,]", self.headers.get("content-type", ""))[0].strip().lower()
+        return self.headers.get("content-type", "").partition(",")[0].partition(";")[0].strip().lower()
 
     @property
     def is_framed(self) -> bool:

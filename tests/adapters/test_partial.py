@@ -55,7 +55,7 @@ class Bill(BaseModel):
     def model_post_init(self, context: Any) -> None:
         self._sum = self.price + self.tip
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator] # mypy allows no decorator above `property`
     @property
     def total(self) -> int:
         return self.price + self.tip

@@ -299,13 +299,13 @@ async def test_http_is_for_this_machine_s_own_programs(over_http):
         ("[[models]]\nname = 'x'", "missing 2 required"),
         ("[[models]]\nname = 'x'\nmodel = 'a/b'\ndescription = 'd'\nouput = 'text'", "ouput"),
         ("max_runing = 3", "max_running"),
-        ("api_token = 'x'", "token belongs into the environment: ROCKAI_API_TOKEN"),
-        ("api_key = 'x'", "token belongs into the environment: ROCKAI_API_TOKEN"),
+        ("api_token = 'x'", "token belongs in the environment: ROCKAI_API_TOKEN"),
+        ("api_key = 'x'", "token belongs in the environment: ROCKAI_API_TOKEN"),
         ("= 3", "models.toml"),
     ],
 )
 def test_a_file_that_cannot_be_right(tmp_path, monkeypatch, text, said):
-    """It is refused before anything is served; the token belongs into the environment."""
+    """It is refused before anything is served; the token belongs in the environment."""
     monkeypatch.setenv("ROCKAI_API_TOKEN", "x")
     file = tmp_path / "models.toml"
     file.write_text(text, "utf-8")

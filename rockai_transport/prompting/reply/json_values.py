@@ -64,7 +64,7 @@ _TOKENS: Final = re.compile(
 _NAMES: Final = re.compile(
     rf"""(?<![\w.:/$-])(?P<name>[^\W\d][\w.:/-]*+)(?=\(|\s{{0,9}}=(?!=))|{_TOKENS.pattern}""", re.DOTALL
 )
-# Python needs letters there: those of the Khoisan languages.
+# A Python name contains only letters: these, which no model writes, stand for the signs, one marks a keyword.
 _LETTERS: Final = str.maketrans("-:/", "\u01c0\u01c1\u01c2")
 _KEYWORD: Final = "\u01c3"
 _SIGNS: Final = {**{letter: sign for sign, letter in _LETTERS.items()}, ord(_KEYWORD): None}

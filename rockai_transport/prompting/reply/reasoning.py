@@ -5,7 +5,7 @@ family's tag for it), after optional white space. Everything up to the first ``<
 unclosed block, is reasoning; everything after it is the answer. White space around the tags (before
 ``<think>``, after ``</think>``) belongs to them; all other text is delivered exactly. A later ``<think>`` is
 text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt
-already; a reader with ``inside=True`` starts inside it.
+already; a reader with ``inside="</think>"`` starts inside it.
 
 If it was not known that the template opened the block, the first ``</think>`` (or another family's tag) of a
 reply without ``<think>`` also ends reasoning. By then the text before it was delivered as text:
@@ -53,11 +53,12 @@ FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEAN
 _BEHIND: Final = TokenSet(
     *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
 )
-_AGAIN: Final = {
+_REPEATED: Final = {
     close: TokenSet(*row["reasoning"]) for row in _FORMATS for close in row["reasoning"].values()
 }
-"""What a reply may repeat that begins in reasoning, by what closes it."""
-# Those that end nothing else, and begin like all that is searched in an answer.
+"""The openings that a reply may repeat although its prompt ended with one, by what closes them."""
+# What ends reasoning without an opening: not what also ends other parts, nor what begins with a character for
+# which an answer is not searched.
 _CLOSINGS: Final = frozenset(
     close
     for row in _FORMATS
@@ -168,7 +169,9 @@ class ReasoningSplitter(Stage[_Parts]):
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
         begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
-        openings = _AGAIN[self._close] if self._opened else _OPENINGS if self._state == "start" else _BEHIND
+        openings = (
+            _REPEATED[self._close] if self._opened else _OPENINGS if self._state == "start" else _BEHIND
+        )
         end = openings.end(begin, 0, final=final)
         if end < 0:
             return

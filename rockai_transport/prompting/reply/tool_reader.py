@@ -150,8 +150,9 @@ class ToolCallReader:
                 self._open_body(replace(verdict, meant=False), pending)
                 pending = ""
         if self._scanner is not None:
-            tagged = isinstance(self._scanner, TaggedScanner)
-            if self._opener is not None and (tagged or not pending.startswith("<")):
+            # In JSON and Python, a `<` outside strings ends the value, unless a quote begins with it.
+            ends = pending.startswith("<") and isinstance(self._scanner, ValueScanner)
+            if self._opener is not None and not ends:
                 self._raw.append(pending)
                 pending = ""
             self._end_value(self._scanner)

@@ -92,7 +92,8 @@ class JinjaTemplate:
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
         if system:
             rendered = self._attempt([{"role": "system", "content": system}, *messages])
-            if rendered.split() not in ([], self._attempt(messages).split()):
+            is_ignored = rendered.split() == self._attempt(messages).split()  # but for white space
+            if rendered.strip() and not is_ignored:
                 return rendered
             messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
         try:
