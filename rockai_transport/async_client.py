@@ -21,8 +21,6 @@ from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.streams import StreamState
 from rockai_transport.service import Service
 
-__all__ = ["AsyncClient", "AsyncPredictions", "AsyncStream"]
-
 
 class AsyncClient(BaseClient):
     """RockAI with ``await``. It never blocks the event loop. Several loops can use it, one after another.

@@ -13,8 +13,6 @@ from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import trim_traceback
 from rockai_transport.service import Service
 
-__all__ = ["DEFAULT_SERVICE", "DEFAULT_TIMEOUTS", "BaseClient", "check_callback"]
-
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
 

@@ -21,8 +21,6 @@ from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.streams import StreamState
 from rockai_transport.service import Service
 
-__all__ = ["Client", "Predictions", "Stream"]
-
 
 class Client(BaseClient):
     """RockAI with blocking calls. Threads can share one client; it opens connections when needed.

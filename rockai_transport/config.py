@@ -17,17 +17,6 @@ from urllib.parse import urlsplit
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.service import STATUSES, Service
 
-__all__ = [
-    "Route",
-    "Settings",
-    "Timeouts",
-    "check_choice",
-    "check_timeout",
-    "is_loopback",
-    "is_private",
-    "token_text",
-]
-
 Route = Literal["auto", "run", "predictions"]
 
 DEFAULT_BASE_URL = "https://api.rockai.online/v1"

@@ -8,13 +8,6 @@ from typing import Any
 
 from rockai_transport.protocol.prediction import Prediction
 
-__all__ = [
-    "APIConnectionError",
-    "APITimeoutError",
-    "ConfigurationError",
-    "RockAIError",
-]
-
 
 class RockAIError(Exception):
     """The base class of every exception that this package raises.

@@ -17,8 +17,6 @@ from rockai_transport.protocol.io import LeftError
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
 
-__all__ = ["AsyncStream"]
-
 
 class AsyncStream:
     """The text of one run, piece by piece. An async iterator, and a context manager that leaves cleanly.

@@ -29,8 +29,6 @@ from rockai_transport.protocol.io import (
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
 
-__all__ = ["AsyncIO", "AsyncSession"]
-
 T = TypeVar("T")
 P = ParamSpec("P")
 

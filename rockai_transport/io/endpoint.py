@@ -15,8 +15,6 @@ from rockai_transport.config import Settings, Timeouts
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.protocol.messages import JSON, Request
 
-__all__ = ["Endpoint"]
-
 logger = logging.getLogger("rockai")
 
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at about 9e9

@@ -31,8 +31,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.requests import download_request
 from rockai_transport.protocol.responses import status_error
 
-__all__ = ["download_files", "file_addresses", "private_address_error"]
-
 _ADDRESS = r"(?i)https?://|data:"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_FILE = frozenset({204, 205, 206})

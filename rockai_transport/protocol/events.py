@@ -25,8 +25,6 @@ from rockai_transport.service import Service
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["EventReader", "FrameReader"]
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data:", "event:", "id:", "retry:")
 _HELD_FIELDS = ("id:", "retry:")

@@ -18,15 +18,6 @@ from typing import Any
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = [
-    "MAX_FILE_BYTES",
-    "check_input",
-    "check_webhook",
-    "encode_body",
-    "encode_input",
-    "sniff_media_type",
-]
-
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The maximum size of each file in a request."""
 

@@ -17,16 +17,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.service import Service
 
-__all__ = [
-    "RunRequest",
-    "cancel_request",
-    "create_request",
-    "download_request",
-    "get_request",
-    "run_request",
-    "stream_request",
-]
-
 
 @dataclass(frozen=True)
 class RunRequest:

@@ -28,15 +28,6 @@ from rockai_transport.protocol.messages import Request
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import finished
 
-__all__ = [
-    "EventStreamBody",
-    "RunStream",
-    "StreamState",
-    "call_with_each",
-    "closed_elsewhere",
-    "read_already",
-]
-
 _DRAIN_SECONDS = 0.1
 
 

@@ -25,8 +25,6 @@ from rockai_transport.protocol.requests import get_request
 from rockai_transport.protocol.responses import finished, read_fetched
 from rockai_transport.protocol.retry import backoff
 
-__all__ = ["fetch", "wait"]
-
 logger = logging.getLogger("rockai")
 
 _FIRST_POLL = 0.025
