@@ -14,8 +14,7 @@ W = ("weather", {"city": "Köln"})
 
 def read(pieces, names=NAMES, **settings):
     """Text, calls and invalid calls of a reply."""
-    counter = iter(range(1_000_000))
-    reader = ToolCallReader(names, new_id=lambda: f"call_{next(counter)}", **settings)
+    reader = ToolCallReader(names, **settings)
     parts = [part for piece in pieces for part in reader.feed(piece)] + reader.flush()
     return (
         "".join(part.text for part in parts if isinstance(part, TextDelta)),
@@ -260,10 +259,11 @@ def test_what_cannot_be_a_call_any_more_is_handed_on_at_once(data, held):
 
 def test_a_call_comes_out_as_soon_as_it_is_complete():
     """The last bracket of a bare call, or the closing tag, is enough."""
-    reader = ToolCallReader(NAMES, new_id=lambda: "x")
+    reader = ToolCallReader(NAMES)
     assert reader.feed(CALL[:-1]) == []
-    assert reader.feed("}") == [ToolCall("x", *W)]
-    assert reader.feed(f"<tool_call>{CALL}</tool_call>") == [ToolCall("x", *W)]
+    for rest in ("}", f"<tool_call>{CALL}</tool_call>"):
+        (call,) = reader.feed(rest)
+        assert call == ToolCall(call.id, *W)
 
 
 def test_without_parallel_calls_the_first_one_counts():

@@ -71,7 +71,6 @@ class ToolCallReader:
         parallel: bool = True,
         demanded: bool = False,
         accepts: Callable[[dict[str, Any]], bool] | None = None,
-        new_id: Callable[[], str] = new_call_id,
     ) -> None:
         """Create a reader.
 
@@ -81,14 +80,12 @@ class ToolCallReader:
             demanded: Whether one of these tools must be called. Then calls of other tools are invalid, and so
                 are calls without any of a tool's arguments.
             accepts: As for `Tools`.
-            new_id: Creates a call's id.
         """
         self._tools = Tools(tools, demanded=demanded, accepts=accepts)
         # At the start of a line, a call may begin with a letter.
         first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
         self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
         self._parallel = parallel
-        self._new_id = new_id
         self._parts: list[ToolPart] = []
         self._called = False
         self._has_text = False
@@ -305,7 +302,7 @@ class ToolCallReader:
         self._line_start = True
 
     def _emit_call(self, read: ToolCall | InvalidToolCall) -> None:
-        call = replace(read, id=self._new_id())
+        call = replace(read, id=new_call_id())
         if self._called and not self._parallel:
             self._parts.append(one_too_many(call))
             return
