@@ -257,10 +257,8 @@ def _holds(kind: type) -> Callable[[Any], bool]:
 
 
 def _is_statuses(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and _holds(str)(list(value))
-        and all(word in STATUSES for word in value.values())
+    return isinstance(value, Mapping) and all(
+        isinstance(key, str) and word in STATUSES for key, word in value.items()
     )
 
 

@@ -83,12 +83,10 @@ class AsyncIO(BaseIO):
 
     async def follow(self, body: EventBody) -> list[str]:
         timer, chunks = self._timer, self._chunks
-        if chunks is None:
-            return []
         while not body.ended:
             timer.wait(min(body.until, time.monotonic() + body.within), body.notices)
             try:
-                chunk = await anext(chunks, None)
+                chunk = await anext(chunks, None) if chunks is not None else None
             except asyncio.CancelledError:
                 self._interrupted()
                 raise

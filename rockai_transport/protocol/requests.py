@@ -64,11 +64,7 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     the token is sent nowhere else.
     """
     if service.stream_path is not None:
-        return Request(
-            "GET",
-            _with_id(service.stream_path, prediction.id),
-            accept=EVENT_STREAM,
-        )
+        return Request("GET", _with_id(service.stream_path, prediction.id), accept=EVENT_STREAM)
     try:
         url = urlsplit(prediction.urls.get("stream", ""))
     except ValueError:

@@ -48,11 +48,7 @@ _CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
         APIStatusError,
         "Redirects are not followed, the token goes to one origin only: set base_url to the new address.",
     ),
-    4: (APIStatusError, ""),
-    5: (
-        InternalServerError,
-        "The service, its gateway, or the model itself failed.",
-    ),
+    5: (InternalServerError, "The service, its gateway, or the model itself failed."),
 }
 _SEE_OTHER = 303
 _REQUEST_TIMEOUT = 408

@@ -236,8 +236,6 @@ class RunStream:
 
     def _stream_error(self, failure: TransportFailure) -> RockAIError:
         """Return a timeout error for an expired limit, and an interrupted stream for anything else."""
-        if self.body is None:
-            raise AssertionError("only a body is read without translation") from failure
         state, error = self.state, transport_error(self.body.request, failure)
         if not failure.timed_out:
             interrupted = _interrupted(str(failure), state)
