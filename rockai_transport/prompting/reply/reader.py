@@ -217,12 +217,8 @@ class ReplyReader:
 
     def _call_reader(self) -> ToolCallReader:
         setup = self._reading.tools
-        return ToolCallReader(
-            setup.callable_tools,
-            parallel=setup.parallel,
-            demanded=setup.forced,
-            accepts=self._accepts,
-        )
+        tools = Tools(setup.callable_tools, demanded=setup.forced, accepts=self._accepts)
+        return ToolCallReader(tools, parallel=setup.parallel)
 
     def _last_calls(self) -> list[ReplyPart]:
         """Return the calls at the end of reasoning that was never closed: the model moved on."""

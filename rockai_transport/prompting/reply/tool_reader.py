@@ -16,9 +16,8 @@ token, an object that names no tool is text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
@@ -64,26 +63,16 @@ class ToolCallReader:
     token or another call may follow.
     """
 
-    def __init__(
-        self,
-        tools: Mapping[str, Mapping[str, Any]],
-        *,
-        parallel: bool = True,
-        demanded: bool = False,
-        accepts: Callable[[dict[str, Any]], bool] | None = None,
-    ) -> None:
+    def __init__(self, tools: Tools, *, parallel: bool = True) -> None:
         """Create a reader.
 
         Args:
-            tools: The tools that may be called: the JSON schema of each one's arguments, by its name.
+            tools: The tools that may be called.
             parallel: Whether a reply may contain several calls; else all but the first are invalid.
-            demanded: Whether one of these tools must be called. Then calls of other tools are invalid, and so
-                are calls without any of a tool's arguments.
-            accepts: As for `Tools`.
         """
-        self._tools = Tools(tools, demanded=demanded, accepts=accepts)
+        self._tools = tools
         # At the start of a line, a call may begin with a letter.
-        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
+        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools.schemas, "functions"))}
         self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
         self._parallel = parallel
         self._parts: list[ToolPart] = []
