@@ -323,7 +323,6 @@ def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
     end, tag = ends[0] if ends else (0, "")
     begin = parts[:end]
     thought = "".join(part.text for part in begin if isinstance(part, TextDelta)).removesuffix(tag)
-    thought += "".join(part.text for part in begin if isinstance(part, ReasoningDelta))
     calls = [part for part in begin if isinstance(part, ToolCall | InvalidToolCall)]
     return [*([ReasoningDelta(thought)] if thought else []), *calls, *parts[end:]]
 

@@ -82,7 +82,6 @@ class ToolCallReader:
         self._line_start = True
         self._in_fence = False  # inside a code fence that was returned as text
         self._in_code = False  # likewise, if the fence started a line
-        self._behind_tick = False  # right after a backtick with text before it
         self._pending = ""  # text that is not decided yet
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: ValueScanner | TaggedScanner | None = None
@@ -95,7 +94,7 @@ class ToolCallReader:
     @property
     def in_text(self) -> bool:
         """Whether a piece without a notable character would be returned unchanged and change nothing."""
-        waits = self._pending or self._line_start or self._opener or self._scanner or self._behind_tick
+        waits = self._pending or self._line_start or self._opener or self._scanner
         return self._has_text and not waits
 
     def feed(self, piece: str) -> list[ToolPart]:
@@ -109,7 +108,7 @@ class ToolCallReader:
         """
         text, self._pending = self._pending + piece, ""
         at = 0
-        while at < len(text) and not self._pending:
+        while at < len(text):
             if self._scanner is not None:
                 at = self._read_value(self._scanner, text, at)
             elif self._opener is not None:
@@ -120,7 +119,7 @@ class ToolCallReader:
 
     def begin_answer(self) -> None:
         """Treat what follows as the beginning of the answer: what came before was reasoning."""
-        self._has_text = self._in_fence = self._in_code = self._behind_tick = False
+        self._has_text = self._in_fence = self._in_code = False
         self._line_start = True
 
     def flush(self) -> list[ToolPart]:
@@ -153,11 +152,12 @@ class ToolCallReader:
 
     def _read_text(self, text: str, start: int) -> int:
         at = start
+        behind_tick = False  # right after a backtick with text before it; another piece never begins there
         while found := (self._notable_at_start if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
-            self._behind_tick = self._behind_tick and place == at
-            verdict = self._verdict(text, place)
+            behind_tick = behind_tick and place == at
+            verdict = "text" if behind_tick else self._verdict(text, place)
             if verdict != "text":
                 self._emit(text[start:place])
                 if not isinstance(verdict, Opener):
@@ -171,15 +171,14 @@ class ToolCallReader:
                 self._in_fence = not self._in_fence
                 self._in_code = self._in_fence and self._line_start
                 at = place + len(FENCE)
-            self._behind_tick = text[place:at] == TICK and not self._line_start
+            behind_tick = text[place:at] == TICK and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
-        self._behind_tick = self._behind_tick and at == len(text)
         self._line_start = self._line_start and is_blank(text[at:])
         self._emit(text[start:])
         return len(text)
 
     def _verdict(self, text: str, at: int) -> Opener | str:
-        if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
+        if text[at] in "\r\n" or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # here a fence closes one that was returned as text, whatever follows
         line_start = self._line_start and not self._in_code
         if not (line_start or text[at] in NOTABLE):
