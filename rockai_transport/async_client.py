@@ -108,13 +108,7 @@ class AsyncClient(BaseClient):
         run = self._session.operations.run_request(ModelReference.parse(model), input)
         return await self._session.do(self._session.operations.run, run, timeout, on_text)
 
-    def stream(
-        self,
-        model: str,
-        input: Mapping[str, Any],
-        *,
-        timeout: float | None = None,
-    ) -> "AsyncStream":
+    def stream(self, model: str, input: Mapping[str, Any], *, timeout: float | None = None) -> "AsyncStream":
         """As `Client.stream`, with ``async with`` and ``async for``. Needs no ``await`` itself.
 
         Example:
@@ -203,11 +197,7 @@ class AsyncPredictions:
         """
         reference = ModelReference.combine(model, version)
         run = self._session.operations.run_request(
-            reference,
-            input,
-            stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
+            reference, input, stream=stream, webhook=webhook, webhook_events_filter=webhook_events_filter
         )
         return await self._session.do(self._session.operations.create, run)
 

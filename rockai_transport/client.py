@@ -128,13 +128,7 @@ class Client(BaseClient):
         run = self._session.operations.run_request(ModelReference.parse(model), input)
         return self._session.do(self._session.operations.run, run, timeout, on_text)
 
-    def stream(
-        self,
-        model: str,
-        input: Mapping[str, Any],
-        *,
-        timeout: float | None = None,
-    ) -> "Stream":
+    def stream(self, model: str, input: Mapping[str, Any], *, timeout: float | None = None) -> "Stream":
         """Run a model and iterate over its text, piece by piece, exactly as the model wrote it.
 
         Args:
@@ -267,11 +261,7 @@ class Predictions:
         """
         reference = ModelReference.combine(model, version)
         run = self._session.operations.run_request(
-            reference,
-            input,
-            stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
+            reference, input, stream=stream, webhook=webhook, webhook_events_filter=webhook_events_filter
         )
         return self._session.do(self._session.operations.create, run)
 

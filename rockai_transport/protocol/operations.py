@@ -112,13 +112,7 @@ class Operations:
         return await self._finish_run(io, state, until, timeout)
 
     def stream(
-        self,
-        io: IO,
-        run: RunRequest,
-        timeout: float | None,
-        state: StreamState,
-        *,
-        for_run: bool = False,
+        self, io: IO, run: RunRequest, timeout: float | None, state: StreamState, *, for_run: bool = False
     ) -> RunStream:
         """Stream with ``/run_sse``, or with create and ``urls.stream``.
 

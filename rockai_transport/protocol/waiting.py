@@ -12,12 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import (
-    APIConnectionError,
-    APIStatusError,
-    PredictionTimeoutError,
-    RockAIError,
-)
+from rockai_transport.errors import APIConnectionError, APIStatusError, PredictionTimeoutError, RockAIError
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.io import IO, Notices
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
