@@ -144,10 +144,8 @@ def check_timeout(value: Any, name: str) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def is_loopback(host: str | None) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine."""
-    if not host:
-        return False
     host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
