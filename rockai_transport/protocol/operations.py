@@ -122,8 +122,7 @@ class Operations:
         if timeout is not None:
             check_timeout(timeout, "timeout")
         begin = partial(self._begin_stream, io, run, timeout, state)
-        cancel = partial(self.cancel_on_exit, io, state)
-        return RunStream(io, state, run.partial, begin, cancel, for_run)
+        return RunStream(io, state, run.partial, begin, self.cancel_on_exit, for_run)
 
     def stream_prediction(self, io: IO, target: Any, state: StreamState) -> RunStream:
         """Stream an existing prediction.
@@ -136,8 +135,7 @@ class Operations:
         async def begin() -> EventStreamBody | None:
             return await self._begin_created(io, state, self._until(io, None))
 
-        cancel = partial(self.cancel_on_exit, io, state)
-        return RunStream(io, state, known, begin, cancel)
+        return RunStream(io, state, known, begin, self.cancel_on_exit)
 
     async def create(self, io: IO, run: RunRequest) -> Prediction:
         """Create a prediction, without waiting for it."""

@@ -151,7 +151,7 @@ class RunStream:
     """The prediction as known before the first response."""
     begin: Callable[[], Awaitable[EventStreamBody | None]]
     """Sends the request; returns the open event stream, or None if it waited for the prediction instead."""
-    cancel: Callable[[], Awaitable[Prediction | None]]
+    cancel: Callable[[IO, StreamState], Awaitable[Prediction | None]]
     """Closes the connection, and cancels the prediction if its id is known; returns its final state."""
     for_run: bool = False
     """Whether it belongs to a `run`, which then waits for the prediction. In this case a timeout cancels
@@ -209,7 +209,7 @@ class RunStream:
         if not (left or timed_out):
             await self.io.close()
             return
-        ended = await self.cancel()
+        ended = await self.cancel(self.io, self.state)
         # A response without a prediction does not report the end: only the cancel request is known.
         if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
             error.prediction = ended

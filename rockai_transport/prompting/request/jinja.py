@@ -101,12 +101,10 @@ class JinjaTemplate:
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         bos, eos = self._bos_and_eos()
-        tokens = {"bos_token": bos, "eos_token": eos}
         template = _compiled(self.source)
+        values = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
         try:
-            rendered = template.render(
-                messages=messages, tools=None, documents=None, add_generation_prompt=True, **tokens
-            )
+            rendered = template.render(values, bos_token=bos, eos_token=eos)
         except _RaisedByTemplate:
             raise
         except Exception as error:
