@@ -37,7 +37,7 @@ from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.protocol.requests import RunRequest
-from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState, call_with_each
+from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState
 from rockai_transport.protocol.waiting import fetch, wait
 from rockai_transport.service import Service
 
@@ -100,7 +100,7 @@ class Operations:
         stream = self.stream(io, run, timeout, state, for_run=True)
         try:
             while batch := await stream.next_batch():
-                await call_with_each(io, on_text, batch, state, stream)
+                await stream.call_with_each(on_text, batch)
         except APITimeoutError as error:
             if state.callback_failed or state.prediction is None or state.prediction.id is None:
                 raise

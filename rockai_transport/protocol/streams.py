@@ -186,6 +186,19 @@ class RunStream:
             raise
         return pieces
 
+    async def call_with_each(self, on_text: Callable[[str], Any], batch: list[str]) -> None:
+        """Call the user's function with each piece; if it fails or leaves, the run ends."""
+        for piece in batch:
+            self.state.pieces.append(piece)
+            try:
+                await self.io.call(on_text, piece)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self.state.callback_failed = True
+                await self.leave(error)
+                raise
+
     async def leave(self, error: BaseException | None = None) -> None:
         """Close the connection at once, and cancel the prediction, unless the stream ended by itself.
 
@@ -290,19 +303,3 @@ def _interrupted(reason: str, state: StreamState) -> StreamInterruptedError:
 
 def _kept(state: StreamState) -> str:
     return f"The {len(state.text)} characters that had arrived are in `partial_text`."
-
-
-async def call_with_each(
-    io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
-) -> None:
-    """Call the user's function with each piece; if it fails or leaves, the run ends."""
-    for piece in batch:
-        state.pieces.append(piece)
-        try:
-            await io.call(on_text, piece)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            state.callback_failed = True
-            await stream.leave(error)
-            raise
