@@ -137,7 +137,7 @@ def _encode(value: Any, where: str) -> Any:
         raise ConfigurationError(
             f"{where} is larger than {MAX_FILE_BYTES // 1024**2} MiB. Upload it and give its https: URL."
         )
-    kind, compression = mimetypes.guess_type(name) if name else (None, None)
+    kind, compression = mimetypes.guess_type(name)
     named = None if compression else kind
     media_type = named or sniff_media_type(content[:16]) or "application/octet-stream"
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
