@@ -152,8 +152,6 @@ class _Reader:
 
     async def close(self) -> None:
         """Leave, even if another task is reading."""
-        if self.run.finished and not self._state.ready:
-            return
         if not self._is_busy:
             await self._leave()
             return
