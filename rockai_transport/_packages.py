@@ -9,8 +9,6 @@ from typing import Any
 
 from rockai_transport._version import install_command
 
-__all__ = ["lazy_names", "require"]
-
 
 def lazy_names(package: str, homes: Mapping[str, Container[str]]) -> Callable[[str], Any]:
     """Make a package's ``__getattr__``, which imports a name on first use.

@@ -6,7 +6,6 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -20,8 +19,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.streams import StreamState
 from rockai_transport.service import Service
-
-__all__ = ["AsyncClient", "AsyncPredictions", "AsyncStream"]
 
 
 class AsyncClient(BaseClient):
@@ -111,13 +108,7 @@ class AsyncClient(BaseClient):
         run = self._session.operations.run_request(ModelReference.parse(model), input)
         return await self._session.do(self._session.operations.run, run, timeout, on_text)
 
-    def stream(
-        self,
-        model: str,
-        input: Mapping[str, Any],
-        *,
-        timeout: float | None = None,
-    ) -> "AsyncStream":
+    def stream(self, model: str, input: Mapping[str, Any], *, timeout: float | None = None) -> "AsyncStream":
         """As `Client.stream`, with ``async with`` and ``async for``. Needs no ``await`` itself.
 
         Example:
@@ -167,9 +158,7 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
@@ -208,11 +197,7 @@ class AsyncPredictions:
         """
         reference = ModelReference.combine(model, version)
         run = self._session.operations.run_request(
-            reference,
-            input,
-            stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
+            reference, input, stream=stream, webhook=webhook, webhook_events_filter=webhook_events_filter
         )
         return await self._session.do(self._session.operations.create, run)
 

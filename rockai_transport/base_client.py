@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self
 
 from rockai_transport.config import Settings, Timeouts
@@ -12,8 +13,6 @@ from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import trim_traceback
 from rockai_transport.service import Service
-
-__all__ = ["DEFAULT_SERVICE", "DEFAULT_TIMEOUTS", "BaseClient", "check_callback"]
 
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
@@ -95,11 +94,10 @@ class BaseClient:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # Settings, never connections; a token from the environment is read again on unpickling.
-        return _rebuild, (type(self), self._given)
+        return partial(type(self), **self._given), ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        copy: Self = _rebuild(type(self), self._given)
-        return copy
+        return type(self)(**self._given)
 
 
 def check_callback(callback: Any, name: str, *, may_await: bool) -> None:
@@ -115,7 +113,3 @@ def check_callback(callback: Any, name: str, *, may_await: bool) -> None:
     call = getattr(callback, "__call__", None)  # noqa: B004 - of an object that is called
     if not may_await and (inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)):
         raise ConfigurationError(f"{name} is a coroutine function, which only AsyncClient can await.")
-
-
-def _rebuild(cls: type[Any], given: dict[str, Any]) -> Any:
-    return cls(**given)

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 from rockai_transport.protocol.prediction import Update
 
-__all__ = ["OnText", "OnUpdate"]
-
 
 class _NoSchema:
     """Excludes a parameter from the JSON schema that pydantic makes of a signature: no model can pass it."""

@@ -6,7 +6,6 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -20,8 +19,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.streams import StreamState
 from rockai_transport.service import Service
-
-__all__ = ["Client", "Predictions", "Stream"]
 
 
 class Client(BaseClient):
@@ -131,13 +128,7 @@ class Client(BaseClient):
         run = self._session.operations.run_request(ModelReference.parse(model), input)
         return self._session.do(self._session.operations.run, run, timeout, on_text)
 
-    def stream(
-        self,
-        model: str,
-        input: Mapping[str, Any],
-        *,
-        timeout: float | None = None,
-    ) -> "Stream":
+    def stream(self, model: str, input: Mapping[str, Any], *, timeout: float | None = None) -> "Stream":
         """Run a model and iterate over its text, piece by piece, exactly as the model wrote it.
 
         Args:
@@ -216,9 +207,7 @@ class Client(BaseClient):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -272,11 +261,7 @@ class Predictions:
         """
         reference = ModelReference.combine(model, version)
         run = self._session.operations.run_request(
-            reference,
-            input,
-            stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
+            reference, input, stream=stream, webhook=webhook, webhook_events_filter=webhook_events_filter
         )
         return self._session.do(self._session.operations.create, run)
 

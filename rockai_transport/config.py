@@ -17,17 +17,6 @@ from urllib.parse import urlsplit
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.service import STATUSES, Service
 
-__all__ = [
-    "Route",
-    "Settings",
-    "Timeouts",
-    "check_choice",
-    "check_timeout",
-    "is_loopback",
-    "is_private",
-    "token_text",
-]
-
 Route = Literal["auto", "run", "predictions"]
 
 DEFAULT_BASE_URL = "https://api.rockai.online/v1"
@@ -155,10 +144,8 @@ def check_timeout(value: Any, name: str) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def is_loopback(host: str | None) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine."""
-    if not host:
-        return False
     host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -268,10 +255,8 @@ def _holds(kind: type) -> Callable[[Any], bool]:
 
 
 def _is_statuses(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and _holds(str)(list(value))
-        and all(word in STATUSES for word in value.values())
+    return isinstance(value, Mapping) and all(
+        isinstance(key, str) and word in STATUSES for key, word in value.items()
     )
 
 

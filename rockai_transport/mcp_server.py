@@ -30,8 +30,6 @@ from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Progress
 from rockai_transport.jobs.toolset import Toolset
 
-__all__ = ["add_to", "make_server", "read_toolset"]
-
 _REPORTS_EVERY = 1.0
 """Seconds between two notifications of progress."""
 _LEAVES_WITHIN = 2.5

@@ -14,8 +14,6 @@ from typing import Any
 
 from rockai_transport.errors import RockAIError
 
-__all__ = ["sanitize", "trim_traceback", "with_texts"]
-
 logger = logging.getLogger("rockai")
 
 _LEAST_SECRET = 8  # a shorter token is a placeholder, and hiding it would garble messages

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["STATUSES", "Service"]
-
 STATUSES = ("starting", "processing", "succeeded", "failed", "canceled")
 """The statuses of a prediction, as this package names them."""
 

@@ -29,12 +29,7 @@ the call failed.
 
 from __future__ import annotations
 
-from rockai_transport.errors.base import (
-    APIConnectionError,
-    APITimeoutError,
-    ConfigurationError,
-    RockAIError,
-)
+from rockai_transport.errors.base import APIConnectionError, APITimeoutError, ConfigurationError, RockAIError
 from rockai_transport.errors.outcomes import (
     InvalidResponseError,
     PredictionCanceledError,

@@ -8,13 +8,6 @@ from typing import Any
 
 from rockai_transport.protocol.prediction import Prediction
 
-__all__ = [
-    "APIConnectionError",
-    "APITimeoutError",
-    "ConfigurationError",
-    "RockAIError",
-]
-
 
 class RockAIError(Exception):
     """The base class of every exception that this package raises.
@@ -90,14 +83,12 @@ def _rebuild(cls: type[RockAIError], args: tuple[Any, ...], state: dict[str, Any
 
 def _picklable(state: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what can be pickled; replace everything else, such as a live response, by None."""
-    kept: dict[str, Any] = {}
+    kept = dict(state)
     for name, value in state.items():
         try:
             pickle.dumps(value)
         except Exception:  # noqa: BLE001 - another library's __reduce__ may raise anything
             kept[name] = None
-        else:
-            kept[name] = value
     return kept
 
 

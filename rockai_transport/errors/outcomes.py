@@ -7,15 +7,6 @@ from typing import Any
 from rockai_transport.errors.base import RockAIError
 from rockai_transport.protocol.prediction import Prediction
 
-__all__ = [
-    "InvalidResponseError",
-    "PredictionCanceledError",
-    "PredictionError",
-    "PredictionFailedError",
-    "PredictionTimeoutError",
-    "StreamInterruptedError",
-]
-
 
 class PredictionError(RockAIError):
     """A prediction did not succeed, or not in time.

@@ -8,18 +8,6 @@ from rockai_transport.errors.base import RockAIError
 from rockai_transport.protocol.messages import Response
 from rockai_transport.protocol.prediction import Prediction
 
-__all__ = [
-    "APIStatusError",
-    "AuthenticationError",
-    "BadRequestError",
-    "ConflictError",
-    "InternalServerError",
-    "NotFoundError",
-    "PaymentRequiredError",
-    "PermissionDeniedError",
-    "RateLimitError",
-]
-
 
 class APIStatusError(RockAIError):
     """The service responded with an error.

@@ -7,7 +7,6 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Any, Self
 
 from rockai_transport.errors import ConfigurationError
@@ -16,8 +15,6 @@ from rockai_transport.io.loops import LoopScope, running_loop
 from rockai_transport.protocol.io import LeftError
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
-
-__all__ = ["AsyncStream"]
 
 
 class AsyncStream:
@@ -107,9 +104,7 @@ class AsyncStream:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
@@ -157,8 +152,6 @@ class _Reader:
 
     async def close(self) -> None:
         """Leave, even if another task is reading."""
-        if self.run.finished and not self._state.ready:
-            return
         if not self._is_busy:
             await self._leave()
             return

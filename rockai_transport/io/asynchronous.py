@@ -29,8 +29,6 @@ from rockai_transport.protocol.io import (
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
 
-__all__ = ["AsyncIO", "AsyncSession"]
-
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -85,12 +83,10 @@ class AsyncIO(BaseIO):
 
     async def follow(self, body: EventBody) -> list[str]:
         timer, chunks = self._timer, self._chunks
-        if chunks is None:
-            return []
         while not body.ended:
             timer.wait(min(body.until, time.monotonic() + body.within), body.notices)
             try:
-                chunk = await anext(chunks, None)
+                chunk = await anext(chunks, None) if chunks is not None else None
             except asyncio.CancelledError:
                 self._interrupted()
                 raise

@@ -20,8 +20,6 @@ from rockai_transport.protocol.io import BrokenError, LeftError
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.sanitize import sanitize
 
-__all__ = ["BaseConnections", "BaseIO"]
-
 T = TypeVar("T")
 
 

@@ -16,8 +16,6 @@ from rockai_transport.protocol.io import IO, BrokenError, EventBody, LeftError, 
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
 
-__all__ = ["BlockingIO", "Session"]
-
 T = TypeVar("T")
 P = ParamSpec("P")
 

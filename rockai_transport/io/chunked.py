@@ -16,8 +16,6 @@ from typing import Any
 import httpcore
 import httpx
 
-__all__ = ["SEND_PART", "BaseStream", "ChunkReader", "read_past_h11"]
-
 SEND_PART = 64 * 1024
 """Approximate number of bytes of a request that are sent at once."""
 _LINE_END = b"\r\n"

@@ -21,8 +21,6 @@ from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.streams import RunStream
 
-__all__ = ["finish_streams", "in_background", "is_collecting", "open_streams", "watch_collections"]
-
 _collecting: set[int] = set()
 open_streams: WeakSet[Any] = WeakSet()
 """Streams to leave at the program's end; for example, the last traceback keeps its streams alive."""

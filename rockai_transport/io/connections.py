@@ -13,8 +13,6 @@ import httpx
 from rockai_transport.io.base import BaseConnections
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 
-__all__ = ["Connections", "within_grace"]
-
 
 class Connections(BaseConnections[httpx.HTTPTransport]):
     """The transports of one `Client`; one set per process."""

@@ -13,8 +13,6 @@ from typing import Any
 
 from rockai_transport.protocol.io import Notices
 
-__all__ = ["TIME_IS_UP", "Deadline", "current_deadline"]
-
 TIME_IS_UP = "the time limit ran out"
 
 

@@ -13,8 +13,6 @@ from typing import Any
 from rockai_transport.errors import InvalidResponseError
 from rockai_transport.protocol.messages import ResponseHead
 
-__all__ = ["DECODED_LIMIT", "Decoded"]
-
 DECODED_LIMIT = 64 * 1024**2
 """Maximum decoded bytes of an API response; a download has its own limit."""
 _PART = 64 * 1024

@@ -15,11 +15,10 @@ from collections.abc import Callable, Coroutine
 from itertools import filterfalse
 from typing import Any, TypeVar
 
-from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS as GRACE_SECONDS
-
-__all__ = ["GRACE_SECONDS", "DetachedTask", "run_detached"]
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 
 T = TypeVar("T")
+GRACE_SECONDS = CANCEL_GRACE_SECONDS
 _LAST_SECONDS = 0.25
 """Seconds for a given-up task to end."""
 _GOING_ON: set[asyncio.Task[Any]] = set()

@@ -15,12 +15,11 @@ from rockai_transport.config import Settings, Timeouts
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.protocol.messages import JSON, Request
 
-__all__ = ["Endpoint"]
-
 logger = logging.getLogger("rockai")
 
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at about 9e9
 _USER_AGENT = f"rockai-integrations/{__version__}"
+_parsed = functools.lru_cache(maxsize=256)(httpx.URL)
 
 
 class Endpoint:
@@ -35,11 +34,7 @@ class Endpoint:
     """
 
     def __init__(self, settings: Settings, http_client: Any, expected: type) -> None:
-        if (
-            http_client is not None
-            and not isinstance(http_client, expected)
-            and not _looks_alike(http_client, expected)
-        ):
+        if http_client is not None and not _is_client(http_client, expected):
             raise ConfigurationError(
                 f"http_client must be an httpx.{expected.__name__}, not {type(http_client).__name__}."
             )
@@ -131,11 +126,6 @@ def _common_headers() -> httpx.Headers:
     return httpx.Headers({"User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
 
 
-@functools.lru_cache(maxsize=256)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
-
-
 def _socket_timeouts(limits: Timeouts, left: float) -> dict[str, float | None]:
     between_reads = _finite(max(limits.first_byte, limits.idle))
     return {
@@ -151,9 +141,9 @@ def _finite(seconds: float) -> float | None:
     return seconds if seconds < _ENDLESS else None
 
 
-def _looks_alike(http_client: Any, expected: type) -> bool:
-    """Return whether it is the same class from httpx's successor, which has the same interface."""
-    return any(
+def _is_client(http_client: Any, expected: type) -> bool:
+    """Return whether it is of this class, or of httpx's successor's, which has the same interface."""
+    return isinstance(http_client, expected) or any(
         base.__name__ == expected.__name__ and base.__module__.partition(".")[0] == "httpx2"
         for base in type(http_client).__mro__
     )

@@ -19,8 +19,6 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.base import BaseConnections
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask
 
-__all__ = ["LoopConnections", "LoopScope", "running_loop"]
-
 _CLOSING_DELAY = 0.1  # seconds
 
 _open: set[LoopScope] = set()

@@ -19,15 +19,6 @@ from rockai_transport.config import is_loopback
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError, TransportFailure
 
-__all__ = [
-    "SOCKET_OPTIONS",
-    "environment_proxy",
-    "failure_of",
-    "proxy_of",
-    "ssl_context",
-    "translate",
-]
-
 SOCKET_OPTIONS = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(

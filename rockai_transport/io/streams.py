@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 from rockai_transport.errors import ConfigurationError
@@ -16,8 +15,6 @@ from rockai_transport.io.collector import in_background, is_collecting, open_str
 from rockai_transport.protocol.io import LeftError, run_blocking
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
-
-__all__ = ["Stream"]
 
 
 class Stream:
@@ -121,9 +118,7 @@ class Stream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:

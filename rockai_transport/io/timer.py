@@ -10,8 +10,6 @@ from typing import Any
 
 from rockai_transport.protocol.io import Notices
 
-__all__ = ["Timer"]
-
 
 @dataclass(slots=True, eq=False)
 class Timer:

@@ -32,8 +32,6 @@ from rockai_transport.io.detached import run_detached
 from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
 from rockai_transport.protocol.downloads import private_address_error
 
-__all__ = ["AsyncTransport", "Transport"]
-
 P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
 
 _MAX_POOLS = 40

@@ -19,7 +19,6 @@ from rockai_transport.prompting.messages import InvalidToolCall as InvalidToolCa
 from rockai_transport.prompting.messages import Message as Message
 from rockai_transport.prompting.messages import Role as Role
 from rockai_transport.prompting.messages import ToolCall as ToolCall
-from rockai_transport.prompting.messages import unsupported_content as unsupported_content
 from rockai_transport.prompting.reply.json_values import read_value as read_value
 from rockai_transport.prompting.reply.reader import ModelReply as ModelReply
 from rockai_transport.prompting.reply.reader import ReplyPart as ReplyPart
@@ -31,7 +30,6 @@ from rockai_transport.prompting.reply.structured import ResponseFormat as Respon
 from rockai_transport.prompting.reply.structured import StructuredMethod as StructuredMethod
 from rockai_transport.prompting.reply.structured import structured_method as structured_method
 from rockai_transport.prompting.request.build import ChatCall as ChatCall
-from rockai_transport.prompting.request.build import ModelRequest as ModelRequest
 from rockai_transport.prompting.request.build import completion_request as completion_request
 from rockai_transport.prompting.request.chat import as_text as as_text
 from rockai_transport.prompting.request.templates import ChatTemplate as ChatTemplate

@@ -17,7 +17,6 @@ from rockai_transport.prompting.reply.reader import (
     read_reply,
 )
 from rockai_transport.prompting.reply.reasoning import TextDelta
-from rockai_transport.prompting.reply.tool_reader import new_call_id
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
@@ -48,8 +47,6 @@ class Dialogue:
         request: The next run; None once the reply was accepted.
         running: The same, or the last run once the reply was accepted.
         runs: Number of ended runs; each of them is paid for.
-        predictions: The predictions of these runs, as far as they are known, in order.
-        reasons: Why the model was asked again, each time.
     """
 
     def __init__(
@@ -59,7 +56,6 @@ class Dialogue:
         *,
         max_reasks: int = 1,
         streamed: bool = True,
-        new_id: Callable[[], str] = new_call_id,
     ) -> None:
         """Start a dialogue.
 
@@ -69,7 +65,6 @@ class Dialogue:
             max_reasks: Maximum number of further runs, for any reason; 0 for none.
             streamed: Whether parts are delivered as they arrive. If not, all are held until the reply has
                 ended, and an invalid call is asked for again even if text came before it.
-            new_id: Creates a tool call's id.
 
         Raises:
             ConfigurationError: The request cannot be sent to the model.
@@ -78,10 +73,7 @@ class Dialogue:
         self._check = check
         self._max_reasks = max_reasks if self._call else 0
         self._streamed = streamed
-        self._new_id = new_id
         self.runs = 0
-        self.predictions: list[Any] = []
-        self.reasons: list[str] = []
         self.request: ModelRequest | None
         self._begin(first if isinstance(first, ModelRequest) else first.request())
 
@@ -144,7 +136,6 @@ class Dialogue:
         """
         parts = self._reader.flush()
         self.runs += 1
-        self.predictions.append(prediction)
         last = self.runs > self._max_reasks
         reason = None
         if not self._direct:
@@ -164,13 +155,12 @@ class Dialogue:
                 may_have_started=True,
                 prediction=prediction,
             )
-        self.reasons.append(reason)
         self._begin(self._call.retry_with_feedback(_own_words(text, request), reason).request())
         return []
 
     def _begin(self, request: ModelRequest) -> None:
         self.request = self.running = request
-        self._reader = ReplyReader(request.reading, new_id=self._new_id, accepts=self._accepts)
+        self._reader = ReplyReader(request.reading, accepts=self._accepts)
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
         self._holds = self._check is not None or not self._streamed

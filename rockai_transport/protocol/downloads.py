@@ -31,8 +31,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.requests import download_request
 from rockai_transport.protocol.responses import status_error
 
-__all__ = ["download_files", "file_addresses", "private_address_error"]
-
 _ADDRESS = r"(?i)https?://|data:"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_FILE = frozenset({204, 205, 206})
@@ -190,22 +188,22 @@ class _Sink:
     folder: Path
     stem: str
     max_bytes: int
-    _temporary: Path | None = None
     _start: bytes = b""
     _size: int = 0
 
+    def __post_init__(self) -> None:
+        self._temporary = self.folder / f".{self.stem}-{secrets.token_hex(8)}.part"
+
     def write(self, part: bytes) -> None:
         """Append to the temporary file; the first call creates it."""
+        self._start = self._start or part[:16]
         self._size += len(part)
         if self._size > self.max_bytes:
             raise InvalidResponseError(
                 f"A file is larger than {self.max_bytes} bytes. Pass a larger max_bytes to accept it."
             )
         try:
-            if self._temporary is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._temporary = self.folder / f".{self.stem}-{secrets.token_hex(8)}.part"
-                self._start = part[:16]
+            self.folder.mkdir(parents=True, exist_ok=True)
             with self._temporary.open("ab") as file:
                 file.write(part)
         except (OSError, ValueError) as error:  # ValueError: NUL, or a lone surrogate
@@ -213,22 +211,18 @@ class _Sink:
 
     def finish(self, media_type: str) -> Path:
         """Move the file to its destination; return its path."""
-        if self._temporary is None:
-            raise AssertionError("nothing was written, not even an empty part")
         path = self.folder / f"{self.stem}{_suffix(media_type, self._start)}"
         try:
             self._temporary.replace(path)
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be written: {error}") from error
-        self._temporary = None
         return path
 
     def discard(self) -> None:
         """Delete the temporary file; the next attempt starts again."""
-        if self._temporary is not None:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
-        self._temporary, self._size = None, 0
+        with contextlib.suppress(OSError, ValueError):  # there is none
+            self._temporary.unlink()
+        self._start, self._size = b"", 0
 
 
 def _stem(prediction: Prediction, address: str, number: int | None) -> str:

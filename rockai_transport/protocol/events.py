@@ -25,8 +25,6 @@ from rockai_transport.service import Service
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["EventReader", "FrameReader"]
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data:", "event:", "id:", "retry:")
 _HELD_FIELDS = ("id:", "retry:")
@@ -183,7 +181,7 @@ class FrameReader:
         self._named = self.seen_event = True
         self._outputs = 1
         self.lines.is_first = False
-        self._frames.begin_after_piece()
+        self._frames.after_piece = True
 
     def read(self, chunk: bytes) -> list[str]:
         """Read the next bytes; return the pieces that they complete, without empty ones."""
@@ -195,7 +193,7 @@ class FrameReader:
         """As `EventReader.is_whole`."""
         if self.end is not None:
             return True
-        if (self._named and self._service.requires_end_event) or self.lines.pending or self._frames.pending:
+        if (self._named and self._service.requires_end_event) or self.lines.parts or self._frames.has_data:
             return False
         return framed and self._outputs > 0
 
@@ -245,11 +243,6 @@ class _LineSplitter:
         """Whether a LF now would belong to the previous line end."""
         self.is_first = True
 
-    @property
-    def pending(self) -> bool:
-        """Whether there is an incomplete line."""
-        return any(self.parts)
-
     def without_rest_of_line_end(self, chunk: bytes) -> bytes:
         """Return the bytes without the LF of a CR LF whose CR arrived before."""
         if self.after_cr and chunk:
@@ -293,31 +286,24 @@ class _FrameRepairer:
         self._kept_without_data = service.end_events
         self._frame: list[str] = []
         self._name = ""
-        self._has_data = False
-        self._after_piece = False
+        self.has_data = False
+        """Whether the frame that is not complete yet has data."""
+        self.after_piece = False
+        """Whether an output event has ended, and no other event has begun."""
         self._after_comment = False
         self._held: list[str] = []
 
     @property
-    def pending(self) -> bool:
-        """Whether there is an incomplete frame with data."""
-        return self._has_data
-
-    def begin_after_piece(self) -> None:
-        """Start as if an output event had just ended."""
-        self._after_piece = True
-
-    @property
     def right_after_piece(self) -> bool:
         """Whether an output event has just ended, and nothing has arrived since."""
-        return self._after_piece and not (self._held or self._after_comment)
+        return self.after_piece and not (self._held or self._after_comment)
 
     def feed(self, line: str) -> Iterator[list[str]]:
-        if self._after_piece:
+        if self.after_piece:
             yield from self._right_after_piece(line)
         elif not line:
             yield from self._complete()
-        elif self._has_data and self._name == self._output and not line.startswith(_FIELDS):
+        elif self.has_data and self._name == self._output and not line.startswith(_FIELDS):
             self._frame.append(f"data: {line}")
         else:
             self._field(line)
@@ -328,16 +314,16 @@ class _FrameRepairer:
         if field == "event":
             self._name = value.removeprefix(" ")
         elif field == "data":
-            self._has_data = True
+            self.has_data = True
         self._frame.append(line)
 
     def _complete(self) -> Iterator[list[str]]:
         """Process a blank line. Frames without data are dropped: httpx-sse would dispatch them empty."""
-        if self._has_data or self._name in self._kept_without_data:
+        if self.has_data or self._name in self._kept_without_data:
             yield self._frame
-        self._after_piece = self._has_data and self._name == self._output
+        self.after_piece = self.has_data and self._name == self._output
         self._after_comment = False
-        self._frame, self._name, self._has_data = [], "", False
+        self._frame, self._name, self.has_data = [], "", False
 
     def _right_after_piece(self, line: str) -> Iterator[list[str]]:
         if line.startswith(":"):
@@ -352,7 +338,7 @@ class _FrameRepairer:
             return
         held, self._held = self._held, []
         if line.startswith("event:"):
-            self._after_piece = False
+            self.after_piece = False
             for field in (*held, line):
                 self._field(field)
         elif held or line:
@@ -363,8 +349,8 @@ class _FrameRepairer:
 
     def _go_on(self, text: Iterable[str], *, complete: bool) -> Iterator[list[str]]:
         """Continue a piece after k blank lines: k + 1 line breaks, of which k - 1 are already delivered."""
-        self._after_piece = False
-        self._name, self._has_data = self._output, True
+        self.after_piece = False
+        self._name, self.has_data = self._output, True
         self._frame = [f"event: {self._output}", "data:", "data:", *(f"data: {line}" for line in text)]
         if complete:
             yield from self._complete()

@@ -25,16 +25,6 @@ from rockai_transport.protocol.responses import Answer, accepted
 from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
 from rockai_transport.protocol.webhooks import redacted
 
-__all__ = [
-    "AttemptLimits",
-    "OpenResponse",
-    "exchange",
-    "open_response",
-    "read_body",
-    "transport_error",
-    "with_retries",
-]
-
 T = TypeVar("T")
 
 # What httpx and OpenSSL say if there is no connection, and what to do about each.

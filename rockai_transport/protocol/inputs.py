@@ -18,15 +18,6 @@ from typing import Any
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = [
-    "MAX_FILE_BYTES",
-    "check_input",
-    "check_webhook",
-    "encode_body",
-    "encode_input",
-    "sniff_media_type",
-]
-
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The maximum size of each file in a request."""
 
@@ -146,7 +137,7 @@ def _encode(value: Any, where: str) -> Any:
         raise ConfigurationError(
             f"{where} is larger than {MAX_FILE_BYTES // 1024**2} MiB. Upload it and give its https: URL."
         )
-    kind, compression = mimetypes.guess_type(name) if name else (None, None)
+    kind, compression = mimetypes.guess_type(name)
     named = None if compression else kind
     media_type = named or sniff_media_type(content[:16]) or "application/octet-stream"
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -13,18 +13,6 @@ from typing import Any, Protocol, TypeVar
 
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, ResponseHead
 
-__all__ = [
-    "IO",
-    "BrokenError",
-    "EventBody",
-    "ExpiredError",
-    "LeftError",
-    "NotSentError",
-    "Notices",
-    "TransportFailure",
-    "run_blocking",
-]
-
 logger = logging.getLogger("rockai")
 
 T = TypeVar("T")

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-__all__ = ["EVENT_STREAM", "JSON", "Request", "Response", "ResponseHead"]
-
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 _MAX_DEPTH = 100

@@ -37,7 +37,7 @@ from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.protocol.requests import RunRequest
-from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState, call_with_each
+from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState
 from rockai_transport.protocol.waiting import fetch, wait
 from rockai_transport.service import Service
 
@@ -100,7 +100,7 @@ class Operations:
         stream = self.stream(io, run, timeout, state, for_run=True)
         try:
             while batch := await stream.next_batch():
-                await call_with_each(io, on_text, batch, state, stream)
+                await stream.call_with_each(on_text, batch)
         except APITimeoutError as error:
             if state.callback_failed or state.prediction is None or state.prediction.id is None:
                 raise
@@ -112,13 +112,7 @@ class Operations:
         return await self._finish_run(io, state, until, timeout)
 
     def stream(
-        self,
-        io: IO,
-        run: RunRequest,
-        timeout: float | None,
-        state: StreamState,
-        *,
-        for_run: bool = False,
+        self, io: IO, run: RunRequest, timeout: float | None, state: StreamState, *, for_run: bool = False
     ) -> RunStream:
         """Stream with ``/run_sse``, or with create and ``urls.stream``.
 
@@ -128,8 +122,7 @@ class Operations:
         if timeout is not None:
             check_timeout(timeout, "timeout")
         begin = partial(self._begin_stream, io, run, timeout, state)
-        cancel = partial(self.cancel_on_exit, io, state)
-        return RunStream(io, state, run.partial, begin, cancel, for_run)
+        return RunStream(io, state, run.partial, begin, self.cancel_on_exit, for_run)
 
     def stream_prediction(self, io: IO, target: Any, state: StreamState) -> RunStream:
         """Stream an existing prediction.
@@ -142,8 +135,7 @@ class Operations:
         async def begin() -> EventStreamBody | None:
             return await self._begin_created(io, state, self._until(io, None))
 
-        cancel = partial(self.cancel_on_exit, io, state)
-        return RunStream(io, state, known, begin, cancel)
+        return RunStream(io, state, known, begin, self.cancel_on_exit)
 
     async def create(self, io: IO, run: RunRequest) -> Prediction:
         """Create a prediction, without waiting for it."""

@@ -13,16 +13,6 @@ from typing import Any, NamedTuple
 
 from rockai_transport.service import Service
 
-__all__ = [
-    "TERMINAL_STATUSES",
-    "UNKNOWN",
-    "Prediction",
-    "Update",
-    "is_prediction",
-    "is_unfetched",
-    "read_prediction",
-]
-
 TERMINAL_STATUSES = frozenset({"succeeded", "failed", "canceled"})
 UNKNOWN = "unknown"
 

@@ -8,8 +8,6 @@ from urllib.parse import quote
 
 from rockai_transport.errors import ConfigurationError, RockAIError
 
-__all__ = ["ModelReference", "path_segment"]
-
 _VERSION = r"[0-9a-fA-F]{64}"
 _TAG = r"[^\s/:?#%@\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 _NAME = f"{_TAG}/{_TAG}"

@@ -17,16 +17,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.service import Service
 
-__all__ = [
-    "RunRequest",
-    "cancel_request",
-    "create_request",
-    "download_request",
-    "get_request",
-    "run_request",
-    "stream_request",
-]
-
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -74,11 +64,7 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     the token is sent nowhere else.
     """
     if service.stream_path is not None:
-        return Request(
-            "GET",
-            _with_id(service.stream_path, prediction.id),
-            accept=EVENT_STREAM,
-        )
+        return Request("GET", _with_id(service.stream_path, prediction.id), accept=EVENT_STREAM)
     try:
         url = urlsplit(prediction.urls.get("stream", ""))
     except ValueError:

@@ -30,18 +30,6 @@ from rockai_transport.protocol.prediction import Prediction, is_prediction, read
 from rockai_transport.protocol.retry import Failure, retry_after
 from rockai_transport.service import Service
 
-__all__ = [
-    "Answer",
-    "accepted",
-    "finished",
-    "is_missing_route",
-    "read_canceled",
-    "read_created",
-    "read_fetched",
-    "read_output",
-    "status_error",
-]
-
 _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     400: (BadRequestError, "Check the input against the model's page on rockai.online."),
     401: (
@@ -60,11 +48,7 @@ _CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
         APIStatusError,
         "Redirects are not followed, the token goes to one origin only: set base_url to the new address.",
     ),
-    4: (APIStatusError, ""),
-    5: (
-        InternalServerError,
-        "The service, its gateway, or the model itself failed.",
-    ),
+    5: (InternalServerError, "The service, its gateway, or the model itself failed."),
 }
 _SEE_OTHER = 303
 _REQUEST_TIMEOUT = 408

@@ -13,8 +13,6 @@ from email.utils import parsedate_to_datetime
 
 from rockai_transport.protocol.messages import Request, ResponseHead
 
-__all__ = ["MAX_RETRY_AFTER", "Failure", "backoff", "is_retryable", "retry_after", "retry_delay"]
-
 MAX_RETRY_AFTER = 60.0
 """Seconds. If the service asks for more, there is no retry, and the caller gets the error at once."""
 _FIRST_DELAY = 0.5

@@ -28,15 +28,6 @@ from rockai_transport.protocol.messages import Request
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import finished
 
-__all__ = [
-    "EventStreamBody",
-    "RunStream",
-    "StreamState",
-    "call_with_each",
-    "closed_elsewhere",
-    "read_already",
-]
-
 _DRAIN_SECONDS = 0.1
 
 
@@ -160,7 +151,7 @@ class RunStream:
     """The prediction as known before the first response."""
     begin: Callable[[], Awaitable[EventStreamBody | None]]
     """Sends the request; returns the open event stream, or None if it waited for the prediction instead."""
-    cancel: Callable[[], Awaitable[Prediction | None]]
+    cancel: Callable[[IO, StreamState], Awaitable[Prediction | None]]
     """Closes the connection, and cancels the prediction if its id is known; returns its final state."""
     for_run: bool = False
     """Whether it belongs to a `run`, which then waits for the prediction. In this case a timeout cancels
@@ -195,6 +186,19 @@ class RunStream:
             raise
         return pieces
 
+    async def call_with_each(self, on_text: Callable[[str], Any], batch: list[str]) -> None:
+        """Call the user's function with each piece; if it fails or leaves, the run ends."""
+        for piece in batch:
+            self.state.pieces.append(piece)
+            try:
+                await self.io.call(on_text, piece)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self.state.callback_failed = True
+                await self.leave(error)
+                raise
+
     async def leave(self, error: BaseException | None = None) -> None:
         """Close the connection at once, and cancel the prediction, unless the stream ended by itself.
 
@@ -218,7 +222,7 @@ class RunStream:
         if not (left or timed_out):
             await self.io.close()
             return
-        ended = await self.cancel()
+        ended = await self.cancel(self.io, self.state)
         # A response without a prediction does not report the end: only the cancel request is known.
         if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
             error.prediction = ended
@@ -245,8 +249,6 @@ class RunStream:
 
     def _stream_error(self, failure: TransportFailure) -> RockAIError:
         """Return a timeout error for an expired limit, and an interrupted stream for anything else."""
-        if self.body is None:
-            raise AssertionError("only a body is read without translation") from failure
         state, error = self.state, transport_error(self.body.request, failure)
         if not failure.timed_out:
             interrupted = _interrupted(str(failure), state)
@@ -301,19 +303,3 @@ def _interrupted(reason: str, state: StreamState) -> StreamInterruptedError:
 
 def _kept(state: StreamState) -> str:
     return f"The {len(state.text)} characters that had arrived are in `partial_text`."
-
-
-async def call_with_each(
-    io: IO, on_text: Callable[[str], Any], batch: list[str], state: StreamState, stream: RunStream
-) -> None:
-    """Call the user's function with each piece; if it fails or leaves, the run ends."""
-    for piece in batch:
-        state.pieces.append(piece)
-        try:
-            await io.call(on_text, piece)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            state.callback_failed = True
-            await stream.leave(error)
-            raise

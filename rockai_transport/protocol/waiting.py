@@ -12,20 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import (
-    APIConnectionError,
-    APIStatusError,
-    PredictionTimeoutError,
-    RockAIError,
-)
+from rockai_transport.errors import APIConnectionError, APIStatusError, PredictionTimeoutError, RockAIError
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.io import IO, Notices
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.requests import get_request
 from rockai_transport.protocol.responses import finished, read_fetched
 from rockai_transport.protocol.retry import backoff
-
-__all__ = ["fetch", "wait"]
 
 logger = logging.getLogger("rockai")
 

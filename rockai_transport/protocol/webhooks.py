@@ -17,8 +17,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["WebhookCall", "WebhookTarget", "check_webhook_url", "echoes", "redacted"]
-
 _RECORD = "rockai_record"
 _SECRET = "rockai_secret"  # noqa: S105 - the name of a key
 _NAME = _SECRET.encode()

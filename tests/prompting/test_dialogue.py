@@ -1,12 +1,13 @@
 """A call read piece by piece, run by run."""
 
-import itertools
+from uuid import UUID
 
 import pytest
 
 from rockai_transport import InvalidResponseError, Prediction
 from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.reply import tool_reader
 from rockai_transport.prompting.reply.reader import gather
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
 from rockai_transport.prompting.request.models import resolve_dialect
@@ -96,10 +97,10 @@ def test_a_call_that_cannot_be_read_is_asked_for_again():
     first, second = run(dialogue, BROKEN, CALL)
     assert first == (gather([]), gather([]))
     assert [one.name for one in second[0].tool_calls] == ["now"]
-    assert (dialogue.runs, len(dialogue.reasons), dialogue.request) == (2, 1, None)
+    assert (dialogue.runs, dialogue.request) == (2, None)
     prompt = dialogue.running.input["prompt"]
     assert BROKEN in prompt
-    assert dialogue.reasons[0] in prompt
+    assert "the function call cannot be read: " in prompt
 
 
 def test_a_call_that_cannot_be_read_again_is_an_invalid_one():
@@ -139,7 +140,7 @@ def test_one_setting_says_how_often_a_model_is_asked_again(allowed, runs):
     """For a call that cannot be read, for one that does not come, for a form that does not fit."""
     dialogue = Dialogue(call(), max_reasks=allowed)
     run(dialogue, *[BROKEN] * runs)
-    assert (dialogue.request, dialogue.runs, len(dialogue.predictions)) == (None, runs, runs)
+    assert (dialogue.request, dialogue.runs) == (None, runs)
     for refused in (Dialogue(call("any"), max_reasks=allowed), Dialogue(call(), str, max_reasks=allowed)):
         with pytest.raises(InvalidResponseError, match="did not return valid output"):
             run(refused, *["No."] * runs)
@@ -177,21 +178,17 @@ def test_a_completion_is_exact(system):
         assert handed_on.text + held.text == text
 
 
-def numbered():
-    numbers = itertools.count()
-    return lambda: str(next(numbers))
-
-
 @pytest.mark.parametrize("choice", [None, "any"])
 @pytest.mark.parametrize("check", [None, lambda reply: None])
-def test_a_batch_is_read_as_its_pieces_one_by_one(choice, check):
+def test_a_batch_is_read_as_its_pieces_one_by_one(choice, check, monkeypatch):
     """The same parts, in the same order, however the pieces are put together."""
+    monkeypatch.setattr(tool_reader, "uuid4", lambda: UUID(int=0))
     reply = f"<think>hm</think>At `noon`\n\n{CALL}\n or\n ST later, {CALL} I <b>think</b>.\n" + "words " * 9
     pieces = [reply[at : at + 4] for at in range(0, len(reply), 4)]
-    one = Dialogue(call(choice), check, new_id=numbered())
+    one = Dialogue(call(choice), check)
     single = [part for piece in pieces for part in one.feed(piece)] + one.end()
     for size in (2, 5, len(pieces)):
-        many = Dialogue(call(choice), check, new_id=numbered())
+        many = Dialogue(call(choice), check)
         parts = [
             part for at in range(0, len(pieces), size) for part in many.feed_batch(pieces[at : at + size])
         ]

@@ -130,12 +130,9 @@ BODY = {
 }
 
 
-@pytest.mark.parametrize(
-    "body", [BODY, json.dumps(BODY), json.dumps(BODY).encode()], ids=["dict", "text", "bytes"]
-)
-def test_a_422_names_the_rejected_keys(body):
+def test_a_422_names_the_rejected_keys():
     """Each rejected input is named; one that is no key of the model, with the nearest that is."""
-    assert rejected_inputs(body, MODELS[MISTRAL]) == (
+    assert rejected_inputs(BODY, MODELS[MISTRAL]) == (
         (
             "The model rejected the input 'max_tokens': Extra inputs are not permitted. Did you mean "
             "'max_new_tokens'?"

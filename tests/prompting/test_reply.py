@@ -1,8 +1,10 @@
 import itertools
+from uuid import UUID
 
 import pytest
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
+from rockai_transport.prompting.reply import tool_reader
 from rockai_transport.prompting.reply.reader import ModelReply, Reading, ReplyReader, gather, read_reply
 from rockai_transport.prompting.reply.reasoning import ReasoningDelta, TextDelta
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
@@ -10,11 +12,17 @@ from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tool
 TOOLS = [ToolSpec("now"), ToolSpec("weather")]
 CALL = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 SHORT_CALL = '<tool_call>{"name": "now"}</tool_call>'
-NOW = ToolCall("id", "now", {})
+ID = f"call_{'0' * 32}"
+NOW = ToolCall(ID, "now", {})
+
+
+@pytest.fixture(autouse=True)
+def _the_same_id(monkeypatch):
+    monkeypatch.setattr(tool_reader, "uuid4", lambda: UUID(int=0))
 
 
 def reader(choice=None, **settings):
-    return ReplyReader(Reading(tools=set_up_tools(TOOLS, choice), **settings), new_id=lambda: "id")
+    return ReplyReader(Reading(tools=set_up_tools(TOOLS, choice), **settings))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +37,7 @@ def reader(choice=None, **settings):
         ("ab EN", ModelReply("ab EN")),
         (
             "<tool_call>{oops}</tool_call>",
-            ModelReply("", "", (), (InvalidToolCall("id", None, "{oops}", ""),)),
+            ModelReply("", "", (), (InvalidToolCall(ID, None, "{oops}", ""),)),
         ),
     ],
 )

@@ -290,7 +290,7 @@ def test_image_and_video_models_complete():
     assert completion_request(ModelSettings("incomingflyingbrick/flux-1-schnell"), "A cat").input == {
         "prompt": "A cat"
     }
-    request = completion_request(ModelSettings(ANIMATE, parameters={"max_frames": 8}), "Move", images=["u"])
+    request = completion_request(ModelSettings(ANIMATE, parameters={"max_frames": 8, "image": "u"}), "Move")
     assert request.input == {"prompt": "Move", "image": "u", "max_frames": 8}
 
 

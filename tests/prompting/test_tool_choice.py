@@ -4,7 +4,8 @@ import re
 import pytest
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
+from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall
+from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text, tool_instructions
 
@@ -95,10 +96,11 @@ def test_instructions_say_whether_several_calls_may_come():
     assert "at most one" in tool_instructions(set_up_tools(TWO, parallel=False))
 
 
-def test_no_tools_no_instructions():
+@pytest.mark.parametrize("setup", [set_up_tools([]), set_up_tools(TWO, "none")], ids=["no tools", "none"])
+def test_no_tools_no_instructions(setup):
     """With ``"none"`` the model is told of no tools at all."""
-    assert tool_instructions(set_up_tools([])) == ""
-    assert tool_instructions(set_up_tools(TWO, "none")) == ""
+    call = ChatCall(ModelSettings("m", "chatml"), [Message("user", "Hi")], tools=setup)
+    assert call.request().input["prompt"] == "Hi"
 
 
 @pytest.mark.parametrize("arguments", [{}, {"a": "</tool_call>"}, {"a": ["你好", None]}, {"when": 1.5}])

@@ -6,16 +6,16 @@ import pytest
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
+from rockai_transport.prompting.reply.tools import Tools
 
 NAMES = {"weather": {}, "now": {}}
 CALL = '{"name": "weather", "arguments": {"city": "Köln"}}'
 W = ("weather", {"city": "Köln"})
 
 
-def read(pieces, names=NAMES, **settings):
+def read(pieces, names=NAMES, *, parallel=True, **settings):
     """Text, calls and invalid calls of a reply."""
-    counter = iter(range(1_000_000))
-    reader = ToolCallReader(names, new_id=lambda: f"call_{next(counter)}", **settings)
+    reader = ToolCallReader(Tools(names, **settings), parallel=parallel)
     parts = [part for piece in pieces for part in reader.feed(piece)] + reader.flush()
     return (
         "".join(part.text for part in parts if isinstance(part, TextDelta)),
@@ -202,7 +202,7 @@ def test_what_was_meant_as_a_call_is_an_invalid_one(case):
 
 def test_an_invalid_call_says_what_is_wrong():
     """Where a call is demanded, the error names the nearest tool, for the model to correct itself."""
-    reader = ToolCallReader(NAMES, demanded=True)
+    reader = ToolCallReader(Tools(NAMES, demanded=True))
     (part,) = reader.feed('<tool_call>{"name": "wether", "arguments": {}}</tool_call>') + reader.flush()
     assert isinstance(part, InvalidToolCall)
     assert "did you mean 'weather'" in part.error
@@ -221,7 +221,7 @@ def test_a_call_between_texts_leaves_both(text, call):
 
 def test_text_streams_while_tools_are_bound():
     """Only what begins like a call is held back; other text goes on piece by piece."""
-    reader = ToolCallReader(NAMES)
+    reader = ToolCallReader(Tools(NAMES))
     assert reader.feed("Let ") == [TextDelta("Let ")]
     assert reader.feed("me <b>see</b>: a[0]") == [TextDelta("me <b>see</b>: a[0]")]
     assert reader.feed("\n{") == [TextDelta("\n")]
@@ -250,7 +250,7 @@ def test_text_streams_while_tools_are_bound():
 )
 def test_what_cannot_be_a_call_any_more_is_handed_on_at_once(data, held):
     """At the key, name or value that rules it out; the longest that is held back is measured."""
-    reader = ToolCallReader(NAMES)
+    reader = ToolCallReader(Tools(NAMES))
     most = waiting = 0
     for character in data:
         waiting += 1 - sum(len(part.text) for part in reader.feed(character))
@@ -260,10 +260,11 @@ def test_what_cannot_be_a_call_any_more_is_handed_on_at_once(data, held):
 
 def test_a_call_comes_out_as_soon_as_it_is_complete():
     """The last bracket of a bare call, or the closing tag, is enough."""
-    reader = ToolCallReader(NAMES, new_id=lambda: "x")
+    reader = ToolCallReader(Tools(NAMES))
     assert reader.feed(CALL[:-1]) == []
-    assert reader.feed("}") == [ToolCall("x", *W)]
-    assert reader.feed(f"<tool_call>{CALL}</tool_call>") == [ToolCall("x", *W)]
+    for rest in ("}", f"<tool_call>{CALL}</tool_call>"):
+        (call,) = reader.feed(rest)
+        assert call == ToolCall(call.id, *W)
 
 
 def test_without_parallel_calls_the_first_one_counts():
@@ -284,7 +285,7 @@ def test_a_call_of_a_tool_that_may_not_be_called():
 
 def test_ids_are_unique():
     """Each call has an id of its own, by which its result refers to it."""
-    reader = ToolCallReader(NAMES)
+    reader = ToolCallReader(Tools(NAMES))
     ids = {part.id for part in reader.feed(CALL * 50)}
     assert len(ids) == 50
     assert all(identifier.startswith("call_") for identifier in ids)

@@ -87,18 +87,11 @@ class ReplyReader:
         waiting: Whether a call is required and none was found yet.
     """
 
-    def __init__(
-        self,
-        reading: Reading,
-        *,
-        new_id: Callable[[], str] = new_call_id,
-        accepts: Callable[[dict[str, Any]], bool] | None = None,
-    ) -> None:
+    def __init__(self, reading: Reading, *, accepts: Callable[[dict[str, Any]], bool] | None = None) -> None:
         """Create a reader for one reply.
 
         Args:
             reading: How to read it.
-            new_id: Creates a call's id.
             accepts: Returns whether an object is valid as the arguments of the one function that must be
                 called, even if its schema does not match: a class may accept more than its schema shows.
         """
@@ -106,7 +99,6 @@ class ReplyReader:
         self.end_token: str | None = None
         self.waiting = reading.tools.forced
         self._reading = reading
-        self._new_id = new_id
         self._accepts = accepts or (lambda _: False)
         self._has_tools = reading.tools.active
         self._reasoning: list[str] = []  # if tools are bound
@@ -225,13 +217,8 @@ class ReplyReader:
 
     def _call_reader(self) -> ToolCallReader:
         setup = self._reading.tools
-        return ToolCallReader(
-            setup.callable_tools,
-            parallel=setup.parallel,
-            demanded=setup.forced,
-            accepts=self._accepts,
-            new_id=self._new_id,
-        )
+        tools = Tools(setup.callable_tools, demanded=setup.forced, accepts=self._accepts)
+        return ToolCallReader(tools, parallel=setup.parallel)
 
     def _last_calls(self) -> list[ReplyPart]:
         """Return the calls at the end of reasoning that was never closed: the model moved on."""
@@ -290,14 +277,14 @@ class ReplyReader:
         if (arguments := read(value)) is None:
             return []
         texts: list[ReplyPart] = [TextDelta(one) for one in around if one and not one.isspace()]
-        return [*texts, ToolCall(self._new_id(), sole.name, arguments)]
+        return [*texts, ToolCall(new_call_id(), sole.name, arguments)]
 
     def _python_calls(self, text: str) -> list[ReplyPart]:
         """Return the calls of a reply that consists only of ``name(key="value")``."""
         calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._reading.tools.callable_tools)) or []
         if any(isinstance(call, InvalidToolCall) for call in calls):
             return []
-        made = [replace(call, id=self._new_id()) for call in calls]
+        made = [replace(call, id=new_call_id()) for call in calls]
         first = len(made) if self._reading.tools.parallel else 1
         return [*made[:first], *map(one_too_many, made[first:])]
 
@@ -336,7 +323,6 @@ def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
     end, tag = ends[0] if ends else (0, "")
     begin = parts[:end]
     thought = "".join(part.text for part in begin if isinstance(part, TextDelta)).removesuffix(tag)
-    thought += "".join(part.text for part in begin if isinstance(part, ReasoningDelta))
     calls = [part for part in begin if isinstance(part, ToolCall | InvalidToolCall)]
     return [*([ReasoningDelta(thought)] if thought else []), *calls, *parts[end:]]
 

@@ -16,20 +16,13 @@ token, an object that names no tool is text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.call_formats import HINTS, OPENING
-from rockai_transport.prompting.reply.call_heads import (
-    CLOSING,
-    BareWatch,
-    Opener,
-    match_next,
-    match_opener,
-)
+from rockai_transport.prompting.reply.call_heads import CLOSING, BareWatch, Opener, match_next, match_opener
 from rockai_transport.prompting.reply.call_values import read_calls, unreadable
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
@@ -64,31 +57,18 @@ class ToolCallReader:
     token or another call may follow.
     """
 
-    def __init__(
-        self,
-        tools: Mapping[str, Mapping[str, Any]],
-        *,
-        parallel: bool = True,
-        demanded: bool = False,
-        accepts: Callable[[dict[str, Any]], bool] | None = None,
-        new_id: Callable[[], str] = new_call_id,
-    ) -> None:
+    def __init__(self, tools: Tools, *, parallel: bool = True) -> None:
         """Create a reader.
 
         Args:
-            tools: The tools that may be called: the JSON schema of each one's arguments, by its name.
+            tools: The tools that may be called.
             parallel: Whether a reply may contain several calls; else all but the first are invalid.
-            demanded: Whether one of these tools must be called. Then calls of other tools are invalid, and so
-                are calls without any of a tool's arguments.
-            accepts: As for `Tools`.
-            new_id: Creates a call's id.
         """
-        self._tools = Tools(tools, demanded=demanded, accepts=accepts)
+        self._tools = tools
         # At the start of a line, a call may begin with a letter.
-        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
+        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools.schemas, "functions"))}
         self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
         self._parallel = parallel
-        self._new_id = new_id
         self._parts: list[ToolPart] = []
         self._called = False
         self._has_text = False
@@ -96,7 +76,6 @@ class ToolCallReader:
         self._line_start = True
         self._in_fence = False  # inside a code fence that was returned as text
         self._in_code = False  # likewise, if the fence started a line
-        self._behind_tick = False  # right after a backtick with text before it
         self._pending = ""  # text that is not decided yet
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: ValueScanner | TaggedScanner | None = None
@@ -109,7 +88,7 @@ class ToolCallReader:
     @property
     def in_text(self) -> bool:
         """Whether a piece without a notable character would be returned unchanged and change nothing."""
-        waits = self._pending or self._line_start or self._opener or self._scanner or self._behind_tick
+        waits = self._pending or self._line_start or self._opener or self._scanner
         return self._has_text and not waits
 
     def feed(self, piece: str) -> list[ToolPart]:
@@ -123,7 +102,7 @@ class ToolCallReader:
         """
         text, self._pending = self._pending + piece, ""
         at = 0
-        while at < len(text) and not self._pending:
+        while at < len(text):
             if self._scanner is not None:
                 at = self._read_value(self._scanner, text, at)
             elif self._opener is not None:
@@ -134,7 +113,7 @@ class ToolCallReader:
 
     def begin_answer(self) -> None:
         """Treat what follows as the beginning of the answer: what came before was reasoning."""
-        self._has_text = self._in_fence = self._in_code = self._behind_tick = False
+        self._has_text = self._in_fence = self._in_code = False
         self._line_start = True
 
     def flush(self) -> list[ToolPart]:
@@ -167,11 +146,12 @@ class ToolCallReader:
 
     def _read_text(self, text: str, start: int) -> int:
         at = start
+        behind_tick = False  # right after a backtick with text before it; another piece never begins there
         while found := (self._notable_at_start if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
-            self._behind_tick = self._behind_tick and place == at
-            verdict = self._verdict(text, place)
+            behind_tick = behind_tick and place == at
+            verdict = "text" if behind_tick else self._verdict(text, place)
             if verdict != "text":
                 self._emit(text[start:place])
                 if not isinstance(verdict, Opener):
@@ -185,15 +165,14 @@ class ToolCallReader:
                 self._in_fence = not self._in_fence
                 self._in_code = self._in_fence and self._line_start
                 at = place + len(FENCE)
-            self._behind_tick = text[place:at] == TICK and not self._line_start
+            behind_tick = text[place:at] == TICK and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
-        self._behind_tick = self._behind_tick and at == len(text)
         self._line_start = self._line_start and is_blank(text[at:])
         self._emit(text[start:])
         return len(text)
 
     def _verdict(self, text: str, at: int) -> Opener | str:
-        if text[at] in "\r\n" or self._behind_tick or (self._in_fence and text.startswith(FENCE, at)):
+        if text[at] in "\r\n" or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # here a fence closes one that was returned as text, whatever follows
         line_start = self._line_start and not self._in_code
         if not (line_start or text[at] in NOTABLE):
@@ -305,7 +284,7 @@ class ToolCallReader:
         self._line_start = True
 
     def _emit_call(self, read: ToolCall | InvalidToolCall) -> None:
-        call = replace(read, id=self._new_id())
+        call = replace(read, id=new_call_id())
         if self._called and not self._parallel:
             self._parts.append(one_too_many(call))
             return

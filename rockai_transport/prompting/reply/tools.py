@@ -34,7 +34,8 @@ class Tools:
 
         Args:
             schemas: The JSON schema of each tool's arguments, by its name.
-            demanded: Whether one of them must be called.
+            demanded: Whether one of them must be called. Then calls of other tools are invalid, and so are
+                calls without any of a tool's arguments.
             accepts: Returns whether arguments are valid although their schema does not know them.
         """
         self.schemas = schemas

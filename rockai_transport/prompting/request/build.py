@@ -178,7 +178,6 @@ def completion_request(
     *,
     system_prompt: str | None = None,
     formatted: bool = False,
-    images: Sequence[Image] = (),
 ) -> ModelRequest:
     """Build the request of a completion: text in, text out.
 
@@ -192,7 +191,6 @@ def completion_request(
         system_prompt: System text.
         formatted: Whether the user's own ``completion_to_prompt`` made the prompt, so that no template must
             be applied any more.
-        images: URLs, data URIs, or files.
 
     Returns:
         The exact input, and how to read the answer.
@@ -204,21 +202,20 @@ def completion_request(
     if formatted:
         inputs = formatted_inputs(dialect, prompt, model=settings.model, system_prompt=system_prompt)
     elif dialect.always_format or (system_prompt and not dialect.system_prompt_key):
-        user = Message("user", prompt, tuple(images))
-        request = ChatCall(settings, (user,), system_prompt=system_prompt).request()
+        request = ChatCall(settings, [Message("user", prompt)], system_prompt=system_prompt).request()
         return replace(request, reading=replace(request.reading, turn_ends=(), cues=(), exact=True))
     else:
         inputs = {dialect.prompt_key: prompt}
         if system_prompt and dialect.system_prompt_key:
             inputs[dialect.system_prompt_key] = system_prompt
-    return _request(settings, dialect, inputs, images, exact=True)
+    return _request(settings, dialect, inputs, exact=True)
 
 
 def _request(
     settings: ModelSettings,
     dialect: Dialect,
     prompt: Mapping[str, Any],
-    images: Sequence[Image],
+    images: Sequence[Image] = (),
     **reading: Any,
 ) -> ModelRequest:
     model = settings.model

@@ -47,11 +47,7 @@ def neutralise(text: str, tokens: tuple[str, ...], labels: tuple[str, ...] = ())
     Returns:
         The text with a zero-width space inside each.
     """
-    return _pattern(tokens, labels).sub(_with_break, text)
-
-
-def _with_break(match: re.Match[str]) -> str:
-    return match[0] + NEUTRAL_BREAK
+    return _pattern(tokens, labels).sub(rf"\g<0>{NEUTRAL_BREAK}", text)
 
 
 @lru_cache(maxsize=32)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
@@ -44,20 +44,11 @@ class JinjaTemplate:
     bos_token: str | None = None
     eos_token: str | None = None
 
-    @property
-    def alternating(self) -> bool:
-        """True: many published templates raise unless roles alternate, and alternation suits all of them."""
-        return True
-
-    @property
-    def tool_role(self) -> Literal["user", "tool"]:
-        """The user's: the template's tool role cannot be known, but every template has user turns."""
-        return "user"
-
-    @property
-    def turn_labels(self) -> tuple[str, ...]:
-        """None: a template's source does not show them."""
-        return ()
+    # Many published templates raise unless roles alternate, and alternation suits all of them. A template's
+    # tool role cannot be known, but every template has user turns. Its source shows no labels.
+    alternating: ClassVar[bool] = True
+    tool_role: ClassVar[Literal["user", "tool"]] = "user"
+    turn_labels: ClassVar[tuple[str, ...]] = ()
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
@@ -110,12 +101,10 @@ class JinjaTemplate:
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         bos, eos = self._bos_and_eos()
-        tokens = {"bos_token": bos, "eos_token": eos}
         template = _compiled(self.source)
+        values = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
         try:
-            rendered = template.render(
-                messages=messages, tools=None, documents=None, add_generation_prompt=True, **tokens
-            )
+            rendered = template.render(values, bos_token=bos, eos_token=eos)
         except _RaisedByTemplate:
             raise
         except Exception as error:

@@ -7,7 +7,6 @@ Inputs in ``model_kwargs`` (``additional_kwargs`` in LlamaIndex) are never check
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from numbers import Real
@@ -101,17 +100,12 @@ def rejected_inputs(body: object, dialect: Dialect) -> tuple[str, ...]:
     """Read which inputs a 422 rejects (``{"detail": [{"loc": ["body", "input", "foo"], "msg": …}]}``).
 
     Args:
-        body: The response's body: decoded JSON, or text.
+        body: The response's body: decoded JSON, or text if it is not JSON.
         dialect: The model's dialect, for the nearest correct names.
 
     Returns:
         A sentence for each rejected input; none if the body has another shape.
     """
-    if isinstance(body, (str, bytes)):
-        try:
-            body = json.loads(body)
-        except (ValueError, RecursionError):
-            return ()
     detail = body.get("detail") if isinstance(body, Mapping) else None
     items = detail if isinstance(detail, list) else []
     return tuple(_rejection(key, item, dialect) for item in items if (key := _input_key(item)))

@@ -32,13 +32,11 @@ def tool_instructions(setup: ToolSetup) -> str:
     """Tell a model which tools it has and how to call them.
 
     Args:
-        setup: The tools, and which of them may or must be called.
+        setup: The tools, at least one, and which of them may or must be called.
 
     Returns:
-        Text for the system part of the prompt; empty if no tool may be called.
+        Text for the system part of the prompt.
     """
-    if not setup.active:
-        return ""
     schemas = [
         _json({"name": tool.name, "description": tool.description, "parameters": tool.parameters})
         for tool in setup.tools
