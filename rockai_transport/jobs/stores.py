@@ -256,14 +256,12 @@ class Store(NamedTuple):
     blocking: Records | None
     """None: the store has only async methods."""
 
-    def records(self, *, blocking: bool) -> Records:
-        """Return the records for blocking or awaited calls.
+    def for_blocking(self) -> Records:
+        """Return the records for blocking calls.
 
         Raises:
             ConfigurationError: The store has only async methods.
         """
-        if not blocking:
-            return self.awaited
         if self.blocking is None:
             raise ConfigurationError(
                 "A LlamaIndex Context is read and written with await: use the async method."
