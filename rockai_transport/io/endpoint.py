@@ -20,6 +20,7 @@ __all__ = ["Endpoint"]
 logger = logging.getLogger("rockai")
 
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at about 9e9
+_parsed = functools.lru_cache(maxsize=256)(httpx.URL)
 _USER_AGENT = f"rockai-integrations/{__version__}"
 
 
@@ -129,11 +130,6 @@ class Endpoint:
 
 def _common_headers() -> httpx.Headers:
     return httpx.Headers({"User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
-
-
-@functools.lru_cache(maxsize=256)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
 
 
 def _socket_timeouts(limits: Timeouts, left: float) -> dict[str, float | None]:
