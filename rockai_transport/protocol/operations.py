@@ -149,7 +149,8 @@ class Operations:
         """Create a prediction, without waiting for it."""
         until = self._until(io, None)
         run = await _encoded(io, run) if run.has_files else run
-        return await self._create(io, run, until, StreamState())
+        request = requests.create_request(self.settings.service, run)
+        return await self._start(io, request, run, until, StreamState(), responses.read_created)
 
     async def get(self, io: IO, prediction_id: Any) -> Prediction:
         """Get the current state of a prediction."""
@@ -247,15 +248,12 @@ class Operations:
         timeout = timeout if timeout is not None else self.settings.timeout
         return math.inf if timeout is None else io.now() + check_timeout(timeout, "timeout")
 
-    async def _create(
-        self, io: IO, run: RunRequest, until: float, state: StreamState, path: str | None = None
-    ) -> Prediction:
+    async def _create(self, io: IO, run: RunRequest, until: float, state: StreamState, path: str) -> None:
         """Create. If this replaces a missing route, remember that route once create was accepted."""
         request = requests.create_request(self.settings.service, run)
-        prediction = await self._start(io, request, run, until, state, responses.read_created)
-        if path is not None and self._goes_direct(run, path):
+        await self._start(io, request, run, until, state, responses.read_created)
+        if self._goes_direct(run, path):
             self.missing_routes.add(path)
-        return prediction
 
     async def _start(
         self,
