@@ -72,13 +72,13 @@ class Lifecycle:
             return _to_correct(f"input of {name}", wrong)
         return await call.start(self.models[name], given, None)
 
-    def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
+    def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Return the arguments, converted to the declared types if possible, and what is wrong with them."""
-        wrong = problems(self.checkers[tool], arguments)
-        if wrong:
-            arguments = adapted(dict(arguments), self.schemas[tool])
-            wrong = problems(self.checkers[tool], arguments)
-        return arguments, wrong
+        checker = self.checkers[tool]
+        if checker.is_valid(arguments):
+            return arguments, ""
+        arguments = adapted(dict(arguments), self.schemas[tool])
+        return arguments, problems(checker, arguments)
 
 
 def _to_correct(what: str, wrong: str) -> ToolAnswer:
