@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from functools import partial
 from itertools import starmap
@@ -22,13 +23,14 @@ from rockai_transport.adapters.toolkits import (
     Progress,
     ToolAnswer,
     Toolset,
-    log_errors,
     media_files,
     published,
     refusal,
 )
 
 __all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
+
+logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _STATE_SECONDS = 5.0
@@ -204,8 +206,10 @@ class RockAIFunctionTool(FunctionTool):
 
 async def _report(context: Context, progress: Progress) -> None:
     """Report progress on the stream of the run. It never makes a tool fail."""
-    with log_errors():
+    try:
         context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
+    except Exception:
+        logger.debug("Progress could not be reported.", exc_info=True)
 
 
 async def _ask(
