@@ -25,7 +25,6 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask, run_detached
 from rockai_transport.jobs.agent_messages import ToolAnswer
-from rockai_transport.jobs.policy import NO_CALL, CallContext
 from rockai_transport.jobs.stores import Store
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
@@ -63,14 +62,13 @@ class AsyncBackends:
     Args:
         client: The client.
         store: The store of records.
-        context: The context of the call.
     """
 
     now = staticmethod(time.time)
     detached = staticmethod(run_detached)
 
-    def __init__(self, client: AsyncClient, store: Store, context: CallContext = NO_CALL) -> None:
-        self.context, self.records, self._client = context, store.awaited, client
+    def __init__(self, client: AsyncClient, store: Store) -> None:
+        self.records, self._client = store.awaited, client
         self.predictions = client.predictions
         self._task = asyncio.current_task()
         self._cancellations = self._task.cancelling() if self._task else 0
@@ -144,7 +142,6 @@ class BlockingBackends:
     Args:
         client: The client.
         store: The store of records.
-        context: The context of the call.
 
     Raises:
         ConfigurationError: The store has only async methods.
@@ -152,8 +149,8 @@ class BlockingBackends:
 
     now = staticmethod(time.time)
 
-    def __init__(self, client: Client, store: Store, context: CallContext = NO_CALL) -> None:
-        self.context, self.records, self._client = context, store.for_blocking(), client
+    def __init__(self, client: Client, store: Store) -> None:
+        self.records, self._client = store.for_blocking(), client
         self.predictions = _BlockingPredictions(client)
 
     def was_canceled(self) -> bool:

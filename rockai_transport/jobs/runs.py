@@ -60,8 +60,6 @@ class PendingStart(Protocol):
 
     was_left: bool
     """Whether its run has ended: then it is canceled once its id is known."""
-    runs: tuple[AgentRun, ...]
-    """The runs that it is part of."""
     record: Record
 
 
@@ -71,8 +69,8 @@ class ToolCallsUnderWay:
     def __init__(self) -> None:
         self.watched: list[str] = []
         """The ids of the predictions that are being waited for."""
-        self.starting: dict[PendingStart, None] = {}
-        """The starts without a response, in their order."""
+        self.starting: dict[PendingStart, tuple[AgentRun, ...]] = {}
+        """The starts without a response, in their order, and the runs that each is part of."""
 
     def ahead_of(self, start: PendingStart) -> set[str]:
         """Return the keys of earlier starts in its scope: they count before they are in any record."""
@@ -84,8 +82,8 @@ class ToolCallsUnderWay:
 
     def leave(self, runs: Iterable[AgentRun]) -> None:
         """Mark the pending starts of ended runs, so that they are canceled once their ids are known."""
-        for one in tuple(self.starting):
-            one.was_left |= not set(one.runs).isdisjoint(runs)
+        for start, its_runs in tuple(self.starting.items()):
+            start.was_left |= not set(its_runs).isdisjoint(runs)
 
 
 class RunRegistry:

@@ -47,7 +47,7 @@ class StartCall(LifecycleCall):
     async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
         """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
         self._order(model, {**model.defaults, **given})
-        self._under_way.starting[self] = None
+        self._under_way.starting[self] = self._context.runs
         try:
             found = await self._decided() or await self._backends.left_behind(
                 self, self._left(), self._leave_while_sending
@@ -145,7 +145,9 @@ class StartCall(LifecycleCall):
         turn = self._context.turn
         if self._policy.duplicates == "allow" or not (turn and record.turn):
             return False
-        is_ours = not self._context.is_shared or any(record.prediction_id in run for run in self.runs)
+        is_ours = not self._context.is_shared or any(
+            record.prediction_id in run for run in self._context.runs
+        )
         return is_ours and turn != record.turn
 
     def _limited(self, records: list[Record], others: int) -> ToolAnswer | None:

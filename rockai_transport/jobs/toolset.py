@@ -122,10 +122,10 @@ class Toolset:
             context = self._located(context)
             backends: Backends
             if blocking:
-                backends = BlockingBackends(self.client, context.store, context)
+                backends = BlockingBackends(self.client, context.store)
             else:
-                backends = AsyncBackends(self.async_client, context.store, context)
-            return await self.lifecycle.answer(backends, tool, arguments)
+                backends = AsyncBackends(self.async_client, context.store)
+            return await self.lifecycle.answer(backends, context, tool, arguments)
         except context.interruptions:
             raise
         except Exception as error:
