@@ -28,8 +28,6 @@ from rockai_transport.prompting import (
     gather,
 )
 
-__all__ = ["PARTIAL", "PROVIDER", "ChatBuilder", "LangChainBuilder"]
-
 C = TypeVar("C")
 R = TypeVar("R")
 

@@ -30,8 +30,6 @@ from rockai_transport.adapters.toolkits import (
     media_files,
 )
 
-__all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
-
 logger = logging.getLogger("rockai")
 
 PROGRESS_EVENT = "rockai_progress"

@@ -28,8 +28,6 @@ from rockai_transport.adapters.toolkits import (
     refusal,
 )
 
-__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
-
 logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"

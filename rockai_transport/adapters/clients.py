@@ -12,8 +12,6 @@ from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.build import ModelRequest
 
-__all__ = ["LazyClients", "user_agent"]
-
 C = TypeVar("C")
 
 _SETTINGS: Final = ("api_token", "base_url", "timeout", "max_retries", "route", "default_headers")

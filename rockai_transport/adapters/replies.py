@@ -33,8 +33,6 @@ from rockai_transport.prompting.request.parameters import rejected_inputs
 from rockai_transport.prompting.usage import Usage, reported_length_end, reported_usage
 from rockai_transport.protocol.prediction import Prediction
 
-__all__ = ["AsyncChunks", "Chunks", "ReplyBuilder", "arun", "run"]
-
 _PARTIALS_OF_A_READ = 32
 """Maximum number of times that an object is parsed per read, because each time starts at its beginning."""
 

@@ -20,8 +20,6 @@ from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver, is_ov
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.references import path_segment
 
-__all__ = ["ToolkitAdmin", "cancel_running", "list_records", "resolve"]
-
 
 class ToolkitAdmin:
     """The methods of a toolkit for the developer, not for the agent.

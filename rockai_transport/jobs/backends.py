@@ -29,8 +29,6 @@ from rockai_transport.jobs.stores import Store
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
 
-__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "Steps"]
-
 T = TypeVar("T")
 OnUpdate = Callable[[Update], Any] | None
 _LOCK_SECONDS = 10.0

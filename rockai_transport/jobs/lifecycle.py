@@ -23,8 +23,6 @@ from rockai_transport.jobs.schemas import input_schema, lifecycle_schemas, probl
 from rockai_transport.jobs.starts import StartCall
 from rockai_transport.prompting.reply.schema_values import adapted
 
-__all__ = ["Lifecycle"]
-
 _LEAST = 1.0
 """The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _TOOLS_WITHOUT_A_START: dict[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {

@@ -16,16 +16,6 @@ from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.protocol.webhooks import check_webhook_url
 
-__all__ = [
-    "SETTINGS",
-    "CallContext",
-    "Duplicates",
-    "OnCancel",
-    "Policy",
-    "Progress",
-    "checked_policy",
-]
-
 OnCancel = Literal["cancel", "leave"]
 """What happens to the predictions of a canceled agent."""
 Duplicates = Literal["join", "allow"]

@@ -15,8 +15,6 @@ from typing import Any, NamedTuple, Protocol
 
 from rockai_transport.jobs.records import Record
 
-__all__ = ["AgentRun", "Block", "RunRegistry", "ToolCallsUnderWay", "UnderWay", "open_blocks"]
-
 _MOST_RUNS = 4096
 
 

@@ -31,8 +31,6 @@ from rockai_transport.jobs.tool_calls import LifecycleCall
 from rockai_transport.protocol.prediction import Prediction, is_unfetched
 from rockai_transport.protocol.webhooks import WebhookTarget
 
-__all__ = ["StartCall"]
-
 logger = logging.getLogger("rockai")
 
 _LATER = "Call list_predictions later. Do not start it again."

@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.records import Record
 
-__all__ = ["MemoryRecords", "MirroredRecords", "Records", "Store", "as_store", "place_of"]
-
 _NAMESPACE = ("rockai", "predictions")
 """The namespace of records in a LangGraph store."""
 _PREFIX = "rockai-prediction"

@@ -27,8 +27,6 @@ from rockai_transport.jobs.running import cancel_all, note, refresh
 from rockai_transport.jobs.runs import ToolCallsUnderWay
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
-__all__ = ["LifecycleCall"]
-
 logger = logging.getLogger("rockai")
 
 T = TypeVar("T")

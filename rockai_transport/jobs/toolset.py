@@ -28,8 +28,6 @@ from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.protocol.io import run_blocking
 
-__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Toolset"]
-
 logger = logging.getLogger("rockai")
 
 DEFAULT_TIMEOUT = 120.0
