@@ -12,6 +12,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ContentBlock, TextBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from workflows.errors import WorkflowRuntimeError
 from workflows.runtime.types.results import StepWorkerStateContextVar, WaitingForEvent
 
@@ -257,9 +258,5 @@ def _tool_id() -> str:
 
 def _run_id() -> str | None:
     """Return the id of the current run (workflows/context/context.py); None if it is not available."""
-    try:
-        from llama_index_instrumentation.dispatcher import active_instrument_tags
-    except ImportError:
-        return None
     run_id = active_instrument_tags.get().get("llamaindex.run_id")
     return None if run_id is None else str(run_id)

@@ -300,4 +300,4 @@ class ModelFields(BaseModel):
 
     def _body(self, builder: ReplyBuilder[Any, Any]) -> dict[str, Any]:
         """Return the body of a reply's first run."""
-        return self._clients.preview(self, builder.request) if builder.request else {}
+        return self._clients.preview(self, builder.dialogue.running)

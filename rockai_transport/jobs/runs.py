@@ -29,15 +29,13 @@ class AgentRun:
     """The running predictions of one run of an agent, as far as this process knows."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, UnderWay] = {}
+        self._under_way: dict[str | None, UnderWay] = {}
 
     def __contains__(self, prediction_id: str | None) -> bool:
         return prediction_id in self._under_way
 
     def note(self, store: Any, record: Record) -> None:
         """Record the status of a prediction that this run has started or waited for."""
-        if record.prediction_id is None:
-            return
         if record.is_running:
             self._under_way[record.prediction_id] = UnderWay(store, record)
         else:
