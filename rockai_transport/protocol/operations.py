@@ -150,7 +150,7 @@ class Operations:
         until = self._until(io, None)
         run = await _encoded(io, run) if run.has_files else run
         request = requests.create_request(self.settings.service, run)
-        return await self._start(io, request, run, until, StreamState(), responses.read_created)
+        return await self._start(io, request, run, until, StreamState(), responses.read_whole)
 
     async def get(self, io: IO, prediction_id: Any) -> Prediction:
         """Get the current state of a prediction."""
@@ -251,7 +251,7 @@ class Operations:
     async def _create(self, io: IO, run: RunRequest, until: float, state: StreamState, path: str) -> None:
         """Create. If this replaces a missing route, remember that route once create was accepted."""
         request = requests.create_request(self.settings.service, run)
-        await self._start(io, request, run, until, state, responses.read_created)
+        await self._start(io, request, run, until, state, responses.read_whole)
         if self._goes_direct(run, path):
             self.missing_routes.add(path)
 
