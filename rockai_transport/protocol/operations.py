@@ -279,9 +279,10 @@ class Operations:
         return state.prediction
 
     async def _cancel(self, io: IO, known: Prediction, until: float) -> Prediction:
-        request = requests.cancel_request(self.settings.service, known.id)
+        service = self.settings.service
+        request = requests.prediction_request("POST", service.cancel_path, known.id)
         answer = await exchange(io, self.settings, request, until)
-        return responses.read_canceled(self.settings.service, answer, known)
+        return responses.read_canceled(service, answer, known)
 
     async def _finish_run(
         self, io: IO, state: StreamState, until: float, timeout: float | None
