@@ -93,7 +93,7 @@ class Toolset:
         """The scope of calls outside any conversation."""
         memory = MemoryRecords()
         self._memory = Store(memory, memory)
-        self._store = None if store is None else as_store(store)
+        self._own = self._memory if store is None else as_store(store)
         self._recent: list[tuple[Any, Store]] = []
         """The last few stores of conversations: a record in them can be resolved without naming its store."""
         self.runs = RunRegistry()
@@ -197,8 +197,8 @@ class Toolset:
 
         Records in a conversation's store are also copied to this process, so that a receipt needs no store.
         """
-        if self._store is not None or store is None:
-            return self._store or self._memory
+        if store is None or self._own is not self._memory:
+            return self._own
         opened, memory = as_store(store), self._memory.awaited
         blocking = opened.blocking and MirroredRecords(opened.blocking, memory)
         mirrored = Store(MirroredRecords(opened.awaited, memory), blocking)
@@ -256,7 +256,7 @@ class Toolset:
 
     def kept(self, store: Any) -> list[Store]:
         """Return the store of this process's starts, and ``store`` if the developer passes one."""
-        return [self._store or self._memory, *([] if store is None else [as_store(store)])]
+        return [self._own, *([] if store is None else [as_store(store)])]
 
     def unresolved(self, store: Any) -> list[Store]:
         """Return the stores that may have a record to resolve: as `kept`, and the recently used ones."""
