@@ -60,10 +60,7 @@ class LazyClients:
             if kind not in self._current or self._current[kind][0] != settings:
                 headers = user_agent(package, model.default_headers)
                 given = {**dict(zip(_SETTINGS, settings, strict=True)), "default_headers": headers}
-                try:
-                    client: Any = kind(**given)
-                except ConfigurationError as error:
-                    raise error.with_traceback(None)  # noqa: B904 - the place does not help the user
+                client: Any = kind(**given)
                 if kind in self._current:
                     client._take_connections(self._current[kind][1])  # noqa: SLF001 - internal to the clients
                 self._current[kind] = (settings, client)

@@ -94,6 +94,7 @@ class Toolset:
         memory = MemoryRecords()
         self._memory = Store(memory, memory)
         self._own = self._memory if store is None else as_store(store)
+        """The developer's store, else the memory of this process."""
         self._recent: list[tuple[Any, Store]] = []
         """The last few stores of conversations: a record in them can be resolved without naming its store."""
         self.runs = RunRegistry()
