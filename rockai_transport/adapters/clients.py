@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 
 from rockai_transport._version import __version__
 from rockai_transport.client import Client
-from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.build import ModelRequest
 
 C = TypeVar("C")
