@@ -14,8 +14,6 @@ from rockai_transport import __version__
 from rockai_transport.adapters import ALIASES, AsyncChunks, Chunks, ModelFields
 from rockai_transport.prompting import approximate_token_count
 
-__all__ = ["CORE_KEYWORDS", "RockAIModel"]
-
 CORE_KEYWORDS: Final = frozenset({"stream", "ls_structured_output_format"})
 """Core's keywords of a call. With the first one, a caller of `invoke` chooses streaming
 (langchain_core/language_models/chat_models.py, `_should_stream`). The other one is for traces: core removes

@@ -22,8 +22,6 @@ from rockai_transport import ConfigurationError
 from rockai_transport.adapters import PartialObjects, arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
-__all__ = ["ChatRockAI"]
-
 
 class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
     """Any model on RockAI as a chat model, with tools and structured output.

@@ -22,8 +22,6 @@ from langchain_core.exceptions import ModelError
 import rockai_transport as transport
 from rockai_transport.adapters import trim_traceback
 
-__all__ = ["RETRYABLE", "RetryableModelError", "as_model_error", "should_retry", "translate_errors"]
-
 T = TypeVar("T")
 
 

@@ -11,8 +11,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_rockai.sleeping import interruptions
 from rockai_transport.adapters.toolkits import AgentRun, Toolset
 
-__all__ = ["CancelOnAbort", "runs_around"]
-
 
 class CancelOnAbort(BaseCallbackHandler):
     """Cancels the predictions that a run has started or waited for, if the run fails or is canceled.

@@ -18,8 +18,6 @@ from langchain_rockai.replies import LangChainBuilder
 from rockai_transport.adapters import arun, run
 from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 
-__all__ = ["RockAILLM"]
-
 _MOST_THREADS: Final = 32  # the default of concurrent.futures on a large machine
 _TRACE: Final = frozenset({"callbacks", "tags", "metadata", "run_name", "run_id"})  # arguments of `generate`
 

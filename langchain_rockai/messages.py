@@ -15,8 +15,6 @@ from rockai_transport import ConfigurationError
 from rockai_transport.adapters import ROLES, read_blocks
 from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall
 
-__all__ = ["UNREADABLE", "to_conversation"]
-
 UNREADABLE: Final = "<tool_call>"
 """Replaces missing arguments of an invalid call, which core would take as valid; see `.replies`."""
 

@@ -28,8 +28,6 @@ from rockai_transport.prompting import (
     gather,
 )
 
-__all__ = ["PARTIAL", "PROVIDER", "ChatBuilder", "LangChainBuilder"]
-
 C = TypeVar("C")
 R = TypeVar("R")
 
@@ -62,7 +60,7 @@ class LangChainBuilder(ReplyBuilder[C, R]):
             ``metrics``; the result of `ReplyBuilder.ending`; ``usage_metadata``: the tokens of all runs, None
             if not reported.
         """
-        known: dict[str, Any] = {"model_name": self.model, "model_provider": PROVIDER}
+        known: dict[str, Any] = {"model_name": self.dialogue.running.model, "model_provider": PROVIDER}
         for name in ("id", "status", "metrics"):
             if value := getattr(self.runs[-1], name, None):
                 known[name] = dict(value) if name == "metrics" else value

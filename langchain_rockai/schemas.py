@@ -27,8 +27,6 @@ from typing_extensions import is_typeddict  # supports its own classes too, whic
 
 from rockai_transport.adapters import with_root
 
-__all__ = ["openai_tool"]
-
 _REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
 
 

@@ -10,8 +10,6 @@ from langchain_core.runnables import RunnableConfig
 
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
-__all__ = ["SLEEPING", "interruptions", "resume_graph", "sleep"]
-
 SLEEPING = "rockai_sleeping"
 """The ``type`` of an interrupt's value; ``prediction_id`` is the prediction that it waits for."""
 

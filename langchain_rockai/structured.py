@@ -28,8 +28,6 @@ from rockai_transport.adapters import (
 )
 from rockai_transport.prompting import ResponseFormat, StructuredMethod, structured_method
 
-__all__ = ["StructuredOutput", "structured_chain"]
-
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class StructuredOutput(OutputParser):

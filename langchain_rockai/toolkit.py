@@ -15,8 +15,6 @@ from langchain_rockai.tools import RockAITool, thread_scope
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, Toolset, make_toolset
 
-__all__ = ["RockAIToolkit"]
-
 
 class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     """The tools with which an agent runs hosted models: one per model, and five for the lifecycle.

@@ -5,6 +5,7 @@ The tool works with langchain-core alone. LangGraph is never imported, only used
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,11 +27,10 @@ from rockai_transport.adapters.toolkits import (
     ToolAnswer,
     Toolset,
     argument_class,
-    log_errors,
     media_files,
 )
 
-__all__ = ["PROGRESS_EVENT", "RockAITool", "thread_scope"]
+logger = logging.getLogger("rockai")
 
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event for progress."""
@@ -131,21 +131,26 @@ def thread_scope(config: RunnableConfig) -> str | None:
 
 
 def _report(write: Callable[[Any], None] | None, progress: Progress) -> None:
-    """Report progress with a custom event, and in LangGraph also with the stream writer."""
-    with log_errors():
+    """Report progress with a custom event, and in LangGraph also with the stream writer.
+
+    A failure never makes a tool fail.
+    """
+    try:
         if write is not None:
             write({"type": PROGRESS_EVENT, **progress._asdict()})
-    with log_errors():
         dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+    except Exception:
+        logger.debug("Progress could not be reported.", exc_info=True)
 
 
 async def _areport(write: Callable[[Any], None] | None, progress: Progress) -> None:
     """As `_report`, with ``await``."""
-    with log_errors():
+    try:
         if write is not None:
             write({"type": PROGRESS_EVENT, **progress._asdict()})
-    with log_errors():
         await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+    except Exception:
+        logger.debug("Progress could not be reported.", exc_info=True)
 
 
 def _content(answer: ToolAnswer) -> list[str | dict[Any, Any]]:

@@ -43,8 +43,6 @@ from rockai_transport.adapters import (
 )
 from rockai_transport.prompting import ChatCall, ChatTemplate, Message, ResponseFormat, completion_request
 
-__all__ = ["RockAI"]
-
 _COMPLETION_KEYWORDS = frozenset({"system_prompt"})
 
 

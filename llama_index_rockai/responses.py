@@ -31,8 +31,6 @@ from rockai_transport.prompting import (
     ToolCall,
 )
 
-__all__ = ["PARTIAL", "ChatResponseBuilder", "CompletionResponseBuilder", "file_block"]
-
 PARTIAL: Final = "partial_object"
 """The key of the partial object in a response."""
 

@@ -26,17 +26,6 @@ from workflows.runtime.types.results import (
 
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
-__all__ = [
-    "PredictionEndedEvent",
-    "can_sleep",
-    "name_of",
-    "resume_workflow",
-    "run_until_asleep",
-    "suspended",
-    "thread_of",
-    "waiter_prefix",
-]
-
 logger = logging.getLogger("rockai")
 
 _SCOPE = "rockai-scope"

@@ -17,8 +17,6 @@ from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters import unknown_name
 from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, argument_class, make_toolset
 
-__all__ = ["RockAIToolSpec"]
-
 
 class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     """The tools with which an agent runs hosted models: one per model, and five for the lifecycle.

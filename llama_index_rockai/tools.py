@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from functools import partial
 from itertools import starmap
@@ -11,6 +12,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ContentBlock, TextBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.workflow import Context, Event, HumanResponseEvent, InputRequiredEvent
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from workflows.errors import WorkflowRuntimeError
 from workflows.runtime.types.results import StepWorkerStateContextVar, WaitingForEvent
 
@@ -22,13 +24,12 @@ from rockai_transport.adapters.toolkits import (
     Progress,
     ToolAnswer,
     Toolset,
-    log_errors,
     media_files,
     published,
     refusal,
 )
 
-__all__ = ["ApprovalRequiredEvent", "PredictionProgressEvent", "RockAIFunctionTool"]
+logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _STATE_SECONDS = 5.0
@@ -204,8 +205,10 @@ class RockAIFunctionTool(FunctionTool):
 
 async def _report(context: Context, progress: Progress) -> None:
     """Report progress on the stream of the run. It never makes a tool fail."""
-    with log_errors():
+    try:
         context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
+    except Exception:
+        logger.debug("Progress could not be reported.", exc_info=True)
 
 
 async def _ask(
@@ -255,9 +258,5 @@ def _tool_id() -> str:
 
 def _run_id() -> str | None:
     """Return the id of the current run (workflows/context/context.py); None if it is not available."""
-    try:
-        from llama_index_instrumentation.dispatcher import active_instrument_tags
-    except ImportError:
-        return None
     run_id = active_instrument_tags.get().get("llamaindex.run_id")
     return None if run_id is None else str(run_id)

@@ -19,8 +19,6 @@ from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.nearest import nearest, unknown_name
 from rockai_transport.prompting.request.parameters import accepted_names, map_parameters
 
-__all__ = ["ALIASES", "PER_CALL", "check_call", "constructor_arguments", "unknown_name", "wrong_argument"]
-
 ALIASES: Final = {
     "api_key": "api_token",
     "rockai_api_token": "api_token",

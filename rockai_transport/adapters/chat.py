@@ -9,8 +9,6 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Image, Role, unsupported_content
 from rockai_transport.prompting.request.tool_choice import ToolSetup, ToolSpec, set_up_tools
 
-__all__ = ["ROLES", "forced_tool", "read_blocks", "tool_setup", "tool_specs"]
-
 ROLES: Final[dict[str, Role]] = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human"), "user"),

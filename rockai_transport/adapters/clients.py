@@ -9,10 +9,7 @@ from typing import Any, Final, TypeVar
 
 from rockai_transport._version import __version__
 from rockai_transport.client import Client
-from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.build import ModelRequest
-
-__all__ = ["LazyClients", "user_agent"]
 
 C = TypeVar("C")
 
@@ -62,10 +59,7 @@ class LazyClients:
             if kind not in self._current or self._current[kind][0] != settings:
                 headers = user_agent(package, model.default_headers)
                 given = {**dict(zip(_SETTINGS, settings, strict=True)), "default_headers": headers}
-                try:
-                    client: Any = kind(**given)
-                except ConfigurationError as error:
-                    raise error.with_traceback(None)  # noqa: B904 - the place does not help the user
+                client: Any = kind(**given)
                 if kind in self._current:
                     client._take_connections(self._current[kind][1])  # noqa: SLF001 - internal to the clients
                 self._current[kind] = (settings, client)

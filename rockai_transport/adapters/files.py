@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 from pydantic import AnyUrl
 
-__all__ = ["AddressLines", "OutputFile", "output_files"]
-
 _KINDS: Final = frozenset({"image", "video", "audio"})
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s/]+/\S+")
 _ADDRESS: Final = re.compile(r"(?:https?://[^\s/]|data:[\w.+-]+/[\w.+-]+[;,])\S*", re.IGNORECASE)

@@ -13,8 +13,6 @@ from pydantic_core import from_json
 from rockai_transport.adapters.structured import OutputParser
 from rockai_transport.prompting.reply.json_values import ValueScanner
 
-__all__ = ["PartialObjects", "partial_object"]
-
 _MOST_OBJECTS: Final = 8  # the maximum number of objects that are tried in a reply
 _LAST_NUMBER: Final = re.compile(r"-?\d[\d.eE+-]*\Z")
 _ALIASES: Final = ("alias", "validation_alias", "serialization_alias")

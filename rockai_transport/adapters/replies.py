@@ -33,8 +33,6 @@ from rockai_transport.prompting.request.parameters import rejected_inputs
 from rockai_transport.prompting.usage import Usage, reported_length_end, reported_usage
 from rockai_transport.protocol.prediction import Prediction
 
-__all__ = ["AsyncChunks", "Chunks", "ReplyBuilder", "arun", "run"]
-
 _PARTIALS_OF_A_READ = 32
 """Maximum number of times that an object is parsed per read, because each time starts at its beginning."""
 
@@ -46,12 +44,11 @@ class ReplyBuilder(ABC, Generic[C, R]):
     """One reply, from its first run to its last chunk. It does no I/O: `run` and `Chunks` do.
 
     Attributes:
-        request: The next request to run; None once the reply is complete.
-        model: The model.
+        dialogue: What the reply consists of: its ``request`` is the next one to run, and None once the reply
+            is complete; if it is ``cut``, the stream can be left.
         timeout: Seconds for each run; None: the client's timeout.
         runs: The predictions of the reply: one, plus one for each time that the model was asked again.
         parts: The content that may be delivered so far.
-        cut: Whether a stop sequence was reached, so that the stream can be left.
     """
 
     def __init__(
@@ -83,13 +80,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self._stream_usage = stream_usage
         self._partials = partials
         self._lines = AddressLines() if isinstance(first, ModelRequest) else None
-        self._dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
-        self.request = self._dialogue.request
-        self.model = self._dialogue.running.model
+        self.dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.timeout = timeout
         self.runs: list[Prediction | None] = []
         self.parts: list[ReplyPart] = []
-        self.cut = False
 
     def feed(self, pieces: Iterable[str]) -> Iterator[C]:
         """Take the pieces of one read, and yield the chunks that may be delivered.
@@ -102,21 +96,19 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return self._read(pieces)
 
     def _read(self, pieces: Sequence[str]) -> Iterator[C]:
-        parts = self._dialogue.feed_batch(pieces)
+        parts = self.dialogue.feed_batch(pieces)
         self.parts += parts
-        self.cut = self._dialogue.cut
-        value = self._partials.read(self._dialogue.running_text()) if self._partials else None
+        value = self._partials.read(self.dialogue.running_text()) if self._partials else None
         return self._made(parts, value)
 
     def end(self, prediction: Prediction | None) -> Iterator[C]:
         """End a run, and yield the chunks held back; after the last run, also one with the metadata."""
         self.runs.append(prediction)
-        self.cut = False
-        parts = self._dialogue.end(prediction)
-        self.request = self._dialogue.request
+        parts = self.dialogue.end(prediction)
         self.parts += parts
-        begins_anew = self.request is not None and self._partials and self._partials.restart()
-        return self._made(parts, {} if begins_anew else None, last=self.request is None)
+        is_last = self.dialogue.request is None
+        begins_anew = not is_last and self._partials and self._partials.restart()
+        return self._made(parts, {} if begins_anew else None, last=is_last)
 
     def take(self, prediction: Prediction) -> None:
         """Take a run that was not streamed; it yields no chunks."""
@@ -124,13 +116,12 @@ class ReplyBuilder(ABC, Generic[C, R]):
         output, text = prediction.output, prediction.text
         if self._lines and isinstance(output, list) and all(isinstance(piece, str) for piece in output):
             text = "".join(self._lines.apart(output))
-        self.parts += self._dialogue.feed(text)
-        self.parts += self._dialogue.end(prediction)
-        self.request = self._dialogue.request
+        self.parts += self.dialogue.feed(text)
+        self.parts += self.dialogue.end(prediction)
 
     def reply(self) -> ModelReply:
         """Return the whole reply. An invalid call is also text, so that nothing the model wrote is lost."""
-        return gather(_with_unreadable_text(self.parts), self._dialogue.end_token)
+        return gather(_with_unreadable_text(self.parts), self.dialogue.end_token)
 
     def refused(self, text: str) -> ModelReply:
         """Read a reply that was not accepted, as far as possible.
@@ -138,12 +129,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
         Args:
             text: The model's text.
         """
-        request = self.request
-        if request is None:
-            return ModelReply(text)
-        tools = request.reading.tools
-        tools = replace(tools, choice="auto") if tools.forced else tools
-        reader = ReplyReader(replace(request.reading, tools=tools))
+        reading = self.dialogue.running.reading
+        if reading.tools.forced:
+            reading = replace(reading, tools=replace(reading.tools, choice="auto"))
+        reader = ReplyReader(reading)
         parts = [*reader.feed(text), *reader.flush()]
         return gather(_with_unreadable_text(parts), reader.end_token)
 
@@ -160,8 +149,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
         cut_short = last is not None and last.metrics and reported_length_end(last.metrics)
         calls = ToolCall in map(type, self.parts)
         known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
-        if self._dialogue.cut:
-            known["stop_token"] = self._dialogue.stop_token
+        if self.dialogue.cut:
+            known["stop_token"] = self.dialogue.stop_token
         return known
 
     def files(self) -> list[OutputFile]:
@@ -173,7 +162,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
     def lacks_usage(self, prediction: Prediction | None) -> bool:
         """Return whether the token counts of an ended stream are missing and can be fetched."""
         known = prediction is not None and prediction.id is not None and not prediction.metrics
-        return self._stream_usage and known and not self.cut
+        return self._stream_usage and known and not self.dialogue.cut
 
     def usage(self) -> Usage | None:
         """Return the tokens of all runs; None if the service does not report them."""
@@ -190,8 +179,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
         Args:
             error: The transport's error.
         """
-        if isinstance(error, BadRequestError) and self.request is not None:
-            hints = rejected_inputs(error.body, self.request.dialect)
+        if isinstance(error, BadRequestError):
+            hints = rejected_inputs(error.body, self.dialogue.running.dialect)
             error.args = (" ".join([error.message, *map(str, hints)]),)
         return error
 
@@ -245,7 +234,7 @@ def run(builder: ReplyBuilder[Any, R], client: Client) -> R:
         RockAIError: A run failed.
     """
     try:
-        while (request := builder.request) is not None:
+        while (request := builder.dialogue.request) is not None:
             builder.take(client.run(request.model, request.input, timeout=builder.timeout))
     except RockAIError as error:
         raise builder.error(error) from error.__cause__
@@ -263,7 +252,7 @@ async def arun(builder: ReplyBuilder[Any, R], client: AsyncClient) -> R:
         RockAIError: A run failed.
     """
     try:
-        while (request := builder.request) is not None:
+        while (request := builder.dialogue.request) is not None:
             builder.take(await client.run(request.model, request.input, timeout=builder.timeout))
     except RockAIError as error:
         raise builder.error(error) from error.__cause__
@@ -325,7 +314,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
 
     def _advance(self) -> None:
         """Read the next pieces; at the end of a run, continue with the next run."""
-        request = self.builder.request
+        request = self.builder.dialogue.request
         if self._left or request is None:
             raise StopIteration
         if self._stream is None:
@@ -333,7 +322,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
         piece = next(self._stream, None)
         if piece is not None:
             self._ready = self.builder.feed([piece, *self._stream.take_ready()])
-        if piece is None or self.builder.cut:
+        if piece is None or self.builder.dialogue.cut:
             self._stream.close()
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):
@@ -377,7 +366,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
 
     async def _advance(self) -> None:
         """Read the next pieces; at the end of a run, continue with the next run."""
-        request = self.builder.request
+        request = self.builder.dialogue.request
         if self._left or request is None:
             raise StopAsyncIteration
         if self._stream is None:
@@ -385,7 +374,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
         piece = await anext(self._stream, None)
         if piece is not None:
             self._ready = self.builder.feed([piece, *self._stream.take_ready()])
-        if piece is None or self.builder.cut:
+        if piece is None or self.builder.dialogue.cut:
             await self._stream.aclose()
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):

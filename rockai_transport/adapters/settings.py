@@ -38,8 +38,6 @@ from rockai_transport.prompting.request.dialects import Dialect, dialect_from_js
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.protocol.references import ModelReference
 
-__all__ = ["TEXT", "CallSettings", "ModelFields"]
-
 TEXT = WithJsonSchema({"type": "string"})
 """The JSON schema of a field whose value is not JSON, in the frameworks' own form."""
 
@@ -302,4 +300,4 @@ class ModelFields(BaseModel):
 
     def _body(self, builder: ReplyBuilder[Any, Any]) -> dict[str, Any]:
         """Return the body of a reply's first run."""
-        return self._clients.preview(self, builder.request) if builder.request else {}
+        return self._clients.preview(self, builder.dialogue.running)

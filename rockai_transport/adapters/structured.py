@@ -20,8 +20,6 @@ from rockai_transport.prompting.messages import ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply
 from rockai_transport.prompting.reply.structured import structured_reply
 
-__all__ = ["OutputParser", "check_object_class", "check_object_schema"]
-
 _MOST_ERRORS: Final = 5  # the maximum shown to the model; the first errors cause the others
 _BY_NAME: Final = ("populate_by_name", "validate_by_name", "allow_population_by_field_name")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -36,24 +34,11 @@ __all__ = [
     "ToolkitSettings",
     "Toolset",
     "argument_class",
-    "log_errors",
     "make_toolset",
     "media_files",
     "published",
     "refusal",
 ]
-
-
-logger = logging.getLogger("rockai")
-
-
-@contextmanager
-def log_errors() -> Iterator[None]:
-    """Log errors from progress reports at ``DEBUG``; they never make a tool fail."""
-    try:
-        yield
-    except Exception:
-        logger.debug("Progress could not be reported.", exc_info=True)
 
 
 class ToolkitSettings(TypedDict, total=False):

@@ -20,8 +20,6 @@ from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver, is_ov
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.references import path_segment
 
-__all__ = ["ToolkitAdmin", "cancel_running", "list_records", "resolve"]
-
 
 class ToolkitAdmin:
     """The methods of a toolkit for the developer, not for the agent.
@@ -240,10 +238,10 @@ class ToolkitAdmin:
         await self._toolset.aclose()
 
     def _blocking(self, stores: Iterable[Store]) -> list[BlockingBackends]:
-        return [self._toolset.blocking(store) for store in stores]
+        return [BlockingBackends(self._toolset.client, store) for store in stores]
 
     def _awaited(self, stores: Iterable[Store]) -> list[AsyncBackends]:
-        return [self._toolset.awaited(store) for store in stores]
+        return [AsyncBackends(self._toolset.async_client, store) for store in stores]
 
 
 async def list_records(each: Iterable[Backends], scope: str | None, *, fresh: bool) -> list[Record]:

@@ -21,28 +21,6 @@ from rockai_transport.jobs.records import Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 
-__all__ = [
-    "ALREADY_RUNNING",
-    "STARTED_BEFORE",
-    "Media",
-    "PredictionView",
-    "ToolAnswer",
-    "describe_canceled",
-    "describe_list",
-    "describe_not_started",
-    "describe_order",
-    "describe_over_budget",
-    "describe_prediction",
-    "describe_too_many",
-    "describe_unreachable",
-    "duration",
-    "fitted",
-    "media_files",
-    "reason",
-    "refusal",
-    "shortened",
-]
-
 ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
 

@@ -25,12 +25,9 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask, run_detached
 from rockai_transport.jobs.agent_messages import ToolAnswer
-from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.stores import Records
+from rockai_transport.jobs.stores import Store
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
-
-__all__ = ["AsyncBackends", "Backends", "BlockingBackends", "Steps"]
 
 T = TypeVar("T")
 OnUpdate = Callable[[Update], Any] | None
@@ -62,15 +59,14 @@ class AsyncBackends:
 
     Args:
         client: The client.
-        records: The store of records.
-        context: The context of the call.
+        store: The store of records.
     """
 
     now = staticmethod(time.time)
     detached = staticmethod(run_detached)
 
-    def __init__(self, client: AsyncClient, records: Records, context: CallContext) -> None:
-        self.context, self.records, self._client = context, records, client
+    def __init__(self, client: AsyncClient, store: Store) -> None:
+        self.records, self._client = store.awaited, client
         self.predictions = client.predictions
         self._task = asyncio.current_task()
         self._cancellations = self._task.cancelling() if self._task else 0
@@ -143,14 +139,16 @@ class BlockingBackends:
 
     Args:
         client: The client.
-        records: The store of records.
-        context: The context of the call.
+        store: The store of records.
+
+    Raises:
+        ConfigurationError: The store has only async methods.
     """
 
     now = staticmethod(time.time)
 
-    def __init__(self, client: Client, records: Records, context: CallContext) -> None:
-        self.context, self.records, self._client = context, records, client
+    def __init__(self, client: Client, store: Store) -> None:
+        self.records, self._client = store.for_blocking(), client
         self.predictions = _BlockingPredictions(client)
 
     def was_canceled(self) -> bool:

@@ -15,8 +15,6 @@ from weakref import WeakValueDictionary
 
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["Money", "Price", "amount", "scope_lock", "shown", "shown_left", "total"]
-
 Money = Decimal | float | str
 """Types for an amount; a float is read as the decimal number that it is written as."""
 

@@ -13,8 +13,6 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import Money, Price, amount
 from rockai_transport.protocol.references import ModelReference
 
-__all__ = ["ANIMATE_IMAGE", "GENERATE_IMAGE", "HostedModel", "Output"]
-
 Output = Literal["video", "image", "audio", "text"]
 
 _TOOL_NAME = r"[a-zA-Z0-9_-]{1,64}"  # what OpenAI and Anthropic accept as a tool's name

@@ -13,8 +13,6 @@ from typing import Any
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
 
-__all__ = ["check_schema", "keywords", "validator"]
-
 
 def check_schema(schema: Mapping[str, Any], whose: str) -> None:
     """Check a schema before it validates anything.

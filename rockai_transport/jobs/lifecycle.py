@@ -17,14 +17,14 @@ from rockai_transport.jobs.agent_messages import ToolAnswer, fitted, refusal
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import validator
-from rockai_transport.jobs.policy import Policy
+from rockai_transport.jobs.policy import CallContext, Policy
 from rockai_transport.jobs.runs import ToolCallsUnderWay
 from rockai_transport.jobs.schemas import input_schema, lifecycle_schemas, problems
 from rockai_transport.jobs.starts import StartCall
 from rockai_transport.prompting.reply.schema_values import adapted
 
-__all__ = ["Lifecycle"]
-
+_LEAST = 1.0
+"""The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _TOOLS_WITHOUT_A_START: dict[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {
     "get_prediction": StartCall.get_prediction,
     "wait_for_prediction": StartCall.wait_for_prediction,
@@ -45,12 +45,15 @@ class Lifecycle:
         self.checkers = {name: validator(schema) for name, schema in self.schemas.items()}
         self.under_way = ToolCallsUnderWay()
 
-    async def answer(self, backends: Backends, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
+    async def answer(
+        self, backends: Backends, context: CallContext, tool: str, arguments: Mapping[str, Any]
+    ) -> ToolAnswer:
         """Execute one tool call; if the caller leaves it, the run's predictions are canceled."""
         arguments, wrong = self._checked(tool, arguments)
         if wrong:
             return _to_correct(tool, wrong)
-        call = StartCall(self.models, self.policy, self.under_way, backends)
+        until = backends.now() + max(self.policy.max_wait, _LEAST)
+        call = StartCall(self.models, self.policy, self.under_way, backends, context, until)
         try:
             if (model := self.models.get(tool)) is not None:
                 answer = await call.start(model, arguments, self.policy.max_wait)
@@ -72,13 +75,13 @@ class Lifecycle:
             return _to_correct(f"input of {name}", wrong)
         return await call.start(self.models[name], given, None)
 
-    def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
+    def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Return the arguments, converted to the declared types if possible, and what is wrong with them."""
-        wrong = problems(self.checkers[tool], arguments)
-        if wrong:
-            arguments = adapted(dict(arguments), self.schemas[tool])
-            wrong = problems(self.checkers[tool], arguments)
-        return arguments, wrong
+        checker = self.checkers[tool]
+        if checker.is_valid(arguments):
+            return arguments, ""
+        arguments = adapted(dict(arguments), self.schemas[tool])
+        return arguments, problems(checker, arguments)
 
 
 def _to_correct(what: str, wrong: str) -> ToolAnswer:

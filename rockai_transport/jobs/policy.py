@@ -16,17 +16,6 @@ from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.protocol.webhooks import check_webhook_url
 
-__all__ = [
-    "NO_CALL",
-    "SETTINGS",
-    "CallContext",
-    "Duplicates",
-    "OnCancel",
-    "Policy",
-    "Progress",
-    "checked_policy",
-]
-
 OnCancel = Literal["cancel", "leave"]
 """What happens to the predictions of a canceled agent."""
 Duplicates = Literal["join", "allow"]
@@ -84,10 +73,6 @@ class CallContext(NamedTuple):
     """The conversation's own store, as a framework gives it; then the `Store` of this call's records."""
     interruptions: tuple[type[Exception], ...] = ()
     """The exceptions with which a framework interrupts a tool; they are not failures of the call."""
-
-
-NO_CALL = CallContext("")
-"""The context of the developer's methods, outside any call."""
 
 
 def checked_policy(settings: Mapping[str, Any], models: Iterable[HostedModel]) -> Policy:

@@ -18,20 +18,6 @@ from uuid import uuid4
 from rockai_transport.jobs.budget import Price, shown, shown_left, total
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
 
-__all__ = [
-    "CLEARED",
-    "REFUSED",
-    "RESUMED",
-    "STARTED",
-    "UNANSWERED",
-    "Receipt",
-    "Record",
-    "digest",
-    "receipt",
-    "record_key",
-    "what_is_left",
-]
-
 UNANSWERED = "unknown"
 """Sent, or about to be sent: it is not known whether a prediction exists."""
 STARTED = "started"

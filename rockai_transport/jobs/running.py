@@ -16,8 +16,6 @@ from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.stores import place_of
 from rockai_transport.protocol.prediction import Prediction
 
-__all__ = ["cancel_all", "note", "refresh"]
-
 logger = logging.getLogger("rockai")
 
 

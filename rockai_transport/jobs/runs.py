@@ -15,8 +15,6 @@ from typing import Any, NamedTuple, Protocol
 
 from rockai_transport.jobs.records import Record
 
-__all__ = ["AgentRun", "Block", "RunRegistry", "ToolCallsUnderWay", "UnderWay", "open_blocks"]
-
 _MOST_RUNS = 4096
 
 
@@ -31,15 +29,13 @@ class AgentRun:
     """The running predictions of one run of an agent, as far as this process knows."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, UnderWay] = {}
+        self._under_way: dict[str | None, UnderWay] = {}
 
     def __contains__(self, prediction_id: str | None) -> bool:
         return prediction_id in self._under_way
 
     def note(self, store: Any, record: Record) -> None:
         """Record the status of a prediction that this run has started or waited for."""
-        if record.prediction_id is None:
-            return
         if record.is_running:
             self._under_way[record.prediction_id] = UnderWay(store, record)
         else:
@@ -60,8 +56,6 @@ class PendingStart(Protocol):
 
     was_left: bool
     """Whether its run has ended: then it is canceled once its id is known."""
-    runs: tuple[AgentRun, ...]
-    """The runs that it is part of."""
     record: Record
 
 
@@ -71,8 +65,8 @@ class ToolCallsUnderWay:
     def __init__(self) -> None:
         self.watched: list[str] = []
         """The ids of the predictions that are being waited for."""
-        self.starting: dict[PendingStart, None] = {}
-        """The starts without a response, in their order."""
+        self.starting: dict[PendingStart, tuple[AgentRun, ...]] = {}
+        """The starts without a response, in their order, and the runs that each is part of."""
 
     def ahead_of(self, start: PendingStart) -> set[str]:
         """Return the keys of earlier starts in its scope: they count before they are in any record."""
@@ -84,8 +78,8 @@ class ToolCallsUnderWay:
 
     def leave(self, runs: Iterable[AgentRun]) -> None:
         """Mark the pending starts of ended runs, so that they are canceled once their ids are known."""
-        for one in tuple(self.starting):
-            one.was_left |= not set(one.runs).isdisjoint(runs)
+        for start, its_runs in tuple(self.starting.items()):
+            start.was_left |= not set(its_runs).isdisjoint(runs)
 
 
 class RunRegistry:

@@ -16,8 +16,6 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import check_schema, keywords, validator
 
-__all__ = ["PREDICTION_ID", "argument_class", "check_models", "input_schema", "lifecycle_schemas", "problems"]
-
 _SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
 _SAYS_IT_ELSEWHERE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
 _MOST_PROBLEMS = 5

@@ -11,8 +11,6 @@ import keyword
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Literal, Optional
 
-__all__ = ["published"]
-
 _TYPES: Mapping[str, Any] = {
     "string": str,
     "integer": int,

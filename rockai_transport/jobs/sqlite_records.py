@@ -16,8 +16,6 @@ from typing import Any
 from rockai_transport.jobs.records import Record, what_is_left
 from rockai_transport.jobs.stores import Records
 
-__all__ = ["SqliteRecords"]
-
 _WAITS = 10.0
 """Seconds that a transaction waits for another process."""
 _TABLE = (

@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -31,8 +32,6 @@ from rockai_transport.jobs.tool_calls import LifecycleCall
 from rockai_transport.protocol.prediction import Prediction, is_unfetched
 from rockai_transport.protocol.webhooks import WebhookTarget
 
-__all__ = ["StartCall"]
-
 logger = logging.getLogger("rockai")
 
 _LATER = "Call list_predictions later. Do not start it again."
@@ -47,7 +46,7 @@ class StartCall(LifecycleCall):
     async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
         """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
         self._order(model, {**model.defaults, **given})
-        self._under_way.starting[self] = None
+        self._under_way.starting[self] = self._context.runs
         try:
             found = await self._decided() or await self._backends.left_behind(
                 self, self._left(), self._leave_while_sending
@@ -145,7 +144,9 @@ class StartCall(LifecycleCall):
         turn = self._context.turn
         if self._policy.duplicates == "allow" or not (turn and record.turn):
             return False
-        is_ours = not self._context.is_shared or any(record.prediction_id in run for run in self.runs)
+        is_ours = not self._context.is_shared or any(
+            record.prediction_id in run for run in self._context.runs
+        )
         return is_ours and turn != record.turn
 
     def _limited(self, records: list[Record], others: int) -> ToolAnswer | None:
@@ -169,34 +170,34 @@ class StartCall(LifecycleCall):
 
     async def before(self) -> ToolAnswer | None:
         """Write the record before anything is sent; return an answer if nothing may be sent."""
-        name = self._model.name
+        record, max_cost, refused = self.record, self._policy.max_cost, None
+        name = record.model
         try:
-            refused = await self._claimed()
+            if max_cost is None:
+                is_claimed = await self._backends.records.claim(record)
+            else:
+                is_claimed, refused = await self._claimed_within(max_cost)
         except Exception:
             logger.exception("The record of a start could not be written; nothing was sent.")
             return refusal(f"{name}: the start could not be remembered, so nothing was sent. Tell the user.")
-        if refused is None and (self.was_left or self._backends.was_canceled()):
+        if not is_claimed:
+            taken = f"{name}: another worker carries out this same call. Nothing was sent here. {_LATER}"
+            return refused or refusal(taken)
+        if self.was_left or self._backends.was_canceled():
             text = "The call was canceled before anything was sent."
-            await note(self._backends, self.record._replace(state=REFUSED, note=text))
+            await note(self._backends, record._replace(state=REFUSED, note=text))
             return refusal(f"{name}: {text}")
-        return refused
+        return None
 
-    async def _claimed(self) -> ToolAnswer | None:
-        """Claim the record's key and reserve its cost, both or neither; return an answer if that fails."""
-        record, records, max_cost = self.record, self._backends.records, self._policy.max_cost
-        refused = None
-        if max_cost is None:
-            is_claimed = await records.claim(record)
-        else:
-            async with self._backends.locked(scope_lock(record.scope)):
-                refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
-                is_claimed = refused is None and await records.claim(record, max_cost)
-            if not is_claimed and refused is None:  # another process may have been faster
-                refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
-        if is_claimed:
-            return None
-        taken = f"{record.model}: another worker carries out this same call. Nothing was sent here. {_LATER}"
-        return refused or refusal(taken)
+    async def _claimed_within(self, max_cost: Decimal) -> tuple[bool, ToolAnswer | None]:
+        """Claim the record's key and reserve its cost, both or neither; say why if the budget forbids it."""
+        record, records = self.record, self._backends.records
+        async with self._backends.locked(scope_lock(record.scope)):
+            refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
+            is_claimed = refused is None and await records.claim(record, max_cost)
+        if not is_claimed and refused is None:  # another process may have been faster
+            refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
+        return is_claimed, refused
 
     async def operation(self) -> Prediction | RockAIError:
         """Send the request, once."""

@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.records import Record
 
-__all__ = ["MemoryRecords", "MirroredRecords", "Records", "Store", "as_store", "place_of"]
-
 _NAMESPACE = ("rockai", "predictions")
 """The namespace of records in a LangGraph store."""
 _PREFIX = "rockai-prediction"
@@ -256,14 +254,12 @@ class Store(NamedTuple):
     blocking: Records | None
     """None: the store has only async methods."""
 
-    def records(self, *, blocking: bool) -> Records:
-        """Return the records for blocking or awaited calls.
+    def for_blocking(self) -> Records:
+        """Return the records for blocking calls.
 
         Raises:
             ConfigurationError: The store has only async methods.
         """
-        if not blocking:
-            return self.awaited
         if self.blocking is None:
             raise ConfigurationError(
                 "A LlamaIndex Context is read and written with await: use the async method."

@@ -11,8 +11,6 @@ from typing import Any
 
 from rockai_transport.jobs.webhooks import STALE, WebhookReceiver
 
-__all__ = ["add_to"]
-
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's commands."""

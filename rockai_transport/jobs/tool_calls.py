@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,13 +21,11 @@ from rockai_transport.jobs import agent_messages as messages
 from rockai_transport.jobs.agent_messages import PredictionView, ToolAnswer
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.policy import Policy, Progress
+from rockai_transport.jobs.policy import CallContext, Policy, Progress
 from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
 from rockai_transport.jobs.running import cancel_all, note, refresh
 from rockai_transport.jobs.runs import ToolCallsUnderWay
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
-
-__all__ = ["LifecycleCall"]
 
 logger = logging.getLogger("rockai")
 
@@ -35,30 +34,21 @@ _AT_ONCE = 0.05
 """A wait that is shorter is a single poll."""
 _AWAKE = 5.0
 """Seconds that a call polls for the end before it sleeps until the webhook arrives."""
-_LEAST = 1.0
-"""The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _NOT_SAVED_YET = "The file is not saved yet: this took too long. get_prediction will save it."
 
 
+@dataclass(eq=False)
 class LifecycleCall:
-    """One tool call: its backends and context, and the state it shares with others."""
+    """One tool call: the state it shares with others, its backends and context, and its deadline."""
 
-    def __init__(
-        self,
-        models: Mapping[str, HostedModel],
-        policy: Policy,
-        under_way: ToolCallsUnderWay,
-        backends: Backends,
-    ) -> None:
-        self._models = models
-        self._policy = policy
-        self._under_way = under_way
-        self._backends = backends
-        self._context = backends.context
-        self.runs = self._context.runs
-        self._record: Record | None = None
-        """The record of the prediction that this call has started or waits for: leaving cancels it."""
-        self._until = backends.now() + max(policy.max_wait, _LEAST)
+    _models: Mapping[str, HostedModel]
+    _policy: Policy
+    _under_way: ToolCallsUnderWay
+    _backends: Backends
+    _context: CallContext
+    _until: float
+    _record: Record | None = None
+    """The record of the prediction that this call has started or waits for: leaving cancels it."""
 
     def _left(self) -> float:
         """The seconds that this call may still take, minus a little for a last request."""
@@ -158,7 +148,7 @@ class LifecycleCall:
             return awake, prediction
         if prediction.is_terminal:
             return awake, prediction
-        for run in self.runs:  # a sleeping call's prediction is not canceled with the run
+        for run in self._context.runs:  # a sleeping call's prediction is not canceled with the run
             run.forget(prediction.id or "")
         self._record = None
         return record, prediction
@@ -243,7 +233,7 @@ class LifecycleCall:
         """Keep a prediction's status for leaving: for this call and for its runs."""
         if is_own:
             self._record = record
-        for run in self.runs:
+        for run in self._context.runs:
             if is_own or record.prediction_id in run:
                 run.note(self._context.store, record)
 
@@ -270,8 +260,8 @@ class LifecycleCall:
         """
         own = [self._record] if self._record is not None and self._record.is_running else []
         self._record = None
-        self._under_way.leave(self.runs)
+        self._under_way.leave(self._context.runs)
         own_ids = [one.prediction_id for one in own]
         watched = [one for one in self._under_way.watched if one not in own_ids]
-        taken = [one.record for run in self.runs for one in run.take(watched)]
+        taken = [one.record for run in self._context.runs for one in run.take(watched)]
         return list({one.prediction_id: one for one in (*taken, *own)}.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 from uuid import uuid4
 
@@ -20,15 +20,13 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import NO_CALL, SETTINGS, CallContext, checked_policy
+from rockai_transport.jobs.policy import SETTINGS, CallContext, checked_policy
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import cancel_all
 from rockai_transport.jobs.runs import AgentRun, RunRegistry, open_blocks
 from rockai_transport.jobs.schemas import check_models
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.protocol.io import run_blocking
-
-__all__ = ["DEFAULT_TIMEOUT", "DESCRIPTIONS", "Toolset"]
 
 logger = logging.getLogger("rockai")
 
@@ -95,7 +93,8 @@ class Toolset:
         """The scope of calls outside any conversation."""
         memory = MemoryRecords()
         self._memory = Store(memory, memory)
-        self._store = None if store is None else as_store(store)
+        self._own = self._memory if store is None else as_store(store)
+        """The developer's store, else the memory of this process."""
         self._recent: list[tuple[Any, Store]] = []
         """The last few stores of conversations: a record in them can be resolved without naming its store."""
         self.runs = RunRegistry()
@@ -109,22 +108,23 @@ class Toolset:
 
     def call(self, tool: str, arguments: Mapping[str, Any], context: CallContext) -> ToolAnswer:
         """Execute a tool call."""
-        return run_blocking(self._answer(tool, arguments, context, self.blocking))
+        return run_blocking(self.acall(tool, arguments, context, blocking=True))
 
-    async def acall(self, tool: str, arguments: Mapping[str, Any], context: CallContext) -> ToolAnswer:
-        """As `call`, with ``await``. Canceling it cancels the running predictions of its run."""
-        return await self._answer(tool, arguments, context, self.awaited)
-
-    async def _answer(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        context: CallContext,
-        backends_of: Callable[[Store, CallContext], Backends],
+    async def acall(
+        self, tool: str, arguments: Mapping[str, Any], context: CallContext, *, blocking: bool = False
     ) -> ToolAnswer:
+        """As `call`, with ``await``; with ``blocking`` it never suspends.
+
+        Canceling it cancels the running predictions of its run.
+        """
         try:
-            located = self._located(context)
-            return await self.lifecycle.answer(backends_of(located.store, located), tool, arguments)
+            context = self._located(context)
+            backends: Backends
+            if blocking:
+                backends = BlockingBackends(self.client, context.store)
+            else:
+                backends = AsyncBackends(self.async_client, context.store)
+            return await self.lifecycle.answer(backends, context, tool, arguments)
         except context.interruptions:
             raise
         except Exception as error:
@@ -138,14 +138,6 @@ class Toolset:
         """Describe a call whose conversation has no name, or whose store cannot be written."""
         logger.error("The scope of a call of %s could not be named.", tool, exc_info=error)
         return refusal(f"{tool} is not set up for this conversation; nothing was sent. Tell the user.")
-
-    def blocking(self, store: Store, context: CallContext = NO_CALL) -> BlockingBackends:
-        """Return the backends of blocking calls."""
-        return BlockingBackends(self.client, store.records(blocking=True), context)
-
-    def awaited(self, store: Store, context: CallContext = NO_CALL) -> AsyncBackends:
-        """Return the backends of awaited calls in the running task."""
-        return AsyncBackends(self.async_client, store.awaited, context)
 
     def scope_of(self, place: Any, own: str | None) -> str:
         """Return the name of the conversation that a call belongs to.
@@ -176,7 +168,7 @@ class Toolset:
         if model is None:
             return f"Call {tool} with {arguments}?"
         try:
-            kept = self._records(store).records(blocking=True)
+            kept = self._records(store).for_blocking()
             records = run_blocking(kept.all(scope))
         except Exception:  # noqa: BLE001 - each store has its own error for it
             records = run_blocking(self._memory.awaited.all(scope))
@@ -206,8 +198,8 @@ class Toolset:
 
         Records in a conversation's store are also copied to this process, so that a receipt needs no store.
         """
-        if self._store is not None or store is None:
-            return self._store or self._memory
+        if store is None or self._own is not self._memory:
+            return self._own
         opened, memory = as_store(store), self._memory.awaited
         blocking = opened.blocking and MirroredRecords(opened.blocking, memory)
         mirrored = Store(MirroredRecords(opened.awaited, memory), blocking)
@@ -217,26 +209,26 @@ class Toolset:
 
     # Ending a run from outside its tools.
 
-    def end(self, run: AgentRun) -> list[Record]:
-        """Cancel the running predictions of a run; return the updated records."""
-        return run_blocking(
-            self._end(run, lambda store: self.blocking(store if store.blocking else self._memory))
-        )
+    def end(self, run: AgentRun) -> None:
+        """Cancel the running predictions of a run."""
 
-    async def aend(self, run: AgentRun) -> list[Record]:
+        def backends_of(store: Store) -> Backends:
+            return BlockingBackends(self.client, store if store.blocking else self._memory)
+
+        run_blocking(self._end(run, backends_of))
+
+    async def aend(self, run: AgentRun) -> None:
         """As `end`, with ``await``, even if the caller is canceled."""
-        return await self._end(run, self.awaited)
+        await self._end(run, partial(AsyncBackends, self.async_client))
 
-    async def _end(self, run: AgentRun, backends_of: Callable[[Store], Backends]) -> list[Record]:
-        ended: list[Record] = []
+    async def _end(self, run: AgentRun, backends_of: Callable[[Store], Backends]) -> None:
         stores: dict[Store, list[Record]] = {}
         self.lifecycle.under_way.leave([run])
         for store, record in run.take():
             stores.setdefault(store, []).append(record)
         for store, records in stores.items():
             backends = backends_of(store)
-            ended += await backends.detached(cancel_all(backends, records))
-        return ended
+            await backends.detached(cancel_all(backends, records))
 
     # The clients.
 
@@ -265,7 +257,7 @@ class Toolset:
 
     def kept(self, store: Any) -> list[Store]:
         """Return the store of this process's starts, and ``store`` if the developer passes one."""
-        return [self._store or self._memory, *([] if store is None else [as_store(store)])]
+        return [self._own, *([] if store is None else [as_store(store)])]
 
     def unresolved(self, store: Any) -> list[Store]:
         """Return the stores that may have a record to resolve: as `kept`, and the recently used ones."""

@@ -35,8 +35,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import path_segment
 from rockai_transport.protocol.webhooks import WebhookCall, echoes
 
-__all__ = ["STALE", "Resume", "WebhookReceiver", "is_overdue"]
-
 logger = logging.getLogger("rockai")
 
 Resume = Callable[[Record, Prediction], Any]

@@ -141,7 +141,8 @@ class Operations:
         """Create a prediction, without waiting for it."""
         until = self._until(io, None)
         run = await _encoded(io, run) if run.has_files else run
-        return await self._create(io, run, until, StreamState())
+        request = requests.create_request(self.settings.service, run)
+        return await self._start(io, request, run, until, StreamState(), responses.read_whole)
 
     async def get(self, io: IO, prediction_id: Any) -> Prediction:
         """Get the current state of a prediction."""
@@ -239,15 +240,12 @@ class Operations:
         timeout = timeout if timeout is not None else self.settings.timeout
         return math.inf if timeout is None else io.now() + check_timeout(timeout, "timeout")
 
-    async def _create(
-        self, io: IO, run: RunRequest, until: float, state: StreamState, path: str | None = None
-    ) -> Prediction:
+    async def _create(self, io: IO, run: RunRequest, until: float, state: StreamState, path: str) -> None:
         """Create. If this replaces a missing route, remember that route once create was accepted."""
         request = requests.create_request(self.settings.service, run)
-        prediction = await self._start(io, request, run, until, state, responses.read_created)
-        if path is not None and self._goes_direct(run, path):
+        await self._start(io, request, run, until, state, responses.read_whole)
+        if self._goes_direct(run, path):
             self.missing_routes.add(path)
-        return prediction
 
     async def _start(
         self,
@@ -273,9 +271,10 @@ class Operations:
         return state.prediction
 
     async def _cancel(self, io: IO, known: Prediction, until: float) -> Prediction:
-        request = requests.cancel_request(self.settings.service, known.id)
+        service = self.settings.service
+        request = requests.prediction_request("POST", service.cancel_path, known.id)
         answer = await exchange(io, self.settings, request, until)
-        return responses.read_canceled(self.settings.service, answer, known)
+        return responses.read_canceled(service, answer, known)
 
     async def _finish_run(
         self, io: IO, state: StreamState, until: float, timeout: float | None

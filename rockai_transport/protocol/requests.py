@@ -47,14 +47,11 @@ def run_request(service: Service, run: RunRequest, *, stream: bool) -> Request:
     return Request("POST", path, body=body, accept=accept, starts=True)
 
 
-def get_request(service: Service, prediction_id: Any) -> Request:
-    """Get a prediction."""
-    return Request("GET", _with_id(service.get_path, prediction_id))
-
-
-def cancel_request(service: Service, prediction_id: Any) -> Request:
-    """Cancel a prediction. As in the quick start, the request has no body."""
-    return Request("POST", _with_id(service.cancel_path, prediction_id))
+def prediction_request(method: str, path: str, prediction_id: Any, accept: str = JSON) -> Request:
+    """Get, stream or cancel a prediction: like the quick start's, the request to cancel has no body."""
+    # The id is the service's: a user's was checked before.
+    own_path = path.replace("{id}", path_segment(prediction_id, InvalidResponseError))
+    return Request(method, own_path, accept=accept)
 
 
 def stream_request(service: Service, prediction: Prediction) -> Request | None:
@@ -64,7 +61,7 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     the token is sent nowhere else.
     """
     if service.stream_path is not None:
-        return Request("GET", _with_id(service.stream_path, prediction.id), accept=EVENT_STREAM)
+        return prediction_request("GET", service.stream_path, prediction.id, EVENT_STREAM)
     try:
         url = urlsplit(prediction.urls.get("stream", ""))
     except ValueError:
@@ -80,8 +77,3 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
 def download_request(url: str, *, public_only: bool) -> Request:
     """Fetch an output file, without any credentials."""
     return Request("GET", url, accept="*/*", download=True, public_only=public_only)
-
-
-def _with_id(path: str, prediction_id: Any) -> str:
-    """Return a path with an id of the service's; a user's was checked before."""
-    return path.replace("{id}", path_segment(prediction_id, InvalidResponseError))

@@ -140,25 +140,17 @@ def _says_no_route(service: Service, response: Response) -> bool:
     )
 
 
-def read_created(service: Service, answer: Answer, known: Prediction) -> Prediction:
-    """Read the response to create: a prediction with an id, or one that has already ended."""
+def read_whole(service: Service, answer: Answer, known: Prediction) -> Prediction:
+    """Read the response to get, which may lack the requested id, or to create: it has one, or has ended."""
     prediction = _read(service, answer, known)
     if prediction is None or not (prediction.id or prediction.is_terminal):
-        raise _invalid(answer, "a prediction with an id")
-    return prediction
-
-
-def read_fetched(service: Service, answer: Answer, known: Prediction) -> Prediction:
-    """Read the response to get: a prediction, which may lack the requested id."""
-    prediction = _read(service, answer, known, asked_by_id=True)
-    if prediction is None:
-        raise _invalid(answer, "a prediction")
+        raise _invalid(answer, "a prediction" if known.id else "a prediction with an id")
     return prediction
 
 
 def read_canceled(service: Service, answer: Answer, known: Prediction) -> Prediction:
     """Read the response to cancel: if a 2xx contains no prediction, keep the known state."""
-    return _read(service, answer, known, asked_by_id=True) or known
+    return _read(service, answer, known) or known
 
 
 def read_output(service: Service, answer: Answer, known: Prediction) -> Prediction:
@@ -190,12 +182,11 @@ def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
     return prediction
 
 
-def _read(
-    service: Service, answer: Answer, known: Prediction, *, asked_by_id: bool = False
-) -> Prediction | None:
+def _read(service: Service, answer: Answer, known: Prediction) -> Prediction | None:
     """Return the prediction in a response, flat or enveloped; None if there is none."""
     data = answer.body if is_prediction(answer.body) else answer.data
-    return read_prediction(service, data, known) if is_prediction(data, asked_by_id=asked_by_id) else None
+    is_found = is_prediction(data, asked_by_id=known.id is not None)
+    return read_prediction(service, data, known) if is_found else None
 
 
 def _hooked(hook: Callable[[Any], Any], response: Response) -> Any:

@@ -16,8 +16,8 @@ from rockai_transport.errors import APIConnectionError, APIStatusError, Predicti
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.io import IO, Notices
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
-from rockai_transport.protocol.requests import get_request
-from rockai_transport.protocol.responses import finished, read_fetched
+from rockai_transport.protocol.requests import prediction_request
+from rockai_transport.protocol.responses import finished, read_whole
 from rockai_transport.protocol.retry import backoff
 
 logger = logging.getLogger("rockai")
@@ -34,8 +34,8 @@ _FINAL_STATUSES = frozenset({401, 402, 403, 404})
 
 async def fetch(io: IO, settings: Settings, known: Prediction, until: float) -> Prediction:
     """Get a prediction once."""
-    request = get_request(settings.service, known.id)
-    return read_fetched(settings.service, await exchange(io, settings, request, until), known)
+    request = prediction_request("GET", settings.service.get_path, known.id)
+    return read_whole(settings.service, await exchange(io, settings, request, until), known)
 
 
 async def wait(

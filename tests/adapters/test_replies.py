@@ -117,7 +117,7 @@ def test_pieces_that_came_together_are_taken_together():
     """All that one read brought; what is behind a stop sequence is not looked at."""
     builder = asked(stop=["STOP"])
     assert list(builder.feed(["a", "b ", "c STOP d", "e"])) == ["a", "b ", "c "]
-    assert builder.cut
+    assert builder.dialogue.cut
     assert list(builder.end(None)) == ["(1)"]
 
 

@@ -40,7 +40,7 @@ def left_while_writing(state, tool="say", arguments=PROMPT, tools=None, **contex
     records = Canceling(state)
     backends = records.backends = MemoryBackends(records=records).during(call=SAME, **context)
     with pytest.raises(asyncio.CancelledError) as left:
-        do((tools or lifecycle()).answer(backends, tool, arguments))
+        do((tools or lifecycle()).answer(backends, backends.context, tool, arguments))
     return backends, left.value
 
 

@@ -105,7 +105,7 @@ def test_who_leaves_while_falling_asleep_is_told_of_nothing():
     calls = backends.during()
     records.on_sleep = lambda: setattr(calls, "canceled", True)
     with pytest.raises(asyncio.CancelledError):
-        do(TOOLS.answer(calls, "say", PROMPT))
+        do(TOOLS.answer(calls, calls.context, "say", PROMPT))
     (record,) = records_of(backends)
     assert (record.status, record.asleep, record.is_awaited) == ("canceled", None, False)
 

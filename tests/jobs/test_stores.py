@@ -64,17 +64,17 @@ async def use(records):
 
 def test_what_is_written_is_read(store):
     """By scope, or all of them, oldest first; a key has one record."""
-    asyncio.run(use(store.records(blocking=True)))
+    asyncio.run(use(store.for_blocking()))
 
 
 async def test_the_same_with_await(store):
     """By the store's async methods, in a thread where it has none."""
-    await use(store.records(blocking=False))
+    await use(store.awaited)
 
 
 def test_a_key_is_claimed_once(store):
     """Until the start that holds it was refused or cleared; with await and without."""
-    records, awaited = store.records(blocking=True), store.awaited
+    records, awaited = store.for_blocking(), store.awaited
     first, other = ONE._replace(nonce="a"), ONE._replace(nonce="b")
     assert run_blocking(records.claim(first))
     assert not run_blocking(records.claim(other))
@@ -191,7 +191,7 @@ def test_a_shelve_is_used_in_any_thread(tmp_path):
 
 def test_blocking_calls_never_suspend(store):
     """A coroutine over them is finished in one step."""
-    records = store.records(blocking=True)
+    records = store.for_blocking()
     run_blocking(records.put(TWO))
     assert run_blocking(records.all(TWO.scope)) == [TWO]
     assert run_blocking(records.all(None)) == [TWO]
@@ -199,8 +199,8 @@ def test_blocking_calls_never_suspend(store):
 
 async def test_both_forms_see_the_same(store):
     """A toolkit can be called with and without await."""
-    run_blocking(store.records(blocking=True).put(TWO))
-    assert await store.records(blocking=False).all(TWO.scope) == [TWO]
+    run_blocking(store.for_blocking().put(TWO))
+    assert await store.awaited.all(TWO.scope) == [TWO]
 
 
 async def test_an_async_store_of_langgraph(tmp_path):
@@ -210,7 +210,7 @@ async def test_an_async_store_of_langgraph(tmp_path):
         store = as_store(sqlite)
         await store.awaited.put(TWO)
         assert await store.awaited.all(TWO.scope) == [TWO]
-        reading = store.records(blocking=True).all(TWO.scope)
+        reading = store.for_blocking().all(TWO.scope)
         assert await asyncio.to_thread(run_blocking, reading) == [TWO]
 
 
@@ -218,8 +218,8 @@ async def test_more_records_than_a_page(store):
     """A search of a LangGraph store gives a page at a time; all of them are read."""
     many = [Record(f"k{number:03}", "s", "draw", "d", float(number)) for number in range(230)]
     for record in many:
-        run_blocking(store.records(blocking=True).put(record))
-    assert run_blocking(store.records(blocking=True).all("s")) == many
+        run_blocking(store.for_blocking().put(record))
+    assert run_blocking(store.for_blocking().all("s")) == many
     assert await store.awaited.all("s") == many
 
 
@@ -241,7 +241,7 @@ def test_a_context_can_only_be_awaited():
     """Who asks for blocking calls is told so."""
     context = SimpleNamespace(write_event_to_stream=None, store=None)
     with pytest.raises(ConfigurationError, match="use the async method"):
-        as_store(context).records(blocking=True)
+        as_store(context).for_blocking()
 
 
 def test_a_record_of_a_later_version_is_read():

@@ -189,7 +189,8 @@ def lifecycle(**policy):
 
 def call(backends, tool, arguments, tools=None, **context):
     """Make one tool call; an equal ``call`` means the same call again."""
-    return do((tools or lifecycle()).answer(backends.during(**context), tool, arguments))
+    context = backends.context._replace(**context)
+    return do((tools or lifecycle()).answer(backends.during(), context, tool, arguments))
 
 
 def records_of(backends):

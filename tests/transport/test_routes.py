@@ -337,6 +337,13 @@ def test_run_waits_for_what_create_started(in_memory, io):
     assert io.lines == [CREATE, *["GET /predictions/p1"] * 2]
 
 
+def test_a_stream_that_is_answered_with_a_status_alone(client, io):
+    """The request has named the prediction: the answer is its state, not an output."""
+    io.route("GET /predictions/p1", reply(200, prediction(urls={"stream": "/s"})), reply(200, DONE))
+    io.route("GET /s", reply(200, {"status": "processing"}))
+    assert list(client.follow("p1")) == ["ab"]
+
+
 def test_predictions_stream_takes_an_id(client, io):
     """predictions.stream looks the prediction up by its id, then follows its stream."""
     io.route("GET /predictions/p1", reply(200, prediction(urls={"stream": "/s"})))
