@@ -7,13 +7,10 @@ private or large, only its digest.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from rockai_transport.jobs.budget import Price, shown, shown_left, total
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
@@ -26,9 +23,7 @@ __all__ = [
     "UNANSWERED",
     "Receipt",
     "Record",
-    "digest",
     "receipt",
-    "record_key",
     "what_is_left",
 ]
 
@@ -329,26 +324,6 @@ class Receipt(_Started):
             else:  # a single conversation needs no name
                 last += f", {shown_left(most, next(iter(by_scope.values()), most))}"
         return "\n".join([*rows, last])
-
-
-def digest(model: str, model_input: Mapping[str, Any]) -> str:
-    """Return a hash of a model reference and its input, the same in every process."""
-    text = json.dumps([model, model_input], sort_keys=True, ensure_ascii=False, default=repr)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def record_key(scope: str, call: tuple[str, ...] | None, fingerprint: str) -> str:
-    """Return the key under which one call's start is recorded.
-
-    Args:
-        scope: The scope of the start.
-        call: Identifies the call: in LangGraph, the task's id and the tool call's. None: it has no identity,
-            so every call is a new start.
-        fingerprint: The `digest` of model and input. Models may repeat the id of a tool call with another
-            input.
-    """
-    parts = [scope, fingerprint, *(call if call is not None else (uuid4().hex,))]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def what_is_left(max_cost: Decimal, records: Iterable[Record]) -> Decimal:

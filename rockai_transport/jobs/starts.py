@@ -24,7 +24,8 @@ from rockai_transport.jobs import agent_messages as messages
 from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.budget import scope_lock
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record, digest, record_key
+from rockai_transport.jobs.keys import digest, record_key
+from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record
 from rockai_transport.jobs.running import cancel_all, note
 from rockai_transport.jobs.stores import place_of
 from rockai_transport.jobs.tool_calls import LifecycleCall
@@ -46,7 +47,7 @@ class StartCall(LifecycleCall):
 
     async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
         """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
-        self._order(model, {**model.defaults, **given})
+        self._order(model, given)
         self._under_way.starting[self] = None
         try:
             found = await self._decided() or await self._backends.left_behind(
@@ -68,15 +69,19 @@ class StartCall(LifecycleCall):
             return await self._conclude(record, prediction, just_started=True, remark=remark)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
-    def _order(self, model: HostedModel, sent: Mapping[str, Any]) -> None:
-        """Set the request to send, and its record."""
-        context, fingerprint = self._context, digest(model.model, sent)
-        self._model, self._sent, self._webhook = model, sent, dict[str, Any]()
+    def _order(self, model: HostedModel, given: Mapping[str, Any]) -> None:
+        """Set the request to send, and its record.
+
+        The key is of what the agent has asked for: the same call is the same start even if the developer has
+        changed the model's version or defaults meanwhile.
+        """
+        context = self._context
+        self._model, self._sent, self._webhook = model, {**model.defaults, **given}, dict[str, Any]()
         self.record = Record(
-            record_key(context.scope, context.call, fingerprint),
+            record_key(context.scope, context.call, digest(model.name, given)),
             context.scope,
             model.name,
-            fingerprint,
+            digest(model.model, self._sent),
             self._backends.now(),
             turn=context.turn,
             nonce=uuid4().hex,

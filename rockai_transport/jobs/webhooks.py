@@ -29,7 +29,8 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.io.detached import run_detached
-from rockai_transport.jobs.records import REFUSED, RESUMED, STARTED, UNANSWERED, Record, digest
+from rockai_transport.jobs.keys import digest
+from rockai_transport.jobs.records import REFUSED, RESUMED, STARTED, UNANSWERED, Record
 from rockai_transport.jobs.stores import Records, Store, as_store, place_of
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import path_segment

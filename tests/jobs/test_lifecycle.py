@@ -10,6 +10,7 @@ from support.memory_backends import (
     PROMPT,
     SAME,
     SAY,
+    SCHEMA,
     START,
     Breaking,
     MemoryBackends,
@@ -23,10 +24,13 @@ from rockai_transport import (
     APIConnectionError,
     BadRequestError,
     ConfigurationError,
+    HostedModel,
     NotFoundError,
     Prediction,
 )
 from rockai_transport.jobs.admin import cancel_running, list_records, resolve
+from rockai_transport.jobs.lifecycle import Lifecycle
+from rockai_transport.jobs.policy import Policy
 from rockai_transport.jobs.records import CLEARED, STARTED, receipt
 from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
@@ -141,6 +145,31 @@ def test_the_same_call_again_gets_what_it_had_started(backends):
     do(cancel_running([backends], "here"))
     assert "was canceled" in call(backends, "say", PROMPT, call=SAME).text
     assert len(backends.predictions.predictions) == 2
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        HostedModel("say", "a/say:v2", "Says it.", output="text"),
+        HostedModel("say", "a/say", "Says it.", defaults={"size": 3}, output="text"),
+    ],
+)
+def test_the_same_call_is_the_same_after_the_developer_has_changed_its_model(backends, changed):
+    """A process that starts again with another version or other defaults does not pay a second time."""
+    first = call(backends, "say", PROMPT, call=SAME)
+    again = call(backends, "say", PROMPT, Lifecycle([changed], Policy()), call=SAME)
+    assert again.result.id == first.result.id
+    assert len(backends.predictions.named("create")) == 1
+
+
+def test_a_number_written_differently_is_the_same_order(backends):
+    """While one runs, and while one is unknown: 3.0 is 3."""
+    backends.predictions.ends = {}
+    size = Lifecycle([HostedModel("draw", "a/draw", "Draws.", SCHEMA, output="text")], Policy())
+    first = call(backends, "draw", {**PROMPT, "size": 3}, size, call=SAME, turn="1").result
+    again = call(backends, "draw", {**PROMPT, "size": 3.0}, size, call=("t", "2"), turn="2")
+    assert again.result.id == first.id
+    assert len(backends.predictions.named("create")) == 1
 
 
 def test_the_same_start_again_tells_how_it_stands(backends):

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from langgraph.store.memory import InMemoryStore
@@ -14,8 +14,9 @@ from langgraph.store.sqlite import SqliteStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from rockai_transport import GENERATE_IMAGE, Client, ConfigurationError, Prediction
+from rockai_transport.jobs.keys import digest, record_key
 from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.records import CLEARED, STARTED, Record, digest, record_key
+from rockai_transport.jobs.records import CLEARED, STARTED, Record
 from rockai_transport.jobs.stores import MemoryRecords, Store, as_store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.protocol.io import run_blocking
@@ -265,6 +266,27 @@ def test_a_key_tells_calls_apart():
     }
     assert len(keys) == 7
     assert record_key("s", ("t", "c"), one) in keys
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"n": 1, "prompt": "x"}, {"prompt": "x", "n": 1.0}),
+        ({"sizes": [{"n": 0}]}, {"sizes": ({"n": -0.0},)}),
+        ({"prompt": "\ud83d\ude00"}, {"prompt": "\U0001f600"}),
+        ({"image": memoryview(b"x")}, {"image": bytearray(b"x")}),
+        ({"a": {"b": 1}}, {"a": MappingProxyType({"b": 1})}),
+    ],
+)
+def test_equal_inputs_have_one_digest(one, other):
+    """However they are written: a model repeats its own numbers as it likes."""
+    assert digest("a/b", one) == digest("a/b", other)
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (1, "1"), (1, 1.5), (None, "null")])
+def test_different_inputs_have_different_digests(one, other):
+    """Even if Python takes them for equal."""
+    assert digest("a/b", {"n": one}) != digest("a/b", {"n": other})
 
 
 def test_a_look_updates_a_record():
