@@ -7,7 +7,7 @@ fetched does not change; neither operation takes longer than two seconds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from rockai_transport.io.detached import GRACE_SECONDS
@@ -21,8 +21,16 @@ __all__ = ["cancel_all", "note", "refresh"]
 logger = logging.getLogger("rockai")
 
 
-async def note(backends: Backends, record: Record, *, may_sleep: bool = True) -> Record:
+async def note(
+    backends: Backends,
+    record: Record,
+    *,
+    may_sleep: bool = True,
+    unwritten: MutableMapping[str, Record] | None = None,
+) -> Record:
     """Write an updated record; a failure is only logged, because the tool's answer matters more.
+
+    What could not be written is kept in ``unwritten``.
 
     If an agent may sleep, the field about it is kept as stored: the agent may have fallen asleep during the
     poll. Without a webhook, no agent sleeps.
@@ -34,6 +42,8 @@ async def note(backends: Backends, record: Record, *, may_sleep: bool = True) ->
         await backends.records.put(record)
     except Exception:
         logger.exception("The record of prediction %s could not be written.", record.prediction_id)
+        if unwritten is not None:
+            unwritten[record.key] = record
     return record
 
 

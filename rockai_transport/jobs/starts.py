@@ -12,6 +12,7 @@ Invariants of this module:
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -101,7 +102,7 @@ class StartCall(LifecycleCall):
         ahead = self._under_way.ahead_of(self)
         if key in ahead:
             return refusal(f"{name}: this same call is being carried out already. {_LATER}")
-        records = list(filter(attrgetter("counts"), await self._backends.records.all(self.record.scope)))
+        records = list(filter(attrgetter("counts"), await self._records()))
         if found := await self._started_before(records, ahead):
             return found
         others = len(ahead.difference(map(attrgetter("key"), records)))
@@ -179,12 +180,20 @@ class StartCall(LifecycleCall):
             refused = await self._claimed()
         except Exception:
             logger.exception("The record of a start could not be written; nothing was sent.")
+            await self._withdraw()
             return refusal(f"{name}: the start could not be remembered, so nothing was sent. Tell the user.")
         if refused is None and (self.was_left or self._backends.was_canceled()):
             text = "The call was canceled before anything was sent."
             await note(self._backends, self.record._replace(state=REFUSED, note=text))
             return refusal(f"{name}: {text}")
         return refused
+
+    async def _withdraw(self) -> None:
+        """Release the record if it was written although the store has failed: else it would stay unknown."""
+        with contextlib.suppress(Exception):
+            written = await self._backends.records.find(place_of(self.record))
+            if written is not None and written.nonce == self.record.nonce:
+                await self._backends.records.put(written._replace(state=REFUSED, note="Nothing was sent."))
 
     async def _claimed(self) -> ToolAnswer | None:
         """Claim the record's key and reserve its cost, both or neither; return an answer if that fails."""
@@ -218,7 +227,7 @@ class StartCall(LifecycleCall):
             await note(self._backends, self.record._replace(state=state, note=messages.reason(outcome)))
             return messages.describe_not_started(self._model, self.record.key, outcome)
         self._remember(record := self.record.seen(outcome), is_own=True)
-        await note(self._backends, record)
+        await note(self._backends, record, unwritten=self._under_way.unwritten)
         if self.was_left or self._backends.was_canceled():
             # It is canceled here, within the two seconds that the caller waits for this.
             await self._leave_while_sending()

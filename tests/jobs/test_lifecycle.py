@@ -31,7 +31,7 @@ from rockai_transport import (
 from rockai_transport.jobs.admin import cancel_running, list_records, resolve
 from rockai_transport.jobs.lifecycle import Lifecycle
 from rockai_transport.jobs.policy import Policy
-from rockai_transport.jobs.records import CLEARED, STARTED, receipt
+from rockai_transport.jobs.records import CLEARED, REFUSED, STARTED, UNANSWERED, receipt
 from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 
@@ -473,6 +473,32 @@ def test_a_store_that_fails_after_the_start():
     answer = call(MemoryBackends(records=Breaking(1)), "say", PROMPT)
     assert answer.text.endswith("Output: x")
     assert not answer.is_error
+
+
+@pytest.mark.parametrize("tool", ["wait_for_prediction", "get_prediction", "cancel_prediction"])
+def test_an_id_that_the_store_could_not_write_is_known_all_the_same(tool):
+    """The agent has read it. The next tool that writes puts it into the store."""
+    records, tools = Breaking(1), lifecycle()
+    backends = MemoryBackends(records=records)
+    started = call(backends, "start_prediction", START, tools, call=SAME).result
+    assert [one.state for one in records_of(backends)] == [UNANSWERED]
+    assert started.id in call(backends, "list_predictions", {}, tools).text
+    records.writes = 1
+    assert call(backends, tool, {"prediction_id": started.id}, tools).result.id == started.id
+    assert [one.prediction_id for one in records_of(backends)] == [started.id]
+
+
+def test_a_write_that_succeeded_though_it_failed_holds_nothing():
+    """A database may have committed before its answer was lost. Nothing was sent, so the same call may be."""
+
+    class Late(MemoryRecords):
+        async def claim(self, record, max_cost=None):
+            await super().claim(record, max_cost)
+            raise OSError("no answer")
+
+    backends = MemoryBackends(records=Late())
+    assert "nothing was sent" in call(backends, "say", PROMPT, call=SAME).text
+    assert [one.state for one in records_of(backends)] == [REFUSED]
 
 
 def test_a_person_may_decline(backends):

@@ -17,7 +17,7 @@ from rockai_transport import GENERATE_IMAGE, Client, ConfigurationError, Predict
 from rockai_transport.jobs.keys import digest, record_key
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import CLEARED, STARTED, Record
-from rockai_transport.jobs.stores import MemoryRecords, Store, as_store
+from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.protocol.io import run_blocking
 
@@ -266,6 +266,21 @@ def test_a_key_tells_calls_apart():
     }
     assert len(keys) == 7
     assert record_key("s", ("t", "c"), one) in keys
+
+
+def test_a_mirror_knows_what_its_store_could_not_write():
+    """So a receipt has the id of a prediction that was paid for."""
+    store, mirror = MemoryRecords(), MemoryRecords()
+    mirrored = MirroredRecords(store, mirror)
+    run_blocking(mirrored.claim(ONE))
+
+    async def fail(record, *, unless_held=False):
+        raise OSError("it is down")
+
+    store.put = fail
+    with pytest.raises(OSError, match="down"):
+        run_blocking(mirrored.put(ONE._replace(state=STARTED, prediction_id="p1")))
+    assert [one.prediction_id for one in run_blocking(mirror.all(None))] == ["p1"]
 
 
 @pytest.mark.parametrize(
