@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.records import Record, what_is_left
+from rockai_transport.jobs.records import GONE, Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 
@@ -300,6 +300,8 @@ def _succeeded(view: PredictionView) -> str:
 
 def _how_far(view: PredictionView) -> str:
     prediction, elapsed = view.prediction, view.elapsed
+    if prediction.status == GONE:
+        return "the service does not know it any more"
     if prediction.status == "starting" and elapsed is not None and elapsed >= _COLD_AFTER:
         usual = view.model.usual_cold_start if view.model else 0.0
         limit = f"{usual / _MINUTE:.0f} min" if usual >= _MINUTE else f"{usual:.0f} s"

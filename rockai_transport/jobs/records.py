@@ -17,6 +17,7 @@ from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Pre
 
 __all__ = [
     "CLEARED",
+    "GONE",
     "REFUSED",
     "RESUMED",
     "STARTED",
@@ -37,6 +38,9 @@ RESUMED = "resumed"
 """Not a start: a worker has claimed to resume the thread that waits for a prediction."""
 CLEARED = "cleared"
 """A developer found that nothing exists: the same call may be sent again."""
+
+GONE = "gone"
+"""A status: the service does not know the prediction any more. It is not stored: the next look may differ."""
 
 
 class Record(NamedTuple):
@@ -66,7 +70,7 @@ class Record(NamedTuple):
     prediction_id: str | None = None
     """The prediction's id, once the service has returned it."""
     status: str = UNKNOWN
-    """The prediction's last known status."""
+    """The prediction's last known status; after a refresh also ``gone``: the service does not know it."""
     predict_seconds: float | None = None
     """Seconds, as the service measured them, once the prediction has ended."""
     files: tuple[str, ...] = ()
@@ -138,7 +142,7 @@ class Record(NamedTuple):
             True
         """
         if self.state == STARTED:
-            return self.status not in TERMINAL_STATUSES
+            return self.status not in TERMINAL_STATUSES and self.status != GONE
         return self.state == UNANSWERED
 
     @property

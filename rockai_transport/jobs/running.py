@@ -1,7 +1,8 @@
 """Polling and canceling several running predictions at once.
 
 Invariants of this module: each response about a prediction is recorded; a record whose prediction cannot be
-fetched does not change; neither operation takes longer than two seconds.
+fetched does not change, except that one which the service does not know any more does not count as running;
+neither operation takes longer than two seconds.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import logging
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+from rockai_transport.errors import NotFoundError
 from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
-from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.records import GONE, Record
 from rockai_transport.jobs.stores import place_of
 from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.responses import is_missing_route
+from rockai_transport.service import Service
 
-__all__ = ["cancel_all", "note", "refresh"]
+__all__ = ["cancel_all", "is_gone", "note", "refresh"]
 
 logger = logging.getLogger("rockai")
 
@@ -58,7 +62,14 @@ async def refresh(
     for index, record in enumerate(records):
         if isinstance(look := found.get(record.prediction_id), Prediction):
             fresh[index] = await backends.detached(note(backends, record.seen(look)))
+        elif is_gone(look):
+            fresh[index] = record._replace(status=GONE)
     return fresh
+
+
+def is_gone(error: object) -> bool:
+    """Return whether the service itself has said that it knows no such prediction."""
+    return isinstance(error, NotFoundError) and not is_missing_route(Service(), error)
 
 
 async def cancel_all(

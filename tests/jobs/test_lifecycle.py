@@ -404,6 +404,18 @@ def test_what_cannot_be_looked_at_counts_as_running(backends):
     assert f"1 predictions are running ({first.id})" in call(backends, "say", PROMPT, tools).text
 
 
+def test_what_the_service_does_not_know_any_more_is_not_running(backends):
+    """A conversation that goes on after weeks may start again; the receipt keeps what was started."""
+    tools = lifecycle(max_running=1)
+    first = call(backends, "start_prediction", START, tools, call=("t", "1"), turn="1").result
+    backends.predictions.predictions = {"another": first}
+    assert "does not know it any more" in call(backends, "list_predictions", {}, tools).text
+    assert call(backends, "say", PROMPT, tools, call=("t", "2"), turn="2").result.status == "succeeded"
+    assert len(backends.predictions.named("create")) == 2
+    assert [one.prediction_id for one in receipt(records_of(backends)).started][:1] == [first.id]
+    assert records_of(backends)[0].status == "starting"  # the next look may find it again
+
+
 def test_a_list_is_of_what_stands_now(backends):
     """All that this conversation has started, looked at again where it was running."""
     first = call(backends, "start_prediction", START).result
