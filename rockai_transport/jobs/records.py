@@ -18,6 +18,7 @@ from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Pre
 __all__ = [
     "CLEARED",
     "GONE",
+    "JOINED",
     "REFUSED",
     "RESUMED",
     "STARTED",
@@ -36,6 +37,8 @@ REFUSED = "refused"
 """The service refused it, or it was not sent: nothing exists, and the same call may be sent again."""
 RESUMED = "resumed"
 """Not a start: a worker has claimed to resume the thread that waits for a prediction."""
+JOINED = "joined"
+"""Not a start: the call got a prediction that was already running. If it runs again, it gets the same one."""
 CLEARED = "cleared"
 """A developer found that nothing exists: the same call may be sent again."""
 

@@ -7,7 +7,8 @@ Invariants of this module:
   until the record is resolved.
 * If several workers execute the same call, one of them sends it.
 * With a budget, the maximum cost is reserved together with the record, or nothing is sent.
-* An equal request in a later turn, while the first still runs, gets that prediction.
+* An equal request in a later turn, while the first still runs, gets that prediction; and the same one if its
+  call runs again after the end.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.budget import scope_lock
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.keys import digest, record_key
-from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record
+from rockai_transport.jobs.records import JOINED, REFUSED, STARTED, UNANSWERED, Record
 from rockai_transport.jobs.running import cancel_all, note
 from rockai_transport.jobs.stores import place_of
 from rockai_transport.jobs.tool_calls import LifecycleCall
@@ -102,8 +103,10 @@ class StartCall(LifecycleCall):
         ahead = self._under_way.ahead_of(self)
         if key in ahead:
             return refusal(f"{name}: this same call is being carried out already. {_LATER}")
-        records = list(filter(attrgetter("counts"), await self._records()))
-        if found := await self._started_before(records, ahead):
+        known = await self._records()
+        records = list(filter(attrgetter("counts"), known))
+        joined = next((one.prediction_id for one in known if (one.key, one.state) == (key, JOINED)), None)
+        if found := await self._started_before(records, ahead, joined):
             return found
         others = len(ahead.difference(map(attrgetter("key"), records)))
         if len(records) + others >= self._policy.max_starts:
@@ -122,15 +125,19 @@ class StartCall(LifecycleCall):
             f"{name}: a person declined this, or could not be asked. Nothing was started. Tell the user."
         )
 
-    async def _started_before(self, records: list[Record], ahead: set[str]) -> _Started | ToolAnswer | None:
+    async def _started_before(
+        self, records: list[Record], ahead: set[str], joined: str | None
+    ) -> _Started | ToolAnswer | None:
         """Return what this call or an earlier turn has started, or why that is unknown."""
         for one in records:
-            if one.key == self.record.key:
+            if one.key == self.record.key or (joined and one.prediction_id == joined):
                 if one.state != STARTED:
                     return messages.describe_not_started(self._model, one.key)
                 is_ours = one.thread == self._context.thread  # else the sleeper was lost before it was saved
                 found = one if is_ours else one._replace(asleep=None)
-                return _Started(found, one.known, messages.STARTED_BEFORE)
+                return _Started(
+                    found, one.known, messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
+                )
         running = []
         for one in records:
             if one.digest == self.record.digest and one.key not in ahead:
@@ -140,6 +147,8 @@ class StartCall(LifecycleCall):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():
             if one.is_running:
+                mine = self.record._replace(state=JOINED, prediction_id=one.prediction_id, webhook_hash="")
+                await note(self._backends, mine)
                 return _Started(one, one.known, messages.ALREADY_RUNNING)
         return None
 

@@ -224,7 +224,7 @@ class LifecycleCall:
     async def _find(self, prediction_id: str) -> tuple[Record | None, Prediction] | ToolAnswer:
         """Return a prediction and its record (an allowed id may have none), or why it is refused."""
         records = await self._records()
-        by_id = {record.prediction_id: record for record in records if record.prediction_id}
+        by_id = {one.prediction_id: one for one in records if one.prediction_id and one.counts}
         if record := by_id.get(prediction_id):
             return record, record.known
         if self._policy.is_allowed(prediction_id):

@@ -256,6 +256,21 @@ def test_the_same_order_in_a_later_turn_is_joined(backends, tool, arguments):
     assert call(backends, tool, arguments, call=("t", "3"), turn="3").result.id != first.id
 
 
+def test_a_call_that_has_joined_gets_the_same_again(backends):
+    """Also after the end: one that slept for it, or is repeated after a crash, does not pay for another."""
+    backends.predictions.ends = {}
+    first = call(backends, "start_prediction", START, call=("t", "1"), turn="1").result
+    call(backends, "say", PROMPT, call=("t", "2"), turn="2")
+    backends.predictions.ends = {"status": "succeeded", "output": "x"}
+    call(backends, "wait_for_prediction", {"prediction_id": first.id})
+    again = call(backends, "say", PROMPT, call=("t", "2"), turn="2")
+    assert again.result.id == first.id
+    assert again.text.endswith("Output: x")
+    assert len(backends.predictions.named("create")) == 1
+    assert call(backends, "say", PROMPT, call=("t", "3"), turn="3").result.id != first.id
+    assert len(receipt(records_of(backends)).started) == 2
+
+
 @pytest.mark.parametrize(
     ("changed", "settings"),
     [
