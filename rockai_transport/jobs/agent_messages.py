@@ -19,7 +19,7 @@ from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import GONE, Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
-from rockai_transport.protocol.prediction import UNKNOWN, Prediction
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
 
 __all__ = [
     "ALREADY_RUNNING",
@@ -289,7 +289,9 @@ def _succeeded(view: PredictionView) -> str:
     text = f"{view.name} succeeded{_after(view)}."
     addresses = file_addresses(view.prediction.output)
     if not addresses or (view.model and view.model.output == "text"):
-        text += f"\nOutput: {_cut(view.prediction.text, _MOST_TEXT) or 'none'}"
+        is_lost = view.prediction.id is None and is_unfetched(view.prediction) and not view.files
+        none = "not kept: only the first answer had it, because the service gave no id" if is_lost else "none"
+        text += f"\nOutput: {_cut(view.prediction.text, _MOST_TEXT) or none}"
     else:
         for address in addresses:
             text += f"\nOutput: {'a file inside the answer' if address.startswith('data:') else address}"

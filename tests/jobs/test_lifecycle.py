@@ -181,6 +181,17 @@ def test_the_same_start_again_tells_how_it_stands(backends):
     assert len(backends.predictions.predictions) == 1
 
 
+def test_an_output_without_an_id_is_not_said_to_be_none(backends):
+    """Such a prediction cannot be looked at again: the same call says where its output was."""
+
+    async def create(**_):
+        return Prediction(status="succeeded", output="x", raw={})
+
+    backends.predictions.create = create
+    assert call(backends, "say", PROMPT, call=SAME).text.endswith("Output: x")
+    assert "Output: not kept: only the first answer had it" in call(backends, "say", PROMPT, call=SAME).text
+
+
 def test_a_lost_answer_is_unknown_until_the_developer_resolves_it(backends):
     """Nothing is sent again by itself; cleared, the same call starts."""
     backends.predictions.failures = [LOST]
