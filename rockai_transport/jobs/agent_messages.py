@@ -19,6 +19,7 @@ from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import GONE, Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
+from rockai_transport.protocol.inputs import check_input
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
 
 __all__ = [
@@ -164,7 +165,9 @@ def refusal(text: str) -> ToolAnswer:
 def describe_not_started(model: HostedModel, key: str, error: RockAIError | None = None) -> ToolAnswer:
     """Describe a start that failed, or whose response was lost."""
     if error is not None and not error.may_have_started:
-        is_about_input = isinstance(error, ConfigurationError | BadRequestError)
+        # An agent's own input is never a file.
+        is_refused = isinstance(error, ConfigurationError) and not check_input(model.defaults)
+        is_about_input = is_refused or isinstance(error, BadRequestError)
         hint = "Correct the input and try again." if is_about_input else "Tell the user."
         return refusal(f"{model.name}: nothing was started and nothing is charged. {reason(error)} {hint}")
     why = f" {reason(error)}" if error is not None else ""

@@ -336,3 +336,13 @@ def test_a_start_that_hangs_ends_with_the_toolset_s_timeout(caller):
         answer = caller.call(toolset, "say", PROMPT)
         assert time.monotonic() - began < 5
         assert answer.is_error
+
+
+def test_a_picture_that_is_gone_is_not_the_agent_s_to_correct(caller, tmp_path):
+    """It is the developer's default: the agent neither sees nor changes it."""
+    animate = HostedModel("animate", ECHO, "Animates.", defaults={"image": tmp_path / "gone.png"})
+    refused = caller.call(caller.toolset(animate), "animate", PROMPT)
+    assert "nothing was started" in refused.text
+    assert "gone.png" in refused.text
+    assert refused.text.endswith("Tell the user.")
+    assert not caller.sandbox.requests
