@@ -58,8 +58,9 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             unit of the models' prices. The cost of a start is reserved before it is sent. None: no limit.
         on_cancel (str): What happens to its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
             to let them continue; the log and a note on the exception then contain their ids.
-        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) while
-            the first prediction still runs: ``"join"`` returns this prediction, ``"allow"`` starts another.
+        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) before
+            it has read the first one's result: ``"join"`` returns this prediction, ``"allow"`` starts
+            another.
         save_to (str | Path | None): The folder for finished outputs, saved as by `Client.download`; the
             answer names the file. None: nothing is saved.
         scope (str | Callable | None): The conversation, for limits and ownership: a name, or a function of

@@ -7,8 +7,8 @@ Invariants of this module:
   until the record is resolved.
 * If several workers execute the same call, one of them sends it.
 * With a budget, the maximum cost is reserved together with the record, or nothing is sent.
-* An equal request in a later turn, while the first still runs, gets that prediction; and the same one if its
-  call runs again after the end.
+* An equal request in a later turn, while the first still runs as far as the agent knows, gets that
+  prediction; and gets it again if the call runs again.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class StartCall(LifecycleCall):
                 if one.is_running and self._may_join(one):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():
-            if one.is_running:
+            if one.is_running or one.status == "succeeded":  # the agent has not been told of its end yet
                 mine = self.record._replace(state=JOINED, prediction_id=one.prediction_id, webhook_hash="")
                 await note(self._backends, mine)
                 return _Started(one, one.known, messages.ALREADY_RUNNING)

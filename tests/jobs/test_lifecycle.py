@@ -267,6 +267,16 @@ def test_the_same_order_in_a_later_turn_is_joined(backends, tool, arguments):
     assert call(backends, tool, arguments, call=("t", "3"), turn="3").result.id != first.id
 
 
+def test_an_order_whose_result_was_never_told_is_joined(backends):
+    """It ended between two turns. Once the agent has seen it, the same order is a new one."""
+    first = call(backends, "start_prediction", START, call=("t", "1"), turn="1").result
+    do(backends.predictions.wait(first, timeout=1, on_update=None))
+    again = call(backends, "say", PROMPT, call=("t", "2"), turn="2")
+    assert again.result.id == first.id
+    assert again.text.endswith("Output: x")
+    assert call(backends, "say", PROMPT, call=("t", "3"), turn="3").result.id != first.id
+
+
 def test_a_call_that_has_joined_gets_the_same_again(backends):
     """Also after the end: one that slept for it, or is repeated after a crash, does not pay for another."""
     backends.predictions.ends = {}
