@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rockai_transport.jobs.budget import Price, shown, shown_left, total
@@ -344,7 +345,8 @@ def _spent(records: Iterable[Record]) -> Decimal:
 
 def receipt(records: Iterable[Record], max_cost: Decimal | None = None) -> Receipt:
     """Create a receipt from records, without refused or cleared ones."""
-    ordered = sorted({record.key: record for record in records}.values(), key=lambda record: record.created)
+    known_last = sorted(records, key=lambda record: record.state == STARTED)  # one store may have failed
+    ordered = sorted({record.key: record for record in known_last}.values(), key=attrgetter("created"))
     made = Receipt(
         tuple(record for record in ordered if record.state == STARTED),
         tuple(record for record in ordered if record.state == UNANSWERED),

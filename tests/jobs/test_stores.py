@@ -16,7 +16,7 @@ from langgraph.store.sqlite.aio import AsyncSqliteStore
 from rockai_transport import GENERATE_IMAGE, Client, ConfigurationError, Prediction
 from rockai_transport.jobs.keys import digest, record_key
 from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.records import CLEARED, STARTED, Record
+from rockai_transport.jobs.records import CLEARED, STARTED, Record, receipt
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.protocol.io import run_blocking
@@ -281,6 +281,14 @@ def test_a_mirror_knows_what_its_store_could_not_write():
     with pytest.raises(OSError, match="down"):
         run_blocking(mirrored.put(ONE._replace(state=STARTED, prediction_id="p1")))
     assert [one.prediction_id for one in run_blocking(mirror.all(None))] == ["p1"]
+
+
+def test_of_two_stores_the_one_that_knows_the_id_is_believed():
+    """In a receipt: the other could not be written, and still says unknown."""
+    found = ONE._replace(state=STARTED, prediction_id="p1")
+    for records in ([ONE, found], [found, ONE]):
+        assert receipt(records).started == (found,)
+        assert receipt(records).unknown == ()
 
 
 @pytest.mark.parametrize(
