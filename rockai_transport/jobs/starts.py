@@ -146,7 +146,7 @@ class StartCall(LifecycleCall):
                 if one.is_running and self._may_join(one):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():
-            if one.is_running or one.status == "succeeded":  # the agent has not been told of its end yet
+            if one.is_running or one.status in ("succeeded", "failed"):  # the agent does not know that yet
                 mine = self.record._replace(state=JOINED, prediction_id=one.prediction_id, webhook_hash="")
                 await note(self._backends, mine)
                 return _Started(one, one.known, messages.ALREADY_RUNNING)
