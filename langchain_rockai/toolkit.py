@@ -68,7 +68,7 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
             agent may get, wait for and cancel; or a function that decides for an id.
         store (Any): Where starts are recorded: a mapping of strings, a LangGraph ``BaseStore``, or the path
-            of an SQLite file. None: the graph's own store, else this process.
+            of an SQLite file. None: the graph's own store, else this toolkit; others do not know them.
         webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
             seconds then interrupts the graph, if it has a checkpointer, a thread and a store; the webhook
             resumes it. The address is sent with a secret for each start; see

@@ -68,7 +68,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
             agent may get, wait for and cancel; or a function that decides for an id.
         store (Any): Where starts are recorded: a mapping of strings, another Context, or the path of an
-            SQLite file. None: the run's Context, else this process.
+            SQLite file. None: the run's Context, else these tools; others do not know them.
         webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
             seconds in a step then suspends its run, if there is a ``store``; the webhook resumes it: see
             `run_until_asleep`. The address is sent with a secret for each start. None: the tools wait
