@@ -56,8 +56,9 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             unit of the models' prices. The cost of a start is reserved before it is sent. None: no limit.
         on_cancel (str): What happens to its predictions when an async run is canceled: ``"cancel"``, or
             ``"leave"`` to let them continue; the log and a note on the exception then contain their ids.
-        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) while
-            the first prediction still runs: ``"join"`` returns this prediction, ``"allow"`` starts another.
+        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) before
+            it has read the first one's result: ``"join"`` returns this prediction, ``"allow"`` starts
+            another.
         save_to (str | Path | None): The folder for finished outputs, saved as by `Client.download`; the
             answer names the file. None: nothing is saved.
         scope (str | Callable | None): The conversation, for limits and ownership: a name, or a function of
@@ -65,7 +66,7 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
             agent may get, wait for and cancel; or a function that decides for an id.
         store (Any): Where starts are recorded: a mapping of strings, a LangGraph ``BaseStore``, or the path
-            of an SQLite file. None: the graph's own store, else this process.
+            of an SQLite file. None: the graph's own store, else this toolkit; others do not know them.
         webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
             seconds then interrupts the graph, if it has a checkpointer, a thread and a store; the webhook
             resumes it. The address is sent with a secret for each start; see

@@ -56,8 +56,9 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             unit of the models' prices. The cost of a start is reserved before it is sent. None: no limit.
         on_cancel (str): What happens to its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
             to let them continue; the log and a note on the exception then contain their ids.
-        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) while
-            the first prediction still runs: ``"join"`` returns this prediction, ``"allow"`` starts another.
+        duplicates (str): What happens if a later turn of the agent repeats a request (model and input) before
+            it has read the first one's result: ``"join"`` returns this prediction, ``"allow"`` starts
+            another.
         save_to (str | Path | None): The folder for finished outputs, saved as by `Client.download`; the
             answer names the file. None: nothing is saved.
         scope (str | Callable | None): The conversation, for limits and ownership: a name, or a function of
@@ -65,7 +66,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
             agent may get, wait for and cancel; or a function that decides for an id.
         store (Any): Where starts are recorded: a mapping of strings, another Context, or the path of an
-            SQLite file. None: the run's Context, else this process.
+            SQLite file. None: the run's Context, else these tools; others do not know them.
         webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
             seconds in a step then suspends its run, if there is a ``store``; the webhook resumes it: see
             `run_until_asleep`. The address is sent with a secret for each start. None: the tools wait

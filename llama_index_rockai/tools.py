@@ -176,11 +176,13 @@ class RockAIFunctionTool(FunctionTool):
         if context is None:
             return self._alone(self._toolset.scope_of(None, None))
         own, is_kept = await name_of(context)
-        scope, tool_id = self._toolset.scope_of(context, own), _tool_id()
-        answers = str(await context.store.get("num_iterations", default="")) if tool_id else ""
+        scope, answers, asked = self._toolset.scope_of(context, own), "", ""
+        if hasattr(_event(), "tool_id"):  # an agent's call
+            answers = str(await context.store.get("num_iterations", default=""))
+            asked = str(await context.store.get("user_msg_str", default=""))
         return CallContext(
             scope,
-            (answers, tool_id),  # LLMs repeat their ids
+            (answers, asked, _tool_id()),  # LLMs repeat their ids, or have none
             partial(_report, context),
             partial(_ask, context) if self._approval else None,
             turn=answers and f"{_run_id()}:{answers}",  # shared by the calls of one message
@@ -252,8 +254,11 @@ def _tool_id() -> str:
     If it cannot be read, calls in one Context differ only by model and input, so that the same input is
     started once.
     """
-    step = StepWorkerStateContextVar.get(None)
-    return str(getattr(getattr(step, "event", None), "tool_id", ""))
+    return str(getattr(_event(), "tool_id", ""))
+
+
+def _event() -> Any:
+    return getattr(StepWorkerStateContextVar.get(None), "event", None)
 
 
 def _run_id() -> str | None:

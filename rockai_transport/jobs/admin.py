@@ -24,7 +24,7 @@ from rockai_transport.protocol.references import path_segment
 class ToolkitAdmin:
     """The methods of a toolkit for the developer, not for the agent.
 
-    Without ``store``, they cover the predictions that this process has started and those in the toolkit's own
+    Without ``store``, they cover the predictions that this toolkit has started and those in its own
     ``store=``. With ``store`` (a mapping, a LangGraph store or a LlamaIndex Context), they also cover that
     store, including predictions from before this process. A Context needs the methods with ``await``. A
     ``scope`` of None means all scopes.

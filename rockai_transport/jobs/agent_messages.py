@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.records import Record, what_is_left
+from rockai_transport.jobs.records import GONE, Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
-from rockai_transport.protocol.prediction import UNKNOWN, Prediction
+from rockai_transport.protocol.inputs import check_input
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
 
 ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
@@ -142,7 +143,9 @@ def refusal(text: str) -> ToolAnswer:
 def describe_not_started(model: HostedModel, key: str, error: RockAIError | None = None) -> ToolAnswer:
     """Describe a start that failed, or whose response was lost."""
     if error is not None and not error.may_have_started:
-        is_about_input = isinstance(error, ConfigurationError | BadRequestError)
+        # An agent's own input is never a file.
+        is_refused = isinstance(error, ConfigurationError) and not check_input(model.defaults)
+        is_about_input = is_refused or isinstance(error, BadRequestError)
         hint = "Correct the input and try again." if is_about_input else "Tell the user."
         return refusal(f"{model.name}: nothing was started and nothing is charged. {reason(error)} {hint}")
     why = f" {reason(error)}" if error is not None else ""
@@ -267,7 +270,9 @@ def _succeeded(view: PredictionView) -> str:
     text = f"{view.name} succeeded{_after(view)}."
     addresses = file_addresses(view.prediction.output)
     if not addresses or (view.model and view.model.output == "text"):
-        text += f"\nOutput: {_cut(view.prediction.text, _MOST_TEXT) or 'none'}"
+        is_lost = view.prediction.id is None and is_unfetched(view.prediction) and not view.files
+        none = "not kept: only the first answer had it, because the service gave no id" if is_lost else "none"
+        text += f"\nOutput: {_cut(view.prediction.text, _MOST_TEXT) or none}"
     else:
         for address in addresses:
             text += f"\nOutput: {'a file inside the answer' if address.startswith('data:') else address}"
@@ -278,6 +283,8 @@ def _succeeded(view: PredictionView) -> str:
 
 def _how_far(view: PredictionView) -> str:
     prediction, elapsed = view.prediction, view.elapsed
+    if prediction.status == GONE:
+        return "the service does not know it any more"
     if prediction.status == "starting" and elapsed is not None and elapsed >= _COLD_AFTER:
         usual = view.model.usual_cold_start if view.model else 0.0
         limit = f"{usual / _MINUTE:.0f} min" if usual >= _MINUTE else f"{usual:.0f} s"

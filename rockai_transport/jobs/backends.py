@@ -161,7 +161,7 @@ class BlockingBackends:
 
     async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
         """As `AsyncBackends.bounded`: a longer operation continues in its thread; its result is dropped."""
-        return _in_thread(operation).result(within)
+        return _in_thread(operation).result(_finite(within))
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float = math.inf) -> T:  # noqa: ARG002
         """As `AsyncBackends.detached`: only its own timeouts end a blocking call."""
@@ -180,7 +180,7 @@ class BlockingBackends:
         late = partial(_finish_late, steps)
         try:
             _in_thread(steps.operation(), future)
-            wait_for_futures([future], after)
+            wait_for_futures([future], _finite(after))
         except KeyboardInterrupt:
             run_blocking(meanwhile())
             wait_for_futures([future], GRACE_SECONDS)
@@ -212,6 +212,11 @@ class BlockingBackends:
 
 
 Backends = AsyncBackends | BlockingBackends
+
+
+def _finite(seconds: float) -> float:
+    """Return the longest time that a thread can wait, if that is less."""
+    return min(seconds, threading.TIMEOUT_MAX)
 
 
 def _finish_late(steps: Steps, future: Future[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from rockai_transport.config import check_choice
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import Money, Price, amount
+from rockai_transport.protocol.inputs import check_input, read_open_files
 from rockai_transport.protocol.references import ModelReference
 
 Output = Literal["video", "image", "audio", "text"]
@@ -36,7 +37,8 @@ class HostedModel:
             None: only a ``prompt``. Unlisted keys are refused, unless the schema sets
             ``additionalProperties`` itself.
         defaults: Inputs that are sent if the agent does not set them. Inputs that ``input_schema`` does not
-            list are always sent, and the agent can neither see nor change them.
+            list are always sent, and the agent can neither see nor change them. An open file is read at
+            once, a `Path` for each start.
         output: The kind of output, as the agent reads it: ``"video"``, ``"image"``, ``"audio"`` or
             ``"text"``. None: not stated; the output shows whether it is text or files.
         usual_cold_start: Seconds within which a cold model is usually ready; the agent reads this while it
@@ -82,6 +84,9 @@ class HostedModel:
             check_choice(self.output, f"HostedModel {self.name}: output", Output)
         if not isinstance(self.defaults, Mapping):
             raise self._wrong("defaults must be a dict of inputs.")
+        if check_input(self.defaults):
+            sent = read_open_files(self.defaults, f"HostedModel {self.name}: defaults")
+            object.__setattr__(self, "defaults", sent)
         ModelReference.parse(self.model)
         if self.cost_per_second is not None and self.longest_seconds is None:
             raise self._wrong(

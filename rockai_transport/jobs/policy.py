@@ -19,7 +19,7 @@ from rockai_transport.protocol.webhooks import check_webhook_url
 OnCancel = Literal["cancel", "leave"]
 """What happens to the predictions of a canceled agent."""
 Duplicates = Literal["join", "allow"]
-"""What happens to a request that a later turn repeats while the first prediction still runs."""
+"""What happens to a request that a later turn repeats before it has read the first one's result."""
 
 
 class Policy(NamedTuple):

@@ -7,13 +7,11 @@ private or large, only its digest.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from rockai_transport.jobs.budget import Price, shown, shown_left, total
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
@@ -26,8 +24,13 @@ REFUSED = "refused"
 """The service refused it, or it was not sent: nothing exists, and the same call may be sent again."""
 RESUMED = "resumed"
 """Not a start: a worker has claimed to resume the thread that waits for a prediction."""
+JOINED = "joined"
+"""Not a start: the call got a prediction that was already running. If it runs again, it gets the same one."""
 CLEARED = "cleared"
 """A developer found that nothing exists: the same call may be sent again."""
+
+GONE = "gone"
+"""A status: the service does not know the prediction any more. It is not stored: the next look may differ."""
 
 
 class Record(NamedTuple):
@@ -57,7 +60,7 @@ class Record(NamedTuple):
     prediction_id: str | None = None
     """The prediction's id, once the service has returned it."""
     status: str = UNKNOWN
-    """The prediction's last known status."""
+    """The prediction's last known status; after a refresh also ``gone``: the service does not know it."""
     predict_seconds: float | None = None
     """Seconds, as the service measured them, once the prediction has ended."""
     files: tuple[str, ...] = ()
@@ -129,7 +132,7 @@ class Record(NamedTuple):
             True
         """
         if self.state == STARTED:
-            return self.status not in TERMINAL_STATUSES
+            return self.status not in TERMINAL_STATUSES and self.status != GONE
         return self.state == UNANSWERED
 
     @property
@@ -317,26 +320,6 @@ class Receipt(_Started):
         return "\n".join([*rows, last])
 
 
-def digest(model: str, model_input: Mapping[str, Any]) -> str:
-    """Return a hash of a model reference and its input, the same in every process."""
-    text = json.dumps([model, model_input], sort_keys=True, ensure_ascii=False, default=repr)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def record_key(scope: str, call: tuple[str, ...] | None, fingerprint: str) -> str:
-    """Return the key under which one call's start is recorded.
-
-    Args:
-        scope: The scope of the start.
-        call: Identifies the call: in LangGraph, the task's id and the tool call's. None: it has no identity,
-            so every call is a new start.
-        fingerprint: The `digest` of model and input. Models may repeat the id of a tool call with another
-            input.
-    """
-    parts = [scope, fingerprint, *(call if call is not None else (uuid4().hex,))]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-
-
 def what_is_left(max_cost: Decimal, records: Iterable[Record]) -> Decimal:
     """Return the amount left of a budget after these records; negative if it was exceeded."""
     return total((max_cost, _spent(records).copy_negate()))
@@ -348,7 +331,8 @@ def _spent(records: Iterable[Record]) -> Decimal:
 
 def receipt(records: Iterable[Record], max_cost: Decimal | None = None) -> Receipt:
     """Create a receipt from records, without refused or cleared ones."""
-    ordered = sorted({record.key: record for record in records}.values(), key=lambda record: record.created)
+    known_last = sorted(records, key=lambda record: record.state == STARTED)  # one store may have failed
+    ordered = sorted({record.key: record for record in known_last}.values(), key=attrgetter("created"))
     made = Receipt(
         tuple(record for record in ordered if record.state == STARTED),
         tuple(record for record in ordered if record.state == UNANSWERED),

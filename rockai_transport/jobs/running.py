@@ -1,26 +1,38 @@
 """Polling and canceling several running predictions at once.
 
 Invariants of this module: each response about a prediction is recorded; a record whose prediction cannot be
-fetched does not change; neither operation takes longer than two seconds.
+fetched does not change, except that one which the service does not know any more does not count as running;
+neither operation takes longer than two seconds.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+from rockai_transport.errors import NotFoundError
 from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
-from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.records import GONE, Record
 from rockai_transport.jobs.stores import place_of
 from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.responses import is_missing_route
+from rockai_transport.service import Service
 
 logger = logging.getLogger("rockai")
 
 
-async def note(backends: Backends, record: Record, *, may_sleep: bool = True) -> Record:
+async def note(
+    backends: Backends,
+    record: Record,
+    *,
+    may_sleep: bool = True,
+    unwritten: MutableMapping[str, Record] | None = None,
+) -> Record:
     """Write an updated record; a failure is only logged, because the tool's answer matters more.
+
+    What could not be written is kept in ``unwritten``.
 
     If an agent may sleep, the field about it is kept as stored: the agent may have fallen asleep during the
     poll. Without a webhook, no agent sleeps.
@@ -32,6 +44,8 @@ async def note(backends: Backends, record: Record, *, may_sleep: bool = True) ->
         await backends.records.put(record)
     except Exception:
         logger.exception("The record of prediction %s could not be written.", record.prediction_id)
+        if unwritten is not None:
+            unwritten[record.key] = record
     return record
 
 
@@ -44,9 +58,17 @@ async def refresh(
     found: dict[str | None, Any] = dict(zip(ids, polled, strict=True))
     fresh = list(records)
     for index, record in enumerate(records):
-        if isinstance(current := found.get(record.prediction_id), Prediction):
+        current = found.get(record.prediction_id)
+        if isinstance(current, Prediction):
             fresh[index] = await backends.detached(note(backends, record.seen(current)))
+        elif is_gone(current):
+            fresh[index] = record._replace(status=GONE)
     return fresh
+
+
+def is_gone(error: object) -> bool:
+    """Return whether the service itself has said that it knows no such prediction."""
+    return isinstance(error, NotFoundError) and not is_missing_route(Service(), error)
 
 
 async def cancel_all(

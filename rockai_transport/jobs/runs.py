@@ -67,6 +67,8 @@ class ToolCallsUnderWay:
         """The ids of the predictions that are being waited for."""
         self.starting: dict[PendingStart, tuple[AgentRun, ...]] = {}
         """The starts without a response, in their order, and the runs that each is part of."""
+        self.unwritten: dict[str, Record] = {}
+        """The records of predictions whose ids the store could not write: there they are still unknown."""
 
     def ahead_of(self, start: PendingStart) -> set[str]:
         """Return the keys of earlier starts in its scope: they count before they are in any record."""

@@ -15,6 +15,7 @@ from typing import Any
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import check_schema, keywords, validator
+from rockai_transport.protocol.inputs import check_input
 
 _SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
 _SAYS_IT_ELSEWHERE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
@@ -35,7 +36,8 @@ def input_schema(model: HostedModel) -> dict[str, Any]:
     schema.setdefault("type", "object")
     properties = schema.setdefault("properties", {})
     for key, value in model.defaults.items():
-        if isinstance(properties.get(key), dict):
+        is_file = check_input({key: value}) or (isinstance(value, str) and value.startswith("data:"))
+        if isinstance(properties.get(key), dict) and not is_file:  # a model's prompt has no room for a file
             properties[key].setdefault("default", value)
     schema["required"] = [key for key in schema.get("required", ()) if key not in model.defaults]
     if not _SAYS_WHAT_ELSE & schema.keys():

@@ -7,11 +7,13 @@ Invariants of this module:
   until the record is resolved.
 * If several workers execute the same call, one of them sends it.
 * With a budget, the maximum cost is reserved together with the record, or nothing is sent.
-* An equal request in a later turn, while the first still runs, gets that prediction.
+* An equal request in a later turn, while the first still runs as far as the agent knows, gets that
+  prediction; and gets it again if the call runs again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -25,7 +27,8 @@ from rockai_transport.jobs import agent_messages as messages
 from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.budget import scope_lock
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record, digest, record_key
+from rockai_transport.jobs.keys import digest, record_key
+from rockai_transport.jobs.records import JOINED, REFUSED, STARTED, UNANSWERED, Record
 from rockai_transport.jobs.running import cancel_all, note
 from rockai_transport.jobs.stores import place_of
 from rockai_transport.jobs.tool_calls import LifecycleCall
@@ -45,7 +48,7 @@ class StartCall(LifecycleCall):
 
     async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
         """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
-        self._order(model, {**model.defaults, **given})
+        self._order(model, given)
         self._under_way.starting[self] = self._context.runs
         try:
             found = await self._decided() or await self._backends.left_behind(
@@ -67,15 +70,19 @@ class StartCall(LifecycleCall):
             return await self._conclude(record, prediction, just_started=True, remark=remark)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
-    def _order(self, model: HostedModel, sent: Mapping[str, Any]) -> None:
-        """Set the request to send, and its record."""
-        context, fingerprint = self._context, digest(model.model, sent)
-        self._model, self._sent, self._webhook = model, sent, dict[str, Any]()
+    def _order(self, model: HostedModel, given: Mapping[str, Any]) -> None:
+        """Set the request to send, and its record.
+
+        The key is of what the agent has asked for: the same call is the same start even if the developer has
+        changed the model's version or defaults meanwhile.
+        """
+        context = self._context
+        self._model, self._sent, self._webhook = model, {**model.defaults, **given}, dict[str, Any]()
         self.record = Record(
-            record_key(context.scope, context.call, fingerprint),
+            record_key(context.scope, context.call, digest(model.name, given)),
             context.scope,
             model.name,
-            fingerprint,
+            digest(model.model, self._sent),
             self._backends.now(),
             turn=context.turn,
             nonce=uuid4().hex,
@@ -95,8 +102,10 @@ class StartCall(LifecycleCall):
         ahead = self._under_way.ahead_of(self)
         if key in ahead:
             return refusal(f"{name}: this same call is being carried out already. {_LATER}")
-        records = list(filter(attrgetter("counts"), await self._backends.records.all(self.record.scope)))
-        if found := await self._started_before(records, ahead):
+        known = await self._records()
+        records = list(filter(attrgetter("counts"), known))
+        joined = next((one.prediction_id for one in known if (one.key, one.state) == (key, JOINED)), None)
+        if found := await self._started_before(records, ahead, joined):
             return found
         others = len(ahead.difference(map(attrgetter("key"), records)))
         if len(records) + others >= self._policy.max_starts:
@@ -115,15 +124,19 @@ class StartCall(LifecycleCall):
             f"{name}: a person declined this, or could not be asked. Nothing was started. Tell the user."
         )
 
-    async def _started_before(self, records: list[Record], ahead: set[str]) -> _Started | ToolAnswer | None:
+    async def _started_before(
+        self, records: list[Record], ahead: set[str], joined: str | None
+    ) -> _Started | ToolAnswer | None:
         """Return what this call or an earlier turn has started, or why that is unknown."""
         for one in records:
-            if one.key == self.record.key:
+            if one.key == self.record.key or (joined and one.prediction_id == joined):
                 if one.state != STARTED:
                     return messages.describe_not_started(self._model, one.key)
                 is_ours = one.thread == self._context.thread  # else the sleeper was lost before it was saved
                 found = one if is_ours else one._replace(asleep=None)
-                return _Started(found, one.known, messages.STARTED_BEFORE)
+                return _Started(
+                    found, one.known, messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
+                )
         running = []
         for one in records:
             if one.digest == self.record.digest and one.key not in ahead:
@@ -132,7 +145,9 @@ class StartCall(LifecycleCall):
                 if one.is_running and self._may_join(one):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():
-            if one.is_running:
+            if one.is_running or one.status in ("succeeded", "failed"):  # the agent does not know that yet
+                mine = self.record._replace(state=JOINED, prediction_id=one.prediction_id, webhook_hash="")
+                await note(self._backends, mine)
                 return _Started(one, one.known, messages.ALREADY_RUNNING)
         return None
 
@@ -179,6 +194,7 @@ class StartCall(LifecycleCall):
                 is_claimed, refused = await self._claimed_within(max_cost)
         except Exception:
             logger.exception("The record of a start could not be written; nothing was sent.")
+            await self._withdraw()
             return refusal(f"{name}: the start could not be remembered, so nothing was sent. Tell the user.")
         if not is_claimed:
             taken = f"{name}: another worker carries out this same call. Nothing was sent here. {_LATER}"
@@ -199,6 +215,13 @@ class StartCall(LifecycleCall):
             refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
         return is_claimed, refused
 
+    async def _withdraw(self) -> None:
+        """Release the record if it was written although the store has failed: else it would stay unknown."""
+        with contextlib.suppress(Exception):
+            written = await self._backends.records.find(place_of(self.record))
+            if written is not None and written.nonce == self.record.nonce:
+                await self._backends.records.put(written._replace(state=REFUSED, note="Nothing was sent."))
+
     async def operation(self) -> Prediction | RockAIError:
         """Send the request, once."""
         try:
@@ -214,7 +237,7 @@ class StartCall(LifecycleCall):
             await note(self._backends, self.record._replace(state=state, note=messages.reason(outcome)))
             return messages.describe_not_started(self._model, self.record.key, outcome)
         self._remember(record := self.record.seen(outcome), is_own=True)
-        await note(self._backends, record)
+        await note(self._backends, record, unwritten=self._under_way.unwritten)
         if self.was_left or self._backends.was_canceled():
             # It is canceled here, within the two seconds that the caller waits for this.
             await self._leave_while_sending()

@@ -115,9 +115,9 @@ class MirroredRecords(Records):
         self.all, self.find = store.all, store.find  # type: ignore[method-assign]
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
-        """Write to both, the store first."""
-        is_written = await self._store.put(record, unless_held=unless_held)
-        return is_written and await self._mirror.put(record)
+        """Write to both: a claim to the store first, and what is known to this process even if that fails."""
+        first, second = (self._store, self._mirror) if unless_held else (self._mirror, self._store)
+        return await first.put(record, unless_held=unless_held) and await second.put(record)
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """Claim it in the store, and write it to both."""

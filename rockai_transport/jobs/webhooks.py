@@ -29,7 +29,9 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.io.detached import run_detached
-from rockai_transport.jobs.records import REFUSED, RESUMED, STARTED, UNANSWERED, Record, digest
+from rockai_transport.jobs.keys import digest
+from rockai_transport.jobs.records import GONE, REFUSED, RESUMED, STARTED, UNANSWERED, Record
+from rockai_transport.jobs.running import is_gone
 from rockai_transport.jobs.stores import Records, Store, as_store, place_of
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import path_segment
@@ -153,9 +155,11 @@ class WebhookReceiver:
                     prediction = await self._client.predictions.get(record.prediction_id or "")
                 except RockAIError as error:
                     logger.warning("Prediction %s could not be fetched: %s", record.prediction_id, error)
-                    return False
-                name = crashed.get(record.key)
-                return prediction.is_terminal and await self._wake_safely(record, prediction, (), name)
+                    if not is_gone(error):
+                        return False
+                    prediction = Prediction(id=record.prediction_id, status=GONE)
+                has_ended = prediction.is_terminal or prediction.status == GONE
+                return has_ended and await self._wake_safely(record, prediction, (), crashed.get(record.key))
 
         woken = await asyncio.gather(*map(wake, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]

@@ -12,6 +12,7 @@ import io
 import json
 import mimetypes
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from rockai_transport.errors import ConfigurationError
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The maximum size of each file in a request."""
+
+_seeking = threading.Lock()
+"""Held until an open file is where it was: another thread would read on from where this one is."""
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -96,6 +100,21 @@ def encode_input(value: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _encode(item, f"input[{key!r}]") for key, item in value.items()}
 
 
+def read_open_files(value: Any, where: str) -> Any:
+    """Copy a value with the content of its open files as data URIs, for a value that is sent several times.
+
+    A pipe can be read only once, and a file by only one thread at a time.
+
+    Raises:
+        ConfigurationError: As `encode_input`.
+    """
+    if isinstance(value, Mapping):
+        return {key: read_open_files(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [read_open_files(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    return _encode(value, where) if callable(getattr(value, "read", None)) else value
+
+
 def encode_body(body: Mapping[str, Any]) -> bytes:
     """Encode the JSON of a request.
 
@@ -145,15 +164,21 @@ def _encode(value: Any, where: str) -> Any:
 
 def _read_from_here(file: Any) -> Any:
     """Read the rest of a file, then seek back, so that a second call sends the same."""
-    here = file.tell() if callable(getattr(file, "seekable", None)) and file.seekable() else None
-    if isinstance(file, io.RawIOBase):  # an unbuffered pipe returns only what has arrived
-        buffered = io.BufferedReader(file)
-        content = buffered.read(MAX_FILE_BYTES + 1)
-        buffered.detach()
-    else:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if here is not None:
+    if not (callable(getattr(file, "seekable", None)) and file.seekable()):
+        return _read_rest(file)
+    with _seeking:
+        here = file.tell()
+        content = _read_rest(file)
         file.seek(here)
+    return content
+
+
+def _read_rest(file: Any) -> Any:
+    if not isinstance(file, io.RawIOBase):
+        return file.read(MAX_FILE_BYTES + 1)
+    buffered = io.BufferedReader(file)  # an unbuffered pipe returns only what has arrived
+    content = buffered.read(MAX_FILE_BYTES + 1)
+    buffered.detach()
     return content
 
 

@@ -86,7 +86,7 @@ def answers(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_killed_worker_and_a_second_start_lose_nothing(tmp_path):
-    """After a kill all prompts are answered once; a second start asks only for what the files lack."""
+    """After a kill all prompts are answered once; later starts ask only for what the files lack."""
     prompts = [f"Say: number {number}" for number in range(PROMPTS)]
     (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
     both_at_work, go_on = threading.Event(), threading.Event()
@@ -122,12 +122,18 @@ def test_a_killed_worker_and_a_second_start_lose_nothing(tmp_path):
                     first.read_text("utf-8")[:-5], encoding="utf-8"
                 )  # as if it had died within a line
                 asked.clear()
+                prompts.insert(0, "Say: number one")  # the others move to other partitions
+                (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
+                sandbox.answer_next(402, {"detail": "no balance"}, method="POST")
                 start(process)
-                assert f"asked for 1 of {PROMPTS}" in printed(process)
+                assert f"asked for 2 of {PROMPTS + 1}" in printed(process)
+                assert len(answers(tmp_path)) == PROMPTS
+                start(process)
+                assert f"asked for 1 of {PROMPTS + 1}" in printed(process)
                 process.stdin.close()
                 assert process.wait(60) == 0
             finally:
                 go_on.set()
                 process.kill()
-    assert len(asked) == 1
-    assert len(answers(tmp_path)) == PROMPTS
+    assert len(asked) == 2
+    assert len(answers(tmp_path)) == PROMPTS + 1

@@ -185,7 +185,7 @@ def test_a_start_that_is_found_reserves_nothing():
         {"call": ("2",), "turn": "b"},
     ):
         assert not call(backends, "start_prediction", order, lifecycle, **context).is_error
-    assert costs(backends) == ["2.1"]
+    assert str(receipt(records_of(backends)).cost) == "2.1"
     assert len(backends.predictions.named("create")) == 1
 
 

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
@@ -77,6 +79,34 @@ def test_a_default_makes_an_input_optional():
     assert schema["required"] == []
     assert schema["properties"]["prompt"]["default"] == "a cat"
     assert "'seed' is not an argument" in wrong_in(schema, {"seed": 8})
+
+
+def test_an_open_file_is_read_once():
+    """Each start sends all of it: a pipe would be empty the second time."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(b"\x89PNG\r\n\x1a\n")
+    with os.fdopen(reading, "rb") as file:
+        draw = HostedModel("draw", "a/b", "Draws.", defaults={"image": file, "more": [{"mask": file}]})
+    assert draw.defaults["image"] == "data:image/png;base64,iVBORw0KGgo="
+    assert draw.defaults["more"] == [{"mask": "data:application/octet-stream;base64,"}]
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    """When the model is made, before any agent asks for it."""
+    (tmp_path / "closed").touch()
+    with (tmp_path / "closed").open("rb") as file:
+        pass
+    with pytest.raises(ConfigurationError, match=r"HostedModel draw: defaults\['image'\] cannot be read"):
+        HostedModel("draw", "a/b", "Draws.", defaults={"image": file})
+
+
+@pytest.mark.parametrize("picture", [Path("statue.png"), b"x", "data:image/png;base64,AA=="])
+def test_a_file_is_no_default_that_an_agent_reads(picture):
+    """A tool's schema is JSON, and goes into a model's prompt."""
+    schema = {"properties": {"prompt": {"type": "string"}, "image": {"description": "The picture."}}}
+    draw = HostedModel("draw", "a/b", "Draws.", schema, {"image": picture})
+    assert input_schema(draw)["properties"]["image"] == {"description": "The picture."}
 
 
 @pytest.mark.parametrize(

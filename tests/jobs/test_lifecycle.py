@@ -1,5 +1,6 @@
 """What the lifecycle decides, in memory: the same code runs with blocking calls and with await."""
 
+import contextlib
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from support.memory_backends import (
     PROMPT,
     SAME,
     SAY,
+    SCHEMA,
     START,
     Breaking,
     MemoryBackends,
@@ -23,11 +25,15 @@ from rockai_transport import (
     APIConnectionError,
     BadRequestError,
     ConfigurationError,
+    HostedModel,
     NotFoundError,
     Prediction,
+    PredictionFailedError,
 )
 from rockai_transport.jobs.admin import cancel_running, list_records, resolve
-from rockai_transport.jobs.records import CLEARED, STARTED, receipt
+from rockai_transport.jobs.lifecycle import Lifecycle
+from rockai_transport.jobs.policy import Policy
+from rockai_transport.jobs.records import CLEARED, REFUSED, STARTED, UNANSWERED, receipt
 from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 
@@ -143,6 +149,31 @@ def test_the_same_call_again_gets_what_it_had_started(backends):
     assert len(backends.predictions.predictions) == 2
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        HostedModel("say", "a/say:v2", "Says it.", output="text"),
+        HostedModel("say", "a/say", "Says it.", defaults={"size": 3}, output="text"),
+    ],
+)
+def test_the_same_call_is_the_same_after_the_developer_has_changed_its_model(backends, changed):
+    """A process that starts again with another version or other defaults does not pay a second time."""
+    first = call(backends, "say", PROMPT, call=SAME)
+    again = call(backends, "say", PROMPT, Lifecycle([changed], Policy()), call=SAME)
+    assert again.result.id == first.result.id
+    assert len(backends.predictions.named("create")) == 1
+
+
+def test_a_number_written_differently_is_the_same_order(backends):
+    """While one runs, and while one is unknown: 3.0 is 3."""
+    backends.predictions.ends = {}
+    size = Lifecycle([HostedModel("draw", "a/draw", "Draws.", SCHEMA, output="text")], Policy())
+    first = call(backends, "draw", {**PROMPT, "size": 3}, size, call=SAME, turn="1").result
+    again = call(backends, "draw", {**PROMPT, "size": 3.0}, size, call=("t", "2"), turn="2")
+    assert again.result.id == first.id
+    assert len(backends.predictions.named("create")) == 1
+
+
 def test_the_same_start_again_tells_how_it_stands(backends):
     """With its output, which the record does not hold."""
     first = call(backends, "start_prediction", START, call=SAME)
@@ -150,6 +181,17 @@ def test_the_same_start_again_tells_how_it_stands(backends):
     again = call(backends, "start_prediction", START, call=SAME)
     assert again.text.endswith("Output: x")
     assert len(backends.predictions.predictions) == 1
+
+
+def test_an_output_without_an_id_is_not_said_to_be_none(backends):
+    """Such a prediction cannot be looked at again: the same call says where its output was."""
+
+    async def create(**_):
+        return Prediction(status="succeeded", output="x", raw={})
+
+    backends.predictions.create = create
+    assert call(backends, "say", PROMPT, call=SAME).text.endswith("Output: x")
+    assert "Output: not kept: only the first answer had it" in call(backends, "say", PROMPT, call=SAME).text
 
 
 def test_a_lost_answer_is_unknown_until_the_developer_resolves_it(backends):
@@ -225,6 +267,40 @@ def test_the_same_order_in_a_later_turn_is_joined(backends, tool, arguments):
     assert not again.is_error
     do(backends.predictions.cancel(first))
     assert call(backends, tool, arguments, call=("t", "3"), turn="3").result.id != first.id
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ({"status": "succeeded", "output": "x"}, "Output: x"),
+        ({"status": "failed", "error": "no cats"}, "no cats"),
+    ],
+)
+def test_an_order_whose_result_was_never_told_is_joined(backends, ends, said):
+    """It ended between two turns. Once the agent has seen it, the same order is a new one."""
+    backends.predictions.ends = ends
+    first = call(backends, "start_prediction", START, call=("t", "1"), turn="1").result
+    with contextlib.suppress(PredictionFailedError):
+        do(backends.predictions.wait(first, timeout=1, on_update=None))
+    again = call(backends, "say", PROMPT, call=("t", "2"), turn="2")
+    assert again.result.id == first.id
+    assert said in again.text
+    assert call(backends, "say", PROMPT, call=("t", "3"), turn="3").result.id != first.id
+
+
+def test_a_call_that_has_joined_gets_the_same_again(backends):
+    """Also after the end: one that slept for it, or is repeated after a crash, does not pay for another."""
+    backends.predictions.ends = {}
+    first = call(backends, "start_prediction", START, call=("t", "1"), turn="1").result
+    call(backends, "say", PROMPT, call=("t", "2"), turn="2")
+    backends.predictions.ends = {"status": "succeeded", "output": "x"}
+    call(backends, "wait_for_prediction", {"prediction_id": first.id})
+    again = call(backends, "say", PROMPT, call=("t", "2"), turn="2")
+    assert again.result.id == first.id
+    assert again.text.endswith("Output: x")
+    assert len(backends.predictions.named("create")) == 1
+    assert call(backends, "say", PROMPT, call=("t", "3"), turn="3").result.id != first.id
+    assert len(receipt(records_of(backends)).started) == 2
 
 
 @pytest.mark.parametrize(
@@ -375,6 +451,18 @@ def test_what_cannot_be_looked_at_counts_as_running(backends):
     assert f"1 predictions are running ({first.id})" in call(backends, "say", PROMPT, tools).text
 
 
+def test_what_the_service_does_not_know_any_more_is_not_running(backends):
+    """A conversation that goes on after weeks may start again; the receipt keeps what was started."""
+    tools = lifecycle(max_running=1)
+    first = call(backends, "start_prediction", START, tools, call=("t", "1"), turn="1").result
+    backends.predictions.predictions = {"another": first}
+    assert "does not know it any more" in call(backends, "list_predictions", {}, tools).text
+    assert call(backends, "say", PROMPT, tools, call=("t", "2"), turn="2").result.status == "succeeded"
+    assert len(backends.predictions.named("create")) == 2
+    assert [one.prediction_id for one in receipt(records_of(backends)).started][:1] == [first.id]
+    assert records_of(backends)[0].status == "starting"  # the next look may find it again
+
+
 def test_a_list_is_of_what_stands_now(backends):
     """All that this conversation has started, looked at again where it was running."""
     first = call(backends, "start_prediction", START).result
@@ -444,6 +532,32 @@ def test_a_store_that_fails_after_the_start():
     answer = call(MemoryBackends(records=Breaking(1)), "say", PROMPT)
     assert answer.text.endswith("Output: x")
     assert not answer.is_error
+
+
+@pytest.mark.parametrize("tool", ["wait_for_prediction", "get_prediction", "cancel_prediction"])
+def test_an_id_that_the_store_could_not_write_is_known_all_the_same(tool):
+    """The agent has read it. The next tool that writes puts it into the store."""
+    records, tools = Breaking(1), lifecycle()
+    backends = MemoryBackends(records=records)
+    started = call(backends, "start_prediction", START, tools, call=SAME).result
+    assert [one.state for one in records_of(backends)] == [UNANSWERED]
+    assert started.id in call(backends, "list_predictions", {}, tools).text
+    records.writes = 1
+    assert call(backends, tool, {"prediction_id": started.id}, tools).result.id == started.id
+    assert [one.prediction_id for one in records_of(backends)] == [started.id]
+
+
+def test_a_write_that_succeeded_though_it_failed_holds_nothing():
+    """A database may have committed before its answer was lost. Nothing was sent, so the same call may be."""
+
+    class Late(MemoryRecords):
+        async def claim(self, record, max_cost=None):
+            await super().claim(record, max_cost)
+            raise OSError("no answer")
+
+    backends = MemoryBackends(records=Late())
+    assert "nothing was sent" in call(backends, "say", PROMPT, call=SAME).text
+    assert [one.state for one in records_of(backends)] == [REFUSED]
 
 
 def test_a_person_may_decline(backends):

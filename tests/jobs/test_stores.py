@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from langgraph.store.memory import InMemoryStore
@@ -14,9 +14,10 @@ from langgraph.store.sqlite import SqliteStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from rockai_transport import GENERATE_IMAGE, Client, ConfigurationError, Prediction
+from rockai_transport.jobs.keys import digest, record_key
 from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.records import CLEARED, STARTED, Record, digest, record_key
-from rockai_transport.jobs.stores import MemoryRecords, Store, as_store
+from rockai_transport.jobs.records import CLEARED, STARTED, Record, receipt
+from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.protocol.io import run_blocking
 
@@ -265,6 +266,50 @@ def test_a_key_tells_calls_apart():
     }
     assert len(keys) == 7
     assert record_key("s", ("t", "c"), one) in keys
+
+
+def test_a_mirror_knows_what_its_store_could_not_write():
+    """So a receipt has the id of a prediction that was paid for."""
+    store, mirror = MemoryRecords(), MemoryRecords()
+    mirrored = MirroredRecords(store, mirror)
+    run_blocking(mirrored.claim(ONE))
+
+    async def fail(record, *, unless_held=False):
+        raise OSError("it is down")
+
+    store.put = fail
+    with pytest.raises(OSError, match="down"):
+        run_blocking(mirrored.put(ONE._replace(state=STARTED, prediction_id="p1")))
+    assert [one.prediction_id for one in run_blocking(mirror.all(None))] == ["p1"]
+
+
+def test_of_two_stores_the_one_that_knows_the_id_is_believed():
+    """In a receipt: the other could not be written, and still says unknown."""
+    found = ONE._replace(state=STARTED, prediction_id="p1")
+    for records in ([ONE, found], [found, ONE]):
+        assert receipt(records).started == (found,)
+        assert receipt(records).unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"n": 1, "prompt": "x"}, {"prompt": "x", "n": 1.0}),
+        ({"sizes": [{"n": 0}]}, {"sizes": ({"n": -0.0},)}),
+        ({"prompt": "\ud83d\ude00"}, {"prompt": "\U0001f600"}),
+        ({"image": memoryview(b"x")}, {"image": bytearray(b"x")}),
+        ({"a": {"b": 1}}, {"a": MappingProxyType({"b": 1})}),
+    ],
+)
+def test_equal_inputs_have_one_digest(one, other):
+    """However they are written: a model repeats its own numbers as it likes."""
+    assert digest("a/b", one) == digest("a/b", other)
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (1, "1"), (1, 1.5), (None, "null")])
+def test_different_inputs_have_different_digests(one, other):
+    """Even if Python takes them for equal."""
+    assert digest("a/b", {"n": one}) != digest("a/b", {"n": other})
 
 
 def test_a_look_updates_a_record():

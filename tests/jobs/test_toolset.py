@@ -65,6 +65,16 @@ def test_a_tool_that_waits_without_limit_says_so(caller):
     assert timeout["description"] == "Seconds to wait at most; no limit if left out."
 
 
+@pytest.mark.parametrize("longest", [math.inf, 1e12])
+def test_a_tool_that_waits_without_limit_works(caller, longest):
+    """It starts, and looks again, however long it may wait."""
+    toolset = caller.toolset(SAY, max_wait=longest)
+    said = caller.call(toolset, "say", PROMPT)
+    assert said.result.status == "succeeded"
+    again = caller.call(toolset, "get_prediction", {"prediction_id": said.result.id})
+    assert again.result.status == "succeeded"
+
+
 def test_an_output_that_is_not_said_is_seen(caller, tmp_path):
     """A text is told and not saved, a file is saved."""
     picture = HostedModel("picture", GENERATE_IMAGE.model, "Draws.")
@@ -326,3 +336,13 @@ def test_a_start_that_hangs_ends_with_the_toolset_s_timeout(caller):
         answer = caller.call(toolset, "say", PROMPT)
         assert time.monotonic() - began < 5
         assert answer.is_error
+
+
+def test_a_picture_that_is_gone_is_not_the_agent_s_to_correct(caller, tmp_path):
+    """It is the developer's default: the agent neither sees nor changes it."""
+    animate = HostedModel("animate", ECHO, "Animates.", defaults={"image": tmp_path / "gone.png"})
+    refused = caller.call(caller.toolset(animate), "animate", PROMPT)
+    assert "nothing was started" in refused.text
+    assert "gone.png" in refused.text
+    assert refused.text.endswith("Tell the user.")
+    assert not caller.sandbox.requests

@@ -357,6 +357,18 @@ def test_a_sweep_resumes(app):
     assert app.resumed == [(started.id, "succeeded")]
 
 
+def test_a_sweep_resumes_what_waits_for_a_prediction_that_is_gone(app):
+    """Its end will never be seen: the agent is told, once. A gateway without the route says nothing."""
+    started = app.start()
+    admin = Admin(app.toolset)
+    app.sandbox.answer_next(404, "<html>no backend</html>", content_type="text/html", method="GET")
+    assert admin.sweep(app.resume, older_than=0) == []
+    app.sandbox.answer_next(404, {"detail": "id not found"}, method="GET", times=2)
+    assert [one.prediction_id for one in admin.sweep(app.resume, older_than=0)] == [started.id]
+    assert admin.sweep(app.resume, older_than=0) == []
+    assert app.resumed == [(started.id, "gone")]
+
+
 def test_a_sweep_takes_over_from_a_worker_that_has_died(app):
     """A claim that is old and not done is nobody's: what it was for is resumed."""
     started = app.start()

@@ -27,6 +27,7 @@ __all__ = [
     "PROMPT",
     "SAME",
     "SAY",
+    "SCHEMA",
     "START",
     "Breaking",
     "MemoryBackends",

@@ -1,6 +1,7 @@
 """What a user has at hand becomes a model's input, whole, or is refused before anything is sent."""
 
 import base64
+import contextlib
 import os
 import threading
 from io import BytesIO, FileIO
@@ -57,3 +58,25 @@ def test_a_file_that_cannot_be_read(in_memory, io, file):
     with pytest.raises(ConfigurationError, match=r"input\['a'\]\[0\]"):
         in_memory().run(MODEL, {"a": [file]})
     assert io.requests == []
+
+
+def test_a_file_that_two_threads_send_is_sent_whole_by_both(in_memory, io):
+    """The second one begins where the file was, not where the first one is."""
+    io.always(reply(200, "x"))
+    both = threading.Barrier(2)
+
+    class Slow(BytesIO):
+        def read(self, *size):
+            content = super().read(*size)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.05)
+            return content
+
+    file = Slow(b"all of it")
+    threads = [threading.Thread(target=in_memory().run, args=(MODEL, {"file": file})) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent = [base64.b64decode(body["input"]["file"].partition(",")[2]) for body in io.bodies]
+    assert sent == [b"all of it"] * 2

@@ -26,7 +26,7 @@ Script = Callable[[list[str]], Turn]
 def calling(
     script: Script, ids: str | None = None, lengths: list[int] | None = None
 ) -> MockFunctionCallingLLM:
-    """An LLM for FunctionAgent; the ids of its calls are its own in each turn, or the same in all.
+    """An LLM for FunctionAgent; the ids of its calls are its own in each turn, the same in all, or empty.
 
     How many messages it is given each time goes to ``lengths``.
     """
@@ -40,7 +40,9 @@ def calling(
             return ChatMessage(role="assistant", content=turn)
         blocks = [
             ToolCallBlock(
-                tool_call_id=f"{ids or len(messages)}-{number}", tool_name=name, tool_kwargs=arguments
+                tool_call_id="" if ids == "" else f"{ids or len(messages)}-{number}",
+                tool_name=name,
+                tool_kwargs=arguments,
             )
             for number, (name, arguments) in enumerate(turn)
         ]

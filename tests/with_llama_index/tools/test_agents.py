@@ -81,10 +81,25 @@ async def test_a_restored_context_starts_nothing_twice(sandbox):
 
 
 async def test_repeated_tool_call_ids_are_new_calls(sandbox):
-    """An LLM that gives every call the same id gets what it asks for in each turn of a run."""
+    """An LLM that gives every call the same id gets what it asks for, in each turn and for each question."""
     spec = make_spec(sandbox)
     order = [("generate_image", {"prompt": "same"})]
     llm = calling(lambda said: "done" if len(said) == 2 else order, ids="call")
+    agent = function_agent(None, spec.to_tool_list(), llm)
+    context = Context(agent)
+    await agent.run(ASK, ctx=context)
+    assert len(jobs(sandbox)) == 2
+    llm = calling(lambda said: "done" if said else order, ids="call")
+    agent = function_agent(None, spec.to_tool_list(), llm)
+    await agent.run("another one", ctx=context)
+    assert len(jobs(sandbox)) == 3
+
+
+async def test_calls_without_an_id_are_new_calls_in_each_turn(sandbox):
+    """The turn tells them apart."""
+    spec = make_spec(sandbox)
+    order = [("generate_image", {"prompt": "same"})]
+    llm = calling(lambda said: "done" if len(said) == 2 else order, ids="")
     await function_agent(None, spec.to_tool_list(), llm).run(ASK)
     assert len(jobs(sandbox)) == 2
 
