@@ -82,8 +82,9 @@ class HostedModel:
             raise self._wrong(f"description is longer than {_LONGEST_DESCRIPTION} characters.")
         if self.output is not None:
             check_choice(self.output, f"HostedModel {self.name}: output", Output)
-        if not isinstance(self.defaults, Mapping):
+        if not _is_dict(self.defaults):
             raise self._wrong("defaults must be a dict of inputs.")
+        amount(self.usual_cold_start, f"HostedModel {self.name}: usual_cold_start")
         ModelReference.parse(self.model)
         if self.cost_per_second is not None and self.longest_seconds is None:
             raise self._wrong(
@@ -91,7 +92,7 @@ class HostedModel:
             )
         _ = self.price  # refuses invalid amounts
         schema = self.json_schema
-        if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):
+        if schema.get("type", "object") != "object" or not _is_dict(schema.get("properties", {})):
             raise self._wrong("input_schema must be the JSON schema of an object.")
 
     @property
@@ -130,6 +131,10 @@ class HostedModel:
 
     def _wrong(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"HostedModel {self.name}: {why}")
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
 GENERATE_IMAGE = HostedModel(
