@@ -225,7 +225,7 @@ class RunStream:
             error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
 
     def _inform(self, error: BaseException) -> None:
-        """Add the prediction to every error after its start, unless only an id is known, which may be wrong."""
+        """Add the prediction to every error after its start; an id alone may be wrong, and is not added."""
         prediction = self.state.prediction
         if isinstance(error, RockAIError) and self.body is not None:
             error.may_have_started |= self.body.request.starts
