@@ -59,7 +59,10 @@ class Timeouts:
     """The limits in seconds, besides the total ``timeout`` of a call.
 
     They depend on the service, not on the caller: a cold start takes minutes, up to twenty and more for
-    large models (docs/http-api.md, «A prediction»).
+    large models (docs/http-api.md, «A prediction»). `math.inf`: no limit.
+
+    Raises:
+        ConfigurationError: One is not a positive number.
 
     Example:
         >>> client = Client(timeouts=Timeouts(first_byte=120, idle=30))

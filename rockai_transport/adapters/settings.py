@@ -144,7 +144,8 @@ class ModelFields(BaseModel):
     route: Annotated[Route, _NONE_IS_DEFAULT] = "auto"
     """The route for runs; see `rockai_transport.Client`."""
     default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Additional headers for every request. Excluded from traces, because they may contain secrets."""
+    """Additional headers for every request; see `rockai_transport.Client`. Excluded from traces, because they
+    may contain secrets."""
     client: Annotated[Client | None, TEXT] = Field(default=None, exclude=True, repr=False)
     """Your own client for blocking calls. Its settings replace those above, except ``timeout``."""
     async_client: Annotated[AsyncClient | None, TEXT] = Field(default=None, exclude=True, repr=False)

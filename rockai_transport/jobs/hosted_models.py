@@ -42,7 +42,8 @@ class HostedModel:
         output: The kind of output, as the agent reads it: ``"video"``, ``"image"``, ``"audio"`` or
             ``"text"``. None: not stated; the output shows whether it is text or files.
         usual_cold_start: Seconds within which a cold model is usually ready; the agent reads this while it
-            waits. The service says a few minutes to ten-odd, up to twenty (docs/http-api.md).
+            waits. Default: 1200; 0: not stated. The service says a few minutes to ten-odd, up to twenty
+            (docs/http-api.md).
         cost_per_run: The cost of each run, in a unit of your choice, the same as for ``max_cost``. A
             `Decimal`, a text, or a float, which is read as written. The service has no API call for prices.
         cost_per_second: The cost of each second of ``metrics.predict_time``. It needs ``longest_seconds``.
