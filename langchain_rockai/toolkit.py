@@ -109,7 +109,13 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     ) -> None:
         super().__init__()
         self._toolset = make_toolset(
-            type(self).__name__, "langchain-rockai", models, api_token, base_url, settings
+            type(self).__name__,
+            "langchain-rockai",
+            models,
+            api_token,
+            base_url,
+            settings,
+            own=("models", "api_token", "base_url", "rich_content"),
         )
         self._tools = [
             RockAITool(

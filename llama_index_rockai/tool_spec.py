@@ -107,7 +107,13 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         **settings: Unpack[ToolkitSettings],
     ) -> None:
         self._toolset = make_toolset(
-            type(self).__name__, "llama-index-rockai", models, api_token, base_url, settings
+            type(self).__name__,
+            "llama-index-rockai",
+            models,
+            api_token,
+            base_url,
+            settings,
+            own=("models", "api_token", "base_url", "rich_content", "approval"),
         )
         self._watching: set[asyncio.Task[None]] = set()
         self.spec_functions = list(self._toolset.descriptions)
