@@ -11,7 +11,7 @@ from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from llama_index.core.workflow import Context
 from workflows.handler import WorkflowHandler
 
-from llama_index_rockai.sleeping import name_of
+from llama_index_rockai.sleeping import name_of, run_id_of
 from llama_index_rockai.tools import RockAIFunctionTool
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters import unknown_name
@@ -152,7 +152,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
             >>> answer = await toolkit.cancel_on_abort(agent.run("Generate an image of a lighthouse."))
         """
-        watching = asyncio.create_task(self._cancel_on_abort(handler, _run_id(handler)))
+        watching = asyncio.create_task(self._cancel_on_abort(handler, run_id_of(handler)))
         self._watching.add(watching)
         watching.add_done_callback(self._watching.discard)
         return handler
@@ -199,7 +199,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             >>> toolkit.let_go_on(handler)
             >>> answer = await handler
         """
-        self._toolset.runs.find(_run_id(handler)).take()
+        self._toolset.runs.find(run_id_of(handler)).take()
 
     def to_tool_list(
         self,
@@ -239,9 +239,3 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         if wrong := next((name for name in names if name not in self._tools), None):
             raise ConfigurationError(unknown_name("one of these tools", wrong, self._tools))
         return [self._tools[name] for name in names]
-
-
-def _run_id(handler: WorkflowHandler) -> str:
-    if not isinstance(handler, WorkflowHandler):
-        raise ConfigurationError(f"Pass what agent.run(...) returns, not {type(handler).__name__}.")
-    return handler.run_id
