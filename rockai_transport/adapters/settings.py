@@ -248,8 +248,6 @@ class ModelFields(BaseModel):
                 elif value is not None:
                     own[name] = self._as_field(name, value)
         model = own.get("model", self.model)
-        if not isinstance(model, str):
-            raise ConfigurationError(f"model={model!r} must be a text.")
         default = self if model == self.model else None
         chosen = own.get("dialect", getattr(default, "dialect", None))
         template = own.get("chat_template", getattr(default, "chat_template", None))
