@@ -258,7 +258,7 @@ class Predictions:
             version: 64 hex digits.
             input: As in `Client.run`.
             stream: Ask for an event stream; its address is then in ``urls``.
-            webhook: An https address that the service calls on events.
+            webhook: An https (or http) address that the service calls on events.
             webhook_events_filter: The events to send: ``start``, ``output``, ``logs``, ``completed``.
 
         Returns:

@@ -296,6 +296,9 @@ def test_a_path_that_would_join_another_is_refused_at_once(name):
     """``v1`` would be no path, and ``/v1`` and ``run`` would be ``/v1run``."""
     with pytest.raises(ValueError, match=f"^{name} is text that begins with '/', not 'run'"):
         Protocol(**{name: "run"})
+    if name != "base_path":
+        with pytest.raises(ValueError, match=f"^{name} is text that begins with '/', not ''"):
+            Protocol(**{name: ""})
 
 
 @pytest.mark.parametrize("times", [0, -1, 1.5, "2"])
