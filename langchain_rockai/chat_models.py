@@ -115,7 +115,9 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
 
     Errors:
         Each error is both the transport's (`rockai_transport.RockAIError`) and core's (`ModelError`). Those
-        in `RETRYABLE` are transient, and nothing was started, so a retry cannot pay twice.
+        in `RETRYABLE` are transient, and nothing was started, so a retry cannot pay twice. A constructor
+        argument of the wrong type is pydantic's ``ValidationError``, and an input that is no message is
+        core's own error.
 
         .. code-block:: python
 
@@ -183,7 +185,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
             The model with its tools.
 
         Raises:
-            ConfigurationError: ``tool_choice`` matches none of the tools.
+            ConfigurationError: One of the tools is none, or ``tool_choice`` matches none of them.
 
         Example:
             >>> def get_weather(city: str) -> str:
@@ -195,8 +197,11 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """
         options: dict[str, Any] = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
         options = {name: value for name, value in options.items() if value is not None}
-        options["tools"] = [openai_tool(tool) for tool in tools]
         with translate_errors():
+            try:
+                options["tools"] = [openai_tool(tool) for tool in tools]
+            except (TypeError, ValueError, AttributeError) as error:  # of what is no tool, or no list
+                raise ConfigurationError(f"tools must be a list of tools. {error}") from error
             # Only the call refuses two tools with one name: langchain-tests binds a class and its schema
             # (langchain_tests/unit_tests/chat_models.py, `test_bind_tool_pydantic`).
             by_name = {tool.name: tool for tool in tool_specs(options["tools"])}

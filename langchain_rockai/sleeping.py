@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
 
+from rockai_transport import ConfigurationError
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
 SLEEPING = "rockai_sleeping"
@@ -48,6 +49,9 @@ def resume_graph(
         The function. It resumes the record's thread with ``durability="sync"``, and returns False if the
         thread does not sleep or is not saved yet.
 
+    Raises:
+        ConfigurationError: The graph is not compiled.
+
     Example:
         >>> from langchain.agents import create_agent
         >>> from langgraph.checkpoint.memory import InMemorySaver
@@ -58,6 +62,8 @@ def resume_graph(
         >>> agent = create_agent(model, toolkit.get_tools(), checkpointer=InMemorySaver(), store=store)
         >>> receiver = WebhookReceiver(client, store, resume_graph(agent))
     """
+    if not hasattr(graph, "aget_state"):  # found only when it is resumed, it would sleep forever
+        raise ConfigurationError(f"resume_graph needs a compiled graph, not {type(graph).__name__}.")
 
     async def resume(record: Record, prediction: Prediction) -> bool:
         from langgraph.types import Command

@@ -43,33 +43,35 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         base_url: As in `Client`.
         timeout (float | None): Seconds for a single call to the service: to start, get or cancel, or to save
             the files. Default: 120. None: no total.
-        max_retries (int): As in `Client`. A start is never sent twice.
+        max_retries (int): As in `Client`, default 2. A start is never sent twice.
         default_headers (Mapping[str, str] | None): As in `Client`.
         client (Client | None): Your own `Client`, instead of the settings above; its settings then apply to
             async calls too.
         async_client (AsyncClient | None): Your own `AsyncClient`.
         max_wait (float): Maximum seconds that a tool call takes, whatever the agent asks for (but at least
-            one). The prediction continues; a file that is not saved by then is saved at the next poll.
-        max_running (int): Maximum number of running predictions per conversation.
-        max_starts (int): Maximum number of predictions that a conversation may start.
+            one). Default: 60. The prediction continues; a file that is not saved by then is saved at the next
+            poll.
+        max_running (int): Maximum number of running predictions per conversation. Default: 2.
+        max_starts (int): Maximum number of predictions that a conversation may start. Default: 10.
         max_cost (Decimal | float | str | None): Maximum cost of a conversation's predictions, in the
             unit of the models' prices. The cost of a start is reserved before it is sent. None: no limit.
-        on_cancel (str): What happens to its predictions when an async run is canceled: ``"cancel"``, or
-            ``"leave"`` to let them continue; the log and a note on the exception then contain their ids.
+        on_cancel (str): What happens to its predictions when an async run is canceled: ``"cancel"``, the
+            default, or ``"leave"`` to let them continue; the log and a note on the exception then contain
+            their ids.
         duplicates (str): What happens if a later turn of the agent repeats a request (model and input) before
-            it has read the first one's result: ``"join"`` returns this prediction, ``"allow"`` starts
-            another.
+            it has read the first one's result: ``"join"``, the default, returns this prediction; ``"allow"``
+            starts another.
         save_to (str | Path | None): The folder for finished outputs, saved as by `Client.download`; the
             answer names the file. None: nothing is saved.
         scope (str | Callable | None): The conversation, for limits and ownership: a name, or a function of
             the `RunnableConfig`. None: LangGraph's thread id, else this toolkit.
         allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
-            agent may get, wait for and cancel; or a function that decides for an id.
+            agent may get, wait for and cancel; or a function that decides for an id. Default: none.
         store (Any): Where starts are recorded: a mapping of strings, a LangGraph ``BaseStore``, or the path
             of an SQLite file. None: the graph's own store, else this toolkit; others do not know them.
-        webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
-            seconds then interrupts the graph, if it has a checkpointer, a thread and a store; the webhook
-            resumes it. The address is sent with a secret for each start; see
+        webhook_url (str | None): The https address of a `WebhookReceiver`, or http on this machine. A tool
+            that has waited for five seconds then interrupts the graph, if it has a checkpointer, a thread and
+            a store; the webhook resumes it. The address is sent with a secret for each start; see
             docs/how-to/sleeping-agents.md. None: the tools wait themselves.
         rich_content: Also add a content block for each file to the answer. Not every chat model accepts one.
         settings: The arguments from ``timeout`` to ``webhook_url``; `ToolkitSettings` lists them for type
@@ -105,7 +107,13 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     ) -> None:
         super().__init__()
         self._toolset = make_toolset(
-            type(self).__name__, "langchain-rockai", models, api_token, base_url, settings
+            type(self).__name__,
+            "langchain-rockai",
+            models,
+            api_token,
+            base_url,
+            settings,
+            own=("models", "api_token", "base_url", "rich_content"),
         )
         self._tools = [
             RockAITool(

@@ -67,28 +67,29 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         max_tokens (int | None): Maximum number of tokens to generate.
         stop (str | list[str] | None): Stop sequences, at which the answer is cut; they work with every model.
         timeout (float | None): Seconds for one run, also with your own client. None: no total.
-        max_retries (int): Number of retries after the first attempt; they never pay twice.
+        max_retries (int): Number of retries after the first attempt; they never pay twice. Default: 2.
         max_reasks (int): Number of further runs for a chat reply that is not accepted: its tool call is
-            invalid or missing, or its object does not fit its class. Each run is paid for. 0: none.
+            invalid or missing, or its object does not fit its class. Each run is paid for. Default: 1.
         stream_usage (bool): Whether a stream's last chunk contains the token counts, if the service reports
-            them and the prediction has an id. This takes one more poll of the prediction.
+            them and the prediction has an id. This takes one more poll of the prediction. Default: True.
         context_window: Maximum tokens of prompt and answer together. Default: the dialect's, else 3900.
         additional_kwargs: Further inputs of the model, sent unchecked.
         dialect (str | Dialect | None): The model's input names and chat template, by name (``"llama-2"``,
             ``"llama-3"``, ``"mistral"``, ``"chatml"``, ``"plain"``) or a `Dialect`. Default: from ``model``.
         chat_template: The model's own chat template, in Jinja.
-        route (str): ``"auto"``, ``"run"`` or ``"predictions"``, see `Client`.
-        default_headers (Mapping[str, str] | None): Headers for every call.
+        route (str): ``"auto"``, the default, ``"run"`` or ``"predictions"``, see `Client`.
+        default_headers (Mapping[str, str] | None): Headers for every call, as in `Client`.
         client (Client | None): Your own `Client` for the blocking calls, instead of one with these settings.
         async_client (AsyncClient | None): Your own `AsyncClient` for the asynchronous calls.
-        is_chat_model: Whether core passes messages; else text.
-        is_function_calling_model: Whether core's agents choose function calling; else ReAct.
+        is_chat_model: Whether core passes messages, the default; else text.
+        is_function_calling_model: Whether core's agents choose function calling, the default; else ReAct.
 
     The arguments of core's ``LLM`` work too: ``system_prompt`` reaches the model exactly once; a
     ``messages_to_prompt`` or ``completion_to_prompt`` overrides the dialect.
 
     Raises:
         ConfigurationError: An argument is unknown or invalid.
+        ValidationError: An argument has the wrong type; pydantic's error.
 
     Example:
         >>> llm = RockAI(model="meta/llama-2-7b-chat", temperature=0.7, max_tokens=200, stop=["!"])
@@ -167,7 +168,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
 
         Raises:
             ConfigurationError: An argument is invalid; nothing was sent.
-            InvalidResponseError: The model was asked twice, and did not return valid output.
+            InvalidResponseError: The model did not return valid output, even when it was asked again.
             RockAIError: Any other failure; `may_have_started` says whether a prediction may be running.
 
         Example:

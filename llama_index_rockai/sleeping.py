@@ -24,6 +24,7 @@ from workflows.runtime.types.results import (
     WaitingForEvent,
 )
 
+from rockai_transport import ConfigurationError
 from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
 
 logger = logging.getLogger("rockai")
@@ -135,6 +136,9 @@ async def run_until_asleep(
     Returns:
         The run's result; None if it sleeps and is in ``contexts``.
 
+    Raises:
+        ConfigurationError: The handler is not one. What the run raises is raised too.
+
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
         >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
@@ -142,7 +146,8 @@ async def run_until_asleep(
         Here is what the tools say:
         Prediction ... (generate_image) succeeded...
     """
-    _awaited_runs.add(handler.run_id)
+    run_id = run_id_of(handler)
+    _awaited_runs.add(run_id)
     try:
         async for event in handler.stream_events(expose_internal=True):
             if isinstance(event, WorkflowIdleEvent) and (saved := await _saved(handler.ctx)):
@@ -161,7 +166,7 @@ async def run_until_asleep(
         await handler.cancel_run()
         raise
     finally:
-        _awaited_runs.discard(handler.run_id)
+        _awaited_runs.discard(run_id)
     contexts.pop(await _thread(toolkit, handler.ctx), None)
     return result
 
@@ -211,6 +216,17 @@ def resume_workflow(
         return True
 
     return resume
+
+
+def run_id_of(handler: WorkflowHandler) -> str:
+    """Return a run's id.
+
+    Raises:
+        ConfigurationError: It is not a handler.
+    """
+    if not isinstance(handler, WorkflowHandler):
+        raise ConfigurationError(f"Pass what agent.run(...) returns, not {type(handler).__name__}.")
+    return handler.run_id
 
 
 async def _thread(toolkit: Any, context: Context) -> str:

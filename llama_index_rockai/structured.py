@@ -57,7 +57,8 @@ class StructuredOutputLLM(FunctionCallingLLM):
             The object.
 
         Raises:
-            InvalidResponseError: The model was asked twice, and its reply does not fit the class.
+            ConfigurationError: The class cannot be requested as an object, or the prompt is no template.
+            InvalidResponseError: The reply does not fit the class, even when the model was asked again.
             RockAIError: As in ``chat``.
 
         Example:
@@ -153,10 +154,12 @@ class StructuredOutputLLM(FunctionCallingLLM):
         """Return the arguments of ``chat``; the caller cannot choose the tool (function_program.py:150).
 
         Raises:
-            ConfigurationError: The class cannot be requested as an object, or the mode is another package's
-                method, which supports only its own LLMs.
+            ConfigurationError: The class cannot be requested as an object, the prompt is no template, or the
+                mode is another package's method, which supports only its own LLMs.
         """
         check_object_class(output_cls, "output_cls")
+        if not isinstance(prompt, BasePromptTemplate):
+            raise ConfigurationError(f'prompt must be PromptTemplate("…"), not {type(prompt).__name__}.')
         own = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
         call = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
         mode = self.pydantic_program_mode

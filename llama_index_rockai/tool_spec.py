@@ -11,7 +11,7 @@ from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from llama_index.core.workflow import Context
 from workflows.handler import WorkflowHandler
 
-from llama_index_rockai.sleeping import name_of
+from llama_index_rockai.sleeping import name_of, run_id_of
 from llama_index_rockai.tools import RockAIFunctionTool
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters import unknown_name
@@ -43,34 +43,35 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         base_url: As in `Client`.
         timeout (float | None): Seconds for a single call to the service: to start, get or cancel, or to save
             the files. Default: 120. None: no total.
-        max_retries (int): As in `Client`. A start is never sent twice.
+        max_retries (int): As in `Client`, default 2. A start is never sent twice.
         default_headers (Mapping[str, str] | None): As in `Client`.
         client (Client | None): Your own `Client`, instead of the settings above; its settings then apply to
             async calls too.
         async_client (AsyncClient | None): Your own `AsyncClient`.
         max_wait (float): Maximum seconds that a tool call takes, whatever the agent asks for (but at least
-            one). The prediction continues; a file that is not saved by then is saved at the next poll.
-        max_running (int): Maximum number of running predictions per conversation.
-        max_starts (int): Maximum number of predictions that a conversation may start.
+            one). Default: 60. The prediction continues; a file that is not saved by then is saved at the next
+            poll.
+        max_running (int): Maximum number of running predictions per conversation. Default: 2.
+        max_starts (int): Maximum number of predictions that a conversation may start. Default: 10.
         max_cost (Decimal | float | str | None): Maximum cost of a conversation's predictions, in the
             unit of the models' prices. The cost of a start is reserved before it is sent. None: no limit.
-        on_cancel (str): What happens to its predictions when a run is canceled: ``"cancel"``, or ``"leave"``
-            to let them continue; the log and a note on the exception then contain their ids.
+        on_cancel (str): What happens to its predictions when a run is canceled: ``"cancel"``, the default, or
+            ``"leave"`` to let them continue; the log and a note on the exception then contain their ids.
         duplicates (str): What happens if a later turn of the agent repeats a request (model and input) before
-            it has read the first one's result: ``"join"`` returns this prediction, ``"allow"`` starts
-            another.
+            it has read the first one's result: ``"join"``, the default, returns this prediction; ``"allow"``
+            starts another.
         save_to (str | Path | None): The folder for finished outputs, saved as by `Client.download`; the
             answer names the file. None: nothing is saved.
         scope (str | Callable | None): The conversation, for limits and ownership: a name, or a function of
             the ``Context`` (None outside a run). None: the Context, else these tools.
         allowed_ids (Collection[str] | Callable): Ids of predictions that were started elsewhere, and that the
-            agent may get, wait for and cancel; or a function that decides for an id.
+            agent may get, wait for and cancel; or a function that decides for an id. Default: none.
         store (Any): Where starts are recorded: a mapping of strings, another Context, or the path of an
             SQLite file. None: the run's Context, else these tools; others do not know them.
-        webhook_url (str | None): The https address of a `WebhookReceiver`. A tool that has waited for five
-            seconds in a step then suspends its run, if there is a ``store``; the webhook resumes it: see
-            `run_until_asleep`. The address is sent with a secret for each start. None: the tools wait
-            themselves.
+        webhook_url (str | None): The https address of a `WebhookReceiver`, or http on this machine. A tool
+            that has waited for five seconds in a step then suspends its run, if there is a ``store``; the
+            webhook resumes it: see `run_until_asleep`. The address is sent with a secret for each start.
+            None: the tools wait themselves.
         approval: Ask a person before each start, with an `ApprovalRequiredEvent` on the run's stream. Outside
             a run nobody can be asked, so nothing is started.
         rich_content: Also add a content block for each file to the answer. Most LLMs refuse a video block.
@@ -104,7 +105,13 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         **settings: Unpack[ToolkitSettings],
     ) -> None:
         self._toolset = make_toolset(
-            type(self).__name__, "llama-index-rockai", models, api_token, base_url, settings
+            type(self).__name__,
+            "llama-index-rockai",
+            models,
+            api_token,
+            base_url,
+            settings,
+            own=("models", "api_token", "base_url", "rich_content", "approval"),
         )
         self._watching: set[asyncio.Task[None]] = set()
         self.spec_functions = list(self._toolset.descriptions)
@@ -143,7 +150,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             >>> agent = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm)
             >>> answer = await toolkit.cancel_on_abort(agent.run("Generate an image of a lighthouse."))
         """
-        watching = asyncio.create_task(self._cancel_on_abort(handler, _run_id(handler)))
+        watching = asyncio.create_task(self._cancel_on_abort(handler, run_id_of(handler)))
         self._watching.add(watching)
         watching.add_done_callback(self._watching.discard)
         return handler
@@ -190,7 +197,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
             >>> toolkit.let_go_on(handler)
             >>> answer = await handler
         """
-        self._toolset.runs.find(_run_id(handler)).take()
+        self._toolset.runs.find(run_id_of(handler)).take()
 
     def to_tool_list(
         self,
@@ -230,9 +237,3 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         if wrong := next((name for name in names if name not in self._tools), None):
             raise ConfigurationError(unknown_name("one of these tools", wrong, self._tools))
         return [self._tools[name] for name in names]
-
-
-def _run_id(handler: WorkflowHandler) -> str:
-    if not isinstance(handler, WorkflowHandler):
-        raise ConfigurationError(f"Pass what agent.run(...) returns, not {type(handler).__name__}.")
-    return handler.run_id

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rockai_sandbox.options import TIMES
 from rockai_sandbox.protocol import RawAnswer
 
 
@@ -27,8 +28,7 @@ class Fault:
     path: str | None = None
 
     def __post_init__(self) -> None:
-        if self.times is not None and self.times < 1:
-            raise ValueError(f"times is 1 or more, or None for always, not {self.times!r}")
+        TIMES.check("times", self.times)
 
     def concerns(self, method: str, path: str) -> bool:
         """Whether the fault applies to a request."""
@@ -95,7 +95,7 @@ class Gateway:
             path: Apply only to requests whose path ends with this.
 
         Raises:
-            ValueError: ``times`` is below 1, or the status, the body or a header cannot be sent.
+            ValueError: ``times`` is not 1 or more, or the status, the body or a header cannot be sent.
             TypeError: The body contains values that JSON cannot represent.
 
         Example:
@@ -120,7 +120,7 @@ class Gateway:
             path: Apply only to requests whose path ends with this.
 
         Raises:
-            ValueError: ``times`` is below 1.
+            ValueError: ``times`` is not 1 or more.
 
         Example:
             >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})

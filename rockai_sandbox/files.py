@@ -57,7 +57,13 @@ class FileStore:
         self._lock = threading.Lock()
 
     def add(self, content: bytes, media_type: str) -> str:
-        """Store a file and return its URL."""
+        """Store a file and return its URL.
+
+        Raises:
+            TypeError: The content is not bytes.
+        """
+        if not isinstance(content, bytes | bytearray | memoryview):
+            raise TypeError(f"a file's content is bytes, not {type(content).__name__}")
         extension = EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
         path = f"/{secrets.token_urlsafe(16)}/output{extension}"
         with self._lock:

@@ -76,7 +76,11 @@ def _are_headers(value: Any) -> bool:
 
 PATH = OptionRule("text that begins with '/'", lambda value: isinstance(value, str) and value.startswith("/"))
 PORT = _whole(0, 65535)
+FLAG = OptionRule("True or False", lambda value: isinstance(value, bool))
 STATUS = _whole(200, 599)  # a status below 200 precedes the response
+TIMES = OptionRule(
+    "1 or more, or None for always", lambda value: value is None or (_is_number(value, int) and value >= 1)
+)
 SECONDS = OptionRule("a finite number of seconds, 0 or more", _is_seconds)
 BODY = OptionRule(
     "text, or in answer_next a dict or a list too",

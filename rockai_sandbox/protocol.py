@@ -124,7 +124,8 @@ class RawAnswer:
 class Protocol:
     """Every assumption about the HTTP API; tests can override them.
 
-    Paths are below ``base_path``. A path of ``None`` means that the service does not have this route.
+    Paths are below ``base_path``, which may be empty. A path of ``None`` means that the service does not have
+    this route.
 
     Raises:
         ValueError: A path does not begin with a slash.
@@ -191,7 +192,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name.endswith("_path") and value:
+            if name.endswith("_path") and (value or (value is not None and name != "base_path")):
                 PATH.check(name, value)
 
     def replace(self, **changes: Any) -> Protocol:

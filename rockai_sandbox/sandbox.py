@@ -15,7 +15,7 @@ from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.hosting import Hosting, listen
 from rockai_sandbox.inputs import Inputs
 from rockai_sandbox.models import any_text_model, builtin_models
-from rockai_sandbox.options import HOST, PORT, SECONDS, TOKEN, check_choice
+from rockai_sandbox.options import FLAG, HOST, PORT, SECONDS, TOKEN, OptionRule, check_choice
 from rockai_sandbox.predictions import Changes, SandboxPrediction
 from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, choices
 from rockai_sandbox.recorder import RequestLog, SeenRequest
@@ -26,6 +26,7 @@ from rockai_sandbox.watched import Watched
 from rockai_sandbox.webhooks import Delivery, Webhooks
 
 Function = TypeVar("Function", bound=ModelFunction)
+PROTOCOL = OptionRule("a Protocol", lambda value: value is None or isinstance(value, Protocol))
 
 
 class Sandbox(Gateway, Watched):
@@ -92,6 +93,9 @@ class Sandbox(Gateway, Watched):
         TOKEN.check("api_token", api_token or "")
         SECONDS.check("seconds_per_piece", seconds_per_piece)
         SECONDS.check("video_seconds", video_seconds)
+        FLAG.check("reports_usage", reports_usage)
+        FLAG.check("any_model", any_model)
+        PROTOCOL.check("protocol", protocol)
         self.api_token = api_token or f"sandbox-{secrets.token_hex(8)}"
         self.protocol = (protocol or Protocol()).replace(**changes)
         self._port = port
@@ -348,6 +352,9 @@ class Sandbox(Gateway, Watched):
 
         Returns:
             The file's URL.
+
+        Raises:
+            TypeError: The content is not bytes.
 
         Example:
             >>> report = sandbox.add_file(b"all is well", "text/plain")

@@ -57,7 +57,7 @@ class BaseClient:
             The JSON body.
 
         Raises:
-            ConfigurationError: The input cannot be sent.
+            ConfigurationError: The model or the input is invalid.
 
         Example:
             >>> client.preview("meta/llama-2-7b-chat", {"prompt": "Hello"})
@@ -77,10 +77,15 @@ class BaseClient:
         Returns:
             The new client.
 
+        Raises:
+            ConfigurationError: The other one is no client.
+
         Example:
             >>> AsyncClient.like(client)
             AsyncClient(base_url='http...', route='auto')
         """
+        if not isinstance(other, BaseClient):
+            raise ConfigurationError(f"This needs a Client or an AsyncClient, not {type(other).__name__}.")
         return cls(**other._given)
 
     def _take_connections(self, other: BaseClient) -> None:

@@ -36,7 +36,8 @@ class Client(BaseClient):
             create and stream. ``"run"``: only ``/run`` and ``/run_sse``. ``"predictions"``: always create and
             wait or stream. Then a run has an id, so you can watch a cold model, cancel it, and wait again.
         service: Assumptions about the service.
-        default_headers: Headers for every call to the base URL's origin.
+        default_headers: Headers for every call to the base URL's origin. They cannot replace the token,
+            ``Accept`` and ``Content-Type``.
         http_client: Your own `httpx.Client`. This client neither closes it nor downloads files with it.
             Deadlines then depend on its own socket timeouts.
         timeouts: The limits besides the total: connect, first byte, idle, poll.
@@ -107,7 +108,8 @@ class Client(BaseClient):
             model: ``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits.
             input: The model's own input keys. A `pathlib.Path`, bytes or an open binary file becomes a
                 data URI, at most 10 MiB each.
-            on_text: Called with each piece of text as it arrives; the run then uses the event stream.
+            on_text: Called with each piece of text as it arrives; the run then uses the event stream. If it
+                raises, the run is left, and `run` raises the same exception.
             timeout: Seconds for the whole run. None: the client's timeout.
 
         Returns:
@@ -115,9 +117,11 @@ class Client(BaseClient):
 
         Raises:
             ConfigurationError: An argument is invalid; nothing was sent.
-            PredictionFailedError: The model failed.
+            PredictionFailedError: The model failed. ``/run`` does not say so: there it is an
+                `InternalServerError`, with ``on_text`` a `StreamInterruptedError`.
             PredictionCanceledError: The prediction was canceled elsewhere.
             PredictionTimeoutError: The timeout expired. The prediction continues; the error has its id.
+            APITimeoutError: The timeout expired, and no id is known, as on ``/run``.
             RockAIError: Any other failure; `may_have_started` says whether a prediction may be running.
 
         Example:
@@ -168,8 +172,8 @@ class Client(BaseClient):
 
         Args:
             prediction: A succeeded prediction.
-            folder: Where to save the files; created if it does not exist.
-            max_bytes: The maximum size of each file.
+            folder: Where to save the files; created if it does not exist. ``~`` is your home.
+            max_bytes: The maximum size of each file. Default: 1 GiB.
             allow_private: Also fetch from private, loopback and link-local addresses. By default they are
                 refused, unless the base URL itself has such an address.
             timeout: Seconds for all files together. None: the client's timeout.
@@ -178,7 +182,8 @@ class Client(BaseClient):
             The paths of the files, in the order of the output; empty if the output contains no file.
 
         Raises:
-            ConfigurationError: The prediction has not succeeded, or the folder is not writable.
+            ConfigurationError: The prediction has not succeeded, the folder is not writable, or another
+                argument is invalid.
             InvalidResponseError: An address or a file is not accepted.
             RockAIError: A file could not be fetched.
 
@@ -242,7 +247,7 @@ class Predictions:
             version: 64 hex digits.
             input: As in `Client.run`.
             stream: Ask for an event stream; its address is then in ``urls``.
-            webhook: An https address that the service calls on events.
+            webhook: An https (or http) address that the service calls on events.
             webhook_events_filter: The events to send: ``start``, ``output``, ``logs``, ``completed``.
 
         Returns:
@@ -275,6 +280,7 @@ class Predictions:
             The prediction.
 
         Raises:
+            ConfigurationError: It cannot be an id; nothing was sent.
             NotFoundError: There is no prediction with this id.
             RockAIError: The call failed.
 
@@ -295,6 +301,7 @@ class Predictions:
             The prediction from the response; its last known state if the response contains none.
 
         Raises:
+            ConfigurationError: There is no id, or it cannot be one; nothing was sent.
             RockAIError: The prediction may not have been canceled.
 
         Example:
@@ -317,12 +324,13 @@ class Predictions:
             prediction_or_id: The prediction, or its id.
             timeout: Seconds. None: the client's timeout, or one hour if it has none.
             on_update: Called on each change of status and on new log lines, with the progress that
-                tqdm-style logs show.
+                tqdm-style logs show. If it raises, `wait` raises the same exception.
 
         Returns:
             The succeeded prediction.
 
         Raises:
+            ConfigurationError: There is no id, or an argument is invalid; nothing was sent.
             PredictionFailedError: The model failed.
             PredictionCanceledError: The prediction was canceled.
             PredictionTimeoutError: The timeout expired. The prediction continues, and you can wait again.
@@ -349,7 +357,7 @@ class Predictions:
             A stream, as from `Client.stream`.
 
         Raises:
-            ConfigurationError: The prediction has no id. Other errors are raised while iterating.
+            ConfigurationError: There is no id, or it cannot be one. Other errors are raised while iterating.
 
         Example:
             >>> started = client.predictions.create(

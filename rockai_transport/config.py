@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -45,7 +46,10 @@ class Timeouts:
     """The limits in seconds, besides the total ``timeout`` of a call.
 
     They depend on the service, not on the caller: a cold start takes minutes, up to twenty and more for
-    large models (docs/http-api.md, «A prediction»).
+    large models (docs/http-api.md, «A prediction»). `math.inf`: no limit.
+
+    Raises:
+        ConfigurationError: One is not a positive number.
 
     Example:
         >>> client = Client(timeouts=Timeouts(first_byte=120, idle=30))
@@ -91,10 +95,10 @@ class Settings:
         Raises:
             ConfigurationError: A setting is missing or invalid; the message says what to do.
         """
-        route, retries, timeout = given["route"], given["max_retries"], given["timeout"]
-        check_choice(route, "route", Route)
-        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-            raise ConfigurationError(f"max_retries={retries!r} must be a whole number, 0 or more.")
+        timeout = given["timeout"]
+        check_choice(given["route"], "route", Route)
+        check_flag(allow_http, "allow_http")
+        given["max_retries"] = check_whole(given["max_retries"], "max_retries", 0)
         for name, kind in (("service", Service), ("timeouts", Timeouts)):
             if not isinstance(given[name], kind):
                 raise ConfigurationError(
@@ -124,19 +128,41 @@ def check_choice(value: Any, name: str, kind: Any) -> Any:
     Raises:
         ConfigurationError: It is none of the type's values.
     """
-    if value not in get_args(kind):
+    if not isinstance(value, str) or value not in get_args(kind):
         raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, get_args(kind)))}.")
     return value
 
 
+def check_flag(value: Any, name: str) -> bool:
+    """Check a setting that allows something unsafe: a text such as ``"false"`` would count as true.
+
+    Raises:
+        ConfigurationError: It is neither True nor False.
+    """
+    if isinstance(value, bool):
+        return value
+    raise ConfigurationError(f"{name}={value!r} must be True or False.")
+
+
+def check_whole(value: Any, name: str, least: int) -> int:
+    """Check a whole number, which may also be numpy's.
+
+    Raises:
+        ConfigurationError: It is not a whole number, or less than ``least``.
+    """
+    if not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least:
+        return int(value)
+    raise ConfigurationError(f"{name}={value!r} must be a whole number, {least} or more.")
+
+
 def check_timeout(value: Any, name: str) -> float:
-    """Check a number of seconds; `math.inf` is allowed and means no limit.
+    """Check a number of seconds, which may also be numpy's; `math.inf` is allowed and means no limit.
 
     Raises:
         ConfigurationError: It is not a positive number.
     """
-    if not isinstance(value, bool) and isinstance(value, int | float) and value > 0:  # NaN is not
-        with contextlib.suppress(OverflowError):
+    with contextlib.suppress(OverflowError):  # a whole number can be too large
+        if not isinstance(value, bool) and isinstance(value, Real) and float(value) > 0:  # NaN is not
             return float(value)
     raise ConfigurationError(
         f"{name}={value!r} must be a positive number of seconds, or math.inf for no limit."
@@ -203,7 +229,7 @@ def token_text(given: Any) -> str:
     """
     token = given.get_secret_value() if hasattr(given, "get_secret_value") else given
     if isinstance(token, str):
-        return token
+        return str.__str__(token)  # the text itself, of a member of an enum too
     raise ConfigurationError(f"api_token must be a text, not {type(token).__name__}.")
 
 
@@ -232,7 +258,7 @@ def _base_url(given: Any, *, allow_http: bool) -> str:
         raise ConfigurationError(f"base_url cannot be read: {error}.") from None
     if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\\]", url):
         raise ConfigurationError(f"base_url must be an https: address such as {DEFAULT_BASE_URL}.")
-    if parts.username is not None or parts.query or parts.fragment:
+    if parts.username is not None or "?" in url or "#" in url:
         raise ConfigurationError("base_url must not hold a user name, a query or a fragment.")
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigurationError(

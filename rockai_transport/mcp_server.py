@@ -77,7 +77,7 @@ def read_toolset(file: str | Path) -> Toolset:
         raise ConfigurationError(
             f"{file}: write a [[models]] table for each model, with the arguments of HostedModel. {error}"
         ) from None
-    return make_toolset(str(file), "rockai-mcp", models, None, base_url, settings)
+    return make_toolset(str(file), "rockai-mcp", models, None, base_url, settings, ("models", "base_url"))
 
 
 def make_server(toolset: Toolset) -> Any:

@@ -179,6 +179,9 @@ class ReplyBuilder(ABC, Generic[C, R]):
         Args:
             error: The transport's error.
         """
+        if self.runs and not error.may_have_started:  # asked again: a run before this one was paid for
+            error.may_have_started, error.prediction = True, error.prediction or self.runs[-1]
+            error.args = (f"{error.message} The answer before, in `prediction`, was paid, but not accepted.",)
         if isinstance(error, BadRequestError):
             hints = rejected_inputs(error.body, self.dialogue.running.dialect)
             error.args = (" ".join([error.message, *map(str, hints)]),)

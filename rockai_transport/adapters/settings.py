@@ -142,7 +142,8 @@ class ModelFields(BaseModel):
     route: Annotated[Route, _NONE_IS_DEFAULT] = "auto"
     """The route for runs; see `rockai_transport.Client`."""
     default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Additional headers for every request. Excluded from traces, because they may contain secrets."""
+    """Additional headers for every request; see `rockai_transport.Client`. Excluded from traces, because they
+    may contain secrets."""
     client: Annotated[Client | None, TEXT] = Field(default=None, exclude=True, repr=False)
     """Your own client for blocking calls. Its settings replace those above, except ``timeout``."""
     async_client: Annotated[AsyncClient | None, TEXT] = Field(default=None, exclude=True, repr=False)
@@ -245,8 +246,6 @@ class ModelFields(BaseModel):
                 elif value is not None:
                     own[name] = self._as_field(name, value)
         model = own.get("model", self.model)
-        if not isinstance(model, str):
-            raise ConfigurationError(f"model={model!r} must be a text.")
         default = self if model == self.model else None
         chosen = own.get("dialect", getattr(default, "dialect", None))
         template = own.get("chat_template", getattr(default, "chat_template", None))

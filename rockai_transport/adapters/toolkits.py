@@ -69,6 +69,7 @@ def make_toolset(
     api_token: str | None,
     base_url: str | None,
     settings: Mapping[str, Any],
+    own: Iterable[str],
 ) -> Toolset:
     """Create the common part of a toolkit's tools.
 
@@ -79,6 +80,7 @@ def make_toolset(
         api_token: As in `Client`.
         base_url: As in `Client`.
         settings: The `ToolkitSettings` that were passed.
+        own: The names of the toolkit's other arguments, for errors.
 
     Raises:
         ConfigurationError: A setting is unknown or invalid, or there is no token.
@@ -86,7 +88,7 @@ def make_toolset(
     """
     known = ToolkitSettings.__annotations__
     if (unknown := next((name for name in settings if name not in known), None)) is not None:
-        raise wrong_argument(owner, unknown, [*known, "models", "api_token", "base_url", "rich_content"])
+        raise wrong_argument(owner, unknown, [*known, *own])
     for name, kind in (("client", Client), ("async_client", AsyncClient)):
         if not isinstance(given := settings.get(name), kind | None):
             raise ConfigurationError(

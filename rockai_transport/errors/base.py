@@ -93,9 +93,10 @@ def _picklable(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ConfigurationError(RockAIError):
-    """The caller's settings or arguments are invalid. Nothing was sent, and nothing was paid for.
+    """The caller's settings or arguments are invalid. No prediction was started, and nothing was paid for.
 
-    One exception: reading a finished stream again raises it too; ``partial_text`` is then the stream's text.
+    One exception: reading a stream that is finished, or that another process began, raises it too;
+    ``partial_text`` is then the stream's text.
 
     Example:
         >>> try:

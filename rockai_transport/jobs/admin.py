@@ -154,7 +154,7 @@ class ToolkitAdmin:
             The records of predictions that have ended; with ``resume``, of those whose runs were resumed.
 
         Raises:
-            ConfigurationError: ``store`` is none of these.
+            ConfigurationError: ``store`` is none of these, or ``resume`` is no function.
 
         Example:
             >>> toolkit.sweep()

@@ -286,7 +286,7 @@ def _how_far(view: PredictionView) -> str:
     if prediction.status == GONE:
         return "the service does not know it any more"
     if prediction.status == "starting" and elapsed is not None and elapsed >= _COLD_AFTER:
-        usual = view.model.usual_cold_start if view.model else 0.0
+        usual = float(view.model.usual_cold_start) if view.model else 0.0
         limit = f"{usual / _MINUTE:.0f} min" if usual >= _MINUTE else f"{usual:.0f} s"
         return f"starting for {duration(elapsed)}{f', usually under {limit}' if usual else ''}"
     parts = ["under way, as far as is known" if prediction.status == UNKNOWN else prediction.status]

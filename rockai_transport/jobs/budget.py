@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from functools import reduce
+from numbers import Real
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -53,7 +54,7 @@ def amount(value: Any, name: str) -> Decimal:
         ConfigurationError: It is not a valid number.
     """
     try:
-        given = Decimal(str(value) if isinstance(value, float) else value)
+        given = Decimal(str(value) if isinstance(value, Real) else value)
     except (InvalidOperation, TypeError, ValueError):
         given = Decimal("NaN")
     exponent = given.as_tuple().exponent

@@ -42,7 +42,8 @@ class HostedModel:
         output: The kind of output, as the agent reads it: ``"video"``, ``"image"``, ``"audio"`` or
             ``"text"``. None: not stated; the output shows whether it is text or files.
         usual_cold_start: Seconds within which a cold model is usually ready; the agent reads this while it
-            waits. The service says a few minutes to ten-odd, up to twenty (docs/http-api.md).
+            waits. Default: 1200; 0: not stated. The service says a few minutes to ten-odd, up to twenty
+            (docs/http-api.md).
         cost_per_run: The cost of each run, in a unit of your choice, the same as for ``max_cost``. A
             `Decimal`, a text, or a float, which is read as written. The service has no API call for prices.
         cost_per_second: The cost of each second of ``metrics.predict_time``. It needs ``longest_seconds``.
@@ -82,11 +83,12 @@ class HostedModel:
             raise self._wrong(f"description is longer than {_LONGEST_DESCRIPTION} characters.")
         if self.output is not None:
             check_choice(self.output, f"HostedModel {self.name}: output", Output)
-        if not isinstance(self.defaults, Mapping):
+        if not _is_dict(self.defaults):
             raise self._wrong("defaults must be a dict of inputs.")
         if check_input(self.defaults):
             sent = read_open_files(self.defaults, f"HostedModel {self.name}: defaults")
             object.__setattr__(self, "defaults", sent)
+        amount(self.usual_cold_start, f"HostedModel {self.name}: usual_cold_start")
         ModelReference.parse(self.model)
         if self.cost_per_second is not None and self.longest_seconds is None:
             raise self._wrong(
@@ -94,7 +96,7 @@ class HostedModel:
             )
         _ = self.price  # refuses invalid amounts
         schema = self.json_schema
-        if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), Mapping):
+        if schema.get("type", "object") != "object" or not _is_dict(schema.get("properties", {})):
             raise self._wrong("input_schema must be the JSON schema of an object.")
 
     @property
@@ -133,6 +135,10 @@ class HostedModel:
 
     def _wrong(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"HostedModel {self.name}: {why}")
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
 GENERATE_IMAGE = HostedModel(

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rockai_transport.config import check_choice, check_timeout
+from rockai_transport.config import check_choice, check_timeout, check_whole
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.hosted_models import HostedModel
@@ -93,15 +93,9 @@ def checked_policy(settings: Mapping[str, Any], models: Iterable[HostedModel]) -
     return Policy(is_allowed=checked.pop("allowed_ids", _ids((), "")), **checked)
 
 
-def _count(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name}={value!r} must be a whole number, 1 or more.")
-    return value
-
-
 def _folder(value: Any, name: str) -> Path:
     """Return the folder for outputs; checked now, because an agent would notice a fault only after paying."""
-    if not isinstance(value, str | os.PathLike) or not str(value):
+    if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
         raise ConfigurationError(f"{name}={value!r} must be the path of a folder.")
     try:
         folder = Path(value).expanduser()
@@ -118,15 +112,16 @@ def _ids(value: Any, name: str) -> Callable[[str], bool]:
     if callable(value):
         is_allowed: Callable[[str], bool] = value
         return is_allowed
-    if isinstance(value, str) or not isinstance(value, Collection):  # a string would be a list of letters
+    is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
+    if not is_list or not all(isinstance(one, str) for one in value):
         raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a function.")
     return frozenset(value).__contains__
 
 
 SETTINGS: Mapping[str, Callable[[Any, str], Any]] = {
     "max_wait": check_timeout,
-    "max_running": _count,
-    "max_starts": _count,
+    "max_running": partial(check_whole, least=1),
+    "max_starts": partial(check_whole, least=1),
     "max_cost": amount,
     "on_cancel": partial(check_choice, kind=OnCancel),
     "duplicates": partial(check_choice, kind=Duplicates),

@@ -155,7 +155,8 @@ def _describe(error: Any, schema: Mapping[str, Any]) -> str:
     rule, given = error.validator_value, error.instance
     match error.validator:
         case "required":
-            missing = next(key for key in rule if key not in given)
+            # Each missing key has its own error, which names it first.
+            missing = next((key for key in rule if error.message.startswith(repr(key))), rule[0])
             text = f"{missing!r} is missing{_described(missing, error.schema)}"
         case "additionalProperties" | "unevaluatedProperties":
             text = _unknown_keys(given, error.schema.get("properties", {}))

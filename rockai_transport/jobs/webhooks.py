@@ -61,7 +61,8 @@ class WebhookReceiver:
 
     Mount it in FastAPI or Starlette (``app.mount("/rockai", receiver)``), or serve it alone. It checks the
     secret in the address, gets the prediction from the service, and calls ``resume`` once when it has ended.
-    It responds before it resumes: 200, 403 for a wrong secret, 503 if the service could not be reached.
+    It responds before it resumes: 200, 403 for a wrong secret, 404 if the service does not know the
+    prediction, 405 if it is no POST, 503 if the service could not be reached.
 
     Args:
         client: A `Client` or `AsyncClient` with the token that started the predictions.
@@ -70,11 +71,10 @@ class WebhookReceiver:
             there is nothing to resume yet, and it is called again for up to a minute.
             An exception is logged, and a later delivery or `sweep` tries again.
             `langchain_rockai.resume_graph` and `llama_index_rockai.resume_workflow` return such functions.
-
         stale: Seconds after which a worker that is resuming a run counts as dead. Default: 600.
 
     Raises:
-        ConfigurationError: The store is none of these.
+        ConfigurationError: One of these is something else.
 
     Example:
         >>> from rockai_transport.jobs.webhooks import WebhookReceiver
@@ -85,6 +85,8 @@ class WebhookReceiver:
     def __init__(
         self, client: Client | AsyncClient, store: Any, resume: Resume, *, stale: float = STALE
     ) -> None:
+        if not callable(resume):  # found only when it is called, it would leave the agent asleep
+            raise ConfigurationError(f"resume must be a function, not {type(resume).__name__}.")
         self._client = client if isinstance(client, AsyncClient) else AsyncClient.like(client)
         opened = store if isinstance(store, Store) else as_store(store)
         self._records: Records = opened.awaited

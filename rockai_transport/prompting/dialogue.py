@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from rockai_transport.errors import InvalidResponseError
+from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reader import (
     ModelReply,
@@ -41,7 +41,8 @@ class Dialogue:
     with a ``check`` until the reply has ended, and otherwise from an invalid call on, unless text or a call
     was delivered before it. A reply is not accepted if it lacks a call that a forced choice requires, or if
     ``check`` finds an error; when the runs are used up, this raises an exception. A reply whose only call is
-    invalid is asked for again too, but is accepted when the runs are used up.
+    invalid is asked for again too, but is accepted when the runs are used up. A chat template that refuses
+    the further turns uses them up.
 
     Attributes:
         request: The next run; None once the reply was accepted.
@@ -136,27 +137,33 @@ class Dialogue:
         """
         parts = self._reader.flush()
         self.runs += 1
-        last = self.runs > self._max_reasks
-        reason = None
+        reason = obstacle = None
+        request, text = self.running, "".join(self._pieces)
         if not self._direct:
             parts = self._released(parts)
-            reason = self._validation_error() or (None if last else self._unreadable())
+            reason = self._validation_error()
+            wrong = reason or self._unreadable()
+            if wrong and self._call is not None and self.runs <= self._max_reasks:
+                try:
+                    again = self._call.retry_with_feedback(_own_words(text, request), wrong).request()
+                except ConfigurationError as error:  # as of a chat template that accepts a single turn only
+                    obstacle = error
+                else:
+                    self._begin(again)
+                    return []
         if reason is None:
             self.request = None
             parts = [*self._held, *parts]
             return parts if self._committed or self._direct else announced(parts)
-        request, text = self.running, "".join(self._pieces)
-        if self._call is None or last:
-            times = _TIMES.get(self.runs, f"{self.runs} times")
-            raise InvalidResponseError(
-                f"{request.model} was asked {times} and did not return valid output: {reason}",
-                body=text,
-                by_model=True,
-                may_have_started=True,
-                prediction=prediction,
-            )
-        self._begin(self._call.retry_with_feedback(_own_words(text, request), reason).request())
-        return []
+        times = _TIMES.get(self.runs, f"{self.runs} times")
+        why = f"; it could not be asked again: {obstacle}" if obstacle else ""
+        raise InvalidResponseError(
+            f"{request.model} was asked {times} and did not return valid output: {reason}{why}",
+            body=text,
+            by_model=True,
+            may_have_started=True,
+            prediction=prediction,
+        ) from obstacle
 
     def _begin(self, request: ModelRequest) -> None:
         self.request = self.running = request

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
-from rockai_transport.config import Settings, is_private
+from rockai_transport.config import Settings, check_flag, check_whole, is_private
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.protocol.exchange import AttemptLimits, read_body, with_retries
 from rockai_transport.protocol.inputs import sniff_media_type
@@ -78,8 +78,8 @@ async def download_files(
             f"Prediction {prediction.id} is {prediction.status}: only a prediction that has succeeded has "
             "files. predictions.wait returns one."
         )
-    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes <= 0:
-        raise ConfigurationError(f"max_bytes={max_bytes!r} must be a positive number of bytes.")
+    max_bytes = check_whole(max_bytes, "max_bytes", 1)
+    check_flag(allow_private, "allow_private")
     public_only = not allow_private and not is_private(urlsplit(settings.base_url).hostname)
     try:
         place = Path(folder).expanduser()  # noqa: ASYNC240 - does not read the disk

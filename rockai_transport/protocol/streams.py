@@ -25,7 +25,7 @@ from rockai_transport.protocol.events import EventReader
 from rockai_transport.protocol.exchange import OpenResponse, transport_error
 from rockai_transport.protocol.io import IO, Notices, TransportFailure
 from rockai_transport.protocol.messages import Request
-from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 from rockai_transport.protocol.responses import finished
 
 _DRAIN_SECONDS = 0.1
@@ -229,11 +229,12 @@ class RunStream:
             error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
 
     def _inform(self, error: BaseException) -> None:
-        """Add the prediction to every error after its start."""
+        """Add the prediction to every error after its start; an id alone may be wrong, and is not added."""
         prediction = self.state.prediction
         if isinstance(error, RockAIError) and self.body is not None:
             error.may_have_started |= self.body.request.starts
-        if isinstance(error, RockAIError) and prediction is not None and prediction.id:
+        is_seen = prediction is not None and prediction.id and prediction.status != UNKNOWN
+        if isinstance(error, RockAIError) and is_seen:
             error.prediction = error.prediction or prediction
             error.may_have_started = True
 

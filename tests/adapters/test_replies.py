@@ -8,8 +8,9 @@ import textwrap
 
 import pytest
 
+from langchain_rockai import should_retry
 from rockai_sandbox import Sandbox
-from rockai_transport import AsyncClient, BadRequestError, Client, InvalidResponseError
+from rockai_transport import AsyncClient, BadRequestError, Client, InvalidResponseError, RateLimitError
 from rockai_transport.adapters import AsyncChunks, Chunks, ReplyBuilder, arun, run, tool_setup
 from rockai_transport.prompting import ChatCall, Message
 from rockai_transport.prompting.request.build import ModelSettings
@@ -111,6 +112,23 @@ async def test_the_second_run_follows_the_first(client, says):
     made, streamed = await everything(iter([asked(tool_choice="required") for _ in range(4)]), client)
     assert made == ["add"] * 2
     assert streamed == [["add", "(2)"]] * 2
+
+
+def test_a_further_run_that_fails_was_preceded_by_a_paid_one(client, rockai_sandbox):
+    """No error of it says that nothing was started: a second call would pay for the first run again."""
+
+    @rockai_sandbox.model(MODEL)
+    def talk(input):
+        rockai_sandbox.answer_next(429, "{}", headers={"Retry-After": "99"}, method="POST")
+        return "No."
+
+    for ask in (run, lambda *given: list(Chunks(*given))):
+        with pytest.raises(RateLimitError) as caught:
+            ask(asked(tool_choice="required"), client)
+        assert caught.value.may_have_started
+        assert caught.value.prediction.text == "No."
+        assert not should_retry(caught.value)
+    assert len(rockai_sandbox.predictions) == 2
 
 
 def test_pieces_that_came_together_are_taken_together():

@@ -21,11 +21,10 @@ def test_a_duration(seconds, said):
 
 
 def test_a_cold_model():
-    """How long it has been starting, and how long that usually takes."""
-    text = describe_prediction(
-        PredictionView(Prediction(id="p1", status="starting"), ANIMATE_IMAGE, 200.0)
-    ).text
-    assert "starting for 3 min 20 s, usually under 20 min" in text
+    """How long it has been starting, and how long that usually takes, however the developer wrote it."""
+    for model in (ANIMATE_IMAGE, HostedModel("film", "a/b", "Films.", usual_cold_start="1200")):
+        view = PredictionView(Prediction(id="p1", status="starting"), model, 200.0)
+        assert "starting for 3 min 20 s, usually under 20 min" in describe_prediction(view).text
 
 
 def test_a_model_at_work():

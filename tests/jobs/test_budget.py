@@ -42,6 +42,15 @@ def costs(backends):
     return [str(record.cost) for record in records_of(backends)]
 
 
+def test_an_amount_of_numpy_is_read_as_written():
+    """As any number."""
+    import numpy as np
+
+    price = HostedModel("draw", ECHO, "Draws.", cost_per_run=np.float32(0.1)).price
+    assert price.reserved == Decimal("0.1")
+    assert HostedModel("draw", ECHO, "Draws.", cost_per_run=np.int64(3)).price.reserved == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

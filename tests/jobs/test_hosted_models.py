@@ -31,7 +31,13 @@ class VideoInput(BaseModel):
         ({"output": "smell"}, "is none of"),
         ({"input_schema": {"type": "array"}}, "JSON schema of an object"),
         ({"input_schema": 7}, "a JSON schema or a pydantic class"),
+        ({"input_schema": {"properties": {1: {}}}}, "JSON schema of an object"),
         ({"defaults": [1]}, "must be a dict"),
+        ({"defaults": {1: "a cat"}}, "must be a dict"),
+        ({"usual_cold_start": "soon"}, "usual_cold_start='soon' must be a number"),
+        ({"usual_cold_start": -1}, "usual_cold_start"),
+        ({"usual_cold_start": float("nan")}, "usual_cold_start"),
+        ({"usual_cold_start": float("inf")}, "usual_cold_start"),
     ],
 )
 def test_what_cannot_be_a_tool_is_refused(changes, words):
@@ -135,6 +141,7 @@ def test_a_list_that_cannot_be_right_is_refused(models, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        ({}, "'prompt' is missing (What moves"),
         ({}, "'image' is missing (URL of the still image"),
         ({"image": "a.png", "prompt": "x"}, "image='a.png' is not accepted (URL of the still image"),
         ({"image": "https://a/b", "prompt": ""}, "prompt must not be empty"),

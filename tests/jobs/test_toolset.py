@@ -88,7 +88,7 @@ def test_an_output_that_is_not_said_is_seen(caller, tmp_path):
 def test_outputs_need_a_folder(caller, tmp_path, monkeypatch):
     """Found when the tools are made: an agent would find it when the video is paid for."""
     (tmp_path / "file").touch()
-    for bad in (5, "", tmp_path / "file", tmp_path / "file" / "deeper"):
+    for bad in (5, "", "a\0b", tmp_path / "file", tmp_path / "file" / "deeper"):
         with pytest.raises(ConfigurationError, match="save_to="):
             caller.toolset(save_to=bad)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -156,9 +156,9 @@ def test_arguments_that_are_something_else_are_refused(caller):
     assert caller.sandbox.predictions == []
 
 
-@pytest.mark.parametrize("ids", ["abc", 5])
+@pytest.mark.parametrize("ids", ["abc", 5, [Prediction(id="p1")], [["p1"]]])
 def test_allowed_ids_are_a_list_or_a_function(caller, ids):
-    """A string would be taken for a list of its letters."""
+    """A string would be taken for a list of its letters, and no id equals a prediction."""
     with pytest.raises(ConfigurationError, match="must be a list of prediction ids"):
         caller.toolset(allowed_ids=ids)
 

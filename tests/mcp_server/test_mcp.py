@@ -299,6 +299,7 @@ async def test_http_is_for_this_machine_s_own_programs(over_http):
         ("[[models]]\nname = 'x'", "missing 2 required"),
         ("[[models]]\nname = 'x'\nmodel = 'a/b'\ndescription = 'd'\nouput = 'text'", "ouput"),
         ("max_runing = 3", "max_running"),
+        ("rich_content = true", "there are: allowed_ids, async_client"),
         ("api_token = 'x'", "token belongs in the environment: ROCKAI_API_TOKEN"),
         ("api_key = 'x'", "token belongs in the environment: ROCKAI_API_TOKEN"),
         ("= 3", "models.toml"),

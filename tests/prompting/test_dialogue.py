@@ -6,7 +6,7 @@ import pytest
 
 from rockai_transport import InvalidResponseError, Prediction
 from rockai_transport.prompting.dialogue import Dialogue
-from rockai_transport.prompting.messages import Message
+from rockai_transport.prompting.messages import InvalidToolCall, Message
 from rockai_transport.prompting.reply import tool_reader
 from rockai_transport.prompting.reply.reader import gather
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
@@ -61,6 +61,27 @@ def test_the_second_reply_is_the_last(known):
     assert caught.value.by_model
     # It was asked twice, both runs are paid for, and nothing is left to wait for.
     assert str(caught.value).endswith("must be called, in a <tool_call> line.")
+
+
+ONE_TURN = "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}{{ messages }}"
+
+
+def test_a_template_that_refuses_a_further_turn_loses_no_answer():
+    """The error has the answer that was paid for; a call that cannot be read is an invalid one, as ever."""
+    settings = ModelSettings("a/b", resolve_dialect("a/b", chat_template=ONE_TURN))
+
+    def ask(choice):
+        tools = set_up_tools([ToolSpec("now")], choice)
+        return Dialogue(ChatCall(settings, [Message("user", "When?")], tools=tools))
+
+    dialogue = ask("any")
+    dialogue.feed("At noon.")
+    with pytest.raises(InvalidResponseError, match=r"asked once.*one turn only") as caught:
+        dialogue.end()
+    assert (caught.value.body, caught.value.may_have_started) == ("At noon.", True)
+    dialogue = ask(None)
+    [invalid] = [*dialogue.feed('<tool_call>{"name": "now", "arguments": {</tool_call>'), *dialogue.end()]
+    assert (type(invalid), dialogue.request) == (InvalidToolCall, None)
 
 
 def test_a_check_holds_everything_until_the_end():

@@ -1,5 +1,6 @@
 import re
 import sys
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -188,6 +189,10 @@ def test_a_dialect_may_hold_a_jinja_source():
     with pytest.raises(ConfigurationError, match="did you mean 'chatml'"):
         ChatCall(
             ModelSettings("a/b", dialect.replace(chat_template="chatmi")), [Message("user", "a")]
+        ).request()
+    with pytest.raises(ConfigurationError, match="not PurePosixPath"):
+        ChatCall(
+            ModelSettings("a/b", dialect.replace(chat_template=PurePosixPath("a"))), [Message("user", "a")]
         ).request()
 
 

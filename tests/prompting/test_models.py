@@ -88,7 +88,10 @@ def test_the_users_dialect_is_taken_as_it_is():
 
 
 def test_a_wrong_dialect_names_the_nearest():
-    """A misspelt dialect is an error before anything is sent."""
+    """A misspelt dialect is an error before anything is sent, and so is a model that is no text."""
+    for model in (None, 5, b"a/b", ["a/b"]):
+        with pytest.raises(ConfigurationError, match="must be a text"):
+            Dialect.of(model)
     with pytest.raises(ConfigurationError, match=re.escape("did you mean 'llama-2'?")):
         resolve_dialect("a/b", "lama2")
 

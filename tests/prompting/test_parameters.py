@@ -57,6 +57,7 @@ def test_numbers_are_sent_as_json_numbers(given, sent):
         ("temperature", "hot"),
         ("temperature", float("nan")),
         ("temperature", float("inf")),
+        ("temperature", 10**400),
         ("top_p", 1.1),
         ("top_p", True),
         ("max_tokens", 0),

@@ -249,6 +249,13 @@ def test_an_address_comes_with_the_start():
             getattr(sandbox, name)
 
 
+@pytest.mark.parametrize("bad", [{"reports_usage": "no"}, {"any_model": None}, {"protocol": {}}])
+def test_an_option_of_the_wrong_type_is_refused_at_once(bad):
+    """A text would count as true, and an empty dict as the default."""
+    with pytest.raises(ValueError, match=f"^{next(iter(bad))} is "):
+        Sandbox(**bad)
+
+
 NO_SECONDS = ["1", -1, -0.5, True, float("nan"), float("inf")]
 
 
@@ -289,9 +296,12 @@ def test_a_path_that_would_join_another_is_refused_at_once(name):
     """``v1`` would be no path, and ``/v1`` and ``run`` would be ``/v1run``."""
     with pytest.raises(ValueError, match=f"^{name} is text that begins with '/', not 'run'"):
         Protocol(**{name: "run"})
+    if name != "base_path":
+        with pytest.raises(ValueError, match=f"^{name} is text that begins with '/', not ''"):
+            Protocol(**{name: ""})
 
 
-@pytest.mark.parametrize("times", [0, -1])
+@pytest.mark.parametrize("times", [0, -1, 1.5, "2"])
 def test_a_fault_happens_at_least_once(sandbox, times):
     """None is for always; no number is taken for it."""
     with pytest.raises(ValueError, match="1 or more"):

@@ -112,6 +112,14 @@ def test_an_image_of_any_size_gives_a_video_of_even_size(sandbox, api, size, exp
     assert frames_of(prediction.output)[0].size == expected
 
 
+@pytest.mark.parametrize("content", ["text", None, 5])
+def test_a_file_that_is_no_bytes_is_refused_at_once(sandbox, content):
+    """And the next one is stored: nothing of it was kept."""
+    with pytest.raises(TypeError, match="content is bytes"):
+        sandbox.add_file(content)
+    assert sandbox.add_file(b"x").startswith(sandbox.files_url)
+
+
 def test_the_first_bytes_of_an_image_are_enough(sandbox, api):
     """A test's file need not be a whole image; the video shows a placeholder."""
     url = sandbox.add_file(b"\x89PNG\r\n\x1a\n", "image/png")

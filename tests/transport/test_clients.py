@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import copy
+import enum
 import gc
 import inspect
 import io
@@ -256,7 +257,7 @@ def test_base_url(given, read, monkeypatch):
     "bad",
     [
         "", " ", 5, "http://x.example/v1", "ftp://x.example", "https://", "https://u:p@x.example", "https://x.example?a",
-        "https://x.example#a", "https://x.example:99999", "https://x.example:a", "https://[::1", "https://a b", "https://x\x00y",  # noqa: E501
+        "https://x.example#a", "https://x.example/v1?", "https://x.example/v1#", "https://x.example:99999", "https://x.example:a", "https://[::1", "https://a b", "https://x\x00y",  # noqa: E501
         "http://127.0.0.1.evil.example", "http://2130706433", "https://xn--/v1", "https://xn--a/v1", "https://\ud800/v1",
     ],
 )  # fmt: skip
@@ -276,6 +277,7 @@ def test_bad_base_urls(bad):
         {"default_headers": {"a": 5}}, {"default_headers": "a: b"}, {"http_client": object()},
         {"http_client": httpx.AsyncClient}, {"default_headers": {"Content-Length": "5"}},
         {"default_headers": {"transfer-encoding": "chunked"}}, {"default_headers": {"a": " b "}},
+        {"allow_http": "false"}, {"allow_http": None},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", CLASSES)
@@ -283,6 +285,26 @@ def test_bad_settings(kind, bad):
     """A setting that cannot be right is a ConfigurationError when the client is made."""
     with pytest.raises(ConfigurationError):
         CLASSES[kind]("t", **bad)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """They are accepted as a number of seconds or of retries; an array is no choice."""
+    import numpy as np
+
+    settings = Client("t", timeout=np.float32(5), max_retries=np.int64(3))._settings
+    assert (settings.timeout, settings.max_retries) == (5, 3)
+    assert type(settings.max_retries) is int
+    assert Timeouts(idle=np.int64(9)).idle == 9
+    with pytest.raises(ConfigurationError, match="route="):
+        Client("t", route=np.array(["auto", "run"]))
+
+
+def test_a_token_in_an_enum(server):
+    """Its value is sent, not the member's name, which ``format`` returns."""
+    secrets = enum.Enum("Secrets", {"TOKEN": "from-an-enum"}, type=str)
+    server.route(RUN, answer(200, "x"))
+    Client(secrets.TOKEN, server.base_url).run(MODEL, {})
+    assert server.requests[0].headers["authorization"] == "Bearer from-an-enum"
 
 
 async def hook_with_await(data):

@@ -268,6 +268,8 @@ def test_private_addresses_may_be_allowed(client, in_memory, io, tmp_path):
         assert not io.requests[-1].public_only
     client.download(done("https://files.example/a"), tmp_path)
     assert io.requests[-1].public_only
+    with pytest.raises(ConfigurationError, match="allow_private='false' must be True or False"):
+        client.download(done("http://10.0.0.1/a"), tmp_path, allow_private="false")
 
 
 def test_redirects_are_followed_and_looked_at(client, io, tmp_path):
@@ -306,8 +308,8 @@ def test_the_size_limit(client, io, tmp_path):
         client.download(done("data:text/plain,hello"), tmp_path, max_bytes=4)
     assert names(tmp_path) == []
     client.download(done("https://files.example/a"), tmp_path, max_bytes=3_000_000)
-    for bad in (0, -1, 1.5, True, None):
-        with pytest.raises(ConfigurationError):
+    for bad in (0, -1, 1e9, True, None):
+        with pytest.raises(ConfigurationError, match="must be a whole number, 1 or more"):
             client.download(done("https://files.example/a"), tmp_path, max_bytes=bad)
 
 

@@ -184,6 +184,15 @@ def test_a_stream_address_that_fails_carries_the_prediction(in_memory, io, scrip
     assert caught.value.may_have_started
 
 
+def test_a_stream_of_an_id_that_does_not_exist(client, io):
+    """The error does not say that this prediction may continue."""
+    io.always(reply(404, b'{"detail": "id not found"}'))
+    with pytest.raises(NotFoundError) as caught:
+        list(client.follow("nope"))
+    assert (caught.value.prediction, caught.value.may_have_started) == (None, False)
+    assert "may go on" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("failure", "kind", "sent"),
     [

@@ -252,6 +252,13 @@ def test_another_provider_s_own_tools_are_refused(llm, tool):
         llm.bind_tools([tool])
 
 
+@pytest.mark.parametrize("tools", [None, now, "now", [5], [int], [{"a": 1}]])
+def test_what_is_no_list_of_tools_is_refused(llm, tools):
+    """With our error, as in LlamaIndex."""
+    with pytest.raises(ConfigurationError, match="must be a list of tools"):
+        llm.bind_tools(tools)
+
+
 @pytest.mark.parametrize("tool", [{"name": ""}, {"type": "function", "function": {"name": ""}}])
 def test_a_tool_without_a_name_is_refused(llm, tool):
     """No model could call it."""

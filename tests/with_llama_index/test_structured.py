@@ -213,4 +213,6 @@ async def test_what_is_no_object_is_refused(backend, kind):
         llm.as_structured_llm(kind)
     with pytest.raises(ConfigurationError, match="must be a pydantic class with fields"):
         llm.chat([ChatMessage("Hi")], output_cls=kind)
+    with pytest.raises(ConfigurationError, match="prompt must be PromptTemplate"):
+        llm.structured_predict(Keywords, "Who is Ada?")
     assert backend.runs == 0

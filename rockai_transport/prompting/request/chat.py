@@ -37,11 +37,16 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
         The template, or None if it is not known.
 
     Raises:
-        ConfigurationError: Its name is neither a built-in template nor a Jinja source.
+        ConfigurationError: It is no template, nor the name or source of one.
     """
     template = dialect.chat_template
-    if template is None or not isinstance(template, str):
-        return template
+    if not isinstance(template, str):
+        if template is None or hasattr(template, "render"):
+            return template
+        raise ConfigurationError(
+            "A chat template must be a built-in one's name, a Jinja source or a template object, not "
+            f"{type(template).__name__}."
+        )
     if template in TEMPLATES:
         return TEMPLATES[template]
     if "{{" in template or "{%" in template:

@@ -122,6 +122,9 @@ class Dialect:
         Returns:
             The known dialect, else an assumed one: for an unknown model, it sends a ``prompt``.
 
+        Raises:
+            ConfigurationError: The model is no text.
+
         Example:
             >>> Dialect.of("meta/llama-2-7b-chat").max_tokens_key
             'max_new_tokens'

@@ -49,9 +49,11 @@ def resolve_dialect(
         The dialect; for an unknown model, one without a chat template.
 
     Raises:
-        ConfigurationError: No dialect has that name, or a ``chat_template`` was passed for a model whose
-            server always applies its own.
+        ConfigurationError: The model is no text, no dialect has that name, or a ``chat_template`` was passed
+            for a model whose server always applies its own.
     """
+    if not isinstance(model, str):
+        raise ConfigurationError(f"model={model!r} must be a text.")
     if dialect is None:
         found = _by_name(model)
     elif isinstance(dialect, Dialect):

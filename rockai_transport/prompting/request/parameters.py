@@ -77,7 +77,11 @@ def _number(name: str, value: Any, extra_name: str) -> Any:
         return value
     kind, least, most = limits
     number: Any = math.nan if isinstance(value, bool) or not isinstance(value, Real) else value
-    if math.isfinite(number) and least <= number <= most and kind(number) == number:
+    try:
+        fits = math.isfinite(number) and least <= number <= most and kind(number) == number
+    except OverflowError:  # a whole number that is too large for a float
+        fits = False
+    if fits:
         return kind(number) if kind is int or not isinstance(number, int) else number
     what = "a whole number" if kind is int else "a number"
     upper = "" if most == math.inf else f", {most} at most"

@@ -20,7 +20,7 @@ from starlette.routing import Mount
 
 from langchain_rockai import resume_graph
 from rockai_sandbox import Sandbox
-from rockai_transport import Client, HostedModel
+from rockai_transport import Client, ConfigurationError, HostedModel
 from rockai_transport.jobs.webhooks import WebhookReceiver
 from tests.support.webhook_server import served
 
@@ -178,6 +178,12 @@ async def test_both_have_ended_before_one_is_told(service):
     turns = [one for one in app.state().values["messages"] if isinstance(one, AIMessage)]
     assert len(turns) == 2
     assert len(service.sandbox.predictions) == 2
+
+
+def test_a_graph_that_is_not_compiled_is_refused():
+    """At once: its agents would sleep forever."""
+    with pytest.raises(ConfigurationError, match="compiled graph, not StateGraph"):
+        resume_graph(StateGraph(MessagesState))
 
 
 async def test_racing_deliveries_and_sweeps_resume_once(service):

@@ -6,6 +6,7 @@ from llama_index.core.workflow import Context, HumanResponseEvent
 from llama_index_harness import WARNINGS, AgentHarness, function_agent
 from scripted_llm import calling, jobs, make_spec, prediction_id
 
+from llama_index_rockai import RockAIToolSpec
 from llama_index_rockai.tools import ApprovalRequiredEvent
 from rockai_sandbox import NEVER_ENDS
 from rockai_transport import ConfigurationError, HostedModel, Prediction
@@ -145,6 +146,12 @@ def test_what_an_llm_is_told_of_a_tool(sandbox, name):
     function = tools[name].metadata.to_openai_tool()["function"]
     assert function["name"] == name
     assert "rockai_context" not in function["parameters"]["properties"]
+
+
+def test_a_misspelt_argument_names_the_nearest():
+    """Also of those that only this toolkit has."""
+    with pytest.raises(ConfigurationError, match="did you mean 'approval'"):
+        RockAIToolSpec([], aproval=True)
 
 
 async def test_rich_content_is_opt_in(sandbox):

@@ -26,7 +26,7 @@ from scripted_llm import calling, make_spec
 
 from llama_index_rockai import ApprovalRequiredEvent, resume_workflow, run_until_asleep
 from rockai_sandbox import Sandbox
-from rockai_transport import Client, HostedModel
+from rockai_transport import Client, ConfigurationError, HostedModel
 from rockai_transport.jobs.webhooks import WebhookReceiver
 from tests.support.webhook_server import served
 
@@ -125,6 +125,12 @@ async def test_two_sleeping_calls_go_on_after_a_restart(sandbox, kind, order):
     assert "video of b" in said
     assert app.contexts == {}
     assert len(sandbox.predictions) == 2
+
+
+async def test_what_is_no_handler_is_refused(sandbox):
+    """Such as the result that was awaited already."""
+    with pytest.raises(ConfigurationError, match="Pass what agent"):
+        await run_until_asleep("the answer", make_spec(sandbox), {})
 
 
 @pytest.mark.parametrize("kind", AGENTS)
