@@ -44,12 +44,12 @@ class TaggedScanner:
 
     Attributes:
         kept: Number of characters at the end of the last piece to pass again with the next one.
+        missing: What closes the last value, if only the end of the call did.
     """
-
-    missing = ""
 
     def __init__(self) -> None:
         self.kept = 0
+        self.missing = ""
         self._inside = False
 
     def scan(self, text: str, start: int = 0) -> int | None:
@@ -65,10 +65,11 @@ class TaggedScanner:
         at = start
         while True:
             if self._inside:
-                _, end, undecided = _value_end(text, at)
+                stop, end, undecided = _value_end(text, at)
                 if end < 0:
                     self.kept = len(text) - undecided
                     return None
+                self.missing = formats.AFTER_CALLS[0] if stop == end else ""
             else:  # what follows is known: the opening of the call, or of the last value, has waited for it
                 place = skip_space(text, at)
                 end = ARGUMENT.end(text, place)
