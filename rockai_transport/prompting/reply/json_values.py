@@ -1,8 +1,8 @@
 """JSON as models write it: where a value ends in a stream, and its content.
 
 Besides valid JSON this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
-comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, Chinese colons and commas, and
-strings with raw line breaks. An object with a repeated key is invalid, and so is a list of two strings
+comments and unquoted keys as in JSON5, or with ``=`` as Gemma 4 writes it, all of them mixed, typographic
+quotes, Chinese colons and commas, and strings with raw line breaks. An object with a repeated key is invalid, and so is a list of two strings
 without a comma: something would be lost. So are NaN and infinities, which are no JSON. Reading raises only
 ``ValueError``, and returns no text that could not be sent again.
 """
@@ -56,8 +56,8 @@ _TOKENS: Final = re.compile(
     r"""|(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')"""
     r"""|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
-    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b"""
-    r"""|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
+    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?:(?=\s{0,99}:)|(?P<sign>\s{0,9}=(?![=>])))"""
+    r"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
     re.DOTALL,
 )
 # The names in a call: with hyphens, as the tools of MCP servers have, and keywords, as in from="SFO".
@@ -277,8 +277,8 @@ def _python_token(match: re.Match[str]) -> str:
     token = match[0]
     if match["quote"]:
         return json.dumps(match["quoted"], ensure_ascii=False)
-    if match["key"]:
-        return f'"{token}"'
+    if key := match["key"]:
+        return f'"{key}"' + (":" if match["sign"] else "")
     if token[0] in "/0":
         return " " if token[0] == "/" else "?"
     if token in _PYTHON_FORMS:
