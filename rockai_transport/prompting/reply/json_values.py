@@ -2,9 +2,9 @@
 
 Besides valid JSON this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
 comments and unquoted keys as in JSON5, or with ``=`` as Gemma 4 writes it, all of them mixed, typographic
-quotes, Chinese colons and commas, and strings with raw line breaks. An object with a repeated key is invalid, and so is a list of two strings
-without a comma: something would be lost. So are NaN and infinities, which are no JSON. Reading raises only
-``ValueError``, and returns no text that could not be sent again.
+quotes, Chinese colons and commas, and strings with raw line breaks. An object with a repeated key is
+invalid, and so is a list of two strings without a comma: something would be lost. So are NaN and infinities,
+which are no JSON. Reading raises only ``ValueError``, and returns no text that could not be sent again.
 """
 
 from __future__ import annotations
