@@ -4,7 +4,7 @@ import json
 import operator
 from enum import Enum
 from functools import reduce
-from typing import Annotated, NotRequired, Optional, Required, TypedDict
+from typing import Annotated, Literal, NotRequired, Optional, Required, TypedDict
 
 import pytest
 import typing_extensions
@@ -325,6 +325,37 @@ def test_pydantic_s_fields_describe_the_keys_of_a_typed_dict(llm):
         "limit": {"description": "how many", "default": 5, "type": "integer"},
     }
     assert parameters["required"] == ["word"]
+
+
+class Song(TypedDict):
+    """A song.
+
+    Args:
+        words: all of its text
+    """
+
+    title: str | None
+    year: Annotated[int | None, None, "when"]
+    words: str
+    stars: Annotated[int, Field(ge=1, le=5)]
+    size: tuple[int, int]
+    mood: Literal["glad"] | None
+    about: Joke
+
+
+def test_a_typed_dict_s_keys_have_any_type_of_pydantic(scripted, llm):
+    """None, constraints, tuples, and pydantic's classes, which its v1 does not know."""
+    song = {"title": None, "words": "la", "stars": 3, "size": [1, 2], "mood": None, "about": GOOD}
+    scripted(json.dumps(song), json.dumps({**song, "stars": 6}), json.dumps({**song, "stars": 6}))
+    chain = llm.with_structured_output(Song, method="json_schema")
+    assert chain.invoke("Go!") == song
+    with pytest.raises(InvalidResponseError, match="6 is greater than the maximum of 5"):
+        chain.invoke("Go!")
+    form = chain.first.kwargs["structured_output"].json_schema
+    assert form["description"] == "A song."
+    assert form["properties"]["words"] == {"type": "string", "description": "all of its text"}
+    assert form["properties"]["year"]["description"] == "when"
+    assert "year" not in form["required"]
 
 
 class Branch(TypedDict):
