@@ -13,12 +13,18 @@ from rockai_transport.adapters.files import OutputFile
 from rockai_transport.adapters.partial import PartialObjects, partial_object
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
 from rockai_transport.adapters.settings import TEXT, CallSettings, ModelFields
-from rockai_transport.adapters.structured import OutputParser, check_object_class, check_object_schema
+from rockai_transport.adapters.structured import (
+    NO_SCHEMA,
+    OutputParser,
+    check_object_class,
+    check_object_schema,
+)
 from rockai_transport.jobs.json_schema import check_schema
 from rockai_transport.sanitize import trim_traceback
 
 __all__ = [
     "ALIASES",
+    "NO_SCHEMA",
     "ROLES",
     "TEXT",
     "AsyncChunks",

@@ -2,9 +2,10 @@
 
 import json
 import operator
+from collections.abc import Callable
 from enum import Enum
 from functools import reduce
-from typing import Annotated, Literal, NotRequired, Optional, Required, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Optional, Required, TypedDict
 
 import pytest
 import typing_extensions
@@ -437,6 +438,26 @@ class Numbers(RootModel[list[int]]):
 def test_what_is_no_object_is_refused(llm, method, schema):
     """A call's arguments are an object; found before anything is sent."""
     with pytest.raises(ConfigurationError, match="schema"):
+        llm.with_structured_output(schema, method=method)
+
+
+class WithCode(BaseModel):
+    """No JSON can hold it."""
+
+    code: Callable[[int], int]
+
+
+class Unfinished(BaseModel):
+    """A class that pydantic cannot describe yet."""
+
+    word: "Word"  # noqa: F821 - that is the point
+
+
+@pytest.mark.parametrize("schema", [WithCode, Unfinished, TypedDict("Code", {"code": Callable[..., Any]})])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_that_no_schema_describes_is_refused(llm, method, schema):
+    """With our error, which has pydantic's words."""
+    with pytest.raises(ConfigurationError, match=r"schema cannot be used as one\. (Cannot|`Unf)"):
         llm.with_structured_output(schema, method=method)
 
 

@@ -1,6 +1,7 @@
 """Structured output on models that write text only."""
 
 import json
+from collections.abc import Callable
 from enum import Enum
 
 import pytest
@@ -196,6 +197,23 @@ class Color(Enum):
 
 class Numbers(RootModel[list[int]]):
     """Some numbers."""
+
+
+class WithCode(BaseModel):
+    """No JSON can hold it."""
+
+    code: Callable[[int], int]
+
+
+async def test_a_class_that_no_schema_describes_is_refused(backend):
+    """Before anything is sent, with our error."""
+    llm = backend.llm()
+    for ask in (llm.structured_predict, llm.stream_structured_predict):
+        with pytest.raises(ConfigurationError, match=r"output_cls cannot be used as one\. Cannot generate"):
+            list(ask(WithCode, WHO, who="Ada"))
+    with pytest.raises(ConfigurationError, match="cannot be used as one"):
+        llm.chat([ChatMessage("Hi")], output_cls=WithCode)
+    assert backend.runs == 0
 
 
 @pytest.mark.parametrize(
