@@ -18,6 +18,7 @@ from rockai_transport.adapters.structured import (
     OutputParser,
     check_object_class,
     check_object_schema,
+    described_class,
 )
 from rockai_transport.jobs.json_schema import check_schema
 from rockai_transport.sanitize import trim_traceback
@@ -40,6 +41,7 @@ __all__ = [
     "check_object_class",
     "check_object_schema",
     "check_schema",
+    "described_class",
     "forced_tool",
     "partial_object",
     "read_blocks",

@@ -20,7 +20,7 @@ from rockai_transport.prompting.messages import ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply
 from rockai_transport.prompting.reply.structured import structured_reply
 
-__all__ = ["NO_SCHEMA", "OutputParser", "check_object_class", "check_object_schema"]
+__all__ = ["NO_SCHEMA", "OutputParser", "check_object_class", "check_object_schema", "described_class"]
 
 _MOST_ERRORS: Final = 5  # the maximum shown to the model; the first errors cause the others
 NO_SCHEMA: Final = (RuntimeError, NameError, TypeError, ValueError, AttributeError)
@@ -157,6 +157,17 @@ def check_object_class(kind: Any, whose: str) -> None:
         _class_schema(kind)
     except NO_SCHEMA as error:
         raise ConfigurationError(f"{whose} cannot be used as one. {error}") from error
+
+
+def described_class(model: type[Any]) -> dict[str, Any]:
+    """Return the JSON schema of a pydantic class, also of a class of its v1.
+
+    Args:
+        model: The class.
+    """
+    own: Any = model
+    made: dict[str, Any] = own.model_json_schema() if hasattr(own, "model_json_schema") else own.schema()
+    return made
 
 
 def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
