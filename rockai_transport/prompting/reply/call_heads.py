@@ -159,7 +159,8 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
 def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
     """Match a name and the arguments after it; without an opening token, only a tool's name and JSON.
 
-    What opens a call after the name and another token: the name was the recipient (Muse Glimmer).
+    What opens a call right after the name, or after another token: the name was the recipient (Inkling, Muse
+    Glimmer).
     """
     found = _NAME.match(text, at)
     if found is None:
@@ -170,7 +171,8 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
         return Opener(body, "json", name, meant=marked)
-    if body >= 0 and not is_blank(text[end:body]) and (inner := _OPENING.end(text, body)) != body:
+    to_tool = body >= 0 and (body == end or not is_blank(text[end:body]))
+    if to_tool and (inner := _OPENING.end(text, body)) != body:
         return "undecided" if inner < 0 else _marked(text, inner, tools)
     argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
