@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from types import UnionType
+from types import EllipsisType, NoneType, UnionType
 from typing import (
     Annotated,
     Any,
     Final,
     NotRequired,
     Required,
-    TypedDict,
     Union,
     get_args,
     get_origin,
@@ -22,20 +21,25 @@ from typing import (
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic.fields import FieldInfo
-from typing_extensions import is_typeddict  # supports its own classes too, which LangChain's guides use
+from pydantic import BaseModel, Field, TypeAdapter
+from typing_extensions import (  # it knows its own classes too, which LangChain's guides use
+    TypedDict,
+    is_typeddict,
+)
 
 from rockai_transport.adapters import with_root
 
 _REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
+_CORE_DEFAULTS: Final = (EllipsisType, NoneType, str, int, float, list, dict)
 
 
 def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) -> dict[str, Any]:
     """Describe a tool or a schema in OpenAI's format.
 
-    Core treats all keys of a TypedDict class as required, and fails at ``NotRequired``
-    (langchain_core/utils/function_calling.py, `_convert_any_typed_dicts_to_pydantic`); if a pydantic class
-    refers to itself, core returns an empty schema.
+    Core makes a class of pydantic's v1 of a TypedDict class
+    (langchain_core/utils/function_calling.py, `_convert_any_typed_dicts_to_pydantic`), in which all keys are
+    required, None is no value, and neither a constraint nor a class of pydantic itself is possible. If a
+    pydantic class refers to itself, core returns an empty schema.
 
     Args:
         tool: A tool, a function, a class, or a schema.
@@ -53,7 +57,10 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
             given = {"title": given.pop("name"), **given} if "name" in given else given
         elif "name" in given and "input_schema" not in given:
             return dict(given)  # another provider's own tool, whose type core would drop
-    described = convert_to_openai_tool(_unqualified(given, {}) if is_typeddict(given) else given)
+    if is_typeddict(given):
+        shape = TypeAdapter(_rebuilt(given, {})).json_schema()
+        given = type(given.__name__, (BaseModel,), {"model_json_schema": classmethod(lambda _: dict(shape))})
+    described = convert_to_openai_tool(given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form
     return described
@@ -72,18 +79,19 @@ def _recursive_form(kind: Any) -> dict[str, Any] | None:
     return None
 
 
-def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
-    """Return a type without `Required` and `NotRequired`, also in nested TypedDict classes (``made``)."""
+def _rebuilt(kind: Any, made: dict[Any, Any]) -> Any:
+    """Return a type with the TypedDict classes in it (``made``) as pydantic reads them on every Python."""
     if is_typeddict(kind):
         if kind not in made:
             made[kind] = None
             hints = get_type_hints(kind, include_extras=True)
+            about, texts = _documented(kind, hints)
             fields = {
-                name: _field(hint, made, required=name in kind.__required_keys__)
+                name: _field(hint, made, required=name in kind.__required_keys__, text=texts.get(name))
                 for name, hint in hints.items()
             }
             own: Any = TypedDict(kind.__name__, fields)  # type: ignore[misc]  # made from another one
-            own.__doc__ = kind.__doc__ or ""  # None would be the one of `dict`
+            own.__doc__ = about  # None would be the one of `dict`
             made[kind] = own
         if made[kind] is None:
             raise TypeError(f"{kind.__name__} refers to itself, as a pydantic class may: use one.")
@@ -91,15 +99,27 @@ def _unqualified(kind: Any, made: dict[Any, Any]) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if not any(map(_holds_typed_dict, args)):
         return kind
-    plain_args = tuple(_unqualified(one, made) for one in args)
+    plain_args = tuple(_rebuilt(one, made) for one in args)
     return Union[plain_args] if origin in (Union, UnionType) else origin[plain_args]  # noqa: UP007 - made at run time
 
 
-def _field(hint: Any, made: dict[Any, Any], *, required: bool) -> Any:
-    """Return the type of a key without qualifiers; an optional key gets a default, in core's notation.
+def _documented(kind: type, names: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Return what a docstring says of the class and, under ``Args:``, of its keys: core reads it."""
+    text = kind.__doc__ or ""
+    if "Args:" not in text:
+        return text, {}
+    undescribed: Any = TypedDict(kind.__name__, dict.fromkeys(names, Any))  # type: ignore[misc]  # as above
+    undescribed.__doc__ = text
+    function = convert_to_openai_tool(undescribed)["function"]
+    keys = function["parameters"]["properties"].items()
+    return function["description"], {name: one["description"] for name, one in keys if "description" in one}
+
+
+def _field(hint: Any, made: dict[Any, Any], *, required: bool, text: str | None) -> Any:
+    """Return the type of a key, with pydantic's notes only.
 
     If annotations are strings, as with `from __future__ import annotations`, the class itself does not know
-    the qualifiers. Core reads ``Annotated[type, default, description]``, and no pydantic ``Field``.
+    the qualifiers. In core's own notation, ``Annotated[type, default, description]``, ``...`` is no default.
     """
     notes: tuple[Any, ...] = ()
     while (origin := get_origin(hint)) in (Annotated, Required, NotRequired):
@@ -108,12 +128,17 @@ def _field(hint: Any, made: dict[Any, Any], *, required: bool) -> Any:
         else:
             required = origin is Required
         hint = get_args(hint)[0]
-    if info := next((note for note in notes if isinstance(note, FieldInfo)), None):
-        notes = (... if info.is_required() else info.default, info.description or "")
-    if not required and notes[:1] in ((), (...,)):
-        notes = (None, *notes[1:])
-    plain = _unqualified(hint, made)
-    return Annotated[(plain, *notes)] if notes else plain
+    default, description, *_ = (*notes, None, None)
+    is_core_s = isinstance(default, _CORE_DEFAULTS) and isinstance(description, str | None)
+    if notes and is_core_s:
+        required = required and default is ...
+        extra = {"default": default} if default not in (..., None) else None
+        notes = (Field(description=description, json_schema_extra=extra),)
+    if text:
+        notes = (*notes, Field(description=text))
+    plain = _rebuilt(hint, made)
+    plain = Annotated[(plain, *notes)] if notes else plain
+    return plain if required else NotRequired[plain]
 
 
 def _holds_typed_dict(kind: Any) -> bool:

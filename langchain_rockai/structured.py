@@ -18,6 +18,7 @@ from langchain_rockai.replies import PARTIAL
 from langchain_rockai.schemas import openai_tool
 from rockai_transport import ConfigurationError, InvalidResponseError
 from rockai_transport.adapters import (
+    NO_SCHEMA,
     OutputParser,
     check_object_class,
     check_object_schema,
@@ -80,7 +81,7 @@ class StructuredOutput(OutputParser):
             check_object_class(schema, whose)
         try:
             function = openai_tool(schema)["function"]
-        except (TypeError, ValueError, AttributeError) as error:  # for unions, and for pydantic's base class
+        except NO_SCHEMA as error:  # also for unions, and for pydantic's base class
             raise ConfigurationError(f"{whose} cannot be used as one. {error}") from error
         about = {"title": function["name"], "description": function.get("description") or ""}
         model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None

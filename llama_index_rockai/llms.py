@@ -38,6 +38,7 @@ from rockai_transport.adapters import (
     PartialObjects,
     arun,
     check_object_class,
+    described_class,
     run,
     tool_setup,
 )
@@ -324,7 +325,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         form = check = partials = None
         if output_cls := given.get("output_cls"):
             check_object_class(output_cls, "output_cls")
-            form = None if tools.active else ResponseFormat(output_cls.model_json_schema())
+            form = None if tools.active else ResponseFormat(described_class(output_cls))
             parser = OutputParser(output_cls, by_call=tools.active)
             check, partials = parser.validation_error, PartialObjects(parser) if streamed else None
         call = ChatCall(

@@ -24,7 +24,13 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_rockai.responses import PARTIAL
 from llama_index_rockai.tool_calls import selections_of
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import OutputParser, check_object_class, forced_tool, partial_object
+from rockai_transport.adapters import (
+    OutputParser,
+    check_object_class,
+    described_class,
+    forced_tool,
+    partial_object,
+)
 
 dispatcher = get_dispatcher(__name__)
 
@@ -120,6 +126,11 @@ class StructuredOutputLLM(FunctionCallingLLM):
             Order(dish='soups', quantity=2)
         """
         check_object_class(output_cls, "output_cls")
+        if not hasattr(output_cls, "model_validate"):  # core's StructuredLLM has no others
+            raise ConfigurationError(
+                f"output_cls must be a class of pydantic 2; {output_cls.__name__!r} is one of pydantic.v1: "
+                "use structured_predict, which accepts both."
+            )
         return super().as_structured_llm(output_cls, **kwargs)
 
     def _structured_stream_call(self, *asked: Any, **prompt_args: Any) -> Generator[Any, None, None]:
@@ -164,7 +175,7 @@ class StructuredOutputLLM(FunctionCallingLLM):
         call = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
         mode = self.pydantic_program_mode
         if mode in _TOOL_MODES:
-            form = output_cls.model_json_schema()
+            form = described_class(output_cls)
             name = form.pop("title", output_cls.__name__)
             tool = {"name": name, "description": form.pop("description", ""), "parameters": form}
             call |= {"tools": [{"type": "function", "function": tool}], **forced_tool(name)}

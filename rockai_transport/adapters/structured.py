@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from rockai_transport.prompting.reply.reader import ModelReply
 from rockai_transport.prompting.reply.structured import structured_reply
 
 _MOST_ERRORS: Final = 5  # the maximum shown to the model; the first errors cause the others
+NO_SCHEMA: Final = (RuntimeError, NameError, TypeError, ValueError, AttributeError)
+"""What conversions raise for types that no JSON schema describes; most of pydantic's are RuntimeErrors."""
 _BY_NAME: Final = ("populate_by_name", "validate_by_name", "allow_population_by_field_name")
 
 
@@ -128,7 +130,8 @@ class OutputParser:
     @cached_property
     def _read_by(self) -> Mapping[str, Any] | None:
         """The schema for reading a reply; for a class, it has all names that the class accepts."""
-        return self.json_schema if self.model is None else _class_schema(self.model)
+        model: Any = self.model
+        return self.json_schema if model is None else _class_schema(model)
 
 
 def check_object_class(kind: Any, whose: str) -> None:
@@ -139,7 +142,8 @@ def check_object_class(kind: Any, whose: str) -> None:
         whose: Its name in the error.
 
     Raises:
-        ConfigurationError: It is not a pydantic class, or its values need not be objects.
+        ConfigurationError: It is not a pydantic class, its values need not be objects, or pydantic cannot
+            describe it.
     """
     is_class = isinstance(kind, type) and (hasattr(kind, "model_validate") or hasattr(kind, "parse_obj"))
     if not is_class or issubclass(kind, RootModel):
@@ -147,6 +151,21 @@ def check_object_class(kind: Any, whose: str) -> None:
             f"{whose} must be a pydantic class with fields, not {getattr(kind, '__name__', kind)!r}: "
             "put a list, a union, an enum or an optional value into a field of such a class."
         )
+    try:
+        _class_schema(kind)
+    except NO_SCHEMA as error:
+        raise ConfigurationError(f"{whose} cannot be used as one. {error}") from error
+
+
+def described_class(model: type[Any]) -> dict[str, Any]:
+    """Return the JSON schema of a pydantic class, also of a class of its v1.
+
+    Args:
+        model: The class.
+    """
+    own: Any = model
+    made: dict[str, Any] = own.model_json_schema() if hasattr(own, "model_json_schema") else own.schema()
+    return made
 
 
 def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
@@ -166,6 +185,7 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
         )
 
 
+@lru_cache(maxsize=64)
 def _class_schema(model: type[Any]) -> Mapping[str, Any]:
     """Return the schema with all names that the class accepts, without its own validators' rules."""
     if hasattr(model, "model_json_schema"):

@@ -11,6 +11,7 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -155,6 +156,7 @@ def proxy_of(address: str) -> httpx.Proxy:
     """
     try:
         proxy = httpx.Proxy(address)
+        _ = urlsplit(address).port  # as httpcore reads it: httpx accepts numbers that are no port
     except (ValueError, httpx.InvalidURL):
         raise ConfigurationError(
             "The environment (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY) names a proxy that cannot be used. "

@@ -65,6 +65,11 @@ def test_nothing_is_made_up_where_more_than_a_bracket_may_be_missing(text):
         ("{'名': '你好'}", {"名": "你好"}),
         ('{"a": 1,}', {"a": 1}),
         ("{1: 2}", {"1": 2}),
+        ('{a:1,b:<|"|>,<|"|>}', {"a": 1, "b": ","}),
+        (
+            '{a:https://x.org/?b=1, or none<|"|>,b:[<|"|>c<|"|>]}',
+            {"a": "https://x.org/?b=1, or none", "b": ["c"]},
+        ),
     ],
 )
 def test_json_and_python_literals_are_read(text, value):
@@ -88,6 +93,9 @@ def test_json_and_python_literals_are_read(text, value):
         "{'a': '\\ud8'}",
         "\x00",
         "[1, 2]" * 3,
+        '{a:b, c: d<|"|>}',
+        '{a:<|"|>b <|"|>c<|"|> d<|"|>}',
+        "{" + "a:b " * 25_000 + '<|"|>}',
         "{'a': " * 5000 + "1" + "}" * 5000,
     ],
     ids=lambda text: text[:12],

@@ -128,7 +128,9 @@ def test_a_socks_proxy_is_asked(connect, later, monkeypatch):
     assert b"api.far.example" in asked[0]
 
 
-@pytest.mark.parametrize("proxy", ["nonsense://x", "http://[::1", "ftp://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "proxy", ["nonsense://x", "http://[::1", "ftp://127.0.0.1:1", "http://127.0.0.1:99999"]
+)
 def test_a_proxy_that_cannot_be_used(connect, monkeypatch, proxy):
     """It is a ConfigurationError that names the variables."""
     monkeypatch.setenv("ALL_PROXY", proxy)

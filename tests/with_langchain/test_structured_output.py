@@ -2,9 +2,10 @@
 
 import json
 import operator
+from collections.abc import Callable
 from enum import Enum
 from functools import reduce
-from typing import Annotated, NotRequired, Optional, Required, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Optional, Required, TypedDict
 
 import pytest
 import typing_extensions
@@ -327,6 +328,37 @@ def test_pydantic_s_fields_describe_the_keys_of_a_typed_dict(llm):
     assert parameters["required"] == ["word"]
 
 
+class Song(TypedDict):
+    """A song.
+
+    Args:
+        words: all of its text
+    """
+
+    title: str | None
+    year: Annotated[int | None, None, "when"]
+    words: str
+    stars: Annotated[int, Field(ge=1, le=5)]
+    size: tuple[int, int]
+    mood: Literal["glad"] | None
+    about: Joke
+
+
+def test_a_typed_dict_s_keys_have_any_type_of_pydantic(scripted, llm):
+    """None, constraints, tuples, and pydantic's classes, which its v1 does not know."""
+    song = {"title": None, "words": "la", "stars": 3, "size": [1, 2], "mood": None, "about": GOOD}
+    scripted(json.dumps(song), json.dumps({**song, "stars": 6}), json.dumps({**song, "stars": 6}))
+    chain = llm.with_structured_output(Song, method="json_schema")
+    assert chain.invoke("Go!") == song
+    with pytest.raises(InvalidResponseError, match="6 is greater than the maximum of 5"):
+        chain.invoke("Go!")
+    form = chain.first.kwargs["structured_output"].json_schema
+    assert form["description"] == "A song."
+    assert form["properties"]["words"] == {"type": "string", "description": "all of its text"}
+    assert form["properties"]["year"]["description"] == "when"
+    assert "year" not in form["required"]
+
+
 class Branch(TypedDict):
     """A tree."""
 
@@ -406,6 +438,26 @@ class Numbers(RootModel[list[int]]):
 def test_what_is_no_object_is_refused(llm, method, schema):
     """A call's arguments are an object; found before anything is sent."""
     with pytest.raises(ConfigurationError, match="schema"):
+        llm.with_structured_output(schema, method=method)
+
+
+class WithCode(BaseModel):
+    """No JSON can hold it."""
+
+    code: Callable[[int], int]
+
+
+class Unfinished(BaseModel):
+    """A class that pydantic cannot describe yet."""
+
+    word: "Word"  # noqa: F821 - that is the point
+
+
+@pytest.mark.parametrize("schema", [WithCode, Unfinished, TypedDict("Code", {"code": Callable[..., Any]})])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_that_no_schema_describes_is_refused(llm, method, schema):
+    """With our error, which has pydantic's words."""
+    with pytest.raises(ConfigurationError, match=r"schema cannot be used as one\. (Cannot|`Unf)"):
         llm.with_structured_output(schema, method=method)
 
 

@@ -1,6 +1,7 @@
 """Structured output on models that write text only."""
 
 import json
+from collections.abc import Callable
 from enum import Enum
 
 import pytest
@@ -10,6 +11,7 @@ from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.tools import FunctionTool
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
+from pydantic.v1 import BaseModel as V1Model
 from with_llama_index.conformance_kit import WHO, Person
 
 from rockai_transport import ConfigurationError, InvalidResponseError
@@ -196,6 +198,42 @@ class Color(Enum):
 
 class Numbers(RootModel[list[int]]):
     """Some numbers."""
+
+
+class OldKeywords(V1Model):
+    """A class of pydantic's v1."""
+
+    words: list[str]
+
+
+async def test_a_class_of_pydantic_s_v1_is_filled_in(backend):
+    """Only core's `StructuredLLM` accepts none."""
+    call, expected = '{"name": "OldKeywords", "arguments": {"words": ["sea"]}}', OldKeywords(words=["sea"])
+    backend.says_in_turn(call, call, call, '{"words": ["sea"]}')
+    llm = backend.llm()
+    assert llm.structured_predict(OldKeywords, WHO, who="Ada") == expected
+    assert await llm.astructured_predict(OldKeywords, WHO, who="Ada") == expected
+    assert list(llm.stream_structured_predict(OldKeywords, WHO, who="Ada"))[-1] == expected
+    assert llm.chat([ChatMessage("Hi")], output_cls=OldKeywords).message.content == '{"words": ["sea"]}'
+    with pytest.raises(ConfigurationError, match="must be a class of pydantic 2"):
+        llm.as_structured_llm(OldKeywords)
+
+
+class WithCode(BaseModel):
+    """No JSON can hold it."""
+
+    code: Callable[[int], int]
+
+
+async def test_a_class_that_no_schema_describes_is_refused(backend):
+    """Before anything is sent, with our error."""
+    llm = backend.llm()
+    for ask in (llm.structured_predict, llm.stream_structured_predict):
+        with pytest.raises(ConfigurationError, match=r"output_cls cannot be used as one\. Cannot generate"):
+            list(ask(WithCode, WHO, who="Ada"))
+    with pytest.raises(ConfigurationError, match="cannot be used as one"):
+        llm.chat([ChatMessage("Hi")], output_cls=WithCode)
+    assert backend.runs == 0
 
 
 @pytest.mark.parametrize(

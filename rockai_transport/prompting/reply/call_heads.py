@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.tagged import ARGUMENT
-from rockai_transport.prompting.reply.token_set import FENCE, MOST_SPACE, TokenSet, skip_space
+from rockai_transport.prompting.reply.token_set import FENCE, MOST_SPACE, TokenSet, is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
@@ -157,7 +157,11 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
 
 
 def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
-    """Match a name and the arguments after it; without an opening token, only a tool's name and JSON."""
+    """Match a name and the arguments after it; without an opening token, only a tool's name and JSON.
+
+    What opens a call right after the name, or after another token: the name was the recipient (Inkling, Muse
+    Glimmer).
+    """
     found = _NAME.match(text, at)
     if found is None:
         return "undecided" if text[at : at + 2] in ("'", '"') else "text"
@@ -167,6 +171,9 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
         return Opener(body, "json", name, meant=marked)
+    to_tool = body >= 0 and (body == end or not is_blank(text[end:body]))
+    if to_tool and (inner := _OPENING.end(text, body)) != body:
+        return "undecided" if inner < 0 else _marked(text, inner, tools)
     argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
     if argument < 0 or closing < 0:
         return "undecided"

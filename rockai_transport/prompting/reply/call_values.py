@@ -21,6 +21,7 @@ from rockai_transport.prompting.reply.json_values import as_python, as_written, 
 from rockai_transport.prompting.reply.schema_values import (
     adapted,
     fits,
+    is_null,
     known_properties,
     properties_of,
     required_properties,
@@ -291,11 +292,11 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     name = opener.name
     known = tools.resolve(name)
     if opener.kind == "tagged":
+        schema = tools.schemas[known] if known else {}
         try:
-            arguments = read_tagged(body)
+            arguments = read_tagged(body, lambda key, value: is_null(value, key, schema))
         except ValueError as error:
             return [unreadable(name, body, str(error))]
-        schema = tools.schemas[known] if known else {}
         if not opener.meant and known_properties(schema):
             return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]

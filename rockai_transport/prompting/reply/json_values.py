@@ -1,10 +1,11 @@
 """JSON as models write it: where a value ends in a stream, and its content.
 
 Besides valid JSON this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
-comments and unquoted keys as in JSON5, all of them mixed, typographic quotes, Chinese colons and commas, and
-strings with raw line breaks. An object with a repeated key is invalid, and so is a list of two strings
-without a comma: something would be lost. So are NaN and infinities, which are no JSON. Reading raises only
-``ValueError``, and returns no text that could not be sent again.
+comments and unquoted keys as in JSON5, or with ``=`` as Gemma 4 writes it, all of them mixed, typographic
+quotes, Chinese colons and commas, strings with raw line breaks, and short ones without Gemma 4's opening
+quote. An object with a repeated key is invalid, and so is a list of two strings without a comma: something
+would be lost. So are NaN and infinities, which are no JSON. Reading raises only ``ValueError``, and returns
+no text that could not be sent again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _BRACKETS: Final = {"{": "}", "[": "]", "(": ")"}
 _BEGUN: Final = {one: "|".join(re.escape(one[:length]) for length in range(1, len(one))) for one in QUOTES}
 _QUOTE: Final = {one: rf"{re.escape(one)}|(?:{begun})\Z" for one, begun in _BEGUN.items()}
 _ANY_QUOTE: Final = "|".join(_QUOTE.values())
+_ONE_QUOTE: Final = "|".join(map(re.escape, QUOTES))
 # The scanner's stops, by state. No JSON contains a `<` or a backtick outside strings.
 _STOPS: Final = {
     "": re.compile(rf"""{_ANY_QUOTE}|[{{}}\[\]<`]|"{{1,3}}|'{{1,3}}|/[/*]?"""),
@@ -40,6 +42,7 @@ _STOPS: Final = {
 }
 _MOST_PASSES: Final = 10  # maximum number of times that a text is read again, after a bracket of prose
 _MOST_NESTED: Final = 100
+_BEFORE_VALUES: Final = frozenset("{[(:=,\uff1a\uff0c")
 _PYTHON_FORMS: Final = {
     "true": "True",
     "false": "False",
@@ -49,15 +52,17 @@ _PYTHON_FORMS: Final = {
     "\xa0": " ",
 }
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
-# A string, a comment, an unquoted key, one of JSON's words outside strings, or zeros that are not a number.
-# (Python would read 1,000 as two numbers.)
+# A string (also without its opening quote), a comment, an unquoted key, one of JSON's words outside strings,
+# or zeros that are not a number. (Python would read 1,000 as two numbers.)
 _TOKENS: Final = re.compile(
-    rf"""(?P<quote>{"|".join(map(re.escape, QUOTES))})(?P<quoted>.*?)(?P=quote)"""
+    rf"""(?P<quote>{_ONE_QUOTE})(?P<quoted>.*?)(?P=quote)"""
+    r"""|(?<=[:=])\s{0,9}+(?P<bare>(?:[^<"'{}\[\],]|,(?!\s{0,9}[A-Za-z_$][\w$-]*\s{0,9}[:=])){1,200}+)"""
+    rf"""(?<![\s,:=])(?:{_ONE_QUOTE})(?=\s{{0,9}}[,}}])"""
     r"""|(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')"""
     r"""|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
-    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?=\s{0,99}:)|\b(?:true|false|null)\b"""
-    r"""|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
+    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?:(?=\s{0,99}:)|(?P<sign>\s{0,9}=(?![=>])))"""
+    r"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
     re.DOTALL,
 )
 # The names in a call: with hyphens, as the tools of MCP servers have, and keywords, as in from="SFO".
@@ -146,7 +151,9 @@ class ValueScanner:
 
     def _enter(self, stop: str) -> bool:
         """Process a stop outside strings; return whether it ends the value."""
-        self._last = self._last if stop[0] == "/" else stop
+        before, self._last = self._last, self._last if stop[0] == "/" else stop
+        if stop in QUOTES and before not in _BEFORE_VALUES:
+            return False  # it closes a string that was not opened
         if stop in _BRACKETS:
             self._open.append(_BRACKETS[stop])
         elif stop in _STOPS:
@@ -275,10 +282,10 @@ def _json_token(match: re.Match[str]) -> str:
 
 def _python_token(match: re.Match[str]) -> str:
     token = match[0]
-    if match["quote"]:
-        return json.dumps(match["quoted"], ensure_ascii=False)
-    if match["key"]:
-        return f'"{token}"'
+    if match["quote"] or match["bare"]:
+        return json.dumps(match["bare"] or match["quoted"], ensure_ascii=False)
+    if key := match["key"]:
+        return f'"{key}"' + (":" if match["sign"] else "")
     if token[0] in "/0":
         return " " if token[0] == "/" else "?"
     if token in _PYTHON_FORMS:

@@ -27,6 +27,7 @@ _TYPES: Final[dict[type, frozenset[str]]] = {
     dict: frozenset({"object"}),
     type(None): frozenset({"null"}),
 }
+_ANY: Final[frozenset[str]] = frozenset().union(*_TYPES.values())
 
 
 def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
@@ -103,6 +104,23 @@ def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, .
             return False
         inner = [(item, properties_of(schema).get(key, True)) for key, item in value.items()]
     return all(fits(item, one, top) for item, one in inner)
+
+
+def is_null(text: str, key: str, schema: Schema) -> bool:
+    """Return whether a text that can be of any type is ``null``: only if the schema declares null there.
+
+    Args:
+        text: The value.
+        key: Its key.
+        schema: The schema of the object.
+
+    Returns:
+        Whether it is; not if the schema lists this text as a value.
+    """
+    parts = list(_parts(_property(list(_parts(schema, schema)), key), schema))
+    listed = [one for part in parts for one in (*_list(part.get("enum")), part.get("const"))]
+    allowed = _allowed(parts)
+    return text in ("null", "None") and text not in listed and "null" in allowed and allowed != _ANY
 
 
 def known_properties(schema: Schema) -> frozenset[str]:
@@ -243,7 +261,7 @@ def _allowed(parts: list[Schema]) -> frozenset[str]:
         elif "properties" in part:
             found.add("object")
         else:
-            return frozenset().union(*_TYPES.values())
+            return _ANY
     return frozenset(found)
 
 

@@ -10,7 +10,7 @@ or where the next argument starts a line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from rockai_transport.prompting.reply import call_formats as formats
@@ -27,7 +27,8 @@ ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
     rf"""\s*(?:{_any_of(formats.TAGGED_ARGUMENTS)})["']?([^"'<>]{{1,200}})["']?"""
-    rf"""(?:\s+(?:string=["']?(?:true|(?P<json>false))|type=["']?(?:string|(?P<type>\w+)))["']?)?(?:{_any_of(formats.BEFORE_VALUES)})"""
+    rf"""(?P<kind>\s+(?:string=["']?(?:true|(?P<json>false))|type=["']?(?:string|(?P<type>\w+)))["']?)?"""
+    rf"""(?:{_any_of(formats.BEFORE_VALUES)})"""
 )
 _END: Final = re.compile(
     rf"{_any_of(formats.AFTER_VALUES)}|(?P<call>{_any_of(formats.AFTER_CALLS)})"
@@ -44,12 +45,12 @@ class TaggedScanner:
 
     Attributes:
         kept: Number of characters at the end of the last piece to pass again with the next one.
+        missing: What closes the last value, if only the end of the call did.
     """
-
-    missing = ""
 
     def __init__(self) -> None:
         self.kept = 0
+        self.missing = ""
         self._inside = False
 
     def scan(self, text: str, start: int = 0) -> int | None:
@@ -65,10 +66,11 @@ class TaggedScanner:
         at = start
         while True:
             if self._inside:
-                _, end, undecided = _value_end(text, at)
+                stop, end, undecided = _value_end(text, at)
                 if end < 0:
                     self.kept = len(text) - undecided
                     return None
+                self.missing = formats.AFTER_CALLS[0] if stop == end else ""
             else:  # what follows is known: the opening of the call, or of the last value, has waited for it
                 place = skip_space(text, at)
                 end = ARGUMENT.end(text, place)
@@ -78,11 +80,12 @@ class TaggedScanner:
             self._inside = not self._inside
 
 
-def read_tagged(text: str) -> dict[str, Any]:
+def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any]:
     """Read tagged arguments.
 
     Args:
         text: All arguments.
+        is_null: Returns, for a name and a value whose tag does not say its type, whether the value is null.
 
     Returns:
         Their names and values, without the line breaks that the templates put around a value, or the CDATA
@@ -98,7 +101,9 @@ def read_tagged(text: str) -> dict[str, Any]:
         value = re.sub(r"\A\r?\n|\r?\n\Z", "", text[name.end() : stop])
         if literal := _CDATA.fullmatch(value):
             value = literal[1]
-        found.append((name[1].strip(), _from_json(value) if name["json"] or name["type"] else value))
+        key = name[1].strip()
+        null = not name["kind"] and is_null(key, value)
+        found.append((key, None if null else _from_json(value) if name["json"] or name["type"] else value))
     if at < 0 or not _CLOSED.match(text, at):
         raise ValueError("the call does not end")
     if len(dict(found)) < len(found):
