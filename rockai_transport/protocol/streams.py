@@ -225,9 +225,10 @@ class RunStream:
             error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
 
     def _inform(self, error: BaseException) -> None:
-        """Add the prediction to every error after its start."""
+        """Add the text and the prediction to every error after its start."""
         prediction = self.state.prediction
         if isinstance(error, RockAIError) and self.body is not None:
+            error.partial_text = error.partial_text or self.state.text
             error.may_have_started |= self.body.request.starts
         if isinstance(error, RockAIError) and prediction is not None and prediction.id:
             error.prediction = error.prediction or prediction
