@@ -160,13 +160,25 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
 
     async def _send(self, timeout: float | None) -> None:
         buffer, self.unsent = self.unsent, b""
-        if buffer:
-            current_deadline.get().sent = True
-            try:
-                await self._stream.write(buffer, timeout)
-            except asyncio.CancelledError:
-                await self._close_detached()
-                raise
+        if not buffer:
+            return
+        current_deadline.get().sent = True
+        early: asyncio.Task[bytes] | None = None
+        try:
+            if len(buffer) >= SEND_PART:
+                # A server may refuse a large request without reading all of it, and close. Then the write
+                # fails, and asyncio drops what has arrived and was not read yet: the refusal.
+                early = asyncio.create_task(self._stream.read(_READ_PART))
+                await asyncio.sleep(0)  # the read begins first
+            await self._stream.write(buffer, timeout)
+        except asyncio.CancelledError:
+            await self._close_detached()
+            raise
+        finally:
+            if early is not None:
+                early.cancel()
+                await asyncio.wait({early})
+                self.rest = b"" if early.cancelled() or early.exception() else early.result()
 
     async def aclose(self) -> None:
         await self._stream.aclose()

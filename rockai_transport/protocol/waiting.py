@@ -90,7 +90,7 @@ async def wait(
         # Poll soon at first, then less and less often: a share of the time waited, at most a second.
         delay = min(max(_FIRST_POLL, _POLL_SHARE * (moment - started)), _MAX_POLL)
         delay *= 1 - _POLL_JITTER * io.jitter()
-        await io.sleep(min(max(delay, poll.delay), until - moment))
+        await io.sleep(min(max(delay, poll.delay), min(until, changed + stall) - moment))
         prediction = await poll(prediction, started)
 
 

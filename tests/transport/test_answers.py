@@ -1,5 +1,8 @@
 """Every shape of every answer, and what it means: in memory; what is no proper HTTP, over a socket."""
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from support.replies import MODEL, enveloped, prediction
 from support.virtual_io import ScriptedAnswer, events, reply
@@ -432,6 +435,24 @@ def test_compressed_answers_are_read_though_not_asked_for(connect, server):
     with pytest.raises(InvalidResponseError) as caught:
         list(connect().stream(MODEL, {}))
     assert caught.value.may_have_started
+
+
+def test_a_large_request_that_is_refused_before_it_was_read(connect):
+    """The server closes after its refusal: the refusal is what is told, not that the connection broke."""
+
+    def refuse():
+        sock, _ = listener.accept()
+        with sock:
+            while b"\r\n\r\n" not in sock.recv(65536, socket.MSG_PEEK):
+                pass
+            sock.sendall(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        refusal = pool.submit(refuse)
+        with pytest.raises(APIStatusError, match="413") as caught:
+            connect(f"http://127.0.0.1:{listener.getsockname()[1]}/v1").run(MODEL, {"prompt": "x" * 10**7})
+        refusal.result()
+    assert not caught.value.may_have_started
 
 
 def test_huge_headers_are_a_broken_connection(connect, server):

@@ -155,6 +155,17 @@ def test_an_error_after_a_good_end_is_of_no_account(client, io, error):
     assert list(client.stream(MODEL, {})) == ["a"]
 
 
+def test_a_stream_that_cannot_be_decoded_any_more_carries_its_text(client, io):
+    """As any other stream that breaks off: `partial_text` is what was delivered."""
+    io.route(SSE, events(frames("a", "b", end=False), InvalidResponseError("cannot be decoded")))
+    with pytest.raises(InvalidResponseError) as caught:
+        list(client.stream(MODEL, {}))
+    assert caught.value.partial_text == "ab"
+    with pytest.raises(InvalidResponseError) as caught:
+        client.run(MODEL, {}, on_text=lambda _: None)
+    assert caught.value.partial_text == "ab"
+
+
 def test_a_broken_stream_carries_its_prediction(in_memory, io):
     """Where the id is known a stream that broke off says so, and its prediction can be waited for."""
     client = in_memory(route="predictions")

@@ -210,6 +210,14 @@ def test_a_look_is_put_off_an_hour_at_most(asked):
     assert (ended.output, io.sleeps) == ("x", [3600.0])
 
 
+def test_a_look_that_is_put_off_does_not_put_off_the_end():
+    """However long Retry-After asks for, run gives up when `Timeouts.stall` has passed, after a last look."""
+    io = VirtualIO(reply(201, prediction("processing")), reply(429, retry_after="3600"), BUSY)
+    with pytest.raises(PredictionTimeoutError):
+        run(io, timeouts=Timeouts(stall=400))
+    assert io.moment == pytest.approx(1400)
+
+
 @pytest.mark.parametrize(
     "failure", [reply(502, {}), reply(429, {}, retry_after="90"), NotSentError("refused")]
 )
