@@ -221,7 +221,7 @@ def _plain(name: str) -> str:
 
 
 def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
-    """Return the object with the schema's spelling of each unknown key that means exactly one of its others."""
+    """Return the object with its unknown keys as the schema spells them, if each means exactly one other."""
     known = {name for part in parts for name in properties_of(part)}
     unknown = value.keys() - known
     if not unknown or any(
