@@ -229,7 +229,7 @@ class RunStream:
             error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
 
     def _inform(self, error: BaseException) -> None:
-        """Add text and prediction to every error after its start; an id alone may be wrong, and is not added."""
+        """Add text and prediction to every error after its start; an id alone may be wrong."""
         prediction = self.state.prediction
         if isinstance(error, RockAIError) and self.body is not None:
             error.partial_text = error.partial_text or self.state.text

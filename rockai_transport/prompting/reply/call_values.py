@@ -302,7 +302,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
     if known and not opener.meant:
-        return [call] if as_arguments(call.arguments, known, tools.schemas[known]) else None
+        fit = as_arguments(call.arguments, known, tools.schemas[known])
+        return [call] if fit and not _is_data(call, tools) else None
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 
 

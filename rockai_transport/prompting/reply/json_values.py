@@ -2,10 +2,10 @@
 
 Besides valid JSON this reads Python literals (single and triple quotes, ``True``, ``None``, trailing commas),
 comments and unquoted keys as in JSON5, or with ``=`` as Gemma 4 writes it, all of them mixed, typographic
-quotes, Chinese colons and commas, strings with raw line breaks, and short ones without Gemma 4's opening
-quote. An object with a repeated key is invalid, and so is a list of two strings without a comma: something
-would be lost. So are NaN and infinities, which are no JSON. Reading raises only ``ValueError``, and returns
-no text that could not be sent again.
+quotes, Chinese colons and commas, doubled braces as in a template, strings with raw line breaks, and short
+ones without Gemma 4's opening quote. An object with a repeated key is invalid, and so is a list of two
+strings without a comma: something would be lost. So are NaN and infinities, which are no JSON. Reading raises
+only ``ValueError``, and returns no text that could not be sent again.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ _PYTHON_FORMS: Final = {
     "\uff1a": ":",
     "\uff0c": ",",
     "\xa0": " ",
+    "\u3000": " ",
 }
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
 # A string (also without its opening quote), a comment, an unquoted key, one of JSON's words outside strings,
@@ -62,7 +63,7 @@ _TOKENS: Final = re.compile(
     r"""|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?:(?=\s{0,99}:)|(?P<sign>\s{0,9}=(?![=>])))"""
-    r"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c\xa0]""",
+    r"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c\xa0\u3000]""",
     re.DOTALL,
 )
 # The names in a call: with hyphens, as the tools of MCP servers have, and keywords, as in from="SFO".
@@ -265,9 +266,17 @@ def _python_name(match: re.Match[str]) -> str:
     return _python_token(match)
 
 
+class _Undoubled(ast.NodeTransformer):
+    """Removes the second pair of braces around an object: Python reads it as a set."""
+
+    def visit_Set(self, node: ast.Set) -> ast.AST:
+        self.generic_visit(node)
+        return node.elts[0] if len(node.elts) == 1 and isinstance(node.elts[0], ast.Dict) else node
+
+
 def _literal(text: str) -> Any:
     # A literal can contain values that JSON cannot: sets, bytes, numbers as keys. Arguments must be JSON.
-    tree = ast.parse(text.strip(), mode="eval")
+    tree = _Undoubled().visit(ast.parse(text.strip(), mode="eval"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             _object([(getattr(key, "value", None), None) for key in node.keys])  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 The order is that of a service. First, stop sequences and then the tokens that end a turn cut the model's
 text, whatever it is (a stop sequence inside reasoning or a call cuts there). Then reasoning is separated from
-the answer. Then calls are read from the answer, and from the end of reasoning that was never closed.
+the answer. Then calls are read from the answer, and from the end of reasoning if there is no answer.
 
 With a forced choice, nothing is delivered before a call was found: a reply without one is not accepted, and
 delivered text cannot be taken back. What was held back is delivered right before the call.
@@ -170,7 +170,7 @@ class ReplyReader:
             parts += self._read_calls(part)
         if self._calls is not None:
             parts += self._calls.flush()
-            parts += self._last_calls() if self._splitter.inside else ()
+            parts += () if self._calls.answered else self._last_calls()
         return self._released(parts) or (self._unmarked_call() if self.waiting else [])
 
     def _feed(self, piece: str) -> list[ReplyPart]:
@@ -221,7 +221,7 @@ class ReplyReader:
         return ToolCallReader(tools, parallel=setup.parallel)
 
     def _last_calls(self) -> list[ReplyPart]:
-        """Return the calls at the end of reasoning that was never closed: the model moved on."""
+        """Return the calls at the end of reasoning that no answer follows: the model moved on."""
         reader = self._call_reader()
         parts = [*reader.feed("".join(self._reasoning)), *reader.flush()]
         text = (at for at, part in enumerate(parts, 1) if isinstance(part, TextDelta) and part.text.strip())

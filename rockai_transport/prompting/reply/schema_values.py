@@ -1,8 +1,9 @@
 """Adapts values to a JSON schema before they are validated, wherever their meaning is unambiguous.
 
-Models do three things: they write ``null`` for missing values; they write a value as another type (numbers,
-booleans, objects and lists as text, an integer as 3.0); and they nest the object one level too deep. No
-function here raises for any value or schema; the final validation is up to the caller.
+Models do four things: they write ``null`` or an empty text for missing values; they write a value as another
+type (numbers, booleans, objects and lists as text, an integer as 3.0); they spell a key or a value of an enum
+in another way (``maxResults``, ``Celsius``); and they nest the object one level too deep. No function here
+raises for any value or schema; the final validation is up to the caller.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ _ANY: Final[frozenset[str]] = frozenset().union(*_TYPES.values())
 def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     """Convert a value to the types that its schema declares.
 
-    ``null`` for an optional key that cannot be null is removed. Text becomes the declared number, boolean,
-    object or list if the schema allows no text there and the text is exactly that. ``3.0`` becomes 3 if it
-    allows integers and no other number.
+    ``null`` for an optional key that cannot be null is removed, and so is an empty text or ``"null"`` where
+    the schema allows no such text. Text becomes the declared number, boolean, object or list if the schema
+    allows no text there and the text is exactly that. ``3.0`` becomes 3 if it allows integers and no other
+    number. A key or a value of an enum that differs from exactly one by case, ``-``, ``_`` and spaces becomes
+    that one.
 
     Args:
         value: A JSON value.
@@ -52,7 +55,7 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     root = schema if root is None else root
     parts = list(_parts(schema, root))
     if isinstance(value, str):
-        read = _from_text(value, _allowed(parts))
+        read = _from_text(_choice(value, parts), _allowed(parts))
         return read if isinstance(read, str) else adapted(read, schema, root)
     if isinstance(value, list):
         items = next((part["items"] for part in parts if isinstance(part.get("items"), Mapping)), None)
@@ -62,13 +65,20 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
         return int(value) if whole and _allowed(parts) & _TYPES[int] == {"integer"} else value
     required = {name for part in parts for name in _names(part.get("required"))}
     result = {}
-    for key, given in value.items():
+    for key, given in _respelled(value, parts).items():
         own = _property(parts, key)
         item = given if own is None else adapted(given, own, root)
-        optional = item is None and own is not None and key not in required
-        if not optional or "null" in _allowed(list(_parts(own, root))):
+        if own is None or key in required or not _is_missing(item, own, root):
             result[key] = item
+        elif "null" in _allowed(list(_parts(own, root))):
+            result[key] = None
     return result
+
+
+def _is_missing(value: Any, schema: Schema, root: Schema) -> bool:
+    """Return whether a value stands for none: null, or an empty text or such a word that is not allowed."""
+    text = value.strip() if isinstance(value, str) else value
+    return text is None or (text in ("", "null", "None") and not fits(value, schema, root))
 
 
 def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, ...] = ()) -> bool:
@@ -228,6 +238,37 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", str(name)).casefold()
 
 
+def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
+    """Return the object with its unknown keys as the schema spells them, if each means exactly one other."""
+    known = {name for part in parts for name in properties_of(part)}
+    unknown = value.keys() - known
+    if not unknown or any(
+        part.get("additionalProperties") or part.get("patternProperties") for part in parts
+    ):
+        return value
+    near = {key: [name for name in known - value.keys() if _plain(name) == _plain(key)] for key in unknown}
+    found = {key: names[0] for key, names in near.items() if len(names) == 1}
+    respelled = {found.get(key, key): item for key, item in value.items()}
+    return respelled if len(respelled) == len(value) else value
+
+
+def _choice(text: str, parts: list[Schema]) -> str:
+    """Return how the schema spells a text, if it allows only some texts; else the text itself."""
+    choices = [one for part in parts for one in _choices(part)]
+    free = any(not _choices(part) and "string" in _allowed([part]) for part in parts)
+    near = [one for one in choices if isinstance(one, str) and _joined(one) == _joined(text)]
+    return near[0] if len(near) == 1 and text not in choices and not free else text
+
+
+def _choices(part: Schema) -> list[Any]:
+    return [part["const"]] if "const" in part else _list(part.get("enum"))
+
+
+def _joined(text: str) -> str:
+    """Return a text in one case and with one kind of joints between words; a sign before a number stays."""
+    return re.sub(r"(?<=\w)[-_\s]+(?=\w)", "_", text.strip()).casefold()
+
+
 def _from_text(text: str, allowed: frozenset[str]) -> Any:
     """Convert text to one of the allowed types; return it unchanged if it is none of them."""
     if "string" in allowed:
@@ -253,7 +294,7 @@ def _allowed(parts: list[Schema]) -> frozenset[str]:
     found: set[str] = set()
     for part in parts:
         declared = part.get("type")
-        values = [part["const"]] if "const" in part else _list(part.get("enum"))
+        values = _choices(part)
         if declared is not None:
             found.update([declared] if isinstance(declared, str) else _names(declared))
         elif values:

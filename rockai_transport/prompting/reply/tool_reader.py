@@ -91,6 +91,11 @@ class ToolCallReader:
         waits = self._pending or self._line_start or self._opener or self._scanner
         return self._has_text and not waits
 
+    @property
+    def answered(self) -> bool:
+        """Whether there was any call, or text that is not only white space."""
+        return self._called or self._has_text
+
     def feed(self, piece: str) -> list[ToolPart]:
         """Take the next piece.
 

@@ -12,7 +12,8 @@ from rockai_transport.prompting.reply.schema_values import known_properties
 from rockai_transport.prompting.reply.token_set import TokenSet
 
 _NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 numbers its calls: functions.get_weather:0
-_JOINTS: Final = re.compile(r"[-_\s]")
+_JOINTS: Final = re.compile(r"[-_.\s\\]")  # Mixtral escapes underscores, as in Markdown
+_AROUND: Final = " \t\r\n\"'`<>"  # Qwen's template has <function-name> in the name's place
 _PREFIX: Final = re.compile(r"^.*[.:/](?=.)")
 
 
@@ -20,7 +21,8 @@ class Tools:
     """Names and schemas of the tools that may be called.
 
     A name refers to a tool if it is the same, or if it differs from exactly one tool's name by case, by
-    ``-``, ``_`` and spaces, or by a prefix like ``functions.`` or ``default_api:``.
+    ``-``, ``_``, ``.``, backslashes and spaces, by quotes or ``<>`` around it, or by a prefix like
+    ``functions.`` or ``default_api:``.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Tools:
 
 
 def _forms(written: str) -> Iterator[str]:
-    name = _NUMBER.sub("", written.strip().removesuffix("()").removesuffix(".call").rstrip(":"))
+    name = _NUMBER.sub("", written.strip(_AROUND).removesuffix("()").removesuffix(".call").rstrip(":"))
     yield _plain(name)
     yield _plain(_PREFIX.sub("", name))
 

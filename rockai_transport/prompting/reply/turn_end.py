@@ -2,8 +2,9 @@
 
 If a server does not stop there, it sends the token as text, and the model invents what follows: the user's
 next message, a tool's result. A token does not end the answer inside a code fence, or right after a single
-backtick: models write about such tokens too. ``</s>`` does not if an ``<s>`` is open, as in HTML. If the
-answer starts with the opening of the model's own turn, this is skipped.
+backtick: models write about such tokens too. ``</s>`` does not if an ``<s>`` is open, as in HTML, and
+``<tool_response>``, which the tool instructions name, does only at the start of a line or behind a call. If
+the answer starts with the opening of the model's own turn, this is skipped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Final
 from rockai_transport.prompting.reply.token_set import FENCE, TICK, Stage, TokenSet
 
 _STRUCK: Final = ("<s>", "</s>")
+_RESULT: Final = "<tool_response>"
+_BEFORE_RESULTS: Final = ("", ">", "}", "]", ")")
 
 
 class TurnEnd(Stage[str]):
@@ -35,7 +38,7 @@ class TurnEnd(Stage[str]):
         self._notable = re.compile(f"[{re.escape(notable)}]" if notable else r"(?!)")
         self._cues = cues
         self._begun = False
-        self._line_start = True
+        self._before = ""  # the last character of the line, except for white space
         self._in_fence = False
         self._behind_tick = False
         self._struck = 0  # number of open <s>
@@ -55,7 +58,7 @@ class TurnEnd(Stage[str]):
         if text:
             self._behind_tick = False
             _, line_break, line = text.rpartition("\n")
-            self._line_start = (self._line_start or bool(line_break)) and not line.strip()
+            self._before = line.rstrip()[-1:] or ("" if line_break else self._before)
             self._begun = self._begun or not text.isspace()
 
     def _read(self, text: str, *, final: bool) -> str:
@@ -76,7 +79,7 @@ class TurnEnd(Stage[str]):
                 self.token = token
                 return emitted + text[start:place]
             else:
-                self._in_fence ^= token == FENCE and self._line_start
+                self._in_fence ^= token == FENCE and not self._before
                 at = place + max(1, len(token))
                 self.pass_over(text[place:at])
                 self._behind_tick = token == TICK
@@ -84,7 +87,8 @@ class TurnEnd(Stage[str]):
         return emitted + text[start:]
 
     def _ends_here(self, token: str) -> bool:
-        if self._in_fence or self._behind_tick:
+        in_prose = token == _RESULT and self._before not in _BEFORE_RESULTS
+        if self._in_fence or self._behind_tick or in_prose:
             return False
         if token in _STRUCK:
             self._struck += 1 if token == _STRUCK[0] else -1
