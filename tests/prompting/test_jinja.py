@@ -175,7 +175,7 @@ def test_the_answer_of_gpt_oss_does_not_end_with_its_reasoning():
     template = MARKS + "<|start|>assistant{# <|channel|> <|end|> <|return|> #}"
     call = ChatCall(ModelSettings(MODEL, chat_template=template), [Message("user", "a")])
     reply = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>x<|return|>y"
-    assert read_reply(reply, call.request().reading) == ModelReply("x", "hm", (), (), "<|return|>")
+    assert read_reply(reply, call.request().reading) == ModelReply("x", "hm")
 
 
 def test_a_dialect_may_hold_a_jinja_source():
@@ -221,4 +221,4 @@ def test_a_turn_that_is_opened_once_more_is_passed_over():
     call = ChatCall(ModelSettings(MODEL, chat_template=STRICT), [Message("user", "Hi")])
     reader = ReplyReader(call.request().reading)
     parts = reader.feed("<start_of_turn>model\nHello!<end_of_turn>\n<start_of_turn>user\nAnd you?")
-    assert ([part.text for part in parts], reader.end_token) == (["Hello!"], "<end_of_turn>")
+    assert ([part.text for part in parts], reader.stop_token) == (["Hello!"], "<end_of_turn>")
