@@ -138,13 +138,9 @@ class AsyncClient(BaseClient):
             >>> [path.suffix for path in await client.download(made, "out")]
             ['.png']
         """
+        download = self._session.operations.download
         return await self._session.do(
-            self._session.operations.download,
-            prediction,
-            folder,
-            timeout,
-            max_bytes=max_bytes,
-            allow_private=allow_private,
+            download, prediction, folder, timeout, max_bytes=max_bytes, allow_private=allow_private
         )
 
     async def aclose(self) -> None:

@@ -192,13 +192,9 @@ class Client(BaseClient):
             >>> [path.suffix for path in client.download(made, "out")]
             ['.png']
         """
+        download = self._session.operations.download
         return self._session.do(
-            self._session.operations.download,
-            prediction,
-            folder,
-            timeout,
-            max_bytes=max_bytes,
-            allow_private=allow_private,
+            download, prediction, folder, timeout, max_bytes=max_bytes, allow_private=allow_private
         )
 
     def close(self) -> None:

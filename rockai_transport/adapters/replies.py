@@ -121,7 +121,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
 
     def reply(self) -> ModelReply:
         """Return the whole reply. An invalid call is also text, so that nothing the model wrote is lost."""
-        return gather(_with_unreadable_text(self.parts), self.dialogue.end_token)
+        return gather(_with_unreadable_text(self.parts))
 
     def refused(self, text: str) -> ModelReply:
         """Read a reply that was not accepted, as far as possible.
@@ -134,7 +134,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
             reading = replace(reading, tools=replace(reading.tools, choice="auto"))
         reader = ReplyReader(reading)
         parts = [*reader.feed(text), *reader.flush()]
-        return gather(_with_unreadable_text(parts), reader.end_token)
+        return gather(_with_unreadable_text(parts))
 
     def ending(self) -> dict[str, Any]:
         """Return how the reply ended, for the framework's metadata, as far as it is known.

@@ -84,13 +84,8 @@ class Dialogue:
         return self._reader.cut
 
     @property
-    def end_token(self) -> str | None:
-        """The token of the chat template that ended the last answer, if any."""
-        return self._reader.end_token
-
-    @property
     def stop_token(self) -> str | None:
-        """What ended the last answer: such a token, or a stop sequence; None if neither did."""
+        """What ended the last answer: a token of the chat template or a stop sequence; else None."""
         return self._reader.stop_token
 
     def feed(self, piece: str) -> list[ReplyPart]:
@@ -187,7 +182,7 @@ class Dialogue:
     def _validation_error(self) -> str | None:
         """Return why the ended reply is not accepted; None if it is."""
         if not self._reader.waiting:
-            return self._check(gather(self._held, self.end_token)) if self._check else None
+            return self._check(gather(self._held)) if self._check else None
         tools = self.running.reading.tools
         function = f"the function {tools.name}" if tools.name else "a function"
         errors = "; ".join(call.error for call in self._reader.rejected().invalid_tool_calls)

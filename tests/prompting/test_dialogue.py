@@ -177,7 +177,7 @@ def test_an_answer_ends_with_its_turn():
     assert gather(dialogue.feed(CALL + "\n<tool_response>12")).tool_calls
     assert dialogue.cut
     assert dialogue.end() == []
-    assert dialogue.end_token == "<tool_response>"  # noqa: S105 - a token of a template
+    assert dialogue.stop_token == "<tool_response>"  # noqa: S105 - a token of a template
 
 
 def test_a_dialect_can_leave_the_end_of_turns_alone():

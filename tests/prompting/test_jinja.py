@@ -42,10 +42,8 @@ def test_a_template_renders_every_conversation_single_turns_too():
 
 @pytest.mark.parametrize("bos", ["<s>", "<|begin_of_text|>", "<bos>"])
 def test_the_leading_bos_is_taken_off(bos):
-    """Given, told from the source, or written into the source: the tokenizer adds it."""
-    turns = [Turn("user", "Hi")]
-    assert not JinjaTemplate(MARKS, bos, "</s>").render("", turns).startswith(bos)
-    assert JinjaTemplate(bos + MARKS).render("", turns).startswith("<|user|>")
+    """Told from the source, or written into it: the tokenizer adds it."""
+    assert JinjaTemplate(bos + MARKS).render("", [Turn("user", "Hi")]).startswith("<|user|>")
 
 
 def test_the_tokens_are_told_from_the_source():
@@ -178,7 +176,7 @@ def test_the_answer_of_gpt_oss_does_not_end_with_its_reasoning():
     template = MARKS + "<|start|>assistant{# <|channel|> <|end|> <|return|> #}"
     call = ChatCall(ModelSettings(MODEL, chat_template=template), [Message("user", "a")])
     reply = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>x<|return|>y"
-    assert read_reply(reply, call.request().reading) == ModelReply("x", "hm", (), (), "<|return|>")
+    assert read_reply(reply, call.request().reading) == ModelReply("x", "hm")
 
 
 def test_a_dialect_may_hold_a_jinja_source():
@@ -207,24 +205,20 @@ def test_without_jinja2_the_error_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "eos", "ends"),
+    ("source", "ends"),
     [
-        ("{{ '<|im_start|>' }}{{ '<|im_end|>' }}", None, {"<|im_start|>", "<|im_end|>"}),
-        ("{{ '[INST]' + eos_token }}", None, {"[INST]", "</s>"}),
-        (
-            "{{ '<start_of_turn>user' }}{{ '<end_of_turn>' }}",
-            "<eos>",
-            {"<start_of_turn>", "<end_of_turn>", "<eos>"},
-        ),
-        ("{{ messages[0].content }}", None, set()),
-        ("{{ '<|turn>user' }}{{ '<turn|>' }}", None, {"<|turn>", "<turn|>"}),
-        ("{{ '<|user|>' }}{{ '<|end|>' }}", None, {"<|user|>", "<|end|>"}),
-        ("{{ '<|channel|>final<|message|>' }}{{ '<|end|>' }}{{ '<|return|>' }}", None, {"<|return|>"}),
+        ("{{ '<|im_start|>' }}{{ '<|im_end|>' }}", {"<|im_start|>", "<|im_end|>"}),
+        ("{{ '[INST]' + eos_token }}", {"[INST]", "</s>"}),
+        ("{{ '<start_of_turn>user' }}{{ '<end_of_turn>' }}", {"<start_of_turn>", "<end_of_turn>"}),
+        ("{{ messages[0].content }}", set()),
+        ("{{ '<|turn>user' }}{{ '<turn|>' }}", {"<|turn>", "<turn|>"}),
+        ("{{ '<|user|>' }}{{ '<|end|>' }}", {"<|user|>", "<|end|>"}),
+        ("{{ '<|channel|>final<|message|>' }}{{ '<|end|>' }}{{ '<|return|>' }}", {"<|return|>"}),
     ],
 )
-def test_a_template_ends_turns_with_its_own_tokens(source, eos, ends):
+def test_a_template_ends_turns_with_its_own_tokens(source, ends):
     """Those that its source mentions, and the end of a text where it writes it."""
-    assert set(JinjaTemplate(source, eos_token=eos).end_tokens) == ends
+    assert set(JinjaTemplate(source).end_tokens) == ends
 
 
 def test_a_turn_that_is_opened_once_more_is_passed_over():
@@ -232,4 +226,4 @@ def test_a_turn_that_is_opened_once_more_is_passed_over():
     call = ChatCall(ModelSettings(MODEL, chat_template=STRICT), [Message("user", "Hi")])
     reader = ReplyReader(call.request().reading)
     parts = reader.feed("<start_of_turn>model\nHello!<end_of_turn>\n<start_of_turn>user\nAnd you?")
-    assert ([part.text for part in parts], reader.end_token) == (["Hello!"], "<end_of_turn>")
+    assert ([part.text for part in parts], reader.stop_token) == (["Hello!"], "<end_of_turn>")

@@ -66,11 +66,11 @@ def read(request, pieces, *, batch=False):
             break
     parts += reader.flush()
     assert all(part.text for part in parts if isinstance(part, TextDelta))
-    reply = reader.rejected() if reader.waiting else gather(parts, reader.end_token)
+    reply = reader.rejected() if reader.waiting else gather(parts)
     calls = [(call.name, json.dumps(call.arguments)) for call in reply.tool_calls]
     invalid = [(call.name, call.arguments, call.error, call.text) for call in reply.invalid_tool_calls]
     shown = "".join(part.text for part in parts if isinstance(part, TextDelta))
-    return calls, invalid, reply.text, reply.reasoning, reader.end_token, reader.waiting, shown
+    return calls, invalid, reply.text, reply.reasoning, reader.stop_token, reader.waiting, shown
 
 
 @BOUNDED

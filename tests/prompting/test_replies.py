@@ -50,7 +50,7 @@ def read(request, pieces):
         "invalid": [[call.name, call.arguments] for call in reply.invalid_tool_calls],
         "text": reply.text,
         "reasoning": reply.reasoning,
-        "end": reader.end_token,
+        "end": reader.stop_token,
         "waiting": reader.waiting,
     }
     if reader.waiting:  # it is asked for again, so that only what was found in it matters

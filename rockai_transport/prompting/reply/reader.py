@@ -46,14 +46,12 @@ class ModelReply:
         reasoning: The reasoning before it.
         tool_calls: The calls, in order.
         invalid_tool_calls: Text that was meant as a call, but is not a valid one.
-        end_token: The token of the chat template that ended the answer, if any.
     """
 
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     invalid_tool_calls: tuple[InvalidToolCall, ...] = ()
-    end_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,6 @@ class ReplyReader:
 
     Attributes:
         cut: Whether the answer has ended: the stream can be left, and :meth:`flush` ends the reply.
-        end_token: The token of the chat template that ended the answer, or None.
         waiting: Whether a call is required and none was found yet.
     """
 
@@ -96,7 +93,6 @@ class ReplyReader:
                 called, even if its schema does not match: a class may accept more than its schema shows.
         """
         self.cut = False
-        self.end_token: str | None = None
         self.waiting = reading.tools.forced
         self._reading = reading
         self._accepts = accepts or (lambda _: False)
@@ -115,7 +111,7 @@ class ReplyReader:
     @property
     def stop_token(self) -> str | None:
         """What ended the answer: a token of the chat template or a stop sequence; None if neither did."""
-        return self.end_token or (self._cutter.stop if self._made else None)
+        return (self._turn.token or self._cutter.stop) if self._made else None
 
     def rejected(self) -> ModelReply:
         """Return what came instead of a required call, once the reply has ended.
@@ -123,7 +119,7 @@ class ReplyReader:
         Returns:
             The parts that were held back and never delivered.
         """
-        return gather(self._held, self.end_token)
+        return gather(self._held)
 
     def feed(self, piece: str) -> list[ReplyPart]:
         """Take the next piece.
@@ -212,7 +208,7 @@ class ReplyReader:
         parts: list[ReplyPart] = []
         for part in self._splitter.feed(text) if text else ():
             parts += self._read_calls(part)
-        self.cut, self.end_token = self._cutter.cut or self._turn.token is not None, self._turn.token
+        self.cut = self._cutter.cut or self._turn.token is not None
         return parts
 
     def _call_reader(self) -> ToolCallReader:
@@ -289,12 +285,11 @@ class ReplyReader:
         return [*made[:first], *map(one_too_many, made[first:])]
 
 
-def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelReply:
+def gather(parts: Iterable[ReplyPart]) -> ModelReply:
     """Combine the parts of a reply.
 
     Args:
         parts: The parts, in order.
-        end_token: The token that ended the answer.
 
     Returns:
         The reply.
@@ -304,10 +299,10 @@ def gather(parts: Iterable[ReplyPart], end_token: str | None = None) -> ModelRep
     for part in parts:
         found[type(part)].append(part)
     if found[ReasoningEnd]:
-        return gather(announced(parts), end_token)
+        return gather(announced(parts))
     text = "".join([part.text for part in found[TextDelta]])
     thought = "".join([part.text for part in found[ReasoningDelta]])
-    return ModelReply(text, thought, tuple(found[ToolCall]), tuple(found[InvalidToolCall]), end_token)
+    return ModelReply(text, thought, tuple(found[ToolCall]), tuple(found[InvalidToolCall]))
 
 
 def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
@@ -338,8 +333,7 @@ def read_reply(text: str, reading: Reading) -> ModelReply:
         The reply.
     """
     reader = ReplyReader(reading)
-    parts = [*reader.feed(text), *reader.flush()]
-    return gather(parts, reader.end_token)
+    return gather([*reader.feed(text), *reader.flush()])
 
 
 @lru_cache(maxsize=64)

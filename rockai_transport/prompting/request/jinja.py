@@ -35,14 +35,10 @@ class JinjaTemplate:
     """A chat template in Jinja, as in a model's ``tokenizer_config.json``.
 
     Attributes:
-        source: The template's text.
-        bos_token: The template's ``bos_token``; by default derived from the source.
-        eos_token: The template's ``eos_token``; by default derived from the source.
+        source: The template's text. Its ``bos_token`` and ``eos_token`` are derived from it.
     """
 
     source: str
-    bos_token: str | None = None
-    eos_token: str | None = None
 
     # Many published templates raise unless roles alternate, and alternation suits all of them. A template's
     # tool role cannot be known, but every template has user turns. Its source shows no labels.
@@ -53,16 +49,16 @@ class JinjaTemplate:
     @property
     def control_tokens(self) -> tuple[str, ...]:
         """Everything in the source that looks like a token, or is known as one."""
-        return _control_tokens(self.source, self.eos_token)
+        return _control_tokens(self.source)
 
     @property
     def end_tokens(self) -> tuple[str, ...]:
         """The known end tokens in the source, and the token that ends a text, if the source contains it."""
-        eos = self._bos_and_eos()[1] if self.eos_token or "eos_token" in self.source else ""
+        eos = self._bos_and_eos()[1:] if "eos_token" in self.source else ()
         rows = _TOKENS["ends_no_turn"].items()
         parts = {token for token, others in rows if any(one in self.source for one in others)}
         found = (token for token in _TOKENS["turn_tokens"] if token in self.source and token not in parts)
-        return tuple(dict.fromkeys((*found, *filter(None, (eos,)))))
+        return tuple(dict.fromkeys((*found, *eos)))
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
         """Render a conversation up to the model's turn, without the leading BOS.
@@ -116,21 +112,17 @@ class JinjaTemplate:
         return rendered.removeprefix(next(begins, ""))
 
     def _bos_and_eos(self) -> tuple[str, str]:
-        _, bos, eos = next(row for row in _TOKENS["ends_of_texts"] if row[0] in self.source)
-        return (
-            bos if self.bos_token is None else self.bos_token,
-            eos if self.eos_token is None else self.eos_token,
-        )
+        return next((bos, eos) for mark, bos, eos in _TOKENS["ends_of_texts"] if mark in self.source)
 
 
 @lru_cache(maxsize=32)
-def _control_tokens(source: str, eos_token: str | None) -> tuple[str, ...]:
+def _control_tokens(source: str) -> tuple[str, ...]:
     import re
 
     own = _TOKENS["own_markup"]
     shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
     known = (token for token in _TOKENS["turn_tokens"] if token in source)
-    return tuple(dict.fromkeys((*_TOKENS["begins"], *filter(None, (eos_token,)), *shaped, *known)))
+    return tuple(dict.fromkeys((*_TOKENS["begins"], *shaped, *known)))
 
 
 @lru_cache(maxsize=32)
