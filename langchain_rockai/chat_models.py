@@ -140,7 +140,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         ``structured_output`` is not claimed: `create_agent` would then bind ``response_format``
         (langchain/agents/factory.py), although `with_structured_output` and forced tools do more.
         """
-        dialect = self._for_call({}).dialect
+        dialect = self._for_call({})[0].resolved()
         has_turns, has_images = dialect.chat_template is not None, dialect.image_key is not None
         profile = ModelProfile(
             text_inputs=True,
@@ -283,7 +283,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatBuilder:
         """Create the reply to messages, with the keywords that `bind_tools` bound or the caller passed."""
-        settings, _, options = self._for_call(call, stop)
+        settings, options = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
         written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
         output = output or written

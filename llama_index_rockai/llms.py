@@ -137,7 +137,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             >>> llm.metadata.model_name, llm.metadata.context_window
             ('meta/meta-llama-3-70b-instruct', 8192)
         """
-        dialect = self._for_call({}).dialect
+        dialect = self._for_call({})[0].resolved()
         asked = self.max_tokens or self.additional_kwargs.get(dialect.max_tokens_key or "")
         return LLMMetadata(
             context_window=self._context_window(dialect),
@@ -317,7 +317,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         self, messages: Sequence[ChatMessage], given: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``; its messages are not changed."""
-        settings, _, options = self._for_call(given)
+        settings, options = self._for_call(given)
         schemas = function_schemas(given.get("tools"))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
         form = check = partials = None
@@ -346,7 +346,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         own = None if own is default_completion_to_prompt else own
         if own is not None and not formatted:
             prompt = own(prompt)
-        settings, _, options = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
+        settings, options = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
         system_prompt = given.get("system_prompt", self.system_prompt)
         request = completion_request(settings, prompt, system_prompt=system_prompt, formatted=own is not None)
         return CompletionResponseBuilder(request, **options)
