@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -35,6 +35,7 @@ from rockai_transport.protocol.prediction import Prediction
 
 _PARTIALS_OF_A_READ = 32
 """Maximum number of times that an object is parsed per read, because each time starts at its beginning."""
+_NOTHING: Iterator[Any] = iter(())
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -259,25 +260,17 @@ async def arun(builder: ReplyBuilder[Any, R], client: AsyncClient) -> R:
     return builder.result()
 
 
+@dataclass(eq=False)
 class _ReplyStream(Generic[C]):
     """The common part of both streams; after the last chunk, ``builder`` has the whole reply."""
 
-    def __init__(
-        self, builder: ReplyBuilder[C, Any], client: Any, on_chunk: Callable[[C], Any] | None = None
-    ) -> None:
-        """Create a stream.
-
-        Args:
-            builder: The reply.
-            client: The client.
-            on_chunk: Called with each chunk before it is delivered; an exception from it ends the stream.
-        """
-        self.builder = builder
-        self._client = client
-        self._on_chunk = on_chunk
-        self._stream: Any = None
-        self._ready: Iterator[C] = iter(())
-        self._left = False
+    builder: ReplyBuilder[C, Any]
+    _client: Any
+    _on_chunk: Callable[[C], Any] | None = None
+    """Called with each chunk before it is delivered; an exception from it ends the stream."""
+    _stream: Any = None
+    _ready: Iterator[C] = _NOTHING
+    _left: bool = False
 
 
 class Chunks(_ReplyStream[C], Generator[C, None, None]):
@@ -308,7 +301,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
     def close(self) -> None:
         """Leave the stream, if there is one; no further chunks follow."""
         self._left = True
-        self._ready = iter(())
+        self._ready = _NOTHING
         if self._stream is not None:
             self._stream.close()
 
@@ -360,7 +353,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
     async def aclose(self) -> None:
         """Leave the stream, if there is one; no further chunks follow."""
         self._left = True
-        self._ready = iter(())
+        self._ready = _NOTHING
         if self._stream is not None:
             await self._stream.aclose()
 
