@@ -35,7 +35,6 @@ from rockai_transport.adapters import (
     Chunks,
     ModelFields,
     OutputParser,
-    PartialObjects,
     arun,
     check_object_class,
     run,
@@ -320,12 +319,11 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         settings, options = self._for_call(given)
         schemas = function_schemas(given.get("tools"))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
-        form = check = partials = None
+        form = parser = None
         if output_cls := given.get("output_cls"):
             check_object_class(output_cls, "output_cls")
             form = None if tools.active else ResponseFormat(output_cls.model_json_schema())
             parser = OutputParser(output_cls, by_call=tools.active)
-            check, partials = parser.validation_error, PartialObjects(parser) if streamed else None
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
@@ -334,7 +332,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             response_format=form,
             format_messages=self._formatter(),
         )
-        return ChatResponseBuilder(call, check, streamed=streamed, partials=partials, **options)
+        return ChatResponseBuilder(call, parser, streamed=streamed, **options)
 
     def _completion(
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool

@@ -18,7 +18,6 @@ from rockai_transport.adapters.chat import tool_setup as tool_setup
 from rockai_transport.adapters.chat import tool_specs as tool_specs
 from rockai_transport.adapters.chat import with_root as with_root
 from rockai_transport.adapters.files import OutputFile as OutputFile
-from rockai_transport.adapters.partial import PartialObjects as PartialObjects
 from rockai_transport.adapters.partial import partial_object as partial_object
 from rockai_transport.adapters.replies import AsyncChunks as AsyncChunks
 from rockai_transport.adapters.replies import Chunks as Chunks

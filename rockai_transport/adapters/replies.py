@@ -21,6 +21,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from rockai_transport.adapters.files import AddressLines, OutputFile, output_files
 from rockai_transport.adapters.partial import PartialObjects
+from rockai_transport.adapters.structured import OutputParser
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import BadRequestError, RockAIError
@@ -55,32 +56,33 @@ class ReplyBuilder(ABC, Generic[C, R]):
     def __init__(
         self,
         first: ChatCall | ModelRequest,
-        check: Callable[[ModelReply], str | None] | None = None,
+        parser: OutputParser | None = None,
         *,
         timeout: float | None = None,
         max_reasks: int = 1,
         streamed: bool = True,
         stream_usage: bool = True,
-        partials: PartialObjects | None = None,
+        partials: bool = True,
     ) -> None:
         """Create a builder.
 
         Args:
             first: As for `Dialogue`.
-            check: As for `Dialogue`.
+            parser: Checks the reply, if it must contain an object.
             timeout: Seconds for each run.
             max_reasks: As for `Dialogue`.
             streamed: Whether chunks are delivered as they arrive. If not, an invalid call is asked for again
                 even if text came before it.
             stream_usage: Whether to get the prediction for its token counts after its stream has ended.
-            partials: Reads the requested object while it arrives; None if nothing needs it.
+            partials: Whether a stream delivers the requested object while it arrives.
 
         Raises:
             ConfigurationError: The request cannot be sent to the model.
         """
         self._stream_usage = stream_usage
-        self._partials = partials
+        self._partials = PartialObjects(parser) if parser and streamed and partials else None
         self._lines = AddressLines() if isinstance(first, ModelRequest) else None
+        check = parser.validation_error if parser else None
         self.dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.timeout = timeout
         self.runs: list[Prediction | None] = []
