@@ -17,15 +17,6 @@ from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.service import Service
 
-__all__ = [
-    "RunRequest",
-    "create_request",
-    "download_request",
-    "prediction_request",
-    "run_request",
-    "stream_request",
-]
-
 
 @dataclass(frozen=True)
 class RunRequest:

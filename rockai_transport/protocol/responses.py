@@ -30,17 +30,6 @@ from rockai_transport.protocol.prediction import Prediction, is_prediction, read
 from rockai_transport.protocol.retry import Failure, retry_after
 from rockai_transport.service import Service
 
-__all__ = [
-    "Answer",
-    "accepted",
-    "finished",
-    "is_missing_route",
-    "read_canceled",
-    "read_output",
-    "read_whole",
-    "status_error",
-]
-
 _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     400: (BadRequestError, "Check the input against the model's page on rockai.online."),
     401: (
