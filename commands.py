@@ -110,8 +110,12 @@ def progress(output: IO[bytes], venv: Path) -> str:
     output.seek(0)
     said = output.read().decode("utf-8", "replace")
     steps = re.findall(r"^ *((?:Collecting|Downloading|Installing) [a-z_. ]*[a-z])", said, re.MULTILINE)
-    installed = len(list(venv.glob("[Ll]ib/**/*.dist-info")))
-    return f"{installed:3} packages installed  {steps[-1] if steps else ''}"
+    # Only where packages are listed: an installer removes folders below while this looks.
+    installed = [
+        *venv.glob("lib/python*/site-packages/*.dist-info"),
+        *venv.glob("Lib/site-packages/*.dist-info"),
+    ]
+    return f"{len(installed):3} packages installed  {steps[-1] if steps else ''}"
 
 
 def python(venv: Path = VENV) -> str:

@@ -128,12 +128,12 @@ def canceled(session: DoctorSession) -> Iterator[Finding]:
         yield created.exchange.finding("shape", "no_id", SuggestedSetting("read_prediction"))
         raise UnavailableError(_TEXTS["no_id"])
     yield from _form(session, created)
-    look = session.perform(Operations.get, prediction)
-    case = "failed" if look.error else "with_id" if "id" in look.prediction.raw else "without_id"
-    yield look.exchange.finding("get", case, _suggested_path(session, prediction, "get"))
-    if look.error:
-        look = session.perform(Operations.get, prediction)
-    last = prediction if look.error else _ended(session, look)
+    fetched = session.perform(Operations.get, prediction)
+    case = "failed" if fetched.error else "with_id" if "id" in fetched.prediction.raw else "without_id"
+    yield fetched.exchange.finding("get", case, _suggested_path(session, prediction, "get"))
+    if fetched.error:
+        fetched = session.perform(Operations.get, prediction)
+    last = prediction if fetched.error else _ended(session, fetched)
     case = session.answer(cancel) if cancel.error else last.status if last.is_terminal else "goes_on"
     status = session.redact(str(last.raw and last.raw["status"]))
     fix = _suggested_path(session, prediction, "cancel")
@@ -151,12 +151,12 @@ def followed(session: DoctorSession) -> Iterator[Finding]:
     prediction = session.require(created).prediction
     if prediction.id is None:
         raise UnavailableError(_TEXTS["unreadable_run"])
-    look = session.perform(Operations.get, prediction)
+    fetched = session.perform(Operations.get, prediction)
     stream = _follow(session, prediction) if options else None
-    session.example = last = prediction if look.error else _ended(session, look)
+    session.example = last = prediction if fetched.error else _ended(session, fetched)
     form = " and ".join(other.body())
     yield first.exchange.finding("create-by", "accepted" if first is created else "refused", form=form)
-    yield from _contents(session, last, look.exchange)
+    yield from _contents(session, last, fetched.exchange)
     yield _address(session, created, stream)
     if stream is None or not stream.exchange.response.is_success:
         raise UnavailableError(_TEXTS["no_stream"])
@@ -230,9 +230,9 @@ def _find(session: DoctorSession, field: str) -> str:
     return ""
 
 
-def _ended(session: DoctorSession, look: RecordingIO) -> Prediction:
+def _ended(session: DoctorSession, fetched: RecordingIO) -> Prediction:
     """Return the prediction at its end, or as last seen at the timeout."""
-    return session.perform(Operations.wait, look.prediction, None, None).prediction
+    return session.perform(Operations.wait, fetched.prediction, None, None).prediction
 
 
 async def _read(operations: Operations, io: IO, begin: Callable[..., RunStream], *arguments: Any) -> None:

@@ -40,12 +40,12 @@ async def refresh(
 ) -> list[Record]:
     """Poll all running predictions; the record of one that cannot be fetched does not change."""
     ids = [record.prediction_id for record in records if record.is_running and record.prediction_id]
-    looks = await backends.together([backends.predictions.get(one) for one in ids], within)
-    found: dict[str | None, Any] = dict(zip(ids, looks, strict=True))
+    polled = await backends.together([backends.predictions.get(one) for one in ids], within)
+    found: dict[str | None, Any] = dict(zip(ids, polled, strict=True))
     fresh = list(records)
     for index, record in enumerate(records):
-        if isinstance(look := found.get(record.prediction_id), Prediction):
-            fresh[index] = await backends.detached(note(backends, record.seen(look)))
+        if isinstance(current := found.get(record.prediction_id), Prediction):
+            fresh[index] = await backends.detached(note(backends, record.seen(current)))
     return fresh
 
 

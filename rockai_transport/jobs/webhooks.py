@@ -147,7 +147,7 @@ class WebhookReceiver:
         ]
         few = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(record: Record) -> bool:
+        async def wake(record: Record) -> bool:
             async with few:
                 try:
                     prediction = await self._client.predictions.get(record.prediction_id or "")
@@ -157,7 +157,7 @@ class WebhookReceiver:
                 name = crashed.get(record.key)
                 return prediction.is_terminal and await self._wake_safely(record, prediction, (), name)
 
-        woken = await asyncio.gather(*map(look, due))
+        woken = await asyncio.gather(*map(wake, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]
 
     # A delivery.

@@ -70,7 +70,7 @@ async def wait(
         PredictionError: It failed, was canceled, or the deadline was reached.
         RockAIError: The service refuses to return it, or its response cannot be parsed.
     """
-    look = _Look(io, replace(settings, max_retries=0), until)
+    poll = _Poll(io, replace(settings, max_retries=0), until)
     started = changed = io.now()
     notices = Notices(started, f"Prediction {known.id}")
     seen: Prediction | None = None
@@ -78,7 +78,7 @@ async def wait(
     # succeeded.
     prediction = replace(known, status=UNKNOWN) if is_unfetched(known) else known
     if prediction is not known:
-        prediction = await look(prediction, started)
+        prediction = await poll(prediction, started)
     while True:
         moment = io.now()
         update = Update.between(seen, prediction)
@@ -91,18 +91,18 @@ async def wait(
         if prediction.is_terminal:
             return finished(prediction)
         if moment >= until or moment - changed >= stall:
-            raise _timed_out(prediction, moment - started) from look.failure
+            raise _timed_out(prediction, moment - started) from poll.failure
         if prediction.status != "processing":
             notices.tell(moment)
         # Poll soon at first, then less and less often: a share of the time waited, at most a second.
         delay = min(max(_FIRST_POLL, _POLL_SHARE * (moment - started)), _MAX_POLL)
         delay *= 1 - _POLL_JITTER * io.jitter()
-        await io.sleep(min(max(delay, look.delay), until - moment))
-        prediction = await look(prediction, started)
+        await io.sleep(min(max(delay, poll.delay), until - moment))
+        prediction = await poll(prediction, started)
 
 
 @dataclass
-class _Look:
+class _Poll:
     """Polls one at a time. A failed poll keeps the prediction's state and delays the next poll."""
 
     io: IO

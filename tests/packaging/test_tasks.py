@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+import commands
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -37,6 +40,15 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 FILES = pytest.mark.parametrize("name", ["tasks.py", "commands.py"])
+
+
+@pytest.mark.parametrize("place", ["lib/python3.13/site-packages", "Lib/site-packages"])
+def test_progress_counts_packages_without_entering_them(tmp_path: Path, place: str) -> None:
+    """What an installer removes meanwhile is below the packages' list, so the count cannot fail there."""
+    for name in ("one.dist-info", "two.dist-info", "one/_vendor/three.dist-info"):
+        (tmp_path / place / name).mkdir(parents=True)
+    output = io.BytesIO(b"  Downloading one-1.0.tar.gz\n")
+    assert commands.progress(output, tmp_path).startswith("  2 packages installed  Downloading one")
 
 
 @FILES

@@ -97,6 +97,7 @@ async def langgraph(job, store, work):
             if not state.values or (state.next and not state.interrupts):
                 given = None if state.next else {"messages": [("user", "a video")]}
                 await agent.ainvoke(given, CONFIG, durability="sync")
+            return False
 
         await work(go_on, resume_graph(agent))
         state = await agent.aget_state(CONFIG)
@@ -120,6 +121,8 @@ async def llama_index(job, store, work):
             result = await run_until_asleep(agent.run("a video"), toolkit, contexts)
             if result is not None:
                 end(None, result)
+            return result is not None
+        return False
 
     await work(go_on, resume_workflow(agent, toolkit, contexts, end))
     return json.loads(ends["end"])["text"] if ends else ""
@@ -136,8 +139,9 @@ async def run(job):
         if job["webhook"]:
             delivery = asyncio.create_task(deliver(receiver, job))
             await store.resolved()
-            await go_on()
-            await delivery
+            if await go_on():
+                delivery.cancel()  # nothing is saved that it could resume: it would try for a minute
+            await asyncio.wait([delivery])
         else:
             await go_on()
         await receiver.sweep(older_than=0)
