@@ -19,7 +19,7 @@ from langchain_rockai.replies import ChatBuilder
 from langchain_rockai.schemas import openai_tool
 from langchain_rockai.structured import StructuredOutput, structured_chain
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import PartialObjects, arun, run, tool_setup, tool_specs
+from rockai_transport.adapters import arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
 
@@ -142,7 +142,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         ``structured_output`` is not claimed: `create_agent` would then bind ``response_format``
         (langchain/agents/factory.py), although `with_structured_output` and forced tools do more.
         """
-        dialect = self._for_call({}).dialect
+        dialect = self._for_call({})[0].resolved()
         has_turns, has_images = dialect.chat_template is not None, dialect.image_key is not None
         profile = ModelProfile(
             text_inputs=True,
@@ -288,20 +288,18 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatBuilder:
         """Create the reply to messages, with the keywords that `bind_tools` bound or the caller passed."""
-        settings, _, options = self._for_call(call, stop)
+        settings, options = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
         written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
         output = output or written
         schemas = list(map(openai_tool, call.get("tools") or ()))
-        check = form = partials = None
-        if output:
-            check, form = output.validation_error, output.response_format
-            if streamed and not written and (output.by_call or not schemas):
-                partials = PartialObjects(output)
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),
             tools=tool_setup(schemas, call.get("tool_choice"), parallel=call.get("parallel_tool_calls")),
-            response_format=form,
+            response_format=output.response_format if output else None,
         )
-        return ChatBuilder(chat_call, check, streamed=streamed, written=written, partials=partials, **options)
+        partials = not written and (not schemas or (output is not None and output.by_call))
+        return ChatBuilder(
+            chat_call, output, streamed=streamed, written=written, partials=partials, **options
+        )

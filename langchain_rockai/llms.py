@@ -162,7 +162,7 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> CompletionBuilder:
-        settings, _, options = self._for_call(call, stop)
+        settings, options = self._for_call(call, stop)
         return CompletionBuilder(completion_request(settings, prompt), streamed=streamed, **options)
 
 

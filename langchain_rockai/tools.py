@@ -138,7 +138,7 @@ def _report(write: Callable[[Any], None] | None, progress: Progress) -> None:
     try:
         if write is not None:
             write({"type": PROGRESS_EVENT, **progress._asdict()})
-        dispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+        dispatch_custom_event(PROGRESS_EVENT, progress._asdict())
     except Exception:
         logger.debug("Progress could not be reported.", exc_info=True)
 
@@ -148,7 +148,7 @@ async def _areport(write: Callable[[Any], None] | None, progress: Progress) -> N
     try:
         if write is not None:
             write({"type": PROGRESS_EVENT, **progress._asdict()})
-        await adispatch_custom_event(PROGRESS_EVENT, progress._asdict(), config=ensure_config())
+        await adispatch_custom_event(PROGRESS_EVENT, progress._asdict())
     except Exception:
         logger.debug("Progress could not be reported.", exc_info=True)
 

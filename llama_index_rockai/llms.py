@@ -35,7 +35,6 @@ from rockai_transport.adapters import (
     Chunks,
     ModelFields,
     OutputParser,
-    PartialObjects,
     arun,
     check_object_class,
     described_class,
@@ -139,7 +138,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             >>> llm.metadata.model_name, llm.metadata.context_window
             ('meta/meta-llama-3-70b-instruct', 8192)
         """
-        dialect = self._for_call({}).dialect
+        dialect = self._for_call({})[0].resolved()
         asked = self.max_tokens or self.additional_kwargs.get(dialect.max_tokens_key or "")
         return LLMMetadata(
             context_window=self._context_window(dialect),
@@ -319,15 +318,14 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         self, messages: Sequence[ChatMessage], given: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``; its messages are not changed."""
-        settings, _, options = self._for_call(given)
+        settings, options = self._for_call(given)
         schemas = function_schemas(given.get("tools"))
         tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
-        form = check = partials = None
+        form = parser = None
         if output_cls := given.get("output_cls"):
             check_object_class(output_cls, "output_cls")
             form = None if tools.active else ResponseFormat(described_class(output_cls))
             parser = OutputParser(output_cls, by_call=tools.active)
-            check, partials = parser.validation_error, PartialObjects(parser) if streamed else None
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
@@ -336,7 +334,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             response_format=form,
             format_messages=self._formatter(),
         )
-        return ChatResponseBuilder(call, check, streamed=streamed, partials=partials, **options)
+        return ChatResponseBuilder(call, parser, streamed=streamed, **options)
 
     def _completion(
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool
@@ -348,7 +346,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         own = None if own is default_completion_to_prompt else own
         if own is not None and not formatted:
             prompt = own(prompt)
-        settings, _, options = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
+        settings, options = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
         system_prompt = given.get("system_prompt", self.system_prompt)
         request = completion_request(settings, prompt, system_prompt=system_prompt, formatted=own is not None)
         return CompletionResponseBuilder(request, **options)

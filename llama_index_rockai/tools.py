@@ -105,7 +105,7 @@ class RockAIFunctionTool(FunctionTool):
     def __init__(
         self, toolset: Toolset, metadata: ToolMetadata, *, approval: bool, rich_content: bool
     ) -> None:
-        name = metadata.get_name()
+        self._name = name = metadata.get_name()
         function = published(self.acall, name, metadata.description, toolset.schemas[name])
         super().__init__(fn=self._text, async_fn=function, metadata=metadata)
         # An agent passes its Context to a tool that declares it; a tool also works without one.
@@ -119,14 +119,13 @@ class RockAIFunctionTool(FunctionTool):
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Execute a call and block; it cannot use a Context's store, which has only async methods."""
         arguments, context, answer = self._read(args, kwargs)
-        name = self.metadata.get_name()
         if answer is None:
             try:
                 alone = self._alone(self._toolset.scope_of(context, None))
             except Exception as error:  # noqa: BLE001 - no call raises
-                answer = self._toolset.not_set_up(name, error)
+                answer = self._toolset.not_set_up(self._name, error)
             else:
-                answer = self._toolset.call(name, arguments, alone)
+                answer = self._toolset.call(self._name, arguments, alone)
         return self._output(answer, arguments)
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
@@ -137,14 +136,13 @@ class RockAIFunctionTool(FunctionTool):
         return self._output(answer, arguments)
 
     async def _acall(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
-        name = self.metadata.get_name()
         try:
             _wake_run()
             async with asyncio.timeout(_STATE_SECONDS):
                 call_context = await self._call_context(context)
         except Exception as error:  # noqa: BLE001 - no call raises
-            return self._toolset.not_set_up(name, error)
-        return suspended(await self._toolset.acall(name, arguments, call_context), _tool_id())
+            return self._toolset.not_set_up(self._name, error)
+        return suspended(await self._toolset.acall(self._name, arguments, call_context), _tool_id())
 
     def _text(self, /, *args: Any, **arguments: Any) -> str:
         return self.call(*args, **arguments).content
@@ -161,9 +159,8 @@ class RockAIFunctionTool(FunctionTool):
             return arguments, context, None
         count = "1 argument was" if len(args) == 1 else f"{len(args)} arguments were"
         wrong = f"{twice[0]!r} was given twice" if twice else f"{count} given"
-        name = self.metadata.get_name()
         refused = refusal(
-            f"{name}: {wrong}; it takes {', '.join(self._parameters) or 'none'}. Nothing was sent."
+            f"{self._name}: {wrong}; it takes {', '.join(self._parameters) or 'none'}. Nothing was sent."
         )
         return arguments, context, refused
 
@@ -234,7 +231,7 @@ def _running_context() -> Context | None:
     """Return the Context of the running step, for a user's own workflow that calls a tool; else None."""
     try:
         return Context.get_step_context()
-    except (AttributeError, WorkflowRuntimeError):  # not in every version; not in a step
+    except WorkflowRuntimeError:  # not in a step
         return None
 
 

@@ -22,6 +22,12 @@ from rockai_sandbox.webhooks import Webhooks, WebhookSender
 THREADS_END_WITHIN = 1.0
 """Seconds to wait for the models' threads at the end. They are daemons: one that hangs is left running."""
 
+FIELDS = (
+    *("id", "model", "version", "created_at", "started_at", "completed_at", "webhook"),
+    *("webhook_events_filter", "input", "stream", "output", "urls", "logs", "status", "error", "metrics"),
+)
+"""The fields of a prediction, in the order of docs/http-api.md."""
+
 
 class RefusalError(Exception):
     """The service refuses a request.
@@ -118,32 +124,10 @@ class Engine:
     def to_json(self, job: Job, *, with_id: bool = True) -> dict[str, Any]:
         """Return a prediction in the flat form of docs/http-api.md."""
         state = job.snapshot()
-        urls = {"get": self.protocol.get_path, "stream": self.protocol.stream_path}
-        fields: dict[str, Any] = {
-            "id": state.id,
-            "model": state.model,
-            "version": state.version,
-            "created_at": state.created_at,
-            "started_at": state.started_at,
-            "completed_at": state.completed_at,
-            "webhook": state.webhook,
-            "webhook_events_filter": state.webhook_events_filter,
-            "input": state.input,
-            "stream": state.stream,
-            "output": state.output,
-            "urls": {
-                kind: self.base_url + path.format(id=state.id)
-                for kind, path in urls.items()
-                if path is not None
-            },
-            "logs": state.logs,
-            "status": state.status,
-            "error": state.error,
-            "metrics": state.metrics,
-        }
-        if not with_id:
-            del fields["id"]
-        return fields
+        paths = {"get": self.protocol.get_path, "stream": self.protocol.stream_path}
+        urls = {kind: f"{self.base_url}{path.format(id=state.id)}" for kind, path in paths.items() if path}
+        known = {**vars(state), "urls": urls}
+        return {name: known[name] for name in FIELDS if with_id or name != "id"}
 
     def _read(self, body: Any, started_by: StartedBy) -> tuple[Model, dict[str, Any]]:
         if not isinstance(body, dict):

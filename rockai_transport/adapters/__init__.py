@@ -12,7 +12,7 @@ from __future__ import annotations
 from rockai_transport.adapters.arguments import ALIASES, check_call
 from rockai_transport.adapters.chat import ROLES, forced_tool, read_blocks, tool_setup, tool_specs, with_root
 from rockai_transport.adapters.files import OutputFile
-from rockai_transport.adapters.partial import PartialObjects, partial_object
+from rockai_transport.adapters.partial import partial_object
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
 from rockai_transport.adapters.settings import TEXT, ModelFields
 from rockai_transport.adapters.structured import (
@@ -36,7 +36,6 @@ __all__ = [
     "ModelFields",
     "OutputFile",
     "OutputParser",
-    "PartialObjects",
     "ReplyBuilder",
     "arun",
     "check_call",

@@ -32,9 +32,8 @@ class OutputFile(NamedTuple):
 class AddressLines:
     """Puts each address in a completion on its own line; otherwise they would run together."""
 
-    def __init__(self) -> None:
-        self._before = 0
-        self._only_addresses = True
+    _before = 0
+    _only_addresses = True
 
     def apart(self, pieces: Iterable[str]) -> list[str]:
         """Take the next pieces, and separate them as long as there are only complete addresses.

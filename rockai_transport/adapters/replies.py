@@ -15,12 +15,13 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, NoReturn, TypeVar
 
 from rockai_transport.adapters.files import AddressLines, OutputFile, output_files
 from rockai_transport.adapters.partial import PartialObjects
+from rockai_transport.adapters.structured import OutputParser
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import BadRequestError, RockAIError
@@ -35,6 +36,7 @@ from rockai_transport.protocol.prediction import Prediction
 
 _PARTIALS_OF_A_READ = 32
 """Maximum number of times that an object is parsed per read, because each time starts at its beginning."""
+_NOTHING: Iterator[Any] = iter(())
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -54,32 +56,33 @@ class ReplyBuilder(ABC, Generic[C, R]):
     def __init__(
         self,
         first: ChatCall | ModelRequest,
-        check: Callable[[ModelReply], str | None] | None = None,
+        parser: OutputParser | None = None,
         *,
         timeout: float | None = None,
         max_reasks: int = 1,
         streamed: bool = True,
         stream_usage: bool = True,
-        partials: PartialObjects | None = None,
+        partials: bool = True,
     ) -> None:
         """Create a builder.
 
         Args:
             first: As for `Dialogue`.
-            check: As for `Dialogue`.
+            parser: Checks the reply, if it must contain an object.
             timeout: Seconds for each run.
             max_reasks: As for `Dialogue`.
             streamed: Whether chunks are delivered as they arrive. If not, an invalid call is asked for again
                 even if text came before it.
             stream_usage: Whether to get the prediction for its token counts after its stream has ended.
-            partials: Reads the requested object while it arrives; None if nothing needs it.
+            partials: Whether a stream delivers the requested object while it arrives.
 
         Raises:
             ConfigurationError: The request cannot be sent to the model.
         """
         self._stream_usage = stream_usage
-        self._partials = partials
+        self._partials = PartialObjects(parser) if parser and streamed and partials else None
         self._lines = AddressLines() if isinstance(first, ModelRequest) else None
+        check = parser.validation_error if parser else None
         self.dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         self.timeout = timeout
         self.runs: list[Prediction | None] = []
@@ -262,25 +265,17 @@ async def arun(builder: ReplyBuilder[Any, R], client: AsyncClient) -> R:
     return builder.result()
 
 
+@dataclass(eq=False)
 class _ReplyStream(Generic[C]):
     """The common part of both streams; after the last chunk, ``builder`` has the whole reply."""
 
-    def __init__(
-        self, builder: ReplyBuilder[C, Any], client: Any, on_chunk: Callable[[C], Any] | None = None
-    ) -> None:
-        """Create a stream.
-
-        Args:
-            builder: The reply.
-            client: The client.
-            on_chunk: Called with each chunk before it is delivered; an exception from it ends the stream.
-        """
-        self.builder = builder
-        self._client = client
-        self._on_chunk = on_chunk
-        self._stream: Any = None
-        self._ready: Iterator[C] = iter(())
-        self._left = False
+    builder: ReplyBuilder[C, Any]
+    _client: Any
+    _on_chunk: Callable[[C], Any] | None = None
+    """Called with each chunk before it is delivered; an exception from it ends the stream."""
+    _stream: Any = None
+    _ready: Iterator[C] = _NOTHING
+    _left: bool = False
 
 
 class Chunks(_ReplyStream[C], Generator[C, None, None]):
@@ -311,7 +306,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
     def close(self) -> None:
         """Leave the stream, if there is one; no further chunks follow."""
         self._left = True
-        self._ready = iter(())
+        self._ready = _NOTHING
         if self._stream is not None:
             self._stream.close()
 
@@ -363,7 +358,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
     async def aclose(self) -> None:
         """Leave the stream, if there is one; no further chunks follow."""
         self._left = True
-        self._ready = iter(())
+        self._ready = _NOTHING
         if self._stream is not None:
             await self._stream.aclose()
 

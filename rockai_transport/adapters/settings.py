@@ -7,7 +7,7 @@ from dataclasses import InitVar
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -48,16 +48,6 @@ _OPTIONS: Final = ("max_reasks", "stream_usage", "timeout")
 """Fields that a `ReplyBuilder` receives."""
 
 _sampling_of = attrgetter(*_SAMPLING)
-
-
-class CallSettings(NamedTuple):
-    """The settings of one call."""
-
-    settings: ModelSettings
-    dialect: Dialect
-    """The call's resolved dialect, the same as in ``settings``, so that nothing has to resolve it again."""
-    options: dict[str, Any]
-    """The arguments for a `ReplyBuilder`; see `_OPTIONS`."""
 
 
 def _secret(value: Any) -> Any:
@@ -213,7 +203,7 @@ class ModelFields(BaseModel):
 
     def _for_call(
         self, call: Mapping[str, Any], stop: Any = None, keywords: frozenset[str] | None = None
-    ) -> CallSettings:
+    ) -> tuple[ModelSettings, dict[str, Any]]:
         """Combine the constructor's settings with those of a call.
 
         A setting that is None in a call counts as not given; a model parameter that is None is not sent. If a
@@ -227,7 +217,8 @@ class ModelFields(BaseModel):
             keywords: The framework's keywords, which are not the model's; None: ``_call_keywords``.
 
         Returns:
-            The settings of the call, with the dialect resolved.
+            The settings of the call, with the dialect resolved, so that nothing has to resolve it again; and
+            the arguments for a `ReplyBuilder`; see `_OPTIONS`.
 
         Raises:
             ConfigurationError: An argument belongs to the constructor, or the settings cannot be applied.
@@ -261,7 +252,7 @@ class ModelFields(BaseModel):
             extra_name=extra_name,
         )
         options = {name: own.get(name, getattr(self, name)) for name in _OPTIONS}
-        return CallSettings(settings, dialect, options)
+        return settings, options
 
     def _as_field(self, name: str, value: Any) -> Any:
         """Validate a setting of a call like the constructor would; what is not a field is returned unchanged.

@@ -168,7 +168,7 @@ class ToolkitAdmin:
                 await self._toolset.async_client.aclose()
 
         with ThreadPoolExecutor(1) as thread:  # its own event loop, wherever this is called
-            return thread.submit(lambda: asyncio.run(sweep())).result()
+            return thread.submit(asyncio.run, sweep()).result()
 
     async def asweep(
         self, resume: Resume | None = None, *, older_than: float = STALE, store: Any = None

@@ -225,8 +225,7 @@ def fitted(answer: ToolAnswer) -> ToolAnswer:
         if room < 0:
             break
         lines.append(line)
-    left_out = len(rest) + 1 - len(lines)
-    return answer._replace(text="\n".join(lines) + (_more(left_out) if left_out else ""))
+    return answer._replace(text="\n".join(lines) + _more(len(rest) + 1 - len(lines)))
 
 
 def shortened(text: str) -> str:

@@ -34,17 +34,12 @@ class Price(NamedTuple):
     @property
     def reserved(self) -> Decimal:
         """The maximum cost of a run."""
-        return self.after(Decimal(self.longest_seconds))
-
-    def after(self, seconds: Decimal) -> Decimal:
-        """The cost of a run that took ``seconds``."""
-        return _EXACT.add(Decimal(self.per_run), _EXACT.multiply(Decimal(self.per_second), seconds))
+        return self.settled(None)
 
     def settled(self, seconds: float | None) -> Decimal:
         """The cost of a run that took ``seconds``; the maximum cost if the service has not reported them."""
-        if seconds is None:
-            return self.reserved
-        return self.after(Decimal(str(seconds)))
+        took = Decimal(self.longest_seconds if seconds is None else str(seconds))
+        return _EXACT.add(Decimal(self.per_run), _EXACT.multiply(Decimal(self.per_second), took))
 
 
 def amount(value: Any, name: str) -> Decimal:

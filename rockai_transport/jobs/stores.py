@@ -168,7 +168,9 @@ class MappingRecords(Records):
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
-        texts = await self._call(self._read, f"{_PREFIX}:" if scope is None else _name(scope, ""))
+        texts = await self._call(
+            self._read, f"{_PREFIX}:" if scope is None else f"{_PREFIX}:{_hashed(scope)}:"
+        )
         return _sorted(map(json.loads, texts))
 
     async def find(self, place: str) -> Record | None:
@@ -177,7 +179,7 @@ class MappingRecords(Records):
         return None if data is None else Record.from_json(data)
 
     def _set(self, record: Record, *, unless_held: bool) -> bool:
-        name, text = _name(record.scope, record.key), json.dumps(record.to_json())
+        name, text = f"{_PREFIX}:{place_of(record)}", json.dumps(record.to_json())
         with self._lock, self._opened() as mapping:
             if unless_held and name in mapping and _is_held(json.loads(mapping[name])):
                 return False
@@ -386,10 +388,6 @@ def _hashed(scope: str) -> str:
 
 def _namespace(scope: str | None) -> tuple[str, ...]:
     return _NAMESPACE if scope is None else (*_NAMESPACE, _hashed(scope))
-
-
-def _name(scope: str, key: str) -> str:
-    return f"{_PREFIX}:{_hashed(scope)}:{key}"
 
 
 def _sorted(data: Iterable[Any]) -> list[Record]:

@@ -72,8 +72,8 @@ class TestThePerCallModel:
     def test_it_is_resolved_once(self, framework):
         """What writes the request and explains its errors is given the dialect, and looks for none."""
         for call in ({}, {"model": LLAMA_2}, {"chat_template": TEMPLATE}, {"dialect": "llama-3"}):
-            settings, dialect, _ = framework.make()._for_call(call)
-            assert settings.resolved() is settings.dialect is dialect
+            settings, _ = framework.make()._for_call(call)
+            assert settings.resolved() is settings.dialect
 
     def test_it_may_be_called_model_name(self, framework):
         """A call knows the names that the constructor knows."""

@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, PrivateAttr, computed_field, field_serial
 from langchain_rockai import ChatRockAI
 from llama_index_rockai import RockAI
 from rockai_transport import InvalidResponseError
-from rockai_transport.adapters import OutputParser, PartialObjects, partial_object
+from rockai_transport.adapters import OutputParser, partial_object
+from rockai_transport.adapters.partial import PartialObjects
 
 MODEL = "my/hermes"
 WAYS = ["sync", "async"]

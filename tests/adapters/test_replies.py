@@ -5,6 +5,7 @@ import asyncio
 import inspect
 import re
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,10 +47,10 @@ class Words(ReplyBuilder[str, str]):
         return reply.text + "".join(call.name for call in reply.tool_calls)
 
 
-def asked(check=None, *, stop=(), extra=None, **tools):
+def asked(parser=None, *, stop=(), extra=None, **tools):
     settings = ModelSettings(MODEL, stop=stop, extra=extra or {})
     setup = tool_setup([ADD], **tools) if tools else tool_setup([])
-    return Words(ChatCall(settings, (Message("user", "Hi"),), tools=setup), check)
+    return Words(ChatCall(settings, (Message("user", "Hi"),), tools=setup), parser)
 
 
 def without_await(thing):
@@ -231,7 +232,8 @@ async def test_an_error_tells_what_mends_it():
 def test_a_refused_reply_can_be_read(client, says):
     """As far as it goes, with the calls that it held."""
     says([CALL], [CALL])
-    builder = asked(lambda reply: "I do not like it.", tool_choice="add")
+    parser = SimpleNamespace(validation_error=lambda reply: "I do not like it.")
+    builder = asked(parser, tool_choice="add")
     with pytest.raises(InvalidResponseError) as caught:
         run(builder, client)
     assert [call.name for call in builder.refused(caught.value.body).tool_calls] == ["add"]
