@@ -74,16 +74,17 @@ class StartCall(LifecycleCall):
     def _order(self, model: HostedModel, given: Mapping[str, Any]) -> None:
         """Set the request to send, and its record.
 
-        The key is of what the agent has asked for: the same call is the same start even if the developer has
-        changed the model's version or defaults meanwhile.
+        A model's call is the same start even if the developer has changed its version or defaults meanwhile.
+        Of a program's calls, which have no id, only equal requests are the same.
         """
         context = self._context
         self._model, self._sent, self._webhook = model, {**model.defaults, **given}, dict[str, Any]()
+        request, is_model_s = digest(model.model, self._sent), bool(context.call and context.call[-1])
         self.record = Record(
-            record_key(context.scope, context.call, digest(model.name, given)),
+            record_key(context.scope, context.call, digest(model.name, given) if is_model_s else request),
             context.scope,
             model.name,
-            digest(model.model, self._sent),
+            request,
             self._backends.now(),
             turn=context.turn,
             nonce=uuid4().hex,
