@@ -89,6 +89,11 @@ class ToolCallsUnderWay:
         for one in tuple(self.starting):
             one.was_left |= not set(one.runs).isdisjoint(runs)
 
+    def leave_scope(self, scope: str | None) -> None:
+        """As `leave`, for the pending starts of a scope; None: of all."""
+        for one in tuple(self.starting):
+            one.was_left |= scope in (None, one.record.scope)
+
 
 class RunRegistry:
     """The runs of a process, by the framework's identity for a run: an object or an id."""
