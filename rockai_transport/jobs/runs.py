@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
-from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.records import UNANSWERED, Record
 
 __all__ = ["AgentRun", "Block", "RunRegistry", "ToolCallsUnderWay", "UnderWay", "open_blocks"]
 
@@ -83,6 +83,11 @@ class ToolCallsUnderWay:
             if one.record.scope == start.record.scope:
                 ahead.add(one.record.key)
         return ahead
+
+    def with_ids(self, records: Iterable[Record]) -> list[Record]:
+        """Return the records of a store, with the ids that could not be written."""
+        known = [(one, self.unwritten.get(one.key, one)) for one in records]
+        return [mine if one.state == UNANSWERED and mine.nonce == one.nonce else one for one, mine in known]
 
     def leave(self, runs: Iterable[AgentRun]) -> None:
         """Mark the pending starts of ended runs, so that they are canceled once their ids are known."""

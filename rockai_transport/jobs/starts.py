@@ -104,9 +104,13 @@ class StartCall(LifecycleCall):
         ahead = self._under_way.ahead_of(self)
         if key in ahead:
             return refusal(f"{name}: this same call is being carried out already. {_LATER}")
-        known = await self._records()
-        records = list(filter(attrgetter("counts"), known))
-        joined = next((one.prediction_id for one in known if (one.key, one.state) == (key, JOINED)), None)
+        everything = await self._backends.records.all(self.record.scope)
+        if self._under_way.unwritten:
+            everything = self._under_way.with_ids(everything)
+        records, joined = list(filter(attrgetter("counts"), everything)), None
+        for one in everything:
+            if one.key == key and one.state == JOINED:
+                joined = one.prediction_id
         if found := await self._started_before(records, ahead, joined):
             return found
         others = len(ahead.difference(map(attrgetter("key"), records)))
