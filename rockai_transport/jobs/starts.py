@@ -47,9 +47,14 @@ class StartCall(LifecycleCall):
     was_left = False
     """Whether its caller has left: then the prediction it starts is canceled."""
 
-    async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
-        """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
-        self._order(model, given)
+    async def start(
+        self, model: HostedModel, given: Mapping[str, Any], seconds: float | None, asked: Mapping[str, Any]
+    ) -> ToolAnswer:
+        """Start a prediction and wait for it, for at most ``seconds``; with None, return at once.
+
+        ``asked`` is the input as the model wrote it, before it was adapted to the schema.
+        """
+        self._order(model, given, asked)
         self._under_way.starting[self] = None
         try:
             found = await self._decided() or await self._backends.left_behind(
@@ -71,17 +76,17 @@ class StartCall(LifecycleCall):
             return await self._conclude(record, prediction, just_started=True, remark=remark)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
-    def _order(self, model: HostedModel, given: Mapping[str, Any]) -> None:
+    def _order(self, model: HostedModel, given: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         """Set the request to send, and its record.
 
-        A model's call is the same start even if the developer has changed its version or defaults meanwhile.
+        A model's call is the same start even if the developer has changed the version, defaults or types.
         Of a program's calls, which have no id, only equal requests are the same.
         """
         context = self._context
         self._model, self._sent, self._webhook = model, {**model.defaults, **given}, dict[str, Any]()
         request, is_model_s = digest(model.model, self._sent), bool(context.call and context.call[-1])
         self.record = Record(
-            record_key(context.scope, context.call, digest(model.name, given) if is_model_s else request),
+            record_key(context.scope, context.call, digest(model.name, asked) if is_model_s else request),
             context.scope,
             model.name,
             request,
