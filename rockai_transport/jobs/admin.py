@@ -111,7 +111,8 @@ class ToolkitAdmin:
     def cancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
         """Cancel all running predictions, for example after an agent was left between two tool calls.
 
-        An unknown start has no id, and cannot be canceled.
+        A start of this toolkit that is being sent is canceled as soon as its id is known, unless
+        ``on_cancel="leave"``. An unknown start has no id, and cannot be canceled.
 
         Args:
             scope: As in `receipt`.
@@ -128,6 +129,7 @@ class ToolkitAdmin:
             >>> [record.status for record in toolkit.cancel_running()]
             ['canceled']
         """
+        self._toolset.lifecycle.under_way.leave_scope(scope)
         return run_blocking(cancel_running(self._blocking(self._toolset.kept(store)), scope))
 
     async def acancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
@@ -138,6 +140,7 @@ class ToolkitAdmin:
             >>> [record.status for record in await toolkit.acancel_running()]
             ['canceled']
         """
+        self._toolset.lifecycle.under_way.leave_scope(scope)
         return await cancel_running(self._awaited(self._toolset.kept(store)), scope)
 
     def sweep(

@@ -34,8 +34,8 @@ def record_key(scope: str, call: tuple[str, ...] | None, fingerprint: str) -> st
         scope: The scope of the start.
         call: Identifies the call: in LangGraph, the task's id and the tool call's. None: it has no identity,
             so every call is a new start.
-        fingerprint: The `digest` of the tool's name and of the input from the agent. Models may repeat the
-            id of a tool call with another input.
+        fingerprint: The `digest` of what is asked for. Models may repeat the id of a tool call with another
+            input.
     """
     parts = [scope, fingerprint, *(call if call is not None else (uuid4().hex,))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

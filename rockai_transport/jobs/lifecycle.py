@@ -49,14 +49,15 @@ class Lifecycle:
         self, backends: Backends, context: CallContext, tool: str, arguments: Mapping[str, Any]
     ) -> ToolAnswer:
         """Execute one tool call; if the caller leaves it, the run's predictions are canceled."""
-        arguments, wrong = self._checked(tool, arguments)
+        asked = arguments
+        arguments, wrong = self._checked(tool, asked)
         if wrong:
             return _to_correct(tool, wrong)
         until = backends.now() + max(self.policy.max_wait, _LEAST)
         call = StartCall(self.models, self.policy, self.under_way, backends, context, until)
         try:
             if (model := self.models.get(tool)) is not None:
-                answer = await call.start(model, arguments, self.policy.max_wait)
+                answer = await call.start(model, arguments, self.policy.max_wait, asked)
             elif tool == "start_prediction":
                 answer = await self._start(call, arguments)
             else:
@@ -73,7 +74,7 @@ class Lifecycle:
         given, wrong = self._checked(name, arguments["input"])
         if wrong:
             return _to_correct(f"input of {name}", wrong)
-        return await call.start(self.models[name], given, None)
+        return await call.start(self.models[name], given, None, arguments["input"])
 
     def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Return the arguments, converted to the declared types if possible, and what is wrong with them."""

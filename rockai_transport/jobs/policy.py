@@ -54,7 +54,7 @@ class CallContext(NamedTuple):
 
     scope: str
     call: tuple[str, ...] | None = None
-    """Identifies this call; see `record_key`."""
+    """Identifies this call; see `record_key`. The last part is the tool call's id; empty: it has none."""
     report: Callable[[Progress], Any] | None = None
     """Called with progress; with await it may be a coroutine function."""
     approve: Callable[[HostedModel, Mapping[str, Any], str, str], Any] | None = None

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
-from rockai_transport.jobs.records import Record
+from rockai_transport.jobs.records import UNANSWERED, Record
 
 _MOST_RUNS = 4096
 
@@ -78,10 +78,20 @@ class ToolCallsUnderWay:
                 ahead.add(one.record.key)
         return ahead
 
+    def with_ids(self, records: Iterable[Record]) -> list[Record]:
+        """Return the records of a store, with the ids that could not be written."""
+        known = [(one, self.unwritten.get(one.key, one)) for one in records]
+        return [mine if one.state == UNANSWERED and mine.nonce == one.nonce else one for one, mine in known]
+
     def leave(self, runs: Iterable[AgentRun]) -> None:
         """Mark the pending starts of ended runs, so that they are canceled once their ids are known."""
         for start, its_runs in tuple(self.starting.items()):
             start.was_left |= not set(its_runs).isdisjoint(runs)
+
+    def leave_scope(self, scope: str | None) -> None:
+        """As `leave`, for the pending starts of a scope; None: of all."""
+        for one in tuple(self.starting):
+            one.was_left |= scope in (None, one.record.scope)
 
 
 class RunRegistry:

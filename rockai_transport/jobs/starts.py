@@ -46,9 +46,14 @@ class StartCall(LifecycleCall):
     was_left = False
     """Whether its caller has left: then the prediction it starts is canceled."""
 
-    async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
-        """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
-        self._order(model, given)
+    async def start(
+        self, model: HostedModel, given: Mapping[str, Any], seconds: float | None, asked: Mapping[str, Any]
+    ) -> ToolAnswer:
+        """Start a prediction and wait for it, for at most ``seconds``; with None, return at once.
+
+        ``asked`` is the input as the model wrote it, before it was adapted to the schema.
+        """
+        self._order(model, given, asked)
         self._under_way.starting[self] = self._context.runs
         try:
             found = await self._decided() or await self._backends.left_behind(
@@ -70,19 +75,20 @@ class StartCall(LifecycleCall):
             return await self._conclude(record, prediction, just_started=True, remark=remark)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
-    def _order(self, model: HostedModel, given: Mapping[str, Any]) -> None:
+    def _order(self, model: HostedModel, given: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         """Set the request to send, and its record.
 
-        The key is of what the agent has asked for: the same call is the same start even if the developer has
-        changed the model's version or defaults meanwhile.
+        A model's call is the same start even if the developer has changed the version, defaults or types.
+        Of a program's calls, which have no id, only equal requests are the same.
         """
         context = self._context
         self._model, self._sent, self._webhook = model, {**model.defaults, **given}, dict[str, Any]()
+        request, is_model_s = digest(model.model, self._sent), bool(context.call and context.call[-1])
         self.record = Record(
-            record_key(context.scope, context.call, digest(model.name, given)),
+            record_key(context.scope, context.call, digest(model.name, asked) if is_model_s else request),
             context.scope,
             model.name,
-            digest(model.model, self._sent),
+            request,
             self._backends.now(),
             turn=context.turn,
             nonce=uuid4().hex,
@@ -102,9 +108,13 @@ class StartCall(LifecycleCall):
         ahead = self._under_way.ahead_of(self)
         if key in ahead:
             return refusal(f"{name}: this same call is being carried out already. {_LATER}")
-        known = await self._records()
-        records = list(filter(attrgetter("counts"), known))
-        joined = next((one.prediction_id for one in known if (one.key, one.state) == (key, JOINED)), None)
+        everything = await self._backends.records.all(self.record.scope)
+        if self._under_way.unwritten:
+            everything = self._under_way.with_ids(everything)
+        records, joined = list(filter(attrgetter("counts"), everything)), None
+        for one in everything:
+            if one.key == key and one.state == JOINED:
+                joined = one.prediction_id
         if found := await self._started_before(records, ahead, joined):
             return found
         others = len(ahead.difference(map(attrgetter("key"), records)))

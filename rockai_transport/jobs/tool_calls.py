@@ -204,7 +204,8 @@ class LifecycleCall:
 
     async def list_predictions(self) -> ToolAnswer:
         """List the predictions of this scope with their current status."""
-        records = [one for one in await self._records() if one.counts]
+        everything = await self._backends.records.all(self._context.scope)
+        records = [one for one in self._under_way.with_ids(everything) if one.counts]
         records = await self._refreshed(records)
         views = [self._view(record, record.known) for record in records if record.state == STARTED]
         unknown = [record for record in records if record.state == UNANSWERED]
@@ -213,7 +214,7 @@ class LifecycleCall:
 
     async def _find(self, prediction_id: str) -> tuple[Record | None, Prediction] | ToolAnswer:
         """Return a prediction and its record (an allowed id may have none), or why it is refused."""
-        records = await self._records()
+        records = self._under_way.with_ids(await self._backends.records.all(self._context.scope))
         by_id = {one.prediction_id: one for one in records if one.prediction_id and one.counts}
         if record := by_id.get(prediction_id):
             return record, record.known
@@ -223,13 +224,6 @@ class LifecycleCall:
         return messages.refusal(
             f"{messages.shortened(prediction_id)} is not a prediction of this conversation. {there}"
         )
-
-    async def _records(self) -> list[Record]:
-        """Return the records of this scope; a start whose id could not be written has it nevertheless."""
-        unwritten = self._under_way.unwritten
-        records = await self._backends.records.all(self._context.scope)
-        kept = [unwritten.get(one.key, one) if one.state == UNANSWERED else one for one in records]
-        return [mine if mine.nonce == one.nonce else one for mine, one in zip(kept, records, strict=True)]
 
     async def _refreshed(self, records: list[Record]) -> list[Record]:
         return await refresh(self._backends, records, min(GRACE_SECONDS, self._left()))

@@ -226,9 +226,11 @@ class _Sink:
 
 
 def _stem(prediction: Prediction, address: str, number: int | None) -> str:
-    """Return the name without its suffix. If there is no id, a hash of the address separates outputs."""
-    name = re.sub(r"[^0-9A-Za-z_-]", "_", prediction.id or "")[:100]
-    name = name or f"output-{hashlib.sha256(address.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    """Return the name without its suffix: the id, or else a hash, so that no other output has this name."""
+    identity = prediction.id or address
+    name = re.sub(r"[^0-9A-Za-z_-]", "_", prediction.id or "output")[:80]
+    if name != prediction.id:
+        name += f"-{hashlib.sha256(identity.encode('utf-8', 'replace')).hexdigest()[:16]}"
     return name if number is None else f"{name}-{number}"
 
 

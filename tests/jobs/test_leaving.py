@@ -103,6 +103,20 @@ async def test_a_run_that_ends_while_a_start_is_on_its_way(server, toolset, is_e
     assert server.lines == [CREATE, CANCEL][: 1 + is_ended]
 
 
+@pytest.mark.parametrize(("scope", "is_canceled"), [(None, True), ("here", True), ("elsewhere", False)])
+async def test_the_developer_cancels_while_a_start_is_on_its_way(server, toolset, scope, is_canceled):
+    """It has no id yet: it is canceled when it has."""
+
+    def cancels(exchange):
+        Admin(toolset).cancel_running(scope=scope)
+        answer(201, STARTED)(exchange)
+
+    server.route(CREATE, cancels)
+    start = {"model": "film", "input": PROMPT}
+    await toolset.acall("start_prediction", start, HERE)
+    assert server.lines == [CREATE, CANCEL][: 1 + is_canceled]
+
+
 @pytest.mark.parametrize("tool", ["film", "start_prediction"])
 async def test_leaving_a_start_that_is_never_answered(server, toolset, tool):
     """After two seconds, and the record says "unknown"."""

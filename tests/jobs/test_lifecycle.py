@@ -162,6 +162,20 @@ def test_the_same_call_is_the_same_after_the_developer_has_changed_its_model(bac
     again = call(backends, "say", PROMPT, Lifecycle([changed], Policy()), call=SAME)
     assert again.result.id == first.result.id
     assert len(backends.predictions.named("create")) == 1
+    program = {"call": ("task", "")}  # it compares two models, with two toolkits
+    first = call(backends, "say", PROMPT, **program)
+    assert (
+        call(backends, "say", PROMPT, Lifecycle([changed], Policy()), **program).result.id != first.result.id
+    )
+
+
+def test_the_same_call_is_the_same_after_a_type_has_changed(backends):
+    """What the model wrote is the call, not how it was adapted to the schema of that day."""
+    for kind in ("integer", "string"):
+        schema = {"properties": {"prompt": {"type": "string"}, "size": {"type": kind}}}
+        tools = Lifecycle([HostedModel("draw", "a/draw", "Draws.", schema, output="text")], Policy())
+        assert not call(backends, "draw", {**PROMPT, "size": "3"}, tools, call=SAME).is_error
+    assert len(backends.predictions.named("create")) == 1
 
 
 def test_a_number_written_differently_is_the_same_order(backends):

@@ -121,12 +121,14 @@ def test_an_output_without_files_saves_nothing(client, tmp_path, output):
 
 
 def test_odd_ids_make_plain_names(client, io, tmp_path):
-    """An id that could climb paths cannot; without an id the address's hash keeps files apart."""
-    for odd in ("../../x", "a/b", "..", "x" * 300, None, ""):
+    """An id that could climb paths cannot; a hash keeps files apart, of the address if there is no id."""
+    odds = ("../../x", "a/b", "a:b", "..", "x" * 300, "x" * 301, None)
+    for odd in odds:
         (path,) = client.download(done("https://files.example/a", id=odd), tmp_path)
         assert path.parent == tmp_path
         assert len(path.name) < 120
         assert set(path.name[:-4]) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+    assert len(names(tmp_path)) == len(odds)
 
 
 @pytest.mark.parametrize("status", ["starting", "failed", "canceled", "unknown"])
