@@ -182,6 +182,9 @@ class Run:
         Returns:
             The file's URL.
 
+        Raises:
+            TypeError: The content is not bytes.
+
         Example:
             >>> @sandbox.model("you/painter")
             ... def paint(input, run):

@@ -11,6 +11,7 @@ from typing import Any
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.detached import run_detached
 from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
+from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.records import CLEARED, STARTED, UNANSWERED, Receipt, Record, receipt
 from rockai_transport.jobs.running import cancel_all, refresh
 from rockai_transport.jobs.runs import AgentRun, Block, open_blocks
@@ -157,7 +158,8 @@ class ToolkitAdmin:
             The records of predictions that have ended; with ``resume``, of those whose runs were resumed.
 
         Raises:
-            ConfigurationError: ``store`` is none of these, or ``resume`` is no function.
+            ConfigurationError: ``store`` is none of these, ``resume`` is no function, or ``older_than`` is no
+                number of seconds.
 
         Example:
             >>> toolkit.sweep()
@@ -182,6 +184,7 @@ class ToolkitAdmin:
             >>> await toolkit.asweep(lambda record, prediction: None, older_than=60)
             []
         """
+        older_than = float(amount(older_than, "older_than"))
         kept, client, found = self._toolset.kept(store), self._toolset.async_client, []
         if resume is None:
             for backends in self._awaited(kept):

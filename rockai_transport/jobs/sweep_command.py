@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.webhooks import STALE, WebhookReceiver
 
 
@@ -34,6 +35,11 @@ def _main(options: argparse.Namespace) -> int:
     if not isinstance(receiver, WebhookReceiver):
         sys.stderr.write(f"{options.receiver} is no WebhookReceiver, but {type(receiver).__name__}.\n")
         return 2
-    for record in asyncio.run(receiver.sweep(older_than=options.older_than)):
+    try:
+        resumed = asyncio.run(receiver.sweep(older_than=options.older_than))
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for record in resumed:
         sys.stdout.write(f"{record.model} {record.prediction_id}: resumed\n")
     return 0

@@ -29,6 +29,7 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.io.detached import run_detached
+from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.keys import digest
 from rockai_transport.jobs.records import GONE, REFUSED, RESUMED, STARTED, UNANSWERED, Record
 from rockai_transport.jobs.running import is_gone
@@ -132,12 +133,16 @@ class WebhookReceiver:
         Returns:
             The records whose runs were resumed.
 
+        Raises:
+            ConfigurationError: ``older_than`` is no number of seconds.
+
         Example:
             >>> from rockai_transport.jobs.webhooks import WebhookReceiver
             >>> receiver = WebhookReceiver(client, {}, lambda record, prediction: None)
             >>> await receiver.sweep(older_than=60)
             []
         """
+        older_than = float(amount(older_than, "older_than"))
         now, records = time.time(), await self._records.all(None)
         crashed = {
             one.key.partition("@")[0]: one.key.rpartition("#")[0]

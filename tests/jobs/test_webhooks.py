@@ -263,6 +263,14 @@ def test_a_receiver_of_something_else_is_refused_at_once(bad):
         WebhookReceiver(**{"client": client, "store": {}, "resume": print, **bad})
 
 
+@pytest.mark.parametrize("limit", ["soon", -1, float("nan")])
+def test_a_sweep_after_no_time_is_refused(app, limit):
+    """With NaN it would find nothing, ever."""
+    for sweep in (app.receiver.sweep, Admin(app.toolset).asweep):
+        with pytest.raises(ConfigurationError, match="older_than="):
+            asyncio.run(sweep(older_than=limit))
+
+
 def test_only_post_is_a_delivery(app):
     """A browser that finds the address does nothing."""
     started = app.start()
@@ -447,6 +455,7 @@ def test_the_command_sweeps(app, tmp_path, monkeypatch, capsys):
     import swept_app
 
     swept_app.receiver = app.receiver
+    assert main(["sweep", "swept_app:receiver", "--older-than", "nan"]) == 2
     assert main(["sweep", "swept_app:receiver", "--older-than", "0"]) == 0
     assert f"say {started.id}: resumed" in capsys.readouterr().out
     assert app.resumed == [(started.id, "succeeded")]
