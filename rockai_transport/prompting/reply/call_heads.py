@@ -18,7 +18,7 @@ from rockai_transport.prompting.reply.token_set import FENCE, MOST_SPACE, TokenS
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
-Kind = Literal["json", "python", "tagged"]
+Kind = Literal["json", "python", "tagged", "elements"]
 
 _MOST_UNDECIDED: Final = 400
 _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
@@ -41,6 +41,7 @@ _FENCE: Final = re.compile(rf"{FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
 _OPENING: Final = TokenSet(*formats.OPENING)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN)
 CLOSING: Final = TokenSet(*formats.CLOSING)
+_ELEMENT: Final = TokenSet(f"{formats.ELEMENT_MARK}<")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +175,18 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     to_tool = body >= 0 and (body == end or not is_blank(text[end:body]))
     if to_tool and (inner := _OPENING.end(text, body)) != body:
         return "undecided" if inner < 0 else _marked(text, inner, tools)
-    argument, closing = (body, body) if body < 0 else (ARGUMENT.end(text, body), CLOSING.end(text, body))
-    if argument < 0 or closing < 0:
+    verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
+    return verdict if marked or verdict == "undecided" else "text"
+
+
+def _with_tags(text: str, at: int, name: str, tools: Tools) -> Opener | Verdict:
+    """Match arguments in tags after a name, or the end of a call without arguments."""
+    argument, closing, element = (tokens.end(text, at) for tokens in (ARGUMENT, CLOSING, _ELEMENT))
+    if min(argument, closing, element) < 0:
         return "undecided"
-    is_call = argument > body or (closing > body and tools.resolve(name))
-    return Opener(body, "tagged", name, meant=True) if marked and is_call else "text"
+    if argument > at or (closing > at and tools.resolve(name)):
+        return Opener(at, "tagged", name, meant=True)
+    return Opener(at, "elements", name, meant=True) if element > at and closing == at else "text"
 
 
 def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.call_heads import Opener
+from rockai_transport.prompting.reply.elements import read_elements
 from rockai_transport.prompting.reply.json_values import as_python, as_written, read_value
 from rockai_transport.prompting.reply.schema_values import (
     adapted,
@@ -291,10 +292,11 @@ def _types(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     name = opener.name
     known = tools.resolve(name)
-    if opener.kind == "tagged":
+    if opener.kind in ("tagged", "elements"):
+        read = read_tagged if opener.kind == "tagged" else read_elements
         schema = tools.schemas[known] if known else {}
         try:
-            arguments = read_tagged(body, lambda key, value: is_null(value, key, schema))
+            arguments = read(body, lambda key, value: is_null(value, key, schema))
         except ValueError as error:
             return [unreadable(name, body, str(error))]
         if not opener.meant and known_properties(schema):

@@ -21,9 +21,17 @@ from typing import Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import HINTS, OPENING
-from rockai_transport.prompting.reply.call_heads import CLOSING, BareWatch, Opener, match_next, match_opener
+from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, OPENING
+from rockai_transport.prompting.reply.call_heads import (
+    CLOSING,
+    BareWatch,
+    Kind,
+    Opener,
+    match_next,
+    match_opener,
+)
 from rockai_transport.prompting.reply.call_values import read_calls, unreadable
+from rockai_transport.prompting.reply.elements import ElementScanner
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tagged import TaggedScanner
@@ -36,8 +44,12 @@ NOTABLE: Final = "<[{`\n\r"
 _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
 _FENCE: Final = TokenSet(FENCE)
+_MARK: Final = TokenSet(ELEMENT_MARK)
 _END: Final = "</tool_call>"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
+
+
+Scanner = ValueScanner | TaggedScanner | ElementScanner
 
 
 def new_call_id() -> str:
@@ -48,6 +60,13 @@ def new_call_id() -> str:
 def one_too_many(call: ToolCall | InvalidToolCall) -> InvalidToolCall:
     """Convert a call after the first one to an invalid call, if a reply may contain only one."""
     return unreadable(call.name, call.arguments, _ONE_CALL, call.id)
+
+
+def _scanner(kind: Kind) -> Scanner:
+    """Return what finds the end of arguments of this kind."""
+    if kind == "elements":
+        return ElementScanner()
+    return TaggedScanner() if kind == "tagged" else ValueScanner(python=kind == "python")
 
 
 class ToolCallReader:
@@ -78,7 +97,7 @@ class ToolCallReader:
         self._in_code = False  # likewise, if the fence started a line
         self._pending = ""  # text that is not decided yet
         self._opener: Opener | None = None  # None once the body was returned as text
-        self._scanner: ValueScanner | TaggedScanner | None = None
+        self._scanner: Scanner | None = None
         self._watch: BareWatch | None = None
         self._fenced = False  # whether the block's own code fence is still open
         # The text since the block's last valid call: what opened the call, and the body.
@@ -190,10 +209,9 @@ class ToolCallReader:
         self._raw = [before]
         bare = opener.kind == "json" and not (opener.meant or opener.name)
         self._watch = BareWatch(self._tools) if bare else None
-        tagged = opener.kind == "tagged"
-        self._scanner = TaggedScanner() if tagged else ValueScanner(python=opener.kind == "python")
+        self._scanner = _scanner(opener.kind)
 
-    def _read_value(self, scanner: ValueScanner | TaggedScanner, text: str, start: int) -> int:
+    def _read_value(self, scanner: Scanner, text: str, start: int) -> int:
         end = scanner.scan(text, start)
         until = len(text) - scanner.kept if end is None else end
         part = text[start:until]
@@ -213,7 +231,7 @@ class ToolCallReader:
         self._pending = text[until:]
         return len(text)
 
-    def _end_value(self, scanner: ValueScanner | TaggedScanner) -> None:
+    def _end_value(self, scanner: Scanner) -> None:
         """Return the body as calls, or as text that ends the block."""
         opener, self._scanner = self._opener, None
         body = "".join(self._raw[1:]) + scanner.missing
@@ -255,10 +273,10 @@ class ToolCallReader:
         at = start
         while True:
             place = skip_space(text, at)
-            end = CLOSING.end(text, place) if place < len(text) else -1
-            if end == place:
-                end = self._stray_end(text, place, final=final)
             rest = text[place:].rstrip() if final else ""
+            end = CLOSING.end(text, place) if place < len(text) else -1
+            if end == place or rest == "]":
+                end = self._stray_end(text, place, final=final)
             if rest in OPENING or (end < 0 and len(rest) > 1):  # an opening token here, or a cut one
                 end = len(text)
             if end <= place:
@@ -268,7 +286,8 @@ class ToolCallReader:
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
         """Return the end of a superfluous bracket or comma, or of a fence that closes the call or nothing."""
         if text[at] in "}]":
-            return at + 1
+            mark = _MARK.end(text, at, final=final)
+            return at + 1 if mark == at else min(mark, at)
         comma = text[at] in ",;"
         end = at + 1 if comma else _FENCE.end(text, at, final=final)
         if end <= at or (self._fenced and not comma):
