@@ -43,6 +43,8 @@ class StartCall(LifecycleCall):
 
     was_left = False
     """Whether its caller has left: then the prediction it starts is canceled."""
+    is_late = False
+    """Whether its caller was told that there is no response yet."""
 
     async def start(self, model: HostedModel, given: Mapping[str, Any], seconds: float | None) -> ToolAnswer:
         """Start a prediction and wait for it, for at most ``seconds``; with None, return at once."""
@@ -57,9 +59,8 @@ class StartCall(LifecycleCall):
             self.ended()
             raise
         if found is None:
-            return refusal(
-                f"{model.name}: the start was sent, and is not answered yet. It goes on by itself. {_LATER}"
-            )
+            self.is_late = True
+            return self._unanswered(self.record.key, goes_on=True)
         self.ended()
         if isinstance(found, ToolAnswer):
             return found
@@ -99,7 +100,7 @@ class StartCall(LifecycleCall):
         records = list(filter(attrgetter("counts"), await self._backends.records.all(self.record.scope)))
         if found := await self._started_before(records, ahead):
             return found
-        others = len(ahead.difference(map(attrgetter("key"), records)))
+        others = len(ahead.keys() - map(attrgetter("key"), records))
         if len(records) + others >= self._policy.max_starts:
             return refusal(
                 f"Not started: this conversation has used all its {self._policy.max_starts} starts. Tell the "
@@ -116,7 +117,9 @@ class StartCall(LifecycleCall):
             f"{name}: a person declined this, or could not be asked. Nothing was started. Tell the user."
         )
 
-    async def _started_before(self, records: list[Record], ahead: set[str]) -> _Started | ToolAnswer | None:
+    async def _started_before(
+        self, records: list[Record], ahead: Mapping[str, bool]
+    ) -> _Started | ToolAnswer | None:
         """Return what this call or an earlier turn has started, or why that is unknown."""
         for one in records:
             if one.key == self.record.key:
@@ -127,15 +130,22 @@ class StartCall(LifecycleCall):
                 return _Started(found, one.known, messages.STARTED_BEFORE)
         running = []
         for one in records:
-            if one.digest == self.record.digest and one.key not in ahead:
+            if one.digest == self.record.digest and ahead.get(one.key, True):
                 if one.state == UNANSWERED:
-                    return messages.describe_not_started(self._model, one.key)
+                    return self._unanswered(one.key, goes_on=one.key in ahead)
                 if one.is_running and self._may_join(one):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():
             if one.is_running:
                 return _Started(one, one.known, messages.ALREADY_RUNNING)
         return None
+
+    def _unanswered(self, key: str, *, goes_on: bool) -> ToolAnswer:
+        if not goes_on:
+            return messages.describe_not_started(self._model, key)
+        return refusal(
+            f"{self._model.name}: the start was sent, and is not answered yet. It goes on by itself. {_LATER}"
+        )
 
     def _may_join(self, record: Record) -> bool:
         """Whether a running prediction was requested in an earlier turn of this conversation.
