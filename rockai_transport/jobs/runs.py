@@ -56,6 +56,8 @@ class PendingStart(Protocol):
 
     was_left: bool
     """Whether its run has ended: then it is canceled once its id is known."""
+    is_late: bool
+    """Whether its call has ended without a response: then no equal request is sent."""
     record: Record
 
 
@@ -70,12 +72,15 @@ class ToolCallsUnderWay:
         self.unwritten: dict[str, Record] = {}
         """The records of predictions whose ids the store could not write: there they are still unknown."""
 
-    def ahead_of(self, start: PendingStart) -> set[str]:
-        """Return the keys of earlier starts in its scope: they count before they are in any record."""
-        starts, ahead = tuple(self.starting), set()
+    def ahead_of(self, start: PendingStart) -> dict[str, bool]:
+        """Return the keys of earlier starts in its scope, and whether each is late.
+
+        They count before they are in any record.
+        """
+        starts, ahead = tuple(self.starting), dict[str, bool]()
         for one in starts[: starts.index(start)]:
             if one.record.scope == start.record.scope:
-                ahead.add(one.record.key)
+                ahead[one.record.key] = one.is_late
         return ahead
 
     def with_ids(self, records: Iterable[Record]) -> list[Record]:

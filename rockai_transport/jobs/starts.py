@@ -45,6 +45,8 @@ class StartCall(LifecycleCall):
 
     was_left = False
     """Whether its caller has left: then the prediction it starts is canceled."""
+    is_late = False
+    """Whether its caller was told that there is no response yet."""
 
     async def start(
         self, model: HostedModel, given: Mapping[str, Any], seconds: float | None, asked: Mapping[str, Any]
@@ -64,9 +66,8 @@ class StartCall(LifecycleCall):
             self.ended()
             raise
         if found is None:
-            return refusal(
-                f"{model.name}: the start was sent, and is not answered yet. It goes on by itself. {_LATER}"
-            )
+            self.is_late = True
+            return self._unanswered(self.record.key, goes_on=True)
         self.ended()
         if isinstance(found, ToolAnswer):
             return found
@@ -117,7 +118,7 @@ class StartCall(LifecycleCall):
                 joined = one.prediction_id
         if found := await self._started_before(records, ahead, joined):
             return found
-        others = len(ahead.difference(map(attrgetter("key"), records)))
+        others = len(ahead.keys() - map(attrgetter("key"), records))
         if len(records) + others >= self._policy.max_starts:
             return refusal(
                 f"Not started: this conversation has used all its {self._policy.max_starts} starts. Tell the "
@@ -135,7 +136,7 @@ class StartCall(LifecycleCall):
         )
 
     async def _started_before(
-        self, records: list[Record], ahead: set[str], joined: str | None
+        self, records: list[Record], ahead: Mapping[str, bool], joined: str | None
     ) -> _Started | ToolAnswer | None:
         """Return what this call or an earlier turn has started, or why that is unknown."""
         for one in records:
@@ -149,9 +150,9 @@ class StartCall(LifecycleCall):
                 )
         running = []
         for one in records:
-            if one.digest == self.record.digest and one.key not in ahead:
+            if one.digest == self.record.digest and ahead.get(one.key, True):
                 if one.state == UNANSWERED:
-                    return messages.describe_not_started(self._model, one.key)
+                    return self._unanswered(one.key, goes_on=one.key in ahead)
                 if one.is_running and self._may_join(one):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():
@@ -160,6 +161,13 @@ class StartCall(LifecycleCall):
                 await note(self._backends, mine)
                 return _Started(one, one.known, messages.ALREADY_RUNNING)
         return None
+
+    def _unanswered(self, key: str, *, goes_on: bool) -> ToolAnswer:
+        if not goes_on:
+            return messages.describe_not_started(self._model, key)
+        return refusal(
+            f"{self._model.name}: the start was sent, and is not answered yet. It goes on by itself. {_LATER}"
+        )
 
     def _may_join(self, record: Record) -> bool:
         """Whether a running prediction was requested in an earlier turn of this conversation.
