@@ -220,7 +220,9 @@ class ReplyReader:
         parts: list[ReplyPart] = []
         for part in self._splitter.feed(text) if text else ():
             parts += self._read_calls(part)
-        self.cut, self.end_token = self._cutter.cut or self._turn.token is not None, self._turn.token
+        self.end_token = self._turn.token
+        ended = self._calls is not None and self._calls.ended
+        self.cut = self._cutter.cut or self.end_token is not None or ended
         return parts
 
     def _call_reader(self) -> ToolCallReader:
