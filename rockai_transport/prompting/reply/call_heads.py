@@ -25,7 +25,7 @@ _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
-    rf"""(?:[\s{{]|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["'“]?)(?P<key>[\w$-]{{0,60}})"""
+    rf"""\{{?(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["'“]?)(?P<key>[\w$-]{{0,60}})"""
 )
 _KEY: Final = re.compile(
     rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:["'“](?P<quoted>[^"'”\\]{{1,60}})["'”]|(?P<plain>[\w$-]{{1,60}}))"""

@@ -132,7 +132,8 @@ def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
         value = read_value(body)
     except ValueError as error:
         named = next((name for name in _NAMED.findall(body) if tools.resolve(name)), None)
-        if not (meant or named):
+        is_example = "..." in body or "…" in body  # of the format, as models explain it
+        if not named and (is_example or not meant):
             return None
         return [unreadable(named, _written_arguments(body), str(error))]
     calls = [_read_object(item, tools, meant=meant) for item in _items(value, tools)]

@@ -208,7 +208,8 @@ class ReplyReader:
         parts: list[ReplyPart] = []
         for part in self._splitter.feed(text) if text else ():
             parts += self._read_calls(part)
-        self.cut = self._cutter.cut or self._turn.token is not None
+        ended = self._calls is not None and self._calls.ended
+        self.cut = self._cutter.cut or self._turn.token is not None or ended
         return parts
 
     def _call_reader(self) -> ToolCallReader:

@@ -3,7 +3,8 @@
 The rule: only the beginning of a reply can be reasoning. The reply must start with ``<think>`` (or another
 family's tag for it), after optional white space. Everything up to the first ``</think>``, or to the end of an
 unclosed block, is reasoning; everything after it is the answer. White space around the tags (before
-``<think>``, after ``</think>``) belongs to them; all other text is delivered exactly. A later ``<think>`` is
+``<think>``, after ``</think>``) belongs to them, and so do further ``</think>`` right behind the first; all
+other text is delivered exactly. A later ``<think>`` is
 text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt
 already; a reader with ``inside="</think>"`` starts inside it.
 
@@ -51,7 +52,11 @@ _OPENINGS: Final = TokenSet(*_MEANINGS)
 FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEANINGS)))
 """The first characters, after white space, of replies that may start with reasoning."""
 _BEHIND: Final = TokenSet(
-    *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ())))
+    *(
+        one
+        for row in _FORMATS
+        for one in (*row.get("answer", ()), *row.get("again", ()), *row["reasoning"].values())
+    )
 )
 _REPEATED: Final = {
     close: TokenSet(*row["reasoning"]) for row in _FORMATS for close in row["reasoning"].values()
@@ -172,7 +177,8 @@ class ReasoningSplitter(Stage[_Parts]):
         openings = (
             _REPEATED[self._close] if self._opened else _OPENINGS if self._state == "start" else _BEHIND
         )
-        end = openings.end(begin, 0, final=final)
+        while (end := openings.end(begin, 0, final=final)) > 0 and begin[:end] == self._close:
+            begin = self._held = begin[end:].lstrip()  # closed once more
         if end < 0:
             return
         opening = begin[:end]
@@ -213,7 +219,7 @@ class ReasoningSplitter(Stage[_Parts]):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
                 if token in _CLOSINGS:
-                    self._tags, self._state = None, "behind"
+                    self._tags, self._state, self._close = None, "behind", token
                     return [*parts, ReasoningEnd(token, token)]
         return parts + self._take(len(self._held))
 

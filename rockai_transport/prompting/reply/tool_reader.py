@@ -3,7 +3,8 @@
 Invariants of this module:
 
 * It never raises and never loses text. What is not a call is returned as text, exactly; what was clearly
-  meant as a call and is not valid is returned as an :class:`InvalidToolCall`.
+  meant as a call and is not valid is returned as an :class:`InvalidToolCall`. Only what follows a call as
+  its made-up result is left out: the answer ends there.
 * Text is held back only if it begins like a call (:mod:`.call_heads`), and only while it can still be one.
 * The parts do not depend on how the text was split into pieces, and reading takes linear time.
 * A reply that contains only calls, white space and the tokens around them has no text.
@@ -21,7 +22,7 @@ from typing import Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, OPENING
+from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, MADE_UP, OPENING
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
@@ -45,6 +46,7 @@ _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
 _FENCE: Final = TokenSet(FENCE)
 _MARK: Final = TokenSet(ELEMENT_MARK)
+_MADE_UP: Final = TokenSet(*MADE_UP)
 _END: Final = "</tool_call>"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
 
@@ -74,6 +76,9 @@ class ToolCallReader:
 
     It is in one of three states: in text; in the body of a possible call; or after a call, where a closing
     token or another call may follow.
+
+    Attributes:
+        ended: Whether the answer has ended: a made-up result follows a call.
     """
 
     def __init__(self, tools: Tools, *, parallel: bool = True) -> None:
@@ -87,6 +92,7 @@ class ToolCallReader:
         # At the start of a line, a call may begin with a letter.
         first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools.schemas, "functions"))}
         self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
+        self.ended = False
         self._parallel = parallel
         self._parts: list[ToolPart] = []
         self._called = False
@@ -126,7 +132,7 @@ class ToolCallReader:
         """
         text, self._pending = self._pending + piece, ""
         at = 0
-        while at < len(text):
+        while at < len(text) and not self.ended:
             if self._scanner is not None:
                 at = self._read_value(self._scanner, text, at)
             elif self._opener is not None:
@@ -251,7 +257,12 @@ class ToolCallReader:
         at, place = self._skip_closing(text, start, final=final)
         self._raw.append(text[start:at])
         verdict: Opener | str = "undecided"
-        if place >= 0:
+        made_up = _MADE_UP.end(text, place, final=final) if place >= 0 else -1
+        if made_up > place:
+            self.ended = True
+            self._close_block()
+            return len(text)
+        if made_up == place >= 0:
             after = skip_space(text, place + 1) if text[place] in ",;" else place
             verdict = match_next(text, after, self._tools, opener) if after < len(text) else verdict
         if isinstance(verdict, Opener) and not final:
