@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 from uuid import uuid4
 
@@ -59,6 +60,17 @@ def one_too_many(call: ToolCall | InvalidToolCall) -> InvalidToolCall:
     return unreadable(call.name, call.arguments, _ONE_CALL, call.id)
 
 
+@lru_cache(maxsize=64)
+def _begins(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for where a call may begin at the start of a line: its first two characters decide."""
+    second: dict[str, set[str]] = {}
+    for token in (*OPENING, *HINTS, *names, "functions"):
+        second.setdefault(token[:1], set()).add(re.escape(token[1:2]) or r"\s\S")
+    first = re.escape(NOTABLE + "".join(sorted(second)))
+    pairs = [rf"(?<={re.escape(one)})(?=[{''.join(sorted(two))}])" for one, two in sorted(second.items())]
+    return re.compile(rf"[{first}](?:(?<={_NOTABLE.pattern})|\Z|{'|'.join(pairs)})")
+
+
 class ToolCallReader:
     """Takes pieces of a reply; returns text and calls.
 
@@ -89,9 +101,7 @@ class ToolCallReader:
             new_id: Creates a call's id.
         """
         self._tools = Tools(tools, demanded=demanded, accepts=accepts)
-        # At the start of a line, a call may begin with a letter.
-        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools, "functions"))}
-        self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
+        self._notable_at_start = _begins(tuple(tools))
         self.ended = False
         self._parallel = parallel
         self._new_id = new_id
