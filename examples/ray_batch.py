@@ -3,9 +3,8 @@
     pip install ".[langchain,ray]"
     python ray_batch.py prompts.txt answers      # one prompt per line; all machines share the folder
 
-Ray replaces dead workers. After a restart, prompts whose answers are in a file are not sent again, even if
-you have added or moved lines. Only calls that were running in a dead worker may be paid twice. Each machine
-needs the token in its environment.
+Ray replaces dead workers. After a restart, prompts that have an answer are not sent again, wherever they are
+in the file now. Only calls of a worker that dies may be paid twice. Each machine needs the token.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any, cast
+from zlib import crc32
 
 import ray
 from langchain_core.rate_limiters import BaseRateLimiter, InMemoryRateLimiter
@@ -38,51 +38,38 @@ class SharedLimit(BaseRateLimiter):
         return bool(await self.limiter.acquire.remote(blocking=blocking))
 
 
-def whole_lines(path: Path) -> bytes:
-    """The answers in a file; a worker may have died within a line."""
-    text = path.read_bytes() if path.exists() else b""
-    return text[: text.rfind(b"\n") + 1]
-
-
-def prompts_in(answers: bytes) -> set[str]:
-    """The prompts that have an answer."""
-    return {json.loads(line)["prompt"] for line in answers.splitlines()}
-
-
 class Answerer:
     """An actor: one model that answers one partition after another."""
 
-    def __init__(self, limit: SharedLimit, folder: Path, answered: set[str]) -> None:
+    def __init__(self, limit: SharedLimit, folder: Path) -> None:
         self.llm = ChatRockAI(model="meta/meta-llama-3-70b-instruct", max_tokens=200, rate_limiter=limit)
         self.folder = folder
-        self.answered = answered
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Answer the prompts that no file answers yet; write each answer at once."""
+        """Answer the prompts that the partition's file does not answer yet; write each answer at once."""
         path = self.folder / f"part-{row['part']:05}.jsonl"
-        whole = whole_lines(path)
-        missing = sorted(set(row["prompts"]) - self.answered - prompts_in(whole))
+        *whole, _ = path.read_bytes().split(b"\n") if path.exists() else [b""]  # the last line may be cut
+        missing = sorted(set(row["prompts"]) - {json.loads(line)["prompt"] for line in whole})
         options: Any = {"config": {"max_concurrency": AT_ONCE}, "return_exceptions": True}
         with path.open("ab", buffering=0) as file:
-            file.truncate(len(whole))
-            for at, answer in self.llm.batch_as_completed(missing, **options):
-                if getattr(answer, "may_have_started", True):  # else it cost nothing: the next run repeats it
-                    said = str(answer) if isinstance(answer, Exception) else answer.text
+            file.truncate(sum(len(line) + 1 for line in whole))
+            for at, got in self.llm.batch_as_completed(missing, **options):
+                if getattr(got, "may_have_started", True):  # else it cost nothing: the next run repeats it
+                    said = str(got) if isinstance(got, Exception) else got.text
                     file.write(json.dumps({"prompt": missing[at], "answer": said}).encode() + b"\n")
         return {"asked": len(missing)}
 
 
-def main(prompts: Path, folder: Path, actors: int = 2, per_second: float = 10.0, size: int = 50) -> None:
-    """Split the prompts into partitions of equal size, and let the actors answer them."""
+def main(prompts: Path, folder: Path, actors: int = 2, per_second: float = 10.0, parts: int = 256) -> None:
+    """Split the prompts into partitions, each always into the same one, and let the actors answer them."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = list(dict.fromkeys(prompts.read_text("utf-8").splitlines()))
-    rows = [{"part": at, "prompts": lines[at : at + size]} for at in range(0, len(lines), size)]
-    answered = set[str]().union(*(prompts_in(whole_lines(path)) for path in folder.glob("part-*.jsonl")))
+    lines = {line: crc32(line.encode()) % parts for line in prompts.read_text("utf-8").splitlines()}
+    rows = [{"part": at, "prompts": [one for one in lines if lines[one] == at]} for at in range(parts)]
     limiter = ray.remote(InMemoryRateLimiter).options(max_concurrency=AT_ONCE * actors)
     limit = SharedLimit(limiter.remote(requests_per_second=per_second))
     asked = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         cast("Any", Answerer),  # Ray's annotation allows only functions
-        fn_constructor_args=(limit, folder.resolve(), answered),
+        fn_constructor_args=(limit, folder.resolve()),
         compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
     )
     print(f"asked for {sum(row['asked'] for row in asked.iter_rows())} of {len(lines)}")

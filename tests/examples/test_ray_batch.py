@@ -17,7 +17,7 @@ from rockai_sandbox import Sandbox
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ray_batch.py"
 MODEL = "meta/meta-llama-3-70b-instruct"
-PROMPTS, SIZE, AT_ONCE = 40, 10, 8
+PROMPTS, PARTS, AT_ONCE = 40, 4, 8
 ANSWERED_BEFORE = 3  # so few that two actors still have more under way than one alone can have
 # Each line that it is sent is one start; Ray itself, which takes seconds to start, is the same for all.
 MAIN = (
@@ -25,7 +25,7 @@ MAIN = (
     "ray.init(num_cpus=3, include_dashboard=False)\n"
     "for start in sys.stdin:\n"
     "    main = runpy.run_path(sys.argv[1])['main']\n"
-    f"    main(Path('prompts.txt'), Path('answers'), actors=2, per_second=40.0, size={SIZE})\n"
+    f"    main(Path('prompts.txt'), Path('answers'), actors=2, per_second=40.0, parts={PARTS})\n"
     "    print('The end.', flush=True)\n"
 )
 
@@ -122,7 +122,7 @@ def test_a_killed_worker_and_a_second_start_lose_nothing(tmp_path):
                     first.read_text("utf-8")[:-5], encoding="utf-8"
                 )  # as if it had died within a line
                 asked.clear()
-                prompts.insert(0, "Say: number one")  # the others move to other partitions
+                prompts.insert(0, "Say: number one")  # the others move to other lines
                 (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
                 sandbox.answer_next(402, {"detail": "no balance"}, method="POST")
                 start(process)

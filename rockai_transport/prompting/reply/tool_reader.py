@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 from uuid import uuid4
 
@@ -71,6 +72,17 @@ def _scanner(kind: Kind) -> Scanner:
     return TaggedScanner() if kind == "tagged" else ValueScanner(python=kind == "python")
 
 
+@lru_cache(maxsize=64)
+def _begins(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for where a call may begin at the start of a line: its first two characters decide."""
+    second: dict[str, set[str]] = {}
+    for token in (*OPENING, *HINTS, *names, "functions"):
+        second.setdefault(token[:1], set()).add(re.escape(token[1:2]) or r"\s\S")
+    first = re.escape(NOTABLE + "".join(sorted(second)))
+    pairs = [rf"(?<={re.escape(one)})(?=[{''.join(sorted(two))}])" for one, two in sorted(second.items())]
+    return re.compile(rf"[{first}](?:(?<={_NOTABLE.pattern})|\Z|{'|'.join(pairs)})")
+
+
 class ToolCallReader:
     """Takes pieces of a reply; returns text and calls.
 
@@ -89,9 +101,7 @@ class ToolCallReader:
             parallel: Whether a reply may contain several calls; else all but the first are invalid.
         """
         self._tools = tools
-        # At the start of a line, a call may begin with a letter.
-        first = {NOTABLE, *(token[:1] for token in (*OPENING, *HINTS, *tools.schemas, "functions"))}
-        self._notable_at_start = re.compile(f"[{re.escape(''.join(sorted(first)))}]")
+        self._notable_at_start = _begins(tuple(tools.schemas))
         self.ended = False
         self._parallel = parallel
         self._parts: list[ToolPart] = []
