@@ -15,8 +15,6 @@ from benchmarks.contestants import Contestant, Peer
 from benchmarks.peers import SECONDS, Place
 from benchmarks.server import Origin
 
-__all__ = ["Arena"]
-
 T = TypeVar("T")
 
 

@@ -9,8 +9,6 @@ from typing import NamedTuple
 from benchmarks.contestants import GROWING
 from benchmarks.measures import Figures
 
-__all__ = ["BUDGETS", "Budget"]
-
 Key = tuple[str, str]
 
 

@@ -13,8 +13,6 @@ from benchmarks import peers
 from benchmarks.peers import INPUT, MODEL, Place
 from benchmarks.sdk import sdk_process
 
-__all__ = ["CALLS", "GROWING", "STREAMS", "TRANSCRIPT", "Contestant", "Peer"]
-
 
 def texts(found: Iterable[Any]) -> str:
     """Join strings, or the texts of objects."""

@@ -11,8 +11,6 @@ from benchmarks.arena import Arena
 from benchmarks.contestants import STREAMS, Contestant
 from benchmarks.wires import RECORDED
 
-__all__ = ["CLIENTS", "Fact", "facts"]
-
 CLIENTS = (
     "Client.stream",
     "ChatRockAI.stream",

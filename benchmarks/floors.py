@@ -21,8 +21,6 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.custom import CustomLLM
 
-__all__ = ["FakeChat", "FakeLLM"]
-
 
 class FakeChat(BaseChatModel):
     """A LangChain chat model that returns its pieces."""

@@ -25,8 +25,6 @@ from benchmarks.peers import INPUT, MODEL, TOKEN
 from benchmarks.wires import said
 from rockai_transport import AsyncClient, Client
 
-__all__ = ["Figures", "Sizes", "compare_texts", "measure"]
-
 Figures = dict[tuple[str, str], float]
 
 CROWD = ("AsyncClient.stream", "ChatRockAI.astream", "httpx aiter_raw", "aiohttp", "ChatOpenAI.astream")

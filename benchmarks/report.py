@@ -17,8 +17,6 @@ from benchmarks.facts import Fact
 from benchmarks.measures import Figures
 from benchmarks.wires import RECORDED
 
-__all__ = ["markdown", "medians", "plot"]
-
 TABLES = {
     "CPU time of a token, µs": ("burst", "coalesced", "paced"),
     "CPU time of a call, µs": ("call",),

@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 from benchmarks.peers import MODEL, TOKEN, Place
 
-__all__ = ["SDK", "Told", "is_here", "make_environment", "sdk_process"]
-
 SDK = "rockai==0.1.74"
 ENVIRONMENT = Path(sys.prefix) / "rockai-sdk"
 """Inside our environment, so that both are created together."""

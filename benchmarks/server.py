@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 
 from benchmarks.wires import FORMATS, LAST_CHUNK, Delivery, chunk, delivery, said
 
-__all__ = ["Origin", "serving"]
-
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 

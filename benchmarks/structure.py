@@ -25,8 +25,6 @@ from langchain_rockai import ANIMATE_IMAGE, ChatRockAI, RockAIToolkit
 from rockai_sandbox import Sandbox
 from rockai_transport import Client
 
-__all__ = ["Entered", "measure"]
-
 PACKAGES = (rockai_transport, langchain_rockai, llama_index_rockai)
 OURS = tuple(str(Path(str(package.__file__)).parent) for package in PACKAGES)
 MODEL = "meta/meta-llama-3-70b-instruct"
@@ -53,6 +51,7 @@ class Recorder:
         self.frames: tuple[str, ...] = ()
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        """Record an event, as `sys.setprofile` passes it."""
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(OURS):
             self.entered.append((code.co_filename, code.co_qualname))

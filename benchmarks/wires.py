@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["FORMATS", "LAST_CHUNK", "RECORDED", "Delivery", "Format", "chunk", "delivery", "pieces", "said"]
-
 SAMPLES = Path(__file__).resolve().parents[1] / "tests" / "samples" / "wire"
 RECORDED: dict[str, str] = json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8"))
 """The model server's output in each recording, by the recording's name."""

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["PAID_CALLS", "Stage", "play"]
-
 CHAT_MODEL = "meta/meta-llama-3-70b-instruct"
 TEXT_MODEL = "mistralai/mistral-7b-instruct-v0.1"
 OUT = Path("out")

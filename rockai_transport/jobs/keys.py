@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-__all__ = ["digest", "record_key"]
-
 
 def digest(model: str, model_input: Mapping[str, Any]) -> str:
     """Return a hash of a model reference and its input, the same in every process.

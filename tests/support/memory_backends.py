@@ -21,23 +21,6 @@ from rockai_transport.jobs.stores import MemoryRecords
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Update
 
-__all__ = [
-    "LOOK",
-    "LOST",
-    "PROMPT",
-    "SAME",
-    "SAY",
-    "SCHEMA",
-    "START",
-    "Breaking",
-    "MemoryBackends",
-    "MemoryService",
-    "call",
-    "do",
-    "lifecycle",
-    "records_of",
-]
-
 SAY = HostedModel("say", "a/say", "Says it.", output="text")
 SCHEMA = {
     "properties": {"prompt": {"type": "string"}, "size": {"type": "integer"}},

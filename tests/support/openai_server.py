@@ -8,8 +8,6 @@ from typing import Any
 
 from support.wire_server import Exchange, answer, stream
 
-__all__ = ["IMAGE", "USAGE", "openai_service"]
-
 USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
 IMAGE = "iVBORw0KGgo="
 """The image in the response of `_drawing`."""

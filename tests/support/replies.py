@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["MODEL", "VERSION", "enveloped", "prediction"]
-
 MODEL = "owner/name"
 VERSION = "5fe0" * 16
 

@@ -18,17 +18,6 @@ from rockai_transport.protocol.operations import Operations, RunRequest
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import sanitize
 
-__all__ = [
-    "FOREVER",
-    "SILENCE",
-    "ScriptedAnswer",
-    "VirtualIO",
-    "events",
-    "operations",
-    "reply",
-    "run_request",
-]
-
 TOKEN = "token-Zx81-that-nobody-may-see"  # noqa: S105 - made up
 FOREVER = math.inf
 

@@ -4,8 +4,6 @@ from contextlib import contextmanager
 
 from rockai_sandbox.hosting import Hosting, listen
 
-__all__ = ["served"]
-
 
 @contextmanager
 def served(apps):

@@ -18,19 +18,6 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     import ssl
 
-__all__ = [
-    "Exchange",
-    "Request",
-    "WireServer",
-    "answer",
-    "frames",
-    "hang_up",
-    "reset",
-    "silence",
-    "stream",
-    "trickle",
-]
-
 PATIENCE = 10.0
 """Seconds that a test waits for an event before it fails."""
 
