@@ -51,15 +51,15 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
         ValueError: It is none of these.
     """
     given: Any = tool
-    if isinstance(given, Mapping) and (kind := given.get("type", "function")) != "function":
+    if is_typeddict(given):
+        shape = TypeAdapter(_rebuilt(given, {})).json_schema()
+        given = type(given.__name__, (BaseModel,), {"model_json_schema": classmethod(lambda _: dict(shape))})
+    elif isinstance(given, Mapping) and (kind := given.get("type", "function")) != "function":
         if isinstance(kind, list | tuple) or kind == "object":  # core accepts only a single type, and a title
             given = {**given, "type": "object"}
             given = {"title": given.pop("name"), **given} if "name" in given else given
         elif "name" in given and "input_schema" not in given:
             return dict(given)  # another provider's own tool, whose type core would drop
-    if is_typeddict(given):
-        shape = TypeAdapter(_rebuilt(given, {})).json_schema()
-        given = type(given.__name__, (BaseModel,), {"model_json_schema": classmethod(lambda _: dict(shape))})
     described = convert_to_openai_tool(given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form
@@ -132,7 +132,7 @@ def _field(hint: Any, made: dict[Any, Any], *, required: bool, text: str | None)
     is_core_s = isinstance(default, _CORE_DEFAULTS) and isinstance(description, str | None)
     if notes and is_core_s:
         required = required and default is ...
-        extra = {"default": default} if default not in (..., None) else None
+        extra: dict[str, Any] | None = {"default": default} if default not in (..., None) else None
         notes = (Field(description=description, json_schema_extra=extra),)
     if text:
         notes = (*notes, Field(description=text))

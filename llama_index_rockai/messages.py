@@ -34,7 +34,7 @@ def message_list(messages: Any) -> list[ChatMessage]:
         ConfigurationError: It is not a list of messages.
     """
     is_list = isinstance(messages, Iterable) and not isinstance(messages, str | Mapping | ChatMessage)
-    given = list(messages) if is_list else [messages]
+    given: list[Any] = list(messages) if is_list else [messages]
     for one in given:
         if not (is_list and isinstance(one, ChatMessage)):
             raise ConfigurationError(

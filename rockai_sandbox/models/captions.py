@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import as_file, files
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -33,7 +34,8 @@ def fonts(size: int) -> tuple[Font, ...]:
 @cache
 def has_glyph(font: Font, character: str) -> bool:
     """Whether a font can draw a character."""
-    return character.isspace() or bytes(font.getmask(character)) != bytes(font.getmask(NO_GLYPH))
+    mask: Any = font.getmask
+    return character.isspace() or bytes(mask(character)) != bytes(mask(NO_GLYPH))
 
 
 def choose_font(text: str, size: int) -> tuple[Font, str]:
@@ -58,12 +60,14 @@ def write(picture: Image.Image, text: str) -> None:
     width, height = picture.width, int(picture.height * SHARE)
     margin = width // 40
     band = Image.new("RGB", (width, height), "whitesmoke")
-    for size in range(max(SMALLEST, width // 32), SMALLEST - 1, -1):
+    size = max(SMALLEST, width // 32)
+    while True:
         font, drawn = choose_font(text, size)
         lines, room = wrap(drawn, font, width - 2 * margin), int((height - margin) / (1.4 * size))
-        if len(lines) <= room:
+        if len(lines) <= room or size == SMALLEST:
             break
-    else:
+        size -= 1
+    if len(lines) > room:
         lines = [*lines[: room - 1], lines[room - 1] + "…"] if room > 0 else []
     for at, line in enumerate(lines):
         ImageDraw.Draw(band).text((margin, margin // 2 + at * 1.4 * size), line, "black", font)

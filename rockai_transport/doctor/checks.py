@@ -47,8 +47,8 @@ class Probe(NamedTuple):
 
 
 def _probe(row: dict[str, Any]) -> Probe:
-    rows = [_ROWS.get(check.pop("like", ""), {}) | check for check in row["checks"]]
-    return Probe(**row | {"checks": tuple(Check(title=row["title"], **check) for check in rows)})
+    rows = [_ROWS.get(check.pop("like", ""), {}) | check for check in row.pop("checks")]
+    return Probe(checks=tuple(Check(title=row["title"], **check) for check in rows), **row)
 
 
 PROBES = tuple(map(_probe, TABLES["probes"]))

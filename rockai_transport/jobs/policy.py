@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from rockai_transport.config import check_choice, check_timeout, check_whole
 from rockai_transport.errors import ConfigurationError
@@ -110,8 +110,7 @@ def _folder(value: Any, name: str) -> Path:
 
 def _ids(value: Any, name: str) -> Callable[[str], bool]:
     if callable(value):
-        is_allowed: Callable[[str], bool] = value
-        return is_allowed
+        return cast("Callable[[str], bool]", value)
     is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
     if not is_list or not all(isinstance(one, str) for one in value):
         raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a function.")

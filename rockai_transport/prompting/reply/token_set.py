@@ -44,6 +44,7 @@ class Stage(Protocol[T_co]):
 
     def _read(self, text: str, *, final: bool) -> T_co:
         """Read the held text and the new text, and hold back what is not decided."""
+        ...
 
 
 class TokenSet:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
@@ -42,9 +42,9 @@ class JinjaTemplate:
 
     # Many published templates raise unless roles alternate, and alternation suits all of them. A template's
     # tool role cannot be known, but every template has user turns. Its source shows no labels.
-    alternating: ClassVar[bool] = True
-    tool_role: ClassVar[Literal["user", "tool"]] = "user"
-    turn_labels: ClassVar[tuple[str, ...]] = ()
+    alternating: bool = field(default=True, init=False)
+    tool_role: Literal["user", "tool"] = field(default="user", init=False)
+    turn_labels: tuple[str, ...] = field(default=(), init=False)
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
