@@ -18,7 +18,6 @@ from rockai_transport.protocol.messages import JSON, Request
 logger = logging.getLogger("rockai")
 
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at about 9e9
-_parsed = functools.lru_cache(maxsize=256)(httpx.URL)
 _USER_AGENT = f"rockai-integrations/{__version__}"
 _parsed = functools.lru_cache(maxsize=256)(httpx.URL)
 

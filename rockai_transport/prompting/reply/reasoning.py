@@ -4,9 +4,9 @@ The rule: only the beginning of a reply can be reasoning. The reply must start w
 family's tag for it), after optional white space. Everything up to the first ``</think>``, or to the end of an
 unclosed block, is reasoning; everything after it is the answer. White space around the tags (before
 ``<think>``, after ``</think>``) belongs to them, and so do further ``</think>`` right behind the first; all
-other text is delivered exactly. A later ``<think>`` is
-text: models write about such tags too. Some chat templates (DeepSeek-R1's) open the block in the prompt
-already; a reader with ``inside="</think>"`` starts inside it.
+other text is delivered exactly. A later ``<think>`` is text: models write about such tags too. Some chat
+templates (DeepSeek-R1's) open the block in the prompt already; a reader with ``inside="</think>"`` starts
+inside it.
 
 If it was not known that the template opened the block, the first ``</think>`` (or another family's tag) of a
 reply without ``<think>`` also ends reasoning. By then the text before it was delivered as text:
@@ -135,11 +135,6 @@ class ReasoningSplitter(Stage[_Parts]):
         self._blank: list[str] = []
         self._before = ""  # the last character that was delivered as text
         self._in_fence = False
-
-    @property
-    def inside(self) -> bool:
-        """Whether reasoning is open."""
-        return self._state == "inside" or self._opened
 
     @property
     def settled(self) -> bool:
