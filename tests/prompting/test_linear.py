@@ -124,7 +124,7 @@ def test_twice_the_text_takes_twice_the_steps(case, length):
         text = begin + more * (characters // len(more))
         return [text[at : at + length] for at in range(0, len(text), length)]
 
-    once, twice = (steps(lambda n=n: reading(reply(n))) for n in (500, 1000))
+    once, twice = (steps(lambda n=n: reading(reply(n))) for n in (300, 600))
     assert twice <= 2.2 * once + 250
 
 
@@ -143,7 +143,7 @@ def test_finding_json_takes_steps_in_proportion(text):
         except ValueError:
             return
 
-    once, twice = (steps(lambda n=n: find(n)) for n in (500, 1000))
+    once, twice = (steps(lambda n=n: find(n)) for n in (300, 600))
     assert twice <= 2.2 * once + 250
 
 

@@ -59,10 +59,12 @@ def read(request, pieces):
 
 
 def cuts(text):
+    """As a whole, in pieces of one and three characters, and in two: everywhere but within a word."""
     yield [text]
     yield list(text)
     for at in range(1, len(text)):
-        yield [text[:at], text[at:]]
+        if not text[at - 1 : at + 1].isalnum():
+            yield [text[:at], text[at:]]
     yield [text[at : at + 3] for at in range(0, len(text), 3)]
 
 
