@@ -142,7 +142,8 @@ def _growth(arena: Arena, sizes: Sizes) -> Figures:
     figures = {}
     few, more, most = sizes.growth
     for name, one in GROWING.items():
-        times = {few: 30, more: 30, most: max(1, 30 * more // most)}
+        # Long texts once: garbage of earlier ones would be collected among all objects of the benchmark.
+        times = {few: 30, more: 30, most: max(1, 30_000 // most)}
         first, second, third = (
             arena.cost(one, f"reasoning-{count}", repeated) / repeated for count, repeated in times.items()
         )
