@@ -371,7 +371,7 @@ VERBS = {
         docs_serve, "show the documentation at http://127.0.0.1:8000/, rebuilt at each change"
     ),
     "env": Verb(env, "make or bring up to date the environment, .venv (each verb does so by itself)"),
-    "bench": Verb(bench, "compare with other clients, and write benchmarks/RESULTS.md (some ten minutes)"),
+    "bench": Verb(bench, "compare with other clients, and write benchmarks/RESULTS.md (10 to 15 min)"),
     "bench-quick": Verb(bench_quick, "the same in under three minutes, printed only"),
     "soak": Verb(soak, "leave 1,000 streams, interrupt 900 calls, kill 50 agents, let 1,000 sleep"),
     "build": Verb(build, "build what is published into dist/; TAG=v1.2.3 must be the version"),

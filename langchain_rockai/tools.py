@@ -139,7 +139,7 @@ def _report(write: Callable[[Any], None] | None, progress: Progress) -> None:
         if write is not None:
             write({"type": PROGRESS_EVENT, **progress._asdict()})
         dispatch_custom_event(PROGRESS_EVENT, progress._asdict())
-    except Exception:
+    except Exception:  # whatever the listener raises: the prediction is paid for, and its answer matters more
         logger.debug("Progress could not be reported.", exc_info=True)
 
 
@@ -149,7 +149,7 @@ async def _areport(write: Callable[[Any], None] | None, progress: Progress) -> N
         if write is not None:
             write({"type": PROGRESS_EVENT, **progress._asdict()})
         await adispatch_custom_event(PROGRESS_EVENT, progress._asdict())
-    except Exception:
+    except Exception:  # whatever the listener raises: the prediction is paid for, and its answer matters more
         logger.debug("Progress could not be reported.", exc_info=True)
 
 

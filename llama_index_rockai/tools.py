@@ -206,7 +206,7 @@ async def _report(context: Context, progress: Progress) -> None:
     """Report progress on the stream of the run. It never makes a tool fail."""
     try:
         context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
-    except Exception:
+    except Exception:  # whatever the listener raises: the prediction is paid for, and its answer matters more
         logger.debug("Progress could not be reported.", exc_info=True)
 
 

@@ -30,7 +30,7 @@ CLEARED = "cleared"
 """A developer found that nothing exists: the same call may be sent again."""
 
 GONE = "gone"
-"""A status: the service does not know the prediction any more. It is not stored: the next look may differ."""
+"""A status: the service does not know the prediction any more. It is not stored: the next poll may differ."""
 
 
 class Record(NamedTuple):
