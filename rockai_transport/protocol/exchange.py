@@ -1,8 +1,8 @@
 """One request with its retries; every operation consists of these.
 
-Invariants of this module: a request that starts a paid prediction is sent again only after `Failure.NOT_SENT`
-and `Failure.REFUSED`. Delays between attempts count against the total. Nothing is sent again after the first
-byte of a body that the caller reads piece by piece.
+Invariants of this module: a request that may have started a paid prediction is not sent again. Delays
+between attempts count against the total. Nothing is sent again after the first byte of a body that the caller
+reads piece by piece.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rockai_transport.errors import (
 from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFailure
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
 from rockai_transport.protocol.responses import Answer, accepted
-from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
+from rockai_transport.protocol.retry import retry_delay
 from rockai_transport.protocol.webhooks import redacted
 
 T = TypeVar("T")
@@ -117,20 +117,16 @@ async def with_retries(
     while True:
         try:
             return await attempt(AttemptLimits(min(until, moment + per_attempt), first_by, notices))
-        except (TransportFailure, APIStatusError) as failure:
-            error, kind = _judge(request, failure)
+        except TransportFailure as failure:
+            error: RockAIError = transport_error(request, failure)
+        except APIStatusError as refusal:
+            error = refusal
         except InvalidResponseError as undecoded:
             undecoded.may_have_started |= request.starts
             raise
         await io.close()
-        asked = error.retry_after if isinstance(error, APIStatusError) else None
-        delay = retry_delay(retries, asked, io.jitter())
-        if (
-            retries >= settings.max_retries
-            or delay is None
-            or not is_retryable(request, kind)
-            or io.now() + delay >= min(until, first_by)
-        ):
+        delay = retry_delay(error, retries, io.jitter())
+        if delay is None or retries >= settings.max_retries or io.now() + delay >= min(until, first_by):
             raise error
         await io.sleep(delay)
         moment = io.now()
@@ -173,11 +169,3 @@ def _below(failure: BaseException | None) -> BaseException | None:
     while isinstance(failure, TransportFailure):
         failure = failure.__cause__
     return failure
-
-
-def _judge(request: Request, failure: TransportFailure | APIStatusError) -> tuple[RockAIError, Failure]:
-    """Return the exception for a failure, and how to treat it."""
-    if isinstance(failure, APIStatusError):
-        return failure, Failure.of_response(failure.status_code, failure.retry_after)
-    kind = Failure.NOT_SENT if isinstance(failure, NotSentError) else Failure.UNCERTAIN
-    return transport_error(request, failure), kind

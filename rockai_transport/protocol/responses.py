@@ -27,7 +27,7 @@ from rockai_transport.errors import (
 )
 from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
-from rockai_transport.protocol.retry import Failure, retry_after
+from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
 
 _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
@@ -117,7 +117,7 @@ def status_error(service: Service, request: Request, response: Response, status:
 
 def _may_have_been_done(status: int, asked: float | None) -> bool:
     """Return whether the call may have been carried out; a refused call was not."""
-    if Failure.of_response(status, asked) is Failure.REFUSED:
+    if was_refused(status, asked):
         return False
     # An envelope's code need not be an HTTP status.
     return not 300 <= status < 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
