@@ -5,31 +5,59 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from rockai_transport.config import Settings, Timeouts
+from rockai_transport.config import Route, Settings, Timeouts
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import trim_traceback
 from rockai_transport.service import Service
 
+H = TypeVar("H")
+
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
 
 
-class BaseClient:
+class BaseClient(Generic[H]):
     """The settings of a client, checked in the constructor; connections are opened later."""
 
+    _session_type: ClassVar[type]
+    _http_client_type: ClassVar[type]
     _session: Any  # `Session` or `AsyncSession`
 
-    def __init__(self, session: type, expected: type, http_client: Any, **given: Any) -> None:
-        self._given = given
+    def __init__(
+        self,
+        api_token: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        max_retries: int = 2,
+        route: Route = "auto",
+        service: Service = DEFAULT_SERVICE,
+        default_headers: Mapping[str, str] | None = None,
+        http_client: H | None = None,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        allow_http: bool = False,
+    ) -> None:
+        self._given: dict[str, Any] = {
+            "api_token": api_token,
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "route": route,
+            "service": service,
+            "default_headers": default_headers,
+            "timeouts": timeouts,
+            "allow_http": allow_http,
+        }
         try:
-            self._session = session(Endpoint(Settings.resolve(**given), http_client, expected))
+            endpoint = Endpoint(Settings.resolve(**self._given), http_client, self._http_client_type)
         except ConfigurationError as error:
             trim_traceback(error)
             raise
+        self._session = self._session_type(endpoint)
 
     @property
     def _settings(self) -> Settings:
@@ -68,7 +96,7 @@ class BaseClient:
         return body
 
     @classmethod
-    def like(cls, other: BaseClient) -> Self:
+    def like(cls, other: BaseClient[Any]) -> Self:
         """Make a client with the settings of another one, blocking or async.
 
         Args:
@@ -88,7 +116,7 @@ class BaseClient:
             raise ConfigurationError(f"This needs a Client or an AsyncClient, not {type(other).__name__}.")
         return cls(**other._given)
 
-    def _take_connections(self, other: BaseClient) -> None:
+    def _take_connections(self, other: BaseClient[Any]) -> None:
         """Use the connections of the client that this one replaces, of the same kind."""
         self._session.connections = other._session.connections
 
