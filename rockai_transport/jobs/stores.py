@@ -297,7 +297,7 @@ def as_store(store: Any) -> Store:
         lock = threading.Lock()
         return Store(
             MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
-            MappingRecords(opened, lock, directly, _sleep_here),
+            MappingRecords(opened, lock, directly, sleep_here),
         )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
         method = partial(_method, store)
@@ -305,7 +305,7 @@ def as_store(store: Any) -> Store:
             in_memory = GraphRecords(method, None, _in_memory)
             return Store(in_memory, in_memory)
         return Store(
-            GraphRecords(partial(_async_method, store), asyncio.sleep), GraphRecords(method, _sleep_here)
+            GraphRecords(partial(_async_method, store), asyncio.sleep), GraphRecords(method, sleep_here)
         )
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)
@@ -335,7 +335,8 @@ async def directly(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
     return function(*args, **kwargs)
 
 
-async def _sleep_here(seconds: float) -> None:
+async def sleep_here(seconds: float) -> None:
+    """Sleep without suspending."""
     time.sleep(seconds)  # noqa: ASYNC251 - of blocking calls
 
 

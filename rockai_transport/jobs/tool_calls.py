@@ -7,6 +7,7 @@ are canceled within two seconds.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping
@@ -56,10 +57,12 @@ class LifecycleCall:
 
     async def _in_time(self, operation: Coroutine[Any, Any, T]) -> T:
         """Run a request to the service, for as long as the call may still take."""
-        try:
-            return await self._backends.bounded(operation, self._left())
-        except TimeoutError:
-            raise APITimeoutError("The service took too long to answer.") from None
+        [result] = await self._backends.together([operation], self._left())
+        if isinstance(result, TimeoutError | asyncio.CancelledError):
+            raise APITimeoutError("The service took too long to answer.")
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     # Waiting.
 
@@ -170,7 +173,7 @@ class LifecycleCall:
         if view.files and all(path.exists() for path in view.files):
             return view
         try:
-            files = await self._backends.download(view.prediction, folder, self._left())
+            files = await self._backends.download(view.prediction, folder, timeout=self._left())
         except APITimeoutError:
             return view._replace(files=(), trouble=_NOT_SAVED_YET)
         except RockAIError as error:
