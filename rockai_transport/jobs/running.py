@@ -32,11 +32,13 @@ async def note(
 ) -> Record:
     """Write an updated record; a failure is only logged, because the tool's answer matters more.
 
-    What could not be written is kept in ``unwritten``.
+    What could not be written is kept in ``unwritten``. What was started elsewhere has no key, and no record.
 
     If an agent may sleep, the field about it is kept as stored: the agent may have fallen asleep during the
     poll. Without a webhook, no agent sleeps.
     """
+    if not record.key:
+        return record
     try:
         if record.webhook_hash:
             kept = await backends.records.find(place_of(record)) or record
