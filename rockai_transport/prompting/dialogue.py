@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -88,21 +88,8 @@ class Dialogue:
         """What ended the last answer: a token of the chat template or a stop sequence; else None."""
         return self._reader.stop_token
 
-    def feed(self, piece: str) -> list[ReplyPart]:
-        """Take the next piece of the run.
-
-        Args:
-            piece: Any part of the model's output.
-
-        Returns:
-            The parts that may be delivered, in order.
-        """
-        self._pieces.append(piece)
-        parts = self._reader.feed(piece)
-        return parts if self._direct else self._released(parts)
-
-    def feed_batch(self, pieces: Sequence[str]) -> list[ReplyPart]:
-        """Take the next pieces of the run: like :meth:`feed` for each, in one call.
+    def feed(self, *pieces: str) -> list[ReplyPart]:
+        """Take the next pieces of the run.
 
         Args:
             pieces: Any parts of the model's output.
@@ -111,7 +98,7 @@ class Dialogue:
             The parts that may be delivered, in order; parts of different pieces are not merged.
         """
         self._pieces += pieces
-        parts = self._reader.feed_batch(pieces)
+        parts = self._reader.feed(*pieces)
         return parts if self._direct else self._released(parts)
 
     def running_text(self) -> str:

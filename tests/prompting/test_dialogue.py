@@ -210,7 +210,5 @@ def test_a_batch_is_read_as_its_pieces_one_by_one(choice, check, monkeypatch):
     single = [part for piece in pieces for part in one.feed(piece)] + one.end()
     for size in (2, 5, len(pieces)):
         many = Dialogue(call(choice), check)
-        parts = [
-            part for at in range(0, len(pieces), size) for part in many.feed_batch(pieces[at : at + size])
-        ]
+        parts = [part for at in range(0, len(pieces), size) for part in many.feed(*pieces[at : at + size])]
         assert parts + many.end() == single

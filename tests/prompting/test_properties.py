@@ -61,7 +61,7 @@ def read(request, pieces, *, batch=False):
     reader = ReplyReader(request.reading)
     parts = []
     for piece in [pieces] if batch else pieces:
-        parts += reader.feed_batch(piece) if batch else reader.feed(piece)
+        parts += reader.feed(*piece) if batch else reader.feed(piece)
         if reader.cut:
             break
     parts += reader.flush()

@@ -121,33 +121,23 @@ class ReplyReader:
         """
         return gather(self._held)
 
-    def feed(self, piece: str) -> list[ReplyPart]:
-        """Take the next piece.
-
-        Args:
-            piece: Any part of the model's output.
-
-        Returns:
-            The parts that may be delivered, in order; none of them is empty.
-        """
-        if self._settled and piece and not self._notable(piece):
-            self._passed.append(piece)
-            return [TextDelta(piece)]
-        return self._feed(piece)
-
-    def feed_batch(self, pieces: Sequence[str]) -> list[ReplyPart]:
-        """Take the next pieces: like :meth:`feed` for each, in one call.
+    def feed(self, *pieces: str) -> list[ReplyPart]:
+        """Take the next pieces.
 
         Args:
             pieces: Any parts of the model's output.
 
         Returns:
-            The parts that may be delivered, in order; parts of different pieces are not merged.
+            The parts that may be delivered, in order. None of them is empty, and parts of different pieces
+            are not merged.
         """
         if self._settled and not self._notable("".join(pieces)):
             self._passed += pieces
             return list(map(TextDelta, filter(None, pieces)))
-        return [part for piece in pieces for part in self.feed(piece)]
+        parts: list[ReplyPart] = []
+        for piece in pieces:
+            parts += self._feed(piece)
+        return parts
 
     def flush(self) -> list[ReplyPart]:
         """End the reply; a second call adds nothing.
@@ -172,9 +162,11 @@ class ReplyReader:
     def _feed(self, piece: str) -> list[ReplyPart]:
         if self._may_skip:  # the first piece, which may be plain text of the answer
             self._may_skip = False
-            self._settled = piece.lstrip()[:1] not in reasoning.FIRST and not self._notable(piece)
-            if self._settled:
-                return self.feed(piece)
+            self._settled = piece.lstrip()[:1] not in reasoning.FIRST
+        self._settled = self._settled and not self._notable(piece)
+        if self._settled:
+            self._passed.append(piece)
+            return [TextDelta(piece)] if piece else []
         self._catch_up()
         parts = self._released(self._read(self._turn.feed(self._cutter.feed(self._whole(piece)))))
         settled = self._cutter.settled and self._turn.settled and self._splitter.settled
