@@ -30,7 +30,7 @@ from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
 
 T = TypeVar("T")
-OnUpdate = Callable[[Update], Any] | None
+OnUpdate = Callable[[Update], Coroutine[Any, Any, None]]
 _LOCK_SECONDS = 10.0
 _LOCK_LOOKS = 0.005
 
@@ -257,7 +257,9 @@ class _BlockingPredictions:
         return self._predictions.get(prediction_id)
 
     async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
-        return self._predictions.wait(prediction, timeout=timeout, on_update=on_update)
+        return self._predictions.wait(
+            prediction, timeout=timeout, on_update=lambda update: run_blocking(on_update(update))
+        )
 
     async def cancel(self, prediction: Prediction, /) -> Prediction:
         return self._predictions.cancel(prediction)
