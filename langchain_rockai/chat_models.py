@@ -260,8 +260,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
                     f"{method!r}, the schema is the only tool."
                 )
         options = {**output.call_options(), **kwargs}
-        tools = [dict(output.json_schema or {})]
-        llm = self.bind_tools(tools, **options) if output.by_call else self.bind(**options)
+        llm = self.bind_tools(**options) if output.by_call else self.bind(**options)
         return structured_chain(llm, output, include_raw=include_raw)
 
     def _generate(

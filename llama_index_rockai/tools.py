@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from functools import partial
 from itertools import starmap
@@ -28,8 +27,6 @@ from rockai_transport.adapters.toolkits import (
     published,
     refusal,
 )
-
-logger = logging.getLogger("rockai")
 
 _CONTEXT = "rockai_context"
 _STATE_SECONDS = 5.0
@@ -202,12 +199,9 @@ class RockAIFunctionTool(FunctionTool):
         )
 
 
-async def _report(context: Context, progress: Progress) -> None:
-    """Report progress on the stream of the run. It never makes a tool fail."""
-    try:
-        context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
-    except Exception:  # whatever the listener raises: the prediction is paid for, and its answer matters more
-        logger.debug("Progress could not be reported.", exc_info=True)
+def _report(context: Context, progress: Progress) -> None:
+    """Report progress on the stream of the run."""
+    context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
 
 
 async def _ask(

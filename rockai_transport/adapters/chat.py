@@ -119,12 +119,3 @@ def read_blocks(
             what = "image (by file_id)" if kind == "image" else kind
             raise ConfigurationError(unsupported_content(what, model))
     return texts, images
-
-
-def forced_tool(name: str) -> dict[str, Any]:
-    """Return the arguments of a call that must call one tool exactly once.
-
-    Args:
-        name: The tool.
-    """
-    return {"tool_choice": name, "parallel_tool_calls": False}

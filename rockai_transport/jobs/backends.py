@@ -13,20 +13,23 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask, run_detached
 from rockai_transport.jobs.agent_messages import ToolAnswer
-from rockai_transport.jobs.stores import Store, directly, sleep_here
+from rockai_transport.jobs.stores import Store, sleep_here
 from rockai_transport.protocol.io import run_blocking
+from rockai_transport.protocol.prediction import Prediction, Update
 
 T = TypeVar("T")
+OnUpdate = Callable[[Update], Coroutine[Any, Any, None]]
 
 
 class Steps(Protocol):
@@ -116,12 +119,16 @@ class BlockingBackends:
     sleep = staticmethod(sleep_here)
 
     def __init__(self, client: Client, store: Store) -> None:
-        self.records = store.for_blocking()
-        self.predictions, self.download = _Awaitable(client.predictions), _Awaitable(client).download
+        self.records, self._client = store.for_blocking(), client
+        self.predictions = _BlockingPredictions(client)
 
     def was_canceled(self) -> bool:
         """As `AsyncBackends.was_canceled`: always False, because Ctrl-C is raised at once."""
         return False
+
+    async def download(self, prediction: Prediction, folder: Path, *, timeout: float) -> list[Path]:
+        """As `AsyncClient.download`."""
+        return self._client.download(prediction, folder, timeout=timeout)
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float = math.inf) -> T:  # noqa: ARG002
         """As `AsyncBackends.detached`: only its own timeouts end a blocking call."""
@@ -193,11 +200,22 @@ def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T]) -> None:
         finish()
 
 
-class _Awaitable:
-    """An object with blocking methods, called with ``await`` as those of its async twin."""
+class _BlockingPredictions:
+    """An `AsyncClient`'s ``predictions``, with blocking calls."""
 
-    def __init__(self, blocking: object) -> None:
-        self._blocking = blocking
+    def __init__(self, client: Client) -> None:
+        self._predictions = client.predictions
 
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        return partial(directly, getattr(self._blocking, name))
+    async def create(self, *, model: str, input: Mapping[str, Any], **webhook: Any) -> Prediction:
+        return self._predictions.create(model=model, input=input, **webhook)
+
+    async def get(self, prediction_id: str, /) -> Prediction:
+        return self._predictions.get(prediction_id)
+
+    async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
+        return self._predictions.wait(
+            prediction, timeout=timeout, on_update=lambda update: run_blocking(on_update(update))
+        )
+
+    async def cancel(self, prediction: Prediction, /) -> Prediction:
+        return self._predictions.cancel(prediction)

@@ -8,9 +8,10 @@ are canceled within two seconds.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,8 +95,7 @@ class LifecycleCall:
                 prediction = await self._in_time(predictions.get(known.id))
             else:
                 limit = min(seconds, self._left())
-                report = self._context.report
-                on_update = report and partial(self._report, report, record)
+                on_update = partial(self._report, record)
                 prediction = await predictions.wait(known, timeout=limit, on_update=on_update)
         except PredictionError as error:
             prediction = error.prediction or known
@@ -111,12 +111,19 @@ class LifecycleCall:
                 )
         return await self._conclude(record, prediction, remark=remark)
 
-    def _report(self, report: Callable[[Progress], Any], record: Record, update: Update) -> Any:
-        """Report progress to the program; the result may have to be awaited."""
+    async def _report(self, record: Record, update: Update) -> None:
+        """Report progress to the program. If that fails, it is only logged: the answer matters more."""
+        if (report := self._context.report) is None:
+            return
         prediction = update.prediction
         share = 1.0 if prediction.status == "succeeded" else update.progress
         since = self._elapsed(record) or 0.0
-        return report(Progress(prediction.id, record.model, prediction.status, share, since))
+        try:
+            result = report(Progress(prediction.id, record.model, prediction.status, share, since))
+            if inspect.isawaitable(result):
+                await result
+        except Exception:  # whatever the listener raises: the prediction is paid for
+            logger.debug("Progress could not be reported.", exc_info=True)
 
     # Sleeping until a webhook comes.
 

@@ -95,6 +95,19 @@ def test_progress_is_told(backends):
     ]
 
 
+def test_a_report_that_fails_is_only_logged(backends):
+    """In a plain function or a coroutine function: the prediction is paid for, and its answer is given."""
+
+    def refuse(progress):
+        raise ValueError(progress)
+
+    async def refuse_later(progress):
+        refuse(progress)
+
+    for report in (refuse, refuse_later):
+        assert not call(backends, "say", PROMPT, report=report).is_error
+
+
 def test_a_file_is_saved_once(backends, tmp_path):
     """Asked for again, it is named and not fetched again."""
     tools = lifecycle(save_to=tmp_path)

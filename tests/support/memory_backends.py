@@ -77,7 +77,7 @@ class MemoryService:
         if not known.is_terminal:
             known = self.predictions[known.id] = replace(known, **self.ends)
         if on_update is not None:
-            on_update(Update(known, "", None))
+            await on_update(Update(known, "", None))
         if known.status == "failed":
             raise PredictionFailedError(known.error, known)
         return known
