@@ -27,7 +27,8 @@ ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
     rf"""\s*(?:{_any_of(formats.TAGGED_ARGUMENTS)})["']?([^"'<>]{{1,200}})["']?"""
-    rf"""(?P<kind>\s+(?:string=["']?(?:true|(?P<json>false))|type=["']?(?:string|(?P<type>\w+)))["']?)?"""
+    rf"""(?P<kind>\s+string=["']?(?:true|(?P<json>false))["']?"""
+    rf"""|(?:\s+type=["']?|{_any_of(formats.BEFORE_TYPES)})(?:string|(?P<type>[\w\[\]]+))["']?)?"""
     rf"""(?:{_any_of(formats.BEFORE_VALUES)})"""
 )
 _END: Final = re.compile(
