@@ -44,6 +44,7 @@ CALL_FENCES: Final = _names("call_fences")
 """Info strings of code fences that contain only calls (Gemma 3's guide; Command R's)."""
 FENCES: Final = _names("fences")
 
+PLACEHOLDERS: Final = _names("placeholders")
 NAME_KEYS: Final = _names("name_keys")
 PLAIN_INPUT_KEYS: Final = _names("plain_input_keys")
 ARGUMENT_KEYS: Final = _names("argument_keys")
