@@ -78,7 +78,7 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
 
 
 def _is_missing(value: Any, schema: Schema, root: Schema) -> bool:
-    """Return whether a value stands for none: null, or an empty text, object or such a word, if not allowed."""
+    """Return whether a value stands for none: null, or an empty value or such a word that is not allowed."""
     text = value.strip() if isinstance(value, str) else value
     formatted = text != {} and any(part.get("format") in _NEVER_EMPTY for part in _parts(schema, root))
     return text is None or (text in ("", "null", "None", {}) and (formatted or not fits(value, schema, root)))

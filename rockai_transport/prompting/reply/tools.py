@@ -60,7 +60,7 @@ class Tools:
         return self.first_keys.union(*map(known_properties, self.schemas.values()))
 
     def is_placeholder(self, written: str) -> bool:
-        """Return whether a name is no tool's, and stands in examples of calls: in the prompt's, in explanations.
+        """Return whether a name is no tool's, and stands in examples of calls, as in that of the prompt.
 
         Args:
             written: The name as the model wrote it.
