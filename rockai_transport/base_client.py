@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
+from copy import copy
 from typing import Any, Self
 
 from rockai_transport.config import Settings, Timeouts
@@ -16,6 +16,7 @@ from rockai_transport.service import Service
 
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
+_MADE_ANEW = frozenset({"_given", "_kinds", "_session", "predictions"})
 
 
 class BaseClient:
@@ -24,7 +25,7 @@ class BaseClient:
     _session: Any  # `Session` or `AsyncSession`
 
     def __init__(self, session: type, expected: type, http_client: Any, **given: Any) -> None:
-        self._given = given
+        self._given, self._kinds = given, (session, expected)
         try:
             self._session = session(Endpoint(Settings.resolve(**given), http_client, expected))
         except ConfigurationError as error:
@@ -97,12 +98,20 @@ class BaseClient:
             return f"{type(self).__name__}(…)"
         return f"{type(self).__name__}(base_url={self.base_url!r}, route={self._settings.route!r})"
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # Settings, never connections; a token from the environment is read again on unpickling.
-        return partial(type(self), **self._given), ()
+        own = {name: value for name, value in vars(self).items() if name not in _MADE_ANEW}
+        return _remake, (type(self), self._kinds, self._given), own
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return type(self)(**self._given)
+        return copy(self)
+
+
+def _remake(kind: type[BaseClient], kinds: tuple[type, type], given: Mapping[str, Any]) -> BaseClient:
+    """Make a client again; the constructor of a user's subclass may have other arguments."""
+    client = kind.__new__(kind)
+    BaseClient.__init__(client, *kinds, None, **given)
+    return client
 
 
 def check_callback(callback: Any, name: str, *, may_await: bool) -> None:

@@ -193,7 +193,7 @@ FAULTS = {
     "429": answer(429, {}, {"Retry-After": "0"}),
     "503": answer(503, {}),
 }
-SAID = {"reset": f"the connection broke: [Errno {errno.ECONNRESET}] ", "silence": ": the time limit ran out. A cold model"}
+SAID = {"reset": f"connection broke: [Errno {errno.ECONNRESET}] ", "silence": ": the time limit ran out. "}
 """What an error says, in both kinds of client, whatever httpcore and anyio call it."""
 
 
