@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
+from copy import copy
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from rockai_transport.config import Route, Settings, Timeouts
@@ -18,6 +18,7 @@ H = TypeVar("H")
 
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
+_MADE_ANEW = frozenset({"_given", "_session", "predictions"})
 
 
 class BaseClient(Generic[H]):
@@ -125,12 +126,20 @@ class BaseClient(Generic[H]):
             return f"{type(self).__name__}(…)"
         return f"{type(self).__name__}(base_url={self.base_url!r}, route={self._settings.route!r})"
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # Settings, never connections; a token from the environment is read again on unpickling.
-        return partial(type(self), **self._given), ()
+        own = {name: value for name, value in vars(self).items() if name not in _MADE_ANEW}
+        return _remake, (type(self), self._given), own
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return type(self)(**self._given)
+        return copy(self)
+
+
+def _remake(kind: type[BaseClient[Any]], given: Mapping[str, Any]) -> BaseClient[Any]:
+    """Make a client again; the constructor of a user's subclass may have other arguments."""
+    client = kind.__new__(kind)
+    BaseClient.__init__(client, **given)
+    return client
 
 
 def check_callback(callback: Any, name: str, *, may_await: bool) -> None:

@@ -18,6 +18,7 @@ import httpx
 from rockai_transport._version import install_command
 from rockai_transport.config import is_loopback
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.io.deadlines import TIME_IS_UP
 from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError, TransportFailure
 
 SOCKET_OPTIONS = [
@@ -47,7 +48,7 @@ def translate(error: Exception) -> TransportFailure | None:
     Returns:
         None for an error that does not come from the network.
     """
-    reason = str(error) or type(error).__name__
+    reason = _reason(error)
     kinds = _kinds(error, _HTTPX | _HTTPCORE)
     if not kinds:
         if isinstance(error, UnicodeError):  # a host name that the resolver's encoding refuses
@@ -64,7 +65,7 @@ def translate(error: Exception) -> TransportFailure | None:
     if any(_kinds(cause, _HTTPCORE) & _NOT_SENT for cause in _chain(error)):
         return NotSentError(f"no connection: {reason}", timed_out=timed_out)
     if timed_out:
-        return ExpiredError(f"no answer in time: {reason}")
+        return ExpiredError(TIME_IS_UP)
     return BrokenError(f"the connection broke: {reason}")
 
 
@@ -82,6 +83,16 @@ def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
         return error
     failure.__cause__ = error
     return failure
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's text, else that of the socket's error behind it: anyio's own errors have no text."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if str(behind) and (behind is error or isinstance(behind, OSError)):
+            return str(behind)
+        behind = behind.__cause__ or behind.__context__
+    return type(error).__name__
 
 
 def _kinds(error: BaseException, packages: frozenset[str]) -> set[str]:

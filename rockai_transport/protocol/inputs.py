@@ -76,6 +76,8 @@ def check_webhook(address: Any, events: Any) -> dict[str, Any]:
         raise ConfigurationError(
             f"webhook_events_filter={events!r} must be a list of events: start, output, logs, completed."
         )
+    if events and address is None:
+        raise ConfigurationError("webhook_events_filter needs a webhook: without it, nobody is notified.")
     given = {"webhook": address, "webhook_events_filter": events}
     return {key: value for key, value in given.items() if value is not None}
 
