@@ -43,14 +43,15 @@ def main(options: argparse.Namespace) -> int:
             input=None if options.input is None else json.loads(options.input),
             **{name: getattr(options, name) for name in _PASSED_ON},
             confirm=lambda plan: confirm(plan, approved=options.yes),
-            on_finding=show,
+            on_finding=None if options.json else show,
             say=lambda text: _say(f"… {text}"),
         )
     except (ConfigurationError, json.JSONDecodeError) as error:
         text = _TEXTS["no_json"].format(error) if isinstance(error, ValueError) else str(error)
         _say(f"{text}\nHere that is --allow-http." if "allow_http" in text else text)  # the clients' own text
         return 2  # not everything could be checked
-    print(f"\n{report.summary()}\n")
+    shown = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
+    print(shown if options.json else f"\n{report.summary()}\n")
     if output:
         output.write_text(f"{report.markdown()}\n", "utf-8", "replace")
     _say(_TEXTS["written" if output else "no_output"].format(output))

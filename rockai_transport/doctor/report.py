@@ -1,17 +1,19 @@
-"""The report: as text for a terminal, as Markdown for an issue.
+"""The report: as text for a terminal, as Markdown for an issue, as JSON for machines.
 
 Invariants of this module:
 
 * It only formats its input, which is already redacted.
 * Texts state each fact once: a fact from an earlier line is referred to by that line's check, and all checks
-  that were skipped for one reason share a sentence. Each finding has everything known about its check.
+  that were skipped for one reason share a sentence. In JSON, each check has everything known about it.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from rockai_transport.config import Route
 from rockai_transport.doctor import checks
@@ -124,6 +126,13 @@ class Report:
         details = [_details(check, frame) for frame, check in reversed(frames.items())]
         return "\n".join([*self._sentences("markdown"), *map(Lines().of_table, self.made), *details])
 
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON-compatible data."""
+        names = ("versions", "base_url", "model", "route", "exit_code", "obstacle", "headers")
+        runs = {"announced": self.announced, "agreed": self.agreed, "started": self.runs}
+        rest = {"runs": {**runs, "left": list(self.left)}, "client": self.client_code}
+        return {name: getattr(self, name) for name in names} | rest | {"checks": [*map(_json, self.findings)]}
+
     def _sentences(self, form: str) -> list[str]:
         """Return the sentences of a form that are not empty, by name."""
         differ = [f.check for f in self.made if f.verdict is Verdict.DIFFERS and not f.suggestions]
@@ -172,16 +181,24 @@ class Lines(dict[str, str]):
 
 
 def wrapped(text: str) -> str:
-    """Wrap lines for a terminal; addresses, paths and code stay whole, so you can copy them."""
+    """Wrap lines for a terminal; addresses, paths, and strings in code stay whole, so you can copy them."""
     return "\n".join(map(_wrapped, text.split("\n")))
 
 
 def _wrapped(line: str) -> str:
-    if line.startswith("    Client("):
-        return line
-    in_list = line.startswith("  ")
-    indent = " " * 6 if in_list else ""
-    return textwrap.fill(line, 80, subsequent_indent=indent, break_on_hyphens=False, break_long_words=in_list)
+    in_list, is_code = line.startswith("  "), line.startswith("    Client(")
+    parted = re.sub("'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), line) if is_code else line
+    wrapper = textwrap.TextWrapper(80, "", " " * 6 if in_list else "", break_on_hyphens=False)
+    wrapper.break_long_words = in_list and not is_code
+    return wrapper.fill(parted).replace("\0", " ")
+
+
+def _json(finding: Finding) -> dict[str, Any]:
+    row = {name: getattr(finding, name) for name in ("check", "assumption", "frame")}
+    row |= {"seen": finding.observed, "verdict": finding.verdict.name.lower()}
+    calls = [(each.field, each.code) for each in finding.suggestions]
+    settings = [{"of": code.partition("(")[0], "field": name, "code": code} for name, code in calls]
+    return {**row, "source": f"{_DOC}, {finding.source}", "settings": settings}
 
 
 def _details(check: str, frame: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -138,14 +139,17 @@ def test_a_file_of_an_earlier_report(sandbox, tmp_path):
     assert not missing.exists()
 
 
-def test_differences():
-    """They give exit status 1."""
+def test_json():
+    """Standard output is one JSON object; differences give exit status 1."""
     with Sandbox(generation="new") as sandbox:
-        done = doctor(sandbox, "--model", MODEL, "--yes")
-    assert done.returncode == 1
-    assert "setting: route" in done.stdout
-    assert "Client(route='predictions')" in done.stdout
-    assert "Runs: 2 planned, 2 approved, 2 made." in done.stdout
+        done = doctor(sandbox, "--model", MODEL, "--yes", "--json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["exit_code"]) == (1, 1)
+    assert report["runs"] == {"announced": 2, "agreed": 2, "started": 2, "left": []}
+    different = [check for check in report["checks"] if check["verdict"] == "differs"]
+    assert {"of": "Client", "field": "route", "code": "Client(route='predictions')"} in different[0][
+        "settings"
+    ]
 
 
 def test_no_token():

@@ -79,16 +79,16 @@ def test_without_a_model(examine, sandbox):
 
 
 def test_what_is_not_made_is_one_sentence(examine, sandbox):
-    """Texts say how many checks were not made, and why; there is a finding for each."""
+    """Texts say how many checks were not made, and why; JSON holds a finding for each."""
     report = examine(sandbox, model=None)
     for text in (report.text(), report.markdown()):
         assert text.count("23 checks need a run") == 1
         assert "stream-end" not in text
         assert "not reached" not in text
-    checks = {finding.check: finding for finding in report.findings}
+    checks = {check["check"]: check for check in report.to_json()["checks"]}
     assert list(checks) == [check.id for check in CHECKS]
-    assert checks["stream-end"].verdict.name == "UNKNOWN"
-    assert "--model" in checks["stream-end"].observed
+    assert checks["stream-end"]["verdict"] == "unknown"
+    assert "--model" in checks["stream-end"]["seen"]
 
 
 def test_only_what_a_run_would_show_is_said_to_need_one(examine):
@@ -105,6 +105,7 @@ def test_runs_that_are_declined(examine, sandbox):
     assert (report.announced, report.agreed, report.runs) == (4, 0, 0)
     assert "Runs: 4 planned, 0 approved, 0 made." in report.summary()
     assert "Runs: 4 planned, 0 approved, 0 made." in report.markdown()
+    assert report.to_json()["runs"] == {"announced": 4, "agreed": 0, "started": 0, "left": []}
 
 
 def test_the_token_is_not_shown_before_somebody_answers(examine, sandbox):

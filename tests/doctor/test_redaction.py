@@ -135,6 +135,7 @@ def test_a_service_that_echoes(examine):
     leaving = [
         report.text(),
         report.markdown(),
+        json.dumps(report.to_json()),
         repr(report),
         repr(seen),
         *said,
@@ -229,6 +230,7 @@ def test_a_service_that_speaks_the_token(examine, token, case):
     leaving = [
         report.text(),
         report.markdown(),
+        json.dumps(report.to_json()),
         repr(report),
         *said,
         repr(plans),
