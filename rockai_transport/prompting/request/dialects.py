@@ -8,7 +8,7 @@ dialects to models.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from types import NoneType
 from typing import Any, Final, Literal
