@@ -14,14 +14,14 @@ from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import trim_traceback
 from rockai_transport.service import Service
 
-H = TypeVar("H")
+HttpClient = TypeVar("HttpClient")
 
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
 _MADE_ANEW = frozenset({"_given", "_session", "predictions"})
 
 
-class BaseClient(Generic[H]):
+class BaseClient(Generic[HttpClient]):
     """The settings of a client, checked in the constructor; connections are opened later."""
 
     _session_type: ClassVar[type]
@@ -37,7 +37,7 @@ class BaseClient(Generic[H]):
         route: Route = "auto",
         service: Service = DEFAULT_SERVICE,
         default_headers: Mapping[str, str] | None = None,
-        http_client: H | None = None,
+        http_client: HttpClient | None = None,
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         allow_http: bool = False,
