@@ -11,24 +11,22 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from rockai_transport.errors import (
+from rockai_transport.errors import InvalidResponseError, PredictionCanceledError, PredictionFailedError
+from rockai_transport.protocol.messages import Request, Response
+from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
+from rockai_transport.protocol.retry import retry_after, was_refused
+from rockai_transport.service import Service
+from rockai_transport.status_errors import (
     APIStatusError,
     AuthenticationError,
     BadRequestError,
     ConflictError,
     InternalServerError,
-    InvalidResponseError,
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
-    PredictionCanceledError,
-    PredictionFailedError,
     RateLimitError,
 )
-from rockai_transport.protocol.messages import Request, Response
-from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
-from rockai_transport.protocol.retry import retry_after, was_refused
-from rockai_transport.service import Service
 
 _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     400: (BadRequestError, "Check the input against the model's page on rockai.online."),
