@@ -30,7 +30,7 @@ from rockai_transport.doctor import checks
 from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting
 from rockai_transport.doctor.recording import Exchange, RecordingIO, Redactor
 from rockai_transport.doctor.report import Report
-from rockai_transport.io.connections import Connections
+from rockai_transport.io.blocking import Connections
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.io import run_blocking
