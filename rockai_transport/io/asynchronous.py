@@ -146,7 +146,7 @@ class AsyncIO(BaseIO):
 
     async def follow(self, body: EventBody) -> list[str]:
         timer, chunks = self._timer, self._chunks
-        while not body.ended:
+        while body.reader.end is None:
             timer.wait(min(body.until, time.monotonic() + body.within), body.notices)
             try:
                 chunk = await anext(chunks, None) if chunks is not None else None

@@ -91,7 +91,7 @@ class BlockingIO(BaseIO):
         deadline = self._deadline
         token = current_deadline.set(deadline)
         try:
-            while not body.ended:
+            while body.reader.end is None:
                 deadline.until, deadline.within, deadline.notices = body.until, body.within, body.notices
                 chunk = next(self._chunks, None)
                 if chunk is None:

@@ -20,12 +20,11 @@ from collections.abc import Iterator
 from typing import Any, Self
 from weakref import WeakSet
 
-from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.blocking import BlockingIO
 from rockai_transport.protocol.io import LeftError, run_blocking
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
+from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, misused, read_already
 
 _collecting: set[int] = set()
 _open_streams: WeakSet[Stream] = WeakSet()
@@ -153,12 +152,8 @@ class Stream:
                 self._is_cut = False
                 raise closed_elsewhere(self._state)
             if self._process != os.getpid():
-                raise ConfigurationError(
-                    "This stream was begun in another process, which reads on. Begin another one here.",
-                    prediction=self._state.prediction,
-                    partial_text=self._state.text,
-                    may_have_started=True,
-                )
+                text = "This stream was begun in another process, which reads on. Begin another one here."
+                raise misused(text, self._state)
             self._reader = threading.get_ident()
             if not self._run.started:
                 _open_streams.add(self)

@@ -23,9 +23,9 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from rockai_transport.config import Settings, check_flag, check_whole, is_private
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.protocol.exchange import AttemptLimits, read_body, with_retries
+from rockai_transport.protocol.exchange import read_body, with_retries
 from rockai_transport.protocol.inputs import sniff_media_type
-from rockai_transport.protocol.io import IO
+from rockai_transport.protocol.io import IO, AttemptLimits
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.requests import download_request
@@ -118,7 +118,7 @@ async def _attempt(
     io: IO, settings: Settings, request: Request, sink: _Sink, limits: AttemptLimits
 ) -> Path | str:
     """Make one attempt; return the saved file's path, or the address of a redirect."""
-    head = await io.open(request, min(limits.until, limits.first_by))
+    head = await io.open(request, limits.first_by)
     if head.status_code in _REDIRECTS and "location" in head.headers:
         await io.close()
         return _redirected(request.target, head.headers["location"])

@@ -153,7 +153,7 @@ class VirtualIO:
         return await self._next_chunk(min(until, self.moment + within), None)
 
     async def follow(self, body: EventBody) -> list[str]:
-        while not body.ended:
+        while body.reader.end is None:
             chunk = await self._next_chunk(min(body.until, self.moment + body.within), body.notices)
             if not chunk:
                 body.end()
