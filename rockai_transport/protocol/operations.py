@@ -36,8 +36,6 @@ from rockai_transport.protocol.waiting import fetch, wait
 from rockai_transport.service import Service
 from rockai_transport.status_errors import APIStatusError
 
-__all__ = ["CANCEL_GRACE_SECONDS", "Operations", "RunRequest"]
-
 logger = logging.getLogger("rockai")
 
 CANCEL_GRACE_SECONDS = 2.0
