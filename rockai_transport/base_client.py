@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from rockai_transport.config import Route, Settings, Timeouts
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.endpoint import Endpoint
+from rockai_transport.protocol.prediction import Update
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import trim_traceback
 from rockai_transport.service import Service
@@ -19,6 +20,21 @@ HttpClient = TypeVar("HttpClient")
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
 _MADE_ANEW = frozenset({"_given", "_session", "predictions"})
+
+
+class _NoSchema:
+    """Excludes a parameter from the JSON schema that pydantic makes of a signature: no model can pass it."""
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        from pydantic_core import PydanticOmit
+
+        raise PydanticOmit
+
+
+OnText = Annotated[Callable[[str], Any], _NoSchema()]
+"""The type of ``on_text``."""
+OnUpdate = Annotated[Callable[[Update], Any], _NoSchema()]
+"""The type of ``on_update``."""
 
 
 class BaseClient(Generic[HttpClient]):

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from rockai_transport.base_client import BaseClient, check_callback
-from rockai_transport.callbacks import OnText, OnUpdate
+from rockai_transport.base_client import BaseClient, OnText, OnUpdate, check_callback
 from rockai_transport.io.blocking import Session
 from rockai_transport.io.streams import Stream
 from rockai_transport.protocol.prediction import Prediction

@@ -11,7 +11,6 @@ import logging
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
-from rockai_transport.errors import NotFoundError
 from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import GONE, Record
@@ -19,6 +18,7 @@ from rockai_transport.jobs.stores import place_of
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import is_missing_route
 from rockai_transport.service import Service
+from rockai_transport.status_errors import NotFoundError
 
 logger = logging.getLogger("rockai")
 

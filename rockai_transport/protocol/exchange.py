@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    InvalidResponseError,
-    RockAIError,
-)
-from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFailure
+from rockai_transport.errors import APIConnectionError, APITimeoutError, InvalidResponseError, RockAIError
+from rockai_transport.protocol.io import IO, AttemptLimits, EventBody, Notices, NotSentError, TransportFailure
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
 from rockai_transport.protocol.responses import Answer, accepted
 from rockai_transport.protocol.retry import retry_delay
 from rockai_transport.protocol.webhooks import redacted
+from rockai_transport.status_errors import APIStatusError
 
 T = TypeVar("T")
 
@@ -37,24 +32,6 @@ _NO_CONNECTION_ADVICE = {
         "If a proxy of your network signs connections itself, set SSL_CERT_FILE to its certificates."
     ),
 }
-
-
-class AttemptLimits(NamedTuple):
-    """The limits of one attempt."""
-
-    until: float
-    first_by: float
-    """Deadline of the first byte or event, for all attempts together."""
-    notices: Notices
-
-
-class OpenResponse(NamedTuple):
-    """The head of a successful response; if it is an event stream, its body is not read yet."""
-
-    head: ResponseHead
-    limits: AttemptLimits
-    whole: Answer | None = None
-    """The response that came instead of an event stream."""
 
 
 async def exchange(
@@ -76,7 +53,7 @@ async def exchange(
 
     async def attempt(limits: AttemptLimits) -> Answer:
         chunks.clear()
-        head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
+        head = await io.open(request, limits.first_by, limits.notices)
         response = await read_body(io, settings, head, limits.until, chunks)
         return accepted(settings.service, request, response)
 
@@ -84,19 +61,19 @@ async def exchange(
     return await with_retries(io, settings, request, until, per_attempt, attempt)
 
 
-async def open_response(io: IO, settings: Settings, request: Request, until: float) -> OpenResponse:
+async def open_response(io: IO, settings: Settings, request: Request, until: float) -> EventBody | Answer:
     """Send a request; wait for an event stream, which the caller reads, or for another response.
 
     Raises:
         RockAIError: The failure of the last attempt.
     """
 
-    async def attempt(limits: AttemptLimits) -> OpenResponse:
-        head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
+    async def attempt(limits: AttemptLimits) -> EventBody | Answer:
+        head = await io.open(request, limits.first_by, limits.notices)
         if head.is_success and head.media_type == EVENT_STREAM:
-            return OpenResponse(head, limits)
+            return EventBody(request, head, limits, until, settings)
         response = await read_body(io, settings, head, limits.until)
-        return OpenResponse(head, limits, accepted(settings.service, request, response))
+        return accepted(settings.service, request, response)
 
     return await with_retries(io, settings, request, until, math.inf, attempt)
 
@@ -116,7 +93,8 @@ async def with_retries(
     retries = 0
     while True:
         try:
-            return await attempt(AttemptLimits(min(until, moment + per_attempt), first_by, notices))
+            end = min(until, moment + per_attempt)
+            return await attempt(AttemptLimits(end, min(end, first_by), notices))
         except TransportFailure as failure:
             error: RockAIError = transport_error(request, failure)
         except APIStatusError as refusal:
@@ -160,11 +138,11 @@ def transport_error(request: Request, failure: TransportFailure) -> APIConnectio
         advice = ""
     reason = str(failure).rstrip(".")
     error = kind(f"{request}: {reason}. {advice}".strip(), may_have_started=request.starts and sent)
-    error.__cause__ = _below(failure)
+    error.__cause__ = below(failure)
     return error
 
 
-def _below(failure: BaseException | None) -> BaseException | None:
+def below(failure: BaseException | None) -> BaseException | None:
     """Return the error below the transport; None if there is none, because only the time ran out."""
     while isinstance(failure, TransportFailure):
         failure = failure.__cause__

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from rockai_transport import Service
-from rockai_transport.protocol.events import EventReader
-from rockai_transport.protocol.stream_end import End
+from rockai_transport.protocol.events import End, EventReader
 
 WIRE = Path(__file__).parent.parent / "samples" / "wire"
 EXPECTED = json.loads((WIRE / "expected.json").read_text("utf-8"))
