@@ -63,13 +63,7 @@ class ToolkitSettings(TypedDict, total=False):
 
 
 def make_toolset(
-    owner: str,
-    package: str,
-    models: Iterable[HostedModel],
-    api_token: str | None,
-    base_url: str | None,
-    settings: Mapping[str, Any],
-    own: Iterable[str],
+    owner: str, package: str, models: Iterable[HostedModel], settings: Mapping[str, Any], *own: str
 ) -> Toolset:
     """Create the common part of a toolkit's tools.
 
@@ -77,22 +71,20 @@ def make_toolset(
         owner: The toolkit's class, for errors.
         package: The framework package, for the User-Agent.
         models: The models that the agent may run.
-        api_token: As in `Client`.
-        base_url: As in `Client`.
-        settings: The `ToolkitSettings` that were passed.
-        own: The names of the toolkit's other arguments, for errors.
+        settings: ``base_url``, and the `ToolkitSettings` that were passed.
+        own: The names of the toolkit's other arguments; ``api_token`` may be in the settings too.
 
     Raises:
         ConfigurationError: A setting is unknown or invalid, or there is no token.
         ImportError: ``jsonschema`` is not installed.
     """
-    known = ToolkitSettings.__annotations__
+    known = [*ToolkitSettings.__annotations__, "base_url", "models", *own]
     if (unknown := next((name for name in settings if name not in known), None)) is not None:
-        raise wrong_argument(owner, unknown, [*known, *own])
+        raise wrong_argument(owner, unknown, known)
     for name, kind in (("client", Client), ("async_client", AsyncClient)):
         if not isinstance(given := settings.get(name), kind | None):
             raise ConfigurationError(
                 f"{name} must be of the class {kind.__name__}, not {type(given).__name__}."
             )
     headers = user_agent(package, settings.get("default_headers"))
-    return Toolset(models, api_token=api_token, base_url=base_url, **{**settings, "default_headers": headers})
+    return Toolset(models, **{**settings, "default_headers": headers})
