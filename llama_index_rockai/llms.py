@@ -316,8 +316,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``; its messages are not changed."""
         settings, options = self._for_call(given)
-        schemas = function_schemas(given.get("tools"))
-        tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
+        tools = tool_setup(function_schemas(given.get("tools")), given)
         output_cls = given.get("output_cls")
         parser = OutputParser.of_class(output_cls, by_call=tools.active) if output_cls else None
         call = ChatCall(

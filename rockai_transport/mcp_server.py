@@ -23,9 +23,10 @@ from typing import Any
 from uuid import uuid4
 
 from rockai_transport._version import __version__, install_command
+from rockai_transport.adapters.files import media_files
 from rockai_transport.adapters.toolkits import make_toolset
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Progress
 from rockai_transport.jobs.toolset import Toolset

@@ -8,11 +8,12 @@ from typing import Any, TypedDict
 
 from rockai_transport.adapters.arguments import wrong_argument
 from rockai_transport.adapters.clients import user_agent
+from rockai_transport.adapters.files import media_files
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.admin import ToolkitAdmin
-from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.budget import Money
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
@@ -21,12 +22,10 @@ from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.schemas import argument_class
 from rockai_transport.jobs.signatures import published
 from rockai_transport.jobs.toolset import Toolset
-from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "AgentRun",
     "CallContext",
-    "Prediction",
     "Progress",
     "Record",
     "ToolAnswer",
