@@ -295,7 +295,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),
-            tools=tool_setup(schemas, call.get("tool_choice"), parallel=call.get("parallel_tool_calls")),
+            tools=tool_setup(schemas, call),
             response_format=output.response_format if output else None,
         )
         partials = not written and (not schemas or (output is not None and output.by_call))

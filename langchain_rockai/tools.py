@@ -45,10 +45,11 @@ class RockAITool(BaseTool):
     _toolset: Toolset = PrivateAttr()
     _arguments: type[BaseModel] = PrivateAttr()
 
-    def __init__(self, toolset: Toolset, **fields: Any) -> None:
-        super().__init__(**fields)
+    def __init__(self, toolset: Toolset, name: str, *, rich_content: bool) -> None:
+        schema, text = toolset.schemas[name], toolset.descriptions[name]
+        super().__init__(name=name, description=text, args_schema=schema, rich_content=rich_content)
         self._toolset = toolset
-        self._arguments = argument_class(f"{self.name}_arguments", toolset.schemas[self.name])
+        self._arguments = argument_class(f"{name}_arguments", schema)
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
         """Return a class for the arguments, with the tool's own JSON schema."""

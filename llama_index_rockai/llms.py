@@ -107,7 +107,6 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     _extra_name: ClassVar[str] = "additional_kwargs"
     _package: ClassVar[str] = "llama-index-rockai"
     _call_keywords: ClassVar[frozenset[str]] = CALL_KEYWORDS
-    _written_by_dumps: ClassVar[frozenset[str]] = frozenset({"class_name"})
 
     def __getstate__(self) -> dict[str, Any]:
         """Return a copy's state: core removes from the object what cannot be pickled (schema.py:124)."""
@@ -317,8 +316,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``; its messages are not changed."""
         settings, options = self._for_call(given)
-        schemas = function_schemas(given.get("tools"))
-        tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
+        tools = tool_setup(function_schemas(given.get("tools")), given)
         output_cls = given.get("output_cls")
         parser = OutputParser.of_class(output_cls, by_call=tools.active) if output_cls else None
         call = ChatCall(

@@ -23,6 +23,7 @@ from rockai_transport.adapters.toolkits import (
     Progress,
     ToolAnswer,
     Toolset,
+    argument_class,
     media_files,
     published,
     refusal,
@@ -98,21 +99,21 @@ class _ToolCalledEvent(Event):
 class RockAIFunctionTool(FunctionTool):
     """A tool that runs predictions; made by `RockAIToolSpec.to_tool_list`."""
 
-    def __init__(
-        self, toolset: Toolset, metadata: ToolMetadata, *, approval: bool, rich_content: bool
-    ) -> None:
-        self._name = name = metadata.get_name()
-        function = published(self.acall, name, metadata.description, toolset.schemas[name])
+    def __init__(self, toolset: Toolset, name: str, *, approval: bool, rich_content: bool) -> None:
+        schema, text = toolset.schemas[name], toolset.descriptions[name]
+        function = published(self.acall, name, text, schema)
 
         def blocking(*args: Any, **arguments: Any) -> str:
             return self.call(*args, **arguments).content
 
+        metadata = ToolMetadata(text, name, argument_class(name, schema))
         # Without a parameter for the Context, which `CodeActAgent` refuses: a step knows its own.
         super().__init__(fn=update_wrapper(blocking, function), async_fn=function, metadata=metadata)
+        self._name = name
         self._toolset = toolset
         self._approval = approval
         self._rich_content = rich_content
-        self._parameters = list(toolset.schemas[name]["properties"])
+        self._parameters = list(schema["properties"])
 
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Execute a call and block; it cannot use a Context's store, which has only async methods."""
@@ -190,7 +191,7 @@ class RockAIFunctionTool(FunctionTool):
             blocks += filter(None, starmap(file_block, media_files(answer.result)))
         return ToolOutput(
             blocks=blocks,
-            tool_name=self.metadata.get_name(),
+            tool_name=self._name,
             raw_input={"args": (), "kwargs": dict(arguments)},
             raw_output=answer.result,
             is_error=answer.is_error,

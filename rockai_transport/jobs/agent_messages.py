@@ -6,13 +6,11 @@ traceback, JSON, or the bytes of a file; and less than 2,000 characters, whateve
 
 from __future__ import annotations
 
-import mimetypes
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from rockai_transport.errors import ConfigurationError, RockAIError
 from rockai_transport.jobs.budget import shown, shown_left
@@ -69,15 +67,6 @@ class PredictionView(NamedTuple):
         """Whether the output is files: by the developer's setting, otherwise by addresses in the output."""
         output = self.model.output if self.model else None
         return output != "text" and (output is not None or bool(file_addresses(self.prediction.output)))
-
-
-class Media(NamedTuple):
-    """One file of an output."""
-
-    kind: str
-    """``image``, ``video``, ``audio``, or the first part of another media type."""
-    address: str
-    media_type: str
 
 
 def describe_prediction(view: PredictionView, *, just_started: bool = False, remark: str = "") -> ToolAnswer:
@@ -237,17 +226,6 @@ def shortened(text: str) -> str:
 def reason(error: RockAIError) -> str:
     """Return an error's message, shortened."""
     return _cut(" ".join(error.message.split()) or type(error).__name__, _MOST_REASON)
-
-
-def media_files(result: Prediction | list[Prediction] | None) -> Iterator[Media]:
-    """Yield the files in a prediction's output with an http address; its extension gives the media type."""
-    if not isinstance(result, Prediction) or result.status != "succeeded":
-        return
-    for address in file_addresses(result.output):
-        if address.startswith("data:"):
-            continue
-        media_type = mimetypes.guess_type(urlsplit(address).path)[0] or "application/octet-stream"
-        yield Media(media_type.partition("/")[0], address, media_type)
 
 
 def duration(seconds: float) -> str:
