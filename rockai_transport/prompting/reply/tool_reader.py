@@ -212,7 +212,8 @@ class ToolCallReader:
         return len(text)
 
     def _verdict(self, text: str, at: int) -> Opener | str:
-        if text[at] in "\r\n" or (self._in_fence and text.startswith(FENCE, at)):
+        within_code = self._in_code and not self._line_start and text[at] != TICK
+        if text[at] in "\r\n" or within_code or (self._in_fence and text.startswith(FENCE, at)):
             return "text"  # here a fence closes one that was returned as text, whatever follows
         line_start = self._line_start and not self._in_code
         if not (line_start or text[at] in NOTABLE):
