@@ -33,6 +33,7 @@ from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
+_AROUND_CALLS: Final = " \t\r\n`\"'*-•"
 _KINDS: Final = (TextDelta, ReasoningEnd, ReasoningDelta, ToolCall, InvalidToolCall)
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
 
@@ -247,11 +248,11 @@ class ReplyReader:
         return announced(held)
 
     def _unmarked_call(self) -> list[ReplyPart]:
-        """Return the required call if it has no opening token: bare arguments, or a Python call."""
+        """Return the required call if it has no opening token: bare arguments, or all of the reply."""
         reply = gather(self._held)
         if reply.invalid_tool_calls:
             return []
-        found = self._bare_arguments(reply.text) or self._python_calls(reply.text)
+        found = self._bare_arguments(reply.text) or self._only_calls(reply.text)
         if found:
             self.waiting, self._held = False, []
             found = [*([ReasoningDelta(reply.reasoning)] if reply.reasoning else []), *found]
@@ -276,9 +277,11 @@ class ReplyReader:
         texts: list[ReplyPart] = [TextDelta(one) for one in around if one and not one.isspace()]
         return [*texts, ToolCall(new_call_id(), sole.name, arguments)]
 
-    def _python_calls(self, text: str) -> list[ReplyPart]:
-        """Return the calls of a reply that consists only of ``name(key="value")``."""
-        calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._reading.tools.callable_tools)) or []
+    def _only_calls(self, text: str) -> list[ReplyPart]:
+        """Return the calls of a reply that is only ``name(key="value")``, or JSON in backticks or quotes."""
+        body, tools = text.strip(_AROUND_CALLS), Tools(self._reading.tools.callable_tools)
+        python = read_calls(Opener(0, "python"), body, tools)
+        calls = python or read_calls(Opener(0, "json"), body, tools) or []
         if any(isinstance(call, InvalidToolCall) for call in calls):
             return []
         made = [replace(call, id=new_call_id()) for call in calls]
