@@ -30,6 +30,7 @@ from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
+_AROUND_CALLS: Final = " \t\r\n`\"'*-•"
 _KINDS: Final = (TextDelta, ReasoningEnd, ReasoningDelta, ToolCall, InvalidToolCall)
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
 Accepts = Callable[[dict[str, Any]], bool]
@@ -216,7 +217,7 @@ class ReplyReader:
 
 
 def unmarked_calls(reply: ModelReply, setup: ToolSetup, accepts: Accepts) -> list[ReplyPart]:
-    """Read a required call without an opening token: bare arguments, or Python calls.
+    """Read a required call without an opening token: bare arguments, or all of the reply.
 
     Args:
         reply: The reply; no call was found in it.
@@ -228,7 +229,7 @@ def unmarked_calls(reply: ModelReply, setup: ToolSetup, accepts: Accepts) -> lis
     """
     if reply.invalid_tool_calls:
         return []
-    found = _bare_arguments(reply.text, setup, accepts) or _python_calls(reply.text, setup)
+    found = _bare_arguments(reply.text, setup, accepts) or _only_calls(reply.text, setup)
     return [ReasoningDelta(reply.reasoning), *found] if found and reply.reasoning else found
 
 
@@ -252,9 +253,11 @@ def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[Reply
     return [*texts, ToolCall(new_call_id(), sole.name, arguments)]
 
 
-def _python_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
-    """Return the calls of a reply that consists only of ``name(key="value")``."""
-    calls = read_calls(Opener(0, "python"), text.strip(), Tools(setup.callable_tools)) or []
+def _only_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
+    """Return the calls of a reply that is only ``name(key="value")``, or JSON in backticks or quotes."""
+    body, tools = text.strip(_AROUND_CALLS), Tools(setup.callable_tools)
+    python = read_calls(Opener(0, "python"), body, tools)
+    calls = python or read_calls(Opener(0, "json"), body, tools) or []
     if any(isinstance(call, InvalidToolCall) for call in calls):
         return []
     made = [replace(call, id=new_call_id()) for call in calls]
