@@ -226,6 +226,14 @@ class TestConstructorArguments:
         with pytest.raises(ConfigurationError, match="'prompt' is not an argument"):
             framework.make(LLAMA_3, prompt="x")
 
+    @pytest.mark.parametrize("model", [LLAMA_3, MODEL])
+    def test_nor_is_it_a_parameter_of_a_call(self, framework, model):
+        """The conversation was lost without an error; in the model's own inputs it is meant."""
+        llm = framework.make(model)
+        with pytest.raises(ConfigurationError, match="'prompt' would replace the conversation"):
+            framework.input(llm, USER, prompt="x")
+        assert framework.input(llm, USER, **{framework.extra: {"prompt": "x"}}) == {"prompt": "x"}
+
     def test_a_name_is_suggested_only_where_it_is_near(self, framework):
         """A guess that is none misleads."""
         with pytest.raises(ConfigurationError) as caught:
