@@ -127,11 +127,6 @@ class SuggestedSetting:
         """Whether the value is known."""
         return self.value is not None
 
-    @property
-    def code(self) -> str:
-        """The call with this setting as an argument."""
-        return f"{'Service' if self.of_service else 'Client'}({self})"
-
     def __str__(self) -> str:
         # As an argument; an ellipsis if only a person can know the value.
         return f"{self.field}={self.value!r}" if self.is_known else f"{self.field}=…"

@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> int:
         return 2  # not everything could be checked
     print(f"\n{report.summary()}\n")
     if output:
-        output.write_text(f"{report.markdown()}\n", "utf-8", "replace")
+        output.write_text(f"{report.full_text()}\n", "utf-8", "replace")
     _say(_TEXTS["written" if output else "no_output"].format(output))
     return report.exit_code
 

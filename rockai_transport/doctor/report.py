@@ -1,4 +1,4 @@
-"""The report: as text for a terminal, as Markdown for an issue.
+"""The report, as text: for a terminal, and with the raw responses for an issue.
 
 Invariants of this module:
 
@@ -111,35 +111,33 @@ class Report:
 
     def summary(self) -> str:
         """The counts, the started runs, and the settings to change."""
-        return "\n\n".join(map(wrapped, self._sentences("summary")))
+        return "\n\n".join(map(wrapped, self._sentences()))
 
     def text(self) -> str:
-        """The whole report for a terminal, without the part for an issue."""
+        """The report for a terminal."""
         return "\n".join([self.heading(), *map(Lines().of_terminal, self.made), "", self.summary()])
 
-    def markdown(self) -> str:
+    def full_text(self) -> str:
         """The whole report for an issue, with the raw frames of differences and of unknown results."""
         shown = [f for f in self.made if f.verdict is Verdict.DIFFERS or f.check in _FORMS["frames"]]
         frames = {each.frame: each.check for each in reversed(shown) if each.frame}
-        details = [_details(check, frame) for frame, check in reversed(frames.items())]
-        return "\n".join([*self._sentences("markdown"), *map(Lines().of_table, self.made), *details])
+        details = [f"{check}:\n{frame}" for frame, check in reversed(frames.items())]
+        headers = _FORMS["received"].format(", ".join(self.headers) or "none")
+        return "\n\n".join([self.text(), wrapped(headers), *details])
 
-    def _sentences(self, form: str) -> list[str]:
-        """Return the sentences of a form that are not empty, by name."""
+    def _sentences(self) -> list[str]:
+        """Return the sentences of the summary that are not empty."""
         differ = [f.check for f in self.made if f.verdict is Verdict.DIFFERS and not f.suggestions]
         facts = {
             "counts": Counter("skipped" if f.skipped else f.verdict.name for f in self.findings),
             "runs": {"report": self, **checks.run_words(self.base_url)},
             "obstacle": self.obstacle,
-            "cell": _cell(self.obstacle),
             "code": self.client_code,
             "unset": "…" in self.client_code,
             "unfixed": ", ".join(differ),
             "left": ", ".join(self.left),
-            "heading": self.heading().replace("\n", "\n- "),
-            "headers": ", ".join(self.headers) or "none",
         }
-        return [text.format(**facts) for name, text in _FORMS[form].items() if facts[name]]
+        return [text.format(**facts) for name, text in _FORMS["summary"].items() if facts[name]]
 
 
 class Lines(dict[str, str]):
@@ -163,13 +161,6 @@ class Lines(dict[str, str]):
             lines += [f"      setting: {fields}"] if fields else []
         return "\n".join(map(wrapped, lines))
 
-    def of_table(self, finding: Finding) -> str:
-        """Format a finding as a row of a Markdown table."""
-        assumed = f"{self._cite(finding.assumption, finding.check)} ({finding.source})"
-        cells = map(_cell, (assumed, self._cite(finding.observed, finding.check)))
-        settings = ", ".join(_code(each.code) for each in finding.suggestions)
-        return f"| {' | '.join((finding.verdict.value, finding.check, *cells, settings))} |"
-
 
 def wrapped(text: str) -> str:
     """Wrap lines for a terminal; addresses, paths and code stay whole, so you can copy them."""
@@ -182,20 +173,3 @@ def _wrapped(line: str) -> str:
     in_list = line.startswith("  ")
     indent = " " * 6 if in_list else ""
     return textwrap.fill(line, 80, subsequent_indent=indent, break_on_hyphens=False, break_long_words=in_list)
-
-
-def _details(check: str, frame: str) -> str:
-    """Format a raw frame as a collapsible section."""
-    fence = "`" * (3 + frame.count("```"))
-    return f"\n<details><summary>{check}</summary>\n\n{fence}text\n{frame}\n{fence}\n\n</details>"
-
-
-def _cell(text: str) -> str:
-    """Format a text for a table cell: one line, no markup, no mentions."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "<\u200b").replace("@", "@\u200b")
-
-
-def _code(text: str) -> str:
-    """Format code for a table cell."""
-    fence = "``" if "`" in text else "`"
-    return fence + text.replace("|", "\\|") + fence

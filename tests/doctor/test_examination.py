@@ -80,7 +80,7 @@ def test_without_a_model(examine, sandbox):
 def test_what_is_not_made_is_one_sentence(examine, sandbox):
     """Texts say how many checks were not made, and why; there is a finding for each."""
     report = examine(sandbox, model=None)
-    for text in (report.text(), report.markdown()):
+    for text in (report.text(), report.full_text()):
         assert text.count("21 checks need a run") == 1
         assert "stream-end" not in text
         assert "not reached" not in text
@@ -103,7 +103,7 @@ def test_runs_that_are_declined(examine, sandbox):
     report = examine(sandbox, confirm=lambda plan: False)
     assert (report.announced, report.agreed, report.runs) == (4, 0, 0)
     assert "Runs: 4 planned, 0 approved, 0 made." in report.summary()
-    assert "Runs: 4 planned, 0 approved, 0 made." in report.markdown()
+    assert "Runs: 4 planned, 0 approved, 0 made." in report.full_text()
 
 
 def test_the_token_is_not_shown_before_somebody_answers(examine, sandbox):
@@ -240,7 +240,7 @@ def test_a_proxy_that_refuses(monkeypatch):
         thread.join()
     assert "names a proxy (HTTPS_PROXY" in report.obstacle
     assert "407" in report.obstacle
-    assert "hunter2" not in report.markdown()
+    assert "hunter2" not in report.full_text()
     assert report.exit_code == 2
 
 

@@ -134,14 +134,14 @@ def test_a_service_that_echoes(examine):
         report = examine(sandbox, model="owner/echo", on_finding=seen.append, say=said.append)
     leaving = [
         report.text(),
-        report.markdown(),
+        report.full_text(),
         repr(report),
         repr(seen),
         *said,
     ]
     for text in leaving:
         assert token[:14] not in text
-    assert "[token]" in report.markdown()
+    assert "[token]" in report.full_text()
 
 
 OURS = (
@@ -225,10 +225,10 @@ def test_a_service_that_speaks_the_token(examine, token, case):
             say=said.append,
         )
     assert report.runs
-    assert "[token]" in report.markdown()
+    assert "[token]" in report.full_text()
     leaving = [
         report.text(),
-        report.markdown(),
+        report.full_text(),
         repr(report),
         *said,
         repr(plans),
