@@ -13,8 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import httpx
 
-from rockai_transport.io.base import BaseConnections, BaseIO
-from rockai_transport.io.deadlines import current_deadline
+from rockai_transport.io.base import BaseConnections, BaseIO, current_deadline
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import (
     IO,
