@@ -24,8 +24,7 @@ from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Policy, Progress
 from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
-from rockai_transport.jobs.running import cancel_all, note, refresh
-from rockai_transport.jobs.runs import ToolCallsUnderWay
+from rockai_transport.jobs.running import ToolCallsUnderWay, cancel_all, note, refresh
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
 logger = logging.getLogger("rockai")
@@ -85,7 +84,7 @@ class LifecycleCall:
             self._remember(record, is_own=True)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
-        may_sleep = self._may_sleep(record, seconds)
+        may_sleep = bool(self._context.thread) and self._may_sleep(record, seconds)
         if may_sleep:
             # When resumed, the same call runs again: it polls, and answers as it would have.
             seconds, remark = (0.0, "") if record.asleep else (min(seconds, _AWAKE), remark)
@@ -115,7 +114,7 @@ class LifecycleCall:
         """Report progress to the program; the result may have to be awaited."""
         prediction = update.prediction
         share = 1.0 if prediction.status == "succeeded" else update.progress
-        since = self._elapsed(record) or 0.0
+        since = self._backends.now() - record.created if record.key else 0.0
         return report(Progress(prediction.id, record.model, prediction.status, share, since))
 
     # Sleeping until a webhook comes.
@@ -125,11 +124,9 @@ class LifecycleCall:
 
         A record resumes one thread: if another sleeps for the same prediction, this call waits.
         """
-        thread = self._context.thread
-        is_suspendable = bool(thread and record.webhook_hash) and not (
-            record.asleep and record.thread != thread
-        )
-        return is_suspendable and seconds >= min(_AWAKE, self._policy.max_wait)
+        if not record.webhook_hash or seconds < min(_AWAKE, self._policy.max_wait):
+            return False
+        return not record.asleep or record.thread == self._context.thread
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Record that an agent sleeps, then poll: an end before the record would not be reported."""
@@ -179,13 +176,10 @@ class LifecycleCall:
         return view._replace(files=tuple(files))
 
     def _view(self, record: Record, prediction: Prediction) -> PredictionView:
-        elapsed = None if prediction.is_terminal else self._elapsed(record)
+        is_timed = record.key and not prediction.is_terminal
+        elapsed = self._backends.now() - record.created if is_timed else None
         model = self._models.get(record.model)
         return PredictionView(prediction, model, elapsed, tuple(map(Path, record.files)))
-
-    def _elapsed(self, record: Record) -> float | None:
-        """Return the seconds since it was started here."""
-        return self._backends.now() - record.created if record.key else None
 
     # The others.
 
@@ -267,5 +261,5 @@ class LifecycleCall:
         self._under_way.leave(self._context.runs)
         own_ids = [one.prediction_id for one in own]
         watched = [one for one in self._under_way.watched if one not in own_ids]
-        taken = [one.record for run in self._context.runs for one in run.take(watched)]
+        taken = [one for run in self._context.runs for _, one in run.take(watched)]
         return list({one.prediction_id: one for one in (*taken, *own)}.values())
