@@ -79,7 +79,7 @@ class Media(NamedTuple):
     media_type: str
 
 
-def describe_prediction(view: PredictionView, *, just_started: bool = False, remark: str = "") -> ToolAnswer:
+def describe_prediction(view: PredictionView, remark: str = "") -> ToolAnswer:
     """Describe a prediction's status, with an optional remark about its start."""
     prediction = view.prediction
     match prediction.status:
@@ -93,14 +93,9 @@ def describe_prediction(view: PredictionView, *, just_started: bool = False, rem
             )
         case "canceled":
             text = f"{view.name} was canceled. Start a new one only if the user wants it."
-        case _ if just_started:
-            text = (
-                f"{view.name} is {prediction.status}. It runs by itself: tell the user, or wait for it with "
-                "wait_for_prediction. Do not start it again."
-            )
         case _:
             text = (
-                f"{view.name} is still {_how_far(view)}. It goes on by itself: wait again with "
+                f"{view.name} is still {_how_far(view)}. It goes on by itself: tell the user, or wait with "
                 "wait_for_prediction, or end it with cancel_prediction. Do not start it again."
             )
     text = f"{text}\n{view.trouble}" if view.trouble else text

@@ -79,7 +79,7 @@ class LifecycleCall:
     async def _wait(self, record: Record, known: Prediction, seconds: float, remark: str = "") -> ToolAnswer:
         """Wait until the prediction ends or the time is up."""
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
-            return await self._conclude(record, known, remark=remark)
+            return await self._conclude(record, known, remark)
         if remark or seconds >= _AT_ONCE:  # leaving a single poll cancels nothing
             self._remember(record, is_own=True)
         predictions = self._backends.predictions
@@ -105,10 +105,9 @@ class LifecycleCall:
         if may_sleep:
             record, prediction = await self._fall_asleep(record, prediction)
             if record.asleep:
-                return messages.describe_prediction(self._view(record, prediction), remark=remark)._replace(
-                    sleeps=True
-                )
-        return await self._conclude(record, prediction, remark=remark)
+                view = self._view(record, prediction)
+                return messages.describe_prediction(view, remark)._replace(sleeps=True)
+        return await self._conclude(record, prediction, remark)
 
     def _report(self, report: Callable[[Progress], Any], record: Record, update: Update) -> Any:
         """Report progress to the program; the result may have to be awaited."""
@@ -152,9 +151,7 @@ class LifecycleCall:
         self._record = None
         return record, prediction
 
-    async def _conclude(
-        self, record: Record, prediction: Prediction, *, just_started: bool = False, remark: str = ""
-    ) -> ToolAnswer:
+    async def _conclude(self, record: Record, prediction: Prediction, remark: str) -> ToolAnswer:
         """Save the output files, update the record, and describe the prediction."""
         view = self._view(record, prediction)
         if self._policy.save_to and prediction.status == "succeeded" and view.has_files:
@@ -162,7 +159,7 @@ class LifecycleCall:
         record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
         self._remember(record, is_own=self._record is not None)
         await self._backends.detached(note(self._backends, record))
-        return messages.describe_prediction(view, just_started=just_started, remark=remark)
+        return messages.describe_prediction(view, remark)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
         if view.files and all(path.exists() for path in view.files):
