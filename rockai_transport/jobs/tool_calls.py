@@ -1,8 +1,9 @@
 """One tool call about existing predictions: get, wait, cancel, list; and leaving it.
 
-Invariants of this module: a call takes at most ``max_wait``, or one second if that is less. If the prediction
-takes longer, the answer has its id, and it continues. If a caller leaves, the running predictions of its run
-are canceled within two seconds.
+Invariants of this module: an agent cannot access a prediction of another scope, unless the developer allows
+its id. A call takes at most ``max_wait``, or one second if that is less. If the prediction takes longer, the
+answer has its id, and it continues. If a caller leaves, the running predictions of its run are canceled
+within two seconds.
 """
 
 from __future__ import annotations
