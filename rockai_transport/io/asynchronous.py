@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from rockai_transport.io.base import TIME_IS_UP, BaseIO, current_deadline
+from rockai_transport.io.base import BaseIO, current_deadline
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
 from rockai_transport.protocol.io import (
     IO,
+    TIME_IS_UP,
     BrokenError,
     EventBody,
     ExpiredError,

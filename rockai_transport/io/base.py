@@ -25,8 +25,6 @@ from rockai_transport.sanitize import sanitize
 
 T = TypeVar("T")
 
-TIME_IS_UP = "the time limit ran out"
-
 
 @dataclass(slots=True, eq=False)
 class Deadline:

@@ -23,6 +23,7 @@ P = ParamSpec("P")
 
 FIRST_NOTICE = 10.0
 NOTICE_EVERY = 60.0
+TIME_IS_UP = "the time limit ran out"
 
 
 class AttemptLimits(NamedTuple):
