@@ -30,7 +30,6 @@ from rockai_transport.prompting.reply.schema_values import (
 from rockai_transport.prompting.reply.tagged import read_tagged
 from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.request.nearest import unknown_name
-from rockai_transport.prompting.request.tool_prompt import PLACEHOLDER
 
 _ARGUMENTS_KEY: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.ARGUMENT_KEYS)})["']?\s{{0,99}}:\s{{0,99}}"""
@@ -65,7 +64,7 @@ def read_calls(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         calls = _json_calls(body, tools, meant=opener.meant)
     else:
         calls = _named_call(opener, body, tools)
-    if calls is None or any(call.name == PLACEHOLDER for call in calls):  # the prompt's own example
+    if calls is None or any(call.name and tools.is_placeholder(call.name) for call in calls):
         return None
     return [_settled(call, tools) for call in calls]
 

@@ -19,6 +19,8 @@ Schema = Mapping[str, Any]
 
 _UNIONS: Final = ("anyOf", "oneOf", "allOf")
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|[Tt]rue|[Ff]alse|null|None")
+# The formats of text that cannot be empty, and no word either.
+_NEVER_EMPTY: Final = ("date", "date-time", "time", "duration", "email", "uri", "uuid", "ipv4", "ipv6")
 _TYPES: Final[dict[type, frozenset[str]]] = {
     str: frozenset({"string"}),
     bool: frozenset({"boolean"}),
@@ -34,11 +36,11 @@ _ANY: Final[frozenset[str]] = frozenset().union(*_TYPES.values())
 def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     """Convert a value to the types that its schema declares.
 
-    ``null`` for an optional key that cannot be null is removed, and so is an empty text or ``"null"`` where
-    the schema allows no such text. Text becomes the declared number, boolean, object or list if the schema
-    allows no text there and the text is exactly that. ``3.0`` becomes 3 if it allows integers and no other
-    number. A key or a value of an enum that differs from exactly one by case, ``-``, ``_`` and spaces becomes
-    that one.
+    ``null`` for an optional key that cannot be null is removed, and so is an empty text or object or
+    ``"null"`` where the schema allows no such value. Text becomes the declared number, boolean, object or
+    list if the schema allows no text there and the text is exactly that. ``3.0`` becomes 3 if it allows
+    integers and no other number. A key or a value of an enum that differs from exactly one by case, ``-``,
+    ``_`` and spaces becomes that one.
 
     Args:
         value: A JSON value.
@@ -76,9 +78,10 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
 
 
 def _is_missing(value: Any, schema: Schema, root: Schema) -> bool:
-    """Return whether a value stands for none: null, or an empty text or such a word that is not allowed."""
+    """Return whether a value stands for none: null, or an empty value or such a word that is not allowed."""
     text = value.strip() if isinstance(value, str) else value
-    return text is None or (text in ("", "null", "None") and not fits(value, schema, root))
+    formatted = text != {} and any(part.get("format") in _NEVER_EMPTY for part in _parts(schema, root))
+    return text is None or (text in ("", "null", "None", {}) and (formatted or not fits(value, schema, root)))
 
 
 def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, ...] = ()) -> bool:
