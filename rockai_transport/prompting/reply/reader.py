@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import reasoning, tool_reader
@@ -30,7 +30,6 @@ from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
-_KINDS: Final = (TextDelta, ReasoningEnd, ReasoningDelta, ToolCall, InvalidToolCall)
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
 Accepts = Callable[[dict[str, Any]], bool]
 
@@ -98,7 +97,7 @@ class ReplyReader:
         self._made = False  # whether the stages were created
         self._may_skip = not (self._has_tools or reading.inside_reasoning)
         self._passed: list[str] = []  # pieces delivered unchanged since the stages last got text
-        self._settled = self._flushed = False
+        self._settled = False
         self._notable = _search(
             reading.stop, reading.turn_ends, reading.cues, exact=reading.exact, tools=self._has_tools
         )
@@ -127,15 +126,14 @@ class ReplyReader:
         return parts
 
     def flush(self) -> list[ReplyPart]:
-        """End the reply; a second call adds nothing.
+        """End the reply.
 
         Returns:
             The parts that were held back.
         """
-        if self._flushed or not self._made:
+        if not self._made:
             return []
         self._catch_up()
-        self._flushed, self._settled = True, False
         text = self._turn.feed(self._cutter.feed(well_formed(self._half)) + self._cutter.flush())
         parts = self._read(text + self._turn.flush())
         for part in self._splitter.flush():
@@ -272,14 +270,14 @@ def gather(parts: Iterable[ReplyPart]) -> ModelReply:
         The reply.
     """
     parts = list(parts)
-    found: dict[type, list[Any]] = {kind: [] for kind in _KINDS}
-    for part in parts:
-        found[type(part)].append(part)
-    if found[ReasoningEnd]:
-        return gather(announced(parts))
-    text = "".join([part.text for part in found[TextDelta]])
-    thought = "".join([part.text for part in found[ReasoningDelta]])
-    return ModelReply(text, thought, tuple(found[ToolCall]), tuple(found[InvalidToolCall]))
+    if ReasoningEnd in map(type, parts):
+        parts = announced(parts)
+    return ModelReply(
+        "".join([part.text for part in parts if isinstance(part, TextDelta)]),
+        "".join([part.text for part in parts if isinstance(part, ReasoningDelta)]),
+        tuple([part for part in parts if isinstance(part, ToolCall)]),
+        tuple([part for part in parts if isinstance(part, InvalidToolCall)]),
+    )
 
 
 def announced(parts: list[ReplyPart]) -> list[ReplyPart]:
