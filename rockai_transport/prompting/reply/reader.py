@@ -80,7 +80,7 @@ class ReplyReader:
         cut: Whether the answer has ended: the stream can be left, and :meth:`flush` ends the reply.
     """
 
-    def __init__(self, reading: Reading, *, accepts: Accepts | None = None) -> None:
+    def __init__(self, reading: Reading, *, accepts: Accepts = lambda _: False) -> None:
         """Create a reader for one reply.
 
         Args:
