@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import reasoning, tool_reader
-from rockai_transport.prompting.reply.call_heads import Opener
-from rockai_transport.prompting.reply.call_values import as_arguments, read_calls
+from rockai_transport.prompting.reply.call_values import as_arguments
 from rockai_transport.prompting.reply.json_values import find_json, well_formed
 from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
 from rockai_transport.prompting.reply.stop import StopCutter
-from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id, one_too_many
+from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
 from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
@@ -252,12 +251,9 @@ def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[Reply
 
 def _python_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
     """Return the calls of a reply that consists only of ``name(key="value")``."""
-    calls = read_calls(Opener(0, "python"), text.strip(), Tools(setup.callable_tools)) or []
-    if any(isinstance(call, InvalidToolCall) for call in calls):
-        return []
-    made = [replace(call, id=new_call_id()) for call in calls]
-    first = len(made) if setup.parallel else 1
-    return [*made[:first], *map(one_too_many, made[first:])]
+    reader = ToolCallReader(Tools(setup.callable_tools), parallel=setup.parallel)
+    parts: list[ReplyPart] = [*reader.feed(f"[{text.strip()}]"), *reader.flush()]
+    return parts if parts and isinstance(parts[0], ToolCall) else []
 
 
 def gather(parts: Iterable[ReplyPart]) -> ModelReply:
