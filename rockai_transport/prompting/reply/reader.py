@@ -231,13 +231,13 @@ def unmarked_calls(reply: ModelReply, setup: ToolSetup, accepts: Accepts) -> lis
 
 def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[ReplyPart]:
     """Return the call if the text is only the arguments of the one function that must be called."""
-    if (sole := setup.sole) is None:
+    if len(setup.callable_tools) != 1:
         return []
+    [(name, schema)] = setup.callable_tools.items()
 
     def read(value: Any) -> dict[str, Any] | None:
-        arguments = as_arguments(value, sole.name, sole.parameters)
-        accepted = arguments is None and isinstance(value, dict) and accepts(value)
-        return value if accepted else arguments
+        arguments = as_arguments(value, name, schema)
+        return value if arguments is None and isinstance(value, dict) and accepts(value) else arguments
 
     try:
         value, *around = find_json(text, lambda one: read(one) is not None)
@@ -246,7 +246,7 @@ def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[Reply
     if (arguments := read(value)) is None:
         return []
     texts: list[ReplyPart] = [TextDelta(one) for one in around if one and not one.isspace()]
-    return [*texts, ToolCall(new_call_id(), sole.name, arguments)]
+    return [*texts, ToolCall(new_call_id(), name, arguments)]
 
 
 def _python_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
