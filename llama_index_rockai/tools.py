@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import partial
+from functools import partial, update_wrapper
 from itertools import starmap
 from typing import Any
 
@@ -29,7 +29,6 @@ from rockai_transport.adapters.toolkits import (
     refusal,
 )
 
-_CONTEXT = "rockai_context"
 _STATE_SECONDS = 5.0
 """Seconds for which a call waits if another task is editing its Context's state."""
 _YES = frozenset({"y", "yes", "ok", "true", "approve", "approved"})
@@ -103,12 +102,14 @@ class RockAIFunctionTool(FunctionTool):
     def __init__(self, toolset: Toolset, name: str, *, approval: bool, rich_content: bool) -> None:
         schema, text = toolset.schemas[name], toolset.descriptions[name]
         function = published(self.acall, name, text, schema)
+
+        def blocking(*args: Any, **arguments: Any) -> str:
+            return self.call(*args, **arguments).content
+
         metadata = ToolMetadata(text, name, argument_class(name, schema))
-        super().__init__(fn=self._text, async_fn=function, metadata=metadata)
+        # Without a parameter for the Context, which `CodeActAgent` refuses: a step knows its own.
+        super().__init__(fn=update_wrapper(blocking, function), async_fn=function, metadata=metadata)
         self._name = name
-        # An agent passes its Context to a tool that declares it; a tool also works without one.
-        self.requires_context = True
-        self.ctx_param_name = _CONTEXT
         self._toolset = toolset
         self._approval = approval
         self._rich_content = rich_content
@@ -142,16 +143,13 @@ class RockAIFunctionTool(FunctionTool):
             return self._toolset.not_set_up(self._name, error)
         return suspended(await self._toolset.acall(self._name, arguments, call_context), _tool_id())
 
-    def _text(self, /, *args: Any, **arguments: Any) -> str:
-        return self.call(*args, **arguments).content
-
     def _read(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Context | None, ToolAnswer | None]:
         """Return the arguments, the Context, and an error if positional arguments are wrong."""
         # Core passes a single argument by position: llama_index/core/tools/calling.py.
         arguments = {**dict(zip(self._parameters, args, strict=False)), **kwargs}
-        context = arguments.pop(_CONTEXT, None) or _running_context()
+        context = _running_context()
         twice = [name for name in self._parameters[: len(args)] if name in kwargs]
         if not twice and len(args) <= len(self._parameters):
             return arguments, context, None
