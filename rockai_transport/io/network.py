@@ -18,6 +18,7 @@ import httpx
 from rockai_transport._version import install_command
 from rockai_transport.config import is_loopback
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.io.deadlines import TIME_IS_UP
 from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError, TransportFailure
 
 SOCKET_OPTIONS = [
@@ -36,52 +37,51 @@ _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyEr
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
-def translate(error: Exception) -> TransportFailure | None:
-    """Translate an error of httpx or httpcore: the request was never sent, timed out, or broke.
+def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
+    """Return the exception for an operation: the request was never sent, timed out, or broke.
 
-    Errors are recognized by name, because the classes of httpx's successor have the same names. «Never sent»
-    is accepted only from httpcore and its successor: other transports also raise ``ConnectTimeout`` if a
-    connection broke after the request had been received (httpx-aiohttp does, for
+    Errors of httpx and httpcore are recognized by name, because the classes of httpx's successor have the
+    same names. «Never sent» is accepted only from httpcore and its successor: other transports also raise
+    ``ConnectTimeout`` if a connection broke after the request had been received (httpx-aiohttp does, for
     ``ServerDisconnectedError``).
 
-    Returns:
-        None for an error that does not come from the network.
-    """
-    reason = str(error) or type(error).__name__
-    kinds = _kinds(error, _HTTPX | _HTTPCORE)
-    if not kinds:
-        if isinstance(error, UnicodeError):  # a host name that the resolver's encoding refuses
-            return NotSentError(f"no connection: {reason}")
-        # An http_client's connections belong to the event loop in which they began.
-        if isinstance(error, RuntimeError) and "loop" in reason:
-            return BrokenError(f"the http_client was used in another event loop before: {reason}")
-        # httpcore passes some TLS and anyio errors through unchanged.
-        of_network = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "anyio"
-        return BrokenError(f"the connection broke: {reason}") if of_network else None
-    with contextlib.suppress(AttributeError):
-        error.request = None  # type: ignore[attr-defined] # its headers contain the token
-    timed_out = "TimeoutException" in kinds
-    if any(_kinds(cause, _HTTPCORE) & _NOT_SENT for cause in _chain(error)):
-        return NotSentError(f"no connection: {reason}", timed_out=timed_out)
-    if timed_out:
-        return ExpiredError(f"no answer in time: {reason}")
-    return BrokenError(f"the connection broke: {reason}")
-
-
-def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
-    """Return the exception for an operation, with its cause; other errors are returned unchanged.
-
     Args:
-        error: The error.
+        error: The error; one that does not come from the network is returned unchanged.
         renew: Creates new pools if no connection became free.
     """
-    if any("PoolTimeout" in _kinds(cause, _HTTPCORE) for cause in _chain(error)):
+    reason = _reason(error)
+    kinds = _kinds(error, _HTTPX | _HTTPCORE)
+    below = {name for cause in _chain(error) for name in _kinds(cause, _HTTPCORE)}
+    if "PoolTimeout" in below:
         renew()  # canceled requests can leak their slots
-    failure = translate(error)
-    if failure is None:
-        return error
+    timed_out = "TimeoutException" in kinds
+    failure: TransportFailure = BrokenError(f"the connection broke: {reason}")
+    if kinds:
+        with contextlib.suppress(AttributeError):
+            error.request = None  # type: ignore[attr-defined] # its headers contain the token
+        if below & _NOT_SENT:
+            failure = NotSentError(f"no connection: {reason}", timed_out=timed_out)
+        elif timed_out:
+            failure = ExpiredError(TIME_IS_UP)
+    elif isinstance(error, UnicodeError):  # a host name that the resolver's encoding refuses
+        failure = NotSentError(f"no connection: {reason}")
+    elif isinstance(error, RuntimeError) and "loop" in reason:
+        # An http_client's connections belong to the event loop in which they began.
+        failure = BrokenError(f"the http_client was used in another event loop before: {reason}")
+    elif not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != "anyio":
+        return error  # httpcore passes some TLS and anyio errors through unchanged; this is another one
     failure.__cause__ = error
     return failure
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's text, else that of the socket's error behind it: anyio's own errors have no text."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if str(behind) and (behind is error or isinstance(behind, OSError)):
+            return str(behind)
+        behind = behind.__cause__ or behind.__context__
+    return type(error).__name__
 
 
 def _kinds(error: BaseException, packages: frozenset[str]) -> set[str]:

@@ -121,6 +121,26 @@ def test_replacing_a_key_makes_it_one_the_model_takes():
 
 
 @pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"prompt_key": None}, "Dialect(prompt_key=None) must be str."),
+        ({"stop_key": ["stop"]}, "Dialect(stop_key=['stop']) must be str | None."),
+        ({"context_window": "8192"}, "Dialect(context_window='8192') must be int | None."),
+        ({"fixed_inputs": None}, "Dialect(fixed_inputs=None) must be Mapping[str, Any]."),
+        ({"stop_at_turn_end": "no"}, "Dialect(stop_at_turn_end='no') must be bool."),
+        ({"server_template": {}}, "Dialect(server_template={}) must be ServerTemplate | None."),
+        ({"keys": ("prompt",)}, "Dialect(keys=('prompt',)) must be a tuple of InputKey objects."),
+        ({"system_prompt_key": "prompt"}, "Dialect 'mine' has two uses for the key 'prompt'."),
+    ],
+)
+def test_a_dialect_that_cannot_be_right_is_refused_where_it_is_made(wrong, said):
+    """A wrong type crashed in a call, and one of two texts under the same key was lost."""
+    for make in (lambda: Dialect("mine", **wrong), lambda: Dialect("mine").replace(**wrong)):
+        with pytest.raises(ConfigurationError, match=f"^{re.escape(said)}$"):
+            make()
+
+
+@pytest.mark.parametrize(
     "dialect",
     [
         *DIALECTS.values(),

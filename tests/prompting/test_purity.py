@@ -9,7 +9,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = ("rockai_transport.prompting", "rockai_transport.errors", "rockai_transport._version")
 STANDARD = frozenset(
     {"__future__", "ast", "collections.abc", "dataclasses", "datetime", "difflib", "fnmatch", "importlib"}
-    | {"functools", "itertools", "json", "keyword", "math", "numbers", "re", "typing", "uuid"}
+    | {"functools", "itertools", "json", "keyword", "math", "numbers", "re", "types", "typing", "uuid"}
 )
 
 

@@ -41,7 +41,6 @@ from rockai_transport import (
     StreamInterruptedError,
     Timeouts,
 )
-from rockai_transport import errors as errors_module
 from rockai_transport.async_client import AsyncPredictions
 from rockai_transport.client import Predictions
 from rockai_transport.io.async_streams import AsyncStream
@@ -50,6 +49,7 @@ from rockai_transport.protocol.streams import StreamState
 
 RUN, SSE, GET = "POST /v1/run", "POST /v1/run_sse", "GET /v1/predictions/p1"
 CLASSES = {"sync": Client, "async": AsyncClient}
+COPIES = [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy]  # noqa: S301
 
 
 # Parity.
@@ -116,7 +116,7 @@ def test_the_tree_of_exceptions():
     """Every exception hangs where the contract says."""
     tree = {
         name: kind.__mro__[1].__name__
-        for name, kind in vars(errors_module).items()
+        for name, kind in vars(rockai_transport).items()
         if inspect.isclass(kind) and issubclass(kind, RockAIError)
     }
     assert tree == {
@@ -143,7 +143,9 @@ def test_the_tree_of_exceptions():
 
 
 KINDS_OF_ERROR = [
-    kind for kind in vars(errors_module).values() if inspect.isclass(kind) and issubclass(kind, RockAIError)
+    kind
+    for kind in vars(rockai_transport).values()
+    if inspect.isclass(kind) and issubclass(kind, RockAIError)
 ]
 
 
@@ -155,7 +157,7 @@ def test_a_traceback_names_what_can_be_imported(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_ERROR)
-@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy])  # noqa: S301
+@pytest.mark.parametrize("copied", COPIES)
 def test_every_exception_can_be_pickled(kind, copied):
     """A copy says the same and carries the same; what cannot be pickled is dropped."""
     error = kind(
@@ -218,7 +220,22 @@ def test_the_token_comes_from_the_first_variable_that_is_set(monkeypatch):
 
 @pytest.mark.parametrize(
     "bad",
-    ["", " ", "a b", "a\n", "a\r\nX: y", "ü", "\x00", 5, b"x", "a\u2028", "\ud800", '"quoted"', "'t"],
+    [
+        "",
+        " ",
+        "a b",
+        "a\n",
+        "a\r\nX: y",
+        "ü",
+        "\x00",
+        5,
+        b"x",
+        "a\u2028",
+        "\ud800",
+        '"quoted"',
+        "'t",
+        "http://x",
+    ],
     ids=ascii,
 )
 @pytest.mark.parametrize("kind", CLASSES)
@@ -232,6 +249,13 @@ def test_a_token_that_no_header_can_hold(kind, bad, monkeypatch):
         monkeypatch.setenv("ROCKAI_API_TOKEN", bad)
         with pytest.raises(ConfigurationError, match="ROCKAI_API_TOKEN"):
             CLASSES[kind]()
+
+
+def test_a_token_in_the_place_of_the_address_is_not_recited():
+    """Nor asked for as a host: with the arguments exchanged, the token is an address, and refused first."""
+    with pytest.raises(ConfigurationError, match="api_token is empty, an address") as caught:
+        Client("https://api.rockai.online/v1", "rk:secret")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +366,7 @@ def test_default_headers_are_sent(connect, server):
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy])  # noqa: S301
+@pytest.mark.parametrize("copied", COPIES)
 def test_clients_are_copied_by_their_settings(kind, copied, server, monkeypatch):
     """A copy has the settings and no connection; a token of the environment is read again there."""
     service = Service(run_path="/go")
@@ -357,6 +381,25 @@ def test_clients_are_copied_by_their_settings(kind, copied, server, monkeypatch)
     assert b"from-the-environment" not in pickle.dumps(client)
     monkeypatch.setenv("ROCKAI_API_TOKEN", "another")
     assert copied(client)._settings.api_token == "another"  # noqa: S105
+
+
+class OfTenant(Client):
+    """A user's client with a constructor of its own."""
+
+    def __init__(self, tenant, **settings):
+        super().__init__(TOKEN, default_headers={"X-Tenant": tenant}, **settings)
+        self.tenant = tenant
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_subclass_with_its_own_constructor_is_copied(copied):
+    """With its own attributes; its constructor, which takes other arguments, is not called again."""
+    client = OfTenant("acme", timeout=5)
+    assert client.predictions is client.predictions
+    again = copied(client)
+    assert (type(again), again.tenant, again._settings) == (OfTenant, "acme", client._settings)
+    assert again.predictions._session is again._session is not client._session
+    assert AsyncClient.like(client)._settings == client._settings
 
 
 def test_a_used_client_can_be_copied(client, server):

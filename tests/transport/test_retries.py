@@ -1,6 +1,7 @@
 """The retry table, every cell; and that a POST which may have started is never sent twice."""
 
 import email.utils
+import errno
 import logging
 import socket
 import time
@@ -109,7 +110,7 @@ def test_backoff():
     with pytest.raises(InternalServerError):
         CALLS["get"](io, operations(max_retries=3))
     assert io.sleeps == [0.375, 0.75, 1.5]
-    assert retry_delay(10_000, None, 0.0) == 8
+    assert retry_delay(APIConnectionError("x"), 10_000, 0.0) == 8
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,8 @@ FAULTS = {
     "429": answer(429, {}, {"Retry-After": "0"}),
     "503": answer(503, {}),
 }
+SAID = {"reset": f"connection broke: [Errno {errno.ECONNRESET}] ", "silence": ": the time limit ran out. "}
+"""What an error says, in both kinds of client, whatever httpcore and anyio call it."""
 
 
 def every_call(client):
@@ -218,6 +221,7 @@ def test_over_a_socket(connect, server, quick, call, fault):
     with pytest.raises((APIConnectionError, APIStatusError)) as caught:
         every_call(client)[call]()
     assert isinstance(caught.value, APITimeoutError) is (fault == "silence")
+    assert SAID.get(fault, "") in str(caught.value)
     assert caught.value.may_have_started
     assert len(server.requests) == 1
 

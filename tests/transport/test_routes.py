@@ -182,6 +182,7 @@ def test_which_statuses_miss_a_route_is_a_setting(in_memory, io):
         {"webhook": "https:// a b"},
         {"webhook": "https://?a=1"},
         {"webhook": "https://example.com/\n"},
+        {"webhook_events_filter": ["completed"]},
         {"webhook": "https://example.com", "webhook_events_filter": "completed"},
         {"webhook": "https://example.com", "webhook_events_filter": {"completed"}},
         {"webhook": "https://example.com", "webhook_events_filter": [1]},

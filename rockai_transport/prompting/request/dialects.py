@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from types import NoneType
 from typing import Any, Final, Literal
 
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.request.templates import ChatTemplate, TurnTemplate
 
@@ -50,6 +52,19 @@ class ServerTemplate:
     source: str
 
 
+_KINDS: Final[Mapping[str, Any]] = {
+    "str": str,
+    "str | None": (str, NoneType),
+    "int": int,
+    "int | None": (int, NoneType),
+    "bool": bool,
+    "Mapping[str, Any]": Mapping,
+    "ServerTemplate | None": (ServerTemplate, NoneType),
+    "tuple[InputKey, ...]": tuple,
+}
+"""The types of a dialect's attributes, by their annotations; a chat template is checked when it is read."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """A model's input names and chat template.
@@ -84,6 +99,9 @@ class Dialect:
         keys: The model's keys, each with its evidence. If there are any and all of them are seen, other
             parameters are refused before anything is sent.
 
+    Raises:
+        ConfigurationError: An attribute has the wrong type, or two uses have the same key.
+
     Example:
         >>> dialect = Dialect("mine", chat_template="chatml", max_tokens_key="max_new_tokens")
         >>> from langchain_rockai import ChatRockAI
@@ -111,6 +129,17 @@ class Dialect:
     stop_at_turn_end: bool = True
     opens_reasoning: bool = False
     keys: tuple[InputKey, ...] = ()
+
+    def __post_init__(self) -> None:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        for one in fields(self):
+            if not isinstance(values[one.name], _KINDS.get(str(one.type), object)):
+                raise ConfigurationError(f"Dialect({one.name}={values[one.name]!r}) must be {one.type}.")
+        if not all(isinstance(key, InputKey) for key in self.keys):
+            raise ConfigurationError(f"Dialect(keys={self.keys!r}) must be a tuple of InputKey objects.")
+        names = [value for name, value in values.items() if name.endswith("_key") and value is not None]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigurationError(f"Dialect {self.name!r} has two uses for the key {min(twice)!r}.")
 
     @classmethod
     def of(cls, model: str) -> Dialect:
@@ -155,6 +184,7 @@ class Dialect:
             The new dialect.
 
         Raises:
+            ConfigurationError: A value has the wrong type, or two uses have the same key.
             TypeError: An attribute does not exist.
 
         Example:
@@ -179,13 +209,9 @@ def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
     Returns:
         Its attributes. A user's own template object is returned unchanged.
     """
-    written = {one.name: getattr(dialect, one.name) for one in fields(dialect)}
-    written["keys"] = [asdict(key) for key in dialect.keys]
-    written["server_template"] = dialect.server_template and asdict(dialect.server_template)
-    template: Any = dialect.chat_template
-    if isinstance(template, TurnTemplate):
-        written["chat_template"] = asdict(template)
-    return {**written, "fixed_inputs": dict(dialect.fixed_inputs)}
+    template = dialect.chat_template
+    written = asdict(template) if isinstance(template, TurnTemplate) else template
+    return {**asdict(dialect.replace(chat_template=None)), "chat_template": written}
 
 
 def dialect_from_json(written: Mapping[str, Any]) -> Dialect:

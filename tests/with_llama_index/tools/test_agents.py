@@ -1,7 +1,9 @@
 """What else an agent may meet with: people, limits, lost answers, a Context that is restored."""
 
 import pytest
-from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.agent.workflow import CodeActAgent, FunctionAgent
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.workflow import Context, HumanResponseEvent
 from llama_index_harness import WARNINGS, AgentHarness, function_agent
 from scripted_llm import calling, jobs, make_spec, prediction_id
@@ -146,6 +148,29 @@ def test_what_an_llm_is_told_of_a_tool(sandbox, name):
     function = tools[name].metadata.to_openai_tool()["function"]
     assert function["name"] == name
     assert "rockai_context" not in function["parameters"]["properties"]
+
+
+async def test_an_agent_that_writes_code_calls_the_tools_as_functions(sandbox):
+    """`CodeActAgent` describes each with its name and arguments, and its code calls `real_fn`."""
+    tools = make_spec(sandbox).to_tool_list()
+    functions = {tool.metadata.name: tool.real_fn for tool in tools}
+    asked = []
+
+    def reply(messages, **_):
+        asked.append(messages[0].content)
+        text = messages[-1].content if asked[1:] else "<execute>generate_image a statue</execute>"
+        return ChatMessage(role="assistant", content=text)
+
+    def execute(code: str) -> str:
+        name, prompt = code.split(" ", 1)
+        return functions[name](prompt=prompt)
+
+    llm = MockFunctionCallingLLM(response_generator=reply, is_chat_model=True)
+    agent = CodeActAgent(execute, llm=llm, tools=tools)
+    answer = str(await agent.run(ASK))
+    assert "def generate_image(*, prompt: " in asked[0]
+    assert "succeeded" in answer
+    assert len(jobs(sandbox)) == 1
 
 
 def test_a_misspelt_argument_names_the_nearest():
