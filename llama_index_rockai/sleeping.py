@@ -137,7 +137,8 @@ async def run_until_asleep(
         The run's result; None if it sleeps and is in ``contexts``.
 
     Raises:
-        ConfigurationError: The handler is not one. What the run raises is raised too.
+        ConfigurationError: The handler, the toolkit or the mapping is not one. What the run raises is raised
+            too.
 
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -147,6 +148,9 @@ async def run_until_asleep(
         Prediction ... (generate_image) succeeded...
     """
     run_id = run_id_of(handler)
+    if not (hasattr(toolkit, "let_go_on") and isinstance(contexts, MutableMapping)):
+        await handler.cancel_run()
+        raise ConfigurationError("Pass the RockAIToolSpec itself, then a mapping for the Contexts.")
     _awaited_runs.add(run_id)
     try:
         async for event in handler.stream_events(expose_internal=True):
