@@ -138,7 +138,10 @@ async def test_what_is_no_toolkit_or_mapping_is_refused_at_the_beginning(sandbox
     """An AttributeError came at the end, in place of the run's result. Nothing was asked, nothing runs on."""
     spec, asked = make_spec(sandbox), []
     for toolkit, contexts in ((spec.to_tool_list(), {}), ({}, spec), (spec, None)):
-        handler = FunctionAgent(tools=[], llm=calling(asked.append)).run("go")
+        agent = FunctionAgent(tools=[], llm=calling(asked.append))
+        with pytest.raises(ConfigurationError, match="Pass the RockAIToolSpec itself"):
+            resume_workflow(agent, toolkit, contexts)
+        handler = agent.run("go")
         with pytest.raises(ConfigurationError, match="Pass the RockAIToolSpec itself"):
             await run_until_asleep(handler, toolkit, contexts)
         with pytest.raises(WorkflowCancelledByUser):
