@@ -20,7 +20,7 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import SETTINGS, CallContext, checked_policy
+from rockai_transport.jobs.policy import SETTINGS, CallContext, checked_policy, known_now
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import cancel_all
 from rockai_transport.jobs.runs import AgentRun, RunRegistry, open_blocks
@@ -152,7 +152,7 @@ class Toolset:
         """
         if not callable(self.scope):
             return self.scope or own or self.own_scope
-        named = self.scope(place)
+        named = known_now(self.scope(place), "scope")
         if named is None or not str(named):
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)
