@@ -145,8 +145,8 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """All set values that change an answer, for traces and for cache keys."""
-        values = ((name, getattr(self, name, None)) for name in _IDENTIFYING)
-        return {name: value for name, value in values if value not in (None, {}, [])}
+        values = {name: getattr(self, name, None) for name in _IDENTIFYING}
+        return {name: value for name, value in values.items() if value not in (None, {}, [])}
 
     def _stream(
         self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

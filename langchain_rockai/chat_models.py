@@ -260,8 +260,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
                     f"{method!r}, the schema is the only tool."
                 )
         options = {**output.call_options(), **kwargs}
-        tools = [dict(output.json_schema or {})]
-        llm = self.bind_tools(tools, **options) if output.by_call else self.bind(**options)
+        llm = self.bind_tools(**options) if output.by_call else self.bind(**options)
         return structured_chain(llm, output, include_raw=include_raw)
 
     def _generate(
@@ -296,7 +295,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),
-            tools=tool_setup(schemas, call.get("tool_choice"), parallel=call.get("parallel_tool_calls")),
+            tools=tool_setup(schemas, call),
             response_format=output.response_format if output else None,
         )
         partials = not written and (not schemas or (output is not None and output.by_call))

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
 
-from rockai_transport import ConfigurationError
-from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
+from rockai_transport import ConfigurationError, Prediction
+from rockai_transport.adapters.toolkits import Record, ToolAnswer
 
 SLEEPING = "rockai_sleeping"
 """The ``type`` of an interrupt's value; ``prediction_id`` is the prediction that it waits for."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -20,17 +20,21 @@ from rockai_transport import ConfigurationError, InvalidResponseError
 from rockai_transport.adapters import (
     NO_SCHEMA,
     OutputParser,
-    check_object_class,
     check_object_schema,
-    check_schema,
-    forced_tool,
     partial_object,
+    unknown_name,
     with_root,
 )
-from rockai_transport.prompting import ResponseFormat, StructuredMethod, structured_method
+
+_METHODS: Final = {
+    "function_calling": (True, True),
+    "json_schema": (False, True),
+    "json_mode": (False, False),
+}
+"""For each method, whether the schema is a tool that must be called, and whether the prompt contains it."""
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
+@dataclass(frozen=True, repr=False)
 class StructuredOutput(OutputParser):
     """The required format of a call's answer.
 
@@ -38,7 +42,7 @@ class StructuredOutput(OutputParser):
         method: The frameworks' method.
     """
 
-    method: StructuredMethod
+    method: str = ""
 
     @classmethod
     def of_response_format(cls, given: Any) -> StructuredOutput | None:
@@ -63,11 +67,13 @@ class StructuredOutput(OutputParser):
         Raises:
             ConfigurationError: There is no such method, or its schema is missing or invalid.
         """
-        way = structured_method(method)
+        if (kind := _METHODS.get(str(method))) is None:
+            raise ConfigurationError(unknown_name("a method of structured output", str(method), _METHODS))
+        by_call, shows_schema = kind
         if schema is None:
-            if way.forces_tool or way.shows_schema:
+            if shows_schema:
                 raise ConfigurationError(f"with_structured_output(method={method!r}) needs a schema.")
-            return cls(method=way, by_call=False)
+            return cls(by_call=False, shows_schema=False, method=method)
         whose = f"{whose}: schema"
         match schema:
             case {"type": "json_schema", "json_schema": {"schema": Mapping() as inner, **named}}:
@@ -76,9 +82,10 @@ class StructuredOutput(OutputParser):
                 right = '{"type": "json_schema", "json_schema": {"name": …, "schema": …}}'
                 raise ConfigurationError(f"{whose} must be {right}.")
         if isinstance(schema, Mapping):
-            check_object_schema(schema if schema.get("type") != "function" else {}, whose)
+            type_ = schema.get("type", "function")
+            check_object_schema({} if type_ == "function" else {"type": type_}, whose)
         elif isinstance(schema, type) and (is_basemodel_subclass(schema) or issubclass(schema, Enum)):
-            check_object_class(schema, whose)
+            cls.of_class(schema, whose)
         try:
             function = openai_tool(schema)["function"]
         except NO_SCHEMA as error:  # also for unions, and for pydantic's base class
@@ -88,25 +95,19 @@ class StructuredOutput(OutputParser):
         whole = schema if isinstance(schema, Mapping) and "title" in schema else {}  # core needs properties
         form = {**about, **(with_root(function.get("parameters") or {}) or whole)}
         if model is None:  # a class validates its answers itself
-            check_schema(form, whose)
             check_object_schema(form, whose)
-        return cls(method=way, name=function["name"], json_schema=form, model=model, by_call=way.forces_tool)
+        return cls(model, form, by_call, function["name"], shows_schema, method)
 
     def __repr__(self) -> str:
         # Core makes cache keys from it: equal for equal schemas only.
         schema = json.dumps(self.json_schema, sort_keys=True, default=str)
-        return f"StructuredOutput({self.method.name!r}, {self.name!r}, {schema})"
-
-    @property
-    def response_format(self) -> ResponseFormat | None:
-        """The prompt's format instructions; None if a tool contains the schema."""
-        return self.method.response_format(self.json_schema or {})
+        return f"StructuredOutput({self.method!r}, {self.name!r}, {schema})"
 
     def call_options(self) -> dict[str, Any]:
         """The options to bind to the model; ``ls_structured_output_format`` is for traces."""
-        traced = {"kwargs": {"method": self.method.name}, "schema": self.json_schema}
+        traced = {"kwargs": {"method": self.method}, "schema": self.json_schema}
         shown = {"ls_structured_output_format": traced} if self.json_schema else {}
-        return {**(forced_tool(self.name) if self.by_call else {}), **shown, "structured_output": self}
+        return {**(self.as_tool() if self.by_call else {}), **shown, "structured_output": self}
 
     def of_message(self, message: AIMessage) -> Any:
         """Return the requested value of a message that was accepted; None if it calls other tools instead.

@@ -106,24 +106,11 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         **settings: Unpack[ToolkitSettings],
     ) -> None:
         super().__init__()
-        self._toolset = make_toolset(
-            type(self).__name__,
-            "langchain-rockai",
-            models,
-            api_token,
-            base_url,
-            settings,
-            own=("models", "api_token", "base_url", "rich_content"),
-        )
+        given = {"api_token": api_token, "base_url": base_url, **settings}
+        own = ("api_token", "rich_content")
+        self._toolset = make_toolset(type(self).__name__, "langchain-rockai", models, given, *own)
         self._tools = [
-            RockAITool(
-                self._toolset,
-                name=name,
-                description=text,
-                args_schema=self._toolset.schemas[name],
-                rich_content=rich_content,
-            )
-            for name, text in self._toolset.descriptions.items()
+            RockAITool(self._toolset, name, rich_content=rich_content) for name in self._toolset.descriptions
         ]
 
     def __iter__(self) -> Any:

@@ -5,7 +5,6 @@ The tool works with langchain-core alone. LangGraph is never imported, only used
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,8 +29,6 @@ from rockai_transport.adapters.toolkits import (
     media_files,
 )
 
-logger = logging.getLogger("rockai")
-
 PROGRESS_EVENT = "rockai_progress"
 """The name of the custom event for progress."""
 
@@ -48,10 +45,11 @@ class RockAITool(BaseTool):
     _toolset: Toolset = PrivateAttr()
     _arguments: type[BaseModel] = PrivateAttr()
 
-    def __init__(self, toolset: Toolset, **fields: Any) -> None:
-        super().__init__(**fields)
+    def __init__(self, toolset: Toolset, name: str, *, rich_content: bool) -> None:
+        schema, text = toolset.schemas[name], toolset.descriptions[name]
+        super().__init__(name=name, description=text, args_schema=schema, rich_content=rich_content)
         self._toolset = toolset
-        self._arguments = argument_class(f"{self.name}_arguments", toolset.schemas[self.name])
+        self._arguments = argument_class(f"{name}_arguments", schema)
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
         """Return a class for the arguments, with the tool's own JSON schema."""
@@ -64,14 +62,14 @@ class RockAITool(BaseTool):
         return (tool_call_id,), super()._to_args_and_kwargs(tool_input, tool_call_id)[1]
 
     def _run(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
-        context = self._context(tool_call_id, _report)
+        context = self._context(tool_call_id, dispatch_custom_event)
         return self._output(self._toolset.call(self.name, arguments, context), tool_call_id)
 
     async def _arun(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
-        context = self._context(tool_call_id, _areport)
+        context = self._context(tool_call_id, adispatch_custom_event)
         return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
 
-    def _context(self, tool_call_id: str | None, report: Callable[..., Any]) -> CallContext:
+    def _context(self, tool_call_id: str | None, dispatch: Callable[..., Any]) -> CallContext:
         """Return what a call can know about the run around it, from LangGraph's runtime and the config."""
         config, runtime = ensure_config(), _runtime()
         conversation = thread_scope(config)
@@ -89,7 +87,7 @@ class RockAITool(BaseTool):
         return CallContext(
             scope,
             (task_id, tool_call_id or "") if task_id else None,
-            partial(report, getattr(runtime, "stream_writer", None)),
+            partial(_report, dispatch, getattr(runtime, "stream_writer", None)),
             turn=turn if tool_call_id else "",
             run=getattr(runtime, "control", None),  # one per run, including subgraphs
             thread=str(known["thread_id"]) if conversation and known.get(_CHECKPOINTER) else "",
@@ -130,27 +128,11 @@ def thread_scope(config: RunnableConfig) -> str | None:
     return None if thread_id in (None, "") else f"thread:{thread_id}"
 
 
-def _report(write: Callable[[Any], None] | None, progress: Progress) -> None:
-    """Report progress with a custom event, and in LangGraph also with the stream writer.
-
-    A failure never makes a tool fail.
-    """
-    try:
-        if write is not None:
-            write({"type": PROGRESS_EVENT, **progress._asdict()})
-        dispatch_custom_event(PROGRESS_EVENT, progress._asdict())
-    except Exception:  # whatever the listener raises: the prediction is paid for, and its answer matters more
-        logger.debug("Progress could not be reported.", exc_info=True)
-
-
-async def _areport(write: Callable[[Any], None] | None, progress: Progress) -> None:
-    """As `_report`, with ``await``."""
-    try:
-        if write is not None:
-            write({"type": PROGRESS_EVENT, **progress._asdict()})
-        await adispatch_custom_event(PROGRESS_EVENT, progress._asdict())
-    except Exception:  # whatever the listener raises: the prediction is paid for, and its answer matters more
-        logger.debug("Progress could not be reported.", exc_info=True)
+def _report(dispatch: Callable[..., Any], write: Callable[[Any], None] | None, progress: Progress) -> Any:
+    """Report progress with a custom event, and in LangGraph also with the stream writer."""
+    if write is not None:
+        write({"type": PROGRESS_EVENT, **progress._asdict()})
+    return dispatch(PROGRESS_EVENT, progress._asdict())
 
 
 def _content(answer: ToolAnswer) -> list[str | dict[Any, Any]]:

@@ -36,12 +36,10 @@ from rockai_transport.adapters import (
     ModelFields,
     OutputParser,
     arun,
-    check_object_class,
-    described_class,
     run,
     tool_setup,
 )
-from rockai_transport.prompting import ChatCall, ChatTemplate, Message, ResponseFormat, completion_request
+from rockai_transport.prompting import ChatCall, ChatTemplate, Message, completion_request
 
 _COMPLETION_KEYWORDS = frozenset({"system_prompt"})
 
@@ -110,7 +108,6 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     _extra_name: ClassVar[str] = "additional_kwargs"
     _package: ClassVar[str] = "llama-index-rockai"
     _call_keywords: ClassVar[frozenset[str]] = CALL_KEYWORDS
-    _written_by_dumps: ClassVar[frozenset[str]] = frozenset({"class_name"})
 
     def __getstate__(self) -> dict[str, Any]:
         """Return a copy's state: core removes from the object what cannot be pickled (schema.py:124)."""
@@ -320,19 +317,15 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     ) -> ChatResponseBuilder:
         """Read a call of ``chat``; its messages are not changed."""
         settings, options = self._for_call(given)
-        schemas = function_schemas(given.get("tools"))
-        tools = tool_setup(schemas, given.get("tool_choice"), parallel=given.get("parallel_tool_calls"))
-        form = parser = None
-        if output_cls := given.get("output_cls"):
-            check_object_class(output_cls, "output_cls")
-            form = None if tools.active else ResponseFormat(described_class(output_cls))
-            parser = OutputParser(output_cls, by_call=tools.active)
+        tools = tool_setup(function_schemas(given.get("tools")), given)
+        output_cls = given.get("output_cls")
+        parser = OutputParser.of_class(output_cls, by_call=tools.active) if output_cls else None
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
             tools=tools,
             system_prompt=given.get("system_prompt", self.system_prompt),
-            response_format=form,
+            response_format=parser.response_format if parser else None,
             format_messages=self._formatter(),
         )
         return ChatResponseBuilder(call, parser, streamed=streamed, **options)

@@ -24,8 +24,8 @@ from workflows.runtime.types.results import (
     WaitingForEvent,
 )
 
-from rockai_transport import ConfigurationError
-from rockai_transport.adapters.toolkits import Prediction, Record, ToolAnswer
+from rockai_transport import ConfigurationError, Prediction
+from rockai_transport.adapters.toolkits import Record, ToolAnswer
 
 logger = logging.getLogger("rockai")
 

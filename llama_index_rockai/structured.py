@@ -24,13 +24,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_rockai.responses import PARTIAL
 from llama_index_rockai.tool_calls import selections_of
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import (
-    OutputParser,
-    check_object_class,
-    described_class,
-    forced_tool,
-    partial_object,
-)
+from rockai_transport.adapters import OutputParser, partial_object
 
 dispatcher = get_dispatcher(__name__)
 
@@ -125,7 +119,7 @@ class StructuredOutputLLM(FunctionCallingLLM):
             >>> orders.chat([ChatMessage("An order for 2 'soups'.")]).raw
             Order(dish='soups', quantity=2)
         """
-        check_object_class(output_cls, "output_cls")
+        OutputParser.of_class(output_cls)
         if not hasattr(output_cls, "model_validate"):  # core's StructuredLLM has no others
             raise ConfigurationError(
                 f"output_cls must be a class of pydantic 2; {output_cls.__name__!r} is one of pydantic.v1: "
@@ -168,17 +162,14 @@ class StructuredOutputLLM(FunctionCallingLLM):
             ConfigurationError: The class cannot be requested as an object, the prompt is no template, or the
                 mode is another package's method, which supports only its own LLMs.
         """
-        check_object_class(output_cls, "output_cls")
+        parser = OutputParser.of_class(output_cls)
         if not isinstance(prompt, BasePromptTemplate):
             raise ConfigurationError(f'prompt must be PromptTemplate("…"), not {type(prompt).__name__}.')
         own = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
         call = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
         mode = self.pydantic_program_mode
         if mode in _TOOL_MODES:
-            form = described_class(output_cls)
-            name = form.pop("title", output_cls.__name__)
-            tool = {"name": name, "description": form.pop("description", ""), "parameters": form}
-            call |= {"tools": [{"type": "function", "function": tool}], **forced_tool(name)}
+            call |= parser.as_tool()
         elif mode != PydanticProgramMode.LLM:
             raise ConfigurationError(
                 f"pydantic_program_mode={mode.value!r} is not supported; there are default, function and llm."
@@ -195,7 +186,9 @@ def _objects(output_cls: type[Any], chunk: ChatResponse) -> list[Any]:
 
 def _object(output_cls: type[Model], response: ChatResponse) -> Model:
     calls = [call.tool_kwargs for call in selections_of(response.message)]
-    value: Model = OutputParser(output_cls).accepted(response.message.content or "", calls)
+    value: Model = OutputParser(output_cls, name=output_cls.__name__).accepted(
+        response.message.content or "", calls
+    )
     return value
 
 

@@ -15,7 +15,7 @@ from llama_index_rockai.sleeping import name_of, run_id_of
 from llama_index_rockai.tools import RockAIFunctionTool
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.adapters import unknown_name
-from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, argument_class, make_toolset
+from rockai_transport.adapters.toolkits import ToolkitAdmin, ToolkitSettings, make_toolset
 
 
 class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
@@ -104,25 +104,14 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         rich_content: bool = False,
         **settings: Unpack[ToolkitSettings],
     ) -> None:
-        self._toolset = make_toolset(
-            type(self).__name__,
-            "llama-index-rockai",
-            models,
-            api_token,
-            base_url,
-            settings,
-            own=("models", "api_token", "base_url", "rich_content", "approval"),
-        )
+        given = {"api_token": api_token, "base_url": base_url, **settings}
+        own = ("api_token", "rich_content", "approval")
+        self._toolset = make_toolset(type(self).__name__, "llama-index-rockai", models, given, *own)
         self._watching: set[asyncio.Task[None]] = set()
         self.spec_functions = list(self._toolset.descriptions)
         self._tools = {
-            name: RockAIFunctionTool(
-                self._toolset,
-                ToolMetadata(text, name, argument_class(name, self._toolset.schemas[name])),
-                approval=approval,
-                rich_content=rich_content,
-            )
-            for name, text in self._toolset.descriptions.items()
+            name: RockAIFunctionTool(self._toolset, name, approval=approval, rich_content=rich_content)
+            for name in self._toolset.descriptions
         }
 
     def __iter__(self) -> Any:

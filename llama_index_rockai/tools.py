@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from functools import partial, update_wrapper
 from itertools import starmap
@@ -24,12 +23,11 @@ from rockai_transport.adapters.toolkits import (
     Progress,
     ToolAnswer,
     Toolset,
+    argument_class,
     media_files,
     published,
     refusal,
 )
-
-logger = logging.getLogger("rockai")
 
 _STATE_SECONDS = 5.0
 """Seconds for which a call waits if another task is editing its Context's state."""
@@ -101,21 +99,21 @@ class _ToolCalledEvent(Event):
 class RockAIFunctionTool(FunctionTool):
     """A tool that runs predictions; made by `RockAIToolSpec.to_tool_list`."""
 
-    def __init__(
-        self, toolset: Toolset, metadata: ToolMetadata, *, approval: bool, rich_content: bool
-    ) -> None:
-        self._name = name = metadata.get_name()
-        function = published(self.acall, name, metadata.description, toolset.schemas[name])
+    def __init__(self, toolset: Toolset, name: str, *, approval: bool, rich_content: bool) -> None:
+        schema, text = toolset.schemas[name], toolset.descriptions[name]
+        function = published(self.acall, name, text, schema)
 
         def blocking(*args: Any, **arguments: Any) -> str:
             return self.call(*args, **arguments).content
 
+        metadata = ToolMetadata(text, name, argument_class(name, schema))
         # Without a parameter for the Context, which `CodeActAgent` refuses: a step knows its own.
         super().__init__(fn=update_wrapper(blocking, function), async_fn=function, metadata=metadata)
+        self._name = name
         self._toolset = toolset
         self._approval = approval
         self._rich_content = rich_content
-        self._parameters = list(toolset.schemas[name]["properties"])
+        self._parameters = list(schema["properties"])
 
     def call(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Execute a call and block; it cannot use a Context's store, which has only async methods."""
@@ -193,19 +191,16 @@ class RockAIFunctionTool(FunctionTool):
             blocks += filter(None, starmap(file_block, media_files(answer.result)))
         return ToolOutput(
             blocks=blocks,
-            tool_name=self.metadata.get_name(),
+            tool_name=self._name,
             raw_input={"args": (), "kwargs": dict(arguments)},
             raw_output=answer.result,
             is_error=answer.is_error,
         )
 
 
-async def _report(context: Context, progress: Progress) -> None:
-    """Report progress on the stream of the run. It never makes a tool fail."""
-    try:
-        context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
-    except Exception:  # whatever the listener raises: the prediction is paid for, and its answer matters more
-        logger.debug("Progress could not be reported.", exc_info=True)
+def _report(context: Context, progress: Progress) -> None:
+    """Report progress on the stream of the run."""
+    context.write_event_to_stream(PredictionProgressEvent(**progress._asdict()))
 
 
 async def _ask(

@@ -14,28 +14,30 @@ from rockai_transport.client import Client
 from rockai_transport.config import Timeouts
 from rockai_transport.errors import (
     APIConnectionError,
-    APIStatusError,
     APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
     ConfigurationError,
-    ConflictError,
-    InternalServerError,
     InvalidResponseError,
-    NotFoundError,
-    PaymentRequiredError,
-    PermissionDeniedError,
     PredictionCanceledError,
     PredictionError,
     PredictionFailedError,
     PredictionTimeoutError,
-    RateLimitError,
     RockAIError,
     StreamInterruptedError,
 )
 from rockai_transport.io.streams import Stream
 from rockai_transport.protocol.prediction import Prediction, Update
 from rockai_transport.service import Service
+from rockai_transport.status_errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    InternalServerError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+)
 
 if TYPE_CHECKING:
     from rockai_transport.async_client import AsyncClient
@@ -87,6 +89,10 @@ __getattr__ = lazy_names(
         "rockai_transport.prompting.request.dialects": {"Dialect"},
     },
 )
+
+for _name in __all__:
+    if _name.endswith("Error"):
+        globals()[_name].__module__ = __name__  # so a traceback names the importable path
 
 
 def __dir__() -> list[str]:

@@ -10,18 +10,15 @@ from typing import Any, Self
 
 import httpx
 
-from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient, check_callback
-from rockai_transport.callbacks import OnText, OnUpdate
-from rockai_transport.config import Route, Timeouts
+from rockai_transport.base_client import BaseClient, OnText, OnUpdate, check_callback
 from rockai_transport.io.async_streams import AsyncStream
 from rockai_transport.io.asynchronous import AsyncSession
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.streams import StreamState
-from rockai_transport.service import Service
 
 
-class AsyncClient(BaseClient):
+class AsyncClient(BaseClient[httpx.AsyncClient]):
     """RockAI with ``await``. It never blocks the event loop. Several loops can use it, one after another.
 
     Args:
@@ -46,36 +43,9 @@ class AsyncClient(BaseClient):
         good morning
     """
 
+    _session_type = AsyncSession
+    _http_client_type = httpx.AsyncClient
     _session: AsyncSession
-
-    def __init__(
-        self,
-        api_token: str | None = None,
-        base_url: str | None = None,
-        timeout: float | None = None,
-        max_retries: int = 2,
-        route: Route = "auto",
-        service: Service = DEFAULT_SERVICE,
-        default_headers: Mapping[str, str] | None = None,
-        http_client: httpx.AsyncClient | None = None,
-        *,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        allow_http: bool = False,
-    ) -> None:
-        super().__init__(
-            AsyncSession,
-            httpx.AsyncClient,
-            http_client,
-            api_token=api_token,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            route=route,
-            service=service,
-            default_headers=default_headers,
-            timeouts=timeouts,
-            allow_http=allow_http,
-        )
 
     @cached_property
     def predictions(self) -> "AsyncPredictions":

@@ -5,32 +5,76 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-from rockai_transport.config import Settings, Timeouts
+from rockai_transport.config import Route, Settings, Timeouts
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.endpoint import Endpoint
+from rockai_transport.protocol.prediction import Update
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.sanitize import trim_traceback
 from rockai_transport.service import Service
 
+HttpClient = TypeVar("HttpClient")
+
 DEFAULT_SERVICE = Service()
 DEFAULT_TIMEOUTS = Timeouts()
-_MADE_ANEW = frozenset({"_given", "_kinds", "_session", "predictions"})
+_MADE_ANEW = frozenset({"_given", "_session", "predictions"})
 
 
-class BaseClient:
+class _NoSchema:
+    """Excludes a parameter from the JSON schema that pydantic makes of a signature: no model can pass it."""
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        from pydantic_core import PydanticOmit
+
+        raise PydanticOmit
+
+
+OnText = Annotated[Callable[[str], Any], _NoSchema()]
+"""The type of ``on_text``."""
+OnUpdate = Annotated[Callable[[Update], Any], _NoSchema()]
+"""The type of ``on_update``."""
+
+
+class BaseClient(Generic[HttpClient]):
     """The settings of a client, checked in the constructor; connections are opened later."""
 
+    _session_type: ClassVar[type]
+    _http_client_type: ClassVar[type]
     _session: Any  # `Session` or `AsyncSession`
 
-    def __init__(self, session: type, expected: type, http_client: Any, **given: Any) -> None:
-        self._given, self._kinds = given, (session, expected)
+    def __init__(
+        self,
+        api_token: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        max_retries: int = 2,
+        route: Route = "auto",
+        service: Service = DEFAULT_SERVICE,
+        default_headers: Mapping[str, str] | None = None,
+        http_client: HttpClient | None = None,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        allow_http: bool = False,
+    ) -> None:
+        self._given: dict[str, Any] = {
+            "api_token": api_token,
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "route": route,
+            "service": service,
+            "default_headers": default_headers,
+            "timeouts": timeouts,
+            "allow_http": allow_http,
+        }
         try:
-            self._session = session(Endpoint(Settings.resolve(**given), http_client, expected))
+            endpoint = Endpoint(Settings.resolve(**self._given), http_client, self._http_client_type)
         except ConfigurationError as error:
             trim_traceback(error)
             raise
+        self._session = self._session_type(endpoint)
 
     @property
     def _settings(self) -> Settings:
@@ -69,7 +113,7 @@ class BaseClient:
         return body
 
     @classmethod
-    def like(cls, other: BaseClient) -> Self:
+    def like(cls, other: BaseClient[Any]) -> Self:
         """Make a client with the settings of another one, blocking or async.
 
         Args:
@@ -89,7 +133,7 @@ class BaseClient:
             raise ConfigurationError(f"This needs a Client or an AsyncClient, not {type(other).__name__}.")
         return cls(**other._given)
 
-    def _take_connections(self, other: BaseClient) -> None:
+    def _take_connections(self, other: BaseClient[Any]) -> None:
         """Use the connections of the client that this one replaces, of the same kind."""
         self._session.connections = other._session.connections
 
@@ -101,16 +145,16 @@ class BaseClient:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # Settings, never connections; a token from the environment is read again on unpickling.
         own = {name: value for name, value in vars(self).items() if name not in _MADE_ANEW}
-        return _remake, (type(self), self._kinds, self._given), own
+        return _remake, (type(self), self._given), own
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return copy(self)
 
 
-def _remake(kind: type[BaseClient], kinds: tuple[type, type], given: Mapping[str, Any]) -> BaseClient:
+def _remake(kind: type[BaseClient[Any]], given: Mapping[str, Any]) -> BaseClient[Any]:
     """Make a client again; the constructor of a user's subclass may have other arguments."""
     client = kind.__new__(kind)
-    BaseClient.__init__(client, *kinds, None, **given)
+    BaseClient.__init__(client, **given)
     return client
 
 

@@ -10,18 +10,15 @@ from typing import Any, Self
 
 import httpx
 
-from rockai_transport.base_client import DEFAULT_SERVICE, DEFAULT_TIMEOUTS, BaseClient, check_callback
-from rockai_transport.callbacks import OnText, OnUpdate
-from rockai_transport.config import Route, Timeouts
+from rockai_transport.base_client import BaseClient, OnText, OnUpdate, check_callback
 from rockai_transport.io.blocking import Session
 from rockai_transport.io.streams import Stream
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.streams import StreamState
-from rockai_transport.service import Service
 
 
-class Client(BaseClient):
+class Client(BaseClient[httpx.Client]):
     """RockAI with blocking calls. Threads can share one client; it opens connections when needed.
 
     Args:
@@ -53,36 +50,9 @@ class Client(BaseClient):
         good morning {'predict_time': ...}
     """
 
+    _session_type = Session
+    _http_client_type = httpx.Client
     _session: Session
-
-    def __init__(
-        self,
-        api_token: str | None = None,
-        base_url: str | None = None,
-        timeout: float | None = None,
-        max_retries: int = 2,
-        route: Route = "auto",
-        service: Service = DEFAULT_SERVICE,
-        default_headers: Mapping[str, str] | None = None,
-        http_client: httpx.Client | None = None,
-        *,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        allow_http: bool = False,
-    ) -> None:
-        super().__init__(
-            Session,
-            httpx.Client,
-            http_client,
-            api_token=api_token,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            route=route,
-            service=service,
-            default_headers=default_headers,
-            timeouts=timeouts,
-            allow_http=allow_http,
-        )
 
     @cached_property
     def predictions(self) -> "Predictions":

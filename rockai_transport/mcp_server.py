@@ -23,9 +23,10 @@ from typing import Any
 from uuid import uuid4
 
 from rockai_transport._version import __version__, install_command
+from rockai_transport.adapters.files import media_files
 from rockai_transport.adapters.toolkits import make_toolset
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Progress
 from rockai_transport.jobs.toolset import Toolset
@@ -70,14 +71,14 @@ def read_toolset(file: str | Path) -> Toolset:
         raise ConfigurationError(f"{file}: {error}") from error
     if settings.keys() & {"api_token", "api_key"}:
         raise ConfigurationError(f"{file}: the API token belongs in the environment: ROCKAI_API_TOKEN.")
-    tables, base_url = settings.pop("models", []), settings.pop("base_url", None)
+    tables = settings.pop("models", [])
     try:
         models = [HostedModel(**table) for table in tables]
     except TypeError as error:  # there are no tables, or a key is unknown or missing
         raise ConfigurationError(
             f"{file}: write a [[models]] table for each model, with the arguments of HostedModel. {error}"
         ) from None
-    return make_toolset(str(file), "rockai-mcp", models, None, base_url, settings, ("models", "base_url"))
+    return make_toolset(str(file), "rockai-mcp", models, settings)
 
 
 def make_server(toolset: Toolset) -> Any:

@@ -19,7 +19,7 @@ logger = logging.getLogger("rockai")
 _LEAST_SECRET = 8  # a shorter token is a placeholder, and hiding it would garble messages
 _HIDDEN = "[token]"
 _INTERNAL_MODULES = frozenset(
-    {"rockai_transport", "httpx", "httpcore", "httpx2", "httpcore2", "httpx_sse", "h11", "anyio", "socksio"}
+    {"rockai_transport", "httpx", "httpcore", "httpx2", "httpcore2", "h11", "anyio", "socksio"}
     | {"asyncio", "contextlib", "json", "socket", "ssl", "threading", "langchain_rockai"}
 )
 """The modules whose frames do not help the user."""

@@ -10,19 +10,12 @@ The names below are those that a framework package needs.
 from __future__ import annotations
 
 from rockai_transport.adapters.arguments import ALIASES, check_call
-from rockai_transport.adapters.chat import ROLES, forced_tool, read_blocks, tool_setup, tool_specs, with_root
+from rockai_transport.adapters.chat import ROLES, read_blocks, tool_setup, tool_specs, with_root
 from rockai_transport.adapters.files import OutputFile
 from rockai_transport.adapters.partial import partial_object
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
 from rockai_transport.adapters.settings import TEXT, ModelFields
-from rockai_transport.adapters.structured import (
-    NO_SCHEMA,
-    OutputParser,
-    check_object_class,
-    check_object_schema,
-    described_class,
-)
-from rockai_transport.jobs.json_schema import check_schema
+from rockai_transport.adapters.structured import NO_SCHEMA, OutputParser, check_object_schema
 from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.sanitize import trim_traceback
 
@@ -39,11 +32,7 @@ __all__ = [
     "ReplyBuilder",
     "arun",
     "check_call",
-    "check_object_class",
     "check_object_schema",
-    "check_schema",
-    "described_class",
-    "forced_tool",
     "partial_object",
     "read_blocks",
     "run",

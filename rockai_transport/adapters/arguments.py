@@ -8,7 +8,7 @@ input.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pkgutil import get_data
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ _DIALECT_FIELDS: Final = frozenset(Dialect.__dataclass_fields__) - {"name", "key
 
 
 def constructor_arguments(
-    owner: str, given: Mapping[str, Any], fields: Iterable[str], extra: str, model: str | None = None
+    owner: str, given: Mapping[str, Any], fields: Collection[str], extra: str, model: str | None = None
 ) -> dict[str, Any]:
     """Rename other packages' arguments, and refuse invalid ones. Keys of the model's dialect are inputs.
 
@@ -91,7 +91,7 @@ def constructor_arguments(
 
 
 def check_call(
-    owner: str, call: Iterable[str], fields: Container[str], keywords: Iterable[str], extra: str
+    owner: str, call: Iterable[str], fields: Collection[str], keywords: Iterable[str], extra: str
 ) -> None:
     """Refuse arguments of a call that belong to the constructor.
 
@@ -116,7 +116,7 @@ def check_call(
             )
 
 
-def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "") -> ConfigurationError:
+def wrong_argument(owner: str, name: str, names: Collection[str], extra: str = "") -> ConfigurationError:
     """Return the error for an argument that a class does not accept.
 
     Args:
@@ -130,12 +130,11 @@ def wrong_argument(owner: str, name: str, names: Iterable[str], extra: str = "")
             f"{name!r} is a setting of Client and AsyncClient: {owner}(client=Client({setting}=…), "
             f"async_client=AsyncClient({setting}=…))."
         )
-    right = set(names) - {"class_name"}
     advice = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
     what = f"an argument of {owner}"
-    if nearest(name, right) is not None or not extra:
+    if nearest(name, names) is not None or not extra:
         advice = "" if name in _ADVICE else advice  # not an input of the model: the suggestion is enough
-        return ConfigurationError(f"{unknown_name(what, name, right, 0.75)} {advice}".rstrip())
+        return ConfigurationError(f"{unknown_name(what, name, names, 0.75)} {advice}".rstrip())
     if name in _DIALECT_FIELDS:
         advice = f"It is a field of the dialect: dialect=Dialect.of(model).replace({name}=…)."
     return ConfigurationError(f"{name!r} is not {what}. {_ADVICE.get(name, advice)}")

@@ -62,15 +62,13 @@ def with_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**named, "$defs": defined} if isinstance(named, Mapping) else schema
 
 
-def tool_setup(
-    schemas: Sequence[Mapping[str, Any]], tool_choice: Any = None, *, parallel: bool | None = None
-) -> ToolSetup:
+def tool_setup(schemas: Sequence[Mapping[str, Any]], call: Mapping[str, Any]) -> ToolSetup:
     """Return the tool setup of a call.
 
     Args:
         schemas: As for `tool_specs`.
-        tool_choice: As for `set_up_tools`; None: the model decides.
-        parallel: Whether a reply may contain several calls; None: it may.
+        call: The call's arguments. ``tool_choice``: as for `set_up_tools`; None: the model decides.
+            ``parallel_tool_calls``: whether a reply may contain several calls; None: it may.
 
     Returns:
         The setup.
@@ -78,6 +76,7 @@ def tool_setup(
     Raises:
         ConfigurationError: The choice matches no tool, or two different tools have the same name.
     """
+    tool_choice, parallel = call.get("tool_choice"), call.get("parallel_tool_calls")
     if not schemas and tool_choice is None:
         return _NO_TOOLS
     return set_up_tools(tool_specs(schemas), tool_choice, parallel=parallel is not False)
@@ -119,12 +118,3 @@ def read_blocks(
             what = "image (by file_id)" if kind == "image" else kind
             raise ConfigurationError(unsupported_content(what, model))
     return texts, images
-
-
-def forced_tool(name: str) -> dict[str, Any]:
-    """Return the arguments of a call that must call one tool exactly once.
-
-    Args:
-        name: The tool.
-    """
-    return {"tool_choice": name, "parallel_tool_calls": False}

@@ -1,4 +1,4 @@
-"""Detects replies that are files, from the output alone, never from the model's name."""
+"""Detects the files in an output, from the output alone, never from the model's name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AnyUrl
 
+from rockai_transport.protocol.downloads import file_addresses
+from rockai_transport.protocol.prediction import Prediction
+
 _KINDS: Final = frozenset({"image", "video", "audio"})
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s/]+/\S+")
 _ADDRESS: Final = re.compile(r"(?:https?://[^\s/]|data:[\w.+-]+/[\w.+-]+[;,])\S*", re.IGNORECASE)
@@ -19,7 +22,7 @@ class OutputFile(NamedTuple):
     """One file of an output.
 
     Attributes:
-        kind: ``"image"``, ``"video"`` or ``"audio"``.
+        kind: ``"image"``, ``"video"``, ``"audio"``, or the first part of another media type.
         address: A URL or a data URI, as the model returned it.
         media_type: Its media type, such as ``"image/png"``.
     """
@@ -68,9 +71,18 @@ def output_files(output: Any) -> list[OutputFile]:
     addresses = [output] if isinstance(output, str) else output
     if not isinstance(addresses, list) or not all(map(_is_address, addresses)):
         return []
-    found = ((address, _media_type(address)) for address in addresses)
-    files = (OutputFile(media.partition("/")[0], address, media) for address, media in found)
-    return [file for file in files if file.kind in _KINDS]
+    return [file for file in map(_file, addresses) if file.kind in _KINDS]
+
+
+def media_files(result: Any) -> list[OutputFile]:
+    """Return the files with a web address in the result of a tool.
+
+    Args:
+        result: A prediction; for anything else, there are none.
+    """
+    if not isinstance(result, Prediction) or result.status != "succeeded":
+        return []
+    return [_file(one) for one in file_addresses(result.output) if not one.startswith("data:")]
 
 
 def _is_address(item: Any) -> bool:
@@ -83,7 +95,10 @@ def _is_address(item: Any) -> bool:
     return True
 
 
-def _media_type(address: str) -> str:
+def _file(address: str) -> OutputFile:
     if address[:5].lower() == "data:":
-        return re.split("[;,]", address[5:], maxsplit=1)[0].lower()
-    return mimetypes.guess_type(urlsplit(address).path, strict=False)[0] or ""
+        media_type = re.split("[;,]", address[5:], maxsplit=1)[0].lower()
+    else:
+        guessed, _ = mimetypes.guess_type(urlsplit(address).path, strict=False)
+        media_type = guessed or "application/octet-stream"
+    return OutputFile(media_type.partition("/")[0], address, media_type)

@@ -66,7 +66,7 @@ class PartialObjects:
     def _fits(self, value: Any) -> TypeGuard[dict[str, Any]]:
         if not isinstance(value, dict) or not value:
             return False
-        called, name = value.get("name"), self._parser.called
+        called, name = value.get("name"), self._parser.name
         if name and isinstance(called, str) and name.startswith(called):
             return False  # this is the call itself; its arguments follow
         names = self._parser.property_names

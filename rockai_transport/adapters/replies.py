@@ -24,7 +24,7 @@ from rockai_transport.adapters.partial import PartialObjects
 from rockai_transport.adapters.structured import OutputParser
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
-from rockai_transport.errors import BadRequestError, RockAIError
+from rockai_transport.errors import RockAIError
 from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, ReplyReader, gather
@@ -33,6 +33,7 @@ from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.parameters import rejected_inputs
 from rockai_transport.prompting.usage import Usage, reported_length_end, reported_usage
 from rockai_transport.protocol.prediction import Prediction
+from rockai_transport.status_errors import BadRequestError
 
 _PARTIALS_OF_A_READ = 32
 """Maximum number of times that an object is parsed per read, because each time starts at its beginning."""
@@ -99,7 +100,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return self._read(pieces)
 
     def _read(self, pieces: Sequence[str]) -> Iterator[C]:
-        parts = self.dialogue.feed_batch(pieces)
+        parts = self.dialogue.feed(*pieces)
         self.parts += parts
         value = self._partials.read(self.dialogue.running_text()) if self._partials else None
         return self._made(parts, value)
@@ -169,12 +170,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
 
     def usage(self) -> Usage | None:
         """Return the tokens of all runs; None if the service does not report them."""
-        metrics = []
-        for run in self.runs:
-            if run is None or not run.metrics:
-                return None
-            metrics.append(run.metrics)
-        return reported_usage(metrics)
+        metrics = [run.metrics for run in self.runs if run is not None and run.metrics]
+        return reported_usage(metrics) if len(metrics) == len(self.runs) else None
 
     def error(self, error: RockAIError) -> RockAIError:
         """Return the error of a failed run for the framework's user: the same error, with advice.
@@ -281,7 +278,7 @@ class _ReplyStream(Generic[C]):
 class Chunks(_ReplyStream[C], Generator[C, None, None]):
     """The chunks of a reply, as they arrive. Nothing is sent before the first one is requested."""
 
-    def __next__(self) -> C:
+    def __next__(self, _: None = None, /) -> C:
         try:
             while (chunk := next(self._ready, None)) is None:
                 self._advance()
@@ -294,21 +291,15 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             raise
         return chunk
 
-    def send(self, _: None, /) -> C:
-        """Return the next chunk."""
-        return next(self)
+    send = __next__
 
     def throw(self, error: Any, /, *_: Any) -> NoReturn:
-        """Leave the stream, and raise the error."""
-        self.close()
-        raise error
-
-    def close(self) -> None:
-        """Leave the stream, if there is one; no further chunks follow."""
+        """Leave the stream, if there is one, and raise the error. The inherited `close` does so too."""
         self._left = True
         self._ready = _NOTHING
         if self._stream is not None:
             self._stream.close()
+        raise error
 
     def _advance(self) -> None:
         """Read the next pieces; at the end of a run, continue with the next run."""
@@ -333,7 +324,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
 class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
     """As `Chunks`, with ``await``."""
 
-    async def __anext__(self) -> C:
+    async def __anext__(self, _: None = None, /) -> C:
         try:
             while (chunk := next(self._ready, None)) is None:
                 await self._advance()
@@ -346,21 +337,15 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             raise
         return chunk
 
-    async def asend(self, _: None, /) -> C:
-        """Return the next chunk."""
-        return await anext(self)
+    asend = __anext__
 
     async def athrow(self, error: Any, /, *_: Any) -> NoReturn:
-        """Leave the stream, and raise the error."""
-        await self.aclose()
-        raise error
-
-    async def aclose(self) -> None:
-        """Leave the stream, if there is one; no further chunks follow."""
+        """Leave the stream, if there is one, and raise the error. The inherited `aclose` does so too."""
         self._left = True
         self._ready = _NOTHING
         if self._stream is not None:
             await self._stream.aclose()
+        raise error
 
     async def _advance(self) -> None:
         """Read the next pieces; at the end of a run, continue with the next run."""

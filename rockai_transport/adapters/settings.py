@@ -155,8 +155,6 @@ class ModelFields(BaseModel):
     _extra_name: ClassVar[str] = ""
     _call_keywords: ClassVar[frozenset[str]] = frozenset()
     _package: ClassVar[str] = ""
-    _written_by_dumps: ClassVar[frozenset[str]] = frozenset()
-    """Names that a dump contains besides the fields."""
 
     @model_validator(mode="before")
     @classmethod
@@ -164,9 +162,9 @@ class ModelFields(BaseModel):
         """Suggest the correct name for a wrong argument, and name missing ones, better than pydantic does."""
         if not isinstance(given, dict):
             return given
-        given = {**given}
-        for name in cls._written_by_dumps:
-            given.pop(name, None)
+        given = {
+            name: value for name, value in given.items() if name != "class_name"
+        }  # in LlamaIndex's dumps
         known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
         model = cls.model_fields["model"]
         default = None if model.is_required() else model.default
@@ -242,7 +240,13 @@ class ModelFields(BaseModel):
         chosen = own.get("dialect", getattr(default, "dialect", None))
         template = own.get("chat_template", getattr(default, "chat_template", None))
         dialect = resolve_dialect(model, chosen, template)
-        self._check_window(dialect, parameters.get("max_tokens"))
+        window, max_tokens = getattr(self, "context_window", None), parameters.get("max_tokens")
+        window = window or dialect.context_window
+        if window and isinstance(max_tokens, int) and max_tokens >= window:
+            raise ConfigurationError(
+                f"max_tokens={max_tokens} leaves no room for the prompt: prompt and answer together may have "
+                f"{window} tokens (context_window)."
+            )
         stop = own.get("stop", self.stop) if stop is None else stop
         settings = ModelSettings(
             model=model,
@@ -269,19 +273,6 @@ class ModelFields(BaseModel):
             return reader.validate_python(value)
         except ValidationError as error:
             raise ConfigurationError(f"{name}: {error.errors()[0]['msg']}.") from None
-
-    def _check_window(self, dialect: Dialect, max_tokens: Any) -> None:
-        """Refuse a ``max_tokens`` that leaves no room for the prompt.
-
-        Raises:
-            ConfigurationError: There is no room.
-        """
-        window = getattr(self, "context_window", None) or dialect.context_window
-        if window and isinstance(max_tokens, int) and max_tokens >= window:
-            raise ConfigurationError(
-                f"max_tokens={max_tokens} leaves no room for the prompt: prompt and answer together may have "
-                f"{window} tokens (context_window)."
-            )
 
     def _sync_client(self) -> Client:
         return self.client or self._clients.get(Client, self, self._package)

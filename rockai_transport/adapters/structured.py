@@ -8,17 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import RootModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from rockai_transport.adapters.chat import with_root
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.jobs.json_schema import validator
+from rockai_transport.jobs.json_schema import check_schema, validator
 from rockai_transport.prompting.messages import ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply
-from rockai_transport.prompting.reply.structured import structured_reply
+from rockai_transport.prompting.reply.structured import ResponseFormat, structured_reply
 
 _MOST_ERRORS: Final = 5  # the maximum shown to the model; the first errors cause the others
 NO_SCHEMA: Final = (RuntimeError, NameError, TypeError, ValueError, AttributeError)
@@ -34,13 +34,55 @@ class OutputParser:
         model: The pydantic class to instantiate; None for a dict.
         json_schema: The schema that a dict must fit; None for any dict.
         by_call: Whether the value is the arguments of a tool call, if there is one; else it is the text.
-        name: The name of the schema, as the model sees it; by default the class's name.
+        name: The name of the schema, as the model sees it.
+        shows_schema: Whether the prompt contains the schema if the value is the text.
     """
 
     model: type[Any] | None = None
     json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
     by_call: bool = True
     name: str = ""
+    shows_schema: bool = True
+
+    @classmethod
+    def of_class(cls, model: type[Any], whose: str = "output_cls", *, by_call: bool = True) -> Self:
+        """Create a parser for the instances of a pydantic class, also of a class of its v1.
+
+        Args:
+            model: The class.
+            whose: Its name in the error.
+            by_call: Whether it is a tool that must be called.
+
+        Raises:
+            ConfigurationError: It is not a pydantic class, its values need not be objects, or pydantic cannot
+                describe it.
+        """
+        own: Any = model
+        is_class = isinstance(own, type) and (hasattr(own, "model_validate") or hasattr(own, "parse_obj"))
+        if not is_class or issubclass(own, RootModel):
+            raise ConfigurationError(
+                f"{whose} must be a pydantic class with fields, not {getattr(own, '__name__', own)!r}: "
+                "put a list, a union, an enum or an optional value into a field of such a class."
+            )
+        try:
+            _class_schema(own)
+            schema = own.model_json_schema() if hasattr(own, "model_json_schema") else own.schema()
+        except NO_SCHEMA as error:
+            raise ConfigurationError(f"{whose} cannot be used as one. {error}") from error
+        return cls(model, schema, by_call, schema.get("title", model.__name__))
+
+    @property
+    def response_format(self) -> ResponseFormat | None:
+        """The prompt's format instructions; None if a tool contains the schema."""
+        return None if self.by_call else ResponseFormat(self.json_schema if self.shows_schema else None)
+
+    def as_tool(self) -> dict[str, Any]:
+        """Return the arguments of a call that must call one tool exactly once, which has the schema."""
+        form = dict(self.json_schema or {})
+        form.pop("title", None)
+        tool = {"name": self.name, "description": form.pop("description", ""), "parameters": form}
+        tools = [{"type": "function", "function": tool}]
+        return {"tools": tools, "tool_choice": self.name, "parallel_tool_calls": False}
 
     def parse(self, text: str, calls: Sequence[Mapping[str, Any]] = ()) -> Any:
         """Parse a value.
@@ -69,7 +111,7 @@ class OutputParser:
             return self.parse(text, calls)
         except ValueError as error:
             raise InvalidResponseError(
-                f"The answer does not fit {self.called}: {error}", body=text, by_model=True
+                f"The answer does not fit {self.name}: {error}", body=text, by_model=True
             ) from error
 
     def validation_error(self, reply: ModelReply) -> str | None:
@@ -100,12 +142,7 @@ class OutputParser:
             ValueError: There is none.
         """
         reply = reply if self.by_call else replace(reply, tool_calls=())
-        return structured_reply(reply, self._read_by, self.called)
-
-    @property
-    def called(self) -> str:
-        """The name of the schema, as the model sees it."""
-        return self.name or getattr(self.model, "__name__", "")
+        return structured_reply(reply, self._read_by, self.name)
 
     @cached_property
     def property_names(self) -> frozenset[str] | None:
@@ -134,40 +171,6 @@ class OutputParser:
         return self.json_schema if model is None else _class_schema(model)
 
 
-def check_object_class(kind: Any, whose: str) -> None:
-    """Refuse a class that cannot be requested from a model as an object.
-
-    Args:
-        kind: The class.
-        whose: Its name in the error.
-
-    Raises:
-        ConfigurationError: It is not a pydantic class, its values need not be objects, or pydantic cannot
-            describe it.
-    """
-    is_class = isinstance(kind, type) and (hasattr(kind, "model_validate") or hasattr(kind, "parse_obj"))
-    if not is_class or issubclass(kind, RootModel):
-        raise ConfigurationError(
-            f"{whose} must be a pydantic class with fields, not {getattr(kind, '__name__', kind)!r}: "
-            "put a list, a union, an enum or an optional value into a field of such a class."
-        )
-    try:
-        _class_schema(kind)
-    except NO_SCHEMA as error:
-        raise ConfigurationError(f"{whose} cannot be used as one. {error}") from error
-
-
-def described_class(model: type[Any]) -> dict[str, Any]:
-    """Return the JSON schema of a pydantic class, also of a class of its v1.
-
-    Args:
-        model: The class.
-    """
-    own: Any = model
-    made: dict[str, Any] = own.model_json_schema() if hasattr(own, "model_json_schema") else own.schema()
-    return made
-
-
 def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
     """Refuse a JSON schema that no object can fit.
 
@@ -176,8 +179,9 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
         whose: Its name in the error.
 
     Raises:
-        ConfigurationError: Its values have another type.
+        ConfigurationError: It is not a schema, or its values have another type.
     """
+    check_schema(schema, whose)
     kind = schema.get("type", "object")
     if kind != "object" and "object" not in (kind if isinstance(kind, list | tuple) else ()):
         raise ConfigurationError(

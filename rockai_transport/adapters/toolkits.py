@@ -8,11 +8,12 @@ from typing import Any, TypedDict
 
 from rockai_transport.adapters.arguments import wrong_argument
 from rockai_transport.adapters.clients import user_agent
+from rockai_transport.adapters.files import media_files
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.admin import ToolkitAdmin
-from rockai_transport.jobs.agent_messages import ToolAnswer, media_files, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.budget import Money
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
@@ -21,12 +22,10 @@ from rockai_transport.jobs.runs import AgentRun
 from rockai_transport.jobs.schemas import argument_class
 from rockai_transport.jobs.signatures import published
 from rockai_transport.jobs.toolset import Toolset
-from rockai_transport.protocol.prediction import Prediction
 
 __all__ = [
     "AgentRun",
     "CallContext",
-    "Prediction",
     "Progress",
     "Record",
     "ToolAnswer",
@@ -63,13 +62,7 @@ class ToolkitSettings(TypedDict, total=False):
 
 
 def make_toolset(
-    owner: str,
-    package: str,
-    models: Iterable[HostedModel],
-    api_token: str | None,
-    base_url: str | None,
-    settings: Mapping[str, Any],
-    own: Iterable[str],
+    owner: str, package: str, models: Iterable[HostedModel], settings: Mapping[str, Any], *own: str
 ) -> Toolset:
     """Create the common part of a toolkit's tools.
 
@@ -77,22 +70,20 @@ def make_toolset(
         owner: The toolkit's class, for errors.
         package: The framework package, for the User-Agent.
         models: The models that the agent may run.
-        api_token: As in `Client`.
-        base_url: As in `Client`.
-        settings: The `ToolkitSettings` that were passed.
-        own: The names of the toolkit's other arguments, for errors.
+        settings: ``base_url``, and the `ToolkitSettings` that were passed.
+        own: The names of the toolkit's other arguments; ``api_token`` may be in the settings too.
 
     Raises:
         ConfigurationError: A setting is unknown or invalid, or there is no token.
         ImportError: ``jsonschema`` is not installed.
     """
-    known = ToolkitSettings.__annotations__
+    known = [*ToolkitSettings.__annotations__, "base_url", "models", *own]
     if (unknown := next((name for name in settings if name not in known), None)) is not None:
-        raise wrong_argument(owner, unknown, [*known, *own])
+        raise wrong_argument(owner, unknown, known)
     for name, kind in (("client", Client), ("async_client", AsyncClient)):
         if not isinstance(given := settings.get(name), kind | None):
             raise ConfigurationError(
                 f"{name} must be of the class {kind.__name__}, not {type(given).__name__}."
             )
     headers = user_agent(package, settings.get("default_headers"))
-    return Toolset(models, api_token=api_token, base_url=base_url, **{**settings, "default_headers": headers})
+    return Toolset(models, **{**settings, "default_headers": headers})

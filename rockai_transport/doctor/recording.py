@@ -38,8 +38,7 @@ import httpx
 from rockai_transport import APIStatusError, Prediction, RockAIError
 from rockai_transport.config import Settings
 from rockai_transport.doctor.checks import CHECK_BY_ID, TABLES, Finding, SuggestedSetting, Verdict
-from rockai_transport.io.blocking import BlockingIO
-from rockai_transport.io.connections import Connections
+from rockai_transport.io.blocking import BlockingIO, Connections
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import EventBody, Notices, TransportFailure
 from rockai_transport.protocol.messages import Request, Response, ResponseHead

@@ -30,14 +30,15 @@ from rockai_transport.doctor import checks
 from rockai_transport.doctor.checks import TABLES, AnswerKey, Finding, SuggestedSetting
 from rockai_transport.doctor.recording import Exchange, RecordingIO, Redactor
 from rockai_transport.doctor.report import Report
-from rockai_transport.io.connections import Connections
+from rockai_transport.io.blocking import Connections
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
-from rockai_transport.protocol.operations import Operations, RunRequest
+from rockai_transport.protocol.operations import Operations
 from rockai_transport.protocol.prediction import is_prediction
 from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.requests import RunRequest
 from rockai_transport.protocol.responses import is_missing_route
 
 Operation = Callable[..., Coroutine[Any, Any, Any]]

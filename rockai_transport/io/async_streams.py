@@ -9,12 +9,11 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
-from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.asynchronous import AsyncIO
 from rockai_transport.io.loops import LoopScope, running_loop
 from rockai_transport.protocol.io import LeftError
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
+from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, misused, read_already
 
 
 class AsyncStream:
@@ -195,12 +194,10 @@ class _Reader:
             self._is_cut = False
             raise closed_elsewhere(self._state)
         if self._scope is not None and self._scope.loop is not running_loop():
-            raise ConfigurationError(
+            raise misused(
                 "This stream is read in another event loop than it began in. A stream belongs to one loop: "
                 "read it there, to its end.",
-                prediction=self._state.prediction,
-                partial_text=self._state.text,
-                may_have_started=True,
+                self._state,
             )
 
     def _end_turn(self) -> None:

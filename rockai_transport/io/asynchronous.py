@@ -16,7 +16,6 @@ from rockai_transport.io.deadlines import TIME_IS_UP, current_deadline
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
-from rockai_transport.io.timer import Timer
 from rockai_transport.protocol.io import (
     IO,
     BrokenError,
@@ -31,6 +30,70 @@ from rockai_transport.protocol.operations import Operations
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+@dataclass(slots=True, eq=False)
+class Timer:
+    """Wakes the waiting task when its time is up, and writes due notices to the log.
+
+    All reads of a stream share one timer: it is not moved with each read, but set again if it fires early.
+    """
+
+    waiting: bool = False
+    _handle: asyncio.TimerHandle | None = None
+    _due: float = math.inf
+    _until: float = math.inf
+    _notices: Notices | None = None
+    _rang: bool = False
+    _task: asyncio.Task[Any] | None = None
+    _cancellations: int = 0
+
+    def wait(self, until: float, notices: Notices | None) -> None:
+        """Start a wait of the current task, until this deadline at most."""
+        self._task = task = asyncio.current_task()
+        self._cancellations = task.cancelling() if task is not None else 0
+        self._until, self._notices = until, notices
+        self.waiting = True
+        due = until if notices is None else min(until, notices.due)
+        if due < self._due:
+            self._set(due)
+
+    def ring(self) -> None:
+        """Wake the task, if it waits."""
+        if self.waiting and not self._rang and self._task is not None:
+            self._rang = True
+            self._task.cancel()
+
+    def was_it(self) -> bool:
+        """Return whether this timer alone caused the cancellation."""
+        rang, self._rang = self._rang, False
+        return rang and self._task is not None and self._task.uncancel() <= self._cancellations
+
+    def stop(self) -> None:
+        """End the wait."""
+        self.waiting = False
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle, self._due = None, math.inf
+
+    def _set(self, due: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._due = due
+        self._handle = asyncio.get_running_loop().call_later(max(due - time.monotonic(), 0), self._fire)
+
+    def _fire(self) -> None:
+        self._handle, self._due = None, math.inf
+        if not self.waiting:
+            return  # the next wait sets the timer again
+        moment, due, notices = time.monotonic(), self._until, self._notices
+        if moment >= due:
+            self.ring()
+            return
+        if notices is not None:
+            notices.tell(moment)
+            due = min(due, notices.due)
+        self._set(due)
 
 
 @dataclass(eq=False)
@@ -83,7 +146,7 @@ class AsyncIO(BaseIO):
 
     async def follow(self, body: EventBody) -> list[str]:
         timer, chunks = self._timer, self._chunks
-        while not body.ended:
+        while body.reader.end is None:
             timer.wait(min(body.until, time.monotonic() + body.within), body.notices)
             try:
                 chunk = await anext(chunks, None) if chunks is not None else None

@@ -4,20 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from rockai_transport.io.base import BaseIO
-from rockai_transport.io.connections import Connections, within_grace
+import httpx
+
+from rockai_transport.io.base import BaseConnections, BaseIO
 from rockai_transport.io.deadlines import current_deadline
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import IO, BrokenError, EventBody, LeftError, Notices, run_blocking
 from rockai_transport.protocol.messages import Request, ResponseHead
-from rockai_transport.protocol.operations import Operations
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS, Operations
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+class Connections(BaseConnections[httpx.HTTPTransport]):
+    """The transports of one `Client`; one set per process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        # A client that was never closed leaves no open sockets, not even at the program's end.
+        weakref.finalize(self, _close_all, self._made, self._process)
+
+    def to(self, url: httpx.URL, *, public_only: bool) -> httpx.HTTPTransport:
+        """Return the transport for an address."""
+        with self._lock:
+            if self._process != os.getpid():
+                # A forked child must not write to its parent's connections.
+                self._process, self._transports = os.getpid(), {}
+                self._made = []
+            return super().to(url, public_only=public_only)
+
+    def _make(self, proxy: httpx.Proxy | None, *, public_only: bool) -> httpx.HTTPTransport:
+        from rockai_transport.io.transports import Transport
+
+        return Transport(proxy, public_only=public_only)
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            self._transports = {}
+            _close_all(self._made, self._process)
 
 
 @dataclass(eq=False)
@@ -56,7 +91,7 @@ class BlockingIO(BaseIO):
         deadline = self._deadline
         token = current_deadline.set(deadline)
         try:
-            while not body.ended:
+            while body.reader.end is None:
                 deadline.until, deadline.within, deadline.notices = body.until, body.within, body.notices
                 chunk = next(self._chunks, None)
                 if chunk is None:
@@ -81,7 +116,7 @@ class BlockingIO(BaseIO):
             return
         try:
             with contextlib.suppress(Exception):  # the pool of the user's own client may be locked
-                within_grace(response.close) if self._interrupted else response.close()
+                _within_grace(response.close) if self._interrupted else response.close()
         except BaseException:
             self._note_interrupt()
             raise
@@ -154,3 +189,16 @@ class Session:
             run_blocking(io.close())
             io.sanitize(error)
             raise
+
+
+def _within_grace(function: Callable[[], None]) -> None:
+    """Call a function that may block forever; wait for it at most two seconds."""
+    thread = threading.Thread(target=function, daemon=True)
+    with contextlib.suppress(RuntimeError):  # the program is ending
+        thread.start()
+        thread.join(CANCEL_GRACE_SECONDS)
+
+
+def _close_all(made: list[httpx.HTTPTransport], process: int) -> None:
+    while made and process == os.getpid():
+        made.pop().close()

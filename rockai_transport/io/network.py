@@ -37,50 +37,39 @@ _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyEr
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
-def translate(error: Exception) -> TransportFailure | None:
-    """Translate an error of httpx or httpcore: the request was never sent, timed out, or broke.
+def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
+    """Return the exception for an operation: the request was never sent, timed out, or broke.
 
-    Errors are recognized by name, because the classes of httpx's successor have the same names. «Never sent»
-    is accepted only from httpcore and its successor: other transports also raise ``ConnectTimeout`` if a
-    connection broke after the request had been received (httpx-aiohttp does, for
+    Errors of httpx and httpcore are recognized by name, because the classes of httpx's successor have the
+    same names. «Never sent» is accepted only from httpcore and its successor: other transports also raise
+    ``ConnectTimeout`` if a connection broke after the request had been received (httpx-aiohttp does, for
     ``ServerDisconnectedError``).
 
-    Returns:
-        None for an error that does not come from the network.
+    Args:
+        error: The error; one that does not come from the network is returned unchanged.
+        renew: Creates new pools if no connection became free.
     """
     reason = _reason(error)
     kinds = _kinds(error, _HTTPX | _HTTPCORE)
-    if not kinds:
-        if isinstance(error, UnicodeError):  # a host name that the resolver's encoding refuses
-            return NotSentError(f"no connection: {reason}")
-        # An http_client's connections belong to the event loop in which they began.
-        if isinstance(error, RuntimeError) and "loop" in reason:
-            return BrokenError(f"the http_client was used in another event loop before: {reason}")
-        # httpcore passes some TLS and anyio errors through unchanged.
-        of_network = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "anyio"
-        return BrokenError(f"the connection broke: {reason}") if of_network else None
-    with contextlib.suppress(AttributeError):
-        error.request = None  # type: ignore[attr-defined] # its headers contain the token
-    timed_out = "TimeoutException" in kinds
-    if any(_kinds(cause, _HTTPCORE) & _NOT_SENT for cause in _chain(error)):
-        return NotSentError(f"no connection: {reason}", timed_out=timed_out)
-    if timed_out:
-        return ExpiredError(TIME_IS_UP)
-    return BrokenError(f"the connection broke: {reason}")
-
-
-def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
-    """Return the exception for an operation, with its cause; other errors are returned unchanged.
-
-    Args:
-        error: The error.
-        renew: Creates new pools if no connection became free.
-    """
-    if any("PoolTimeout" in _kinds(cause, _HTTPCORE) for cause in _chain(error)):
+    below = {name for cause in _chain(error) for name in _kinds(cause, _HTTPCORE)}
+    if "PoolTimeout" in below:
         renew()  # canceled requests can leak their slots
-    failure = translate(error)
-    if failure is None:
-        return error
+    timed_out = "TimeoutException" in kinds
+    failure: TransportFailure = BrokenError(f"the connection broke: {reason}")
+    if kinds:
+        with contextlib.suppress(AttributeError):
+            error.request = None  # type: ignore[attr-defined] # its headers contain the token
+        if below & _NOT_SENT:
+            failure = NotSentError(f"no connection: {reason}", timed_out=timed_out)
+        elif timed_out:
+            failure = ExpiredError(TIME_IS_UP)
+    elif isinstance(error, UnicodeError):  # a host name that the resolver's encoding refuses
+        failure = NotSentError(f"no connection: {reason}")
+    elif isinstance(error, RuntimeError) and "loop" in reason:
+        # An http_client's connections belong to the event loop in which they began.
+        failure = BrokenError(f"the http_client was used in another event loop before: {reason}")
+    elif not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != "anyio":
+        return error  # httpcore passes some TLS and anyio errors through unchanged; this is another one
     failure.__cause__ = error
     return failure
 

@@ -1,20 +1,35 @@
-"""`Stream`: the pieces of one run, with blocking calls. `io.async_streams` mirrors this."""
+"""`Stream`: the pieces of one run, with blocking calls. `io.async_streams` mirrors this.
+
+Invariants of this module: a garbage collection may run at any moment, inside any lock. During one, no lock is
+taken and nothing is sent. A thread does it instead, and the program waits for it at its end, at most two
+seconds.
+"""
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import contextlib
+import functools
+import gc
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
+from weakref import WeakSet
 
-from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.blocking import BlockingIO
-from rockai_transport.io.collector import in_background, is_collecting, open_streams, watch_collections
 from rockai_transport.protocol.io import LeftError, run_blocking
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, read_already
+from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, misused, read_already
+
+_collecting: set[int] = set()
+_open_streams: WeakSet[Stream] = WeakSet()
+"""Streams to leave at the program's end; for example, the last traceback keeps its streams alive."""
+_pending: list[RunStream] = []  # a list's append and remove take no lock
 
 
 class Stream:
@@ -40,7 +55,7 @@ class Stream:
         self._is_cut = False  # closed elsewhere, and the reader does not know it yet
         self._reader: int | None = None
         self._process = os.getpid()
-        watch_collections()
+        _watch_collections()
 
     @property
     def prediction(self) -> Prediction | None:
@@ -104,8 +119,8 @@ class Stream:
         """
         if (self._run.finished and not self._ready) or self._process != os.getpid():
             return  # in a forked child, the stream belongs to the parent
-        if is_collecting():
-            in_background(self._run)
+        if _is_collecting():
+            _in_background(self._run)
             return
         self._io.leave()
         # This wakes a thread that is reading; it does the rest.
@@ -137,15 +152,11 @@ class Stream:
                 self._is_cut = False
                 raise closed_elsewhere(self._state)
             if self._process != os.getpid():
-                raise ConfigurationError(
-                    "This stream was begun in another process, which reads on. Begin another one here.",
-                    prediction=self._state.prediction,
-                    partial_text=self._state.text,
-                    may_have_started=True,
-                )
+                text = "This stream was begun in another process, which reads on. Begin another one here."
+                raise misused(text, self._state)
             self._reader = threading.get_ident()
             if not self._run.started:
-                open_streams.add(self)
+                _open_streams.add(self)
             try:
                 batch = run_blocking(self._run.next_batch())
             except LeftError:
@@ -164,3 +175,41 @@ class Stream:
     def _leave(self) -> None:
         self._is_cut = self._state.drop_ready() and self._reader != threading.get_ident()
         run_blocking(self._run.leave())
+
+
+def _is_collecting() -> bool:
+    """Return whether this code runs in a garbage collection, not because the last reference was dropped."""
+    return threading.get_ident() in _collecting
+
+
+def _in_background(run: RunStream) -> None:
+    """Leave a stream in its own thread."""
+    _pending.append(run)
+    _thread.start_new_thread(_leave, (run,))
+
+
+@functools.cache
+def _watch_collections() -> None:
+    """Record garbage collections from now on."""
+    gc.callbacks.append(_note)
+    atexit.register(finish_streams)
+
+
+def _note(phase: str, _info: dict[str, Any]) -> None:
+    (_collecting.add if phase == "start" else _collecting.discard)(threading.get_ident())
+
+
+def _leave(run: RunStream) -> None:
+    with contextlib.suppress(Exception):
+        run_blocking(run.leave())
+    _pending.remove(run)
+
+
+def finish_streams() -> None:
+    """Leave the streams that are still open when the program ends."""
+    for stream in list(_open_streams):
+        with contextlib.suppress(Exception):
+            stream.close()
+    give_up = time.monotonic() + CANCEL_GRACE_SECONDS
+    while _pending and time.monotonic() < give_up:
+        time.sleep(0.005)

@@ -6,21 +6,20 @@ traceback, JSON, or the bytes of a file; and less than 2,000 characters, whateve
 
 from __future__ import annotations
 
-import mimetypes
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
+from rockai_transport.errors import ConfigurationError, RockAIError
 from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import GONE, Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
 from rockai_transport.protocol.inputs import check_input
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
+from rockai_transport.status_errors import BadRequestError, NotFoundError
 
 ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
@@ -68,15 +67,6 @@ class PredictionView(NamedTuple):
         """Whether the output is files: by the developer's setting, otherwise by addresses in the output."""
         output = self.model.output if self.model else None
         return output != "text" and (output is not None or bool(file_addresses(self.prediction.output)))
-
-
-class Media(NamedTuple):
-    """One file of an output."""
-
-    kind: str
-    """``image``, ``video``, ``audio``, or the first part of another media type."""
-    address: str
-    media_type: str
 
 
 def describe_prediction(view: PredictionView, *, just_started: bool = False, remark: str = "") -> ToolAnswer:
@@ -236,17 +226,6 @@ def shortened(text: str) -> str:
 def reason(error: RockAIError) -> str:
     """Return an error's message, shortened."""
     return _cut(" ".join(error.message.split()) or type(error).__name__, _MOST_REASON)
-
-
-def media_files(result: Prediction | list[Prediction] | None) -> Iterator[Media]:
-    """Yield the files in a prediction's output with an http address; its extension gives the media type."""
-    if not isinstance(result, Prediction) or result.status != "succeeded":
-        return
-    for address in file_addresses(result.output):
-        if address.startswith("data:"):
-            continue
-        media_type = mimetypes.guess_type(urlsplit(address).path)[0] or "application/octet-stream"
-        yield Media(media_type.partition("/")[0], address, media_type)
 
 
 def duration(seconds: float) -> str:

@@ -13,10 +13,9 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -25,14 +24,12 @@ from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask, run_detached
 from rockai_transport.jobs.agent_messages import ToolAnswer
-from rockai_transport.jobs.stores import Store
+from rockai_transport.jobs.stores import Store, sleep_here
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Prediction, Update
 
 T = TypeVar("T")
-OnUpdate = Callable[[Update], Any] | None
-_LOCK_SECONDS = 10.0
-_LOCK_LOOKS = 0.005
+OnUpdate = Callable[[Update], Coroutine[Any, Any, None]]
 
 
 class Steps(Protocol):
@@ -63,30 +60,18 @@ class AsyncBackends:
     """
 
     now = staticmethod(time.time)
+    sleep = staticmethod(asyncio.sleep)
     detached = staticmethod(run_detached)
 
     def __init__(self, client: AsyncClient, store: Store) -> None:
-        self.records, self._client = store.awaited, client
-        self.predictions = client.predictions
+        self.records = store.awaited
+        self.predictions, self.download = client.predictions, client.download
         self._task = asyncio.current_task()
         self._cancellations = self._task.cancelling() if self._task else 0
 
     def was_canceled(self) -> bool:
         """Whether the caller was canceled, even if the cancellation has not been raised yet."""
         return self._task is not None and self._task.cancelling() > self._cancellations
-
-    async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
-        """Save the files of an output, within ``timeout`` seconds."""
-        return await self._client.download(prediction, folder, timeout=timeout)
-
-    async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """Run an operation for at most ``within`` seconds; a cancellation ends it at once.
-
-        Raises:
-            TimeoutError: It took longer.
-        """
-        async with asyncio.timeout(within):
-            return await operation
 
     async def left_behind(
         self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
@@ -102,21 +87,6 @@ class AsyncBackends:
             return await run_detached(steps.all(), patience=after, meanwhile=meanwhile)
         except TimeoutError:
             return None
-
-    @asynccontextmanager
-    async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
-        """Hold a lock that blocking and awaited calls share; it is polled, because no event loop may block.
-
-        Raises:
-            TimeoutError: Another call has held it for ten seconds.
-        """
-        async with asyncio.timeout(_LOCK_SECONDS):
-            while not lock.acquire(blocking=False):  # noqa: ASYNC110 - see above
-                await asyncio.sleep(_LOCK_LOOKS)
-        try:
-            yield
-        finally:
-            lock.release()
 
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
@@ -146,6 +116,7 @@ class BlockingBackends:
     """
 
     now = staticmethod(time.time)
+    sleep = staticmethod(sleep_here)
 
     def __init__(self, client: Client, store: Store) -> None:
         self.records, self._client = store.for_blocking(), client
@@ -155,13 +126,9 @@ class BlockingBackends:
         """As `AsyncBackends.was_canceled`: always False, because Ctrl-C is raised at once."""
         return False
 
-    async def download(self, prediction: Prediction, folder: Path, timeout: float) -> list[Path]:
-        """As `AsyncBackends.download`."""
+    async def download(self, prediction: Prediction, folder: Path, *, timeout: float) -> list[Path]:
+        """As `AsyncClient.download`."""
         return self._client.download(prediction, folder, timeout=timeout)
-
-    async def bounded(self, operation: Coroutine[Any, Any, T], within: float) -> T:
-        """As `AsyncBackends.bounded`: a longer operation continues in its thread; its result is dropped."""
-        return _in_thread(operation).result(_finite(within))
 
     async def detached(self, operation: Coroutine[Any, Any, T], within: float = math.inf) -> T:  # noqa: ARG002
         """As `AsyncBackends.detached`: only its own timeouts end a blocking call."""
@@ -180,10 +147,10 @@ class BlockingBackends:
         late = partial(_finish_late, steps)
         try:
             _in_thread(steps.operation(), future)
-            wait_for_futures([future], _finite(after))
+            _wait([future], after)
         except KeyboardInterrupt:
             run_blocking(meanwhile())
-            wait_for_futures([future], GRACE_SECONDS)
+            _wait([future], GRACE_SECONDS)
             future.add_done_callback(late)  # called at once if it is done
             raise
         if future.done():
@@ -191,22 +158,14 @@ class BlockingBackends:
         future.add_done_callback(late)
         return None
 
-    @asynccontextmanager
-    async def locked(self, lock: threading.Lock) -> AsyncIterator[None]:
-        """As `AsyncBackends.locked`."""
-        if not lock.acquire(timeout=_LOCK_SECONDS):
-            raise TimeoutError("another start of this conversation is being written down")
-        try:
-            yield
-        finally:
-            lock.release()
-
     async def together(
         self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
         """As `AsyncBackends.together`: each in a thread that is not waited for after that time."""
-        futures = [_in_thread(operation) for operation in operations]
-        wait_for_futures(futures, within)
+        futures = [Future[T]() for _ in operations]
+        for operation, future in zip(operations, futures, strict=True):
+            _in_thread(operation, future)
+        _wait(futures, within)
         late = TimeoutError("there was no time to finish it")
         return [(one.exception() or one.result()) if one.done() else late for one in futures]
 
@@ -214,9 +173,8 @@ class BlockingBackends:
 Backends = AsyncBackends | BlockingBackends
 
 
-def _finite(seconds: float) -> float:
-    """Return the longest time that a thread can wait, if that is less."""
-    return min(seconds, threading.TIMEOUT_MAX)
+def _wait(futures: Sequence[Future[Any]], seconds: float) -> None:
+    wait_for_futures(futures, min(seconds, threading.TIMEOUT_MAX))
 
 
 def _finish_late(steps: Steps, future: Future[Any]) -> None:
@@ -226,9 +184,8 @@ def _finish_late(steps: Steps, future: Future[Any]) -> None:
         steps.ended()
 
 
-def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T] | None = None) -> Future[T]:
+def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T]) -> None:
     """Finish an operation over blocking calls, in a thread that the end of the program does not wait for."""
-    future = future or Future()
     context = contextvars.copy_context()
 
     def finish() -> None:
@@ -241,7 +198,6 @@ def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T] | None = Non
         threading.Thread(target=finish, daemon=True).start()
     except RuntimeError:  # no more threads are available
         finish()
-    return future
 
 
 class _BlockingPredictions:
@@ -257,7 +213,9 @@ class _BlockingPredictions:
         return self._predictions.get(prediction_id)
 
     async def wait(self, prediction: Prediction, /, *, timeout: float, on_update: OnUpdate) -> Prediction:
-        return self._predictions.wait(prediction, timeout=timeout, on_update=on_update)
+        return self._predictions.wait(
+            prediction, timeout=timeout, on_update=lambda update: run_blocking(on_update(update))
+        )
 
     async def cancel(self, prediction: Prediction, /) -> Prediction:
         return self._predictions.cancel(prediction)

@@ -7,7 +7,9 @@ a start counts with its maximum cost; a start that was refused or cleared counts
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from functools import reduce
 from numbers import Real
@@ -22,6 +24,8 @@ Money = Decimal | float | str
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _MOST = Decimal(10) ** 15
 _DIGITS = 30
+_LOCK_SECONDS = 10.0
+_LOCK_LOOKS = 0.005
 
 
 class Price(NamedTuple):
@@ -80,7 +84,23 @@ _locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 _guard = threading.Lock()
 
 
-def scope_lock(scope: str) -> threading.Lock:
-    """Return the lock that threads and event loops hold from checking the budget to writing the record."""
+@asynccontextmanager
+async def locked(scope: str, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
+    """Let one thread or task at a time check a scope's budget and write a record.
+
+    The lock is polled, because no event loop may block.
+
+    Raises:
+        TimeoutError: Another call has held it for ten seconds.
+    """
     with _guard:
-        return _locks.setdefault(scope, threading.Lock())
+        lock = _locks.setdefault(scope, threading.Lock())
+    give_up = time.monotonic() + _LOCK_SECONDS
+    while not lock.acquire(blocking=False):
+        if time.monotonic() > give_up:
+            raise TimeoutError("another start of this conversation is being written down")
+        await sleep(_LOCK_LOOKS)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -18,11 +19,25 @@ Output = Literal["video", "image", "audio", "text"]
 
 _TOOL_NAME = r"[a-zA-Z0-9_-]{1,64}"  # what OpenAI and Anthropic accept as a tool's name
 _LONGEST_DESCRIPTION = 800  # OpenAI's and LlamaIndex's limit is 1024, with what the tool adds
-_PROMPT_ONLY = {
-    "type": "object",
-    "properties": {"prompt": {"type": "string", "description": "What to make."}},
-    "required": ["prompt"],
-}
+
+
+def object_schema(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the JSON schema of an object with these properties, and no others."""
+    properties = deepcopy({**required, **(optional or {})})
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    return {**schema, "additionalProperties": False}
+
+
+def text_schema(description: str) -> dict[str, Any]:
+    """Return the JSON schema of a text that is not empty."""
+    return {"type": "string", "minLength": 1, "description": description}
+
+
+def _number_schema(kind: str, least: int, description: str) -> dict[str, Any]:
+    return {"type": kind, "minimum": least, "description": description}
+
+
+_PROMPT_ONLY = object_schema({"prompt": {"type": "string", "description": "What to make."}})
 
 
 @dataclass(frozen=True)
@@ -75,12 +90,12 @@ class HostedModel:
                 f"HostedModel name {self.name!r} names a tool: it must be 1 to 64 letters, digits, '_' or "
                 "'-'."
             )
-        if not isinstance(self.description, str) or not self.description.strip():
+        about = self.description
+        if not isinstance(about, str) or not about.strip() or len(about) > _LONGEST_DESCRIPTION:
             raise ConfigurationError(
-                f"HostedModel {self.name} needs a description: an agent chooses tools by it."
+                f"HostedModel {self.name} needs a description, of {_LONGEST_DESCRIPTION} characters at most: "
+                "an agent chooses tools by it."
             )
-        if len(self.description) > _LONGEST_DESCRIPTION:
-            raise self._wrong(f"description is longer than {_LONGEST_DESCRIPTION} characters.")
         if self.output is not None:
             check_choice(self.output, f"HostedModel {self.name}: output", Output)
         if not _is_dict(self.defaults):
@@ -145,13 +160,7 @@ GENERATE_IMAGE = HostedModel(
     name="generate_image",
     model="incomingflyingbrick/flux-1-schnell",
     description="Make a still image from a description. Takes seconds when the model is warm.",
-    input_schema={
-        "type": "object",
-        "properties": {
-            "prompt": {"type": "string", "minLength": 1, "description": "What the image shows, in detail."}
-        },
-        "required": ["prompt"],
-    },
+    input_schema=object_schema({"prompt": text_schema("What the image shows, in detail.")}),
     output="image",
 )
 """Text to image (docs/http-api.md: flux-1-schnell, input ``prompt``).
@@ -168,29 +177,23 @@ ANIMATE_IMAGE = HostedModel(
         "Make a short video from a still image and a description of the motion. Takes minutes and costs "
         "money."
     ),
-    input_schema={
-        "type": "object",
-        "properties": {
+    input_schema=object_schema(
+        {
             "image": {
                 "type": "string",
                 "pattern": "^(https?://|data:)",
                 "description": "URL of the still image, as generate_image gives it; not a file name.",
             },
-            "prompt": {"type": "string", "minLength": 1, "description": "What moves in the video, and how."},
-            "max_frames": {"type": "integer", "minimum": 1, "description": "How many frames; 16 is usual."},
-            "guidance_scale": {
-                "type": "number",
-                "minimum": 0,
-                "description": "How closely to follow the prompt; 9 is usual.",
-            },
-            "num_inference_steps": {
-                "type": "integer",
-                "minimum": 1,
-                "description": "More steps, more detail and more time; 50 is usual.",
-            },
+            "prompt": text_schema("What moves in the video, and how."),
         },
-        "required": ["image", "prompt"],
-    },
+        {
+            "max_frames": _number_schema("integer", 1, "How many frames; 16 is usual."),
+            "guidance_scale": _number_schema("number", 0, "How closely to follow the prompt; 9 is usual."),
+            "num_inference_steps": _number_schema(
+                "integer", 1, "More steps, more detail and more time; 50 is usual."
+            ),
+        },
+    ),
     output="video",
 )
 """Image to video: the version of the quick start's first example, with that example's inputs.

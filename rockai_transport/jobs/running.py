@@ -11,7 +11,6 @@ import logging
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
-from rockai_transport.errors import NotFoundError
 from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import GONE, Record
@@ -19,6 +18,7 @@ from rockai_transport.jobs.stores import place_of
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import is_missing_route
 from rockai_transport.service import Service
+from rockai_transport.status_errors import NotFoundError
 
 logger = logging.getLogger("rockai")
 
@@ -32,11 +32,13 @@ async def note(
 ) -> Record:
     """Write an updated record; a failure is only logged, because the tool's answer matters more.
 
-    What could not be written is kept in ``unwritten``.
+    What could not be written is kept in ``unwritten``. What was started elsewhere has no key, and no record.
 
     If an agent may sleep, the field about it is kept as stored: the agent may have fallen asleep during the
     poll. Without a webhook, no agent sleeps.
     """
+    if not record.key:
+        return record
     try:
         if record.webhook_hash:
             kept = await backends.records.find(place_of(record)) or record

@@ -6,28 +6,34 @@ correct itself. Neither framework does this: both pass a model's arguments on un
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.hosted_models import HostedModel
+from rockai_transport.jobs.hosted_models import HostedModel, object_schema, text_schema
 from rockai_transport.jobs.json_schema import check_schema, keywords, validator
+from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.protocol.inputs import check_input
 
 _SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
 _SAYS_IT_ELSEWHERE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
+_TEXTS = {
+    "type": "{where} must be of type {rule}, not {given}",
+    "enum": "{where} must be one of {rule}, not {given}",
+    "pattern": "{where}={given} is not accepted{about}",
+    **dict.fromkeys(
+        ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+        "{where}={given} is outside its limit ({keyword} {rule})",
+    ),
+}
+"""What an agent reads about a violation, by the keyword of JSON schema; for others, jsonschema's message."""
 _MOST_PROBLEMS = 5
 _LONGEST_PROBLEM = 300
 _LONGEST_VALUE = 60
 _LONGEST_MESSAGE = 200
-PREDICTION_ID = {
-    "type": "string",
-    "minLength": 1,
-    "description": "The exact id that a tool returned. Never invent one.",
-}
+PREDICTION_ID = text_schema("The exact id that a tool returned. Never invent one.")
 
 
 def input_schema(model: HostedModel) -> dict[str, Any]:
@@ -59,11 +65,11 @@ def lifecycle_schemas(models: Mapping[str, Mapping[str, Any]], max_wait: float) 
     timeout = {"timeout": {"type": "number", "minimum": 0, "description": most}}
     one = {"prediction_id": PREDICTION_ID}
     return {
-        "start_prediction": _arguments(start),
-        "get_prediction": _arguments(one),
-        "wait_for_prediction": _arguments(one, timeout),
-        "cancel_prediction": _arguments(one),
-        "list_predictions": _arguments({}),
+        "start_prediction": object_schema(start),
+        "get_prediction": object_schema(one),
+        "wait_for_prediction": object_schema(one, timeout),
+        "cancel_prediction": object_schema(one),
+        "list_predictions": object_schema({}),
     }
 
 
@@ -136,12 +142,6 @@ def _check_schema(model: HostedModel) -> None:
             )
 
 
-def _arguments(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    properties = deepcopy({**required, **(optional or {})})
-    schema = {"type": "object", "properties": properties, "required": list(required)}
-    return {**schema, "additionalProperties": False}
-
-
 def _keys(schema: Mapping[str, Any]) -> str:
     required = schema["required"]
     return ", ".join(f"{key}{'' if key in required else '?'}" for key in schema["properties"]) or "none"
@@ -150,50 +150,30 @@ def _keys(schema: Mapping[str, Any]) -> str:
 def _describe(error: Any, schema: Mapping[str, Any]) -> str:
     """Describe one violation for an agent."""
     path = ".".join(str(part) for part in error.absolute_path)
-    where = path if path.isprintable() else repr(path)
-    where = _cut(where, _LONGEST_VALUE) or "the arguments"
-    rule, given = error.validator_value, error.instance
-    match error.validator:
-        case "required":
-            # Each missing key has its own error, which names it first.
-            missing = next((key for key in rule if error.message.startswith(repr(key))), rule[0])
-            text = f"{missing!r} is missing{_described(missing, error.schema)}"
-        case "additionalProperties" | "unevaluatedProperties":
-            text = _unknown_keys(given, error.schema.get("properties", {}))
-        case "type":
-            kinds = rule if isinstance(rule, str) else " or ".join(rule)
-            text = f"{where} must be of type {kinds}, not {_shown(given)}"
-        case "enum":
-            text = f"{where} must be one of {', '.join(map(str, rule))}, not {_shown(given)}"
-        case "pattern":
-            text = f"{where}={_shown(given)} is not accepted{_described(where, schema)}"
-        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            text = f"{where}={_shown(given)} is outside its limit ({error.validator} {rule})"
-        case "minLength":
-            text = f"{where} must not be empty" if rule == 1 else f"{where} needs {rule} characters or more"
-        case _:
-            text = f"{where}: {error.message[:_LONGEST_MESSAGE]}"
-    return text
-
-
-def _unknown_keys(given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    unknown = [key for key in given if key not in known]
-    close = difflib.get_close_matches(str(unknown[0]), known, 1) if unknown else []
-    hint = f" (do you mean {close[0]!r}?)" if close else ""
-    takes = ", ".join(known) or "none"
-    named = ", ".join(map(_shown, unknown[:_MOST_PROBLEMS]))
-    are = "is not an argument" if len(unknown) == 1 else "are not arguments"
-    return f"{named} {are}{hint}; there are: {takes}"
+    where = _cut(path if path.isprintable() else repr(path), _LONGEST_VALUE) or "the arguments"
+    rule = error.validator_value
+    if error.validator == "required":
+        # Each missing key has its own error, which names it first.
+        missing = next((key for key in rule if error.message.startswith(repr(key))), rule[0])
+        return f"{missing!r} is missing{_described(missing, error.schema)}"
+    if error.validator in _SAYS_WHAT_ELSE:
+        known = error.schema.get("properties", {})
+        unknown = [str(key) for key in error.instance if key not in known]
+        return " ".join(unknown_name("an argument", key, known) for key in unknown[:_MOST_PROBLEMS])
+    return _TEXTS.get(error.validator, "{where}: {message}").format(
+        where=where,
+        given=_cut(repr(error.instance), _LONGEST_VALUE),
+        keyword=error.validator,
+        rule=" or ".join(map(str, rule)) if isinstance(rule, list) else rule,
+        about=_described(where, schema),
+        message=error.message[:_LONGEST_MESSAGE],
+    )
 
 
 def _described(key: str, schema: Mapping[str, Any]) -> str:
     rule = schema.get("properties", {}).get(key)
     text = str(rule.get("description", "")) if isinstance(rule, Mapping) else ""
     return f" ({text.rstrip('.')})" if text else ""
-
-
-def _shown(value: Any) -> str:
-    return _cut(repr(value), _LONGEST_VALUE)
 
 
 def _cut(text: str, length: int) -> str:

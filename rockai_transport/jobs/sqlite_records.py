@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
-from typing import Any
 
 from rockai_transport.jobs.records import Record, what_is_left
-from rockai_transport.jobs.stores import Records
+from rockai_transport.jobs.stores import Call, Records
 
 _WAITS = 10.0
 """Seconds that a transaction waits for another process."""
@@ -32,28 +31,25 @@ class SqliteRecords(Records):
         call: Calls a function that uses it: directly, or in a thread.
     """
 
-    def __init__(self, path: str, call: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, path: str, call: Call) -> None:
         self._path = path
         self._call = call
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """As `Records.put`."""
-        is_written: bool = await self._call(self._put, record, unless_held=unless_held)
-        return is_written
+        return await self._call(self._put, record, unless_held=unless_held)
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """As `Records.claim`, across processes too."""
-        is_claimed: bool = await self._call(self._put, record, unless_held=True, max_cost=max_cost)
-        return is_claimed
+        return await self._call(self._put, record, unless_held=True, max_cost=max_cost)
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
-        found: list[Record] = await self._call(self._read, "scope = coalesce(?, scope)", scope)
-        return found
+        return await self._call(self._read, "scope = coalesce(?, scope)", scope)
 
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""
-        found: list[Record] = await self._call(self._read, "key = ?", place.partition(":")[2])
+        found = await self._call(self._read, "key = ?", place.partition(":")[2])
         return found[0] if found else None
 
     def _put(self, record: Record, *, unless_held: bool, max_cost: Decimal | None = None) -> bool:

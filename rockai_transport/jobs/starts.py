@@ -25,7 +25,7 @@ from uuid import uuid4
 from rockai_transport.errors import RockAIError
 from rockai_transport.jobs import agent_messages as messages
 from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
-from rockai_transport.jobs.budget import scope_lock
+from rockai_transport.jobs.budget import locked
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.keys import digest, record_key
 from rockai_transport.jobs.records import JOINED, REFUSED, STARTED, UNANSWERED, Record
@@ -226,7 +226,7 @@ class StartCall(LifecycleCall):
     async def _claimed_within(self, max_cost: Decimal) -> tuple[bool, ToolAnswer | None]:
         """Claim the record's key and reserve its cost, both or neither; say why if the budget forbids it."""
         record, records = self.record, self._backends.records
-        async with self._backends.locked(scope_lock(record.scope)):
+        async with locked(record.scope, self._backends.sleep):
             refused = messages.describe_over_budget(record, await records.all(record.scope), max_cost)
             is_claimed = refused is None and await records.claim(record, max_cost)
         if not is_claimed and refused is None:  # another process may have been faster

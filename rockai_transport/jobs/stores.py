@@ -12,16 +12,17 @@ import asyncio
 import hashlib
 import json
 import os
+import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.records import Record
@@ -36,14 +37,28 @@ _IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")
 _in_memory = threading.Lock()
 """Held while a store that lives in this process is used; its operations are fast."""
 
-Call = Callable[..., Awaitable[Any]]
+P = ParamSpec("P")
+T = TypeVar("T")
 OpenMapping = Callable[[], AbstractContextManager[MutableMapping[str, str]]]
+Pause = Callable[[float], Awaitable[None]]
+Method = Callable[..., Awaitable[Any]]
+"""Calls a store's method by its name."""
+
+
+class Call(Protocol):
+    """Calls a function that may block: directly, or in a thread."""
+
+    def __call__(
+        self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
+        """Call it."""
+        ...
 
 
 class Records:
     """The interface to a store: each kind of store implements `put` and `all`."""
 
-    _pause: Call | None = None
+    _pause: Pause | None = None
     """Waits before a claim is read back; None: a written claim is final."""
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
@@ -155,7 +170,9 @@ class MappingRecords(Records):
         pause: Waits before a claim is read back; None: the lock is enough.
     """
 
-    def __init__(self, opened: OpenMapping, lock: threading.Lock, call: Call, pause: Call | None) -> None:
+    def __init__(
+        self, opened: OpenMapping, lock: threading.Lock, call: Call, pause: Pause | None = None
+    ) -> None:
         self._opened = opened
         self._lock = lock
         self._call = call
@@ -163,15 +180,12 @@ class MappingRecords(Records):
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it; a `shelve` is synced."""
-        is_written: bool = await self._call(self._set, record, unless_held=unless_held)
-        return is_written
+        return await self._call(self._set, record, unless_held=unless_held)
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
-        texts = await self._call(
-            self._read, f"{_PREFIX}:" if scope is None else f"{_PREFIX}:{_hashed(scope)}:"
-        )
-        return _sorted(map(json.loads, texts))
+        prefix = f"{_PREFIX}:" if scope is None else f"{_PREFIX}:{_hashed(scope)}:"
+        return _sorted(map(json.loads, await self._call(self._read, prefix)))
 
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""
@@ -201,24 +215,15 @@ class GraphRecords(Records):
     """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
 
     Args:
-        put: The store's ``put``, awaited.
-        get: Its ``get``, awaited.
-        search: Its ``search``, awaited.
+        method: Calls ``put``, ``get`` or ``search`` of the store.
         pause: As in `MappingRecords`.
         lock: Held from the read to the write of a claim.
     """
 
     def __init__(
-        self,
-        put: Call,
-        get: Call,
-        search: Call,
-        pause: Call | None,
-        lock: AbstractContextManager[Any] | None = None,
+        self, method: Method, pause: Pause | None, lock: AbstractContextManager[Any] | None = None
     ) -> None:
-        self._put = put
-        self._get = get
-        self._search = search
+        self._method = method
         self._pause = pause
         self._lock = lock or nullcontext()
 
@@ -226,16 +231,17 @@ class GraphRecords(Records):
         """Write it without an index: records are not searched by meaning, and embeddings cost money."""
         place = (_namespace(record.scope), record.key)
         with self._lock:
-            if unless_held and (held := await self._get(*place)) is not None and _is_held(held.value):
+            held = await self._method("get", *place) if unless_held else None
+            if held is not None and _is_held(held.value):
                 return False
-            await self._put(*place, record.to_json(), index=False)
+            await self._method("put", *place, record.to_json(), index=False)
         return True
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         items: list[Any] = []
         while True:
-            page = await self._search(_namespace(scope), limit=_PAGE, offset=len(items))
+            page = await self._method("search", _namespace(scope), limit=_PAGE, offset=len(items))
             items += page
             if len(page) < _PAGE:
                 return _sorted(item.value for item in items)
@@ -245,7 +251,7 @@ class GraphRecords(Records):
         scope, _, key = place.partition(":")
         if not (scope and key) or "." in scope:  # not one of our places: LangGraph refuses such a label
             return None
-        item = await self._get((*_NAMESPACE, scope), key)
+        item = await self._method("get", (*_NAMESPACE, scope), key)
         return None if item is None else Record.from_json(item.value)
 
 
@@ -281,31 +287,25 @@ def as_store(store: Any) -> Store:
         path = str(file := Path(store).expanduser().absolute())
         if os.fspath(store) in ("", ":memory:") or file.is_dir() or not file.parent.is_dir():
             raise ConfigurationError(f"store={os.fspath(store)!r} must be a file in a folder that exists.")
-        return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, _directly))
+        return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)
         if type(store) is dict:
-            at_once = MappingRecords(opened, _in_memory, _directly, None)
+            at_once = MappingRecords(opened, _in_memory, directly)
             return Store(at_once, at_once)
         # Any other mapping may be slow and shared, because a file or a database may be behind it.
         lock = threading.Lock()
         return Store(
             MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
-            MappingRecords(opened, lock, _directly, _sleep_here),
+            MappingRecords(opened, lock, directly, sleep_here),
         )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
-        put, get, search = (partial(_directly, method) for method in (store.put, store.get, store.search))
+        method = partial(_method, store)
         if (type(store).__module__, type(store).__name__) == _IN_MEMORY:
-            in_memory = GraphRecords(put, get, search, None, _in_memory)
+            in_memory = GraphRecords(method, None, _in_memory)
             return Store(in_memory, in_memory)
         return Store(
-            GraphRecords(
-                _or_in_thread(store.aput, store.put),
-                _or_in_thread(store.aget, store.get),
-                _or_in_thread(store.asearch, store.search),
-                asyncio.sleep,
-            ),
-            GraphRecords(put, get, search, _sleep_here),
+            GraphRecords(partial(_async_method, store), asyncio.sleep), GraphRecords(method, sleep_here)
         )
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)
@@ -330,45 +330,35 @@ def _opening(mapping: MutableMapping[str, str]) -> OpenMapping:
     return partial(shelve.open, path, "w")
 
 
-async def _directly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    return function(*arguments, **named)
+async def directly(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function here."""
+    return function(*args, **kwargs)
 
 
-_sleep_here = partial(_directly, time.sleep)
+async def sleep_here(seconds: float) -> None:
+    """Sleep without suspending."""
+    time.sleep(seconds)  # noqa: ASYNC251 - of blocking calls
 
 
-async def _in_thread_or_here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call a function of a mapping in a thread, or here if the mapping is bound to its thread.
-
-    A mapping over an SQLite connection is bound to its thread.
-    """
+async def _in_thread_or_here(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function of a mapping in a thread, or here if its SQLite connection is bound to this thread."""
     try:
-        return await asyncio.to_thread(function, *arguments, **named)
-    except Exception as error:
-        if not _is_bound_to_a_thread(error):
-            raise
-        return function(*arguments, **named)
+        return await asyncio.to_thread(function, *args, **kwargs)
+    except sqlite3.ProgrammingError:
+        return function(*args, **kwargs)
 
 
-def _is_bound_to_a_thread(error: BaseException | None) -> bool:
-    """Whether the error, or an error it wraps, is SQLite's error about threads."""
-    while error is not None:
-        if "can only be used in that same thread" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+async def _method(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a LangGraph store's method."""
+    return getattr(store, name)(*args, **kwargs)
 
 
-def _or_in_thread(method: Call, blocking: Callable[..., Any]) -> Call:
-    """Return a store's async method, or its blocking method in a thread if it has no async one."""
-
-    async def call(*arguments: Any, **named: Any) -> Any:
-        try:
-            return await method(*arguments, **named)
-        except NotImplementedError:
-            return await asyncio.to_thread(blocking, *arguments, **named)
-
-    return call
+async def _async_method(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Await a LangGraph store's async method; if it has none, call the blocking one in a thread."""
+    try:
+        return await getattr(store, f"a{name}")(*args, **kwargs)
+    except NotImplementedError:
+        return await asyncio.to_thread(getattr(store, name), *args, **kwargs)
 
 
 def _is_held(data: Mapping[str, Any] | None) -> bool:

@@ -7,9 +7,11 @@ are canceled within two seconds.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,10 +58,12 @@ class LifecycleCall:
 
     async def _in_time(self, operation: Coroutine[Any, Any, T]) -> T:
         """Run a request to the service, for as long as the call may still take."""
-        try:
-            return await self._backends.bounded(operation, self._left())
-        except TimeoutError:
-            raise APITimeoutError("The service took too long to answer.") from None
+        [result] = await self._backends.together([operation], self._left())
+        if isinstance(result, TimeoutError | asyncio.CancelledError):
+            raise APITimeoutError("The service took too long to answer.")
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     # Waiting.
 
@@ -72,29 +76,26 @@ class LifecycleCall:
         found = await self._find(prediction_id)
         if isinstance(found, ToolAnswer):
             return found
-        return await self._wait(*found, min(timeout, self._policy.max_wait))
+        return await self._wait(found, found.known, min(timeout, self._policy.max_wait))
 
-    async def _wait(
-        self, record: Record | None, known: Prediction, seconds: float, remark: str = ""
-    ) -> ToolAnswer:
+    async def _wait(self, record: Record, known: Prediction, seconds: float, remark: str = "") -> ToolAnswer:
         """Wait until the prediction ends or the time is up."""
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
             return await self._conclude(record, known, remark=remark)
-        if record is not None and (remark or seconds >= _AT_ONCE):  # leaving a single poll cancels nothing
+        if remark or seconds >= _AT_ONCE:  # leaving a single poll cancels nothing
             self._remember(record, is_own=True)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
-        sleeper = self._sleeper(record, seconds) if self._context.thread else None
-        if sleeper is not None:
+        may_sleep = self._may_sleep(record, seconds)
+        if may_sleep:
             # When resumed, the same call runs again: it polls, and answers as it would have.
-            seconds, remark = (0.0, "") if sleeper.asleep else (min(seconds, _AWAKE), remark)
+            seconds, remark = (0.0, "") if record.asleep else (min(seconds, _AWAKE), remark)
         try:
             if seconds < _AT_ONCE:
                 prediction = await self._in_time(predictions.get(known.id))
             else:
                 limit = min(seconds, self._left())
-                report = self._context.report
-                on_update = report and partial(self._report, report, record)
+                on_update = partial(self._report, record)
                 prediction = await predictions.wait(known, timeout=limit, on_update=on_update)
         except PredictionError as error:
             prediction = error.prediction or known
@@ -102,39 +103,47 @@ class LifecycleCall:
             return messages.describe_unreachable(self._view(record, known), error)
         finally:
             self._under_way.watched.remove(known.id)
-        if sleeper is not None:
-            record, prediction = await self._fall_asleep(sleeper, prediction)
+        if may_sleep:
+            record, prediction = await self._fall_asleep(record, prediction)
             if record.asleep:
                 return messages.describe_prediction(self._view(record, prediction), remark=remark)._replace(
                     sleeps=True
                 )
         return await self._conclude(record, prediction, remark=remark)
 
-    def _report(self, report: Callable[[Progress], Any], record: Record | None, update: Update) -> Any:
-        """Report progress to the program; the result may have to be awaited."""
+    async def _report(self, record: Record, update: Update) -> None:
+        """Report progress to the program. If that fails, it is only logged: the answer matters more."""
+        if (report := self._context.report) is None:
+            return
         prediction = update.prediction
         share = 1.0 if prediction.status == "succeeded" else update.progress
-        name, since = (record.model, self._backends.now() - record.created) if record else ("", 0.0)
-        return report(Progress(prediction.id, name, prediction.status, share, since))
+        since = self._elapsed(record) or 0.0
+        try:
+            result = report(Progress(prediction.id, record.model, prediction.status, share, since))
+            if inspect.isawaitable(result):
+                await result
+        except Exception:  # whatever the listener raises: the prediction is paid for
+            logger.debug("Progress could not be reported.", exc_info=True)
 
     # Sleeping until a webhook comes.
 
-    def _sleeper(self, record: Record | None, seconds: float) -> Record | None:
-        """Return the record if this call waits longer and can be suspended.
+    def _may_sleep(self, record: Record, seconds: float) -> bool:
+        """Whether this call waits longer and can be suspended.
 
         A record resumes one thread: if another sleeps for the same prediction, this call waits.
         """
         thread = self._context.thread
-        if record is None or not record.webhook_hash or seconds < min(_AWAKE, self._policy.max_wait):
-            return None
-        return None if record.asleep and record.thread != thread else record._replace(thread=thread)
+        is_suspendable = bool(thread and record.webhook_hash) and not (
+            record.asleep and record.thread != thread
+        )
+        return is_suspendable and seconds >= min(_AWAKE, self._policy.max_wait)
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Record that an agent sleeps, then poll: an end before the record would not be reported."""
-        awake, put = record._replace(asleep=None), self._backends.records.put
+        awake, put = record._replace(asleep=None, thread=self._context.thread), self._backends.records.put
         try:
             if not prediction.is_terminal:
-                record = record.seen(prediction)._replace(asleep=self._backends.now())
+                record = awake.seen(prediction)._replace(asleep=self._backends.now())
                 await self._backends.detached(put(record))
                 prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
             if prediction.is_terminal and record.asleep:
@@ -154,35 +163,36 @@ class LifecycleCall:
         return record, prediction
 
     async def _conclude(
-        self, record: Record | None, prediction: Prediction, *, just_started: bool = False, remark: str = ""
+        self, record: Record, prediction: Prediction, *, just_started: bool = False, remark: str = ""
     ) -> ToolAnswer:
         """Save the output files, update the record, and describe the prediction."""
         view = self._view(record, prediction)
         if self._policy.save_to and prediction.status == "succeeded" and view.has_files:
             view = await self._save(view, self._policy.save_to)
-        if record is not None:
-            record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
-            self._remember(record, is_own=self._record is not None)
-            await self._backends.detached(note(self._backends, record))
+        record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
+        self._remember(record, is_own=self._record is not None)
+        await self._backends.detached(note(self._backends, record))
         return messages.describe_prediction(view, just_started=just_started, remark=remark)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
         if view.files and all(path.exists() for path in view.files):
             return view
         try:
-            files = await self._backends.download(view.prediction, folder, self._left())
+            files = await self._backends.download(view.prediction, folder, timeout=self._left())
         except APITimeoutError:
             return view._replace(files=(), trouble=_NOT_SAVED_YET)
         except RockAIError as error:
             return view._replace(files=(), trouble=f"The file could not be saved: {messages.reason(error)}")
         return view._replace(files=tuple(files))
 
-    def _view(self, record: Record | None, prediction: Prediction) -> PredictionView:
-        if record is None:
-            return PredictionView(prediction)
-        elapsed = None if prediction.is_terminal else self._backends.now() - record.created
+    def _view(self, record: Record, prediction: Prediction) -> PredictionView:
+        elapsed = None if prediction.is_terminal else self._elapsed(record)
         model = self._models.get(record.model)
         return PredictionView(prediction, model, elapsed, tuple(map(Path, record.files)))
+
+    def _elapsed(self, record: Record) -> float | None:
+        """Return the seconds since it was started here."""
+        return self._backends.now() - record.created if record.key else None
 
     # The others.
 
@@ -191,15 +201,13 @@ class LifecycleCall:
         found = await self._find(prediction_id)
         if isinstance(found, ToolAnswer):
             return found
-        record, known = found
         try:
-            prediction = await self._in_time(self._backends.predictions.cancel(known))
+            prediction = await self._in_time(self._backends.predictions.cancel(found.known))
         except RockAIError as error:
-            return messages.describe_unreachable(self._view(record, known), error)
-        if record is not None:
-            record = record.seen(prediction)
-            self._remember(record, is_own=False)
-            await self._backends.detached(note(self._backends, record))
+            return messages.describe_unreachable(self._view(found, found.known), error)
+        record = found.seen(prediction)
+        self._remember(record, is_own=False)
+        await self._backends.detached(note(self._backends, record))
         return messages.describe_canceled(self._view(record, prediction))
 
     async def list_predictions(self) -> ToolAnswer:
@@ -212,14 +220,14 @@ class LifecycleCall:
         starting = {start.record.key for start in tuple(self._under_way.starting)}
         return messages.describe_list(views, unknown, starting)
 
-    async def _find(self, prediction_id: str) -> tuple[Record | None, Prediction] | ToolAnswer:
-        """Return a prediction and its record (an allowed id may have none), or why it is refused."""
+    async def _find(self, prediction_id: str) -> Record | ToolAnswer:
+        """Return the record of a prediction, or why it is refused; that of an allowed id has no key."""
         records = self._under_way.with_ids(await self._backends.records.all(self._context.scope))
         by_id = {one.prediction_id: one for one in records if one.prediction_id and one.counts}
         if record := by_id.get(prediction_id):
-            return record, record.known
+            return record
         if self._policy.is_allowed(prediction_id):
-            return None, Prediction(id=prediction_id)
+            return Record("", self._context.scope, "", "", 0.0, STARTED, prediction_id)
         there = f"There are: {', '.join(by_id)}." if by_id else "None was started yet."
         return messages.refusal(
             f"{messages.shortened(prediction_id)} is not a prediction of this conversation. {there}"
@@ -232,6 +240,8 @@ class LifecycleCall:
 
     def _remember(self, record: Record, *, is_own: bool) -> None:
         """Keep a prediction's status for leaving: for this call and for its runs."""
+        if not record.key:  # it was started elsewhere
+            return
         if is_own:
             self._record = record
         for run in self._context.runs:

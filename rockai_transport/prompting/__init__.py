@@ -18,7 +18,7 @@ from rockai_transport.prompting.messages import Image, InvalidToolCall, Message,
 from rockai_transport.prompting.reply.json_values import read_value
 from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, gather
 from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
-from rockai_transport.prompting.reply.structured import ResponseFormat, StructuredMethod, structured_method
+from rockai_transport.prompting.reply.structured import ResponseFormat
 from rockai_transport.prompting.request.build import ChatCall, completion_request
 from rockai_transport.prompting.request.chat import as_text
 from rockai_transport.prompting.request.templates import ChatTemplate
@@ -37,7 +37,6 @@ __all__ = [
     "ReplyPart",
     "ResponseFormat",
     "Role",
-    "StructuredMethod",
     "TextDelta",
     "ToolCall",
     "approximate_token_count",
@@ -46,5 +45,4 @@ __all__ = [
     "gather",
     "read_value",
     "set_up_tools",
-    "structured_method",
 ]

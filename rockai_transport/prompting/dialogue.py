@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from rockai_transport.prompting.reply.reader import (
     announced,
     gather,
     read_reply,
+    unmarked_calls,
 )
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
@@ -88,21 +89,8 @@ class Dialogue:
         """What ended the last answer: a token of the chat template or a stop sequence; else None."""
         return self._reader.stop_token
 
-    def feed(self, piece: str) -> list[ReplyPart]:
-        """Take the next piece of the run.
-
-        Args:
-            piece: Any part of the model's output.
-
-        Returns:
-            The parts that may be delivered, in order.
-        """
-        self._pieces.append(piece)
-        parts = self._reader.feed(piece)
-        return parts if self._direct else self._released(parts)
-
-    def feed_batch(self, pieces: Sequence[str]) -> list[ReplyPart]:
-        """Take the next pieces of the run: like :meth:`feed` for each, in one call.
+    def feed(self, *pieces: str) -> list[ReplyPart]:
+        """Take the next pieces of the run.
 
         Args:
             pieces: Any parts of the model's output.
@@ -111,7 +99,7 @@ class Dialogue:
             The parts that may be delivered, in order; parts of different pieces are not merged.
         """
         self._pieces += pieces
-        parts = self._reader.feed_batch(pieces)
+        parts = self._reader.feed(*pieces)
         return parts if self._direct else self._released(parts)
 
     def running_text(self) -> str:
@@ -136,6 +124,9 @@ class Dialogue:
         request, text = self.running, "".join(self._pieces)
         if not self._direct:
             parts = self._released(parts)
+            if self._waits and (found := self._unmarked_calls()):
+                self._held.clear()
+                parts = self._released(found)
             reason = self._validation_error()
             wrong = reason or self._unreadable()
             if wrong and self._call is not None and self.runs <= self._max_reasks:
@@ -166,11 +157,18 @@ class Dialogue:
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
         self._holds = self._check is not None or not self._streamed
+        self._waits = request.reading.tools.forced  # for a call
         self._committed = False  # whether text or a call was delivered
         self._direct = not (self._holds or request.reading.tools.active)  # whether nothing can be refused
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
         """Hold back the parts that may still be refused."""
+        if self._waits:
+            self._held += parts
+            if ToolCall not in map(type, parts):
+                return []
+            self._waits = False
+            parts, self._held = announced(self._held), []
         for at, part in enumerate(parts):
             self._holds = self._holds or (isinstance(part, InvalidToolCall) and not self._committed)
             if self._holds:
@@ -179,13 +177,16 @@ class Dialogue:
             self._committed = self._committed or isinstance(part, TextDelta | ToolCall)
         return parts
 
+    def _unmarked_calls(self) -> list[ReplyPart]:
+        return unmarked_calls(gather(self._held), self.running.reading.tools, self._accepts)
+
     def _validation_error(self) -> str | None:
         """Return why the ended reply is not accepted; None if it is."""
-        if not self._reader.waiting:
+        if not self._waits:
             return self._check(gather(self._held)) if self._check else None
         tools = self.running.reading.tools
         function = f"the function {tools.name}" if tools.name else "a function"
-        errors = "; ".join(call.error for call in self._reader.rejected().invalid_tool_calls)
+        errors = "; ".join(call.error for call in gather(self._held).invalid_tool_calls)
         return f"{function} must be called, in a <tool_call> line{f' ({errors})' if errors else ''}."
 
     def _accepts(self, arguments: dict[str, Any]) -> bool:

@@ -1,1 +1,1 @@
-"""The protocol, pure: no clock, no sleep, no socket, and no HTTP library except httpx-sse's parser."""
+"""The protocol, pure: no clock, no sleep, no socket, and no HTTP library."""

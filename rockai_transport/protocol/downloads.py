@@ -23,12 +23,11 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from rockai_transport.config import Settings, check_flag, check_whole, is_private
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.protocol.exchange import AttemptLimits, read_body, with_retries
+from rockai_transport.protocol.exchange import read_body, with_retries
 from rockai_transport.protocol.inputs import sniff_media_type
-from rockai_transport.protocol.io import IO
+from rockai_transport.protocol.io import IO, AttemptLimits
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.requests import download_request
 from rockai_transport.protocol.responses import status_error
 
 _ADDRESS = r"(?i)https?://|data:"
@@ -103,7 +102,8 @@ async def _fetch(
     """Fetch one file. Follow redirects, and check each new address."""
     for _ in range(_MAX_REDIRECTS + 1):
         _check_address(address, public_only=public_only)
-        request = download_request(address, public_only=public_only)
+        # Without any credentials.
+        request = Request("GET", address, accept="*/*", download=True, public_only=public_only)
         attempt = partial(_attempt, io, settings, request, sink)
         fetched = await with_retries(io, settings, request, until, math.inf, attempt)
         if isinstance(fetched, Path):
@@ -118,10 +118,12 @@ async def _attempt(
     io: IO, settings: Settings, request: Request, sink: _Sink, limits: AttemptLimits
 ) -> Path | str:
     """Make one attempt; return the saved file's path, or the address of a redirect."""
-    head = await io.open(request, min(limits.until, limits.first_by))
+    head = await io.open(request, limits.first_by)
     if head.status_code in _REDIRECTS and "location" in head.headers:
         await io.close()
-        return _redirected(request.target, head.headers["location"])
+        with contextlib.suppress(ValueError):  # it is no web address, and refused as one
+            return urljoin(request.target, head.headers["location"])
+        return head.headers["location"]
     if not head.is_success:
         response = await read_body(io, settings, head, limits.until)
         raise status_error(settings.service, request, response, response.status_code)
@@ -267,15 +269,6 @@ def private_address_error(host: str, address: str | None = None) -> InvalidRespo
         "Pass allow_private=True to download if you trust it.",
         body=address,
     )
-
-
-def _redirected(address: str, location: str) -> str:
-    try:
-        return urljoin(address, location)
-    except ValueError:
-        raise InvalidResponseError(
-            f"{_shown(address)} redirects to {_shown(location)}, which is no web address.", body=location
-        ) from None
 
 
 def _shown(address: str) -> str:

@@ -1,29 +1,24 @@
 """One request with its retries; every operation consists of these.
 
-Invariants of this module: a request that starts a paid prediction is sent again only after `Failure.NOT_SENT`
-and `Failure.REFUSED`. Delays between attempts count against the total. Nothing is sent again after the first
-byte of a body that the caller reads piece by piece.
+Invariants of this module: a request that may have started a paid prediction is not sent again. Delays
+between attempts count against the total. Nothing is sent again after the first byte of a body that the caller
+reads piece by piece.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    InvalidResponseError,
-    RockAIError,
-)
-from rockai_transport.protocol.io import IO, Notices, NotSentError, TransportFailure
+from rockai_transport.errors import APIConnectionError, APITimeoutError, InvalidResponseError, RockAIError
+from rockai_transport.protocol.io import IO, AttemptLimits, EventBody, Notices, NotSentError, TransportFailure
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
 from rockai_transport.protocol.responses import Answer, accepted
-from rockai_transport.protocol.retry import Failure, is_retryable, retry_delay
+from rockai_transport.protocol.retry import retry_delay
 from rockai_transport.protocol.webhooks import redacted
+from rockai_transport.status_errors import APIStatusError
 
 T = TypeVar("T")
 
@@ -37,24 +32,6 @@ _NO_CONNECTION_ADVICE = {
         "If a proxy of your network signs connections itself, set SSL_CERT_FILE to its certificates."
     ),
 }
-
-
-class AttemptLimits(NamedTuple):
-    """The limits of one attempt."""
-
-    until: float
-    first_by: float
-    """Deadline of the first byte or event, for all attempts together."""
-    notices: Notices
-
-
-class OpenResponse(NamedTuple):
-    """The head of a successful response; if it is an event stream, its body is not read yet."""
-
-    head: ResponseHead
-    limits: AttemptLimits
-    whole: Answer | None = None
-    """The response that came instead of an event stream."""
 
 
 async def exchange(
@@ -76,7 +53,7 @@ async def exchange(
 
     async def attempt(limits: AttemptLimits) -> Answer:
         chunks.clear()
-        head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
+        head = await io.open(request, limits.first_by, limits.notices)
         response = await read_body(io, settings, head, limits.until, chunks)
         return accepted(settings.service, request, response)
 
@@ -84,19 +61,19 @@ async def exchange(
     return await with_retries(io, settings, request, until, per_attempt, attempt)
 
 
-async def open_response(io: IO, settings: Settings, request: Request, until: float) -> OpenResponse:
+async def open_response(io: IO, settings: Settings, request: Request, until: float) -> EventBody | Answer:
     """Send a request; wait for an event stream, which the caller reads, or for another response.
 
     Raises:
         RockAIError: The failure of the last attempt.
     """
 
-    async def attempt(limits: AttemptLimits) -> OpenResponse:
-        head = await io.open(request, min(limits.until, limits.first_by), limits.notices)
+    async def attempt(limits: AttemptLimits) -> EventBody | Answer:
+        head = await io.open(request, limits.first_by, limits.notices)
         if head.is_success and head.media_type == EVENT_STREAM:
-            return OpenResponse(head, limits)
+            return EventBody(request, head, limits, until, settings)
         response = await read_body(io, settings, head, limits.until)
-        return OpenResponse(head, limits, accepted(settings.service, request, response))
+        return accepted(settings.service, request, response)
 
     return await with_retries(io, settings, request, until, math.inf, attempt)
 
@@ -116,21 +93,18 @@ async def with_retries(
     retries = 0
     while True:
         try:
-            return await attempt(AttemptLimits(min(until, moment + per_attempt), first_by, notices))
-        except (TransportFailure, APIStatusError) as failure:
-            error, kind = _judge(request, failure)
+            end = min(until, moment + per_attempt)
+            return await attempt(AttemptLimits(end, min(end, first_by), notices))
+        except TransportFailure as failure:
+            error: RockAIError = transport_error(request, failure)
+        except APIStatusError as refusal:
+            error = refusal
         except InvalidResponseError as undecoded:
             undecoded.may_have_started |= request.starts
             raise
         await io.close()
-        asked = error.retry_after if isinstance(error, APIStatusError) else None
-        delay = retry_delay(retries, asked, io.jitter())
-        if (
-            retries >= settings.max_retries
-            or delay is None
-            or not is_retryable(request, kind)
-            or io.now() + delay >= min(until, first_by)
-        ):
+        delay = retry_delay(error, retries, io.jitter())
+        if delay is None or retries >= settings.max_retries or io.now() + delay >= min(until, first_by):
             raise error
         await io.sleep(delay)
         moment = io.now()
@@ -164,20 +138,12 @@ def transport_error(request: Request, failure: TransportFailure) -> APIConnectio
         advice = ""
     reason = str(failure).rstrip(".")
     error = kind(f"{request}: {reason}. {advice}".strip(), may_have_started=request.starts and sent)
-    error.__cause__ = _below(failure)
+    error.__cause__ = below(failure)
     return error
 
 
-def _below(failure: BaseException | None) -> BaseException | None:
+def below(failure: BaseException | None) -> BaseException | None:
     """Return the error below the transport; None if there is none, because only the time ran out."""
     while isinstance(failure, TransportFailure):
         failure = failure.__cause__
     return failure
-
-
-def _judge(request: Request, failure: TransportFailure | APIStatusError) -> tuple[RockAIError, Failure]:
-    """Return the exception for a failure, and how to treat it."""
-    if isinstance(failure, APIStatusError):
-        return failure, Failure.of_response(failure.status_code, failure.retry_after)
-    kind = Failure.NOT_SENT if isinstance(failure, NotSentError) else Failure.UNCERTAIN
-    return transport_error(request, failure), kind

@@ -13,7 +13,7 @@ import json
 import mimetypes
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,8 @@ def encode_input(value: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: A file is too large, cannot be read, or was opened as text.
     """
-    return {key: _encode(item, f"input[{key!r}]") for key, item in value.items()}
+    encoded: dict[str, Any] = _converted(value, "input", _is_file)
+    return encoded
 
 
 def read_open_files(value: Any, where: str) -> Any:
@@ -110,11 +111,7 @@ def read_open_files(value: Any, where: str) -> Any:
     Raises:
         ConfigurationError: As `encode_input`.
     """
-    if isinstance(value, Mapping):
-        return {key: read_open_files(item, f"{where}[{key!r}]") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [read_open_files(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    return _encode(value, where) if callable(getattr(value, "read", None)) else value
+    return _converted(value, where, _is_open_file)
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
@@ -143,17 +140,24 @@ def _as_dict(value: Any) -> dict[Any, Any]:
     raise TypeError(f"a value of type {name}")
 
 
+def _is_open_file(value: Any) -> bool:
+    return callable(getattr(value, "read", None))
+
+
 def _is_file(value: Any) -> bool:
-    return isinstance(value, Path | bytes | bytearray | memoryview) or callable(getattr(value, "read", None))
+    return isinstance(value, Path | bytes | bytearray | memoryview) or _is_open_file(value)
 
 
-def _encode(value: Any, where: str) -> Any:
+def _converted(value: Any, where: str, is_chosen: Callable[[Any], bool]) -> Any:
+    """Copy a value with the chosen files in it as data URIs."""
     if isinstance(value, Mapping):
-        return {key: _encode(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {key: _converted(item, f"{where}[{key!r}]", is_chosen) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encode(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if not _is_file(value):
-        return value
+        return [_converted(item, f"{where}[{index}]", is_chosen) for index, item in enumerate(value)]
+    return _data_uri(value, where) if is_chosen(value) else value
+
+
+def _data_uri(value: Any, where: str) -> str:
     content, name = _read(value, where)
     if len(content) > MAX_FILE_BYTES:
         raise ConfigurationError(

@@ -8,9 +8,12 @@ never suspends, so `run_blocking` finishes an operation in one step. Both share 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from rockai_transport.config import Settings
+from rockai_transport.protocol.events import EventReader
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, ResponseHead
 
 logger = logging.getLogger("rockai")
@@ -21,28 +24,56 @@ FIRST_NOTICE = 10.0
 NOTICE_EVERY = 60.0
 
 
-class EventBody(Protocol):
-    """An open event stream: what an `IO` must know between two reads."""
+class AttemptLimits(NamedTuple):
+    """The limits of one attempt."""
 
     until: float
-    """The reader's deadline."""
-    within: float
-    """Seconds without data after which the reader gives up."""
-    notices: Notices | None
-    """Logged while nothing has arrived."""
+    first_by: float
+    """Deadline of the first byte or event; not later than ``until``."""
+    notices: Notices
 
-    @property
-    def ended(self) -> bool:
-        """Whether the end event has arrived."""
-        ...
 
-    @property
-    def feed(self) -> Callable[[bytes], list[str]]:
+class EventBody:
+    """An open event stream: what an `IO` must know between two reads.
+
+    Before the first event only the first-byte limit applies, so heartbeats do not extend it.
+
+    Args:
+        request: The request that opened it.
+        head: The head of its response.
+        limits: The limits of the attempt, for the first event.
+        until: The reader's deadline.
+        settings: The client's settings.
+    """
+
+    def __init__(
+        self, request: Request, head: ResponseHead, limits: AttemptLimits, until: float, settings: Settings
+    ) -> None:
+        self.request = request
+        self.reader = EventReader(settings.service)
+        self.until = limits.first_by
+        self.within = math.inf  # seconds without data after which the reader gives up
+        self.notices: Notices | None = limits.notices  # logged while nothing has arrived
+        self.feed: Callable[[bytes], list[str]] = self._feed_first
         """Returns the pieces that the given bytes complete."""
-        ...
+        self._head = head
+        self._after_first = until, settings.timeouts.idle
 
     def end(self) -> None:
-        """Handle the end of the bytes; raise if the stream was not complete."""
+        """Handle the end of the bytes.
+
+        Raises:
+            EOFError: The stream was not complete.
+        """
+        if not self.reader.is_whole(framed=self._head.is_framed):
+            raise EOFError("it ended before its end event")
+
+    def _feed_first(self, chunk: bytes) -> list[str]:
+        pieces = self.reader.read(chunk)
+        if self.reader.seen_event:
+            (self.until, self.within), self.notices = self._after_first, None
+            self.feed = self.reader.read
+        return pieces
 
 
 class IO(Protocol):
@@ -125,13 +156,13 @@ class Notices:
         self,
         started: float,
         subject: Request | str,
-        say: Callable[[Request | str, float], Any] | None = None,
+        say: Callable[[Request | str, float], Any] = _log,
         every: float | None = None,
     ) -> None:
         self.subject = subject
         self.due = started + FIRST_NOTICE
         self._started = started
-        self._say = say or _log
+        self._say = say
         self._every = NOTICE_EVERY if every is None else every
 
     def tell(self, moment: float) -> None:

@@ -22,26 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from rockai_transport.config import Settings, check_timeout
-from rockai_transport.errors import (
-    APIStatusError,
-    APITimeoutError,
-    ConfigurationError,
-    PredictionTimeoutError,
-    RockAIError,
-)
+from rockai_transport.errors import APITimeoutError, ConfigurationError, PredictionTimeoutError, RockAIError
 from rockai_transport.protocol import requests, responses
 from rockai_transport.protocol.exchange import exchange, open_response
 from rockai_transport.protocol.inputs import check_input, check_webhook, encode_input
-from rockai_transport.protocol.io import IO
+from rockai_transport.protocol.io import IO, EventBody
 from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.protocol.requests import RunRequest
-from rockai_transport.protocol.streams import EventStreamBody, RunStream, StreamState
+from rockai_transport.protocol.streams import RunStream, StreamState
 from rockai_transport.protocol.waiting import fetch, wait
 from rockai_transport.service import Service
-
-__all__ = ["CANCEL_GRACE_SECONDS", "Operations", "RunRequest"]
+from rockai_transport.status_errors import APIStatusError
 
 logger = logging.getLogger("rockai")
 
@@ -132,7 +125,7 @@ class Operations:
         """
         state.prediction = known = self.known(target)
 
-        async def begin() -> EventStreamBody | None:
+        async def begin() -> EventBody | None:
             return await self._begin_created(io, state, self._until(io, None))
 
         return RunStream(io, state, known, begin, self.cancel_on_exit)
@@ -297,7 +290,7 @@ class Operations:
 
     async def _begin_stream(
         self, io: IO, run: RunRequest, timeout: float | None, state: StreamState
-    ) -> EventStreamBody | None:
+    ) -> EventBody | None:
         until = self._until(io, timeout)
         run = await _encoded(io, run) if run.has_files else run
         path = self.settings.service.run_stream_path
@@ -312,7 +305,7 @@ class Operations:
         await self._create(io, streamed, until, state, path)
         return await self._begin_created(io, state, until)
 
-    async def _begin_created(self, io: IO, state: StreamState, until: float) -> EventStreamBody | None:
+    async def _begin_created(self, io: IO, state: StreamState, until: float) -> EventBody | None:
         """Open the stream of a prediction with an id, or wait for the prediction if it has no stream."""
         prediction = state.prediction or Prediction()
         if is_unfetched(prediction):
@@ -325,12 +318,12 @@ class Operations:
 
     async def _open_stream(
         self, io: IO, request: Request, state: StreamState, until: float, known: Prediction
-    ) -> EventStreamBody | None:
+    ) -> EventBody | None:
         """Open an event stream. Any other response is the prediction, which may have to be waited for."""
         opened = await open_response(io, self.settings, request, until)
-        if opened.whole is None:
-            return EventStreamBody(self.settings, request, opened, state, until)
-        state.prediction = prediction = responses.read_output(self.settings.service, opened.whole, known)
+        if isinstance(opened, EventBody):
+            return opened
+        state.prediction = prediction = responses.read_output(self.settings.service, opened, known)
         await self._wait_for_whole(io, state, prediction, until)
         return None
 

@@ -72,8 +72,3 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     return Request(
         "GET", f"{target}?{url.query}" if url.query else target, below_base=False, accept=EVENT_STREAM
     )
-
-
-def download_request(url: str, *, public_only: bool) -> Request:
-    """Fetch an output file, without any credentials."""
-    return Request("GET", url, accept="*/*", download=True, public_only=public_only)

@@ -11,45 +11,13 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from rockai_transport.errors import (
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    ConflictError,
-    InternalServerError,
-    InvalidResponseError,
-    NotFoundError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    PredictionCanceledError,
-    PredictionFailedError,
-    RateLimitError,
-)
+from rockai_transport.errors import InvalidResponseError, PredictionCanceledError, PredictionFailedError
 from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
-from rockai_transport.protocol.retry import Failure, retry_after
+from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
+from rockai_transport.status_errors import APIStatusError, kind_and_advice
 
-_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
-    400: (BadRequestError, "Check the input against the model's page on rockai.online."),
-    401: (
-        AuthenticationError,
-        "Check ROCKAI_API_TOKEN or api_token=; https://www.rockai.online/setting/token shows your token.",
-    ),
-    402: (PaymentRequiredError, "The account has no wallet or no balance: top it up on rockai.online."),
-    403: (PermissionDeniedError, "The token is not allowed to do this. Use one that is."),
-    404: (NotFoundError, "Check the model's name and version, or the prediction's id."),
-    409: (ConflictError, "Look at the prediction's state with predictions.get, then decide."),
-    422: (BadRequestError, "Check the input's keys against the model's page on rockai.online."),
-    429: (RateLimitError, "Send fewer requests at once, or wait as long as retry_after says."),
-}
-_CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
-    3: (
-        APIStatusError,
-        "Redirects are not followed, the token goes to one origin only: set base_url to the new address.",
-    ),
-    5: (InternalServerError, "The service, its gateway, or the model itself failed."),
-}
 _SEE_OTHER = 303
 _REQUEST_TIMEOUT = 408
 _BODY_IN_MESSAGE = 300
@@ -94,7 +62,7 @@ def status_error(service: Service, request: Request, response: Response, status:
     ``may_have_started`` is true if the call starts a prediction and the response does not rule out that it
     did: a 5xx or a 408 may come from a gateway in front of a model that is already running.
     """
-    kind, advice = _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
+    kind, advice = kind_and_advice(status)
     if request.download:
         advice = "The file may be gone; its address is asked without the token."
     elif _says_no_route(service, response) and request.below_base:
@@ -117,7 +85,7 @@ def status_error(service: Service, request: Request, response: Response, status:
 
 def _may_have_been_done(status: int, asked: float | None) -> bool:
     """Return whether the call may have been carried out; a refused call was not."""
-    if Failure.of_response(status, asked) is Failure.REFUSED:
+    if was_refused(status, asked):
         return False
     # An envelope's code need not be an HTTP status.
     return not 300 <= status < 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004

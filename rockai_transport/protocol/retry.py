@@ -7,59 +7,46 @@ never sent, and those that may safely be repeated.
 
 from __future__ import annotations
 
-import enum
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from rockai_transport.protocol.messages import Request, ResponseHead
+from rockai_transport.errors import RockAIError
+from rockai_transport.protocol.messages import ResponseHead
+from rockai_transport.status_errors import APIStatusError
 
 MAX_RETRY_AFTER = 60.0
 """Seconds. If the service asks for more, there is no retry, and the caller gets the error at once."""
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses after which a retry may succeed."""
 _FIRST_DELAY = 0.5
 _MAX_DELAY = 8.0
 _JITTER = 0.25
 
 
-class Failure(enum.Enum):
-    """How a request failed."""
-
-    NOT_SENT = "not sent"
-    """There was no connection, or none was free in time: the service never got the request."""
-    REFUSED = "refused"
-    """429, or 503 with Retry-After: the service got the request, and refused it for now."""
-    UNCERTAIN = "uncertain"
-    """It may have been carried out: a gateway's error, a reset, a timeout while reading."""
-    FINAL = "final"
-    """A retry would give the same result."""
-
-    @classmethod
-    def of_response(cls, status: int, retry_after: float | None) -> Failure:
-        """Classify a response by its status."""
-        if status == 429 or (status == 503 and retry_after is not None):  # noqa: PLR2004
-            return cls.REFUSED
-        return cls.UNCERTAIN if status in (408, 500, 502, 503, 504) else cls.FINAL
+def was_refused(status: int, asked: float | None) -> bool:
+    """Return whether the service got the request, and refused it for now."""
+    return status == 429 or (status == 503 and asked is not None)  # noqa: PLR2004 - HTTP statuses
 
 
-def is_retryable(request: Request, failure: Failure) -> bool:
-    """Return whether this request may be sent again after this failure."""
-    if failure is Failure.UNCERTAIN:
-        return not request.starts
-    return failure is not Failure.FINAL
-
-
-def retry_delay(retries: int, asked: float | None, jitter: float) -> float | None:
+def retry_delay(error: RockAIError, retries: int, jitter: float) -> float | None:
     """Return the seconds until the next attempt.
 
     Args:
+        error: How the last attempt failed: `APIConnectionError` or `APIStatusError`.
         retries: Number of retries so far.
-        asked: The seconds from Retry-After.
         jitter: A random number, 0 to 1.
 
     Returns:
-        The seconds; None if the service asked for more than `MAX_RETRY_AFTER`.
+        The seconds; None if the request must not be sent again, if that would give the same result, or if the
+        service asked for more than `MAX_RETRY_AFTER`.
     """
-    if asked is not None:
-        return asked if asked <= MAX_RETRY_AFTER else None
+    if error.may_have_started:
+        return None
+    if isinstance(error, APIStatusError):
+        if error.status_code not in _TRANSIENT:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= MAX_RETRY_AFTER else None
     return backoff(retries, jitter)
 
 

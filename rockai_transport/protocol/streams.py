@@ -7,13 +7,11 @@ the delivered text. Leaving early cancels the prediction if its id is known.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rockai_transport.config import Settings
 from rockai_transport.errors import (
     APITimeoutError,
     ConfigurationError,
@@ -21,10 +19,8 @@ from rockai_transport.errors import (
     RockAIError,
     StreamInterruptedError,
 )
-from rockai_transport.protocol.events import EventReader
-from rockai_transport.protocol.exchange import OpenResponse, transport_error
-from rockai_transport.protocol.io import IO, Notices, TransportFailure
-from rockai_transport.protocol.messages import Request
+from rockai_transport.protocol.exchange import below, transport_error
+from rockai_transport.protocol.io import IO, EventBody, TransportFailure
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 from rockai_transport.protocol.responses import finished
 
@@ -84,61 +80,6 @@ class StreamState:
         return replace(prediction, status="succeeded", output=list(self.pieces))
 
 
-class EventStreamBody:
-    """An open event stream: its reader, its limits, and the meaning of its end.
-
-    Before the first event only the first-byte limit applies, so heartbeats do not extend it.
-    """
-
-    def __init__(
-        self, settings: Settings, request: Request, opened: OpenResponse, state: StreamState, until: float
-    ) -> None:
-        self.request = request
-        self.until = min(until, opened.limits.first_by)
-        self.within = math.inf
-        self.notices: Notices | None = opened.limits.notices
-        self.feed: Callable[[bytes], list[str]] = self._feed_first
-        """Returns the pieces that the given bytes complete."""
-        self._settings = settings
-        self._opened = opened
-        self._state = state
-        self._total = until
-        self._reader = EventReader(settings.service)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the end event has arrived."""
-        return self._reader.end is not None
-
-    def end(self) -> None:
-        """Handle the end of the bytes.
-
-        Raises:
-            StreamInterruptedError: The stream was not complete.
-        """
-        if not self._reader.is_whole(framed=self._opened.head.is_framed):
-            raise _interrupted("it ended before its end event", self._state)
-
-    def concluded(self, known: Prediction) -> Prediction | None:
-        """Return what the end event reports about the prediction; None for success.
-
-        Raises:
-            PredictionError: The model failed, or the prediction was canceled.
-        """
-        end = self._reader.end
-        if end is None or end.status == "succeeded":
-            return None
-        self._state.prediction = replace(known, status=end.status, error=end.message or None)
-        return finished(self._state.prediction, self._state.text)
-
-    def _feed_first(self, chunk: bytes) -> list[str]:
-        pieces = self._reader.read(chunk)
-        if self._reader.seen_event:
-            self.until, self.within, self.notices = self._total, self._settings.timeouts.idle, None
-            self.feed = self._reader.read
-        return pieces
-
-
 @dataclass(eq=False)
 class RunStream:
     """One stream: returns batches of pieces, and can be left."""
@@ -149,14 +90,14 @@ class RunStream:
     """Its content so far."""
     known: Prediction
     """The prediction as known before the first response."""
-    begin: Callable[[], Awaitable[EventStreamBody | None]]
+    begin: Callable[[], Awaitable[EventBody | None]]
     """Sends the request; returns the open event stream, or None if it waited for the prediction instead."""
     cancel: Callable[[IO, StreamState], Awaitable[Prediction | None]]
     """Closes the connection, and cancels the prediction if its id is known; returns its final state."""
     for_run: bool = False
     """Whether it belongs to a `run`, which then waits for the prediction. In this case a timeout cancels
     nothing, and the end of the stream is not yet the end of the prediction."""
-    body: Any = None  # an `EventStreamBody`; pyright would treat its attribute `feed` as a method
+    body: Any = None  # the `EventBody` that `begin` returned
     started: bool = False
     finished: bool = False
 
@@ -176,7 +117,7 @@ class RunStream:
                 await self._end()
         except GeneratorExit:  # the event loop is gone: nothing can be awaited any more
             raise
-        except TransportFailure as failure:
+        except (TransportFailure, EOFError) as failure:
             error = self._stream_error(failure)
             await self.leave(error)
             raise error  # noqa: B904 - it sets its cause itself
@@ -249,13 +190,14 @@ class RunStream:
         text = self.state.concluded(self.known).text
         return [text] if text else []
 
-    def _stream_error(self, failure: TransportFailure) -> RockAIError:
+    def _stream_error(self, failure: TransportFailure | EOFError) -> RockAIError:
         """Return a timeout error for an expired limit, and an interrupted stream for anything else."""
-        state, error = self.state, transport_error(self.body.request, failure)
-        if not failure.timed_out:
+        state = self.state
+        if isinstance(failure, EOFError) or not failure.timed_out:
             interrupted = _interrupted(str(failure), state)
-            interrupted.__cause__ = error.__cause__
+            interrupted.__cause__ = below(failure)
             return interrupted
+        error = transport_error(self.body.request, failure)
         if state.text:
             error.args = (f"The time limit ran out in the middle of the stream. {_kept(state)}",)
         error.partial_text, error.prediction = state.text, state.prediction
@@ -263,11 +205,21 @@ class RunStream:
         return error
 
     async def _end(self) -> None:
+        """Note the end of the stream.
+
+        Raises:
+            PredictionError: The model failed, or the prediction was canceled.
+        """
+        state = self.state
         if self.body is not None:
             await self._drain()
-            self.body.concluded(self.state.prediction or self.known)
+            end = self.body.reader.end
+            if end is not None and end.status != "succeeded":
+                known = state.prediction or self.known
+                state.prediction = replace(known, status=end.status, error=end.message or None)
+                finished(state.prediction, state.text)
         if not self.for_run:
-            self.state.prediction = self.state.concluded(self.known)
+            state.prediction = state.concluded(self.known)
         self.finished = True
 
     async def _drain(self) -> None:
@@ -286,12 +238,19 @@ def closed_elsewhere(state: StreamState) -> StreamInterruptedError:
 
 def read_already(state: StreamState) -> ConfigurationError:
     """Return the exception for iterating again over a stream that was read or left."""
-    return ConfigurationError(
+    error = misused(
         f"This stream is over, and can be read only once: the {len(state.text)} characters that came "
         "are in its `text`. For another answer, make another stream.",
-        prediction=state.prediction,
-        partial_text=state.text,
-        may_have_started=state.prediction is not None or bool(state.text),
+        state,
+    )
+    error.may_have_started = state.prediction is not None or bool(state.text)
+    return error
+
+
+def misused(message: str, state: StreamState) -> ConfigurationError:
+    """Return the exception for a stream that cannot be read here."""
+    return ConfigurationError(
+        message, prediction=state.prediction, partial_text=state.text, may_have_started=True
     )
 
 

@@ -188,7 +188,7 @@ def test_what_never_fits_is_an_error_at_the_end(framework, streams):
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
 def test_nothing_is_told_that_is_taken_back(size, by_call):
     """However it is cut: no half number, word or escape; nor a call's name, where none was asked for."""
-    partials = PartialObjects(OutputParser(Journey, by_call=by_call))
+    partials = PartialObjects(OutputParser.of_class(Journey, by_call=by_call))
     texts = [CALL[:end] for end in range(0, len(CALL), size)]
     told = [value for text in texts if (value := partials.read(text)) is not None]
     assert all(is_prefix(before, after) for before, after in pairwise([*told, VALUE]))
@@ -228,7 +228,7 @@ def test_a_name_that_has_begun_with_a_digit_takes_no_number_back():
 )
 def test_what_is_not_known_to_be_the_object_is_not_told(text):
     """Python's quotes, other names, the call's own name, no object, and one that is complete."""
-    assert PartialObjects(OutputParser(Journey)).read(text) is None
+    assert PartialObjects(OutputParser.of_class(Journey)).read(text) is None
 
 
 def test_a_dict_lacks_what_has_not_come(sandbox, streams):

@@ -49,7 +49,7 @@ class Words(ReplyBuilder[str, str]):
 
 def asked(parser=None, *, stop=(), extra=None, **tools):
     settings = ModelSettings(MODEL, stop=stop, extra=extra or {})
-    setup = tool_setup([ADD], **tools) if tools else tool_setup([])
+    setup = tool_setup([ADD] if tools else [], tools)
     return Words(ChatCall(settings, (Message("user", "Hi"),), tools=setup), parser)
 
 

@@ -19,8 +19,8 @@ from rockai_transport.doctor.recording import Redactor
 from rockai_transport.doctor.session import DoctorSession
 from rockai_transport.protocol import io as seam
 from rockai_transport.protocol.io import Notices
-from rockai_transport.protocol.operations import RunRequest
 from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.requests import RunRequest
 
 MODEL = "meta/llama-2-7b-chat"
 

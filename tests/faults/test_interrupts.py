@@ -18,7 +18,7 @@ from support.wire_server import WireServer, answer, frames, stream
 
 import rockai_transport
 from rockai_transport import Client
-from rockai_transport.io.collector import finish_streams
+from rockai_transport.io.streams import finish_streams
 
 HTTPCORE = str(Path(httpcore.__file__).parent)
 OURS = str(Path(rockai_transport.__file__).parent)

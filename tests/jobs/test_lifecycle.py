@@ -48,7 +48,7 @@ def backends():
     [
         ("generate_image", {}, "'prompt' is missing"),
         ("start_prediction", {"model": "rm -rf", "input": {}}, "must be one of generate_image"),
-        ("start_prediction", {"model": "generate_image", "input": {"promt": "x"}}, "do you mean 'prompt'"),
+        ("start_prediction", {"model": "generate_image", "input": {"promt": "x"}}, "did you mean 'prompt'"),
         ("get_prediction", {}, "'prediction_id' is missing"),
         ("get_prediction", {"prediction_id": 7}, "must be of type string"),
         ("get_prediction", {"prediction_id": "../../etc"}, "is not a prediction of this conversation"),
@@ -93,6 +93,19 @@ def test_progress_is_told(backends):
     assert [(one.model, one.status, one.progress, one.elapsed) for one in told] == [
         ("say", "succeeded", 1.0, 0.0)
     ]
+
+
+def test_a_report_that_fails_is_only_logged(backends):
+    """In a plain function or a coroutine function: the prediction is paid for, and its answer is given."""
+
+    def refuse(progress):
+        raise ValueError(progress)
+
+    async def refuse_later(progress):
+        refuse(progress)
+
+    for report in (refuse, refuse_later):
+        assert not call(backends, "say", PROMPT, report=report).is_error
 
 
 def test_a_file_is_saved_once(backends, tmp_path):

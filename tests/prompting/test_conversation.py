@@ -8,7 +8,7 @@ from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply.json_values import extract_json
 from rockai_transport.prompting.reply.reader import gather
-from rockai_transport.prompting.reply.structured import ResponseFormat, structured_method
+from rockai_transport.prompting.reply.structured import ResponseFormat
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
@@ -145,16 +145,11 @@ def test_the_stop_sequence_cuts_what_is_judged_and_shown():
     assert "assistant\na<|im_end|>" in requests[1].input["prompt"]
 
 
-def test_the_methods_of_structured_output_differ_as_data():
-    """A forced tool, a schema in the prompt, or JSON without one."""
+def test_a_format_is_shown_to_the_model():
+    """A schema in the prompt, or JSON without one."""
     schema = {"title": "Joke", "type": "object"}
-    assert structured_method("function_calling").forces_tool
-    assert structured_method("function_calling").response_format(schema) is None
-    assert json.dumps(schema) in structured_method("json_schema").response_format(schema).instructions
-    assert structured_method("json_mode").response_format(schema) == ResponseFormat()
+    assert json.dumps(schema) in ResponseFormat(schema).instructions
     assert "JSON" in ResponseFormat().instructions
-    with pytest.raises(ConfigurationError, match="did you mean 'json_mode'"):
-        structured_method("json_mod")
 
 
 def driven(exchange, *answers):

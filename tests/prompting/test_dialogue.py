@@ -6,9 +6,10 @@ import pytest
 
 from rockai_transport import InvalidResponseError, Prediction
 from rockai_transport.prompting.dialogue import Dialogue
-from rockai_transport.prompting.messages import InvalidToolCall, Message
+from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall
 from rockai_transport.prompting.reply import tool_reader
 from rockai_transport.prompting.reply.reader import gather
+from rockai_transport.prompting.reply.reasoning import ReasoningDelta, TextDelta
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings, completion_request
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
@@ -43,6 +44,30 @@ def test_a_forced_call_is_asked_for_once_more():
     assert "At noon." in dialogue.request.input["prompt"]
     [called] = [*dialogue.feed(CALL), *dialogue.end()]
     assert (called.name, dialogue.request) == ("now", None)
+
+
+def test_with_a_forced_choice_nothing_comes_before_the_call():
+    """What was held comes out right before the call; then everything streams."""
+    dialogue = Dialogue(call("any"))
+    assert dialogue.feed("<think>hm</think>Well, ", "<tool_call>{oops}</tool_call>") == []
+    parts = dialogue.feed(CALL)
+    assert [type(part) for part in parts] == [ReasoningDelta, TextDelta, InvalidToolCall, ToolCall]
+    assert dialogue.feed("then") == [TextDelta("then")]
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("No. <tool_call>{oops}</tool_call>", "not valid JSON"),
+        ("now(city=Paris)", "must be called"),  # a name without quotes is no value, and nothing is guessed
+        ('<tool_call>{"name": "then", "arguments": {}}</tool_call>', "'then' is not a function"),
+    ],
+)
+def test_what_is_not_the_forced_call_is_not_handed_on(reply, reason):
+    """The model is told what was wrong with it."""
+    dialogue = Dialogue(call("now"))
+    assert [*dialogue.feed(reply), *dialogue.end()] == []
+    assert reason in dialogue.request.input["prompt"]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +235,5 @@ def test_a_batch_is_read_as_its_pieces_one_by_one(choice, check, monkeypatch):
     single = [part for piece in pieces for part in one.feed(piece)] + one.end()
     for size in (2, 5, len(pieces)):
         many = Dialogue(call(choice), check)
-        parts = [
-            part for at in range(0, len(pieces), size) for part in many.feed_batch(pieces[at : at + size])
-        ]
+        parts = [part for at in range(0, len(pieces), size) for part in many.feed(*pieces[at : at + size])]
         assert parts + many.end() == single

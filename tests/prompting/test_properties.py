@@ -7,6 +7,8 @@ import re
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from rockai_transport import InvalidResponseError
+from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply import call_formats
 from rockai_transport.prompting.reply.json_values import extract_json
@@ -58,19 +60,23 @@ def request_of(dialect, choice, stop):
 
 def read(request, pieces, *, batch=False):
     """What comes out, with the ids of calls left out."""
-    reader = ReplyReader(request.reading)
+    dialogue = Dialogue(request)
     parts = []
     for piece in [pieces] if batch else pieces:
-        parts += reader.feed_batch(piece) if batch else reader.feed(piece)
-        if reader.cut:
+        parts += dialogue.feed(*piece) if batch else dialogue.feed(piece)
+        if dialogue.cut:
             break
-    parts += reader.flush()
+    error = None
+    try:
+        parts += dialogue.end()
+    except InvalidResponseError as refused:
+        error = str(refused)
     assert all(part.text for part in parts if isinstance(part, TextDelta))
-    reply = reader.rejected() if reader.waiting else gather(parts)
+    reply = gather(parts)
     calls = [(call.name, json.dumps(call.arguments)) for call in reply.tool_calls]
     invalid = [(call.name, call.arguments, call.error, call.text) for call in reply.invalid_tool_calls]
     shown = "".join(part.text for part in parts if isinstance(part, TextDelta))
-    return calls, invalid, reply.text, reply.reasoning, reader.stop_token, reader.waiting, shown
+    return calls, invalid, reply.text, reply.reasoning, dialogue.stop_token, error, shown
 
 
 @BOUNDED

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from rockai_transport import InvalidResponseError
+from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import Message
-from rockai_transport.prompting.reply.reader import ModelReply, ReplyReader, gather
+from rockai_transport.prompting.reply.reader import ModelReply, gather
 from rockai_transport.prompting.reply.structured import structured_reply
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.models import resolve_dialect
@@ -37,25 +39,26 @@ def call_of(row):
 
 def read(request, pieces):
     """What a row says of a reply."""
-    reader = ReplyReader(request.reading)
+    dialogue = Dialogue(request)
     parts = []
     for piece in pieces:
-        parts += reader.feed(piece)
-        if reader.cut:
+        parts += dialogue.feed(piece)
+        if dialogue.cut:
             break
-    parts += reader.flush()
-    reply = reader.rejected() if reader.waiting else gather(parts)
-    found = {
+    waiting = False
+    try:
+        parts += dialogue.end()
+    except InvalidResponseError:
+        waiting = True
+    reply = gather(parts)
+    return {
         "calls": [[call.name, call.arguments] for call in reply.tool_calls],
         "invalid": [[call.name, call.arguments] for call in reply.invalid_tool_calls],
         "text": reply.text,
         "reasoning": reply.reasoning,
-        "end": reader.stop_token,
-        "waiting": reader.waiting,
+        "end": dialogue.stop_token,
+        "waiting": waiting,
     }
-    if reader.waiting:  # it is asked for again, so that only what was found in it matters
-        found.update(text="", invalid=[])
-    return found
 
 
 def cuts(text):

@@ -90,43 +90,6 @@ def test_flushing_twice_adds_nothing():
     assert got.flush() == []
 
 
-@pytest.mark.parametrize("choice", ["any", "now"])
-def test_with_a_forced_choice_nothing_comes_before_the_call(choice):
-    """What was held comes out right before the call; then everything streams."""
-    got = reader(choice)
-    assert got.feed("<think>hm</think>Well, ") == []
-    assert got.feed("<tool_call>{oops}</tool_call>") == []
-    assert got.waiting
-    parts = got.feed(CALL)
-    assert [type(part) for part in parts] == [ReasoningDelta, TextDelta, InvalidToolCall, ToolCall]
-    assert not got.waiting
-    assert got.feed("then") == [TextDelta("then")]
-
-
-def test_a_forced_choice_without_a_call_hands_nothing_on():
-    """The reply is not accepted, but it can be looked at to say why."""
-    got = reader("any")
-    assert got.feed("No. <tool_call>{oops}</tool_call>") == []
-    assert got.flush() == []
-    assert got.waiting
-    assert got.rejected().text == "No. "
-    assert len(got.rejected().invalid_tool_calls) == 1
-
-
-def test_a_python_call_that_cannot_be_read_is_not_the_forced_one():
-    """A name without quotes is no value: nothing is guessed, and the model is asked once more."""
-    got = reader("weather")
-    assert got.feed("weather(city=Paris)") + got.flush() == []
-    assert got.waiting
-
-
-def test_another_tool_is_not_the_forced_one():
-    """A call of a tool that was not chosen does not fulfil the choice."""
-    got = reader("weather")
-    assert got.feed(CALL) + got.flush() == []
-    assert "'now'" in got.rejected().invalid_tool_calls[0].error
-
-
 def test_without_tools_a_call_is_text():
     """Nobody asked for calls: with no tools, or with ``tool_choice="none"``, text is text."""
     for got in (Reading(), Reading(tools=set_up_tools(TOOLS, "none"))):

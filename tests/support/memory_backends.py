@@ -1,7 +1,6 @@
 """Backends in memory: a service that does at once what a test specifies, and a clock that stands still."""
 
 import asyncio
-import contextlib
 import math
 from dataclasses import replace
 
@@ -78,7 +77,7 @@ class MemoryService:
         if not known.is_terminal:
             known = self.predictions[known.id] = replace(known, **self.ends)
         if on_update is not None:
-            on_update(Update(known, "", None))
+            await on_update(Update(known, "", None))
         if known.status == "failed":
             raise PredictionFailedError(known.error, known)
         return known
@@ -126,8 +125,8 @@ class MemoryBackends:
         self.downloads.append(path)
         return [path]
 
-    async def bounded(self, operation, within):
-        return await operation
+    async def sleep(self, seconds):
+        pass
 
     async def detached(self, operation, within=math.inf):
         result = await operation
@@ -140,11 +139,6 @@ class MemoryBackends:
             await meanwhile()
         self.tell()
         return result
-
-    @contextlib.asynccontextmanager
-    async def locked(self, lock):
-        with lock:
-            yield
 
     async def together(self, operations, within=2.0):
         return [await settled(operation) for operation in operations]

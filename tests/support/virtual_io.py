@@ -14,8 +14,9 @@ from rockai_transport.config import Settings
 from rockai_transport.io.loops import LoopConnections
 from rockai_transport.protocol.io import EventBody, ExpiredError, LeftError, Notices, run_blocking
 from rockai_transport.protocol.messages import Request, ResponseHead
-from rockai_transport.protocol.operations import Operations, RunRequest
+from rockai_transport.protocol.operations import Operations
 from rockai_transport.protocol.references import ModelReference
+from rockai_transport.protocol.requests import RunRequest
 from rockai_transport.sanitize import sanitize
 
 TOKEN = "token-Zx81-that-nobody-may-see"  # noqa: S105 - made up
@@ -153,7 +154,7 @@ class VirtualIO:
         return await self._next_chunk(min(until, self.moment + within), None)
 
     async def follow(self, body: EventBody) -> list[str]:
-        while not body.ended:
+        while body.reader.end is None:
             chunk = await self._next_chunk(min(body.until, self.moment + body.within), body.notices)
             if not chunk:
                 body.end()

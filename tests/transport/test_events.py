@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from rockai_transport import Service
-from rockai_transport.protocol.events import EventReader, FrameReader
-from rockai_transport.protocol.stream_end import End
+from rockai_transport.protocol.events import End, EventReader
 
 WIRE = Path(__file__).parent.parent / "samples" / "wire"
 EXPECTED = json.loads((WIRE / "expected.json").read_text("utf-8"))
@@ -361,16 +360,16 @@ def random_stream(chance):
 
 
 def test_cutting_out_whole_events_gives_what_reading_line_by_line_gives():
-    """For every chunk of any stream, `EventReader` gives what `FrameReader` gives, and knows as much."""
+    """For every chunk of any stream, `EventReader` gives what `read_lines` gives, and knows as much."""
     chance = random.Random(int(os.environ.get("ROCKAI_TEST_SEED", "11")))  # noqa: S311
     for _ in range(4000):
         service, data = chance.choice(SERVICES), random_stream(chance)
         size = min(chance.choice([0, 1, 2, 3, 8, len(data)]), len(data))
         cuts = sorted(chance.sample(range(len(data) + 1), size))
-        quick, slow = EventReader(service), FrameReader(service)
+        quick, slow = EventReader(service), EventReader(service)
         for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
             chunk = data[start:end]
-            assert quick.read(chunk) == slow.read(chunk), (service, data, cuts)
+            assert quick.read(chunk) == slow.read_lines(chunk), (service, data, cuts)
             assert (quick.end, quick.seen_event) == (slow.end, slow.seen_event), (service, data, cuts)
         for framed in (True, False):
             assert quick.is_whole(framed=framed) == slow.is_whole(framed=framed), (service, data, cuts)

@@ -110,7 +110,7 @@ def test_backoff():
     with pytest.raises(InternalServerError):
         CALLS["get"](io, operations(max_retries=3))
     assert io.sleeps == [0.375, 0.75, 1.5]
-    assert retry_delay(10_000, None, 0.0) == 8
+    assert retry_delay(APIConnectionError("x"), 10_000, 0.0) == 8
 
 
 @pytest.mark.parametrize(

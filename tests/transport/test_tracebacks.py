@@ -46,10 +46,10 @@ def test_the_machinery_is_not_shown(client, server):
 
 
 def test_settings_are_checked_out_of_sight():
-    """The constructor that was called is the last frame."""
+    """The caller's own line is the last frame."""
     with pytest.raises(ConfigurationError) as caught:
         Client()
-    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "__init__"
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].line == "Client()"
 
 
 def test_who_looks_for_a_fault_sees_it_all(client, server, caplog):

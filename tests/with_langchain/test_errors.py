@@ -51,7 +51,7 @@ def pickled(value):
 
 KINDS = [
     kind
-    for kind in vars(rockai_transport.errors).values()
+    for kind in vars(rockai_transport).values()
     if isinstance(kind, type) and issubclass(kind, RockAIError)
 ]
 

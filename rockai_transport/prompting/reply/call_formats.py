@@ -34,7 +34,8 @@ IDS: Final = _names("ids")
 QUOTES: Final = _names("quotes")
 TAGGED_ARGUMENTS, BEFORE_VALUES, AFTER_VALUES, AFTER_CALLS = zip(*_DATA["tagged_arguments"], strict=True)
 """The tags of Qwen3-Coder, MiniMax M2, MiniCPM 5, DeepSeek V3.2, V4.1, GigaChat 3.5, K2 Horizon, Muse
-Glimmer, Step 3, Kimi K3, GLM 4.5 and LongCat."""
+Glimmer, Step 3, Kimi K3, GLM 4.5, Hunyuan 3 and 4, and LongCat."""
+BEFORE_TYPES: Final = _names("before_types")
 
 ELEMENT_MARK: Final[str] = _DATA["element_mark"]
 """What stands before each tag of MiniMax M3's arguments."""
@@ -43,6 +44,7 @@ CALL_FENCES: Final = _names("call_fences")
 """Info strings of code fences that contain only calls (Gemma 3's guide; Command R's)."""
 FENCES: Final = _names("fences")
 
+PLACEHOLDERS: Final = _names("placeholders")
 NAME_KEYS: Final = _names("name_keys")
 PLAIN_INPUT_KEYS: Final = _names("plain_input_keys")
 ARGUMENT_KEYS: Final = _names("argument_keys")

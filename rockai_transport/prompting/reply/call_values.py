@@ -31,7 +31,6 @@ from rockai_transport.prompting.reply.schema_values import (
 from rockai_transport.prompting.reply.tagged import read_tagged
 from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.request.nearest import unknown_name
-from rockai_transport.prompting.request.tool_prompt import PLACEHOLDER
 
 _ARGUMENTS_KEY: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.ARGUMENT_KEYS)})["']?\s{{0,99}}:\s{{0,99}}"""
@@ -64,7 +63,7 @@ def read_calls(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         calls = _json_calls(body, tools, meant=opener.meant)
     else:
         calls = _named_call(opener, body, tools)
-    if calls is None or any(call.name == PLACEHOLDER for call in calls):  # the prompt's own example
+    if calls is None or any(call.name and tools.is_placeholder(call.name) for call in calls):
         return None
     return [_settled(call, tools) for call in calls]
 
@@ -132,7 +131,8 @@ def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
         value = read_value(body)
     except ValueError as error:
         named = next((name for name in _NAMED.findall(body) if tools.resolve(name)), None)
-        is_example = "..." in body or "…" in body  # of the format, as models explain it
+        # Of the format, as models explain it.
+        is_example = "..." in body or "…" in body or tools.is_placeholder(body)
         if not named and (is_example or not meant):
             return None
         return [unreadable(named, _written_arguments(body), str(error))]
@@ -299,7 +299,7 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         try:
             arguments = read(body, lambda key, value: is_null(value, key, schema))
         except ValueError as error:
-            return [unreadable(name, body, str(error))]
+            return [unreadable(name, body, str(error))] if known else None
         if not opener.meant and known_properties(schema):
             return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]

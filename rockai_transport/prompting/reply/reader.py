@@ -4,9 +4,6 @@ The order is that of a service. First, stop sequences and then the tokens that e
 text, whatever it is (a stop sequence inside reasoning or a call cuts there). Then reasoning is separated from
 the answer. Then calls are read from the answer, and from the end of reasoning if there is no answer.
 
-With a forced choice, nothing is delivered before a call was found: a reply without one is not accepted, and
-delivered text cannot be taken back. What was held back is delivered right before the call.
-
 Most pieces are plain text without anything to find. Each stage says whether it is *settled*, and which
 characters are *notable* to it: if all stages are settled, a piece without a notable character is delivered
 unchanged. If a reply begins with such a piece, this applies from the start: the stages are created at the
@@ -33,8 +30,10 @@ from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
+_AROUND_CALLS: Final = " \t\r\n`\"'*-•"
 _KINDS: Final = (TextDelta, ReasoningEnd, ReasoningDelta, ToolCall, InvalidToolCall)
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
+Accepts = Callable[[dict[str, Any]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +80,9 @@ class ReplyReader:
 
     Attributes:
         cut: Whether the answer has ended: the stream can be left, and :meth:`flush` ends the reply.
-        waiting: Whether a call is required and none was found yet.
     """
 
-    def __init__(self, reading: Reading, *, accepts: Callable[[dict[str, Any]], bool] | None = None) -> None:
+    def __init__(self, reading: Reading, *, accepts: Accepts | None = None) -> None:
         """Create a reader for one reply.
 
         Args:
@@ -93,12 +91,10 @@ class ReplyReader:
                 called, even if its schema does not match: a class may accept more than its schema shows.
         """
         self.cut = False
-        self.waiting = reading.tools.forced
         self._reading = reading
-        self._accepts = accepts or (lambda _: False)
+        self._accepts = accepts
         self._has_tools = reading.tools.active
         self._reasoning: list[str] = []  # if tools are bound
-        self._held: list[ReplyPart] = []
         self._half = ""  # half a surrogate pair
         self._made = False  # whether the stages were created
         self._may_skip = not (self._has_tools or reading.inside_reasoning)
@@ -113,50 +109,31 @@ class ReplyReader:
         """What ended the answer: a token of the chat template or a stop sequence; None if neither did."""
         return (self._turn.token or self._cutter.stop) if self._made else None
 
-    def rejected(self) -> ModelReply:
-        """Return what came instead of a required call, once the reply has ended.
-
-        Returns:
-            The parts that were held back and never delivered.
-        """
-        return gather(self._held)
-
-    def feed(self, piece: str) -> list[ReplyPart]:
-        """Take the next piece.
-
-        Args:
-            piece: Any part of the model's output.
-
-        Returns:
-            The parts that may be delivered, in order; none of them is empty.
-        """
-        if self._settled and piece and not self._notable(piece):
-            self._passed.append(piece)
-            return [TextDelta(piece)]
-        return self._feed(piece)
-
-    def feed_batch(self, pieces: Sequence[str]) -> list[ReplyPart]:
-        """Take the next pieces: like :meth:`feed` for each, in one call.
+    def feed(self, *pieces: str) -> list[ReplyPart]:
+        """Take the next pieces.
 
         Args:
             pieces: Any parts of the model's output.
 
         Returns:
-            The parts that may be delivered, in order; parts of different pieces are not merged.
+            The parts that may be delivered, in order. None of them is empty, and parts of different pieces
+            are not merged.
         """
         if self._settled and not self._notable("".join(pieces)):
             self._passed += pieces
             return list(map(TextDelta, filter(None, pieces)))
-        return [part for piece in pieces for part in self.feed(piece)]
+        parts: list[ReplyPart] = []
+        for piece in pieces:
+            parts += self._feed(piece)
+        return parts
 
     def flush(self) -> list[ReplyPart]:
         """End the reply; a second call adds nothing.
 
         Returns:
-            The parts that were held back. If a required call is missing, there are none: the reply is not
-            accepted.
+            The parts that were held back.
         """
-        if self._flushed or not (self._made or self.waiting):
+        if self._flushed or not self._made:
             return []
         self._catch_up()
         self._flushed, self._settled = True, False
@@ -167,19 +144,21 @@ class ReplyReader:
         if self._calls is not None:
             parts += self._calls.flush()
             parts += () if self._calls.answered else self._last_calls()
-        return self._released(parts) or (self._unmarked_call() if self.waiting else [])
+        return parts
 
     def _feed(self, piece: str) -> list[ReplyPart]:
         if self._may_skip:  # the first piece, which may be plain text of the answer
             self._may_skip = False
-            self._settled = piece.lstrip()[:1] not in reasoning.FIRST and not self._notable(piece)
-            if self._settled:
-                return self.feed(piece)
+            self._settled = piece.lstrip()[:1] not in reasoning.FIRST
+        self._settled = self._settled and not self._notable(piece)
+        if self._settled:
+            self._passed.append(piece)
+            return [TextDelta(piece)] if piece else []
         self._catch_up()
-        parts = self._released(self._read(self._turn.feed(self._cutter.feed(self._whole(piece)))))
+        parts = self._read(self._turn.feed(self._cutter.feed(self._whole(piece))))
         settled = self._cutter.settled and self._turn.settled and self._splitter.settled
         in_text = self._calls is None or self._calls.in_text
-        self._settled = settled and in_text and not (self.waiting or self._half)
+        self._settled = settled and in_text and not self._half
         return parts
 
     def _catch_up(self) -> None:
@@ -236,54 +215,54 @@ class ReplyReader:
             self._calls.begin_answer()
         return parts
 
-    def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
-        if not self.waiting:
-            return parts
-        self._held += parts
-        if not any(isinstance(part, ToolCall) for part in parts):
-            return []
-        self.waiting = False
-        held, self._held = self._held, []
-        return announced(held)
 
-    def _unmarked_call(self) -> list[ReplyPart]:
-        """Return the required call if it has no opening token: bare arguments, or a Python call."""
-        reply = gather(self._held)
-        if reply.invalid_tool_calls:
-            return []
-        found = self._bare_arguments(reply.text) or self._python_calls(reply.text)
-        if found:
-            self.waiting, self._held = False, []
-            found = [*([ReasoningDelta(reply.reasoning)] if reply.reasoning else []), *found]
-        return found
+def unmarked_calls(reply: ModelReply, setup: ToolSetup, accepts: Accepts) -> list[ReplyPart]:
+    """Read a required call without an opening token: bare arguments, or all of the reply.
 
-    def _bare_arguments(self, text: str) -> list[ReplyPart]:
-        """Return the call if the text is only the arguments of the one function that must be called."""
-        if (sole := self._reading.tools.sole) is None:
-            return []
+    Args:
+        reply: The reply; no call was found in it.
+        setup: The tools.
+        accepts: As for :class:`ReplyReader`.
 
-        def read(value: Any) -> dict[str, Any] | None:
-            arguments = as_arguments(value, sole.name, sole.parameters)
-            accepted = arguments is None and isinstance(value, dict) and self._accepts(value)
-            return value if accepted else arguments
+    Returns:
+        The calls, and the reasoning and text around them; nothing if there is no call.
+    """
+    if reply.invalid_tool_calls:
+        return []
+    found = _bare_arguments(reply.text, setup, accepts) or _only_calls(reply.text, setup)
+    return [ReasoningDelta(reply.reasoning), *found] if found and reply.reasoning else found
 
-        try:
-            value, *around = find_json(text, lambda one: read(one) is not None)
-        except ValueError:
-            return []
-        if (arguments := read(value)) is None:
-            return []
-        texts: list[ReplyPart] = [TextDelta(one) for one in around if one and not one.isspace()]
-        return [*texts, ToolCall(new_call_id(), sole.name, arguments)]
 
-    def _python_calls(self, text: str) -> list[ReplyPart]:
-        """Return the calls of a reply that consists only of ``name(key="value")``."""
-        calls = read_calls(Opener(0, "python"), text.strip(), Tools(self._reading.tools.callable_tools)) or []
-        if any(isinstance(call, InvalidToolCall) for call in calls):
-            return []
-        made = [replace(call, id=new_call_id()) for call in calls]
-        first = len(made) if self._reading.tools.parallel else 1
-        return [*made[:first], *map(one_too_many, made[first:])]
+def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[ReplyPart]:
+    """Return the call if the text is only the arguments of the one function that must be called."""
+    if (sole := setup.sole) is None:
+        return []
+
+    def read(value: Any) -> dict[str, Any] | None:
+        arguments = as_arguments(value, sole.name, sole.parameters)
+        accepted = arguments is None and isinstance(value, dict) and accepts(value)
+        return value if accepted else arguments
+
+    try:
+        value, *around = find_json(text, lambda one: read(one) is not None)
+    except ValueError:
+        return []
+    if (arguments := read(value)) is None:
+        return []
+    texts: list[ReplyPart] = [TextDelta(one) for one in around if one and not one.isspace()]
+    return [*texts, ToolCall(new_call_id(), sole.name, arguments)]
+
+
+def _only_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
+    """Return the calls of a reply that is only ``name(key="value")``, or JSON in backticks or quotes."""
+    body, tools = text.strip(_AROUND_CALLS), Tools(setup.callable_tools)
+    python = read_calls(Opener(0, "python"), body, tools)
+    calls = python or read_calls(Opener(0, "json"), body, tools) or []
+    if any(isinstance(call, InvalidToolCall) for call in calls):
+        return []
+    made = [replace(call, id=new_call_id()) for call in calls]
+    first = len(made) if setup.parallel else 1
+    return [*made[:first], *map(one_too_many, made[first:])]
 
 
 def gather(parts: Iterable[ReplyPart]) -> ModelReply:

@@ -19,6 +19,8 @@ Schema = Mapping[str, Any]
 
 _UNIONS: Final = ("anyOf", "oneOf", "allOf")
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|[Tt]rue|[Ff]alse|null|None")
+# The formats of text that cannot be empty, and no word either.
+_NEVER_EMPTY: Final = ("date", "date-time", "time", "duration", "email", "uri", "uuid", "ipv4", "ipv6")
 _TYPES: Final[dict[type, frozenset[str]]] = {
     str: frozenset({"string"}),
     bool: frozenset({"boolean"}),
@@ -34,11 +36,11 @@ _ANY: Final[frozenset[str]] = frozenset().union(*_TYPES.values())
 def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
     """Convert a value to the types that its schema declares.
 
-    ``null`` for an optional key that cannot be null is removed, and so is an empty text or ``"null"`` where
-    the schema allows no such text. Text becomes the declared number, boolean, object or list if the schema
-    allows no text there and the text is exactly that. ``3.0`` becomes 3 if it allows integers and no other
-    number. A key or a value of an enum that differs from exactly one by case, ``-``, ``_`` and spaces becomes
-    that one.
+    ``null`` for an optional key that cannot be null is removed, and so is an empty text or object or
+    ``"null"`` where the schema allows no such value. Text becomes the declared number, boolean, object or
+    list if the schema allows no text there and the text is exactly that. ``3.0`` becomes 3 if it allows
+    integers and no other number. A key or a value of an enum that differs from exactly one by case, ``-``,
+    ``_`` and spaces becomes that one.
 
     Args:
         value: A JSON value.
@@ -76,9 +78,10 @@ def adapted(value: Any, schema: Schema, root: Schema | None = None) -> Any:
 
 
 def _is_missing(value: Any, schema: Schema, root: Schema) -> bool:
-    """Return whether a value stands for none: null, or an empty text or such a word that is not allowed."""
+    """Return whether a value stands for none: null, or an empty value or such a word that is not allowed."""
     text = value.strip() if isinstance(value, str) else value
-    return text is None or (text in ("", "null", "None") and not fits(value, schema, root))
+    formatted = text != {} and any(part.get("format") in _NEVER_EMPTY for part in _parts(schema, root))
+    return text is None or (text in ("", "null", "None", {}) and (formatted or not fits(value, schema, root)))
 
 
 def fits(value: Any, schema: Any, root: Schema | None = None, seen: tuple[int, ...] = ()) -> bool:
@@ -172,7 +175,7 @@ def required_properties(schema: Schema) -> tuple[str, ...]:
 
 
 def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
-    """Convert a model's value for a schema, and remove superfluous levels.
+    """Convert a model's value for a schema, remove superfluous levels, and add the only key around a list.
 
     Superfluous levels are lists with one object, and keys that are not in the schema and are the object's
     name, the schema's title, or a word like ``arguments`` or ``properties``.
@@ -190,7 +193,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     """
     result = adapted(value, schema)
     if not fits(result, schema):
-        for candidate in _inner(value, schema, name):
+        for candidate in (*_inner(value, schema, name), *_under_only_key(value, schema)):
             inner = adapted(candidate, schema)
             if fits(inner, schema):
                 return inner
@@ -220,6 +223,14 @@ def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
     if inner is not None:
         yield inner
         yield from _inner(inner, schema, name)
+
+
+def _under_only_key(value: Any, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Yield a list of objects as the value of the only key that the schema has."""
+    known = known_properties(schema)
+    listed = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+    if listed and len(known) == 1:
+        yield dict.fromkeys(known, value)
 
 
 def _unwrapped(value: Any, schema: Schema, name: str) -> Any:

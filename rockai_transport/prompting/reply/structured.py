@@ -1,4 +1,4 @@
-"""JSON answers: the instructions for the model, and what each ``method`` of the frameworks does."""
+"""JSON answers: the instructions for the model, and the value in its reply."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.reply.json_values import extract_json
 from rockai_transport.prompting.reply.reader import ModelReply
 from rockai_transport.prompting.reply.schema_values import fits, structured_value
-from rockai_transport.prompting.request.nearest import unknown_name
 
 _OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 _SCHEMA: Final = "Answer with one JSON object that fits this JSON schema:"
@@ -34,59 +32,6 @@ class ResponseFormat:
         if self.schema is None:
             return _OBJECT
         return "\n".join([_SCHEMA, json.dumps(self.schema, ensure_ascii=False), _NOTHING_ELSE])
-
-
-@dataclass(frozen=True, slots=True)
-class StructuredMethod:
-    """One way to get structured output.
-
-    Attributes:
-        name: The frameworks' name for it.
-        forces_tool: Whether the schema is a tool that must be called; else the reply's text is the JSON.
-        shows_schema: Whether the prompt contains the schema (as a tool it always does).
-    """
-
-    name: str
-    forces_tool: bool
-    shows_schema: bool
-
-    def response_format(self, schema: Mapping[str, Any]) -> ResponseFormat | None:
-        """Return the format to request.
-
-        Args:
-            schema: The JSON schema.
-
-        Returns:
-            The format; None if a tool contains the schema.
-        """
-        return None if self.forces_tool else ResponseFormat(schema if self.shows_schema else None)
-
-
-_METHODS: Final = {
-    method.name: method
-    for method in (
-        StructuredMethod("function_calling", forces_tool=True, shows_schema=True),
-        StructuredMethod("json_schema", forces_tool=False, shows_schema=True),
-        StructuredMethod("json_mode", forces_tool=False, shows_schema=False),
-    )
-}
-
-
-def structured_method(name: str) -> StructuredMethod:
-    """Find a method by the frameworks' name for it.
-
-    Args:
-        name: ``"function_calling"``, ``"json_schema"`` or ``"json_mode"``.
-
-    Returns:
-        The method.
-
-    Raises:
-        ConfigurationError: There is no such method.
-    """
-    if not isinstance(name, str) or name not in _METHODS:
-        raise ConfigurationError(unknown_name("a method of structured output", str(name), _METHODS))
-    return _METHODS[name]
 
 
 def structured_reply(reply: ModelReply, schema: Mapping[str, Any] | None = None, name: str = "") -> Any:

@@ -27,13 +27,16 @@ ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
 _FOLLOWING: Final = TokenSet(*formats.TAGGED_ARGUMENTS, *formats.OPENING, *formats.CLOSING)
 _NAME: Final = re.compile(
     rf"""\s*(?:{_any_of(formats.TAGGED_ARGUMENTS)})["']?([^"'<>]{{1,200}})["']?"""
-    rf"""(?P<kind>\s+(?:string=["']?(?:true|(?P<json>false))|type=["']?(?:string|(?P<type>\w+)))["']?)?"""
+    rf"""(?P<kind>\s+string=["']?(?:true|(?P<json>false))["']?"""
+    rf"""|(?:\s+type=["']?|{_any_of(formats.BEFORE_TYPES)})(?:string|(?P<type>[\w\[\]]+))["']?)?"""
     rf"""(?:{_any_of(formats.BEFORE_VALUES)})"""
 )
 _END: Final = re.compile(
     rf"{_any_of(formats.AFTER_VALUES)}|(?P<call>{_any_of(formats.AFTER_CALLS)})"
     rf"|\n(?={_any_of(formats.TAGGED_ARGUMENTS)})"
 )
+# Line breaks around a value: at both ends, or behind a single line. Others end its own last line.
+_BREAKS: Final = re.compile(r"\r?\n(.*?)(?:\r?\n)?|([^\r\n]*)\r?\n", re.DOTALL)
 _CDATA: Final = re.compile(r"\s*<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>\s*", re.DOTALL)
 # The last tag may be incomplete.
 _CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c ]+>)*\s*(?:</?[\w:\uff5c ]*)?\Z")
@@ -98,7 +101,9 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
     at = 0
     while at >= 0 and (name := _NAME.match(text, at)):
         stop, at, _ = _value_end(text, name.end(), final=True)
-        value = re.sub(r"\A\r?\n|\r?\n\Z", "", text[name.end() : stop])
+        value = text[name.end() : stop]
+        if around := _BREAKS.fullmatch(value):
+            value = around[around.lastindex or 0]
         if literal := _CDATA.fullmatch(value):
             value = literal[1]
         key = name[1].strip()

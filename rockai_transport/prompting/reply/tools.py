@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
-from rockai_transport.prompting.reply.call_formats import CALL_KEYS, HINTS
+from rockai_transport.prompting.reply.call_formats import CALL_KEYS, HINTS, PLACEHOLDERS
 from rockai_transport.prompting.reply.schema_values import known_properties
 from rockai_transport.prompting.reply.token_set import TokenSet
 
@@ -59,6 +59,17 @@ class Tools:
         """The keys that a call can have: one of the calls' keys, or a tool's argument."""
         return self.first_keys.union(*map(known_properties, self.schemas.values()))
 
+    def is_placeholder(self, written: str) -> bool:
+        """Return whether a name is no tool's, and stands in examples of calls, as in that of the prompt.
+
+        Args:
+            written: The name as the model wrote it.
+
+        Returns:
+            Whether it is.
+        """
+        return _plain(written.strip("<>{}[]$ ")) in _PLACEHOLDERS and self.resolve(written) is None
+
     def resolve(self, written: str) -> str | None:
         """Find the tool that a name refers to.
 
@@ -85,3 +96,6 @@ def _forms(written: str) -> Iterator[str]:
 
 def _plain(name: str) -> str:
     return _JOINTS.sub("", name.casefold())
+
+
+_PLACEHOLDERS: Final = frozenset(map(_plain, PLACEHOLDERS))

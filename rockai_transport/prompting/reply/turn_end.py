@@ -1,10 +1,10 @@
 """Where an answer ends although the model continues: at a chat template token that ends or opens a turn.
 
 If a server does not stop there, it sends the token as text, and the model invents what follows: the user's
-next message, a tool's result. A token does not end the answer inside a code fence, or right after a single
-backtick: models write about such tokens too. ``</s>`` does not if an ``<s>`` is open, as in HTML, and
-``<tool_response>``, which the tool instructions name, does only at the start of a line or behind a call. If
-the answer starts with the opening of the model's own turn, this is skipped.
+next message, a tool's result. A token does not end the answer inside a code fence, right after a single
+backtick, or between two on a line: models write about such tokens too. ``</s>`` does not if an ``<s>`` is
+open, as in HTML, and ``<tool_response>``, which the tool instructions name, does only at the start of a line
+or behind a call. If the answer starts with the opening of the model's own turn, this is skipped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from rockai_transport.prompting.reply.token_set import FENCE, TICK, Stage, Token
 
 _STRUCK: Final = ("<s>", "</s>")
 _RESULT: Final = "<tool_response>"
+_SPAN_END: Final = re.compile("[`\n]")
+_LONGEST_SPAN: Final = 400
 _BEFORE_RESULTS: Final = ("", ">", "}", "]", ")")
 
 
@@ -41,6 +43,7 @@ class TurnEnd(Stage[str]):
         self._before = ""  # the last character of the line, except for white space
         self._in_fence = False
         self._behind_tick = False
+        self._in_span = False  # whether the line has an odd number of single backticks
         self._struck = 0  # number of open <s>
         self.token: str | None = None
 
@@ -59,6 +62,7 @@ class TurnEnd(Stage[str]):
             self._behind_tick = False
             _, line_break, line = text.rpartition("\n")
             self._before = line.rstrip()[-1:] or ("" if line_break else self._before)
+            self._in_span = self._in_span and not line_break
             self._begun = self._begun or not text.isspace()
 
     def _read(self, text: str, *, final: bool) -> str:
@@ -69,10 +73,14 @@ class TurnEnd(Stage[str]):
             place = found.start()
             self.pass_over(text[at:place])
             end = (self._ends if self._begun else self._first).end(text, place, final=final)
-            if end < 0:
+            in_span = self._in_span and end > place and text[place] != TICK
+            closing = _SPAN_END.search(text, end, end + _LONGEST_SPAN) if in_span else None
+            unknown = in_span and not (closing or final) and len(text) < end + _LONGEST_SPAN
+            if end < 0 or unknown:
                 self._held = text[place:]
                 return emitted + text[start:place]
             token = text[place:end]
+            self._behind_tick = self._behind_tick or (closing is not None and closing[0] == TICK)
             if token in self._cues and not self._begun:
                 emitted, start, at = emitted + text[start:place], end, end
             elif token not in ("", TICK, FENCE) and self._ends_here(token):
@@ -83,6 +91,7 @@ class TurnEnd(Stage[str]):
                 at = place + max(1, len(token))
                 self.pass_over(text[place:at])
                 self._behind_tick = token == TICK
+                self._in_span ^= token == TICK
         self.pass_over(text[at:])
         return emitted + text[start:]
 

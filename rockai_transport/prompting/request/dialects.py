@@ -209,13 +209,9 @@ def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
     Returns:
         Its attributes. A user's own template object is returned unchanged.
     """
-    written = {one.name: getattr(dialect, one.name) for one in fields(dialect)}
-    written["keys"] = [asdict(key) for key in dialect.keys]
-    written["server_template"] = dialect.server_template and asdict(dialect.server_template)
-    template: Any = dialect.chat_template
-    if isinstance(template, TurnTemplate):
-        written["chat_template"] = asdict(template)
-    return {**written, "fixed_inputs": dict(dialect.fixed_inputs)}
+    template = dialect.chat_template
+    written = asdict(template) if isinstance(template, TurnTemplate) else template
+    return {**asdict(dialect.replace(chat_template=None)), "chat_template": written}
 
 
 def dialect_from_json(written: Mapping[str, Any]) -> Dialect:

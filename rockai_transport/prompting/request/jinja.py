@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _TOKENS: Final = read_table("request/jinja_tokens.json")
 # A token is recognized by its angle or square brackets.
 _SHAPES: Final = r"<[^<>{}'\"\s]{1,40}>|\[/?[A-Z_]{2,40}\]"
+# These blocks mark the model's own text for training, and render as their contents.
+_GENERATION: Final = (
+    (r"(\{%[-+]?\s*)generation\b", r"\1if true"),
+    (r"(\{%[-+]?\s*)endgeneration\b", r"\1endif"),
+)
 
 
 class _RaisedByTemplate(Exception):  # noqa: N818 - a signal between two functions here, not an error
@@ -128,8 +133,12 @@ def _control_tokens(source: str) -> tuple[str, ...]:
 @lru_cache(maxsize=32)
 def _compiled(source: str) -> jinja2.Template:
     environment = _environment()
+    import re
+
     import jinja2
 
+    for block, own in _GENERATION:
+        source = re.sub(block, own, source)
     try:
         return environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
@@ -146,10 +155,8 @@ def _environment() -> jinja2.Environment:
         raise ConfigurationError(
             f"A Jinja chat template needs jinja2: {install_command('templates')}"
         ) from error
-    from rockai_transport.prompting.request.jinja_blocks import GenerationBlock
-
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationBlock]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
     environment.globals["raise_exception"] = _raise_exception

@@ -8,7 +8,7 @@ Inputs in ``model_kwargs`` (``additional_kwargs`` in LlamaIndex) are never check
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, Final
 
@@ -116,20 +116,16 @@ def rejected_inputs(body: object, dialect: Dialect) -> tuple[str, ...]:
     Returns:
         A sentence for each rejected input; none if the body has another shape.
     """
-    detail = body.get("detail") if isinstance(body, Mapping) else None
-    items = detail if isinstance(detail, list) else []
-    return tuple(_rejection(key, item, dialect) for item in items if (key := _input_key(item)))
+    match body:
+        case {"detail": [*items]}:
+            return tuple(one for item in items for one in _rejection(item, dialect))
+    return ()
 
 
-def _rejection(key: str, item: Mapping[str, Any], dialect: Dialect) -> str:
-    names = [one.name for one in dialect.keys]
-    match = None if key in names else nearest(key, names)
-    hint = f" Did you mean {match!r}?" if match else ""
-    return f"The model rejected the input {key!r}: {item.get('msg', 'invalid')}.{hint}"
-
-
-def _input_key(item: Any) -> str | None:
-    loc = item.get("loc") if isinstance(item, Mapping) else None
-    if not isinstance(loc, list) or "input" not in loc:
-        return None
-    return next((part for part in loc[loc.index("input") + 1 :] if isinstance(part, str)), None)
+def _rejection(item: object, dialect: Dialect) -> Iterator[str]:
+    match item:
+        case {"loc": ["body", "input", str(key), *_], **others}:
+            names = [one.name for one in dialect.keys]
+            right = None if key in names else nearest(key, names)
+            hint = f" Did you mean {right!r}?" if right else ""
+            yield f"The model rejected the input {key!r}: {others.get('msg', 'invalid')}.{hint}"

@@ -102,24 +102,18 @@ def set_up_tools(
 
 
 def _read_choice(tool_choice: object, names: list[str]) -> tuple[Choice, str | None]:
-    if tool_choice is None or tool_choice is False:
-        return "auto", None
-    if tool_choice is True:
-        if len(names) > 1:
+    match tool_choice:
+        case None | False:
+            return "auto", None
+        case True if len(names) > 1:
             raise ConfigurationError(
                 f"tool_choice=True means the only tool, but there are several: {', '.join(names)}. Name one."
             )
-        return "required", names[0] if names else None
-    named: object = tool_choice
-    if isinstance(tool_choice, Mapping):
-        function = tool_choice.get("function")
-        form = function if isinstance(function, Mapping) else tool_choice
-        named = form.get("name") or tool_choice.get("type")
-    if not isinstance(named, str):
-        raise ConfigurationError(
-            f"tool_choice={tool_choice!r} is none of the forms that are understood: {', '.join(_WORDS)}, "
-            'True, the name of a tool, or {"type": "function", "function": {"name": …}}.'
-        )
-    if named in _WORDS:
-        return _WORDS[named], None
-    return "required", named
+        case True:
+            return "required", names[0] if names else None
+        case str(named) | {"function": {"name": str(named)}} | {"name": str(named)} | {"type": str(named)}:
+            return (_WORDS[named], None) if named in _WORDS else ("required", named)
+    raise ConfigurationError(
+        f"tool_choice={tool_choice!r} is none of the forms that are understood: {', '.join(_WORDS)}, "
+        'True, the name of a tool, or {"type": "function", "function": {"name": …}}.'
+    )

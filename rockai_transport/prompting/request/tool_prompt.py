@@ -14,11 +14,10 @@ from typing import Any
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
-PLACEHOLDER = "function name"
 _INTRODUCTION = "You can call these functions. Each line is one function's JSON schema:"
 _FORM = (
     "To call a function, answer with its name and arguments in exactly this form:\n"
-    f'<tool_call>{{"name": "{PLACEHOLDER}", "arguments": {{"argument name": "value"}}}}</tool_call>'
+    '<tool_call>{"name": "function name", "arguments": {"argument name": "value"}}</tool_call>'
 )
 _SEVERAL = "To call several functions, write one <tool_call> line for each."
 _ONE_ONLY = "Make at most one function call in an answer."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rockai_transport.errors.base import RockAIError
+from rockai_transport.errors import RockAIError
 from rockai_transport.protocol.messages import Response
 from rockai_transport.protocol.prediction import Prediction
 
@@ -148,3 +148,30 @@ class InternalServerError(APIStatusError):
         ...     print(error.status_code, error.may_have_started)
         502 True
     """
+
+
+_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
+    400: (BadRequestError, "Check the input against the model's page on rockai.online."),
+    401: (
+        AuthenticationError,
+        "Check ROCKAI_API_TOKEN or api_token=; https://www.rockai.online/setting/token shows your token.",
+    ),
+    402: (PaymentRequiredError, "The account has no wallet or no balance: top it up on rockai.online."),
+    403: (PermissionDeniedError, "The token is not allowed to do this. Use one that is."),
+    404: (NotFoundError, "Check the model's name and version, or the prediction's id."),
+    409: (ConflictError, "Look at the prediction's state with predictions.get, then decide."),
+    422: (BadRequestError, "Check the input's keys against the model's page on rockai.online."),
+    429: (RateLimitError, "Send fewer requests at once, or wait as long as retry_after says."),
+}
+_CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
+    3: (
+        APIStatusError,
+        "Redirects are not followed, the token goes to one origin only: set base_url to the new address.",
+    ),
+    5: (InternalServerError, "The service, its gateway, or the model itself failed."),
+}
+
+
+def kind_and_advice(status: int) -> tuple[type[APIStatusError], str]:
+    """Return the exception class for a status, and what to do about it."""
+    return _ERRORS.get(status) or _CLASS_ERRORS.get(status // 100, (APIStatusError, ""))
