@@ -121,12 +121,14 @@ def known_now(value: Any, name: str) -> Any:
 
 
 def _ids(value: Any, name: str) -> Callable[[str], bool]:
+    is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
+    if is_list and all(isinstance(one, str) for one in value):
+        return frozenset(value).__contains__
     if callable(value) and not inspect.iscoroutinefunction(value):
         return lambda one: known_now(value(one), name)
-    is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
-    if not is_list or not all(isinstance(one, str) for one in value):
-        raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a function.")
-    return frozenset(value).__contains__
+    raise ConfigurationError(
+        f"{name}={value!r} must be a list of prediction ids, or a function that needs no await."
+    )
 
 
 SETTINGS: Mapping[str, Callable[[Any, str], Any]] = {
