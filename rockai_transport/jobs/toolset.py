@@ -26,7 +26,7 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import validator
-from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy
+from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy, known_now
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import AgentRun, RunRegistry, ToolCallsUnderWay, cancel_all, open_blocks
 from rockai_transport.jobs.schemas import check_models, input_schema, lifecycle_schemas, problems
@@ -205,7 +205,7 @@ class Toolset(Lifecycle):
         """
         if not callable(self.scope):
             return self.scope or own or self.own_scope
-        named = self.scope(place)
+        named = known_now(self.scope(place), "scope")
         if named is None or not str(named):
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)
