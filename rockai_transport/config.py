@@ -32,8 +32,7 @@ _SPECIAL = (
     ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
 )
 _DOTS = dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), ".")  # dots in host names, according to IDNA
-_HEADER_SAFE = r"[\x21-\x7e]+"
-_QUOTES = "\"'`"
+_UNQUOTED = r"(?![\"'`])[\x21-\x7e]+"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _HEADER_VALUE = r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?"
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -235,7 +234,7 @@ def token_text(given: Any) -> str:
 
 def _checked_token(token: str, name: str) -> str:
     """Return a token that a header can hold, without anything else that was copied with it."""
-    if re.fullmatch(_HEADER_SAFE, token) and token[0] not in _QUOTES and "://" not in token:
+    if re.fullmatch(_UNQUOTED, token) and "://" not in token:
         return token
     raise ConfigurationError(
         f"{name} is empty, an address, begins with a quotation mark, or holds white space, a line break or "

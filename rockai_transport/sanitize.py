@@ -16,8 +16,8 @@ from rockai_transport.errors import RockAIError
 
 logger = logging.getLogger("rockai")
 
-_LEAST_SECRET = 8  # a shorter token is a placeholder, and hiding it would garble messages
-_HIDDEN = "[token]"
+LEAST_SECRET = 8  # a shorter token is a placeholder, and hiding it would garble messages
+HIDDEN = "[token]"
 _INTERNAL_MODULES = frozenset(
     {"rockai_transport", "httpx", "httpcore", "httpx2", "httpcore2", "h11", "anyio", "socksio"}
     | {"asyncio", "contextlib", "json", "socket", "ssl", "threading", "langchain_rockai"}
@@ -31,14 +31,14 @@ def sanitize(error: BaseException, token: str) -> None:
     The message and the attributes are more useful than twenty inner frames. At log level DEBUG they stay.
     """
     if isinstance(error, RockAIError):
-        if len(token) >= _LEAST_SECRET:
+        if len(token) >= LEAST_SECRET:
             _hide_token(error, _spellings(token))
         trim_traceback(error)
 
 
 def _hide_token(error: RockAIError, token: re.Pattern[str]) -> None:
     """Remove the token from an exception, in case the service has sent it back."""
-    hide = partial(token.sub, _HIDDEN)
+    hide = partial(token.sub, HIDDEN)
     error.args = with_texts(error.args, hide)
     # The user's input and the model's output stay unchanged.
     for name, value in vars(error).items():
@@ -69,7 +69,7 @@ def _spellings(token: str) -> re.Pattern[str]:
         rf"|(?i:%(?:25){{,2}}{ord(letter):02x}|\\{{1,4}}u00{ord(letter):02x}))"
         for letter in token
     ]
-    half = "".join(letters[: max(_LEAST_SECRET, len(letters) // 2)])
+    half = "".join(letters[: max(LEAST_SECRET, len(letters) // 2)])
     return re.compile(rf"{''.join(letters)}|{half}\S*(?=…)")
 
 

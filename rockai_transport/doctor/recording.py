@@ -42,15 +42,13 @@ from rockai_transport.io.blocking import BlockingIO, Connections
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.protocol.io import EventBody, Notices, TransportFailure
 from rockai_transport.protocol.messages import Request, Response, ResponseHead
-from rockai_transport.sanitize import with_texts
+from rockai_transport.sanitize import HIDDEN, LEAST_SECRET, with_texts
 
 Say = Callable[[str], Any]
 _SHOWN_TEXT = 160
 _SHOWN_BYTES = 600
 _MOST_BYTES = 16 * 1024 * 1024
 
-HIDDEN = "[token]"
-_LEAST = 8
 _WORDLIKE = re.compile(r"[\W_]*(?:(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})(?![A-Za-z])[\W_]*)+", re.ASCII)
 
 
@@ -249,7 +247,7 @@ def _spellings(token: str) -> set[str]:
 
 def _parts(spelling: str) -> Iterator[str]:
     """Yield the beginnings and ends of a spelling, including itself, that are long enough to reveal it."""
-    for length in range(_LEAST, len(spelling) + 1):
+    for length in range(LEAST_SECRET, len(spelling) + 1):
         yield from (spelling[:length], spelling[-length:])
 
 
@@ -257,7 +255,8 @@ def _pattern(texts: Iterable[str]) -> str:
     """Return a pattern for any of the texts, in either case; the longest first: the first match counts."""
     ordered = sorted(texts, key=len, reverse=True)
     words = (
-        re.escape(each) if len(each) >= _LEAST else rf"(?<!\w){re.escape(each)}(?!\w)" for each in ordered
+        re.escape(each) if len(each) >= LEAST_SECRET else rf"(?<!\w){re.escape(each)}(?!\w)"
+        for each in ordered
     )
     # Already hidden text is matched as itself: the token may be the word «token».
     return "|".join([f"(?i){re.escape(HIDDEN)}", *words])

@@ -26,7 +26,7 @@ from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, misused, read_already
 
-_collecting: set[int] = set()
+_collecting: set[int] = set()  # the threads in a garbage collection
 _open_streams: WeakSet[Stream] = WeakSet()
 """Streams to leave at the program's end; for example, the last traceback keeps its streams alive."""
 _pending: list[RunStream] = []  # a list's append and remove take no lock
@@ -119,8 +119,9 @@ class Stream:
         """
         if (self._run.finished and not self._ready) or self._process != os.getpid():
             return  # in a forked child, the stream belongs to the parent
-        if _is_collecting():
-            _in_background(self._run)
+        if threading.get_ident() in _collecting:
+            _pending.append(self._run)
+            _thread.start_new_thread(_leave, (self._run,))
             return
         self._io.leave()
         # This wakes a thread that is reading; it does the rest.
@@ -175,17 +176,6 @@ class Stream:
     def _leave(self) -> None:
         self._is_cut = self._state.drop_ready() and self._reader != threading.get_ident()
         run_blocking(self._run.leave())
-
-
-def _is_collecting() -> bool:
-    """Return whether this code runs in a garbage collection, not because the last reference was dropped."""
-    return threading.get_ident() in _collecting
-
-
-def _in_background(run: RunStream) -> None:
-    """Leave a stream in its own thread."""
-    _pending.append(run)
-    _thread.start_new_thread(_leave, (run,))
 
 
 @functools.cache

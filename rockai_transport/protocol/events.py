@@ -23,7 +23,6 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data:", "event:", "id:", "retry:")
 _HELD_FIELDS = ("id:", "retry:")
 _UNNAMED = "message"  # the standard's name for events without a name
-_LONGEST_TAIL = 512
 _CANCELED = frozenset({"canceled", "cancelled", "aborted"})
 _FAILED = frozenset({"error", "failed", "failure"})
 
@@ -70,7 +69,6 @@ class EventReader:
         self._start = len(self._opening)
         self._usual_ends = _usual_ends(tuple(service.end_events))
         self._between_outputs = False  # whether an output event has just ended, and nothing has arrived since
-        self._tail = b""  # the beginning of a well-formed event that is not complete yet
         self.seen_event = False
         """Whether any event has arrived."""
         self.end: End | None = None
@@ -109,8 +107,6 @@ class EventReader:
         """
         if self.end is not None:
             return True
-        tail, self._tail = self._tail, b""
-        self.read_lines(tail)
         if (self._is_named and self._service.requires_end_event) or self._parts or self._data:
             return False
         return framed and self._has_output
@@ -121,8 +117,6 @@ class EventReader:
         """Extract well-formed events; read the rest line by line, up to the blank line after it."""
         if self.end is not None:
             return []
-        if self._tail:
-            chunk, self._tail, self._between_outputs = self._tail + chunk, b"", True
         if b"\r" in chunk or self._after_cr:
             if chunk.endswith(b"\r"):
                 return self.read_lines(chunk)
@@ -151,12 +145,10 @@ class EventReader:
         if chunk.startswith(self._usual_ends, at):
             self.end, self._between_outputs = End(), False
             return len(chunk)
-        if not chunk.startswith(self._opening, at):
-            return self._keep_tail(chunk, at) if self._opening.startswith(chunk[at : at + self._start]) else 0
         start = at + self._start
         end = chunk.find(b"\n\n", start)
-        if end < 0:
-            return self._keep_tail(chunk, at)
+        if end < 0 or not chunk.startswith(self._opening, at):
+            return 0
         data = chunk[start:end]
         if breaks := data.count(b"\n"):
             if breaks != data.count(b"\ndata: "):
@@ -165,13 +157,6 @@ class EventReader:
         if data:
             pieces.append(data.decode("utf-8", "replace"))
         return end + 2
-
-    def _keep_tail(self, chunk: bytes, at: int) -> int:
-        """Keep the beginning of an event for the next chunk; a long one is read line by line."""
-        if len(chunk) - at > _LONGEST_TAIL:
-            return 0
-        self._tail, self._between_outputs = chunk[at:], False
-        return len(chunk)
 
     # Line by line: the definition.
 
