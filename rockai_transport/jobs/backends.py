@@ -27,6 +27,7 @@ from rockai_transport.jobs.stores import Store, directly, sleep_here
 from rockai_transport.protocol.io import run_blocking
 
 T = TypeVar("T")
+Operation = Coroutine[Any, Any, T]
 
 
 class Steps(Protocol):
@@ -70,9 +71,7 @@ class AsyncBackends:
         """Whether the caller was canceled, even if the cancellation has not been raised yet."""
         return self._task is not None and self._task.cancelling() > self._cancellations
 
-    async def left_behind(
-        self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> Any:
+    async def left_behind(self, steps: Steps, after: float, meanwhile: Callable[[], Operation[Any]]) -> Any:
         """As `detached`, but after ``after`` seconds it continues on its own, and None is returned.
 
         Args:
@@ -86,7 +85,7 @@ class AsyncBackends:
             return None
 
     async def together(
-        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
+        self, operations: Sequence[Operation[T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
         """Run several operations at once, for at most ``within`` seconds; return results or exceptions.
 
@@ -123,13 +122,11 @@ class BlockingBackends:
         """As `AsyncBackends.was_canceled`: always False, because Ctrl-C is raised at once."""
         return False
 
-    async def detached(self, operation: Coroutine[Any, Any, T], within: float = math.inf) -> T:  # noqa: ARG002
+    async def detached(self, operation: Operation[T], within: float = math.inf) -> T:  # noqa: ARG002
         """As `AsyncBackends.detached`: only its own timeouts end a blocking call."""
         return await operation
 
-    async def left_behind(
-        self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> Any:
+    async def left_behind(self, steps: Steps, after: float, meanwhile: Callable[[], Operation[Any]]) -> Any:
         """As `AsyncBackends.left_behind`; Ctrl-C waits for it, two seconds at most.
 
         Only the second step runs in another thread, because a store may be bound to this one.
@@ -152,7 +149,7 @@ class BlockingBackends:
         return None
 
     async def together(
-        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
+        self, operations: Sequence[Operation[T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
         """As `AsyncBackends.together`: each in a thread that is not waited for after that time."""
         futures = [Future[T]() for _ in operations]
@@ -177,7 +174,7 @@ def _finish_late(steps: Steps, future: Future[Any]) -> None:
         steps.ended()
 
 
-def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T]) -> None:
+def _in_thread(operation: Operation[T], future: Future[T]) -> None:
     """Finish an operation over blocking calls, in a thread that the end of the program does not wait for."""
     context = contextvars.copy_context()
 
@@ -199,5 +196,5 @@ class _Awaitable:
     def __init__(self, blocking: object) -> None:
         self._blocking = blocking
 
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def __getattr__(self, name: str) -> Callable[..., Operation[Any]]:
         return partial(directly, getattr(self._blocking, name))
