@@ -30,6 +30,7 @@ from rockai_transport.protocol.prediction import Prediction, Update
 
 T = TypeVar("T")
 OnUpdate = Callable[[Update], Coroutine[Any, Any, None]]
+Operation = Coroutine[Any, Any, T]
 
 
 class Steps(Protocol):
@@ -73,9 +74,7 @@ class AsyncBackends:
         """Whether the caller was canceled, even if the cancellation has not been raised yet."""
         return self._task is not None and self._task.cancelling() > self._cancellations
 
-    async def left_behind(
-        self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> Any:
+    async def left_behind(self, steps: Steps, after: float, meanwhile: Callable[[], Operation[Any]]) -> Any:
         """As `detached`, but after ``after`` seconds it continues on its own, and None is returned.
 
         Args:
@@ -89,7 +88,7 @@ class AsyncBackends:
             return None
 
     async def together(
-        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
+        self, operations: Sequence[Operation[T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
         """Run several operations at once, for at most ``within`` seconds; return results or exceptions.
 
@@ -130,13 +129,11 @@ class BlockingBackends:
         """As `AsyncClient.download`."""
         return self._client.download(prediction, folder, timeout=timeout)
 
-    async def detached(self, operation: Coroutine[Any, Any, T], within: float = math.inf) -> T:  # noqa: ARG002
+    async def detached(self, operation: Operation[T], within: float = math.inf) -> T:  # noqa: ARG002
         """As `AsyncBackends.detached`: only its own timeouts end a blocking call."""
         return await operation
 
-    async def left_behind(
-        self, steps: Steps, after: float, meanwhile: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> Any:
+    async def left_behind(self, steps: Steps, after: float, meanwhile: Callable[[], Operation[Any]]) -> Any:
         """As `AsyncBackends.left_behind`; Ctrl-C waits for it, two seconds at most.
 
         Only the second step runs in another thread, because a store may be bound to this one.
@@ -159,7 +156,7 @@ class BlockingBackends:
         return None
 
     async def together(
-        self, operations: Sequence[Coroutine[Any, Any, T]], within: float = GRACE_SECONDS
+        self, operations: Sequence[Operation[T]], within: float = GRACE_SECONDS
     ) -> list[T | BaseException]:
         """As `AsyncBackends.together`: each in a thread that is not waited for after that time."""
         futures = [Future[T]() for _ in operations]
@@ -184,7 +181,7 @@ def _finish_late(steps: Steps, future: Future[Any]) -> None:
         steps.ended()
 
 
-def _in_thread(operation: Coroutine[Any, Any, T], future: Future[T]) -> None:
+def _in_thread(operation: Operation[T], future: Future[T]) -> None:
     """Finish an operation over blocking calls, in a thread that the end of the program does not wait for."""
     context = contextvars.copy_context()
 

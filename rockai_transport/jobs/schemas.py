@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Optional
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel, object_schema, text_schema
 from rockai_transport.jobs.json_schema import check_schema, keywords, validator
-from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.prompting.request.nearest import nearest
 from rockai_transport.protocol.inputs import check_input
 
 _SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
@@ -27,6 +27,7 @@ _TEXTS = {
     "type": "{where} must be of type {rule}, not {given}",
     "enum": "{where} must be one of {rule}, not {given}",
     "pattern": "{where}={given} is not accepted{about}",
+    "minLength": "{where} needs {rule} characters at least, not {given}",
     **dict.fromkeys(
         ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
         "{where}={given} is outside its limit ({keyword} {rule})",
@@ -196,7 +197,11 @@ def _describe(error: Any, schema: Mapping[str, Any]) -> str:
     if error.validator in _SAYS_WHAT_ELSE:
         known = error.schema.get("properties", {})
         unknown = [str(key) for key in error.instance if key not in known]
-        return " ".join(unknown_name("an argument", key, known) for key in unknown[:_MOST_PROBLEMS])
+        close = nearest(unknown[0], known, 0.6) if unknown else None
+        named = ", ".join(_cut(repr(key), _LONGEST_VALUE) for key in unknown[:_MOST_PROBLEMS])
+        are = "is not an argument" if len(unknown) == 1 else "are not arguments"
+        hint = f" (do you mean {close!r}?)" if close else ""
+        return f"{named} {are}{hint}; there are: {', '.join(known) or 'none'}"
     return _TEXTS.get(error.validator, "{where}: {message}").format(
         where=where,
         given=_cut(repr(error.instance), _LONGEST_VALUE),

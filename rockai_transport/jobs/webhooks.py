@@ -339,12 +339,11 @@ def _agrees(prediction: Prediction, record: Record) -> bool:
 
 async def _body(receive: Receive) -> bytes:
     """Return the body, up to a reasonable length."""
-    body = b""
-    while len(body) <= _MOST_BODY:
+    body, has_more = b"", True
+    while has_more and len(body) <= _MOST_BODY:
         message = await receive()
         body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
+        has_more = message.get("more_body", False)
     return body
 
 

@@ -144,10 +144,11 @@ def test_a_list_that_cannot_be_right_is_refused(models, words):
         ({}, "'prompt' is missing (What moves"),
         ({}, "'image' is missing (URL of the still image"),
         ({"image": "a.png", "prompt": "x"}, "image='a.png' is not accepted (URL of the still image"),
-        ({"image": "https://a/b", "prompt": ""}, "prompt: '' "),
+        ({"image": "https://a/b", "prompt": ""}, "prompt needs 1 characters at least, not ''"),
         ({"image": "https://a/b", "prompt": 3}, "prompt must be of type string, not 3"),
         ({"image": "https://a/b", "prompt": "x", "max_frames": 0}, "max_frames=0 is outside its limit"),
-        ({"image": "https://a/b", "prompt": "x", "frames": 3}, "did you mean 'max_frames'?"),
+        ({"image": "https://a/b", "prompt": "x", "frames": 3}, "do you mean 'max_frames'?"),
+        ({"image": "https://a/b", "prompt": "x", "cfg_scale": 3}, "do you mean 'guidance_scale'?"),
         ({"image": "https://a/b", "prompt": ["x" * 9999]}, "…"),
     ],
 )

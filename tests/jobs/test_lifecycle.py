@@ -48,7 +48,7 @@ def backends():
     [
         ("generate_image", {}, "'prompt' is missing"),
         ("start_prediction", {"model": "rm -rf", "input": {}}, "must be one of generate_image"),
-        ("start_prediction", {"model": "generate_image", "input": {"promt": "x"}}, "did you mean 'prompt'"),
+        ("start_prediction", {"model": "generate_image", "input": {"promt": "x"}}, "do you mean 'prompt'"),
         ("get_prediction", {}, "'prediction_id' is missing"),
         ("get_prediction", {"prediction_id": 7}, "must be of type string"),
         ("get_prediction", {"prediction_id": "../../etc"}, "is not a prediction of this conversation"),

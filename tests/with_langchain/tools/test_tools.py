@@ -50,7 +50,7 @@ def test_a_wrong_argument_is_corrected_before_anything_is_sent(sandbox):
     tool = by_name(make_toolkit(sandbox))["animate_image"]
     message = tool.invoke(as_call("animate_image", image="statue.png", promt="talk", max_frames="some"))
     assert message.status == "error"
-    for words in ("'prompt' is missing", "did you mean 'prompt'", "max_frames must be of type integer"):
+    for words in ("'prompt' is missing", "do you mean 'prompt'", "max_frames must be of type integer"):
         assert words in message.text
     assert not sandbox.requests
 
