@@ -77,8 +77,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         chat_template: The model's own chat template, in Jinja.
         route (str): ``"auto"``, the default, ``"run"`` or ``"predictions"``, see `Client`.
         default_headers (Mapping[str, str] | None): Headers for every call, as in `Client`.
-        client (Client | None): Your own `Client` for the blocking calls, instead of one with these settings.
-        async_client (AsyncClient | None): Your own `AsyncClient` for the asynchronous calls.
+        client (Client | None): Your own `Client`, instead of one with these settings; its settings then apply
+            to asynchronous calls too, unless there is an ``async_client``.
+        async_client (AsyncClient | None): The same for asynchronous calls.
         is_chat_model: Whether core passes messages, the default; else text.
         is_function_calling_model: Whether core's agents choose function calling, the default; else ReAct.
 

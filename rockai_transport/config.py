@@ -105,7 +105,7 @@ class Settings:
                     f"{name} must be a {kind.__name__}, not {type(given[name]).__name__}."
                 )
         _check_service(given["service"])
-        base_url, api_token = _base_url(base_url, allow_http=allow_http), _token(api_token)
+        api_token, base_url = _token(api_token), _base_url(base_url, allow_http=allow_http)
         given["timeout"] = None if timeout is None else check_timeout(timeout, "timeout")
         given["default_headers"] = _headers(given["default_headers"])
         return cls(base_url, api_token, **given)
@@ -235,11 +235,11 @@ def token_text(given: Any) -> str:
 
 def _checked_token(token: str, name: str) -> str:
     """Return a token that a header can hold, without anything else that was copied with it."""
-    if re.fullmatch(_HEADER_SAFE, token) and token[0] not in _QUOTES:
+    if re.fullmatch(_HEADER_SAFE, token) and token[0] not in _QUOTES and "://" not in token:
         return token
     raise ConfigurationError(
-        f"{name} is empty, begins with a quotation mark, or holds white space, a line break or another "
-        f"character that no HTTP header can hold. Copy it again from {TOKEN_PAGE}."
+        f"{name} is empty, an address, begins with a quotation mark, or holds white space, a line break or "
+        f"another character that no HTTP header can hold. Copy it again from {TOKEN_PAGE}."
     )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from rockai_transport._version import __version__
 from rockai_transport.client import Client
 from rockai_transport.prompting.request.build import ModelRequest
-
-C = TypeVar("C")
 
 _SETTINGS: Final = ("api_token", "base_url", "timeout", "max_retries", "route", "default_headers")
 """The settings for the clients: attributes of a model class, arguments of a client."""
@@ -41,10 +39,10 @@ class LazyClients:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._current: dict[Any, tuple[tuple[Any, ...], Any]] = {}
+        self._current: dict[Any, tuple[Any, Any]] = {}
 
-    def get(self, kind: Callable[..., C], model: Any, package: str) -> C:
-        """Return the client of a kind.
+    def get(self, kind: Any, model: Any, package: str) -> Any:
+        """Return the client of a kind; if the user's own is of the other kind, with its settings.
 
         Args:
             kind: `Client` or `AsyncClient`.
@@ -54,17 +52,17 @@ class LazyClients:
         Raises:
             ConfigurationError: A setting is invalid, or there is no token.
         """
-        settings = _settings_of(model)
+        own = model.client or model.async_client  # of the other kind
+        settings = own or _settings_of(model)
         with self._lock:
             if kind not in self._current or self._current[kind][0] != settings:
                 headers = user_agent(package, model.default_headers)
-                given = {**dict(zip(_SETTINGS, settings, strict=True)), "default_headers": headers}
-                client: Any = kind(**given)
+                given = {**dict(zip(_SETTINGS, _settings_of(model), strict=True)), "default_headers": headers}
+                client = kind.like(own) if own else kind(**given)
                 if kind in self._current:
                     client._take_connections(self._current[kind][1])  # noqa: SLF001 - internal to the clients
                 self._current[kind] = (settings, client)
-            current: C = self._current[kind][1]
-            return current
+            return self._current[kind][1]
 
     def preview(self, model: Any, request: ModelRequest) -> dict[str, Any]:
         """Return the body for a request; opens no connection, and needs no token.

@@ -135,7 +135,8 @@ class ModelFields(BaseModel):
     """Additional headers for every request; see `rockai_transport.Client`. Excluded from traces, because they
     may contain secrets."""
     client: Annotated[Client | None, TEXT] = Field(default=None, exclude=True, repr=False)
-    """Your own client for blocking calls. Its settings replace those above, except ``timeout``."""
+    """Your own client for blocking calls. Its settings replace those above, except ``timeout``, and apply to
+    asynchronous calls too, unless there is an ``async_client``."""
     async_client: Annotated[AsyncClient | None, TEXT] = Field(default=None, exclude=True, repr=False)
     """The same for asynchronous calls."""
 

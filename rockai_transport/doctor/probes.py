@@ -127,7 +127,7 @@ def canceled(session: DoctorSession) -> Iterator[Finding]:
         session.obstacles["create_path"] = "unreadable"
         yield created.exchange.finding("shape", "no_id", SuggestedSetting("read_prediction"))
         raise UnavailableError(_TEXTS["no_id"])
-    yield _form(session, created)
+    yield from _form(session, created)
     fetched = session.perform(Operations.get, prediction)
     case = "failed" if fetched.error else "with_id" if "id" in fetched.prediction.raw else "without_id"
     yield fetched.exchange.finding("get", case, _suggested_path(session, prediction, "get"))
@@ -263,23 +263,32 @@ def _other_form(session: DoctorSession, given: ModelReference) -> ModelReference
     return given
 
 
-def _form(session: DoctorSession, created: RecordingIO) -> Finding:
-    """Return the finding on a prediction's shape."""
-    exchange, raw = created.exchange, created.prediction.raw
+def _form(session: DoctorSession, created: RecordingIO) -> Iterator[Finding]:
+    """Return the findings on a prediction's shape and fields."""
+    exchange, raw, table = created.exchange, created.prediction.raw, TABLES["prediction"]
     hook, given = session.assumed.read_prediction, session.settings.service.read_prediction
     own = "by_hook" if hook else "flat" if raw == exchange.response.decoded else "enveloped"
     fix, key = SuggestedSetting("read_prediction", hook), session.redact(getattr(hook, "key", ""))
-    return exchange.finding("shape", own if hook is given else "under_key", fix, key=key)
+    yield exchange.finding("shape", own if hook is given else "under_key", fix, key=key)
+    names, fields = set(raw), set(table["fields"])
+    differences = {"without": sorted(fields - names), "new": session.redact(sorted(names - fields))}
+    listed = "; ".join(f"{word}: {', '.join(names)}" for word, names in differences.items() if names)
+    case = "missing" if not names.issuperset(table["needed"]) else "most" if listed else "all"
+    yield exchange.finding("fields", case, listed=listed)
 
 
 def _contents(session: DoctorSession, last: Prediction, exchange: Exchange) -> Iterator[Finding]:
-    """Return the findings on a prediction's statuses and output."""
+    """Return the findings on a prediction's statuses, time format and output."""
     known, shown = session.settings.service.statuses, session.redact(last)
     new = {word: ours for word, ours in session.statuses.items() if word not in known}
     is_told = all(word != ours for word, ours in new.items())
     fix = SuggestedSetting("statuses", {**known, **new} if is_told else None)
     statuses = ", ".join(session.redact(list(session.statuses)))
     yield exchange.finding("statuses", "new" if new else "known", fix, statuses=statuses)
+    times = [time for time in (last.completed_at, last.started_at, last.created_at) if time]
+    is_assumed = all(re.fullmatch(TABLES["prediction"]["time"], time) for time in times)
+    case = "none" if not times else "as_assumed" if is_assumed else "other"
+    yield exchange.finding("times", case, times=session.redact(times))
     case = "failed" if last.error and last.status != "succeeded" else last.status
     kind, metrics = _kind(shown.output), ", ".join(shown.metrics or ["none"])
     yield exchange.finding("output", case, last=shown, kind=kind, metrics=metrics)

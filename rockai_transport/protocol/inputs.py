@@ -136,7 +136,8 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
 def _as_dict(value: Any) -> dict[Any, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a value of type {type(value).__name__}")
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    raise TypeError(f"a value of type {name}")
 
 
 def _is_open_file(value: Any) -> bool:

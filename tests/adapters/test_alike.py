@@ -17,6 +17,7 @@ from rockai_transport import (
     Dialect,
     HostedModel,
     InvalidResponseError,
+    Service,
 )
 
 MODEL = "my/hermes"
@@ -226,6 +227,14 @@ class TestConstructorArguments:
         with pytest.raises(ConfigurationError, match="'prompt' is not an argument"):
             framework.make(LLAMA_3, prompt="x")
 
+    @pytest.mark.parametrize("model", [LLAMA_3, MODEL])
+    def test_nor_is_it_a_parameter_of_a_call(self, framework, model):
+        """The conversation was lost without an error; in the model's own inputs it is meant."""
+        llm = framework.make(model)
+        with pytest.raises(ConfigurationError, match="'prompt' would replace the conversation"):
+            framework.input(llm, USER, prompt="x")
+        assert framework.input(llm, USER, **{framework.extra: {"prompt": "x"}}) == {"prompt": "x"}
+
     def test_a_name_is_suggested_only_where_it_is_near(self, framework):
         """A guess that is none misleads."""
         with pytest.raises(ConfigurationError) as caught:
@@ -284,6 +293,19 @@ class TestClients:
         clients = {"client": Client(**allowed), "async_client": AsyncClient(**allowed)}
         for given in (clients, {"client": clients["client"]}, {"async_client": clients["async_client"]}):
             assert framework.input(framework.make(**given), USER) == {"prompt": "Hi"}
+
+    async def test_one_of_them_counts_for_the_other_kind_of_call_too(self, framework, sandbox, monkeypatch):
+        """Those went to the service and with the token of the environment, or there was no token."""
+        monkeypatch.delenv("ROCKAI_API_TOKEN")
+        monkeypatch.setenv("ROCKAI_BASE_URL", "https://elsewhere.invalid/v1")
+        settings = {"base_url": sandbox.base_url, "service": Service(end_events=("done", "end"))}
+        for name, kind in (("client", Client), ("async_client", AsyncClient)):
+            given = kind(sandbox.api_token, **settings)
+            llm = framework.make("sandbox/chatml", **{name: given})
+            assert await framework.aask(llm, "Say: one") == framework.ask(llm, "Say: one") == "one"
+            made = [llm._sync_client(), llm._async_client()]
+            assert [one._settings for one in made] == [given._settings] * 2
+            assert made == [llm._sync_client(), llm._async_client()]
 
     async def test_the_model_s_timeout_counts_with_a_handed_in_client(self, framework, sandbox):
         """For each call; one that is not set leaves the client's."""

@@ -73,7 +73,7 @@ def test_without_a_model(examine, sandbox):
     """Nobody is asked; what starts nothing is checked."""
     report = examine(sandbox, model=None, confirm=lambda plan: pytest.fail("asked"))
     assert sandbox.predictions == []
-    assert report.obstacle == "21 checks need a run: make them with --model owner/name."
+    assert report.obstacle == "23 checks need a run: make them with --model owner/name."
     assert report.exit_code == 2
     assert "Runs: 0 planned, 0 approved, 0 made." in report.summary()
 
@@ -82,7 +82,7 @@ def test_what_is_not_made_is_one_sentence(examine, sandbox):
     """Texts say how many checks were not made, and why; JSON holds a finding for each."""
     report = examine(sandbox, model=None)
     for text in (report.text(), report.markdown()):
-        assert text.count("21 checks need a run") == 1
+        assert text.count("23 checks need a run") == 1
         assert "stream-end" not in text
         assert "not reached" not in text
     checks = {check["check"]: check for check in report.to_json()["checks"]}
@@ -95,7 +95,7 @@ def test_only_what_a_run_would_show_is_said_to_need_one(examine):
     """What cannot be checked in any case, for want of a route, says so itself, and is not counted."""
     with Sandbox(generation="new") as sandbox:
         report = examine(sandbox, model=None)
-    assert report.obstacle.startswith("14 checks need a run")
+    assert report.obstacle.startswith("16 checks need a run")
     assert {finding.check: finding.observed for finding in report.findings}["run"] == "there is no such route"
 
 
@@ -119,7 +119,7 @@ def test_a_wrong_token(examine, sandbox):
     report = examine(sandbox, api_token="wrong-token-of-somebody")  # noqa: S106
     assert "https://www.rockai.online/setting/token" in report.obstacle
     assert (report.exit_code, sandbox.predictions) == (2, [])
-    assert report.obstacle.endswith(" 30 further checks were not reached.")
+    assert report.obstacle.endswith(" 32 further checks were not reached.")
     assert {request.method for request in sandbox.requests} == {"GET"}
 
 

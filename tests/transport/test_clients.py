@@ -220,7 +220,22 @@ def test_the_token_comes_from_the_first_variable_that_is_set(monkeypatch):
 
 @pytest.mark.parametrize(
     "bad",
-    ["", " ", "a b", "a\n", "a\r\nX: y", "ü", "\x00", 5, b"x", "a\u2028", "\ud800", '"quoted"', "'t"],
+    [
+        "",
+        " ",
+        "a b",
+        "a\n",
+        "a\r\nX: y",
+        "ü",
+        "\x00",
+        5,
+        b"x",
+        "a\u2028",
+        "\ud800",
+        '"quoted"',
+        "'t",
+        "http://x",
+    ],
     ids=ascii,
 )
 @pytest.mark.parametrize("kind", CLASSES)
@@ -234,6 +249,13 @@ def test_a_token_that_no_header_can_hold(kind, bad, monkeypatch):
         monkeypatch.setenv("ROCKAI_API_TOKEN", bad)
         with pytest.raises(ConfigurationError, match="ROCKAI_API_TOKEN"):
             CLASSES[kind]()
+
+
+def test_a_token_in_the_place_of_the_address_is_not_recited():
+    """Nor asked for as a host: with the arguments exchanged, the token is an address, and refused first."""
+    with pytest.raises(ConfigurationError, match="api_token is empty, an address") as caught:
+        Client("https://api.rockai.online/v1", "rk:secret")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

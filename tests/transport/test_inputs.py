@@ -60,6 +60,16 @@ def test_a_file_that_cannot_be_read(in_memory, io, file):
     assert io.requests == []
 
 
+def test_a_value_that_json_cannot_hold(in_memory, io):
+    """The error names its class with its module: numpy's `bool` is not Python's."""
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(ConfigurationError, match=r"JSON: a value of type numpy\.bool"):
+        in_memory().run(MODEL, {"a": numpy.True_})
+    with pytest.raises(ConfigurationError, match="JSON: a value of type set"):
+        in_memory().run(MODEL, {"a": {1}})
+    assert io.requests == []
+
+
 def test_a_file_that_two_threads_send_is_sent_whole_by_both(in_memory, io):
     """The second one begins where the file was, not where the first one is."""
     io.always(reply(200, "x"))

@@ -132,7 +132,8 @@ def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
         value = read_value(body)
     except ValueError as error:
         named = next((name for name in _NAMED.findall(body) if tools.resolve(name)), None)
-        is_example = "..." in body or "…" in body  # of the format, as models explain it
+        # Of the format, as models explain it.
+        is_example = "..." in body or "…" in body or tools.is_placeholder(body)
         if not named and (is_example or not meant):
             return None
         return [unreadable(named, _written_arguments(body), str(error))]
@@ -299,7 +300,7 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         try:
             arguments = read(body, lambda key, value: is_null(value, key, schema))
         except ValueError as error:
-            return [unreadable(name, body, str(error))]
+            return [unreadable(name, body, str(error))] if known else None
         if not opener.meant and known_properties(schema):
             return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]

@@ -333,6 +333,7 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
             continue
         found.append((value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])))
     accepted = [one for one in found if accepts is not None and accepts(one[0])]
+    accepted = [one for one in accepted if isinstance(one[0], dict)] or accepted
     if any(one[0] != accepted[0][0] for one in accepted):
         raise ValueError("several different JSON values fit, but only one was asked for")
     best = accepted or [one for one in found if isinstance(one[0], dict)] or found

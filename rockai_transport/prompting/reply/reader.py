@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import reasoning, tool_reader
@@ -29,6 +29,7 @@ from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
+_AROUND_CALLS: Final = " \t\r\n`\"'*-•"
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
 Accepts = Callable[[dict[str, Any]], bool]
 
@@ -213,7 +214,7 @@ class ReplyReader:
 
 
 def unmarked_calls(reply: ModelReply, setup: ToolSetup, accepts: Accepts) -> list[ReplyPart]:
-    """Read a required call without an opening token: bare arguments, or Python calls.
+    """Read a required call without an opening token: bare arguments, or all of the reply.
 
     Args:
         reply: The reply; no call was found in it.
@@ -225,7 +226,7 @@ def unmarked_calls(reply: ModelReply, setup: ToolSetup, accepts: Accepts) -> lis
     """
     if reply.invalid_tool_calls:
         return []
-    found = _bare_arguments(reply.text, setup, accepts) or _python_calls(reply.text, setup)
+    found = _bare_arguments(reply.text, setup, accepts) or _only_calls(reply.text, setup)
     return [ReasoningDelta(reply.reasoning), *found] if found and reply.reasoning else found
 
 
@@ -249,11 +250,13 @@ def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[Reply
     return [*texts, ToolCall(new_call_id(), name, arguments)]
 
 
-def _python_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
-    """Return the calls of a reply that consists only of ``name(key="value")``."""
+def _only_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
+    """Return the calls of a reply that is only ``name(key="value")``, or JSON in backticks or quotes."""
+    body = text.strip(_AROUND_CALLS)
     reader = ToolCallReader(Tools(setup.callable_tools), parallel=setup.parallel)
-    parts: list[ReplyPart] = [*reader.feed(f"[{text.strip()}]"), *reader.flush()]
-    return parts if parts and isinstance(parts[0], ToolCall) else []
+    parts: list[ReplyPart] = [*reader.feed(body if body.startswith("[") else f"[{body}]"), *reader.flush()]
+    kinds = {*map(type, parts)}
+    return parts if ToolCall in kinds and TextDelta not in kinds else []
 
 
 def gather(parts: Iterable[ReplyPart]) -> ModelReply:

@@ -9,8 +9,9 @@ templates (DeepSeek-R1's) open the block in the prompt already; a reader with ``
 inside it.
 
 If it was not known that the template opened the block, the first ``</think>`` (or another family's tag) of a
-reply without ``<think>`` also ends reasoning. By then the text before it was delivered as text:
-:class:`ReasoningEnd` reports that it was reasoning, and code that builds a complete reply treats it as such.
+reply without ``<think>`` also ends reasoning, unless it is quoted or within a sentence. By then the text
+before it was delivered as text: :class:`ReasoningEnd` reports that it was reasoning, and code that builds a
+complete reply treats it as such.
 """
 
 from __future__ import annotations
@@ -133,13 +134,13 @@ class ReasoningSplitter(Stage[_Parts]):
         self._close = inside
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
-        self._before = ""  # the last character that was delivered as text
+        self._before = ""  # the last two characters that were delivered as text
         self._in_fence = False
 
     @property
     def settled(self) -> bool:
         """Whether a piece without a character in :data:`NOTABLE` is unchanged text of the answer."""
-        return self._state == "answer" and not self._held and self._before != "`"
+        return self._state == "answer" and not self._held and self._before[-1:] != "`"
 
     def pass_over(self, text: str) -> None:
         """Record text of the answer that was delivered unchanged.
@@ -147,7 +148,7 @@ class ReasoningSplitter(Stage[_Parts]):
         Args:
             text: The next text of the answer.
         """
-        self._before = text[-1:] or self._before
+        self._before = (self._before + text[-2:])[-2:]
 
     def _read(self, text: str, *, final: bool) -> _Parts:
         if self._state in ("start", "behind") and not final and is_blank(text):
@@ -224,5 +225,7 @@ class ReasoningSplitter(Stage[_Parts]):
         return [TextDelta(text)] if text else []
 
     def _is_quoted(self, at: int, end: int) -> bool:
-        around = self._held[at - 1] if at else self._before, self._held[end : end + 1]
-        return self._in_fence or "`" in around or all(one and one in _QUOTES for one in around)
+        before, behind = (self._before + self._held[max(0, at - 2) : at])[-2:], self._held[end : end + 1]
+        around = before[-1:], behind
+        in_prose = around == (" ", " ") and before[0].isalnum()
+        return self._in_fence or in_prose or "`" in around or all(one and one in _QUOTES for one in around)

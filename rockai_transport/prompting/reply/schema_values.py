@@ -175,7 +175,7 @@ def required_properties(schema: Schema) -> tuple[str, ...]:
 
 
 def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
-    """Convert a model's value for a schema, and remove superfluous levels.
+    """Convert a model's value for a schema, remove superfluous levels, and add the only key around a list.
 
     Superfluous levels are lists with one object, and keys that are not in the schema and are the object's
     name, the schema's title, or a word like ``arguments`` or ``properties``.
@@ -193,7 +193,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     """
     result = adapted(value, schema)
     if not fits(result, schema):
-        for candidate in _inner(value, schema, name):
+        for candidate in (*_inner(value, schema, name), *_under_only_key(value, schema)):
             inner = adapted(candidate, schema)
             if fits(inner, schema):
                 return inner
@@ -223,6 +223,14 @@ def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:
     if inner is not None:
         yield inner
         yield from _inner(inner, schema, name)
+
+
+def _under_only_key(value: Any, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Yield a list of objects as the value of the only key that the schema has."""
+    known = known_properties(schema)
+    listed = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+    if listed and len(known) == 1:
+        yield dict.fromkeys(known, value)
 
 
 def _unwrapped(value: Any, schema: Schema, name: str) -> Any:

@@ -106,6 +106,7 @@ class ToolCallReader:
         self._line_start = True
         self._in_fence = False  # inside a code fence that was returned as text
         self._in_code = False  # likewise, if the fence started a line
+        self._inner_fences = 0  # the open fences within it
         self._pending = ""  # text that is not decided yet
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: Scanner | None = None
@@ -197,9 +198,14 @@ class ToolCallReader:
                 return verdict.body
             at = found.end()
             if text.startswith(FENCE, place):
-                self._in_fence = not self._in_fence
-                self._in_code = self._in_fence and self._line_start
                 at = place + len(FENCE)
+                if self._in_code and self._line_start and text[at : at + 1].isalpha():
+                    self._inner_fences += 1  # with a language, as in a README: it closes none
+                elif self._inner_fences:
+                    self._inner_fences -= 1
+                else:
+                    self._in_fence = not self._in_fence
+                    self._in_code = self._in_fence and self._line_start
             behind_tick = text[place:at] == TICK and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
         self._line_start = self._line_start and is_blank(text[at:])
@@ -207,8 +213,10 @@ class ToolCallReader:
         return len(text)
 
     def _verdict(self, text: str, at: int) -> Opener | str:
-        if text[at] in "\r\n" or (self._in_fence and text.startswith(FENCE, at)):
-            return "text"  # here a fence closes one that was returned as text, whatever follows
+        within_code = self._in_code and not self._line_start and text[at] != TICK
+        if text[at] in "\r\n" or within_code or (self._in_fence and text.startswith(FENCE, at)):
+            # A fence here closes one that was returned as text, or is in it; the next character decides.
+            return "undecided" if text.endswith(FENCE) and at + len(FENCE) == len(text) else "text"
         line_start = self._line_start and not self._in_code
         if not (line_start or text[at] in NOTABLE):
             return "text"

@@ -56,7 +56,8 @@ def map_parameters(
         The inputs to send.
 
     Raises:
-        ConfigurationError: The model's keys are known, and a parameter is not among them.
+        ConfigurationError: The model's keys are known, and a parameter is not among them; or one is the
+            prompt.
     """
     inputs: dict[str, Any] = {}
     for name, value in parameters.items():
@@ -64,6 +65,11 @@ def map_parameters(
             continue
         key = (getattr(dialect, f"{name}_key") if name in _COMMON else None) or name
         sent = _number(name, value, extra_name)
+        if key == dialect.prompt_key:
+            raise ConfigurationError(
+                f"{name!r} would replace the conversation: put the text into it. What is in {extra_name} is "
+                "sent unchecked."
+            )
         if dialect.is_strict and key not in {key.name for key in dialect.keys}:
             raise ConfigurationError(_refusal(name, dialect, model, extra_name))
         if key not in inputs or key == name:  # the model's own name takes precedence
