@@ -120,22 +120,22 @@ class Dialogue:
         """
         parts = self._reader.flush()
         self.runs += 1
-        is_refused, obstacle = False, None
+        obstacle = None
         request, text = self.running, "".join(self._pieces)
         if not self._direct:
             parts = self._released(parts)
-            if self._waits and (found := self._unmarked_calls()):
-                self._held.clear()
-                parts = self._released(found)
-            wrong, is_refused = self._validation_error()
-            if wrong and self._call is not None and self.runs <= self._max_reasks:
-                try:
-                    again = self._call.retry_with_feedback(_own_words(text, request), wrong).request()
-                except ConfigurationError as error:  # as of a chat template that accepts a single turn only
-                    obstacle = error
-                else:
-                    self._begin(again)
-                    return []
+        if self._waits and (found := self._unmarked_calls()):
+            self._held.clear()
+            parts = self._released(found)
+        wrong, is_refused = (None, False) if self._direct else self._validation_error()
+        if wrong and self._call is not None and self.runs <= self._max_reasks:
+            try:
+                again = self._call.retry_with_feedback(_own_words(text, request), wrong).request()
+            except ConfigurationError as error:  # as of a chat template that accepts a single turn only
+                obstacle = error
+            else:
+                self._begin(again)
+                return []
         if not is_refused:
             self.request = None
             parts = [*self._held, *parts]
