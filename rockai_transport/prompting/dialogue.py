@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -89,17 +89,17 @@ class Dialogue:
         """What ended the last answer: a token of the chat template or a stop sequence; else None."""
         return self._reader.stop_token
 
-    def feed(self, *pieces: str) -> list[ReplyPart]:
+    def feed(self, pieces: str | Sequence[str]) -> list[ReplyPart]:
         """Take the next pieces of the run.
 
         Args:
-            pieces: Any parts of the model's output.
+            pieces: Any parts of the model's output; or only one.
 
         Returns:
             The parts that may be delivered, in order; parts of different pieces are not merged.
         """
-        self._pieces += pieces
-        parts = self._reader.feed(*pieces)
+        self._pieces += [pieces] if isinstance(pieces, str) else pieces
+        parts = self._reader.feed(pieces)
         return parts if self._direct else self._released(parts)
 
     def running_text(self) -> str:

@@ -107,16 +107,18 @@ class ReplyReader:
         """What ended the answer: a token of the chat template or a stop sequence; None if neither did."""
         return (self._turn.token or self._cutter.stop) if self._made else None
 
-    def feed(self, *pieces: str) -> list[ReplyPart]:
+    def feed(self, pieces: str | Sequence[str]) -> list[ReplyPart]:
         """Take the next pieces.
 
         Args:
-            pieces: Any parts of the model's output.
+            pieces: Any parts of the model's output; or only one.
 
         Returns:
             The parts that may be delivered, in order. None of them is empty, and parts of different pieces
             are not merged.
         """
+        if isinstance(pieces, str):
+            pieces = [pieces]
         if self._settled and not self._notable("".join(pieces)):
             self._passed += pieces
             return list(map(TextDelta, filter(None, pieces)))
