@@ -100,7 +100,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
         return self._read(pieces)
 
     def _read(self, pieces: Sequence[str]) -> Iterator[C]:
-        parts = self.dialogue.feed(*pieces)
+        parts = self.dialogue.feed(pieces)
         self.parts += parts
         value = self._partials.read(self.dialogue.running_text()) if self._partials else None
         return self._made(parts, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -89,17 +89,17 @@ class Dialogue:
         """What ended the last answer: a token of the chat template or a stop sequence; else None."""
         return self._reader.stop_token
 
-    def feed(self, *pieces: str) -> list[ReplyPart]:
+    def feed(self, pieces: str | Sequence[str]) -> list[ReplyPart]:
         """Take the next pieces of the run.
 
         Args:
-            pieces: Any parts of the model's output.
+            pieces: Any parts of the model's output; or only one.
 
         Returns:
             The parts that may be delivered, in order; parts of different pieces are not merged.
         """
-        self._pieces += pieces
-        parts = self._reader.feed(*pieces)
+        self._pieces += [pieces] if isinstance(pieces, str) else pieces
+        parts = self._reader.feed(pieces)
         return parts if self._direct else self._released(parts)
 
     def running_text(self) -> str:
@@ -120,22 +120,22 @@ class Dialogue:
         """
         parts = self._reader.flush()
         self.runs += 1
-        is_refused, obstacle = False, None
+        obstacle = None
         request, text = self.running, "".join(self._pieces)
         if not self._direct:
             parts = self._released(parts)
-            if self._waits and (found := self._unmarked_calls()):
-                self._held.clear()
-                parts = self._released(found)
-            wrong, is_refused = self._validation_error()
-            if wrong and self._call is not None and self.runs <= self._max_reasks:
-                try:
-                    again = self._call.retry_with_feedback(_own_words(text, request), wrong).request()
-                except ConfigurationError as error:  # as of a chat template that accepts a single turn only
-                    obstacle = error
-                else:
-                    self._begin(again)
-                    return []
+        if self._waits and (found := self._unmarked_calls()):
+            self._held.clear()
+            parts = self._released(found)
+        wrong, is_refused = (None, False) if self._direct else self._validation_error()
+        if wrong and self._call is not None and self.runs <= self._max_reasks:
+            try:
+                again = self._call.retry_with_feedback(_own_words(text, request), wrong).request()
+            except ConfigurationError as error:  # as of a chat template that accepts a single turn only
+                obstacle = error
+            else:
+                self._begin(again)
+                return []
         if not is_refused:
             self.request = None
             parts = [*self._held, *parts]

@@ -49,7 +49,7 @@ def test_a_forced_call_is_asked_for_once_more():
 def test_with_a_forced_choice_nothing_comes_before_the_call():
     """What was held comes out right before the call; then everything streams."""
     dialogue = Dialogue(call("any"))
-    assert dialogue.feed("<think>hm</think>Well, ", "<tool_call>{oops}</tool_call>") == []
+    assert dialogue.feed(["<think>hm</think>Well, ", "<tool_call>{oops}</tool_call>"]) == []
     parts = dialogue.feed(CALL)
     assert [type(part) for part in parts] == [ReasoningDelta, TextDelta, InvalidToolCall, ToolCall]
     assert dialogue.feed("then") == [TextDelta("then")]
@@ -235,5 +235,5 @@ def test_a_batch_is_read_as_its_pieces_one_by_one(choice, check, monkeypatch):
     single = [part for piece in pieces for part in one.feed(piece)] + one.end()
     for size in (2, 5, len(pieces)):
         many = Dialogue(call(choice), check)
-        parts = [part for at in range(0, len(pieces), size) for part in many.feed(*pieces[at : at + size])]
+        parts = [part for at in range(0, len(pieces), size) for part in many.feed(pieces[at : at + size])]
         assert parts + many.end() == single

@@ -63,7 +63,7 @@ def read(request, pieces, *, batch=False):
     dialogue = Dialogue(request)
     parts = []
     for piece in [pieces] if batch else pieces:
-        parts += dialogue.feed(*piece) if batch else dialogue.feed(piece)
+        parts += dialogue.feed(piece)
         if dialogue.cut:
             break
     error = None

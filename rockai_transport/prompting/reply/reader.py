@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import reasoning, tool_reader
@@ -29,7 +29,7 @@ from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
-_AROUND_CALLS = " \t\r\n`\"'*-•"
+_AROUND_CALLS: Final = " \t\r\n`\"'*-•"
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
 Accepts = Callable[[dict[str, Any]], bool]
 
@@ -107,16 +107,18 @@ class ReplyReader:
         """What ended the answer: a token of the chat template or a stop sequence; None if neither did."""
         return (self._turn.token or self._cutter.stop) if self._made else None
 
-    def feed(self, *pieces: str) -> list[ReplyPart]:
+    def feed(self, pieces: str | Sequence[str]) -> list[ReplyPart]:
         """Take the next pieces.
 
         Args:
-            pieces: Any parts of the model's output.
+            pieces: Any parts of the model's output; or only one.
 
         Returns:
             The parts that may be delivered, in order. None of them is empty, and parts of different pieces
             are not merged.
         """
+        if isinstance(pieces, str):
+            pieces = [pieces]
         if self._settled and not self._notable("".join(pieces)):
             self._passed += pieces
             return list(map(TextDelta, filter(None, pieces)))
@@ -253,12 +255,10 @@ def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[Reply
 def _only_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
     """Return the calls of a reply that is only ``name(key="value")``, or JSON in backticks or quotes."""
     body = text.strip(_AROUND_CALLS)
-    for whole in (f"[{body}]", body):
-        reader = ToolCallReader(Tools(setup.callable_tools), parallel=setup.parallel)
-        parts: list[ReplyPart] = [*reader.feed(whole), *reader.flush()]
-        if parts and isinstance(parts[0], ToolCall):
-            return parts
-    return []
+    reader = ToolCallReader(Tools(setup.callable_tools), parallel=setup.parallel)
+    parts: list[ReplyPart] = [*reader.feed(body if body.startswith("[") else f"[{body}]"), *reader.flush()]
+    kinds = {*map(type, parts)}
+    return parts if ToolCall in kinds and TextDelta not in kinds else []
 
 
 def gather(parts: Iterable[ReplyPart]) -> ModelReply:
