@@ -51,10 +51,9 @@ class TaggedScanner:
         missing: What closes the last value, if only the end of the call did.
     """
 
-    def __init__(self) -> None:
-        self.kept = 0
-        self.missing = ""
-        self._inside = False
+    kept = 0
+    missing = ""
+    _inside = False
 
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.
