@@ -136,7 +136,7 @@ def _json_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
         is_example = "..." in body or "…" in body or tools.is_placeholder(body)
         if not named and (is_example or not meant):
             return None
-        return [unreadable(named, _written_arguments(body), str(error))]
+        return [unreadable(named, _written_arguments(body.rstrip("…")), str(error))]
     calls = [_read_object(item, tools, meant=meant) for item in _items(value, tools)]
     if meant:
         return calls or [unreadable(None, body, "it holds no call")]

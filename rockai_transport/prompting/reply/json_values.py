@@ -122,7 +122,7 @@ class ValueScanner:
                 goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
                 self._mode = self._mode if goes_on else self._outside
             elif stop in ("<", "`"):
-                self._blank = stop == "<" and self._last in (":", "=")
+                self._blank = stop == "<" and self._last in (":", "=") and text[at].isalpha()
                 return found.start()
             elif self._enter(stop):
                 return at
