@@ -94,7 +94,7 @@ class AsyncIO(BaseIO):
                 failure = self._failure(error)
                 raise failure from failure.__cause__
             finally:
-                timer.waiting = False
+                timer.task = None
             if chunk is None:
                 body.end()
                 break
