@@ -145,16 +145,18 @@ async def test_a_handler_tells_its_runs_apart(sandbox):
     expect(sandbox, ["processing", "canceled"])
 
 
-@pytest.mark.parametrize("mode", ["custom", "messages", "values"])
+@pytest.mark.parametrize("mode", ["custom", "messages", "values", "astream_events"])
 async def test_a_streamed_response_whose_client_leaves(sandbox, mode):
-    """FastAPI cancels it in anyio's way, again and again, so that LangGraph may not tell the tool."""
+    """FastAPI cancels again and again, so that `astream` may not tell the tool: the handler ends it."""
     toolkit = make_toolkit(sandbox, ENDLESS)
     agent = create_agent(
         ScriptedModel(script=in_turns([start()], [("endless", {"prompt": "b"})])), toolkit.get_tools()
     )
 
     async def respond():
-        async for _ in agent.astream(ASK, {"callbacks": [toolkit.cancel_on_abort()]}, stream_mode=mode):
+        events = agent.astream_events(ASK, version="v2")
+        handled = agent.astream(ASK, {"callbacks": [toolkit.cancel_on_abort()]}, stream_mode=mode)
+        async for _ in events if mode == "astream_events" else handled:
             pass
 
     async with anyio.create_task_group() as response:
