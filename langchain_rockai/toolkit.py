@@ -28,9 +28,9 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     "progress": …, "elapsed": …}``.
 
     In async runs, an abort during a tool call cancels, within two seconds, the predictions that the run has
-    started or waited for. For an abort while the model generates, use `cancel_on_abort`. In a sync graph,
-    tools run in threads that Ctrl-C cannot interrupt: such a tool ends after ``max_wait``, and the
-    prediction's id remains known. Prefer async.
+    started or waited for. For an abort while the model generates, and in a web server's streamed response,
+    use `cancel_on_abort`. In a sync graph, tools run in threads that Ctrl-C cannot interrupt: such a tool
+    ends after ``max_wait``, and the prediction's id remains known. Prefer async.
 
     Nothing is paid for twice: a start is recorded in the graph's store (``create_agent(…, store=…)``) before
     it is sent, so a resumed run finds it. To survive a crash, this needs ``durability="sync"``: by default

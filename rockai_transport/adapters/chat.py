@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ ROLES: Final[dict[str, Role]] = {
 """The frameworks' names for the roles of a conversation."""
 
 _NO_TOOLS: Final = ToolSetup()
+_NOT_BASE64: Final = re.compile(r"(?i)data:[^,]*;base64,[\w+/=%\s-]{0,64}[^\w+/=%\s-]")
 
 
 def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
@@ -113,8 +115,13 @@ def read_blocks(
             if role == "tool" or not address or address not in text:
                 texts.append(f"[{kind}: {address}]" if address[:5] not in ("", "data:") else f"[{kind}]")
         elif kind == "image" and content:
+            if isinstance(content, str) and _NOT_BASE64.match(content):
+                raise ConfigurationError(
+                    "An image's base64 is none: give the text base64.b64encode(data).decode(). Without "
+                    "decode(), Python writes bytes as b'…'; a whole data: address goes into url."
+                )
             images += (content,)
         else:
-            what = "image (by file_id)" if kind == "image" else kind
+            what = "image (by file_id, or empty)" if kind == "image" else kind
             raise ConfigurationError(unsupported_content(what, model))
     return texts, images

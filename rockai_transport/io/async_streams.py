@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -121,7 +122,8 @@ class _Reader:
         self.run = run
         self._scope: LoopScope | None = None
         self._is_cut = False  # closed elsewhere, and the reader does not know it yet
-        self._task: asyncio.Task[Any] | None = None
+        # Weak, because the finished task of an ``anext`` holds the generator around this stream.
+        self._task: weakref.ref[asyncio.Task[Any]] | None = None
         self._process = os.getpid()
         self._is_busy = False
         self._let_go: asyncio.Future[None] | None = None  # done when the busy task has finished
@@ -174,12 +176,14 @@ class _Reader:
 
     async def _begin(self) -> None:
         self._scope = await self._io.connections.here()
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        self._task = weakref.ref(task) if task is not None else None
         self._scope.streams.add(self)
 
     async def _leave(self) -> None:
         self._check_turn(is_reading=False)
-        self._is_cut = self._state.drop_ready() and self._task is not asyncio.current_task()
+        began_in = self._task and self._task()
+        self._is_cut = self._state.drop_ready() and began_in is not asyncio.current_task()
         self._is_busy = True
         try:
             await self.run.leave()

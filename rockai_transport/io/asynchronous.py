@@ -40,39 +40,39 @@ class Timer:
     All reads of a stream share one timer: it is not moved with each read, but set again if it fires early.
     """
 
-    waiting: bool = False
+    task: asyncio.Task[Any] | None = None
+    """The task that waits. It is forgotten after its wait: the task of an ``anext`` holds the generator
+    around the stream, which then would never be dropped."""
     _handle: asyncio.TimerHandle | None = None
     _due: float = math.inf
     _until: float = math.inf
     _notices: Notices | None = None
     _rang: bool = False
-    _task: asyncio.Task[Any] | None = None
     _cancellations: int = 0
 
     def wait(self, until: float, notices: Notices | None) -> None:
         """Start a wait of the current task, until this deadline at most."""
-        self._task = task = asyncio.current_task()
+        self.task = task = asyncio.current_task()
         self._cancellations = task.cancelling() if task is not None else 0
         self._until, self._notices = until, notices
-        self.waiting = True
         due = until if notices is None else min(until, notices.due)
         if due < self._due:
             self._set(due)
 
     def ring(self) -> None:
         """Wake the task, if it waits."""
-        if self.waiting and not self._rang and self._task is not None:
+        if self.task is not None and not self._rang:
             self._rang = True
-            self._task.cancel()
+            self.task.cancel()
 
     def was_it(self) -> bool:
         """Return whether this timer alone caused the cancellation."""
         rang, self._rang = self._rang, False
-        return rang and self._task is not None and self._task.uncancel() <= self._cancellations
+        return rang and self.task is not None and self.task.uncancel() <= self._cancellations
 
     def stop(self) -> None:
         """End the wait."""
-        self.waiting = False
+        self.task = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle, self._due = None, math.inf
@@ -85,7 +85,7 @@ class Timer:
 
     def _fire(self) -> None:
         self._handle, self._due = None, math.inf
-        if not self.waiting:
+        if self.task is None:
             return  # the next wait sets the timer again
         moment, due, notices = time.monotonic(), self._until, self._notices
         if moment >= due:
@@ -158,7 +158,7 @@ class AsyncIO(BaseIO):
                 failure = self._failure(error)
                 raise failure from failure.__cause__
             finally:
-                timer.waiting = False
+                timer.task = None
             if chunk is None:
                 body.end()
                 break

@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Never, Self
 from uuid import uuid4
 
 from rockai_transport.async_client import AsyncClient
@@ -156,6 +156,13 @@ class Toolset(Lifecycle):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A copy of a tool shares the limits with the others: it has no separate budget.
         return self
+
+    def __reduce__(self) -> Never:
+        # A copy elsewhere would have limits and a budget of its own.
+        raise TypeError(
+            "A toolkit and its tools cannot be pickled, because they hold this process's limits and records: "
+            "make the toolkit in each process. With a shared store=, they share the records."
+        )
 
     # One tool call. There is always an answer.
 

@@ -5,6 +5,7 @@ import copy
 import inspect
 import json
 import math
+import pickle
 import threading
 import time
 
@@ -302,6 +303,12 @@ def test_a_copy_of_the_tools_shares_their_limits(caller):
     toolset = caller.toolset(SAY, max_starts=1)
     assert "succeeded" in caller.call(toolset, "say", PROMPT).text
     assert "used all its 1 starts" in caller.call(copy.deepcopy(toolset), "say", PROMPT).text
+
+
+def test_tools_that_are_pickled(caller):
+    """The error says what to do; another process would have a separate budget."""
+    with pytest.raises(TypeError, match=r"make the toolkit in each process.*store="):
+        pickle.dumps(caller.toolset(SAY))
 
 
 def test_calls_side_by_side_stay_below_the_limit(sandbox, caller):

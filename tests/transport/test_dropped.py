@@ -98,6 +98,20 @@ async def test_an_async_stream_in_a_cycle_is_left_by_its_loop(endless):
     assert endless.lines.count(CANCEL) == 20
 
 
+async def test_a_dropped_generator_that_a_task_of_its_own_has_read(endless):
+    """Such a task holds the generator, so the stream may not hold the task. LangChain's fallbacks use one."""
+
+    async def pieces(client):
+        async for piece in client.stream(MODEL, {}):
+            yield piece
+
+    async with AsyncClient(TOKEN, endless.base_url, route="predictions") as client:
+        around = pieces(client)
+        assert await asyncio.create_task(anext(around)) == "a"
+        del around
+        await asyncio.to_thread(endless.wait_for, CANCEL)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 def test_a_forked_child_leaves_the_parents_stream_alone(endless):
     """It may drop or close its copy, and can read nothing of it: nothing is sent, the connection stays."""

@@ -252,6 +252,21 @@ def test_what_no_prompt_can_carry_is_an_error(sandbox, block, words):
     assert sandbox.requests == []
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "base64": PIXEL.encode(), "mime_type": "image/png"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL.encode()}"}},
+        {"type": "image", "base64": f"data:image/png;base64,{PIXEL}", "mime_type": "image/png"},
+    ],
+)
+def test_an_image_whose_base64_is_none(block):
+    """Is refused: bytes that were not decoded, or a whole data URI, would be sent and paid for."""
+    llm = ChatRockAI(model=LLAMA_3, dialect=resolve_dialect(LLAMA_3).replace(image_key="image"))
+    with pytest.raises(ConfigurationError, match="b64encode"):
+        llm.preview([HumanMessage([block])])
+
+
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
 def test_the_aliases(cls, sandbox):
     """Other integrations' names for the same settings."""

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 
+import anyio
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
@@ -142,6 +143,27 @@ async def test_a_handler_tells_its_runs_apart(sandbox):
     expect(sandbox, ["processing"])
     await abort_while_thinking(toolkit, {**thread("left"), "callbacks": [handler]})
     expect(sandbox, ["processing", "canceled"])
+
+
+@pytest.mark.parametrize("mode", ["custom", "messages", "values", "astream_events"])
+async def test_a_streamed_response_whose_client_leaves(sandbox, mode):
+    """FastAPI cancels again and again, so that `astream` may not tell the tool: the handler ends it."""
+    toolkit = make_toolkit(sandbox, ENDLESS)
+    agent = create_agent(
+        ScriptedModel(script=in_turns([start()], [("endless", {"prompt": "b"})])), toolkit.get_tools()
+    )
+
+    async def respond():
+        events = agent.astream_events(ASK, version="v2")
+        handled = agent.astream(ASK, {"callbacks": [toolkit.cancel_on_abort()]}, stream_mode=mode)
+        async for _ in events if mode == "astream_events" else handled:
+            pass
+
+    async with anyio.create_task_group() as response:
+        response.start_soon(respond)
+        await asyncio.to_thread(sandbox.wait_for, lambda it: statuses(it) == ["processing"] * 2)
+        response.cancel_scope.cancel()
+    await asyncio.to_thread(sandbox.wait_for, lambda it: statuses(it) == ["canceled"] * 2, 2.5)
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal reaches a thread")
