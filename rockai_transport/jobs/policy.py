@@ -14,7 +14,7 @@ from rockai_transport.config import check_choice, check_timeout, check_whole
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.runs import AgentRun
+from rockai_transport.jobs.running import AgentRun
 from rockai_transport.protocol.webhooks import check_webhook_url
 
 OnCancel = Literal["cancel", "leave"]

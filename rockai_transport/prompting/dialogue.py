@@ -120,15 +120,14 @@ class Dialogue:
         """
         parts = self._reader.flush()
         self.runs += 1
-        reason = obstacle = None
+        is_refused, obstacle = False, None
         request, text = self.running, "".join(self._pieces)
         if not self._direct:
             parts = self._released(parts)
             if self._waits and (found := self._unmarked_calls()):
                 self._held.clear()
                 parts = self._released(found)
-            reason = self._validation_error()
-            wrong = reason or self._unreadable()
+            wrong, is_refused = self._validation_error()
             if wrong and self._call is not None and self.runs <= self._max_reasks:
                 try:
                     again = self._call.retry_with_feedback(_own_words(text, request), wrong).request()
@@ -137,14 +136,14 @@ class Dialogue:
                 else:
                     self._begin(again)
                     return []
-        if reason is None:
+        if not is_refused:
             self.request = None
             parts = [*self._held, *parts]
             return parts if self._committed or self._direct else announced(parts)
         times = _TIMES.get(self.runs, f"{self.runs} times")
         why = f"; it could not be asked again: {obstacle}" if obstacle else ""
         raise InvalidResponseError(
-            f"{request.model} was asked {times} and did not return valid output: {reason}{why}",
+            f"{request.model} was asked {times} and did not return valid output: {wrong}{why}",
             body=text,
             by_model=True,
             may_have_started=True,
@@ -180,27 +179,26 @@ class Dialogue:
     def _unmarked_calls(self) -> list[ReplyPart]:
         return unmarked_calls(gather(self._held), self.running.reading.tools, self._accepts)
 
-    def _validation_error(self) -> str | None:
-        """Return why the ended reply is not accepted; None if it is."""
-        if not self._waits:
-            return self._check(gather(self._held)) if self._check else None
+    def _validation_error(self) -> tuple[str | None, bool]:
+        """Return what is wrong with the ended reply, if anything is, and whether it cannot be accepted."""
+        reply = gather(self._held)
         tools = self.running.reading.tools
-        function = f"the function {tools.name}" if tools.name else "a function"
-        errors = "; ".join(call.error for call in gather(self._held).invalid_tool_calls)
-        return f"{function} must be called, in a <tool_call> line{f' ({errors})' if errors else ''}."
+        errors = "; ".join(call.error for call in reply.invalid_tool_calls)
+        if self._waits:
+            function = f"the function {tools.name}" if tools.name else "a function"
+            because = f" ({errors})" if errors else ""
+            return f"{function} must be called, in a <tool_call> line{because}.", True
+        if self._check and (refusal := self._check(reply)) is not None:
+            return refusal, True
+        if errors and not reply.tool_calls:  # and none of it was delivered
+            form = "Write it in one <tool_call> line, as valid JSON."
+            return f"the function call cannot be read: {errors}. {form}", False
+        return None, False
 
     def _accepts(self, arguments: dict[str, Any]) -> bool:
         """Return whether an object is valid as the arguments of the one function that must be called."""
         reply = ModelReply(tool_calls=(ToolCall("", "", arguments),))
         return self._check is not None and self._check(reply) is None
-
-    def _unreadable(self) -> str | None:
-        """Return why the reply's only call is invalid, if none of it was delivered."""
-        invalid = [part for part in self._held if isinstance(part, InvalidToolCall)]
-        if not invalid or any(isinstance(part, ToolCall) for part in self._held):
-            return None
-        errors = "; ".join(call.error for call in invalid)
-        return f"the function call cannot be read: {errors}. Write it in one <tool_call> line, as valid JSON."
 
 
 def _own_words(text: str, request: ModelRequest) -> str:

@@ -82,14 +82,6 @@ def test_the_cut_ends_the_reply():
     assert got.flush() == []
 
 
-def test_flushing_twice_adds_nothing():
-    """A driver that ends a reply in two places ends it once."""
-    got = reader(stop=("END",))
-    got.feed("a EN")
-    assert got.flush() == [TextDelta("EN")]
-    assert got.flush() == []
-
-
 def test_without_tools_a_call_is_text():
     """Nobody asked for calls: with no tools, or with ``tool_choice="none"``, text is text."""
     for got in (Reading(), Reading(tools=set_up_tools(TOOLS, "none"))):

@@ -7,10 +7,9 @@ the object is no call. An object without arguments is a call only if the tool re
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.call_heads import Opener
 from rockai_transport.prompting.reply.elements import read_elements
-from rockai_transport.prompting.reply.json_values import as_python, as_written, read_value
+from rockai_transport.prompting.reply.json_values import ValueScanner, read_python, read_value
 from rockai_transport.prompting.reply.schema_values import (
     adapted,
     fits,
@@ -38,6 +37,8 @@ _ARGUMENTS_KEY: Final = re.compile(
 _NAMED: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
 )
+# Also print(default_api.get_weather(…)), Gemini's form.
+_PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>[^\W\d][\w.:/-]{0,127})\(")
 _NO_CALL: Final = "it has a function's name, but no arguments"
 _SCHEMA: Final = "the arguments are the function's schema, not values"
 _EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
@@ -312,39 +313,41 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
 
 def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
     """Read Python calls without executing them. Other Python, and calls of anything but tools, are text."""
-    source = as_python(body).strip()
-    try:
-        expression = ast.parse(source, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        name = body.strip("[ \n").partition("(")[0]
-        return [unreadable(name, body, f"it is no Python call: {error}")] if tools.resolve(name) else None
-    nodes = expression.elts if isinstance(expression, ast.List | ast.Tuple) else [expression]
-    calls = [call for node in nodes if (call := _python_call(node, source, tools, meant=meant))]
-    return calls if calls and len(calls) == len(nodes) else None
+    text = body.strip().strip("[]")
+    calls: list[Call] = []
+    name, at = "", 0
+    while found := _PYTHON_CALL.match(text, at):
+        name = found["name"].removesuffix(".call")
+        known = tools.resolve(name)
+        end = ValueScanner(python=True).scan(text, found.start("name"))
+        if end is None or text[end - 1] != ")":
+            break
+        given, at = text[found.end() : end - 1], end
+        try:
+            arguments = _python_arguments(given, known_properties(tools.schemas[known]) if known else ())
+            calls.append(ToolCall("", name, arguments))
+        except ValueError:
+            calls.append(unreadable(name, f"{name}({given})", "its arguments are no literals with names"))
+        if not known and not (meant and isinstance(calls[-1], ToolCall)):
+            return None
+    if text[at:].strip(", )\n"):
+        return (
+            [unreadable(name, body, "it is no Python call, or does not end")] if tools.resolve(name) else None
+        )
+    return calls or None
 
 
-def _python_call(node: ast.expr, source: str, tools: Tools, *, meant: bool) -> Call | None:
-    if not isinstance(node, ast.Call):
-        return None
-    name = as_written(ast.get_source_segment(source, node.func) or "").removesuffix(".call")
-    if name == "print" and len(node.args) == 1:  # print(default_api.get_weather(…)), Gemini's form
-        return _python_call(node.args[0], source, tools, meant=meant)
-    known = tools.resolve(name)
-    only = known_properties(tools.schemas[known]) if known else frozenset()
-    given: list[tuple[str | None, ast.expr]] = [(None, value) for value in node.args]
-    given += [(keyword.arg and as_written(keyword.arg), keyword.value) for keyword in node.keywords]
-    if len(given) == len(node.args) == 1:  # without names, only a single argument is unambiguous
-        first = node.args[0]
-        given = [(next(iter(only)), first)] if len(only) == 1 else given
-        if isinstance(first, ast.Dict):
-            names = [getattr(key, "value", None) for key in first.keys]
-            given = [*zip(names, first.values, strict=True)] if {*names} <= only and names else given
-    error = "its arguments have no names"
+def _python_arguments(text: str, known: Collection[str]) -> dict[str, Any]:
     try:
-        if all(key for key, _ in given):
-            error = "its arguments are no literals"
-            arguments = read_value(json.dumps({key: ast.literal_eval(value) for key, value in given}))
-            return ToolCall("", name, arguments) if meant or known else None
-    except (ValueError, TypeError, MemoryError, RecursionError):
-        pass
-    return unreadable(name, as_written(ast.get_source_segment(source, node) or ""), error) if known else None
+        values = read_python(f"[{text}\n]")
+    except ValueError:
+        arguments: dict[str, Any] = read_python(f"{{{text}\n}}")
+        return arguments
+    if len(values) == 1:  # without names, only a single argument is unambiguous
+        if isinstance(values[0], dict) and values[0] and values[0].keys() <= {*known}:
+            return dict(values[0])
+        if len(known) == 1:
+            return dict.fromkeys(known, values[0])
+    if values:
+        raise ValueError("no names")
+    return {}

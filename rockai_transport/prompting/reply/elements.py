@@ -27,10 +27,8 @@ class ElementScanner:
         kept: Number of characters at the end of the last piece to pass again with the next one.
     """
 
+    kept = 0
     missing = ""  # as in TaggedScanner
-
-    def __init__(self) -> None:
-        self.kept = 0
 
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.

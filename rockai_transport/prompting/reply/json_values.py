@@ -16,7 +16,6 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from keyword import iskeyword
 from typing import Any, Final
 
 from rockai_transport.prompting.reply.call_formats import QUOTES
@@ -62,18 +61,10 @@ _TOKENS: Final = re.compile(
     r"""|(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')"""
     r"""|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
-    r"""|(?<![\w$])(?P<key>[A-Za-z_$][\w$-]*)(?:(?=\s{0,99}:)|(?P<sign>\s{0,9}=(?![=>])))"""
+    r"""|(?<![\w$])(?P<key>(?:[^\W\d]|\$)[\w$-]*)(?:(?=\s{0,99}:)|(?P<sign>\s{0,9}=(?![=>])))"""
     r"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c\xa0\u3000]""",
     re.DOTALL,
 )
-# The names in a call: with hyphens, as the tools of MCP servers have, and keywords, as in from="SFO".
-_NAMES: Final = re.compile(
-    rf"""(?<![\w.:/$-])(?P<name>[^\W\d][\w.:/-]*+)(?=\(|\s{{0,9}}=(?!=))|{_TOKENS.pattern}""", re.DOTALL
-)
-# A Python name contains only letters: these, which no model writes, stand for the signs, one marks a keyword.
-_LETTERS: Final = str.maketrans("-:/", "\u01c0\u01c1\u01c2")
-_KEYWORD: Final = "\u01c3"
-_SIGNS: Final = {**{letter: sign for sign, letter in _LETTERS.items()}, ord(_KEYWORD): None}
 # The characters that may follow a backslash in a Python string; any other would be a SyntaxWarning.
 _PYTHON_ESCAPES: Final = frozenset("\\'\"abfnrtvxuU/")
 _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
@@ -104,6 +95,7 @@ class ValueScanner:
         self._mode = self._outside
         self._open: list[str] = []
         self._last = ""
+        self._blank = False  # whether it ended at a `<` in the place of a value, as of `<function-name>`
 
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.
@@ -130,6 +122,7 @@ class ValueScanner:
                 goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
                 self._mode = self._mode if goes_on else self._outside
             elif stop in ("<", "`"):
+                self._blank = stop == "<" and self._last in (":", "=")
                 return found.start()
             elif self._enter(stop):
                 return at
@@ -139,8 +132,11 @@ class ValueScanner:
     def missing(self) -> str:
         """The one bracket that a model forgot: only the outermost is open, right after another one closed.
 
-        Anything else that is missing could contain arguments, so it is not added.
+        Anything else that is missing could contain arguments, so it is not added; the place of a template's
+        placeholder is marked by an ellipsis.
         """
+        if self._blank:
+            return "…"
         forgotten = len(self._open) == 1 and self._mode == self._outside and self._last in ("}", "]", ")")
         return self._open[0] if forgotten else ""
 
@@ -193,8 +189,8 @@ def _read(text: str) -> Any:
         problem = error  # show this error: the model was asked to write JSON
     for form in dict.fromkeys((text, text.translate(_STRAIGHT))):
         try:
-            return _literal(_TOKENS.sub(_json_token, form))
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return _literal(form, _json_token)
+        except ValueError:
             continue
     raise ValueError(f"not valid JSON: {problem}") from problem
 
@@ -236,34 +232,19 @@ def _reaches(value: Any, level: int) -> bool:
     return level == 0 or any(_reaches(one, level - 1) for one in inner)
 
 
-def as_python(text: str) -> str:
-    """Convert the JSON in a call to Python: words, keys, and escapes in strings; comments are removed.
+def read_python(text: str) -> Any:
+    """Read a Python literal, also with JSON's words; a string may go on in another one.
 
     Args:
-        text: A call, or a list of them.
+        text: The literal. The keys of an object may be names, also with ``=`` as in a call.
 
     Returns:
-        Python, if it was one of the two; :func:`as_written` restores its names.
+        Its value, as :func:`read_value` returns it.
+
+    Raises:
+        ValueError: It is no literal that JSON can contain.
     """
-    return _NAMES.sub(_python_name, text)
-
-
-def as_written(python: str) -> str:
-    """Restore the names in a result of :func:`as_python`.
-
-    Args:
-        python: A part of it, outside strings.
-
-    Returns:
-        The part, as the model wrote it.
-    """
-    return python.translate(_SIGNS)
-
-
-def _python_name(match: re.Match[str]) -> str:
-    if name := match["name"]:
-        return name.translate(_LETTERS) + (_KEYWORD if iskeyword(name) else "")
-    return _python_token(match)
+    return read_value(json.dumps(_literal(text, _python_token)))
 
 
 class _Undoubled(ast.NodeTransformer):
@@ -274,13 +255,16 @@ class _Undoubled(ast.NodeTransformer):
         return node.elts[0] if len(node.elts) == 1 and isinstance(node.elts[0], ast.Dict) else node
 
 
-def _literal(text: str) -> Any:
-    # A literal can contain values that JSON cannot: sets, bytes, numbers as keys. Arguments must be JSON.
-    tree = _Undoubled().visit(ast.parse(text.strip(), mode="eval"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):
-            _object([(getattr(key, "value", None), None) for key in node.keys])  # type: ignore[misc]
-    return _loads(json.dumps(ast.literal_eval(tree)))
+def _literal(text: str, token: Callable[[re.Match[str]], str]) -> Any:
+    try:
+        tree = _Undoubled().visit(ast.parse(_TOKENS.sub(token, text).strip(), mode="eval"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):
+                _object([(getattr(key, "value", None), None) for key in node.keys])  # type: ignore[misc]
+        # A literal can contain values that JSON cannot: sets, bytes, numbers as keys. Arguments must be JSON.
+        return _loads(json.dumps(ast.literal_eval(tree)))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError("no literal") from error
 
 
 def _json_token(match: re.Match[str]) -> str:

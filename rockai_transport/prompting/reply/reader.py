@@ -14,24 +14,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply import reasoning, tool_reader
-from rockai_transport.prompting.reply.call_heads import Opener
-from rockai_transport.prompting.reply.call_values import as_arguments, read_calls
+from rockai_transport.prompting.reply.call_values import as_arguments
 from rockai_transport.prompting.reply.json_values import find_json, well_formed
 from rockai_transport.prompting.reply.reasoning import ReasoningDelta, ReasoningEnd, TextDelta
 from rockai_transport.prompting.reply.stop import StopCutter
-from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id, one_too_many
+from rockai_transport.prompting.reply.tool_reader import ToolCallReader, new_call_id
 from rockai_transport.prompting.reply.tools import Tools
 from rockai_transport.prompting.reply.turn_end import TurnEnd, turn_tokens
 from rockai_transport.prompting.request.tool_choice import ToolSetup
 
-_AROUND_CALLS: Final = " \t\r\n`\"'*-•"
-_KINDS: Final = (TextDelta, ReasoningEnd, ReasoningDelta, ToolCall, InvalidToolCall)
+_AROUND_CALLS = " \t\r\n`\"'*-•"
 ReplyPart = TextDelta | ReasoningDelta | ToolCall | InvalidToolCall
 Accepts = Callable[[dict[str, Any]], bool]
 
@@ -82,7 +80,7 @@ class ReplyReader:
         cut: Whether the answer has ended: the stream can be left, and :meth:`flush` ends the reply.
     """
 
-    def __init__(self, reading: Reading, *, accepts: Accepts | None = None) -> None:
+    def __init__(self, reading: Reading, *, accepts: Accepts = lambda _: False) -> None:
         """Create a reader for one reply.
 
         Args:
@@ -99,7 +97,7 @@ class ReplyReader:
         self._made = False  # whether the stages were created
         self._may_skip = not (self._has_tools or reading.inside_reasoning)
         self._passed: list[str] = []  # pieces delivered unchanged since the stages last got text
-        self._settled = self._flushed = False
+        self._settled = False
         self._notable = _search(
             reading.stop, reading.turn_ends, reading.cues, exact=reading.exact, tools=self._has_tools
         )
@@ -128,15 +126,14 @@ class ReplyReader:
         return parts
 
     def flush(self) -> list[ReplyPart]:
-        """End the reply; a second call adds nothing.
+        """End the reply.
 
         Returns:
             The parts that were held back.
         """
-        if self._flushed or not self._made:
+        if not self._made:
             return []
         self._catch_up()
-        self._flushed, self._settled = True, False
         text = self._turn.feed(self._cutter.feed(well_formed(self._half)) + self._cutter.flush())
         parts = self._read(text + self._turn.flush())
         for part in self._splitter.flush():
@@ -235,13 +232,13 @@ def unmarked_calls(reply: ModelReply, setup: ToolSetup, accepts: Accepts) -> lis
 
 def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[ReplyPart]:
     """Return the call if the text is only the arguments of the one function that must be called."""
-    if (sole := setup.sole) is None:
+    if len(setup.callable_tools) != 1:
         return []
+    [(name, schema)] = setup.callable_tools.items()
 
     def read(value: Any) -> dict[str, Any] | None:
-        arguments = as_arguments(value, sole.name, sole.parameters)
-        accepted = arguments is None and isinstance(value, dict) and accepts(value)
-        return value if accepted else arguments
+        arguments = as_arguments(value, name, schema)
+        return value if arguments is None and isinstance(value, dict) and accepts(value) else arguments
 
     try:
         value, *around = find_json(text, lambda one: read(one) is not None)
@@ -250,19 +247,18 @@ def _bare_arguments(text: str, setup: ToolSetup, accepts: Accepts) -> list[Reply
     if (arguments := read(value)) is None:
         return []
     texts: list[ReplyPart] = [TextDelta(one) for one in around if one and not one.isspace()]
-    return [*texts, ToolCall(new_call_id(), sole.name, arguments)]
+    return [*texts, ToolCall(new_call_id(), name, arguments)]
 
 
 def _only_calls(text: str, setup: ToolSetup) -> list[ReplyPart]:
     """Return the calls of a reply that is only ``name(key="value")``, or JSON in backticks or quotes."""
-    body, tools = text.strip(_AROUND_CALLS), Tools(setup.callable_tools)
-    python = read_calls(Opener(0, "python"), body, tools)
-    calls = python or read_calls(Opener(0, "json"), body, tools) or []
-    if any(isinstance(call, InvalidToolCall) for call in calls):
-        return []
-    made = [replace(call, id=new_call_id()) for call in calls]
-    first = len(made) if setup.parallel else 1
-    return [*made[:first], *map(one_too_many, made[first:])]
+    body = text.strip(_AROUND_CALLS)
+    for whole in (f"[{body}]", body):
+        reader = ToolCallReader(Tools(setup.callable_tools), parallel=setup.parallel)
+        parts: list[ReplyPart] = [*reader.feed(whole), *reader.flush()]
+        if parts and isinstance(parts[0], ToolCall):
+            return parts
+    return []
 
 
 def gather(parts: Iterable[ReplyPart]) -> ModelReply:
@@ -275,14 +271,14 @@ def gather(parts: Iterable[ReplyPart]) -> ModelReply:
         The reply.
     """
     parts = list(parts)
-    found: dict[type, list[Any]] = {kind: [] for kind in _KINDS}
-    for part in parts:
-        found[type(part)].append(part)
-    if found[ReasoningEnd]:
-        return gather(announced(parts))
-    text = "".join([part.text for part in found[TextDelta]])
-    thought = "".join([part.text for part in found[ReasoningDelta]])
-    return ModelReply(text, thought, tuple(found[ToolCall]), tuple(found[InvalidToolCall]))
+    if ReasoningEnd in map(type, parts):
+        parts = announced(parts)
+    return ModelReply(
+        "".join([part.text for part in parts if isinstance(part, TextDelta)]),
+        "".join([part.text for part in parts if isinstance(part, ReasoningDelta)]),
+        tuple([part for part in parts if isinstance(part, ToolCall)]),
+        tuple([part for part in parts if isinstance(part, InvalidToolCall)]),
+    )
 
 
 def announced(parts: list[ReplyPart]) -> list[ReplyPart]:

@@ -60,11 +60,6 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
-def one_too_many(call: ToolCall | InvalidToolCall) -> InvalidToolCall:
-    """Convert a call after the first one to an invalid call, if a reply may contain only one."""
-    return unreadable(call.name, call.arguments, _ONE_CALL, call.id)
-
-
 def _scanner(kind: Kind) -> Scanner:
     """Return what finds the end of arguments of this kind."""
     if kind == "elements":
@@ -339,7 +334,7 @@ class ToolCallReader:
     def _emit_call(self, read: ToolCall | InvalidToolCall) -> None:
         call = replace(read, id=new_call_id())
         if self._called and not self._parallel:
-            self._parts.append(one_too_many(call))
+            self._parts.append(unreadable(call.name, call.arguments, _ONE_CALL, call.id))
             return
         self._called = True
         if isinstance(call, InvalidToolCall):

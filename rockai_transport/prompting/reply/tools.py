@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -17,32 +18,24 @@ _AROUND: Final = " \t\r\n\"'`<>"  # Qwen's template has <function-name> in the n
 _PREFIX: Final = re.compile(r"^.*[.:/](?=.)")
 
 
+@dataclass(eq=False)
 class Tools:
     """Names and schemas of the tools that may be called.
 
     A name refers to a tool if it is the same, or if it differs from exactly one tool's name by case, by
     ``-``, ``_``, ``.``, backslashes and spaces, by quotes or ``<>`` around it, or by a prefix like
     ``functions.`` or ``default_api:``.
+
+    Attributes:
+        schemas: The JSON schema of each tool's arguments, by its name.
+        demanded: Whether one of them must be called. Then calls of other tools are invalid, and so are calls
+            without any of a tool's arguments.
+        accepts: Returns whether arguments are valid although their schema does not know them.
     """
 
-    def __init__(
-        self,
-        schemas: Mapping[str, Mapping[str, Any]],
-        *,
-        demanded: bool = False,
-        accepts: Callable[[dict[str, Any]], bool] | None = None,
-    ) -> None:
-        """Create the set.
-
-        Args:
-            schemas: The JSON schema of each tool's arguments, by its name.
-            demanded: Whether one of them must be called. Then calls of other tools are invalid, and so are
-                calls without any of a tool's arguments.
-            accepts: Returns whether arguments are valid although their schema does not know them.
-        """
-        self.schemas = schemas
-        self.demanded = demanded
-        self.accepts = accepts or (lambda _: False)
+    schemas: Mapping[str, Mapping[str, Any]]
+    demanded: bool = False
+    accepts: Callable[[dict[str, Any]], bool] = lambda _: False
 
     @cached_property
     def first_keys(self) -> frozenset[str]:

@@ -20,6 +20,7 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Message, Role, Turn
 from rockai_transport.prompting.request.control_tokens import neutralise
 from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
 
@@ -53,8 +54,6 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
         from rockai_transport.prompting.request.jinja import JinjaTemplate
 
         return JinjaTemplate(template)
-    from rockai_transport.prompting.request.nearest import unknown_name
-
     raise ConfigurationError(unknown_name("a chat template, nor Jinja", template, TEMPLATES))
 
 

@@ -25,11 +25,9 @@ the text arrives exactly; doubled braces would arrive doubled.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    import re
+from typing import Final
 
 NEUTRAL_BREAK: Final = "\u200b"
 # All line separators of readers and models.
@@ -53,8 +51,6 @@ def neutralise(text: str, tokens: tuple[str, ...], labels: tuple[str, ...] = ())
 @lru_cache(maxsize=32)
 def _pattern(tokens: tuple[str, ...], labels: tuple[str, ...]) -> re.Pattern[str]:
     """Match the first character of each token and label, so that overlapping ones are found too."""
-    import re
-
     first = "".join(sorted({re.escape(token[0]) for token in tokens}))
     # The class comes first: most characters begin no token, and are skipped at once.
     alternatives = [f"(?=[{first}])(?={'|'.join(map(re.escape, tokens))})"]

@@ -211,7 +211,8 @@ def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
     """
     template = dialect.chat_template
     written = asdict(template) if isinstance(template, TurnTemplate) else template
-    return {**asdict(dialect.replace(chat_template=None)), "chat_template": written}
+    plain = asdict(dialect.replace(chat_template=None, fixed_inputs={}))
+    return {**plain, "chat_template": written, "fixed_inputs": dict(dialect.fixed_inputs)}
 
 
 def dialect_from_json(written: Mapping[str, Any]) -> Dialect:

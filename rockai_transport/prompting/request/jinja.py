@@ -8,6 +8,7 @@ escaping, ``raise_exception`` and ``strftime_now``. jinja2 is an optional extra,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -122,8 +123,6 @@ class JinjaTemplate:
 
 @lru_cache(maxsize=32)
 def _control_tokens(source: str) -> tuple[str, ...]:
-    import re
-
     own = _TOKENS["own_markup"]
     shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
     known = (token for token in _TOKENS["turn_tokens"] if token in source)
@@ -133,8 +132,6 @@ def _control_tokens(source: str) -> tuple[str, ...]:
 @lru_cache(maxsize=32)
 def _compiled(source: str) -> jinja2.Template:
     environment = _environment()
-    import re
-
     import jinja2
 
     for block, own in _GENERATION:

@@ -40,7 +40,11 @@ def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) ->
     first = turns[0]
     single = len(turns) == 1 and first.role == "user"
     if template is None and (system or not single):
-        raise ConfigurationError(_needs_dialect(model, system))
+        raise ConfigurationError(
+            f"No chat template is known for {model}, so it takes single user messages only, without a system "
+            "message, tools or further turns. Choose one with dialect= ('llama-2', 'llama-3', 'mistral', "
+            "'chatml', 'plain' or a Dialect of your own), or give the model's own as chat_template=."
+        )
     system_key = dialect.system_prompt_key
     if template is None or (single and not dialect.always_format and (system_key or not system)):
         inputs = {dialect.prompt_key: first.text}
@@ -120,15 +124,6 @@ def image_inputs(dialect: Dialect, images: Sequence[Image], *, model: str) -> di
             f"{len(images)}. If it takes more, as a list: dialect=….replace(max_images={len(images)})."
         )
     return {dialect.image_key: list(images) if dialect.max_images > 1 else images[0]}
-
-
-def _needs_dialect(model: str, system: str) -> str:
-    what = "a system message or tools" if system else "a conversation of several turns"
-    return (
-        f"No chat template is known for {model}, so it takes single user messages only, not {what}. Choose "
-        f"one with dialect= ('llama-2', 'llama-3', 'mistral', 'chatml', 'plain' or a Dialect of your own), "
-        f"or give the model's own as chat_template=."
-    )
 
 
 def _without_servers_pieces(rendering: str, system: str, server: ServerTemplate, name: str) -> str:

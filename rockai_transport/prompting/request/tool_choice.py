@@ -60,12 +60,6 @@ class ToolSetup:
         """The schemas of the tools that the reply may call, by their names."""
         return {tool.name: tool.parameters for tool in self.tools if self.name in (None, tool.name)}
 
-    @property
-    def sole(self) -> ToolSpec | None:
-        """The one function that must be called, if there is no other: its arguments may come bare."""
-        callable_tools = [tool for tool in self.tools if self.name in (None, tool.name)]
-        return callable_tools[0] if self.forced and len(callable_tools) == 1 else None
-
 
 def set_up_tools(
     tools: Sequence[ToolSpec] = (),
