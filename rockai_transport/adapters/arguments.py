@@ -82,7 +82,7 @@ def constructor_arguments(
         del named[extra]
     if inputs:
         dialect = resolve_dialect(named["model"], named.get("dialect"), named.get("chat_template"))
-        known = {*accepted_names(dialect)} - {dialect.prompt_key} if extra and dialect.is_strict else ()
+        known = accepted_names(dialect) if extra and dialect.is_strict else ()
         if unknown := [name for name in inputs if name not in known]:
             raise wrong_argument(owner, unknown[0], fields, extra)
         mapped = map_parameters(dialect, inputs, model=named["model"], extra_name=extra)

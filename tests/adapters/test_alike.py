@@ -233,6 +233,8 @@ class TestConstructorArguments:
         llm = framework.make(model)
         with pytest.raises(ConfigurationError, match="'prompt' would replace the conversation"):
             framework.input(llm, USER, prompt="x")
+        with pytest.raises(ConfigurationError, match=r"It takes: (?!.*prompt,)"):
+            framework.input(framework.make(LLAMA_3), USER, promt="x")
         assert framework.input(llm, USER, **{framework.extra: {"prompt": "x"}}) == {"prompt": "x"}
 
     def test_a_name_is_suggested_only_where_it_is_near(self, framework):

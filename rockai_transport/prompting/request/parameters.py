@@ -29,7 +29,7 @@ _NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
 
 
 def accepted_names(dialect: Dialect) -> tuple[str, ...]:
-    """Return every parameter that a model accepts, under common names and its own.
+    """Return every parameter that a model accepts, under common names and its own; the prompt is none.
 
     Args:
         dialect: The model's dialect.
@@ -38,7 +38,7 @@ def accepted_names(dialect: Dialect) -> tuple[str, ...]:
         The names, sorted. ``stop`` is always included, because the text is cut here.
     """
     common = [word for word in _COMMON if getattr(dialect, f"{word}_key")]
-    return tuple(sorted({*common, "stop", *(key.name for key in dialect.keys)}))
+    return tuple(sorted({*common, "stop", *(key.name for key in dialect.keys)} - {dialect.prompt_key}))
 
 
 def map_parameters(
