@@ -14,30 +14,28 @@ from rockai_transport.client import Client
 from rockai_transport.config import Timeouts
 from rockai_transport.errors import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
     ConfigurationError,
+    ConflictError,
+    InternalServerError,
     InvalidResponseError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
     PredictionCanceledError,
     PredictionError,
     PredictionFailedError,
     PredictionTimeoutError,
+    RateLimitError,
     RockAIError,
     StreamInterruptedError,
 )
 from rockai_transport.io.streams import Stream
 from rockai_transport.protocol.prediction import Prediction, Update
 from rockai_transport.service import Service
-from rockai_transport.status_errors import (
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    ConflictError,
-    InternalServerError,
-    NotFoundError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    RateLimitError,
-)
 
 if TYPE_CHECKING:
     from rockai_transport.async_client import AsyncClient

@@ -24,7 +24,7 @@ from rockai_transport.adapters.partial import PartialObjects
 from rockai_transport.adapters.structured import OutputParser
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
-from rockai_transport.errors import RockAIError
+from rockai_transport.errors import BadRequestError, RockAIError
 from rockai_transport.prompting.dialogue import Dialogue
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply, ReplyPart, ReplyReader, gather
@@ -33,7 +33,6 @@ from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.parameters import rejected_inputs
 from rockai_transport.prompting.usage import Usage, reported_length_end, reported_usage
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.status_errors import BadRequestError
 
 _PARTIALS_OF_A_READ = 32
 """Maximum number of times that an object is parsed per read, because each time starts at its beginning."""

@@ -12,14 +12,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from rockai_transport.errors import ConfigurationError, RockAIError
+from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import GONE, Record, what_is_left
 from rockai_transport.protocol.downloads import file_addresses
 from rockai_transport.protocol.inputs import check_input
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
-from rockai_transport.status_errors import BadRequestError, NotFoundError
 
 ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."

@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
+from rockai_transport.errors import NotFoundError
 from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import GONE, UNANSWERED, Record
@@ -27,7 +28,6 @@ from rockai_transport.jobs.stores import Store, place_of
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import is_missing_route
 from rockai_transport.service import Service
-from rockai_transport.status_errors import NotFoundError
 
 logger = logging.getLogger("rockai")
 

@@ -33,7 +33,7 @@ from uuid import uuid4
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
-from rockai_transport.errors import ConfigurationError, RockAIError
+from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
 from rockai_transport.io.detached import run_detached
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.keys import digest
@@ -43,7 +43,6 @@ from rockai_transport.jobs.stores import Records, Store, as_store, place_of
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import path_segment
 from rockai_transport.protocol.webhooks import WebhookCall, echoes
-from rockai_transport.status_errors import NotFoundError
 
 logger = logging.getLogger("rockai")
 

@@ -12,13 +12,18 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import APIConnectionError, APITimeoutError, InvalidResponseError, RockAIError
+from rockai_transport.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    InvalidResponseError,
+    RockAIError,
+)
 from rockai_transport.protocol.io import IO, AttemptLimits, EventBody, Notices, NotSentError, TransportFailure
 from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
 from rockai_transport.protocol.responses import Answer, accepted
 from rockai_transport.protocol.retry import retry_delay
 from rockai_transport.protocol.webhooks import redacted
-from rockai_transport.status_errors import APIStatusError
 
 T = TypeVar("T")
 

@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from rockai_transport.config import Settings, check_timeout
-from rockai_transport.errors import APITimeoutError, ConfigurationError, PredictionTimeoutError, RockAIError
+from rockai_transport.errors import (
+    APIStatusError,
+    APITimeoutError,
+    ConfigurationError,
+    PredictionTimeoutError,
+    RockAIError,
+)
 from rockai_transport.protocol import requests, responses
 from rockai_transport.protocol.exchange import exchange, open_response
 from rockai_transport.protocol.inputs import check_input, check_webhook, encode_input
@@ -34,7 +40,6 @@ from rockai_transport.protocol.requests import RunRequest
 from rockai_transport.protocol.streams import RunStream, StreamState
 from rockai_transport.protocol.waiting import fetch, wait
 from rockai_transport.service import Service
-from rockai_transport.status_errors import APIStatusError
 
 logger = logging.getLogger("rockai")
 

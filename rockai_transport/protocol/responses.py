@@ -11,12 +11,17 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from rockai_transport.errors import InvalidResponseError, PredictionCanceledError, PredictionFailedError
+from rockai_transport.errors import (
+    APIStatusError,
+    InvalidResponseError,
+    PredictionCanceledError,
+    PredictionFailedError,
+)
+from rockai_transport.errors.status import kind_and_advice
 from rockai_transport.protocol.messages import Request, Response
 from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
 from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
-from rockai_transport.status_errors import APIStatusError, kind_and_advice
 
 _SEE_OTHER = 303
 _REQUEST_TIMEOUT = 408

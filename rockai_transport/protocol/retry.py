@@ -10,9 +10,8 @@ from __future__ import annotations
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from rockai_transport.errors import RockAIError
+from rockai_transport.errors import APIStatusError, RockAIError
 from rockai_transport.protocol.messages import ResponseHead
-from rockai_transport.status_errors import APIStatusError
 
 MAX_RETRY_AFTER = 60.0
 """Seconds. If the service asks for more, there is no retry, and the caller gets the error at once."""

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import APIConnectionError, PredictionTimeoutError, RockAIError
+from rockai_transport.errors import APIConnectionError, APIStatusError, PredictionTimeoutError, RockAIError
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.io import IO, Notices
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
 from rockai_transport.protocol.requests import prediction_request
 from rockai_transport.protocol.responses import finished, read_whole
 from rockai_transport.protocol.retry import backoff
-from rockai_transport.status_errors import APIStatusError
 
 logger = logging.getLogger("rockai")
 

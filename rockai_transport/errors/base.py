@@ -1,33 +1,4 @@
-"""The exceptions of this package, classified by who is at fault.
-
-.. code-block:: text
-
-    RockAIError
-    ├── ConfigurationError              the caller: nothing was sent
-    ├── APIConnectionError              the network: no response, or an incomplete one
-    │   └── APITimeoutError
-    ├── APIStatusError                  the service responded with an error
-    │   ├── BadRequestError             400, 422
-    │   ├── AuthenticationError         401
-    │   ├── PermissionDeniedError       403
-    │   │   └── PaymentRequiredError    402
-    │   ├── NotFoundError               404
-    │   ├── ConflictError               409
-    │   ├── RateLimitError              429
-    │   └── InternalServerError         5xx
-    ├── PredictionError                 the model failed, or took too long
-    │   ├── PredictionFailedError
-    │   ├── PredictionCanceledError
-    │   └── PredictionTimeoutError
-    ├── StreamInterruptedError          the stream was interrupted
-    └── InvalidResponseError            the response cannot be parsed
-
-`APIStatusError` and its subclasses are in ``status_errors.py``.
-
-Invariants of both modules: everything a handler needs is an attribute, never only text. Every exception can
-be pickled. Each says in ``may_have_started`` whether a paid prediction may be running or finished although
-the call failed.
-"""
+"""The base class, and the errors without an HTTP status."""
 
 from __future__ import annotations
 

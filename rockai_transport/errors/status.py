@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rockai_transport.errors import RockAIError
+from rockai_transport.errors.base import RockAIError
 from rockai_transport.protocol.messages import Response
 from rockai_transport.protocol.prediction import Prediction
 
