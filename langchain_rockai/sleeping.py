@@ -72,7 +72,8 @@ def resume_graph(
         thread: Any = {**(config or {}), "configurable": known}
         state = await graph.aget_state(thread)
         # One node may sleep for several predictions and show only one; it polls its own, and sleeps again.
-        asleep = [one for one in state.interrupts if _is_ours(one.value)]
+        pauses = [one for one in state.interrupts if isinstance(one.value, dict)]
+        asleep = [one for one in pauses if one.value.get("type") == SLEEPING]
         meant = [one for one in asleep if one.value["prediction_id"] == record.prediction_id] or asleep
         if not record.thread or not meant:
             return False
@@ -81,7 +82,3 @@ def resume_graph(
         return True
 
     return resume
-
-
-def _is_ours(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("type") == SLEEPING

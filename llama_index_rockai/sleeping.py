@@ -137,7 +137,8 @@ async def run_until_asleep(
         The run's result; None if it sleeps and is in ``contexts``.
 
     Raises:
-        ConfigurationError: The handler is not one. What the run raises is raised too.
+        ConfigurationError: The handler, the toolkit or the mapping is not one. What the run raises is raised
+            too.
 
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -149,6 +150,7 @@ async def run_until_asleep(
     run_id = run_id_of(handler)
     _awaited_runs.add(run_id)
     try:
+        _check(toolkit, contexts)
         async for event in handler.stream_events(expose_internal=True):
             if isinstance(event, WorkflowIdleEvent) and (saved := await _saved(handler.ctx)):
                 contexts[await _thread(toolkit, handler.ctx)] = saved
@@ -191,12 +193,16 @@ def resume_workflow(
     Returns:
         The function; it returns False if nothing is saved yet.
 
+    Raises:
+        ConfigurationError: The toolkit or the mapping is not one.
+
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
         >>> from rockai_transport.jobs.webhooks import WebhookReceiver
         >>> agent, store, contexts = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm), {}, {}
         >>> receiver = WebhookReceiver(client, store, resume_workflow(agent, toolkit, contexts))
     """
+    _check(toolkit, contexts)
 
     async def resume(record: Record, prediction: Prediction) -> bool:
         if (text := contexts.get(record.thread)) is None:
@@ -216,6 +222,11 @@ def resume_workflow(
         return True
 
     return resume
+
+
+def _check(toolkit: Any, contexts: Any) -> None:
+    if not (hasattr(toolkit, "let_go_on") and isinstance(contexts, MutableMapping)):
+        raise ConfigurationError("Pass the RockAIToolSpec itself, then a mapping for the Contexts.")
 
 
 def run_id_of(handler: WorkflowHandler) -> str:

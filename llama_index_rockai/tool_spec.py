@@ -35,7 +35,8 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     Context is saved. The same tool call (the model's id for it, and its input) gets the prediction that it
     started before. A start whose response was lost is reported as "unknown"; an equal request is not sent
     again until you `aresolve` it. A Context with a typed state cannot hold records: pass ``store=`` and
-    ``scope=``, or each run is a scope.
+    ``scope=``, or each run is a scope. Blocking calls, such as those of a `CodeActAgent`'s code, do not use
+    the Context: without ``scope=``, they all share one scope.
 
     Args:
         models: The only models that the agent may run.

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from rockai_transport._version import __version__, install_command
+from rockai_transport._packages import require
+from rockai_transport._version import __version__
 from rockai_transport.adapters.files import media_files
 from rockai_transport.adapters.toolkits import make_toolset
 from rockai_transport.errors import ConfigurationError
@@ -83,11 +84,9 @@ def read_toolset(file: str | Path) -> Toolset:
 
 def make_server(toolset: Toolset) -> Any:
     """Make an ``mcp.server.lowlevel.Server`` with a toolset's tools, for any transport of the SDK."""
-    try:
-        from mcp import types
-        from mcp.server.lowlevel import Server
-    except ImportError as error:
-        raise ImportError(f"The MCP server needs mcp: {install_command('mcp')}") from error
+    require("mcp", "The MCP server needs mcp", "mcp")
+    from mcp import types
+    from mcp.server.lowlevel import Server
 
     server: Any = Server("rockai", __version__)
 

@@ -66,4 +66,5 @@ class Service:
     missing_route_statuses: tuple[int, ...] = (405, 410)
     """HTTP statuses that mean a missing route, besides a 404 about the route itself."""
     read_prediction: Callable[[Any], Any] | None = None
-    """Decoded JSON of a response → the flat shape of a prediction (or the JSON itself, unchanged)."""
+    """Decoded JSON of a response → the flat shape of a prediction (or the JSON itself, unchanged). If it
+    returns None, the JSON counts as the function has left it."""

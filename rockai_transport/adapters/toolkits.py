@@ -18,9 +18,8 @@ from rockai_transport.jobs.budget import Money
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Duplicates, OnCancel, Progress
 from rockai_transport.jobs.records import Record
-from rockai_transport.jobs.runs import AgentRun
-from rockai_transport.jobs.schemas import argument_class
-from rockai_transport.jobs.signatures import published
+from rockai_transport.jobs.running import AgentRun
+from rockai_transport.jobs.schemas import argument_class, published
 from rockai_transport.jobs.toolset import Toolset
 
 __all__ = [

@@ -9,21 +9,22 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from rockai_transport.io.base import BaseIO
-from rockai_transport.io.deadlines import TIME_IS_UP, current_deadline
+from rockai_transport.io.base import BaseIO, current_deadline
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
 from rockai_transport.protocol.io import (
     IO,
+    TIME_IS_UP,
     BrokenError,
     EventBody,
     ExpiredError,
     LeftError,
     Notices,
     NotSentError,
+    Operation,
 )
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import Operations
@@ -228,12 +229,7 @@ class AsyncSession:
         """Return the `IO` for one operation."""
         return AsyncIO(self._endpoint, self.connections)
 
-    async def do(
-        self,
-        operation: Callable[Concatenate[IO, P], Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def do(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation."""
         running_loop()
         io = self.io()

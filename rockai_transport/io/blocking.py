@@ -9,14 +9,21 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import httpx
 
-from rockai_transport.io.base import BaseConnections, BaseIO
-from rockai_transport.io.deadlines import current_deadline
+from rockai_transport.io.base import BaseConnections, BaseIO, current_deadline
 from rockai_transport.io.endpoint import Endpoint
-from rockai_transport.protocol.io import IO, BrokenError, EventBody, LeftError, Notices, run_blocking
+from rockai_transport.protocol.io import (
+    IO,
+    BrokenError,
+    EventBody,
+    LeftError,
+    Notices,
+    Operation,
+    run_blocking,
+)
 from rockai_transport.protocol.messages import Request, ResponseHead
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS, Operations
 
@@ -175,12 +182,7 @@ class Session:
         """Return the `IO` for one operation."""
         return BlockingIO(self._endpoint, self.connections)
 
-    def do(
-        self,
-        operation: Callable[Concatenate[IO, P], Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def do(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation."""
         io = self.io()
         try:

@@ -50,24 +50,6 @@ class Endpoint:
         self._headers.update(settings.default_headers)
         self._headers[settings.service.auth_header] = settings.authorization
 
-    def url_of(self, request: Request) -> httpx.URL:
-        """Return the address of a request.
-
-        Raises:
-            InvalidResponseError: The service or a model returned an invalid address.
-        """
-        settings = self.settings
-        try:
-            if request.download:
-                url = httpx.URL(request.target)
-                _ = url.host  # decoded on access, which may fail
-                return url
-            return _parsed((settings.base_url if request.below_base else settings.origin) + request.target)
-        except (httpx.InvalidURL, ValueError) as error:  # ValueError: from idna, or a lone surrogate
-            raise InvalidResponseError(
-                f"{request} cannot be sent: the address is not valid. {error}"
-            ) from None
-
     def build(self, request: Request, until: float) -> tuple[Any, httpx.Request]:
         """Return the user's own HTTP client if it must send this request, else None; and the HTTP request.
 
@@ -79,6 +61,7 @@ class Endpoint:
 
         Raises:
             ConfigurationError: The user's HTTP client is closed.
+            InvalidResponseError: The service or a model returned an invalid address.
         """
         own = None if request.download else self.http_client
         if own is not None and own.is_closed:
@@ -86,8 +69,15 @@ class Endpoint:
                 "The http_client is closed: keep it open as long as this client is used."
             )
         logger.debug("%s", request)
-        url = self.url_of(request)
-        is_ours = not request.download and (url.scheme, url.host, url.port) == self._origin
+        base = self.settings.base_url if request.below_base else self.settings.origin
+        try:
+            url = httpx.URL(request.target) if request.download else _parsed(base + request.target)
+            origin = url.scheme, url.host, url.port  # the host is decoded on access, which may fail
+        except (httpx.InvalidURL, ValueError) as error:  # ValueError: from idna, or a lone surrogate
+            raise InvalidResponseError(
+                f"{request} cannot be sent: the address is not valid. {error}"
+            ) from None
+        is_ours = not request.download and origin == self._origin
         headers = self._headers.copy() if is_ours else _common_headers()
         headers["Accept"] = request.accept
         if request.body is not None:

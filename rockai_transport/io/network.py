@@ -18,8 +18,7 @@ import httpx
 from rockai_transport._version import install_command
 from rockai_transport.config import is_loopback
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.io.deadlines import TIME_IS_UP
-from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError, TransportFailure
+from rockai_transport.protocol.io import TIME_IS_UP, BrokenError, ExpiredError, NotSentError, TransportFailure
 
 SOCKET_OPTIONS = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

@@ -26,11 +26,12 @@ import httpcore
 import httpx
 
 from rockai_transport.config import is_private
+from rockai_transport.io.base import Deadline, current_deadline
 from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
-from rockai_transport.io.deadlines import TIME_IS_UP, Deadline, current_deadline
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
 from rockai_transport.protocol.downloads import private_address_error
+from rockai_transport.protocol.io import TIME_IS_UP
 
 P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
 

@@ -13,8 +13,7 @@ from rockai_transport.io.detached import run_detached
 from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.records import CLEARED, STARTED, UNANSWERED, Receipt, Record, receipt
-from rockai_transport.jobs.running import cancel_all, refresh
-from rockai_transport.jobs.runs import AgentRun, Block, open_blocks
+from rockai_transport.jobs.running import AgentRun, Block, cancel_all, open_blocks, refresh
 from rockai_transport.jobs.stores import Store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.jobs.webhooks import STALE, Resume, WebhookReceiver, is_overdue
@@ -55,7 +54,7 @@ class ToolkitAdmin:
             0 started, 0.0 s of prediction
         """
         records = run_blocking(list_records(self._blocking(self._toolset.kept(store)), scope, fresh=refresh))
-        return receipt(records, self._toolset.lifecycle.policy.max_cost)
+        return receipt(records, self._toolset.policy.max_cost)
 
     async def areceipt(
         self, *, scope: str | None = None, store: Any = None, refresh: bool = False
@@ -69,7 +68,7 @@ class ToolkitAdmin:
             [('animate_image', True)]
         """
         records = await list_records(self._awaited(self._toolset.kept(store)), scope, fresh=refresh)
-        return receipt(records, self._toolset.lifecycle.policy.max_cost)
+        return receipt(records, self._toolset.policy.max_cost)
 
     def resolve(self, key: str, *, prediction_id: str | None, store: Any = None) -> Record:
         """Resolve an unknown start, whose response was lost, so that the same call can continue.
@@ -130,7 +129,7 @@ class ToolkitAdmin:
             >>> [record.status for record in toolkit.cancel_running()]
             ['canceled']
         """
-        self._toolset.lifecycle.under_way.leave_scope(scope)
+        self._toolset.under_way.leave_scope(scope)
         return run_blocking(cancel_running(self._blocking(self._toolset.kept(store)), scope))
 
     async def acancel_running(self, *, scope: str | None = None, store: Any = None) -> list[Record]:
@@ -141,7 +140,7 @@ class ToolkitAdmin:
             >>> [record.status for record in await toolkit.acancel_running()]
             ['canceled']
         """
-        self._toolset.lifecycle.under_way.leave_scope(scope)
+        self._toolset.under_way.leave_scope(scope)
         return await cancel_running(self._awaited(self._toolset.kept(store)), scope)
 
     def sweep(

@@ -69,7 +69,7 @@ class PredictionView(NamedTuple):
         return output != "text" and (output is not None or bool(file_addresses(self.prediction.output)))
 
 
-def describe_prediction(view: PredictionView, *, just_started: bool = False, remark: str = "") -> ToolAnswer:
+def describe_prediction(view: PredictionView, remark: str = "") -> ToolAnswer:
     """Describe a prediction's status, with an optional remark about its start."""
     prediction = view.prediction
     match prediction.status:
@@ -83,14 +83,9 @@ def describe_prediction(view: PredictionView, *, just_started: bool = False, rem
             )
         case "canceled":
             text = f"{view.name} was canceled. Start a new one only if the user wants it."
-        case _ if just_started:
-            text = (
-                f"{view.name} is {prediction.status}. It runs by itself: tell the user, or wait for it with "
-                "wait_for_prediction. Do not start it again."
-            )
         case _:
             text = (
-                f"{view.name} is still {_how_far(view)}. It goes on by itself: wait again with "
+                f"{view.name} is still {_how_far(view)}. It goes on by itself: tell the user, or wait with "
                 "wait_for_prediction, or end it with cancel_prediction. Do not start it again."
             )
     text = f"{text}\n{view.trouble}" if view.trouble else text
@@ -104,21 +99,20 @@ def describe_canceled(view: PredictionView) -> ToolAnswer:
     """Describe the result of canceling a prediction."""
     prediction = view.prediction
     if prediction.status == "canceled":
-        return ToolAnswer(f"{view.name} is canceled. It is no longer running.", prediction)
-    if prediction.is_terminal:
-        return ToolAnswer(f"It was too late to cancel. {describe_prediction(view).text}", prediction)
-    return ToolAnswer(
-        f"{view.name} was asked to stop; the service still says {prediction.status}. "
-        f"Look once more with get_prediction.",
-        prediction,
-    )
+        text = f"{view.name} is canceled. It is no longer running."
+    elif prediction.is_terminal:
+        text = f"It was too late to cancel. {describe_prediction(view).text}"
+    else:
+        how = f"was asked to stop; the service still says {prediction.status}"
+        text = f"{view.name} {how}. Look once more with get_prediction."
+    return ToolAnswer(text, prediction)
 
 
 def describe_list(
     views: Sequence[PredictionView], unknown: Sequence[Record], starting: Collection[str] = ()
 ) -> ToolAnswer:
     """Describe all predictions of this conversation; ``starting`` has the keys being started here."""
-    more = [_starting_line(one) if one.key in starting else _unknown_line(one) for one in unknown]
+    more = [_unknown_line(one, is_starting=one.key in starting) for one in unknown]
     text = "\n".join([*map(_line, views), *more]) or "No predictions were started in this conversation."
     if len(text) > _MOST_CHARACTERS:  # ids and statuses matter most
         text = "\n".join([*(_line(view, with_files=False) for view in views), *more])
@@ -293,11 +287,9 @@ def _line(view: PredictionView, *, with_files: bool = True) -> str:
     return ", ".join([f"- {view.name}: {how}", *files])
 
 
-def _starting_line(record: Record) -> str:
-    return f"- {record.model}: being started, unknown whether it started yet. Do not start it again."
-
-
-def _unknown_line(record: Record) -> str:
+def _unknown_line(record: Record, *, is_starting: bool) -> str:
+    if is_starting:
+        return f"- {record.model}: being started, unknown whether it started yet. Do not start it again."
     return f"- {record.model}: unknown whether it started (record {record.key}); it is not started again."
 
 

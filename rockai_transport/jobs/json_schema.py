@@ -7,10 +7,9 @@ JSON Schema.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-from rockai_transport._version import install_command
+from rockai_transport._packages import require
 from rockai_transport.errors import ConfigurationError
 
 
@@ -25,9 +24,12 @@ def check_schema(schema: Mapping[str, Any], whose: str) -> None:
         ConfigurationError: It is not a schema, or refers to something that is not in it.
         ImportError: ``jsonschema`` is not installed.
     """
+    checker = _validator_class(schema)
+    from jsonschema.exceptions import SchemaError
+
     try:
-        _validator_class(schema).check_schema(schema)
-    except _jsonschema().exceptions.SchemaError as error:
+        checker.check_schema(schema)
+    except SchemaError as error:
         raise ConfigurationError(f"{whose} is no JSON schema: {error.message:.300}") from error
     if (missing := _leads_nowhere(schema)) is not None:
         raise ConfigurationError(
@@ -68,18 +70,9 @@ def _leads_nowhere(schema: Mapping[str, Any]) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1)
-def _jsonschema() -> Any:
-    try:
-        import jsonschema  # installed by the extras with tools; slow to import
-    except ImportError as error:
-        raise ImportError(
-            "JSON schemas are checked with jsonschema, which is not installed. The extras langchain, "
-            f"llama-index and mcp bring it: {install_command('langchain')}."
-        ) from error
-    return jsonschema
-
-
 def _validator_class(schema: Mapping[str, Any]) -> Any:
-    validators = _jsonschema().validators
-    return validators.validator_for(schema, default=validators.Draft202012Validator)
+    needs = "JSON schemas need jsonschema, which the extras langchain, llama-index and mcp install"
+    require("jsonschema", needs, "langchain")
+    from jsonschema.validators import Draft202012Validator, validator_for  # slow to import
+
+    return validator_for(schema, default=Draft202012Validator)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from rockai_transport.config import check_choice, check_timeout, check_whole
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.runs import AgentRun
+from rockai_transport.jobs.running import AgentRun
 from rockai_transport.protocol.webhooks import check_webhook_url
 
 OnCancel = Literal["cancel", "leave"]
@@ -108,13 +109,26 @@ def _folder(value: Any, name: str) -> Path:
     raise ConfigurationError(f"{name}={str(value)!r}: {existing} {why}.")
 
 
+def known_now(value: Any, name: str) -> Any:
+    """Refuse a coroutine as the answer of a developer's function: it would count as true, or as a name.
+
+    Raises:
+        ConfigurationError: It must be awaited.
+    """
+    if inspect.isawaitable(value):
+        raise ConfigurationError(f"{name}= must be a function that needs no await.")
+    return value
+
+
 def _ids(value: Any, name: str) -> Callable[[str], bool]:
-    if callable(value):
-        return cast("Callable[[str], bool]", value)
     is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
-    if not is_list or not all(isinstance(one, str) for one in value):
-        raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a function.")
-    return frozenset(value).__contains__
+    if is_list and all(isinstance(one, str) for one in value):
+        return frozenset(value).__contains__
+    if callable(value) and not inspect.iscoroutinefunction(value):
+        return lambda one: known_now(value(one), name)
+    raise ConfigurationError(
+        f"{name}={value!r} must be a list of prediction ids, or a function that needs no await."
+    )
 
 
 SETTINGS: Mapping[str, Callable[[Any, str], Any]] = {

@@ -273,14 +273,11 @@ class Receipt(_Started):
             >>> toolkit.receipt().left  # there is no max_cost
             {}
         """
-        if self.max_cost is None:
-            return {}
-        records = (*self.started, *self.unknown)
-        scopes = dict.fromkeys(record.scope for record in records)
-        return {
-            scope: what_is_left(self.max_cost, (one for one in records if one.scope == scope))
-            for scope in scopes
-        }
+        by_scope: dict[str, list[Record]] = {}
+        for record in (*self.started, *self.unknown):
+            by_scope.setdefault(record.scope, []).append(record)
+        most = self.max_cost
+        return {} if most is None else {name: what_is_left(most, found) for name, found in by_scope.items()}
 
     @property
     def predict_seconds(self) -> float:
@@ -346,10 +343,8 @@ def _row(record: Record) -> str:
         return f"{record.model:<20} unknown     record {record.key}{_cost(record)}  {record.note}".rstrip()
     seconds = "" if record.predict_seconds is None else f"{record.predict_seconds:.1f} s"
     files = ", ".join(record.files)
-    row = (
-        f"{record.model:<20} {record.status:<11} {record.prediction_id}  {seconds:>8}{_cost(record)}  {files}"
-    )
-    return row.rstrip()
+    end = f"{seconds:>8}{_cost(record)}  {files}"
+    return f"{record.model:<20} {record.status:<11} {record.prediction_id}  {end}".rstrip()
 
 
 def _cost(record: Record) -> str:

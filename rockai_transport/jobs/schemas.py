@@ -1,15 +1,19 @@
-"""The arguments of a tool: their JSON schema, and corrections if they do not fit.
+"""The arguments of a tool: their JSON schema, corrections if they do not fit, and what frameworks read.
 
 Invariants of this module: arguments are checked here before anything is sent, with messages that let an agent
-correct itself. Neither framework does this: both pass a model's arguments on unchanged.
+correct itself. Neither framework does this: both pass a model's arguments on unchanged. A function's
+signature, for code that publishes a tool by its function, expresses the JSON schema as far as Python can. A
+key that is not a Python name cannot be an argument there, and is omitted.
 """
 
 from __future__ import annotations
 
+import inspect
+import keyword
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Annotated, Any, Literal, Optional
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel, object_schema, text_schema
@@ -29,10 +33,17 @@ _TEXTS = {
     ),
 }
 """What an agent reads about a violation, by the keyword of JSON schema; for others, jsonschema's message."""
+_TYPES: Mapping[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list[Any],
+    "object": dict[str, Any],
+}
 _MOST_PROBLEMS = 5
 _LONGEST_PROBLEM = 300
 _LONGEST_VALUE = 60
-_LONGEST_MESSAGE = 200
 PREDICTION_ID = text_schema("The exact id that a tool returned. Never invent one.")
 
 
@@ -104,6 +115,32 @@ def argument_class(name: str, schema: Mapping[str, Any]) -> type[Any]:
     return type(name, (BaseModel,), members)
 
 
+def published(
+    call: Callable[..., Coroutine[Any, Any, Any]], name: str, text: str, schema: Mapping[str, Any]
+) -> Callable[..., Coroutine[Any, Any, str]]:
+    """Return a coroutine function with this name and docstring whose signature lists the arguments.
+
+    They are keyword arguments with types, descriptions and defaults; the default of an optional one is None.
+    """
+    required = schema.get("required", ())
+    parameters = [
+        _parameter(name, rule if isinstance(rule, Mapping) else {}, is_required=name in required)
+        for name, rule in schema.get("properties", {}).items()
+        if name.isidentifier() and not keyword.iskeyword(name)
+    ]
+    left_out = {one.name for one in parameters if one.default is None}
+
+    async def function(*args: Any, **kwargs: Any) -> str:
+        given = {key: value for key, value in kwargs.items() if value is not None or key not in left_out}
+        return str(await call(*args, **given))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = text
+    function.__signature__ = inspect.Signature(parameters, return_annotation=str)  # type: ignore[attr-defined]
+    function.__annotations__ = {**{one.name: one.annotation for one in parameters}, "return": str}
+    return function
+
+
 def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tuple[HostedModel, ...]:
     """Check the developer's list once, when the tools are created.
 
@@ -166,7 +203,7 @@ def _describe(error: Any, schema: Mapping[str, Any]) -> str:
         keyword=error.validator,
         rule=" or ".join(map(str, rule)) if isinstance(rule, list) else rule,
         about=_described(where, schema),
-        message=error.message[:_LONGEST_MESSAGE],
+        message=error.message,
     )
 
 
@@ -178,3 +215,23 @@ def _described(key: str, schema: Mapping[str, Any]) -> str:
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _parameter(name: str, rule: Mapping[str, Any], *, is_required: bool) -> inspect.Parameter:
+    from pydantic import Field  # the frameworks install it
+
+    default = inspect.Parameter.empty if is_required else rule.get("default")
+    kind = Optional[_type(rule)] if default is None else _type(rule)  # noqa: UP045 - known at run time alone
+    if described := rule.get("description"):
+        kind = Annotated[kind, Field(description=described)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _type(rule: Mapping[str, Any]) -> Any:
+    choices = rule.get("enum")
+    if choices and all(isinstance(one, str | int | bool) for one in choices):
+        return Literal[tuple(choices)]
+    kind = rule.get("type")
+    if kind == "array" and isinstance(rule.get("items"), Mapping):
+        return list[_type(rule["items"])]  # type: ignore[misc]
+    return _TYPES.get(kind, Any) if isinstance(kind, str) else Any

@@ -285,7 +285,7 @@ def as_store(store: Any) -> Store:
         from rockai_transport.jobs.sqlite_records import SqliteRecords
 
         path = str(file := Path(store).expanduser().absolute())
-        if not os.fspath(store) or file.is_dir() or not file.parent.is_dir():
+        if os.fspath(store) in ("", ":memory:") or file.is_dir() or not file.parent.is_dir():
             raise ConfigurationError(f"store={os.fspath(store)!r} must be a file in a folder that exists.")
         return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, directly))
     if isinstance(store, MutableMapping):

@@ -1,8 +1,9 @@
 """One tool call about existing predictions: get, wait, cancel, list; and leaving it.
 
-Invariants of this module: a call takes at most ``max_wait``, or one second if that is less. If the prediction
-takes longer, the answer has its id, and it continues. If a caller leaves, the running predictions of its run
-are canceled within two seconds.
+Invariants of this module: an agent cannot access a prediction of another scope, unless the developer allows
+its id. A call takes at most ``max_wait``, or one second if that is less. If the prediction takes longer, the
+answer has its id, and it continues. If a caller leaves, the running predictions of its run are canceled
+within two seconds.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Policy, Progress
 from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
-from rockai_transport.jobs.running import cancel_all, note, refresh
-from rockai_transport.jobs.runs import ToolCallsUnderWay
+from rockai_transport.jobs.running import ToolCallsUnderWay, cancel_all, note, refresh
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
 logger = logging.getLogger("rockai")
@@ -81,12 +81,12 @@ class LifecycleCall:
     async def _wait(self, record: Record, known: Prediction, seconds: float, remark: str = "") -> ToolAnswer:
         """Wait until the prediction ends or the time is up."""
         if known.id is None or (known.is_terminal and not is_unfetched(known)):
-            return await self._conclude(record, known, remark=remark)
+            return await self._conclude(record, known, remark)
         if remark or seconds >= _AT_ONCE:  # leaving a single poll cancels nothing
             self._remember(record, is_own=True)
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
-        may_sleep = self._may_sleep(record, seconds)
+        may_sleep = bool(self._context.thread) and self._may_sleep(record, seconds)
         if may_sleep:
             # When resumed, the same call runs again: it polls, and answers as it would have.
             seconds, remark = (0.0, "") if record.asleep else (min(seconds, _AWAKE), remark)
@@ -106,10 +106,9 @@ class LifecycleCall:
         if may_sleep:
             record, prediction = await self._fall_asleep(record, prediction)
             if record.asleep:
-                return messages.describe_prediction(self._view(record, prediction), remark=remark)._replace(
-                    sleeps=True
-                )
-        return await self._conclude(record, prediction, remark=remark)
+                view = self._view(record, prediction)
+                return messages.describe_prediction(view, remark)._replace(sleeps=True)
+        return await self._conclude(record, prediction, remark)
 
     async def _report(self, record: Record, update: Update) -> None:
         """Report progress to the program. If that fails, it is only logged: the answer matters more."""
@@ -117,7 +116,7 @@ class LifecycleCall:
             return
         prediction = update.prediction
         share = 1.0 if prediction.status == "succeeded" else update.progress
-        since = self._elapsed(record) or 0.0
+        since = self._backends.now() - record.created if record.key else 0.0
         try:
             result = report(Progress(prediction.id, record.model, prediction.status, share, since))
             if inspect.isawaitable(result):
@@ -132,11 +131,9 @@ class LifecycleCall:
 
         A record resumes one thread: if another sleeps for the same prediction, this call waits.
         """
-        thread = self._context.thread
-        is_suspendable = bool(thread and record.webhook_hash) and not (
-            record.asleep and record.thread != thread
-        )
-        return is_suspendable and seconds >= min(_AWAKE, self._policy.max_wait)
+        if not record.webhook_hash or seconds < min(_AWAKE, self._policy.max_wait):
+            return False
+        return not record.asleep or record.thread == self._context.thread
 
     async def _fall_asleep(self, record: Record, prediction: Prediction) -> tuple[Record, Prediction]:
         """Record that an agent sleeps, then poll: an end before the record would not be reported."""
@@ -162,9 +159,7 @@ class LifecycleCall:
         self._record = None
         return record, prediction
 
-    async def _conclude(
-        self, record: Record, prediction: Prediction, *, just_started: bool = False, remark: str = ""
-    ) -> ToolAnswer:
+    async def _conclude(self, record: Record, prediction: Prediction, remark: str) -> ToolAnswer:
         """Save the output files, update the record, and describe the prediction."""
         view = self._view(record, prediction)
         if self._policy.save_to and prediction.status == "succeeded" and view.has_files:
@@ -172,7 +167,7 @@ class LifecycleCall:
         record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
         self._remember(record, is_own=self._record is not None)
         await self._backends.detached(note(self._backends, record))
-        return messages.describe_prediction(view, just_started=just_started, remark=remark)
+        return messages.describe_prediction(view, remark)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
         if view.files and all(path.exists() for path in view.files):
@@ -186,13 +181,10 @@ class LifecycleCall:
         return view._replace(files=tuple(files))
 
     def _view(self, record: Record, prediction: Prediction) -> PredictionView:
-        elapsed = None if prediction.is_terminal else self._elapsed(record)
+        is_timed = record.key and not prediction.is_terminal
+        elapsed = self._backends.now() - record.created if is_timed else None
         model = self._models.get(record.model)
         return PredictionView(prediction, model, elapsed, tuple(map(Path, record.files)))
-
-    def _elapsed(self, record: Record) -> float | None:
-        """Return the seconds since it was started here."""
-        return self._backends.now() - record.created if record.key else None
 
     # The others.
 
@@ -274,5 +266,5 @@ class LifecycleCall:
         self._under_way.leave(self._context.runs)
         own_ids = [one.prediction_id for one in own]
         watched = [one for one in self._under_way.watched if one not in own_ids]
-        taken = [one.record for run in self._context.runs for one in run.take(watched)]
+        taken = [one for run in self._context.runs for _, one in run.take(watched)]
         return list({one.prediction_id: one for one in (*taken, *own)}.values())

@@ -1,36 +1,45 @@
-"""`Toolset`: the common part of both frameworks' tools.
+"""`Lifecycle` and `Toolset`: the common part of both frameworks' tools.
 
 An adapter adds how its framework calls a tool, and how it shows the answer.
+
+Invariants of this module:
+
+* Arguments are checked before any request is sent.
+* Errors are answers. Only errors that do not concern the agent (a cancellation, a failing store) are raised.
+* The decisions are the same with and without ``await``: `Backends` carry them out.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 from uuid import uuid4
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.agent_messages import ToolAnswer, describe_order, refusal
+from rockai_transport.jobs.agent_messages import ToolAnswer, describe_order, fitted, refusal
 from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.lifecycle import Lifecycle
-from rockai_transport.jobs.policy import SETTINGS, CallContext, checked_policy
+from rockai_transport.jobs.json_schema import validator
+from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy, known_now
 from rockai_transport.jobs.records import Record
-from rockai_transport.jobs.running import cancel_all
-from rockai_transport.jobs.runs import AgentRun, RunRegistry, open_blocks
-from rockai_transport.jobs.schemas import check_models
+from rockai_transport.jobs.running import AgentRun, RunRegistry, ToolCallsUnderWay, cancel_all, open_blocks
+from rockai_transport.jobs.schemas import check_models, input_schema, lifecycle_schemas, problems
+from rockai_transport.jobs.starts import StartCall
 from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
+from rockai_transport.prompting.reply.schema_values import adapted
 from rockai_transport.protocol.io import run_blocking
 
 logger = logging.getLogger("rockai")
 
 DEFAULT_TIMEOUT = 120.0
+_LEAST = 1.0
+"""The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _KEPT_STORES = 16
 
 DESCRIPTIONS = {
@@ -53,8 +62,54 @@ DESCRIPTIONS = {
 """The descriptions of the five lifecycle tools, each below LlamaIndex's limit of 1024 characters."""
 
 
-class Toolset:
-    """The models, the limits and the clients behind one agent's tools.
+class Lifecycle:
+    """What a tool call does, over any backends: the models, the limits and the running calls."""
+
+    def __init__(self, models: Sequence[HostedModel], policy: Policy) -> None:
+        self.policy = policy
+        self.models = {model.name: model for model in models}
+        inputs = {model.name: input_schema(model) for model in models}
+        self.schemas = {**lifecycle_schemas(inputs, policy.max_wait), **inputs}
+        """The arguments of every tool, as JSON schema, by the tool's name."""
+        self._checkers = {name: validator(schema) for name, schema in self.schemas.items()}
+        self.under_way = ToolCallsUnderWay()
+
+    async def answer(
+        self, backends: Backends, context: CallContext, tool: str, arguments: Mapping[str, Any]
+    ) -> ToolAnswer:
+        """Execute one tool call; if the caller leaves it, the run's predictions are canceled."""
+        model = self.models.get(tool)
+        seconds: float | None = self.policy.max_wait
+        given, wrong = self._checked(tool, arguments)
+        if tool == "start_prediction" and not wrong:
+            model, seconds, arguments = self.models[given["model"]], None, given["input"]
+            given, wrong = self._checked(model.name, arguments)
+        if wrong:
+            return refusal(f"{wrong}. Nothing was sent. Correct this and call it again.")
+        until = backends.now() + max(self.policy.max_wait, _LEAST)
+        call = StartCall(self.models, self.policy, self.under_way, backends, context, until)
+        try:
+            if model is not None:
+                return fitted(await call.start(model, given, seconds, arguments))
+            return fitted(await getattr(call, tool)(**given))  # the methods have the tools' names
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as error:
+            await call.leave(error)
+            raise
+
+    def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+        """Return the arguments, converted to the declared types if possible, and what is wrong with them."""
+        checker = self._checkers[tool]
+        if checker.is_valid(arguments):
+            return arguments, ""
+        arguments = adapted(dict(arguments), self.schemas[tool])
+        wrong = problems(checker, arguments)
+        return arguments, wrong and f"{tool}: {wrong}"
+
+
+class Toolset(Lifecycle):
+    """A lifecycle with the clients and the stores of records.
 
     Its settings are documented at `RockAIToolkit` and `RockAIToolSpec`, which pass them on.
     """
@@ -73,11 +128,9 @@ class Toolset:
             raise ConfigurationError(f"scope={scope!r} must be a name, or a function that gives one.")
         policy = {name: settings.pop(name) for name in SETTINGS if name in settings}
         checked = check_models(models, DESCRIPTIONS)
-        self.lifecycle = Lifecycle(checked, checked_policy(policy, checked))
-        self.schemas = self.lifecycle.schemas
-        """The arguments of every tool, as JSON schema, by the tool's name."""
+        super().__init__(checked, checked_policy(policy, checked))
         self.descriptions = {
-            **{one.name: _describe(one, self.lifecycle.policy.max_wait) for one in checked},
+            **{one.name: _describe(one, self.policy.max_wait) for one in checked},
             **DESCRIPTIONS,
         }
         """The description of every tool, by the tool's name."""
@@ -124,7 +177,7 @@ class Toolset:
                 backends = BlockingBackends(self.client, context.store)
             else:
                 backends = AsyncBackends(self.async_client, context.store)
-            return await self.lifecycle.answer(backends, context, tool, arguments)
+            return await self.answer(backends, context, tool, arguments)
         except context.interruptions:
             raise
         except Exception as error:
@@ -152,7 +205,7 @@ class Toolset:
         """
         if not callable(self.scope):
             return self.scope or own or self.own_scope
-        named = self.scope(place)
+        named = known_now(self.scope(place), "scope")
         if named is None or not str(named):
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)
@@ -164,7 +217,7 @@ class Toolset:
         """
         named = arguments.get("model") if tool == "start_prediction" else tool
         given = arguments.get("input") if tool == "start_prediction" else arguments
-        model = self.lifecycle.models.get(str(named))
+        model = self.models.get(str(named))
         if model is None:
             return f"Call {tool} with {arguments}?"
         try:
@@ -172,7 +225,7 @@ class Toolset:
             records = run_blocking(kept.all(scope))
         except Exception:  # noqa: BLE001 - each store has its own error for it
             records = run_blocking(self._memory.awaited.all(scope))
-        return f"{describe_order(model, records, self.lifecycle.policy.max_cost)} {given}"
+        return f"{describe_order(model, records, self.policy.max_cost)} {given}"
 
     def _located(self, context: CallContext) -> CallContext:
         """Return the context with the store of its records, and with the runs that the call is part of.
@@ -211,24 +264,22 @@ class Toolset:
 
     def end(self, run: AgentRun) -> None:
         """Cancel the running predictions of a run."""
-
-        def backends_of(store: Store) -> Backends:
-            return BlockingBackends(self.client, store if store.blocking else self._memory)
-
-        run_blocking(self._end(run, backends_of))
+        for store, records in self._taken(run).items():
+            backends = BlockingBackends(self.client, store if store.blocking else self._memory)
+            run_blocking(cancel_all(backends, records))
 
     async def aend(self, run: AgentRun) -> None:
         """As `end`, with ``await``, even if the caller is canceled."""
-        await self._end(run, partial(AsyncBackends, self.async_client))
+        for store, records in self._taken(run).items():
+            backends = AsyncBackends(self.async_client, store)
+            await backends.detached(cancel_all(backends, records))
 
-    async def _end(self, run: AgentRun, backends_of: Callable[[Store], Backends]) -> None:
+    def _taken(self, run: AgentRun) -> dict[Store, list[Record]]:
+        self.under_way.leave([run])
         stores: dict[Store, list[Record]] = {}
-        self.lifecycle.under_way.leave([run])
         for store, record in run.take():
             stores.setdefault(store, []).append(record)
-        for store, records in stores.items():
-            backends = backends_of(store)
-            await backends.detached(cancel_all(backends, records))
+        return stores
 
     # The clients.
 

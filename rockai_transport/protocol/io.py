@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from rockai_transport.config import Settings
 from rockai_transport.protocol.events import EventReader
@@ -19,9 +19,11 @@ from rockai_transport.protocol.messages import EVENT_STREAM, Request, ResponseHe
 logger = logging.getLogger("rockai")
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 FIRST_NOTICE = 10.0
 NOTICE_EVERY = 60.0
+TIME_IS_UP = "the time limit ran out"
 
 
 class AttemptLimits(NamedTuple):
@@ -125,6 +127,10 @@ class IO(Protocol):
         ...
 
 
+Operation = Callable[Concatenate[IO, P], Coroutine[Any, Any, T]]
+"""An operation of a client, with any further arguments."""
+
+
 def run_blocking(operation: Coroutine[Any, Any, T]) -> T:
     """Run an operation with a blocking `IO` to its end."""
     try:
@@ -149,7 +155,6 @@ class Notices:
         started: When the wait began.
         subject: What the wait is for; ``str()`` returns its name.
         say: Called with the subject and the seconds since then. Default: writes to the log.
-        every: Seconds between two reports. Default: 60.
     """
 
     def __init__(
@@ -157,18 +162,16 @@ class Notices:
         started: float,
         subject: Request | str,
         say: Callable[[Request | str, float], Any] = _log,
-        every: float | None = None,
     ) -> None:
         self.subject = subject
         self.due = started + FIRST_NOTICE
         self._started = started
         self._say = say
-        self._every = NOTICE_EVERY if every is None else every
 
     def tell(self, moment: float) -> None:
         """Report, if a report is due at ``moment``."""
         if moment >= self.due:
-            self.due = max(self.due + self._every, moment)
+            self.due = max(self.due + NOTICE_EVERY, moment)
             self._say(self.subject, moment - self._started)
 
 

@@ -159,12 +159,14 @@ def _read(service: Service, answer: Answer, known: Prediction) -> Prediction | N
 
 def _hooked(hook: Callable[[Any], Any], response: Response) -> Any:
     try:
-        return hook(response.json())  # decoded again: a hook may modify it
+        decoded = response.json()  # decoded again: a hook may modify it, and return nothing
+        read = hook(decoded)
     except Exception as error:
         raise InvalidResponseError(
             f"Service.read_prediction failed on a response: {type(error).__name__}: {error}.",
             body=response.decoded,
         ) from error
+    return decoded if read is None else read
 
 
 def _invalid(answer: Answer, expected: str) -> InvalidResponseError:

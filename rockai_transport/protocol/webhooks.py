@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
+from rockai_transport.config import is_loopback
 from rockai_transport.errors import ConfigurationError
 
 _RECORD = "rockai_record"
@@ -22,7 +23,6 @@ _SECRET = "rockai_secret"  # noqa: S105 - the name of a key
 _NAME = _SECRET.encode()
 _EQUALS = rb"(?:=|%(?:25)*3[dD]|(?:%(?:25)*5[cC]|\\)+u003[dD])"
 _WRITTEN = re.compile(rb"(rockai_secret" + _EQUALS + rb")([A-Za-z0-9_-]{16,})")
-_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
 
 class WebhookTarget(NamedTuple):
@@ -80,8 +80,7 @@ def check_webhook_url(url: object) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         raise ConfigurationError(wrong) from None
-    is_loopback = _LOOPBACK.fullmatch(host) is not None
-    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback)):
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
         raise ConfigurationError(wrong)
     if {_RECORD, _SECRET} & set(parse_qs(parts.query, keep_blank_values=True)):
         raise ConfigurationError(f"webhook_url must not hold {_RECORD} or {_SECRET}: they are added.")

@@ -119,3 +119,11 @@ def test_an_object_of_foreign_keys_fits_none_of_them(model):
     """The names of another object are no value of the class."""
     with pytest.raises(ValueError, match=r"keys|field"):
         OutputParser(model).parse('{"name": "Ada"}')
+
+
+@pytest.mark.parametrize("model", [Choices, OldByName])
+def test_a_class_keeps_its_schema(model):
+    """Pydantic's v1 hands out the schema that it keeps: what is taken out of it would be missing later."""
+    first = OutputParser.of_class(model).as_tool()
+    assert OutputParser.of_class(model).as_tool() == first
+    assert OutputParser.of_class(model, by_call=False).response_format.schema["title"] == model.__name__

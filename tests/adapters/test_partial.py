@@ -128,9 +128,9 @@ async def test_leaving_early_cancels_the_run(framework, sandbox, way):
 
     @sandbox.model(MODEL)
     def talk(input):
-        yield CALL[:60]
+        yield CALL[:70]
         gate.wait()
-        yield CALL[60:]
+        yield CALL[70:]
 
     llm = framework.make(route="predictions")
     if way == "sync":

@@ -18,12 +18,11 @@ from llama_index_rockai.tools import _ask
 from rockai_sandbox import ECHO
 from rockai_transport import ConfigurationError, HostedModel
 from rockai_transport.jobs.budget import Price, amount, shown
-from rockai_transport.jobs.lifecycle import Lifecycle
 from rockai_transport.jobs.policy import CallContext, Policy
 from rockai_transport.jobs.records import Record, receipt
 from rockai_transport.jobs.sqlite_records import SqliteRecords
 from rockai_transport.jobs.stores import MemoryRecords
-from rockai_transport.jobs.toolset import Toolset
+from rockai_transport.jobs.toolset import Lifecycle, Toolset
 from tests.support import warm
 
 DRAW = HostedModel("draw", ECHO, "Draws.", cost_per_run=0.1, cost_per_second="0.2", longest_seconds=10)

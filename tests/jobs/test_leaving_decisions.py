@@ -17,7 +17,7 @@ from support.memory_backends import (
 )
 
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED
-from rockai_transport.jobs.runs import AgentRun
+from rockai_transport.jobs.running import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 
 

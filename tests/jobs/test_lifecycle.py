@@ -31,11 +31,11 @@ from rockai_transport import (
     PredictionFailedError,
 )
 from rockai_transport.jobs.admin import cancel_running, list_records, resolve
-from rockai_transport.jobs.lifecycle import Lifecycle
 from rockai_transport.jobs.policy import Policy
 from rockai_transport.jobs.records import CLEARED, REFUSED, STARTED, UNANSWERED, receipt
-from rockai_transport.jobs.runs import AgentRun
+from rockai_transport.jobs.running import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
+from rockai_transport.jobs.toolset import Lifecycle
 
 
 @pytest.fixture

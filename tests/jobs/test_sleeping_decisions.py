@@ -6,7 +6,7 @@ import pytest
 
 from rockai_transport import APIConnectionError, Prediction
 from rockai_transport.jobs.records import Record
-from rockai_transport.jobs.runs import AgentRun
+from rockai_transport.jobs.running import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 from tests.support.memory_backends import (
     PROMPT,

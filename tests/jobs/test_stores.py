@@ -230,7 +230,7 @@ def test_what_is_no_store_is_refused():
         as_store([])
 
 
-@pytest.mark.parametrize("path", ["", ".", "missing/predictions.db"])
+@pytest.mark.parametrize("path", ["", ".", "missing/predictions.db", ":memory:"])
 def test_a_path_that_can_be_no_file_is_refused(path, tmp_path, monkeypatch):
     """Before an agent orders anything that could not be remembered."""
     monkeypatch.chdir(tmp_path)

@@ -101,7 +101,7 @@ def test_the_five_tools(caller):
     toolset = caller.toolset(ENDLESS, max_wait=0.3)
     start = caller.call(toolset, "start_prediction", {"model": "endless", "input": PROMPT})
     by_id = {"prediction_id": started_id(start)}
-    assert "is starting" in start.text or "is processing" in start.text
+    assert "is still starting" in start.text or "is still processing" in start.text
     assert "processing" in caller.call(toolset, "get_prediction", by_id).text
     began = time.monotonic()
     waited = caller.call(toolset, "wait_for_prediction", {**by_id, "timeout": 900})
@@ -156,11 +156,28 @@ def test_arguments_that_are_something_else_are_refused(caller):
     assert caller.sandbox.predictions == []
 
 
-@pytest.mark.parametrize("ids", ["abc", 5, [Prediction(id="p1")], [["p1"]]])
+async def yes(_):
+    """Say yes to whoever awaits it."""
+    return True
+
+
+@pytest.mark.parametrize("ids", ["abc", 5, [Prediction(id="p1")], [["p1"]], yes])
 def test_allowed_ids_are_a_list_or_a_function(caller, ids):
     """A string would be taken for a list of its letters, and no id equals a prediction."""
     with pytest.raises(ConfigurationError, match="must be a list of prediction ids"):
         caller.toolset(allowed_ids=ids)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'yes' was never awaited")
+def test_a_coroutine_is_no_answer_of_the_developer_s_function(caller, caplog):
+    """It counted as a yes to every id, and as another conversation, with its own limits, in each call."""
+    toolset = caller.toolset(allowed_ids=lambda one: yes([one]), scope=lambda place: yes([place]))
+    asked = caller.call(toolset, "get_prediction", {"prediction_id": "p1"})
+    assert asked.is_error
+    assert "allowed_ids= must be a function that needs no await" in caplog.text
+    assert caller.sandbox.requests == []
+    with pytest.raises(ConfigurationError, match="scope= must be a function that needs no await"):
+        toolset.scope_of(None, None)
 
 
 @pytest.mark.parametrize("there", [True, False])

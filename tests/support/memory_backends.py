@@ -14,9 +14,9 @@ from rockai_transport import (
     PredictionFailedError,
     RockAIError,
 )
-from rockai_transport.jobs.lifecycle import Lifecycle
 from rockai_transport.jobs.policy import CallContext, Policy
 from rockai_transport.jobs.stores import MemoryRecords
+from rockai_transport.jobs.toolset import Lifecycle
 from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.prediction import Update
 

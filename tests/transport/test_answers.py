@@ -373,6 +373,14 @@ def test_a_hook_may_take_the_answer_to_pieces(in_memory, io):
     assert len(asked) == 2
 
 
+def test_a_hook_may_change_the_answer_in_place(in_memory, io):
+    """What returns nothing has not said that there is no output: a paid run came back empty, as a success."""
+    io.always(reply(200, {"id": "p1", "status": "succeeded", "result": "x"}))
+    client = in_memory(service=Service(read_prediction=lambda told: told.update(output=told.pop("result"))))
+    assert client.run(MODEL, {}).output == "x"
+    assert client.get("p1").output == "x"
+
+
 def test_a_failed_stream_is_no_short_answer(client, io):
     """An `error` event raises PredictionFailedError, with what was handed on and the model's words."""
     io.route(SSE, events(frames("a", end=False), b'event: error\ndata: {"detail": "boom"}\n\n'))

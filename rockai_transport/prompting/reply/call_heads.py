@@ -23,6 +23,7 @@ Kind = Literal["json", "python", "tagged", "elements"]
 _MOST_UNDECIDED: Final = 400
 _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
 _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
+_NAME_TAG, _NAME_END = "<function>", "</function>"  # around a name, behind an opening token
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
     rf"""\{{?(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["'“]?)(?P<key>[\w$-]{{0,60}})"""
@@ -167,6 +168,8 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     if found is None:
         return "undecided" if text[at : at + 2] in ("'", '"') else "text"
     name, end = found[1], found.end()
+    if text.endswith(_NAME_TAG, 0, at) and text.startswith(_NAME_END, end):
+        end += len(_NAME_END)
     if text.startswith("(", end) and marked:
         return Opener(at, "python", meant=True)
     body = _skip(_BETWEEN, text, end)

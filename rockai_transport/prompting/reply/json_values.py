@@ -95,6 +95,7 @@ class ValueScanner:
         self._mode = self._outside
         self._open: list[str] = []
         self._last = ""
+        self._blank = False  # whether it ended at a `<` in the place of a value, as of `<function-name>`
 
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.
@@ -121,6 +122,7 @@ class ValueScanner:
                 goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
                 self._mode = self._mode if goes_on else self._outside
             elif stop in ("<", "`"):
+                self._blank = stop == "<" and self._last in (":", "=")
                 return found.start()
             elif self._enter(stop):
                 return at
@@ -130,8 +132,11 @@ class ValueScanner:
     def missing(self) -> str:
         """The one bracket that a model forgot: only the outermost is open, right after another one closed.
 
-        Anything else that is missing could contain arguments, so it is not added.
+        Anything else that is missing could contain arguments, so it is not added; the place of a template's
+        placeholder is marked by an ellipsis.
         """
+        if self._blank:
+            return "…"
         forgotten = len(self._open) == 1 and self._mode == self._outside and self._last in ("}", "]", ")")
         return self._open[0] if forgotten else ""
 

@@ -100,12 +100,13 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
     at = 0
     while at >= 0 and (name := _NAME.match(text, at)):
         stop, at, _ = _value_end(text, name.end(), final=True)
-        value = text[name.end() : stop]
+        key, value = name[1].strip(), text[name.end() : stop]
+        if text[stop:at] in ("", "\n"):  # without its closing tag
+            value = _before_own_tag(value, key)
         if around := _BREAKS.fullmatch(value):
             value = around[around.lastindex or 0]
         if literal := _CDATA.fullmatch(value):
             value = literal[1]
-        key = name[1].strip()
         null = not name["kind"] and is_null(key, value)
         found.append((key, None if null else _from_json(value) if name["json"] or name["type"] else value))
     if at < 0 or not _CLOSED.match(text, at):
@@ -113,6 +114,12 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
     if len(dict(found)) < len(found):
         raise ValueError("it has an argument twice")
     return dict(found)
+
+
+def _before_own_tag(value: str, key: str) -> str:
+    """Return a value without the tag of its name behind it, ``</city>``, which models write by mistake."""
+    inner, tag = value.rstrip(), f"</{key}>"
+    return inner.removesuffix(tag) if inner.endswith(tag) and f"<{key}" not in value else value
 
 
 def _from_json(text: str) -> Any:

@@ -23,6 +23,7 @@ from llama_index.core.workflow import (
 from llama_index_harness import WARNINGS
 from pydantic import BaseModel
 from scripted_llm import calling, make_spec
+from workflows.errors import WorkflowCancelledByUser
 
 from llama_index_rockai import ApprovalRequiredEvent, resume_workflow, run_until_asleep
 from rockai_sandbox import Sandbox
@@ -131,6 +132,21 @@ async def test_what_is_no_handler_is_refused(sandbox):
     """Such as the result that was awaited already."""
     with pytest.raises(ConfigurationError, match="Pass what agent"):
         await run_until_asleep("the answer", make_spec(sandbox), {})
+
+
+async def test_what_is_no_toolkit_or_mapping_is_refused_at_the_beginning(sandbox):
+    """An AttributeError came at the end, in place of the run's result. Nothing was asked, nothing runs on."""
+    spec, asked = make_spec(sandbox), []
+    for toolkit, contexts in ((spec.to_tool_list(), {}), ({}, spec), (spec, None)):
+        agent = FunctionAgent(tools=[], llm=calling(asked.append))
+        with pytest.raises(ConfigurationError, match="Pass the RockAIToolSpec itself"):
+            resume_workflow(agent, toolkit, contexts)
+        handler = agent.run("go")
+        with pytest.raises(ConfigurationError, match="Pass the RockAIToolSpec itself"):
+            await run_until_asleep(handler, toolkit, contexts)
+        with pytest.raises(WorkflowCancelledByUser):
+            await handler
+    assert asked == []
 
 
 @pytest.mark.parametrize("kind", AGENTS)
