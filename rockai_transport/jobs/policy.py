@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -109,11 +110,11 @@ def _folder(value: Any, name: str) -> Path:
 
 
 def _ids(value: Any, name: str) -> Callable[[str], bool]:
-    if callable(value):
+    if callable(value) and not iscoroutinefunction(value):
         return cast("Callable[[str], bool]", value)
     is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
     if not is_list or not all(isinstance(one, str) for one in value):
-        raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a function.")
+        raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a plain function.")
     return frozenset(value).__contains__
 
 

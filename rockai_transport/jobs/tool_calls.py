@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -218,7 +219,8 @@ class LifecycleCall:
         by_id = {one.prediction_id: one for one in records if one.prediction_id and one.counts}
         if record := by_id.get(prediction_id):
             return record, record.known
-        if self._policy.is_allowed(prediction_id):
+        allowed = self._policy.is_allowed(prediction_id)
+        if allowed and not isawaitable(allowed):  # what nobody awaits is no permission
             return None, Prediction(id=prediction_id)
         there = f"There are: {', '.join(by_id)}." if by_id else "None was started yet."
         return messages.refusal(

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Never, Self
 from uuid import uuid4
 
@@ -69,8 +70,11 @@ class Toolset:
         store: Any = None,
         **settings: Any,
     ) -> None:
-        if scope is not None and not callable(scope) and not (isinstance(scope, str) and scope):
-            raise ConfigurationError(f"scope={scope!r} must be a name, or a function that gives one.")
+        is_function = callable(scope) and not iscoroutinefunction(scope)
+        if scope is not None and not is_function and not (isinstance(scope, str) and scope):
+            raise ConfigurationError(
+                f"scope={scope!r} must be a name, or a function that gives one, not a coroutine function."
+            )
         policy = {name: settings.pop(name) for name in SETTINGS if name in settings}
         checked = check_models(models, DESCRIPTIONS)
         self.lifecycle = Lifecycle(checked, checked_policy(policy, checked))
@@ -160,7 +164,7 @@ class Toolset:
         if not callable(self.scope):
             return self.scope or own or self.own_scope
         named = self.scope(place)
-        if named is None or not str(named):
+        if named is None or not str(named) or isawaitable(named):  # each coroutine would be a new name
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)
 

@@ -157,11 +157,24 @@ def test_arguments_that_are_something_else_are_refused(caller):
     assert caller.sandbox.predictions == []
 
 
-@pytest.mark.parametrize("ids", ["abc", 5, [Prediction(id="p1")], [["p1"]]])
+async def allow(prediction_id):
+    """A coroutine function, whose coroutine is true."""
+    return False
+
+
+@pytest.mark.parametrize("ids", ["abc", 5, [Prediction(id="p1")], [["p1"]], allow])
 def test_allowed_ids_are_a_list_or_a_function(caller, ids):
-    """A string would be taken for a list of its letters, and no id equals a prediction."""
+    """A string would be a list of its letters, no id equals a prediction, and a coroutine is true."""
     with pytest.raises(ConfigurationError, match="must be a list of prediction ids"):
         caller.toolset(allowed_ids=ids)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_a_coroutine_allows_no_id(caller):
+    """Also if a plain function returns it."""
+    toolset = caller.toolset(SAY, allowed_ids=lambda _: allow("p1"))
+    answer = caller.call(toolset, "get_prediction", {"prediction_id": "p1"})
+    assert "not a prediction of this conversation" in answer.text
 
 
 @pytest.mark.parametrize("there", [True, False])
