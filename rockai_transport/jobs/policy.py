@@ -110,12 +110,12 @@ def _folder(value: Any, name: str) -> Path:
 
 
 def _ids(value: Any, name: str) -> Callable[[str], bool]:
+    is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
+    if is_list and all(isinstance(one, str) for one in value):
+        return frozenset(value).__contains__
     if callable(value) and not iscoroutinefunction(value):
         return cast("Callable[[str], bool]", value)
-    is_list = isinstance(value, Collection) and not isinstance(value, str)  # a string is no list of letters
-    if not is_list or not all(isinstance(one, str) for one in value):
-        raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a plain function.")
-    return frozenset(value).__contains__
+    raise ConfigurationError(f"{name}={value!r} must be a list of prediction ids, or a plain function.")
 
 
 SETTINGS: Mapping[str, Callable[[Any, str], Any]] = {
