@@ -15,6 +15,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from inspect import iscoroutinefunction
 from typing import Any, Never, Self
 from uuid import uuid4
 
@@ -124,8 +125,11 @@ class Toolset(Lifecycle):
         store: Any = None,
         **settings: Any,
     ) -> None:
-        if scope is not None and not callable(scope) and not (isinstance(scope, str) and scope):
-            raise ConfigurationError(f"scope={scope!r} must be a name, or a function that gives one.")
+        is_function = callable(scope) and not iscoroutinefunction(scope)
+        if scope is not None and not is_function and not (isinstance(scope, str) and scope):
+            raise ConfigurationError(
+                f"scope={scope!r} must be a name, or a function that gives one and needs no await."
+            )
         policy = {name: settings.pop(name) for name in SETTINGS if name in settings}
         checked = check_models(models, DESCRIPTIONS)
         super().__init__(checked, checked_policy(policy, checked))

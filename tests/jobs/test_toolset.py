@@ -164,7 +164,7 @@ async def yes(_):
 
 @pytest.mark.parametrize("ids", ["abc", 5, [Prediction(id="p1")], [["p1"]], yes])
 def test_allowed_ids_are_a_list_or_a_function(caller, ids):
-    """A string would be taken for a list of its letters, and no id equals a prediction."""
+    """A string would be a list of its letters, no id equals a prediction, and a coroutine is true."""
     with pytest.raises(ConfigurationError, match="must be a list of prediction ids"):
         caller.toolset(allowed_ids=ids)
 

@@ -164,11 +164,11 @@ def test_a_scope_of_the_developer_s_own(sandbox):
     assert "succeeded" in draw("bob", "2")
 
 
-def test_a_scope_that_cannot_be_named_sends_nothing(sandbox):
-    """The developer's function fails: an answer, like everything else."""
-    tool = by_name(make_toolkit(sandbox, scope=lambda config: config["configurable"]["user"]))[
-        "generate_image"
-    ]
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("scope", [lambda config: config["configurable"]["user"], lambda _: name_it(None)])
+def test_a_scope_that_cannot_be_named_sends_nothing(sandbox, scope):
+    """The developer's function fails, or returns a coroutine: an answer, like everything else."""
+    tool = by_name(make_toolkit(sandbox, scope=scope))["generate_image"]
     message = tool.invoke(as_call("generate_image", prompt="x"))
     assert message.status == "error"
     assert "nothing was sent" in message.text
@@ -197,7 +197,12 @@ def test_langchain_core_alone_is_enough(sandbox):
     assert "succeeded" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("scope", [5, ""])
+async def name_it(config):
+    """A scope that nobody awaits; each coroutine would be a conversation with limits of its own."""
+    return "x"
+
+
+@pytest.mark.parametrize("scope", [5, "", name_it])
 def test_a_scope_is_a_name_or_a_function(sandbox, scope):
     """Anything else is refused when the tools are made."""
     with pytest.raises(ConfigurationError, match="scope="):
