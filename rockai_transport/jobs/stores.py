@@ -42,7 +42,7 @@ T = TypeVar("T")
 OpenMapping = Callable[[], AbstractContextManager[MutableMapping[str, str]]]
 Pause = Callable[[float], Awaitable[None]]
 Method = Callable[..., Awaitable[Any]]
-"""Calls a store's method by its name."""
+"""A method of a LangGraph store, awaited."""
 
 
 class Call(Protocol):
@@ -215,15 +215,24 @@ class GraphRecords(Records):
     """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
 
     Args:
-        method: Calls ``put``, ``get`` or ``search`` of the store.
+        put: The store's ``put``, awaited.
+        get: Its ``get``, awaited.
+        search: Its ``search``, awaited.
         pause: As in `MappingRecords`.
         lock: Held from the read to the write of a claim.
     """
 
     def __init__(
-        self, method: Method, pause: Pause | None, lock: AbstractContextManager[Any] | None = None
+        self,
+        put: Method,
+        get: Method,
+        search: Method,
+        pause: Pause | None,
+        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
-        self._method = method
+        self._put = put
+        self._get = get
+        self._search = search
         self._pause = pause
         self._lock = lock or nullcontext()
 
@@ -231,17 +240,17 @@ class GraphRecords(Records):
         """Write it without an index: records are not searched by meaning, and embeddings cost money."""
         place = (_namespace(record.scope), record.key)
         with self._lock:
-            held = await self._method("get", *place) if unless_held else None
+            held = await self._get(*place) if unless_held else None
             if held is not None and _is_held(held.value):
                 return False
-            await self._method("put", *place, record.to_json(), index=False)
+            await self._put(*place, record.to_json(), index=False)
         return True
 
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         items: list[Any] = []
         while True:
-            page = await self._method("search", _namespace(scope), limit=_PAGE, offset=len(items))
+            page = await self._search(_namespace(scope), limit=_PAGE, offset=len(items))
             items += page
             if len(page) < _PAGE:
                 return _sorted(item.value for item in items)
@@ -251,7 +260,7 @@ class GraphRecords(Records):
         scope, _, key = place.partition(":")
         if not (scope and key) or "." in scope:  # not one of our places: LangGraph refuses such a label
             return None
-        item = await self._method("get", (*_NAMESPACE, scope), key)
+        item = await self._get((*_NAMESPACE, scope), key)
         return None if item is None else Record.from_json(item.value)
 
 
@@ -300,12 +309,18 @@ def as_store(store: Any) -> Store:
             MappingRecords(opened, lock, directly, sleep_here),
         )
     if all(hasattr(store, name) for name in ("get", "put", "search", "aget", "aput", "asearch")):
-        method = partial(_method, store)
+        put, get, search = (partial(directly, method) for method in (store.put, store.get, store.search))
         if (type(store).__module__, type(store).__name__) == _IN_MEMORY:
-            in_memory = GraphRecords(method, None, _in_memory)
+            in_memory = GraphRecords(put, get, search, None, _in_memory)
             return Store(in_memory, in_memory)
         return Store(
-            GraphRecords(partial(_async_method, store), asyncio.sleep), GraphRecords(method, sleep_here)
+            GraphRecords(
+                partial(_or_in_thread, store.aput, store.put),
+                partial(_or_in_thread, store.aget, store.get),
+                partial(_or_in_thread, store.asearch, store.search),
+                asyncio.sleep,
+            ),
+            GraphRecords(put, get, search, sleep_here),
         )
     if hasattr(store, "write_event_to_stream"):
         return Store(ContextRecords(store), None)
@@ -341,24 +356,29 @@ async def sleep_here(seconds: float) -> None:
 
 
 async def _in_thread_or_here(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function of a mapping in a thread, or here if its SQLite connection is bound to this thread."""
+    """Call a function of a mapping in a thread, or here if SQLite binds the mapping to this thread."""
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
-    except sqlite3.ProgrammingError:
+    except Exception as error:
+        if not _is_bound_to_a_thread(error):
+            raise
         return function(*args, **kwargs)
 
 
-async def _method(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-    """Call a LangGraph store's method."""
-    return getattr(store, name)(*args, **kwargs)
+def _is_bound_to_a_thread(error: BaseException | None) -> bool:
+    """Whether the error, or an error it wraps, is SQLite's error about threads; `dbm.sqlite3` wraps it."""
+    while error is not None and not isinstance(error, sqlite3.ProgrammingError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
-async def _async_method(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-    """Await a LangGraph store's async method; if it has none, call the blocking one in a thread."""
+async def _or_in_thread(method: Method, blocking: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await a store's async method; if it has none, call the blocking one in a thread."""
     try:
-        return await getattr(store, f"a{name}")(*args, **kwargs)
+        found: T = await method(*args, **kwargs)
     except NotImplementedError:
-        return await asyncio.to_thread(getattr(store, name), *args, **kwargs)
+        return await asyncio.to_thread(blocking, *args, **kwargs)
+    return found
 
 
 def _is_held(data: Mapping[str, Any] | None) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, Never, Self
@@ -62,6 +62,13 @@ DESCRIPTIONS = {
 }
 """The descriptions of the five lifecycle tools, each below LlamaIndex's limit of 1024 characters."""
 
+_TOOLS_WITHOUT_A_START: Mapping[str, Callable[..., Coroutine[Any, Any, ToolAnswer]]] = {
+    "get_prediction": StartCall.get_prediction,
+    "wait_for_prediction": StartCall.wait_for_prediction,
+    "cancel_prediction": StartCall.cancel_prediction,
+    "list_predictions": StartCall.list_predictions,
+}
+
 
 class Lifecycle:
     """What a tool call does, over any backends: the models, the limits and the running calls."""
@@ -92,7 +99,7 @@ class Lifecycle:
         try:
             if model is not None:
                 return fitted(await call.start(model, given, seconds, arguments))
-            return fitted(await getattr(call, tool)(**given))  # the methods have the tools' names
+            return fitted(await _TOOLS_WITHOUT_A_START[tool](call, **given))
         except (Exception, GeneratorExit):
             raise
         except BaseException as error:

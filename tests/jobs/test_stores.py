@@ -157,10 +157,26 @@ class BoundToItsThread(MutableMapping):
         return self.connection.execute("SELECT count(*) FROM pairs").fetchone()[0]
 
 
-@pytest.fixture
-def bound():
+class ErrorsOfItsOwn(BoundToItsThread):
+    """As Python's `dbm.sqlite3`: its errors wrap SQLite's."""
+
+    def __iter__(self):
+        try:
+            return super().__iter__()
+        except sqlite3.Error as error:
+            raise OSError("no") from error
+
+    def __setitem__(self, name, text):
+        try:
+            super().__setitem__(name, text)
+        except sqlite3.Error as error:
+            raise OSError("no") from error
+
+
+@pytest.fixture(params=[BoundToItsThread, ErrorsOfItsOwn])
+def bound(request):
     """One that was opened in the thread of the tests."""
-    with contextlib.closing(BoundToItsThread()) as mapping:
+    with contextlib.closing(request.param()) as mapping:
         yield mapping
 
 
