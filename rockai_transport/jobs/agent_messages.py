@@ -68,7 +68,7 @@ class PredictionView(NamedTuple):
         return output != "text" and (output is not None or bool(file_addresses(self.prediction.output)))
 
 
-def describe_prediction(view: PredictionView, remark: str = "") -> ToolAnswer:
+def describe_prediction(view: PredictionView, remark: str = "", *, just_started: bool = False) -> ToolAnswer:
     """Describe a prediction's status, with an optional remark about its start."""
     prediction = view.prediction
     match prediction.status:
@@ -82,9 +82,14 @@ def describe_prediction(view: PredictionView, remark: str = "") -> ToolAnswer:
             )
         case "canceled":
             text = f"{view.name} was canceled. Start a new one only if the user wants it."
+        case _ if just_started:
+            text = (
+                f"{view.name} is {prediction.status}. It runs by itself: tell the user, or wait for it with "
+                "wait_for_prediction. Do not start it again."
+            )
         case _:
             text = (
-                f"{view.name} is still {_how_far(view)}. It goes on by itself: tell the user, or wait with "
+                f"{view.name} is still {_how_far(view)}. It goes on by itself: wait again with "
                 "wait_for_prediction, or end it with cancel_prediction. Do not start it again."
             )
     text = f"{text}\n{view.trouble}" if view.trouble else text

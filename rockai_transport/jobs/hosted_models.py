@@ -90,12 +90,12 @@ class HostedModel:
                 f"HostedModel name {self.name!r} names a tool: it must be 1 to 64 letters, digits, '_' or "
                 "'-'."
             )
-        about = self.description
-        if not isinstance(about, str) or not about.strip() or len(about) > _LONGEST_DESCRIPTION:
+        if not isinstance(self.description, str) or not self.description.strip():
             raise ConfigurationError(
-                f"HostedModel {self.name} needs a description, of {_LONGEST_DESCRIPTION} characters at most: "
-                "an agent chooses tools by it."
+                f"HostedModel {self.name} needs a description: an agent chooses tools by it."
             )
+        if len(self.description) > _LONGEST_DESCRIPTION:
+            raise self._wrong(f"description is longer than {_LONGEST_DESCRIPTION} characters.")
         if self.output is not None:
             check_choice(self.output, f"HostedModel {self.name}: output", Output)
         if not _is_dict(self.defaults):

@@ -27,7 +27,7 @@ _TEXTS = {
     "type": "{where} must be of type {rule}, not {given}",
     "enum": "{where} must be one of {rule}, not {given}",
     "pattern": "{where}={given} is not accepted{about}",
-    "minLength": "{where} needs {rule} characters at least, not {given}",
+    "minLength": "{where} needs {rule} characters or more",
     **dict.fromkeys(
         ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
         "{where}={given} is outside its limit ({keyword} {rule})",
@@ -202,11 +202,14 @@ def _describe(error: Any, schema: Mapping[str, Any]) -> str:
         are = "is not an argument" if len(unknown) == 1 else "are not arguments"
         hint = f" (do you mean {close!r}?)" if close else ""
         return f"{named} {are}{hint}; there are: {', '.join(known) or 'none'}"
+    if error.validator == "minLength" and rule == 1:
+        return f"{where} must not be empty"
+    joint = " or " if error.validator == "type" else ", "
     return _TEXTS.get(error.validator, "{where}: {message}").format(
         where=where,
         given=_cut(repr(error.instance), _LONGEST_VALUE),
         keyword=error.validator,
-        rule=" or ".join(map(str, rule)) if isinstance(rule, list) else rule,
+        rule=joint.join(map(str, rule)) if isinstance(rule, list) else rule,
         about=_described(where, schema),
         message=error.message,
     )

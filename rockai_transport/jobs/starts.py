@@ -73,7 +73,7 @@ class StartCall(LifecycleCall):
             return found
         record, prediction, remark = found
         if seconds is None and not is_unfetched(prediction):  # started, not found
-            return await self._conclude(record, prediction, remark)
+            return await self._conclude(record, prediction, remark, just_started=True)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
     def _order(self, model: HostedModel, given: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -159,7 +159,9 @@ class LifecycleCall:
         self._record = None
         return record, prediction
 
-    async def _conclude(self, record: Record, prediction: Prediction, remark: str) -> ToolAnswer:
+    async def _conclude(
+        self, record: Record, prediction: Prediction, remark: str, *, just_started: bool = False
+    ) -> ToolAnswer:
         """Save the output files, update the record, and describe the prediction."""
         view = self._view(record, prediction)
         if self._policy.save_to and prediction.status == "succeeded" and view.has_files:
@@ -167,7 +169,7 @@ class LifecycleCall:
         record = record.seen(prediction)._replace(files=tuple(map(str, view.files)))
         self._remember(record, is_own=self._record is not None)
         await self._backends.detached(note(self._backends, record))
-        return messages.describe_prediction(view, remark)
+        return messages.describe_prediction(view, remark, just_started=just_started)
 
     async def _save(self, view: PredictionView, folder: Path) -> PredictionView:
         if view.files and all(path.exists() for path in view.files):

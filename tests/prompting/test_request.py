@@ -73,15 +73,11 @@ def test_an_alternating_template_gets_alternating_turns(messages, prompt):
 
 
 def test_a_template_with_free_roles_keeps_them():
-    """ChatML has a turn for everything, so nothing is merged but the leading system messages.
-
-    A system message at the end is what the model answers, as when LlamaIndex's agents ask for a last word: an
-    empty user turn behind it would be answered instead.
-    """
+    """ChatML has a turn for everything, so nothing is merged but the leading system messages."""
     prompt = inputs(CHATML, system("a"), system("b"), user("c"), user("d"), assistant("e"), system("f"))[
         "prompt"
     ]
-    turns = ["system\na\n\nb", "user\nc", "user\nd", "assistant\ne", "system\nf"]
+    turns = ["system\na\n\nb", "user\nc", "user\nd", "assistant\ne", "system\nf", "user\n"]
     assert prompt == "".join(f"<|im_start|>{turn}<|im_end|>\n" for turn in turns) + "<|im_start|>assistant\n"
 
 

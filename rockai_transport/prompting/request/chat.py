@@ -89,7 +89,7 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
             turns.append((role, [text]))
     if alternating and turns and turns[0][0] == "assistant":
         turns.insert(0, ("user", [""]))
-    if not turns or turns[-1][0] == "assistant":
+    if not turns or turns[-1][0] in ("assistant", "system"):
         turns.append(("user", [""]))
     arranged = [Turn(role, neutralise(JOINT.join(said), tokens, labels)) for role, said in turns]
     return neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(arranged)
