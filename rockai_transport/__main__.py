@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rockai_transport import mcp_server
 from rockai_transport.doctor import command
-from rockai_transport.jobs import webhooks
+from rockai_transport.jobs import sweep_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m rockai_transport", description="RockAI from a shell.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     command.add_to(commands)
-    webhooks.add_to(commands)
+    sweep_command.add_to(commands)
     mcp_server.add_to(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)

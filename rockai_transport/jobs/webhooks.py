@@ -1,7 +1,5 @@
 """`WebhookReceiver`: resumes sleeping runs when a prediction has ended, by a webhook or by a sweep.
 
-``python -m rockai_transport sweep my_app:receiver`` sweeps from a shell.
-
 Invariants of this module:
 
 * A request authenticates itself with the secret of its record. Its body is only a hint, because the service's
@@ -13,21 +11,17 @@ Invariants of this module:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hmac
 import inspect
 import json
 import logging
 import math
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from pkgutil import resolve_name
 from typing import Any
 from uuid import uuid4
 
@@ -353,34 +347,3 @@ async def _live(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-def add_to(commands: Any) -> None:
-    """Add the command to a parser's commands."""
-    text = "Resume the runs that have waited longer than a limit, and whose prediction has ended."
-    parser = commands.add_parser("sweep", help="resume runs whose webhook never arrived", description=text)
-    parser.add_argument("receiver", metavar="MODULE:NAME", help="your WebhookReceiver, as in my_app:receiver")
-    parser.add_argument(
-        "--older-than", type=float, default=STALE, metavar="SECONDS", help="the limit (%(default)g)"
-    )
-    parser.set_defaults(run=_sweep)
-
-
-def _sweep(options: argparse.Namespace) -> int:
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` itself does
-    try:
-        receiver = resolve_name(options.receiver)
-    except (ImportError, AttributeError, ValueError) as error:
-        sys.stderr.write(f"{options.receiver} cannot be loaded: {error}. Give MODULE:NAME.\n")
-        return 2
-    if not isinstance(receiver, WebhookReceiver):
-        sys.stderr.write(f"{options.receiver} is no WebhookReceiver, but {type(receiver).__name__}.\n")
-        return 2
-    try:
-        resumed = asyncio.run(receiver.sweep(older_than=options.older_than))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    for record in resumed:
-        sys.stdout.write(f"{record.model} {record.prediction_id}: resumed\n")
-    return 0
