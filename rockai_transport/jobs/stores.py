@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +21,7 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from rockai_transport.errors import ConfigurationError
@@ -34,7 +34,7 @@ _PAGE = 100
 _SETTLES = 0.2
 """Seconds between writing a claim and reading it back: workers that read before have written by then."""
 _IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")
-_in_memory = threading.Lock()
+_in_memory = Lock()
 """Held while a store that lives in this process is used; its operations are fast."""
 
 P = ParamSpec("P")
@@ -52,7 +52,6 @@ class Call(Protocol):
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
         """Call it."""
-        ...
 
 
 class Records:
@@ -101,7 +100,7 @@ class MemoryRecords(Records):
 
     def __init__(self) -> None:
         self._scopes: dict[str, dict[str, Record]] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """As `Records.put`."""
@@ -170,9 +169,7 @@ class MappingRecords(Records):
         pause: Waits before a claim is read back; None: the lock is enough.
     """
 
-    def __init__(
-        self, opened: OpenMapping, lock: threading.Lock, call: Call, pause: Pause | None = None
-    ) -> None:
+    def __init__(self, opened: OpenMapping, lock: Lock, call: Call, pause: Pause | None = None) -> None:
         self._opened = opened
         self._lock = lock
         self._call = call
@@ -215,20 +212,13 @@ class GraphRecords(Records):
     """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
 
     Args:
-        put: The store's ``put``, awaited.
-        get: Its ``get``, awaited.
-        search: Its ``search``, awaited.
+        put, get, search: The store's methods, awaited.
         pause: As in `MappingRecords`.
         lock: Held from the read to the write of a claim.
     """
 
     def __init__(
-        self,
-        put: Method,
-        get: Method,
-        search: Method,
-        pause: Pause | None,
-        lock: AbstractContextManager[Any] | None = None,
+        self, put: Method, get: Method, search: Method, pause: Pause | None, lock: Lock | None = None
     ) -> None:
         self._put = put
         self._get = get
@@ -303,7 +293,7 @@ def as_store(store: Any) -> Store:
             at_once = MappingRecords(opened, _in_memory, directly)
             return Store(at_once, at_once)
         # Any other mapping may be slow and shared, because a file or a database may be behind it.
-        lock = threading.Lock()
+        lock = Lock()
         return Store(
             MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
             MappingRecords(opened, lock, directly, sleep_here),
@@ -372,13 +362,14 @@ def _is_bound_to_a_thread(error: BaseException | None) -> bool:
     return error is not None
 
 
-async def _or_in_thread(method: Method, blocking: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def _or_in_thread(
+    method: Callable[P, Awaitable[T]], blocking: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
     """Await a store's async method; if it has none, call the blocking one in a thread."""
     try:
-        found: T = await method(*args, **kwargs)
+        return await method(*args, **kwargs)
     except NotImplementedError:
         return await asyncio.to_thread(blocking, *args, **kwargs)
-    return found
 
 
 def _is_held(data: Mapping[str, Any] | None) -> bool:
