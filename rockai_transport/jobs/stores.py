@@ -41,8 +41,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 OpenMapping = Callable[[], AbstractContextManager[MutableMapping[str, str]]]
 Pause = Callable[[float], Awaitable[None]]
-Method = Callable[..., Awaitable[Any]]
-"""A method of a LangGraph store, awaited."""
+Method = Callable[..., Awaitable[Any]]  # of a LangGraph store
 
 
 class Call(Protocol):
@@ -52,6 +51,7 @@ class Call(Protocol):
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
         """Call it."""
+        ...
 
 
 class Records:
@@ -218,7 +218,12 @@ class GraphRecords(Records):
     """
 
     def __init__(
-        self, put: Method, get: Method, search: Method, pause: Pause | None, lock: Lock | None = None
+        self,
+        put: Method,
+        get: Method,
+        search: Method,
+        pause: Pause | None,
+        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self._put = put
         self._get = get
