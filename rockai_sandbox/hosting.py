@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import threading
@@ -73,10 +74,16 @@ class _Server(uvicorn.Server):
         self.lifespan = config.lifespan_class(config)
 
     async def open(self, listener: socket.socket) -> None:
+        self._listener = listener
         await self.startup(sockets=[listener])
         await self.on_tick(0)  # computes the headers of every response
 
     async def close(self) -> None:
+        # asyncio never closes a connection that it has accepted just before its server closes.
+        with contextlib.suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().remove_reader(self._listener)
+        for _ in range(3):  # what was accepted becomes a connection
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         tasks = set(self.server_state.tasks)

@@ -1,9 +1,11 @@
 """How predictions live: cold, under way, canceled, left, broken off."""
 
+import gc
 import logging
 import socket
 import threading
 import time
+import warnings
 
 import httpx
 import pytest
@@ -228,6 +230,20 @@ def test_stop_does_not_wait_for_a_reader_that_does_not_read():
             began = time.monotonic()
             sandbox.stop()
             assert time.monotonic() - began < 2
+
+
+def test_stop_closes_connections_that_came_at_the_last_moment():
+    """What is left open is a `ResourceWarning` of Python, sooner or later."""
+    gc.collect()  # of other tests
+    for _ in range(8):
+        sandbox = Sandbox().start()
+        host, _, port = sandbox.base_url.removeprefix("http://").removesuffix("/v1").partition(":")
+        with socket.create_connection((host, int(port))):
+            sandbox.stop()
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(warning.message) for warning in left] == []
 
 
 def test_fifty_streams_at_once_come_out_whole(sandbox):
