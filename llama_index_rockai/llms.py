@@ -108,6 +108,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
     _extra_name: ClassVar[str] = "additional_kwargs"
     _package: ClassVar[str] = "llama-index-rockai"
     _call_keywords: ClassVar[frozenset[str]] = CALL_KEYWORDS
+    _written_by_dumps: ClassVar[frozenset[str]] = frozenset({"class_name"})
 
     def __getstate__(self) -> dict[str, Any]:
         """Return a copy's state: core removes from the object what cannot be pickled (schema.py:124)."""

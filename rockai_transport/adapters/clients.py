@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rockai_transport._version import __version__
+from rockai_transport.base_client import BaseClient
 from rockai_transport.client import Client
 from rockai_transport.prompting.request.build import ModelRequest
+
+C = TypeVar("C", bound=BaseClient[Any])
 
 _SETTINGS: Final = ("api_token", "base_url", "timeout", "max_retries", "route", "default_headers")
 """The settings for the clients: attributes of a model class, arguments of a client."""
@@ -41,7 +44,7 @@ class LazyClients:
         self._lock = threading.Lock()
         self._current: dict[Any, tuple[Any, Any]] = {}
 
-    def get(self, kind: Any, model: Any, package: str) -> Any:
+    def get(self, kind: type[C], model: Any, package: str) -> C:
         """Return the client of a kind; if the user's own is of the other kind, with its settings.
 
         Args:
@@ -62,7 +65,8 @@ class LazyClients:
                 if kind in self._current:
                     client._take_connections(self._current[kind][1])  # noqa: SLF001 - internal to the clients
                 self._current[kind] = (settings, client)
-            return self._current[kind][1]
+            current: C = self._current[kind][1]
+            return current
 
     def preview(self, model: Any, request: ModelRequest) -> dict[str, Any]:
         """Return the body for a request; opens no connection, and needs no token.

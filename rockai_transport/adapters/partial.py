@@ -121,11 +121,15 @@ def _partial_class(model: type[BaseModel]) -> type[BaseModel]:
 
 
 def _partial_value(text: str) -> Any:
-    """Parse the beginning of an object, without a number at its end, which may be incomplete."""
+    """Parse the beginning of an object, without a number that may be incomplete."""
     try:
-        return from_json(_LAST_NUMBER.sub("", text), allow_partial="trailing-strings")
+        value = from_json(text, allow_partial="trailing-strings")
+        # A letter would continue a string, but ends a number. (A further digit may not change a float.)
+        if _LAST_NUMBER.search(text) and from_json(text + "x", allow_partial="trailing-strings") == value:
+            value = from_json(_LAST_NUMBER.sub("", text), allow_partial="trailing-strings")
     except ValueError:
         return None
+    return value
 
 
 def _is_prefix(before: Any, after: Any) -> bool:

@@ -277,7 +277,7 @@ class _ReplyStream(Generic[C]):
 class Chunks(_ReplyStream[C], Generator[C, None, None]):
     """The chunks of a reply, as they arrive. Nothing is sent before the first one is requested."""
 
-    def __next__(self, _: None = None, /) -> C:
+    def __next__(self) -> C:
         try:
             while (chunk := next(self._ready, None)) is None:
                 self._advance()
@@ -290,7 +290,9 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             raise
         return chunk
 
-    send = __next__
+    def send(self, _: None, /) -> C:
+        """Return the next chunk."""
+        return next(self)
 
     def throw(self, error: Any, /, *_: Any) -> NoReturn:
         """Leave the stream, if there is one, and raise the error. The inherited `close` does so too."""
@@ -323,7 +325,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
 class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
     """As `Chunks`, with ``await``."""
 
-    async def __anext__(self, _: None = None, /) -> C:
+    async def __anext__(self) -> C:
         try:
             while (chunk := next(self._ready, None)) is None:
                 await self._advance()
@@ -336,7 +338,9 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             raise
         return chunk
 
-    asend = __anext__
+    async def asend(self, _: None, /) -> C:
+        """Return the next chunk."""
+        return await anext(self)
 
     async def athrow(self, error: Any, /, *_: Any) -> NoReturn:
         """Leave the stream, if there is one, and raise the error. The inherited `aclose` does so too."""

@@ -155,6 +155,8 @@ class ModelFields(BaseModel):
     _extra_name: ClassVar[str] = ""
     _call_keywords: ClassVar[frozenset[str]] = frozenset()
     _package: ClassVar[str] = ""
+    _written_by_dumps: ClassVar[frozenset[str]] = frozenset()
+    """Names that a dump contains besides the fields."""
 
     @model_validator(mode="before")
     @classmethod
@@ -162,9 +164,7 @@ class ModelFields(BaseModel):
         """Suggest the correct name for a wrong argument, and name missing ones, better than pydantic does."""
         if not isinstance(given, dict):
             return given
-        given = {
-            name: value for name, value in given.items() if name != "class_name"
-        }  # in LlamaIndex's dumps
+        given = {name: value for name, value in given.items() if name not in cls._written_by_dumps}
         known = {*cls.model_fields, *chain.from_iterable(map(_aliases, cls.model_fields.values()))}
         model = cls.model_fields["model"]
         default = None if model.is_required() else model.default

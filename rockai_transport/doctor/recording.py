@@ -182,7 +182,7 @@ class RecordingIO(BlockingIO):
         self.error: RockAIError | None = None
         """The operation's error."""
         self._redactor, self._say = redactor, say
-        self._waiting = Notices(self.now(), "", self._say_waiting)
+        self._waiting = Notices(self.now(), "", self._say_waiting, every=10.0)
 
     @property
     def exchange(self) -> Exchange:

@@ -26,18 +26,16 @@ class RockAIError(Exception):
         True
     """
 
-    _usually_started = False  # the default of `may_have_started`
-
     def __init__(
         self,
         message: str = "",
         *,
-        may_have_started: bool | None = None,
+        may_have_started: bool = False,
         prediction: Prediction | None = None,
         partial_text: str = "",
     ) -> None:
         super().__init__(_printable(message))
-        self.may_have_started = self._usually_started if may_have_started is None else may_have_started
+        self.may_have_started = may_have_started
         self.prediction = prediction
         self.partial_text = partial_text
 
@@ -235,7 +233,17 @@ class StreamInterruptedError(RockAIError):
         'This answer breaks off,\nhalf'
     """
 
-    _usually_started = True
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        partial_text: str = "",
+        prediction: Prediction | None = None,
+        may_have_started: bool = True,
+    ) -> None:
+        super().__init__(
+            message, may_have_started=may_have_started, prediction=prediction, partial_text=partial_text
+        )
 
 
 class InvalidResponseError(RockAIError):

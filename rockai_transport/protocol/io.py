@@ -155,6 +155,7 @@ class Notices:
         started: When the wait began.
         subject: What the wait is for; ``str()`` returns its name.
         say: Called with the subject and the seconds since then. Default: writes to the log.
+        every: Seconds between two reports. Default: 60.
     """
 
     def __init__(
@@ -162,16 +163,18 @@ class Notices:
         started: float,
         subject: Request | str,
         say: Callable[[Request | str, float], Any] = _log,
+        every: float | None = None,
     ) -> None:
         self.subject = subject
         self.due = started + FIRST_NOTICE
         self._started = started
         self._say = say
+        self._every = NOTICE_EVERY if every is None else every
 
     def tell(self, moment: float) -> None:
         """Report, if a report is due at ``moment``."""
         if moment >= self.due:
-            self.due = max(self.due + NOTICE_EVERY, moment)
+            self.due = max(self.due + self._every, moment)
             self._say(self.subject, moment - self._started)
 
 

@@ -128,9 +128,9 @@ async def test_leaving_early_cancels_the_run(framework, sandbox, way):
 
     @sandbox.model(MODEL)
     def talk(input):
-        yield CALL[:70]
+        yield CALL[:60]
         gate.wait()
-        yield CALL[70:]
+        yield CALL[60:]
 
     llm = framework.make(route="predictions")
     if way == "sync":

@@ -18,6 +18,7 @@ from rockai_transport.doctor import CHECKS, PROBES, run_doctor
 from rockai_transport.doctor.recording import Redactor
 from rockai_transport.doctor.session import DoctorSession
 from rockai_transport.protocol import io as seam
+from rockai_transport.protocol.io import Notices
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.requests import RunRequest
 
@@ -299,6 +300,15 @@ def test_a_long_wait_says_why(examine, sandbox, monkeypatch):
     told = [text for text in said if text.startswith("POST /run: waiting for 0 s. A cold start takes")]
     assert len(told) == 1  # the next would come ten seconds later
     assert "Ctrl-C" in told[0]
+
+
+def test_a_pace_of_ones_own():
+    """Notices that are told in another way than to the log come as often as that way wants."""
+    said = []
+    notices = Notices(1000.0, "POST /run", lambda *told: said.append(told), 10.0)
+    for moment in (1009, 1011, 1012, 1022):
+        notices.tell(moment)
+    assert said == [("POST /run", 11.0), ("POST /run", 22.0)]
 
 
 def test_what_never_ends_is_canceled(examine, sandbox):
