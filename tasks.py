@@ -124,7 +124,9 @@ def pip_install(venv: Path, *wanted: str) -> None:
     """Install with pip; first a pip that supports dependency groups, which Python 3.11 does not include."""
     newer = [["pip>=25.1"]] if "--group" in wanted else []
     for what in (*newer, wanted):
-        if watched([python(venv), "-m", "pip", "install", "--progress-bar", "off", *what], venv):
+        # Compiling everything takes as long as the rest; Python compiles what is imported.
+        command = [python(venv), "-m", "pip", "install", "--no-compile", "--progress-bar", "off", *what]
+        if watched(command, venv):
             raise SystemExit(f"tasks.py: installing into {venv.name} failed; the lines above say why.")
 
 
