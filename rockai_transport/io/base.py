@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import httpx
 
@@ -76,7 +76,8 @@ class Deadline:
                 socket.socket.shutdown(waited_for, socket.SHUT_RDWR)
 
 
-current_deadline: ContextVar[Deadline] = ContextVar("rockai_deadline", default=Deadline())  # noqa: B039
+_UNLIMITED: Final = Deadline()  # never changed
+current_deadline: ContextVar[Deadline] = ContextVar("rockai_deadline", default=_UNLIMITED)
 """The deadline for the socket operations of this thread or task."""
 
 

@@ -202,4 +202,4 @@ def finish_streams() -> None:
             stream.close()
     give_up = time.monotonic() + CANCEL_GRACE_SECONDS
     while _pending and time.monotonic() < give_up:
-        time.sleep(0.005)
+        time.sleep(0.005)  # no lock: its owner may be a thread that the end of the program has stopped

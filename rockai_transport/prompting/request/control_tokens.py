@@ -45,7 +45,11 @@ def neutralise(text: str, tokens: tuple[str, ...], labels: tuple[str, ...] = ())
     Returns:
         The text with a zero-width space inside each.
     """
-    return _pattern(tokens, labels).sub(rf"\g<0>{NEUTRAL_BREAK}", text)
+    return _pattern(tokens, labels).sub(_broken, text)
+
+
+def _broken(first: re.Match[str]) -> str:  # a function: a text without tokens costs a quarter
+    return first[0] + NEUTRAL_BREAK
 
 
 @lru_cache(maxsize=32)
