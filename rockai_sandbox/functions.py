@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import io
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 from rockai_sandbox.predictions import Job
@@ -65,7 +67,7 @@ async def _finish_async(result: Any, run: Run, job: Job) -> Any:
 
 
 def _finish(result: Any, run: Run, job: Job) -> Any:
-    if not isinstance(result, Iterator):
+    if not isinstance(result, Iterator) or isinstance(result, io.IOBase):
         return result if _is_awaited(result) else as_output(result, run)
     try:
         for piece in result:
@@ -134,7 +136,12 @@ def _is_async(function: ModelFunction) -> bool:
 
 
 def as_output(value: Any, run: Run) -> Any:
-    """Return an output as JSON: bytes in it, at any depth, become files and are replaced by their URLs."""
+    """Return an output as JSON: bytes and files in it, at any depth, are replaced by the URLs of files."""
+    if isinstance(value, Path):
+        value = value.read_bytes()
+    elif isinstance(value, io.IOBase):
+        with value:
+            value = cast("io.BufferedIOBase", value).read()
     if isinstance(value, bytes | bytearray):
         return run.save(bytes(value))
     if isinstance(value, list | tuple):
@@ -146,6 +153,6 @@ def as_output(value: Any, run: Run) -> Any:
 
 
 def as_text(piece: Any, run: Run) -> str:
-    """Return a piece as text: bytes become a file's URL, other values become JSON."""
+    """Return a piece as text: a file becomes its URL, other values become JSON."""
     output = as_output(piece, run)
     return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)

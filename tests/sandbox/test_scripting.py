@@ -164,6 +164,21 @@ def test_bytes_become_files_on_another_origin(sandbox, api):
     assert sandbox.file_requests[0].path == httpx.URL(image).path
 
 
+def test_a_file_as_output_is_served(sandbox, api, tmp_path):
+    """A path and an open file, as a model at the service returns them; an open file is not read by lines."""
+    (tmp_path / "a.png").write_bytes(PNG)
+
+    @sandbox.model("my/model")
+    def draw(given):
+        path = tmp_path / "a.png"
+        return path if given["as"] == "path" else path.open("rb")
+
+    for kind in ("path", "open"):
+        url = api.post("/run", json={"model": "my/model", "input": {"as": kind}}).json()
+        assert url.endswith(".png")
+        assert httpx.get(url).content == PNG
+
+
 def test_a_second_parameter_is_the_run(sandbox, api):
     """It logs, reports progress as tqdm does, and saves files."""
 
