@@ -19,6 +19,7 @@ import pytest
 
 from tests.support import warm
 
+pytest_plugins = ["pytester"]
 gc.disable()  # while everything is imported and collected, all of which stays
 
 FOLDER = str(Path(__file__).parent)

@@ -38,7 +38,6 @@ CHINESE = {
 MODEL = "meta/meta-llama-3-70b-instruct"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-pytest_plugins = ["pytester"]
 # LlamaIndex looks at all members of its pydantic classes, deprecated ones too (workflows/utils.py).
 # A chat engine's memory is a database that it never closes (core/storage/chat_store/sql.py).
 pytestmark = pytest.mark.filterwarnings(

@@ -61,6 +61,22 @@ def test_the_plugin_itself_loads_nothing_heavy_either():
     assert not set(loaded) & HEAVY
 
 
+def test_a_failed_test_shows_what_its_model_raised(pytester):
+    """With the line in the model; the client only sees a bare 500."""
+    pytester.makepyfile(
+        """
+        from rockai_transport import Client
+
+        def test_app(rockai_sandbox):
+            rockai_sandbox.model("my/model")(lambda input: input["promt"])
+            Client().run("my/model", {"prompt": "Hi"})
+        """
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Captured stderr teardown*", "KeyError: 'promt'"])
+
+
 def test_without_the_extra_the_import_says_how_to_get_it():
     """Not only that a module is missing."""
     code = (
