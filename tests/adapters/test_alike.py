@@ -184,6 +184,13 @@ class TestConstructorArguments:
             framework.make(**given)
         assert len(str(caught.value)) < 200
 
+    @pytest.mark.parametrize("name", ["openai_api_key", "rockai_api_key", "endpoint", "modelname", "extra_body"])
+    def test_what_is_no_input_of_a_model_is_not_offered_as_one(self, framework, name):
+        """A token above all: the error names the argument for it, and not ``model_kwargs`` too."""
+        with pytest.raises(ConfigurationError) as caught:
+            framework.make(**{name: "x"})
+        assert str(caught.value).endswith("?")
+
     @pytest.mark.parametrize("name", ["verbosity", "reasoning_effort", "logit_bias", "n"])
     def test_what_is_near_no_argument_goes_to_the_model_s_inputs(self, framework, name):
         """No other thing is suggested, in the constructor or in a call; each says where it goes."""
