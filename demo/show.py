@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _YES = frozenset({"1", "y", "yes", "true"})
 _UNSEEN = (
     "This is beta: checked against recordings of the official model server and a local sandbox; "
-    "the live gateway has not been seen. Run the doctor first: python -m rockai_transport doctor"
+    "the live gateway has not been seen. Run the doctor first:"
 )
 
 
@@ -77,9 +77,10 @@ def _sandbox() -> Iterator[None]:
 
 def _agreed(console: Console) -> bool:
     """List the paid calls, and ask. Without a terminal nobody can be asked, so YES=1 must approve them."""
+    doctor = f"{escape(interpreter(sys.executable, Path.cwd()))} -m rockai_transport doctor"
     console.print(
         Panel(
-            "\n".join([*(f"• {call}" for call in PAID_CALLS), "", _UNSEEN]),
+            "\n".join([*(f"• {call}" for call in PAID_CALLS), "", _UNSEEN, f"  {doctor}"]),
             title="This will be charged by RockAI",
         )
     )

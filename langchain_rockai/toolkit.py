@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from inspect import signature
 from typing import Any, Unpack
 
 from langchain_core.messages import ToolCall
@@ -170,3 +171,9 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
             Output: http...png
         """
         return list(self._tools)
+
+
+_constructor = signature(RockAIToolkit.__init__)
+RockAIToolkit.__signature__ = _constructor.replace(  # pydantic's, which `help` shows, has no settings
+    parameters=list(_constructor.parameters.values())[1:]
+)

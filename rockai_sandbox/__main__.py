@@ -73,7 +73,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the API token it accepts (%(default)s)",
     )
     parser.add_argument(
-        "--generation", choices=get_args(Generation), default="both", help="which routes there are"
+        "--generation",
+        choices=get_args(Generation),
+        default="both",
+        help="the routes: those of the quick start (old), or those without /run and /run_sse (new)",
     )
     parser.add_argument("--shape", choices=get_args(Shape), default="flat", help="the shape of predictions")
     parser.add_argument(
@@ -87,14 +90,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--on-disconnect",
         choices=("continue", "stop"),
         default="continue",
-        help="what becomes of a run whose client left",
+        help="what happens to a run whose client has left",
     )
     parser.add_argument(
         "--seconds-per-piece",
         type=reader(float, SECONDS),
         default=0.03,
         metavar="SECONDS",
-        help="the pace of text (%(default)s)",
+        help="time that a model takes for each piece of text (%(default)s)",
     )
     parser.add_argument(
         "--model",
@@ -102,7 +105,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=scripted_model,
         default=[],
         metavar="OWNER/NAME[=echo|FILE.py:FUNCTION]",
-        help="add a model: a text model, one that says its prompt back, or a function of yours; repeatable",
+        help="add a model: a text model, one that repeats its prompt, or a function of yours; repeatable",
     )
     parser.add_argument(
         "--any-model", action="store_true", help="answer for every other name as a text model"

@@ -40,7 +40,8 @@ _LEAVES_WITHIN = 2.5
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's commands."""
-    parser = commands.add_parser("mcp", help="serve hosted models as MCP tools")
+    text = "Serve hosted models as MCP tools. The token is read from ROCKAI_API_TOKEN."
+    parser = commands.add_parser("mcp", help="serve hosted models as MCP tools", description=text)
     parser.add_argument("--models", required=True, metavar="FILE.toml", help="the models, and the limits")
     parser.add_argument(
         "--http", type=int, metavar="PORT", help="serve HTTP at this port of 127.0.0.1, instead of stdio"

@@ -132,8 +132,9 @@ def wrong_argument(owner: str, name: str, names: Collection[str], extra: str = "
         )
     advice = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
     what = f"an argument of {owner}"
-    if nearest(name, names) is not None or not extra:
-        advice = "" if name in _ADVICE else advice  # not an input of the model: the suggestion is enough
+    if (match := nearest(name, names)) is not None or not extra:
+        if name in _ADVICE or match in {extra, *ALIASES.values()}:
+            advice = ""  # no input of the model, perhaps a token: the suggestion is enough
         return ConfigurationError(f"{unknown_name(what, name, names, 0.75)} {advice}".rstrip())
     if name in _DIALECT_FIELDS:
         advice = f"It is a field of the dialect: dialect=Dialect.of(model).replace({name}=…)."

@@ -1,9 +1,10 @@
 """Prompts and replies: dialects, chat templates, tool calls, stop sequences.
 
 Invariants of this package: it is pure. It has no I/O, no clock, no framework and nothing of the protocol; it
-imports only ``rockai_transport.errors`` from the rest of this distribution. There are two exceptions: a Jinja
-template may call ``strftime_now`` to tell the model the date, and the tables in files next to the modules are
-read on import. Both framework packages use the same functions, sync and async, so each decision is made once:
+imports only ``rockai_transport.errors`` and ``_version`` from the rest of this distribution. There are two
+exceptions: a Jinja template may call ``strftime_now`` to tell the model the date, and the tables in files
+next to the modules are read on import. Both framework packages use the same functions, sync and async, so
+each decision is made once:
 
 * :mod:`.request` turns a conversation into the exact ``input`` of one run (:class:`.request.build.ChatCall`),
 * :mod:`.reply` turns the pieces of the model's output into text, reasoning and tool calls,

@@ -209,7 +209,8 @@ class _Sink:
             with self._temporary.open("ab") as file:
                 file.write(part)
         except (OSError, ValueError) as error:  # ValueError: NUL, or a lone surrogate
-            raise ConfigurationError(f"{str(self.folder)!r} cannot be written: {error}") from error
+            why = "it is no folder" if isinstance(error, FileExistsError) else error
+            raise ConfigurationError(f"{str(self.folder)!r} cannot be written: {why}") from error
 
     def finish(self, media_type: str) -> Path:
         """Move the file to its destination; return its path."""

@@ -1,5 +1,6 @@
 """What both frameworks decide alike: the same question, the same answer."""
 
+import inspect
 import re
 
 import pytest
@@ -183,6 +184,13 @@ class TestConstructorArguments:
         with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
             framework.make(**given)
         assert len(str(caught.value)) < 200
+
+    @pytest.mark.parametrize("name", ["openai_api_key", "rockai_api_key", "endpoint", "engine", "extra_body"])
+    def test_what_is_no_input_of_a_model_is_not_offered_as_one(self, framework, name):
+        """A token above all: the error names the argument for it, and not ``model_kwargs`` too."""
+        with pytest.raises(ConfigurationError) as caught:
+            framework.make(**{name: "x"})
+        assert str(caught.value).endswith("?")
 
     @pytest.mark.parametrize("name", ["verbosity", "reasoning_effort", "logit_bias", "n"])
     def test_what_is_near_no_argument_goes_to_the_model_s_inputs(self, framework, name):
@@ -386,6 +394,13 @@ class TestArguments:
         """As one of a model class does."""
         with pytest.raises(ConfigurationError, match="did you mean 'max_starts'"):
             framework.toolkit_class([], max_strats=1)
+
+    def test_the_signature_of_a_toolkit_is_its_constructor_s(self, framework):
+        """What `help` and a notebook show has the settings too, which pydantic leaves out."""
+        constructor = inspect.signature(framework.toolkit_class.__init__).parameters
+        shown = inspect.signature(framework.toolkit_class).parameters
+        assert ["self", *shown] == list(constructor)
+        assert "settings" in shown
 
 
 BROKEN = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": </tool_call>'

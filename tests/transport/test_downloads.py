@@ -213,9 +213,9 @@ def test_public_addresses_are_fetched(client, io, tmp_path, host):
 
 
 def test_a_folder_that_cannot_be_written(client, io, tmp_path):
-    """It is a ConfigurationError."""
+    """It is a ConfigurationError that says why, if a file has this name."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match=r"cannot be written: it is no folder$"):
         client.download(done("https://files.example/a"), tmp_path / "file")
 
 
