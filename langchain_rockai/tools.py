@@ -62,30 +62,26 @@ class RockAITool(BaseTool):
         return (tool_call_id,), super()._to_args_and_kwargs(tool_input, tool_call_id)[1]
 
     def _run(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
-        context = self._context(tool_call_id, dispatch_custom_event)
-        return self._output(self._toolset.call(self.name, arguments, context), tool_call_id)
+        context = partial(self._context, tool_call_id, dispatch_custom_event)
+        answer = self._toolset.call(self.name, arguments, context, interruptions=interruptions())
+        return self._output(answer, tool_call_id)
 
     async def _arun(self, tool_call_id: str | None = None, /, **arguments: Any) -> tuple[Any, Any]:
-        context = self._context(tool_call_id, adispatch_custom_event)
-        return self._output(await self._toolset.acall(self.name, arguments, context), tool_call_id)
+        context = partial(self._context, tool_call_id, adispatch_custom_event)
+        answer = await self._toolset.acall(self.name, arguments, context, interruptions=interruptions())
+        return self._output(answer, tool_call_id)
 
-    def _context(self, tool_call_id: str | None, dispatch: Callable[..., Any]) -> CallContext:
+    async def _context(self, tool_call_id: str | None, dispatch: Callable[..., Any]) -> CallContext:
         """Return what a call can know about the run around it, from LangGraph's runtime and the config."""
         config, runtime = ensure_config(), _runtime()
         conversation = thread_scope(config)
-        try:
-            scope = self._toolset.scope_of(config, conversation)
-        except interruptions():
-            raise
-        except Exception as error:
-            raise ToolException(self._toolset.not_set_up(self.name, error).text) from error
         known = config.get("configurable", {})
         info = getattr(runtime, "execution_info", None)
         task_id = getattr(info, "task_id", None)
         # The checkpoint at the start of the running step; the calls of one message share it.
         turn = getattr(info, "checkpoint_id", None) or ""
         return CallContext(
-            scope,
+            self._toolset.scope_of(config, conversation),
             (task_id, tool_call_id or "") if task_id else None,
             partial(_report, dispatch, getattr(runtime, "stream_writer", None)),
             turn=turn if tool_call_id else "",
@@ -93,7 +89,6 @@ class RockAITool(BaseTool):
             thread=str(known["thread_id"]) if conversation and known.get(_CHECKPOINTER) else "",
             runs=runs_around(config, self._toolset),
             store=getattr(runtime, "store", None),
-            interruptions=interruptions(),
         )
 
     def _output(self, answer: ToolAnswer, tool_call_id: str | None) -> tuple[Any, Any]:

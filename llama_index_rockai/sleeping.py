@@ -225,7 +225,9 @@ def resume_workflow(
 
 
 def _check(toolkit: Any, contexts: Any) -> None:
-    if not (hasattr(toolkit, "let_go_on") and isinstance(contexts, MutableMapping)):
+    from llama_index_rockai.tool_spec import RockAIToolSpec  # which imports this module
+
+    if not (isinstance(toolkit, RockAIToolSpec) and isinstance(contexts, MutableMapping)):
         raise ConfigurationError("Pass the RockAIToolSpec itself, then a mapping for the Contexts.")
 
 

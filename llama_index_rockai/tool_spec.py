@@ -149,6 +149,7 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         try:
             await handler
         except BaseException as error:
+            await handler.cancel_run()  # it goes on if its awaiting task was canceled before it began
             await self._toolset.aend(self._toolset.runs.find(run_id))
             if isinstance(error, asyncio.CancelledError):
                 raise

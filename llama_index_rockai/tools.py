@@ -119,29 +119,17 @@ class RockAIFunctionTool(FunctionTool):
         """Execute a call and block; it cannot use a Context's store, which has only async methods."""
         arguments, context, answer = self._read(args, kwargs)
         if answer is None:
-            try:
-                alone = self._alone(self._toolset.scope_of(context, None))
-            except Exception as error:  # noqa: BLE001 - no call raises
-                answer = self._toolset.not_set_up(self._name, error)
-            else:
-                answer = self._toolset.call(self._name, arguments, alone)
+            answer = self._toolset.call(self._name, arguments, partial(self._alone, context))
         return self._output(answer, arguments)
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> ToolOutput:
         """Execute a call. Canceling it cancels the running predictions of its run."""
         arguments, context, answer = self._read(args, kwargs)
         if answer is None:
-            answer = await self._acall(arguments, context)
+            found = partial(self._call_context, context)
+            answer = await self._toolset.acall(self._name, arguments, found, interruptions=(WaitingForEvent,))
+            answer = suspended(answer, _tool_id())
         return self._output(answer, arguments)
-
-    async def _acall(self, arguments: Mapping[str, Any], context: Context | None) -> ToolAnswer:
-        try:
-            _wake_run()
-            async with asyncio.timeout(_STATE_SECONDS):
-                call_context = await self._call_context(context)
-        except Exception as error:  # noqa: BLE001 - no call raises
-            return self._toolset.not_set_up(self._name, error)
-        return suspended(await self._toolset.acall(self._name, arguments, call_context), _tool_id())
 
     def _read(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -160,19 +148,21 @@ class RockAIFunctionTool(FunctionTool):
         )
         return arguments, context, refused
 
-    def _alone(self, scope: str) -> CallContext:
-        """Return the context of a call outside any Context, where nobody can be asked."""
-        return CallContext(scope, approve=lambda *_: not self._approval)
+    async def _alone(self, context: Context | None) -> CallContext:
+        """Return the context of a call that does not use a Context, so that nobody can be asked."""
+        return CallContext(self._toolset.scope_of(context, None), approve=lambda *_: not self._approval)
 
     async def _call_context(self, context: Context | None) -> CallContext:
         """Return the context of this call."""
+        _wake_run()
         if context is None:
-            return self._alone(self._toolset.scope_of(None, None))
-        own, is_kept = await name_of(context)
-        scope, answers, asked = self._toolset.scope_of(context, own), "", ""
-        if hasattr(_event(), "tool_id"):  # an agent's call
-            answers = str(await context.store.get("num_iterations", default=""))
-            asked = str(await context.store.get("user_msg_str", default=""))
+            return await self._alone(None)
+        async with asyncio.timeout(_STATE_SECONDS):
+            own, is_kept = await name_of(context)
+            scope, answers, asked = self._toolset.scope_of(context, own), "", ""
+            if hasattr(_event(), "tool_id"):  # an agent's call
+                answers = str(await context.store.get("num_iterations", default=""))
+                asked = str(await context.store.get("user_msg_str", default=""))
         return CallContext(
             scope,
             (answers, asked, _tool_id()),  # LLMs repeat their ids, or have none
@@ -182,7 +172,6 @@ class RockAIFunctionTool(FunctionTool):
             run=_run_id(),
             thread=thread_of(own, scope, is_kept=is_kept) if can_sleep(_run_id()) else "",
             store=context if is_kept else None,
-            interruptions=(WaitingForEvent,),
         )
 
     def _output(self, answer: ToolAnswer, arguments: Mapping[str, Any]) -> ToolOutput:

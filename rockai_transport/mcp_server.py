@@ -105,8 +105,11 @@ def make_server(toolset: Toolset) -> Any:
                 refusal(f"There is no tool {name[:64]!r}; there are: {', '.join(toolset.schemas)}.")
             )
         request, latest = server.request_context, deque(["asking the service"], maxlen=1)
-        scope = toolset.scope_of(None, _session_scope(request.request))
-        context = CallContext(scope, report=lambda progress: latest.append(_in_words(progress)))
+
+        async def context() -> CallContext:
+            scope = toolset.scope_of(None, _session_scope(request.request))
+            return CallContext(scope, report=lambda progress: latest.append(_in_words(progress)))
+
         reporting = asyncio.create_task(_report_regularly(request, latest))
         try:
             return _result(await _finished(toolset.acall(name, arguments, context)))

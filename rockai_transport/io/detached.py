@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 
 T = TypeVar("T")
-GRACE_SECONDS = CANCEL_GRACE_SECONDS
 _LAST_SECONDS = 0.25
 """Seconds for a given-up task to end."""
 _GOING_ON: set[asyncio.Task[Any]] = set()
@@ -49,7 +48,7 @@ class DetachedTask(asyncio.Task[T]):
         loop = self.get_loop()
         if not loop.is_running():
             if self in _GOING_ON:  # the end of `asyncio.run` waits for it, but not long
-                loop.call_later(GRACE_SECONDS, self.give_up)
+                loop.call_later(CANCEL_GRACE_SECONDS, self.give_up)
             return False
         if asyncio.current_task(loop) not in (None, self):
             return False
@@ -63,7 +62,7 @@ class DetachedTask(asyncio.Task[T]):
 async def run_detached(
     operation: Coroutine[Any, Any, T],
     within: float = math.inf,
-    grace: float = GRACE_SECONDS,
+    grace: float = CANCEL_GRACE_SECONDS,
     *,
     patience: float = math.inf,
     meanwhile: Callable[[], Coroutine[Any, Any, Any]] | None = None,

@@ -17,7 +17,8 @@ import httpx
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.base import BaseConnections
-from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask
+from rockai_transport.io.detached import DetachedTask
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 
 _CLOSING_DELAY = 0.1  # seconds
 
@@ -127,7 +128,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def do(self, leaving: Coroutine[Any, Any, None]) -> None:
         """Leave a stream in its own task; the end of the loop waits for it."""
-        task = DetachedTask(leaving, GRACE_SECONDS)
+        task = DetachedTask(leaving, CANCEL_GRACE_SECONDS)
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
@@ -152,7 +153,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         # warnings are errors, the cancel would be lost.
         sys.set_asyncgen_hooks(firstiter=None)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):
+            async with asyncio.timeout(CANCEL_GRACE_SECONDS):
                 while self.streams:
                     self._changed.clear()
                     await self._changed.wait()
@@ -163,7 +164,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         for stream in list(self.streams):
             self.do(stream.cut_off())
         if self._leaving:
-            await asyncio.wait(set(self._leaving), timeout=GRACE_SECONDS)
+            await asyncio.wait(set(self._leaving), timeout=CANCEL_GRACE_SECONDS)
 
 
 def _close_abandoned(scopes: dict[asyncio.AbstractEventLoop, LoopScope]) -> None:

@@ -22,10 +22,11 @@ from typing import Any, Protocol, TypeVar
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
-from rockai_transport.io.detached import GRACE_SECONDS, DetachedTask, run_detached
+from rockai_transport.io.detached import DetachedTask, run_detached
 from rockai_transport.jobs.agent_messages import ToolAnswer
 from rockai_transport.jobs.stores import Store, sleep_here
 from rockai_transport.protocol.io import run_blocking
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction, Update
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ class AsyncBackends:
             return None
 
     async def together(
-        self, operations: Sequence[Operation[T]], within: float = GRACE_SECONDS
+        self, operations: Sequence[Operation[T]], within: float = CANCEL_GRACE_SECONDS
     ) -> list[T | BaseException]:
         """Run several operations at once, for at most ``within`` seconds; return results or exceptions.
 
@@ -147,7 +148,7 @@ class BlockingBackends:
             _wait([future], after)
         except KeyboardInterrupt:
             run_blocking(meanwhile())
-            _wait([future], GRACE_SECONDS)
+            _wait([future], CANCEL_GRACE_SECONDS)
             future.add_done_callback(late)  # called at once if it is done
             raise
         if future.done():
@@ -156,7 +157,7 @@ class BlockingBackends:
         return None
 
     async def together(
-        self, operations: Sequence[Operation[T]], within: float = GRACE_SECONDS
+        self, operations: Sequence[Operation[T]], within: float = CANCEL_GRACE_SECONDS
     ) -> list[T | BaseException]:
         """As `AsyncBackends.together`: each in a thread that is not waited for after that time."""
         futures = [Future[T]() for _ in operations]

@@ -126,11 +126,14 @@ class HostedModel:
             return _PROMPT_ONLY
         if isinstance(self.input_schema, Mapping):
             return self.input_schema
-        if hasattr(self.input_schema, "model_json_schema"):
+        if not (isinstance(self.input_schema, type) and hasattr(self.input_schema, "model_json_schema")):
+            given = f"{self.input_schema!r:.100}"
+            raise self._wrong(f"input_schema must be a JSON schema or a pydantic class, not {given}.")
+        try:
             schema: Mapping[str, Any] = self.input_schema.model_json_schema()
-            return schema
-        kind = type(self.input_schema).__name__
-        raise self._wrong(f"input_schema must be a JSON schema or a pydantic class, not {kind}.")
+        except Exception as error:  # pydantic's errors: it is the caller's own
+            raise self._wrong(f"input_schema has no JSON schema: {error}") from error
+        return schema
 
     @cached_property
     def price(self) -> Price | None:

@@ -72,8 +72,6 @@ class CallContext(NamedTuple):
     """What can be resumed later, see `Record`; empty: nothing, so the call waits in the process."""
     store: Any = None
     """The conversation's own store, as a framework gives it; then the `Store` of this call's records."""
-    interruptions: tuple[type[Exception], ...] = ()
-    """The exceptions with which a framework interrupts a tool; they are not failures of the call."""
 
 
 def checked_policy(settings: Mapping[str, Any], models: Iterable[HostedModel]) -> Policy:

@@ -21,10 +21,10 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 from rockai_transport.errors import NotFoundError
-from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import GONE, UNANSWERED, Record
 from rockai_transport.jobs.stores import Store, place_of
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import is_missing_route
 from rockai_transport.service import Service
@@ -168,7 +168,7 @@ async def note(
 
 
 async def refresh(
-    backends: Backends, records: Sequence[Record], within: float = GRACE_SECONDS
+    backends: Backends, records: Sequence[Record], within: float = CANCEL_GRACE_SECONDS
 ) -> list[Record]:
     """Poll all running predictions; the record of one that cannot be fetched does not change."""
     ids = [record.prediction_id for record in records if record.is_running and record.prediction_id]

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rockai_transport.errors import APITimeoutError, PredictionError, RockAIError
-from rockai_transport.io.detached import GRACE_SECONDS
 from rockai_transport.jobs import agent_messages as messages
 from rockai_transport.jobs.agent_messages import PredictionView, ToolAnswer
 from rockai_transport.jobs.backends import Backends
@@ -27,6 +26,7 @@ from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.policy import CallContext, Policy, Progress
 from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
 from rockai_transport.jobs.running import ToolCallsUnderWay, cancel_all, note, refresh
+from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction, Update, is_unfetched
 
 logger = logging.getLogger("rockai")
@@ -228,7 +228,7 @@ class LifecycleCall:
         )
 
     async def _refreshed(self, records: list[Record]) -> list[Record]:
-        return await refresh(self._backends, records, min(GRACE_SECONDS, self._left()))
+        return await refresh(self._backends, records, min(CANCEL_GRACE_SECONDS, self._left()))
 
     # Remembering.
 
@@ -253,7 +253,9 @@ class LifecycleCall:
                 logger.info("Prediction %s goes on (on_cancel='leave').", record.prediction_id)
             return
         try:
-            await self._backends.detached(cancel_all(self._backends, records, may_sleep=False), GRACE_SECONDS)
+            await self._backends.detached(
+                cancel_all(self._backends, records, may_sleep=False), CANCEL_GRACE_SECONDS
+            )
         except TimeoutError:
             ids = ", ".join(str(record.prediction_id) for record in records)
             logger.warning("There was no time to cancel these predictions, which may go on: %s.", ids)

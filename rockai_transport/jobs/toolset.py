@@ -42,6 +42,7 @@ DEFAULT_TIMEOUT = 120.0
 _LEAST = 1.0
 """The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _KEPT_STORES = 16
+ContextSource = CallContext | Callable[[], Coroutine[Any, Any, CallContext]]
 
 DESCRIPTIONS = {
     "start_prediction": (
@@ -177,38 +178,53 @@ class Toolset(Lifecycle):
 
     # One tool call. There is always an answer.
 
-    def call(self, tool: str, arguments: Mapping[str, Any], context: CallContext) -> ToolAnswer:
+    def call(self, tool: str, arguments: Mapping[str, Any], context: ContextSource, **how: Any) -> ToolAnswer:
         """Execute a tool call."""
-        return run_blocking(self.acall(tool, arguments, context, blocking=True))
+        return run_blocking(self.acall(tool, arguments, context, blocking=True, **how))
 
     async def acall(
-        self, tool: str, arguments: Mapping[str, Any], context: CallContext, *, blocking: bool = False
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        context: ContextSource,
+        *,
+        interruptions: tuple[type[Exception], ...] = (),
+        blocking: bool = False,
     ) -> ToolAnswer:
         """As `call`, with ``await``; with ``blocking`` it never suspends.
 
         Canceling it cancels the running predictions of its run.
+
+        Args:
+            tool: The tool's name.
+            arguments: What the model wrote.
+            context: The context of the call, or a function that finds it.
+            interruptions: The exceptions with which a framework interrupts a tool; they are raised.
+            blocking: Whether to use blocking calls.
         """
+        found: CallContext | None = None
         try:
-            context = self._located(context)
+            found = await context() if callable(context) else context
+            found = self._located(found)
             backends: Backends
             if blocking:
-                backends = BlockingBackends(self.client, context.store)
+                backends = BlockingBackends(self.client, found.store)
             else:
-                backends = AsyncBackends(self.async_client, context.store)
-            return await self.answer(backends, context, tool, arguments)
-        except context.interruptions:
+                backends = AsyncBackends(self.async_client, found.store)
+            return await self.answer(backends, found, tool, arguments)
+        except interruptions:
             raise
         except Exception as error:
+            if found is None:  # it has no name, or its store cannot be written
+                logger.exception("The scope of a call of %s could not be named.", tool)
+                return refusal(
+                    f"{tool} is not set up for this conversation; nothing was sent. Tell the user."
+                )
             logger.exception("The tool %s failed.", tool)
             return refusal(
                 f"{tool} failed inside ({type(error).__name__}). Before you repeat it, call "
                 "list_predictions, which shows what was started. Tell the user."
             )
-
-    def not_set_up(self, tool: str, error: Exception) -> ToolAnswer:
-        """Describe a call whose conversation has no name, or whose store cannot be written."""
-        logger.error("The scope of a call of %s could not be named.", tool, exc_info=error)
-        return refusal(f"{tool} is not set up for this conversation; nothing was sent. Tell the user.")
 
     def scope_of(self, place: Any, own: str | None) -> str:
         """Return the name of the conversation that a call belongs to.

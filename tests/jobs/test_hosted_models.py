@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ class VideoInput(BaseModel):
     frames: int = Field(16, ge=1, le=64)
 
 
+class NoSchema(BaseModel):
+    then: Callable
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -31,6 +36,8 @@ class VideoInput(BaseModel):
         ({"output": "smell"}, "is none of"),
         ({"input_schema": {"type": "array"}}, "JSON schema of an object"),
         ({"input_schema": 7}, "a JSON schema or a pydantic class"),
+        ({"input_schema": VideoInput(prompt="x")}, r"pydantic class, not VideoInput\(prompt='x'"),
+        ({"input_schema": NoSchema}, "input_schema has no JSON schema: Cannot generate"),
         ({"input_schema": {"properties": {1: {}}}}, "JSON schema of an object"),
         ({"defaults": [1]}, "must be a dict"),
         ({"defaults": {1: "a cat"}}, "must be a dict"),
@@ -125,6 +132,7 @@ def test_a_file_is_no_default_that_an_agent_reads(picture):
         ([GENERATE_IMAGE, GENERATE_IMAGE], "taken twice"),
         ([HostedModel("get_prediction", "a/b", "x")], "taken twice"),
         ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"type": "numbr"}}})], "is no JSON schema"),
+        ([HostedModel("draw", "a/b", "x", {"required": "prompt"})], "'prompt' is not of type 'array'"),
         ([HostedModel("draw", "a/b", "x", {"prompt": {"type": "string"}})], 'has no "properties"'),
         ([HostedModel("draw", "a/b", "x", {"$ref": "https://x.example/a.json"})], "nothing is fetched"),
         ([HostedModel("draw", "a/b", "x", {"$ref": "#/$defs/Missing"})], "refers to #/[$]defs/Missing"),

@@ -244,8 +244,8 @@ def test_a_tool_that_fails_inside_is_an_answer(caller):
     assert answer.is_error
     assert "say failed inside (LookupError)" in answer.text
     toolset = caller.toolset(SAY)
-    context = CallContext("here", approve=breaks, interruptions=(LookupError,))
-    interrupted = toolset.acall("say", PROMPT, context)
+    context = CallContext("here", approve=breaks)
+    interrupted = toolset.acall("say", PROMPT, context, interruptions=(LookupError,))
     with pytest.raises(LookupError):
         asyncio.run(interrupted)
 

@@ -16,13 +16,20 @@ from langchain_mcp_adapters.callbacks import Callbacks
 from langchain_mcp_adapters.client import MultiServerMCPClient
 from llama_index.tools.mcp import BasicMCPClient, McpToolSpec
 from mcp import types
+from mcp.shared.memory import create_connected_server_and_client_session
 
+from rockai_transport import Client
 from rockai_transport.__main__ import main
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.jobs.toolset import DESCRIPTIONS
-from rockai_transport.mcp_server import read_toolset
+from rockai_transport.jobs.hosted_models import GENERATE_IMAGE
+from rockai_transport.jobs.toolset import DESCRIPTIONS, Toolset
+from rockai_transport.mcp_server import make_server, read_toolset
 
 PROMPT = {"prompt": "a lighthouse"}
+
+
+def raises(_):
+    raise LookupError("who is it?")
 
 
 async def until(condition, seconds=10.0):
@@ -87,6 +94,17 @@ async def test_invalid_input_is_an_error_of_the_tool(served, tool, arguments):
         result = await session.call_tool(tool, arguments)
     assert result.isError
     assert served.sandbox.predictions == []
+
+
+async def test_a_scope_that_fails_is_an_error_of_the_tool(served, caplog):
+    """In the words of the other tools: the developer's exception is for the log, not for a client."""
+    toolset = Toolset([GENERATE_IMAGE], scope=raises, client=Client("t", served.sandbox.base_url))
+    async with create_connected_server_and_client_session(make_server(toolset)) as session:
+        result = await session.call_tool("generate_image", PROMPT)
+    assert result.isError
+    assert "not set up for this conversation; nothing was sent" in result.content[0].text
+    assert "who is it?" in caplog.text
+    assert served.sandbox.requests == []
 
 
 async def test_progress_is_told_at_least_every_two_seconds(served):
@@ -339,6 +357,7 @@ def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):
 
 WITHOUT = """\
 import sys
+from rockai_transport import Client
 from rockai_transport.__main__ import main
 print(*{"mcp", "starlette", "uvicorn"} & set(sys.modules))
 sys.modules["mcp"] = None

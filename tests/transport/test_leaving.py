@@ -456,7 +456,7 @@ def test_ctrl_c_without_id_closes_the_connection(endless, case):
 
 def test_a_dropped_stream_of_a_loop_that_ended_is_silent(endless, monkeypatch):
     """A stream whose loop is gone says nothing when it is dropped: no ignored GeneratorExit, no warning."""
-    monkeypatch.setattr(loops, "GRACE_SECONDS", 0.2)  # the end of the loop waits for its reader
+    monkeypatch.setattr(loops, "CANCEL_GRACE_SECONDS", 0.2)  # the end of the loop waits for its reader
     kept = []
 
     async def main():

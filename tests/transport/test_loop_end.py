@@ -98,11 +98,11 @@ def test_so_does_a_loop_that_only_closes_its_generators(endless, depth):
     assert endless.lines.count(CANCEL) == REPEATS
 
 
-@pytest.mark.parametrize(("depth", "patience"), [(0, 0.2), (2, loops.GRACE_SECONDS)])
+@pytest.mark.parametrize(("depth", "patience"), [(0, 0.2), (2, loops.CANCEL_GRACE_SECONDS)])
 def test_a_stream_that_somebody_still_holds_is_left_by_the_loop(endless, monkeypatch, depth, patience):
     """After two seconds at most the end of the loop leaves what nobody closes."""
-    assert loops.GRACE_SECONDS == 2
-    monkeypatch.setattr(loops, "GRACE_SECONDS", patience)
+    assert loops.CANCEL_GRACE_SECONDS == 2
+    monkeypatch.setattr(loops, "CANCEL_GRACE_SECONDS", patience)
     started = time.monotonic()
     client = AsyncClient(TOKEN, endless.base_url, route="predictions")
     asyncio.run(leave_held(client, depth))

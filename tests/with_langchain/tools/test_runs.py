@@ -244,6 +244,18 @@ def test_the_same_order_in_a_later_turn_after_a_lost_answer(sandbox):
     assert sum(request.method == "POST" for request in sandbox.requests) == 1
 
 
+@pytest.mark.parametrize("build", [with_agent, with_graph])
+@pytest.mark.parametrize(("wanted", "predictions"), [(start(), 1), (("generate_image", {"prompt": "a"}), 2)])
+def test_a_replayed_checkpoint(sandbox, build, wanted, predictions):
+    """Its tool calls are new ones for LangGraph; they join what still runs, and repeat what has ended."""
+    toolkit = make_toolkit(sandbox, ENDLESS)
+    agent = build(in_turns([wanted], AIMessage("ok"), AIMessage("ok")), toolkit.get_tools())
+    agent.invoke(ASK, thread())
+    earlier = next(one for one in agent.get_state_history(thread()) if one.next == ("tools",))
+    agent.invoke(None, earlier.config)
+    assert len(jobs(sandbox)) == predictions
+
+
 def test_equal_calls_of_one_s_own_in_a_node(sandbox):
     """Nothing tells them apart when the node runs again: they are one start, and the answers say so."""
     toolkit = make_toolkit(sandbox)

@@ -103,6 +103,24 @@ async def test_a_hook_takes_a_handler(sandbox):
             hook(agent)
 
 
+async def test_a_hook_ends_a_run_that_was_canceled_before_it_began(sandbox):
+    """LlamaIndex forgets it then, and it went on: its tools started what nobody canceled (workflows 2.26)."""
+    spec, asked = make_spec(sandbox, ENDLESS), []
+    agent = function_agent(asked.append, spec.to_tool_list())
+
+    async def program():
+        await spec.cancel_on_abort(agent.run(ASK))
+
+    task = asyncio.create_task(program())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(200):  # turns of the loop, in which the agent would ask its LLM
+        await asyncio.sleep(0)
+    assert asked == []
+
+
 async def cancel_awaiting(sandbox, workflow, predictions, *ask):
     """Cancel a task that awaits a run, once its tools wait for these many predictions."""
 

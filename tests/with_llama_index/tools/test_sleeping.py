@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import threading
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -137,7 +138,8 @@ async def test_what_is_no_handler_is_refused(sandbox):
 async def test_what_is_no_toolkit_or_mapping_is_refused_at_the_beginning(sandbox):
     """An AttributeError came at the end, in place of the run's result. Nothing was asked, nothing runs on."""
     spec, asked = make_spec(sandbox), []
-    for toolkit, contexts in ((spec.to_tool_list(), {}), ({}, spec), (spec, None)):
+    alike = SimpleNamespace(let_go_on=spec.let_go_on)
+    for toolkit, contexts in ((spec.to_tool_list(), {}), (alike, {}), ({}, spec), (spec, None)):
         agent = FunctionAgent(tools=[], llm=calling(asked.append))
         with pytest.raises(ConfigurationError, match="Pass the RockAIToolSpec itself"):
             resume_workflow(agent, toolkit, contexts)
