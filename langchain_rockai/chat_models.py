@@ -260,6 +260,18 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         llm = self.bind_tools(**options) if output.by_call else self.bind(**options)
         return structured_chain(llm, output, include_raw=include_raw)
 
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """Return the cache key of the settings as they are now, and of what a dump lacks.
+
+        Core's is made of the settings at the first call, also for a copy that has others.
+        """
+        vars(self).pop("_serialized", None)
+        key, template = (
+            super()._get_llm_string(stop, **kwargs),
+            self._for_call({})[0].resolved().chat_template,
+        )
+        return f"{key}---{self._address}---{template}"
+
     def _generate(
         self,
         messages: list[BaseMessage],
