@@ -388,6 +388,13 @@ class TestArguments:
             framework.ask(llm, "Hi", **{name: "x"})
         assert not sandbox.requests
 
+    @pytest.mark.parametrize("name", ["openai_api_key", "token"])
+    def test_nor_is_another_service_s_token(self, framework, sandbox, name):
+        """A model whose inputs are not known was sent it."""
+        with pytest.raises(ConfigurationError, match="'api_token' is an argument of"):
+            framework.ask(framework.make("my/unknown"), "Hi", **{name: "sk-x"})
+        assert not sandbox.requests
+
     def test_a_key_that_the_model_rejects_is_named(self, framework, sandbox):
         """With the one that was meant, in the words of the call's own model."""
         llm = framework.make(LLAMA_2, **{framework.extra: {"max_new_token": 5}})
