@@ -118,3 +118,9 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
             yield InvalidToolCall(
                 invalid.get("id") or "", invalid.get("name"), arguments, invalid.get("error") or ""
             )
+    match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
+        case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
+            try:
+                yield ToolCall("", name, json.loads(given))
+            except ValueError:
+                yield InvalidToolCall("", name, given, "")

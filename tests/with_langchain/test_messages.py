@@ -77,6 +77,16 @@ def test_calls_are_told_once():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "call"),
+    [('{"a": 1}', ToolCall("", "f", {"a": 1})), ("{", InvalidToolCall("", "f", "{", ""))],
+)
+def test_a_call_from_before_there_were_tools_is_told(arguments, call):
+    """OpenAI's ``function_call``, whose result is a FunctionMessage; core does not read it."""
+    extra = {"function_call": {"name": "f", "arguments": arguments}}
+    assert converted(AIMessage("", additional_kwargs=extra)).tool_calls == (call,)
+
+
+@pytest.mark.parametrize(
     "block",
     [
         {"type": "reasoning", "reasoning": "hm"},
