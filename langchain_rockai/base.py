@@ -148,6 +148,11 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
         values = {name: getattr(self, name, None) for name in _IDENTIFYING}
         return {name: value for name, value in values.items() if value not in (None, {}, [])}
 
+    @property
+    def _address(self) -> str:
+        """The address of the service, for cache keys: it may be the environment's, or that of a client."""
+        return (self.client or self.async_client or self._clients.checked(self)).base_url
+
     def _stream(
         self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Chunks[Any]:

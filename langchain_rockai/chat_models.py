@@ -16,7 +16,7 @@ from langchain_rockai.base import CORE_KEYWORDS, RockAIModel
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import ChatBuilder
-from langchain_rockai.schemas import openai_tool
+from langchain_rockai.schemas import openai_tools
 from langchain_rockai.structured import StructuredOutput, structured_chain
 from rockai_transport import ConfigurationError
 from rockai_transport.adapters import arun, run, tool_setup, tool_specs
@@ -198,10 +198,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         options: dict[str, Any] = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
         options = {name: value for name, value in options.items() if value is not None}
         with translate_errors():
-            try:
-                options["tools"] = [openai_tool(tool) for tool in tools]
-            except (TypeError, ValueError, AttributeError) as error:  # of what is no tool, or no list
-                raise ConfigurationError(f"tools must be a list of tools. {error}") from error
+            options["tools"] = openai_tools(tools)
             # Only the call refuses two tools with one name: langchain-tests binds a class and its schema
             # (langchain_tests/unit_tests/chat_models.py, `test_bind_tool_pydantic`).
             by_name = {tool.name: tool for tool in tool_specs(options["tools"])}
@@ -263,6 +260,18 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         llm = self.bind_tools(**options) if output.by_call else self.bind(**options)
         return structured_chain(llm, output, include_raw=include_raw)
 
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """Return the cache key of the settings as they are now, and of what a dump lacks.
+
+        Core's is made of the settings at the first call, also for a copy that has others.
+        """
+        vars(self).pop("_serialized", None)
+        key, template = (
+            super()._get_llm_string(stop, **kwargs),
+            self._for_call({})[0].resolved().chat_template,
+        )
+        return f"{key}---{self._address}---{template}"
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -291,7 +300,7 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         output: StructuredOutput | None = call.get("structured_output")
         written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
         output = output or written
-        schemas = list(map(openai_tool, call.get("tools") or ()))
+        schemas = openai_tools(call["tools"]) if call.get("tools") else []
         chat_call = ChatCall(
             settings,
             to_conversation(prompt, model=settings.model),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
@@ -115,9 +116,11 @@ class RockAILLM(RockAIModel, BaseLLM):
         return await super().agenerate(prompts, self._keyed_stop(stop, call), *args, **call)
 
     def _keyed_stop(self, stop: Any, call: Mapping[str, Any]) -> Any:
-        """Return the call's stop sequences, with its other parameters if it has any, for core's cache."""
+        """Return the call's stop sequences, with its other parameters and the address, for core's cache."""
         stop = self.stop if stop is None else stop
         own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
+        if self.cache or get_llm_cache():
+            own.append(("base_url", self._address))
         return _Stop(own, stop) if own else stop
 
     def _generate(
@@ -167,7 +170,7 @@ class RockAILLM(RockAIModel, BaseLLM):
 
 
 class _Stop(list[Any]):
-    """A call's stop sequences; as text, they include its other parameters.
+    """A call's stop sequences; as text, they include its other parameters and the service's address.
 
     Core makes a cache key from the constructor's settings and this text, and ignores everything else in the
     call (langchain_core/language_models/llms.py, `get_prompts`).

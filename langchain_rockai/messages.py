@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import repeat
 from typing import Any, Final
 
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, ToolMessage
 
 from rockai_transport import ConfigurationError
 from rockai_transport.adapters import ROLES, read_blocks
@@ -18,12 +18,14 @@ from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall
 UNREADABLE: Final = "<tool_call>"
 """Replaces missing arguments of an invalid call, which core would take as valid; see `.replies`."""
 
-_JSON_BLOCKS: Final = frozenset({"json", "search_result"})
+_JSON_BLOCKS: Final = frozenset({"json", "search_result", "custom_tool_call_output"})
 # Blocks that repeat a message's fields, or that no model needs to see again: reasoning is not part of the
-# answer. The last ones are Anthropic's, in histories of their models.
+# answer. The last two rows are other providers', in histories of their models: Anthropic's; OpenAI's, and
+# Bedrock's, whose cache points have no type.
 _SILENT_BLOCKS: Final = frozenset(
     {"reasoning", "tool_call", "tool_call_chunk", "invalid_tool_call"}
     | {"tool_use", "input_json_delta", "thinking", "redacted_thinking"}
+    | {"function_call", "custom_tool_call", "reasoning_content", "cachePoint"}
 )
 
 
@@ -54,8 +56,10 @@ def _convert(message: BaseMessage, model: str) -> Message:
     content = message.content
     images: tuple[Image, ...] = ()
     if not isinstance(content, str):
-        read = (_content(block) for block in _blocks(message) if block.get("type") not in _SILENT_BLOCKS)
-        texts, images = read_blocks(role, read, message.text, model)
+        spoken = (
+            one for one in _blocks(message) if (one.get("type") or next(iter(one), "")) not in _SILENT_BLOCKS
+        )
+        texts, images = read_blocks(role, map(_content, spoken), message.text, model)
         # A model's text in several blocks is one text; a user's several blocks are several texts.
         content = ("" if role == "assistant" else "\n").join(texts)
     return Message(
@@ -70,9 +74,13 @@ def _convert(message: BaseMessage, model: str) -> Message:
 
 
 def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
-    """Return standard blocks, as far as core can read other providers' formats."""
+    """Return standard blocks, as far as core can read other providers' formats.
+
+    They are read as a user's: core's translations of answers, by their provider, leave out text in plain
+    strings, and Groq's all blocks (langchain_core/messages/block_translators).
+    """
     try:
-        blocks: list[Any] = message.content_blocks
+        blocks: list[Any] = HumanMessage(message.content).content_blocks
     except (LookupError, TypeError, ValueError, AttributeError):  # core requires something that a block lacks
         blocks = list(message.content)
     for block in blocks:
@@ -83,10 +91,10 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
 
 def _content(block: dict[str, Any]) -> tuple[str, Any]:
     """Return a block's kind, and its text or its file's address: a URL, a data URI, or None."""
-    kind = str(block.get("type"))
-    if kind in _JSON_BLOCKS:
-        return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
+    kind = str(block.get("type")).removeprefix("input_")  # OpenAI's
     text, source = block.get("text", block.get("refusal")), block.get("source")
+    if kind in _JSON_BLOCKS or (isinstance(source, dict) and "content" in source):
+        return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
     if isinstance(source, dict):  # Anthropic's form, if core left it unchanged
         block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
     address = block.get("url") or block.get("image_url")  # a plain string, which core leaves unchanged
@@ -110,3 +118,9 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
             yield InvalidToolCall(
                 invalid.get("id") or "", invalid.get("name"), arguments, invalid.get("error") or ""
             )
+    match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
+        case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
+            try:
+                yield ToolCall("", name, json.loads(given))
+            except ValueError:
+                yield InvalidToolCall("", name, given, "")

@@ -27,10 +27,29 @@ from typing_extensions import (  # it knows its own classes too, which LangChain
     is_typeddict,
 )
 
-from rockai_transport.adapters import with_root
+from rockai_transport import ConfigurationError
+from rockai_transport.adapters import NO_SCHEMA, with_root
 
 _REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
 _CORE_DEFAULTS: Final = (EllipsisType, NoneType, str, int, float, list, dict)
+
+
+def openai_tools(tools: Any) -> list[dict[str, Any]]:
+    """Describe the tools of a call in OpenAI's format.
+
+    Args:
+        tools: A list of what `openai_tool` describes.
+
+    Returns:
+        The descriptions.
+
+    Raises:
+        ConfigurationError: It is no list, or one of them is no tool.
+    """
+    try:
+        return [openai_tool(tool) for tool in tools]
+    except NO_SCHEMA as error:
+        raise ConfigurationError(f"tools must be a list of tools. {error}") from error
 
 
 def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) -> dict[str, Any]:
@@ -60,6 +79,8 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
             given = {"title": given.pop("name"), **given} if "name" in given else given
         elif "name" in given and "input_schema" not in given:
             return dict(given)  # another provider's own tool, whose type core would drop
+    elif isinstance(given, Mapping) and "inputSchema" in given:  # MCP's form
+        given = {**given, "input_schema": given["inputSchema"]}
     described = convert_to_openai_tool(given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form

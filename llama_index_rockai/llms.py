@@ -325,7 +325,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             settings,
             to_messages(messages, model=settings.model),
             tools=tools,
-            system_prompt=given.get("system_prompt", self.system_prompt),
+            system_prompt=self._system_prompt(given),
             response_format=parser.response_format if parser else None,
             format_messages=self._formatter(),
         )
@@ -342,9 +342,13 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         if own is not None and not formatted:
             prompt = own(prompt)
         settings, options = self._for_call(given, keywords=_COMPLETION_KEYWORDS)
-        system_prompt = given.get("system_prompt", self.system_prompt)
+        system_prompt = self._system_prompt(given)
         request = completion_request(settings, prompt, system_prompt=system_prompt, formatted=own is not None)
         return CompletionResponseBuilder(request, **options)
+
+    def _system_prompt(self, given: Mapping[str, Any]) -> str | None:
+        asked: str | None = given.get("system_prompt")
+        return self.system_prompt if asked is None else asked
 
     def _formatter(self) -> Callable[[Sequence[Message]], str] | None:
         """Return the user's own ``messages_to_prompt``; without one, core sets its default (llm.py:219)."""

@@ -65,9 +65,13 @@ def legacy_call(call: ToolCall) -> dict[str, Any]:
 
 
 def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
-    """Return the calls in a message: its blocks, else those in ``additional_kwargs["tool_calls"]``."""
+    """Return the calls in a message: its blocks, else those in ``additional_kwargs``.
+
+    They are under ``"tool_calls"``, or as OpenAI's before there were tools under ``"function_call"``.
+    """
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    legacy = message.additional_kwargs.get("tool_calls")
+    oldest = message.additional_kwargs.get("function_call")
+    legacy = message.additional_kwargs.get("tool_calls") or ([{"function": oldest}] if oldest else ())
     if blocks or not isinstance(legacy, Sequence):
         return blocks
     return [_read_legacy(call) for call in legacy]

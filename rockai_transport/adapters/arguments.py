@@ -16,7 +16,7 @@ from rockai_transport.config import token_text
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
-from rockai_transport.prompting.request.nearest import nearest, unknown_name
+from rockai_transport.prompting.request.nearest import SYNONYMS, nearest, unknown_name
 from rockai_transport.prompting.request.parameters import accepted_names, map_parameters
 
 ALIASES: Final = {
@@ -107,10 +107,11 @@ def check_call(
     """
     allowed = {*PER_CALL, *keywords, extra}
     for name in call:
-        own = ALIASES.get(name, name)
+        said = "api_token" if "api_token" in SYNONYMS.get(name, ()) else name  # of another service
+        own = ALIASES.get(said, said)
         if own in fields and own not in allowed:
             raise ConfigurationError(
-                f"{name!r} is an argument of {owner}(...), not of a single call. A call takes "
+                f"{said!r} is an argument of {owner}(...), not of a single call. A call takes "
                 f"{', '.join(sorted(allowed))}, and the model's own inputs; one that is called like an "
                 f"argument of {owner} goes into {extra}."
             )

@@ -18,12 +18,14 @@ ROLES: Final[dict[str, Role]] = {
 }
 """The frameworks' names for the roles of a conversation."""
 
+_PARAMETERS: Final = ("parameters", "input_schema", "inputSchema")
+"""The names of a tool's schema: OpenAI's, Anthropic's and MCP's."""
 _NO_TOOLS: Final = ToolSetup()
 _NOT_BASE64: Final = re.compile(r"(?i)data:[^,]*;base64,[\w+/=%\s-]{0,64}[^\w+/=%\s-]")
 
 
 def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
-    """Read tools in OpenAI's format.
+    """Read tools in OpenAI's format, or in Anthropic's or MCP's.
 
     Args:
         schemas: Function schemas, each bare or under ``"function"``.
@@ -48,7 +50,7 @@ def tool_specs(schemas: Sequence[Mapping[str, Any]]) -> list[ToolSpec]:
                 "tools must be the framework's own, or function schemas with a name: "
                 '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}.'
             )
-        form = with_root(function.get("parameters") or {})
+        form = with_root(next(filter(None, map(function.get, _PARAMETERS)), {}))
         spec = ToolSpec(name, function.get("description") or "", form)
         if spec not in specs:
             specs.append(spec)

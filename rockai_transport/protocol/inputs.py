@@ -204,5 +204,10 @@ def _read(value: Any, where: str) -> tuple[bytes, str]:
         raise ConfigurationError(f"{where} cannot be read: {error or type(error).__name__}") from error
     if not isinstance(content, bytes):
         raise ConfigurationError(f"{where} was opened as text. Open it with open(path, 'rb').")
+    if not content:
+        raise ConfigurationError(
+            f"{where} is empty, or was read to its end: seek(0), or open it again. A pipe can be sent only "
+            "once; its bytes can be sent any number of times."
+        )
     name = getattr(value, "name", "")
     return content, name if isinstance(name, str) else ""

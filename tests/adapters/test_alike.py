@@ -292,6 +292,21 @@ class TestTools:
         with pytest.raises(ConfigurationError, match="'web_search' is run by another provider"):
             framework.calls(framework.make(), "Hi", [{"type": "web_search"}])
 
+    @pytest.mark.parametrize("form", ["parameters", "input_schema", "inputSchema"])
+    def test_a_schema_counts_in_the_forms_of_openai_anthropic_and_mcp(self, framework, form):
+        """Without it, the model would call the tool without arguments."""
+        schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+        tool = {"name": "weather", "description": "The weather.", form: schema}
+        prompt = framework.input(framework.make(), USER, tools=[tool])["prompt"]
+        assert '"parameters": {"type": "object", "properties": {"city": {"type": "string"}}}' in prompt
+
+    @pytest.mark.parametrize("tools", [5, "add", {"name": "add"}, [5]])
+    def test_what_is_no_list_of_tools_is_refused_in_a_call_too(self, framework, sandbox, tools):
+        """With our error: core's own would not be one that a handler of ours catches."""
+        with pytest.raises(ConfigurationError, match=r"tools must be a list of tools|is no tool"):
+            framework.calls(framework.make(), "Hi", tools)
+        assert not sandbox.requests
+
 
 class TestClients:
     def test_handed_in_ones_are_not_held_to_the_environment(self, framework, monkeypatch):
@@ -379,6 +394,13 @@ class TestArguments:
         llm = framework.make(dialect="plain")
         with pytest.raises(ConfigurationError, match=f"'{name}' is an argument of .* not of a single call"):
             framework.ask(llm, "Hi", **{name: "x"})
+        assert not sandbox.requests
+
+    @pytest.mark.parametrize("name", ["openai_api_key", "token"])
+    def test_nor_is_another_service_s_token(self, framework, sandbox, name):
+        """A model whose inputs are not known was sent it."""
+        with pytest.raises(ConfigurationError, match="'api_token' is an argument of"):
+            framework.ask(framework.make("my/unknown"), "Hi", **{name: "sk-x"})
         assert not sandbox.requests
 
     def test_a_key_that_the_model_rejects_is_named(self, framework, sandbox):

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,11 @@ def test_an_open_file_is_read_once():
     with os.fdopen(writing, "wb") as pipe:
         pipe.write(b"\x89PNG\r\n\x1a\n")
     with os.fdopen(reading, "rb") as file:
-        draw = HostedModel("draw", "a/b", "Draws.", defaults={"image": file, "more": [{"mask": file}]})
+        draw = HostedModel(
+            "draw", "a/b", "Draws.", defaults={"image": file, "more": [{"mask": BytesIO(b"x")}]}
+        )
     assert draw.defaults["image"] == "data:image/png;base64,iVBORw0KGgo="
-    assert draw.defaults["more"] == [{"mask": "data:application/octet-stream;base64,"}]
+    assert draw.defaults["more"] == [{"mask": "data:application/octet-stream;base64,eA=="}]
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):

@@ -64,6 +64,10 @@ def test_numbers_are_sent_as_json_numbers(given, sent):
         ("max_tokens", 2.5),
         ("max_tokens", float("inf")),
         ("max_new_tokens", -1),
+        ("min_tokens", "few"),
+        ("min_new_tokens", 2.5),
+        ("top_k", -2),
+        ("top_k", True),
     ],
 )
 @pytest.mark.parametrize("model", [MISTRAL, "some/unknown"])
@@ -93,6 +97,12 @@ def test_a_seen_model_refuses_what_it_does_not_list(model, name, right):
         mapped(model, **{name: 1})
     assert repr(name) in str(caught.value)
     assert "model_kwargs" in str(caught.value)
+
+
+def test_zero_and_minus_one_may_mean_off():
+    """Which of them does depends on the model; numpy's numbers count too."""
+    given = {"top_k": -1, "min_tokens": np.int64(0)}
+    assert json.dumps(mapped(MISTRAL, **given)) == '{"top_k": -1, "min_new_tokens": 0}'
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_k", "seed"])

@@ -224,6 +224,16 @@ def test_the_system_prompt_is_said_once():
     assert again.request().input["system_prompt"] == "mine\n\nown"
 
 
+@pytest.mark.parametrize("name", ["parameters", "extra"])
+@pytest.mark.parametrize("given", ["mine", "own"])
+def test_system_text_given_as_an_input_replaces_nothing(name, given):
+    """The key that LLAMA_2 has for it also holds the conversation's, and the tools' instructions."""
+    settings = replace(ModelSettings(LLAMA_2), **{name: {"system_prompt": given}})
+    sent = ChatCall(settings, [system("own"), user("Hi")], tools=TOOLS).request().input["system_prompt"]
+    assert sent.startswith(f"{given}\n\nown\n\nYou can call these functions")
+    assert ChatCall(settings, [user("Hi")]).request().input["system_prompt"] == given
+
+
 def test_instructions_stand_in_one_first_system_message():
     """System prompt, own system text, tools and response format, in this order."""
     seen = []

@@ -40,6 +40,22 @@ def test_an_unbuffered_pipe_is_read_to_its_end(in_memory, io):
     assert base64.b64decode(io.bodies[0]["input"]["file"].partition(",")[2]) == b"one two"
 
 
+def test_an_open_file_is_never_sent_empty(in_memory, io):
+    """As a pipe is the second time, when a model is asked again, and a file that was read before."""
+    io.always(reply(200, "x"))
+    read, write = os.pipe()
+    os.write(write, b"one")
+    os.close(write)
+    at_its_end = BytesIO(b"two")
+    at_its_end.read()
+    with os.fdopen(read, "rb") as pipe:
+        in_memory().run(MODEL, {"file": pipe})
+        for file in (pipe, at_its_end):
+            with pytest.raises(ConfigurationError, match=r"input\['file'\] is empty, or was read to its end"):
+                in_memory().run(MODEL, {"file": file})
+    assert len(io.requests) == 1
+
+
 class FileThatRaises:
     def read(self, size):
         raise EOFError

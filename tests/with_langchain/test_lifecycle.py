@@ -247,6 +247,48 @@ def test_a_cache_answers_for_the_service(scripted, sandbox):
     assert len(sandbox.predictions) == 4
 
 
+def test_a_cache_knows_settings_that_were_changed(sandbox):
+    """Core makes its key of those at the first call, also for a copy."""
+    sandbox.model("my/unknown")(lambda input: str(input.get("temperature")))
+    llm = ChatRockAI(model="my/unknown", cache=InMemoryCache(), temperature=0.1)
+    assert llm.invoke("Hi").content == "0.1"
+    assert llm.model_copy(update={"temperature": 0.2}).invoke("Hi").content == "0.2"
+    llm.temperature = 0.3
+    assert llm.invoke("Hi").content == "0.3"
+    assert len(sandbox.predictions) == 3
+
+
+@BOTH
+def test_a_cache_tells_services_apart(sandbox, cls, monkeypatch):
+    """An answer of the sandbox is none of the live service, whichever way its address is given."""
+    sandbox.model(MODEL)(lambda input: "here")
+    cache = InMemoryCache()
+    assert text(cls(model=MODEL, cache=cache).invoke("Hi")) == "here"
+    with Sandbox() as other:
+        other.model(MODEL)(lambda input: "there")
+        client = Client(api_token=other.api_token, base_url=other.base_url)
+        assert text(cls(model=MODEL, cache=cache, client=client).invoke("Hi")) == "there"
+        for name, value in other.environ().items():
+            monkeypatch.setenv(name, value)
+        assert text(cls(model=MODEL, cache=cache).invoke("Hi")) == "there"
+        assert len(other.predictions) == 1
+
+
+def test_a_cache_tells_template_objects_apart(scripted):
+    """A dump has only their source, if they have one."""
+
+    class Shouting(JinjaTemplate):
+        def render(self, system, turns):
+            return super().render(system, turns).upper()
+
+    asked = scripted("one", "two")
+    cache = InMemoryCache()
+    for kind, answer in ((JinjaTemplate, "one"), (Shouting, "two"), (JinjaTemplate, "one")):
+        llm = ChatRockAI(model=MODEL, cache=cache, chat_template=kind("{{ messages[0].content }}"))
+        assert llm.invoke("Hi").content == answer
+    assert [given["prompt"] for given in asked.inputs] == ["Hi", "HI"]
+
+
 def test_a_timeout_is_the_call_s_or_the_model_s(sandbox):
     """A call's own is shorter here."""
     gate = sandbox.hold()

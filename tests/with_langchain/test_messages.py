@@ -77,11 +77,22 @@ def test_calls_are_told_once():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "call"),
+    [('{"a": 1}', ToolCall("", "f", {"a": 1})), ("{", InvalidToolCall("", "f", "{", ""))],
+)
+def test_a_call_from_before_there_were_tools_is_told(arguments, call):
+    """OpenAI's ``function_call``, whose result is a FunctionMessage; core does not read it."""
+    extra = {"function_call": {"name": "f", "arguments": arguments}}
+    assert converted(AIMessage("", additional_kwargs=extra)).tool_calls == (call,)
+
+
+@pytest.mark.parametrize(
     "block",
     [
         {"type": "reasoning", "reasoning": "hm"},
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "redacted_thinking", "data": "x"},
+        {"type": "reasoning_content", "reasoning_content": {"text": "hm"}},
     ],
 )
 def test_the_reasoning_of_any_provider_is_left_out(block):
@@ -93,6 +104,28 @@ def test_json_in_a_tool_s_result_is_text():
     """A block type of tools."""
     message = ToolMessage([{"type": "json", "json": {"a": 1}}], tool_call_id="1")
     assert converted(message).text == '{"a": 1}'
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock_converse", "groq", "openai", None])
+def test_no_provider_s_text_is_lost(provider):
+    """Core's translations leave out plain strings in a list, and for Groq the whole list."""
+    metadata = {"model_provider": provider} if provider else {}
+    message = AIMessage(["Yes, ", {"type": "text", "text": "it is."}], response_metadata=metadata)
+    assert converted(message).text == "Yes, it is."
+
+
+@pytest.mark.parametrize("cls", [HumanMessage, AIMessage, partial(ToolMessage, tool_call_id="1")])
+def test_bedrock_s_cache_points_are_no_content(cls):
+    """They are for its service, as in LlamaIndex's messages."""
+    assert converted(cls(["Yes.", {"cachePoint": {"type": "default"}}])).text == "Yes."
+
+
+def test_openai_s_image_of_its_newer_api_is_an_image():
+    """Its block has the address as a plain string; one without is refused as every image is."""
+    block = {"type": "input_image", "image_url": "https://a/b.png", "detail": "auto"}
+    assert converted(HumanMessage([block])).images == ("https://a/b.png",)
+    with pytest.raises(ConfigurationError, match="image \\(by file_id, or empty\\)"):
+        converted(HumanMessage([{"type": "input_image", "file_id": "f"}]))
 
 
 @pytest.mark.parametrize("cls", [HumanMessage, AIMessage, partial(ToolMessage, tool_call_id="1")])
@@ -113,10 +146,14 @@ def test_a_block_s_text_is_text(cls, block):
 
 
 def test_what_was_found_is_told_whole():
-    """A block type of tools that look something up."""
+    """The block types of tools that look something up, or answer in the form of another provider."""
     found = {"type": "text", "text": "The sea is salty."}
-    block = {"type": "search_result", "title": "Sea", "source": "https://a", "content": [found]}
-    assert json.loads(converted(ToolMessage([block], tool_call_id="1")).text) == block
+    for block in (
+        {"type": "search_result", "title": "Sea", "source": "https://a", "content": [found]},
+        {"type": "document", "title": "Sea", "source": {"type": "content", "content": [found]}},
+        {"type": "custom_tool_call_output", "output": "The sea is salty."},
+    ):
+        assert json.loads(converted(ToolMessage([block], tool_call_id="1")).text) == block
 
 
 @pytest.mark.parametrize(

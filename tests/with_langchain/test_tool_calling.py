@@ -3,6 +3,7 @@
 import itertools
 import json
 import operator
+from collections.abc import Callable
 from functools import reduce
 
 import pytest
@@ -252,7 +253,11 @@ def test_another_provider_s_own_tools_are_refused(llm, tool):
         llm.bind_tools([tool])
 
 
-@pytest.mark.parametrize("tools", [None, now, "now", [5], [int], [{"a": 1}]])
+def with_a_function(call: Callable[[int], int]) -> None:
+    """No JSON schema describes its argument."""
+
+
+@pytest.mark.parametrize("tools", [None, now, "now", [5], [int], [{"a": 1}], [with_a_function]])
 def test_what_is_no_list_of_tools_is_refused(llm, tools):
     """With our error, as in LlamaIndex."""
     with pytest.raises(ConfigurationError, match="must be a list of tools"):

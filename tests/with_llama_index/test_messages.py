@@ -102,6 +102,13 @@ def test_calls_are_read_from_where_they_used_to_be(legacy):
     assert len(to_messages([message], model="a/b")[0].tool_calls) == 1
 
 
+def test_a_call_from_before_there_were_tools_is_read():
+    """OpenAI's ``function_call`` had no id; its result is in a message of the role function."""
+    old = {"name": "weather", "arguments": '{"city": "Paris"}'}
+    message = plain(role="assistant", additional_kwargs={"function_call": old})
+    assert message.tool_calls == (ToolCall("", "weather", {"city": "Paris"}),)
+
+
 def test_a_call_that_used_to_be_there_and_cannot_be_read():
     """It stays as it was written, as one in a block does."""
     legacy = {"id": "1", "function": {"name": 3, "arguments": ["Paris"]}}

@@ -86,6 +86,14 @@ class TestSystemPrompt:
         llm.chat([ChatMessage("Hello")], system_prompt="You are a crane.")
         assert backend.inputs == [{"prompt": "Hello", "system_prompt": "You are a crane."}] * 2
 
+    @pytest.mark.parametrize(("given", "sent"), [(None, {"system_prompt": SYSTEM}), ("", {})])
+    def test_none_is_not_given_and_an_empty_one_is_none(self, backend, given, sent):
+        """As every setting of a call; with an empty text a call takes off the constructor's."""
+        llm = backend.llm(system_prompt=SYSTEM)
+        assert llm.preview("Hello", system_prompt=given)["input"] == {"prompt": "Hello", **sent}
+        chat = llm.preview([ChatMessage("Hello")], system_prompt=given)
+        assert chat["input"] == {"prompt": "Hello", **sent}
+
 
 class TestOwnFormatters:
     def test_messages_to_prompt_gets_everything(self, backend):

@@ -1,7 +1,8 @@
 """A call in the frameworks' terms → the exact ``input`` of one run.
 
 Only this module adds to the user's text: the system prompt, the tool instructions and the response format are
-at the beginning of the conversation, in this order, once.
+at the beginning of the conversation, in this order, once. System text that is given as the model's own input
+stands before them: it does not replace them.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class ModelSettings:
         parameters: Parameters under their common names (``max_tokens``) or the model's own; None means not
             set.
         stop: The stop sequences.
-        extra: Inputs sent unchecked; they override all others.
+        extra: Inputs sent unchecked; they override all others, except system text, which they precede.
         extra_name: The framework's name for ``extra``, for errors.
     """
 
@@ -228,6 +229,10 @@ def _request(
     if dialect.stop_key and settings.stop:
         inputs[dialect.stop_key] = list(settings.stop)
     inputs.update(settings.extra)
+    key = dialect.system_prompt_key or ""
+    system, given = prompt.get(key), inputs.get(key)
+    if system and isinstance(given, str) and given != system:
+        inputs[key] = JOINT.join((given, system))
     # Only a template may end the prompt with an open <think>; a user's text does not count.
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     opened = closing_tag(str(prompt[dialect.prompt_key])) if rendered else ""

@@ -7,12 +7,12 @@ from typing import Final
 
 from rockai_transport.prompting.data import read_table
 
-# difflib cannot know that these mean the same.
-_SYNONYMS: Final = {
+SYNONYMS: Final = {
     wrong: right.split()
     for right, wrongs in read_table("request/synonyms.json")["names"].items()
     for wrong in wrongs.split()
 }
+"""Other services' names → ours: difflib cannot know that they mean the same."""
 
 
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str | None:
@@ -30,9 +30,9 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str |
 
     right = {candidate.casefold(): candidate for candidate in candidates}
     wrong = name.casefold()
-    if wrong in _SYNONYMS:
-        known = next((right[one] for one in _SYNONYMS[wrong] if one in right), None)
-        if known or not _SYNONYMS[wrong]:
+    if wrong in SYNONYMS:
+        known = next((right[one] for one in SYNONYMS[wrong] if one in right), None)
+        if known or not SYNONYMS[wrong]:
             return known
     matches = get_close_matches(wrong, right, n=1, cutoff=cutoff)
     return right[matches[0]] if matches else None

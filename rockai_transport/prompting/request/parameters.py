@@ -24,8 +24,9 @@ _NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
     "top_p": (float, 0, 1),
     "max_tokens": (int, 1, math.inf),
     "max_new_tokens": (int, 1, math.inf),
+    **dict.fromkeys(("min_tokens", "min_new_tokens", "top_k"), (int, -1, math.inf)),
 }
-"""Type, minimum and maximum. The value of ``top_k`` for "off" depends on the model."""
+"""Type, minimum and maximum. The value of the last three for "off" depends on the model: 0 or -1."""
 
 
 def accepted_names(dialect: Dialect) -> tuple[str, ...]:
