@@ -301,7 +301,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
             arguments = read(body, lambda key, value: is_null(value, key, schema))
         except ValueError as error:
             return [unreadable(name, body, str(error))] if known else None
-        if not opener.meant and known_properties(schema):
+        expected = required_properties(schema) if arguments else known_properties(schema)
+        if not opener.meant and not arguments.keys() >= {*expected}:
             return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})

@@ -38,8 +38,8 @@ _END: Final = re.compile(
 # Line breaks around a value: at both ends, or behind a single line. Others end its own last line.
 _BREAKS: Final = re.compile(r"\r?\n(.*?)(?:\r?\n)?|([^\r\n]*)\r?\n", re.DOTALL)
 _CDATA: Final = re.compile(r"\s*<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>\s*", re.DOTALL)
-# The last tag may be incomplete.
-_CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c ]+>)*\s*(?:</?[\w:\uff5c ]*)?\Z")
+# The last tag may be incomplete; what is no closing tag begins another argument.
+_CLOSED: Final = re.compile(r"(?:\s*</[\w:|\uff5c ]+>)*\s*(?:<(?:/[\w:|\uff5c ]*)?)?\Z")
 _LONGEST_END: Final = max(map(len, (*formats.AFTER_VALUES, *formats.AFTER_CALLS, *formats.TAGGED_ARGUMENTS)))
 
 

@@ -170,6 +170,8 @@ class ToolCallReader:
             if self._opener is not None and not ends:
                 self._raw.append(pending)
                 pending = ""
+                if not isinstance(self._scanner, ValueScanner):  # nothing closed the call
+                    self._opener = replace(self._opener, meant=False)
             self._end_value(self._scanner)
         if self._opener is not None:
             at = self._read_behind(self._opener, pending, 0, final=True)
