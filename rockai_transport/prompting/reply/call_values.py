@@ -345,7 +345,7 @@ def _python_arguments(text: str, known: Collection[str]) -> dict[str, Any]:
         arguments: dict[str, Any] = read_python(f"{{{text}\n}}")
         return arguments
     if len(values) == 1:  # without names, only a single argument is unambiguous
-        if isinstance(values[0], dict) and values[0] and values[0].keys() <= {*known}:
+        if isinstance(values[0], dict) and values[0].keys() <= {*known} and (values[0] or len(known) != 1):
             return dict(values[0])
         if len(known) == 1:
             return dict.fromkeys(known, values[0])
