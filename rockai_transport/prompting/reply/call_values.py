@@ -308,7 +308,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     call = _with_arguments(name, "", body, {})
     if known and not opener.meant:
         fit = as_arguments(call.arguments, known, tools.schemas[known])
-        return [call] if fit and not _is_data(call, tools) else None
+        none = opener.told and call.arguments == {} and not required_properties(tools.schemas[known])
+        return [call] if none or (fit and not _is_data(call, tools)) else None
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 
 
