@@ -163,6 +163,7 @@ def test_a_prompt_that_opens_the_reasoning_is_seen():
         ("<mm:think>\n", "hm</mm:think>x"),
         ("[THINK]", "[THINK]hm[/THINK]x"),
         ("<seed:think>", "hm</seed:think>x"),
+        ("<think:3f0c-Bx1>\n", "<think:3f0c-Bx1>hm</think:3f0c-Bx1>x"),
     ],
 )
 def test_a_prompt_may_open_reasoning_with_the_tag_of_any_family(end, reply):

@@ -54,6 +54,8 @@ BEGINNINGS = {
     "halves of such quotes": ("<|tool_call>call:note{text:", '<|"'),
     "tags with two parts": ("<tool_call>note", "<arg_key>a</arg_key> "),
     "names that are no Python": ("[note(", "a-b/c:"),
+    "suffixes of tokens": ("<tool_call:a>note", "<tool_call:abc"),
+    "one long suffix": ("<think:", "x"),
     "one long id": ("[TOOL_CALLS]now[CALL_ID]", "x"),
 }
 

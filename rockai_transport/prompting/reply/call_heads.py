@@ -55,6 +55,7 @@ class Opener:
         kind: How to read the body.
         name: The tool's name, if it comes before the body.
         meant: Whether it is certainly a call.
+        told: Whether there is a hint, and a word between the name and the body says that arguments follow.
         fenced: Whether a code fence opened it.
     """
 
@@ -62,6 +63,7 @@ class Opener:
     kind: Kind
     name: str = ""
     meant: bool = False
+    told: bool = False
     fenced: bool = False
 
 
@@ -119,7 +121,8 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return "undecided"
     if text[place] in "`{[<":
         return _direct(text, place, tools, line_start=True)
-    return _named(text, place, tools, marked=False)
+    found = _named(text, place, tools, marked=False)
+    return replace(found, told=found.told and place > at) if isinstance(found, Opener) else found
 
 
 def _fence_end(text: str, at: int) -> int:
@@ -174,7 +177,7 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
         return Opener(at, "python", meant=True)
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
-        return Opener(body, "json", name, meant=marked)
+        return Opener(body, "json", name, meant=marked, told=not is_blank(text[end:body]))
     to_tool = body >= 0 and (body == end or not is_blank(text[end:body]))
     if to_tool and (inner := _OPENING.end(text, body)) != body:
         return "undecided" if inner < 0 else _marked(text, inner, tools)

@@ -301,13 +301,15 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
             arguments = read(body, lambda key, value: is_null(value, key, schema))
         except ValueError as error:
             return [unreadable(name, body, str(error))] if known else None
-        if not opener.meant and known_properties(schema):
+        expected = required_properties(schema) if arguments else known_properties(schema)
+        if not opener.meant and not arguments.keys() >= {*expected}:
             return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
     if known and not opener.meant:
         fit = as_arguments(call.arguments, known, tools.schemas[known])
-        return [call] if fit and not _is_data(call, tools) else None
+        none = opener.told and call.arguments == {} and not required_properties(tools.schemas[known])
+        return [call] if none or (fit and not _is_data(call, tools)) else None
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 
 
@@ -344,7 +346,7 @@ def _python_arguments(text: str, known: Collection[str]) -> dict[str, Any]:
         arguments: dict[str, Any] = read_python(f"{{{text}\n}}")
         return arguments
     if len(values) == 1:  # without names, only a single argument is unambiguous
-        if isinstance(values[0], dict) and values[0] and values[0].keys() <= {*known}:
+        if isinstance(values[0], dict) and values[0].keys() <= {*known} and (values[0] or len(known) != 1):
             return dict(values[0])
         if len(known) == 1:
             return dict.fromkeys(known, values[0])

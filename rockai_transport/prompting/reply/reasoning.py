@@ -23,8 +23,10 @@ from typing import Any, Final, Literal
 
 from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.reply.token_set import (
+    ANY_SUFFIX,
     BYTE_ORDER_MARK,
     FENCE,
+    SUFFIX,
     TICK,
     Stage,
     TokenSet,
@@ -73,6 +75,7 @@ _CLOSINGS: Final = frozenset(
 )
 _TAGS: Final = TokenSet(OPEN_TAG, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
+_SUFFIX: Final = re.compile(rf"(?<=think:){ANY_SUFFIX}(?=>\Z)")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
 
@@ -87,7 +90,10 @@ def closing_tag(prompt: str) -> str:
         The tag; empty if the prompt ends in no reasoning.
     """
     end = prompt.rstrip()
-    return next((close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip())), "")
+    suffix = _SUFFIX.search(end)
+    end = _SUFFIX.sub(SUFFIX, end)  # as in the table
+    closing = (close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip()))
+    return next(closing, "").replace(SUFFIX, suffix[0] if suffix else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +176,9 @@ class ReasoningSplitter(Stage[_Parts]):
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
         begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
-        openings = (
-            _REPEATED[self._close] if self._opened else _OPENINGS if self._state == "start" else _BEHIND
-        )
+        openings = _OPENINGS if self._state == "start" else _BEHIND
+        if self._opened:
+            openings = _REPEATED[_SUFFIX.sub(SUFFIX, self._close)]
         while (end := openings.end(begin, 0, final=final)) > 0 and begin[:end] == self._close:
             begin = self._held = begin[end:].lstrip()  # closed once more
         if end < 0:
@@ -183,7 +189,9 @@ class ReasoningSplitter(Stage[_Parts]):
         else:
             self._held = "".join(self._blank) + self._held
         self._blank = []
-        close, self._tags = _MEANINGS.get(opening, (None, self._tags))
+        close, self._tags = _MEANINGS.get(_SUFFIX.sub(SUFFIX, opening), (None, self._tags))
+        if close and (suffix := _SUFFIX.search(opening)):
+            close = close.replace(SUFFIX, suffix[0])
         self._state = "inside" if close or self._opened else "answer"
         self._close, self._opened = close or self._close, False
 
@@ -203,6 +211,7 @@ class ReasoningSplitter(Stage[_Parts]):
             place = found.start()
             end = self._tags.end(self._held, place, final=final)
             token = self._held[place:end]
+            closes = _SUFFIX.sub(SUFFIX, token) in _CLOSINGS
             # What follows a tag decides whether it is quoted.
             if end < 0 or (end == len(self._held) and token != FENCE and not final):
                 return parts + self._take(place)
@@ -211,10 +220,10 @@ class ReasoningSplitter(Stage[_Parts]):
                 self._in_fence = not self._in_fence
             elif token == OPEN_TAG:
                 self._tags = None
-            elif token not in ("", TICK) and not (token in _CLOSINGS and self._is_quoted(place, end)):
+            elif token not in ("", TICK) and not (closes and self._is_quoted(place, end)):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
-                if token in _CLOSINGS:
+                if closes:
                     self._tags, self._state, self._close = None, "behind", token
                     return [*parts, ReasoningEnd(token, token)]
         return parts + self._take(len(self._held))

@@ -191,6 +191,8 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     Raises:
         ValueError: It is an object without any key of the schema; the message lists the schema's keys.
     """
+    if _is_call(value, schema, name) and (given := _unwrapped(value, schema, name)) is not None:
+        return structured_value(given, schema, name)
     result = adapted(value, schema)
     if not fits(result, schema):
         for candidate in (*_inner(value, schema, name), *_under_only_key(value, schema)):
@@ -237,12 +239,28 @@ def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
     if not isinstance(value, dict):
         return None
     unknown = [key for key in value if key not in known_properties(schema)]
-    titles = [part.get("title", "") for part in _parts(schema, schema)]
-    names = {_plain(text) for text in (name, *titles) if text}
+    names, named = _titles(schema, name), _is_call(value, schema, name)
     words = {*formats.WRAPPER_KEYS, *(key for key in formats.INNER_KEYS if isinstance(value.get(key), dict))}
-    wrappers = [key for key in unknown if key in words or _plain(key) in names]
+    wrappers = [
+        key
+        for key in unknown
+        if key in words or _plain(key) in names or (named and isinstance(value[key], dict))
+    ]
     alone = len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS
     return value[wrappers[0]] if alone else None
+
+
+def _is_call(value: Any, schema: Schema, name: str) -> bool:
+    """Return whether an object has the schema's name under a key as of a call: its value is within it."""
+    if not isinstance(value, dict) or schema.get("additionalProperties"):
+        return False
+    given = [one for key in formats.NAME_KEYS if isinstance(one := value.get(key), str)]
+    return any(_plain(one) in _titles(schema, name) for one in given)
+
+
+def _titles(schema: Schema, name: str) -> set[str]:
+    titles = [part.get("title", "") for part in _parts(schema, schema)]
+    return {_plain(text) for text in (name, *titles) if text}
 
 
 def _plain(name: str) -> str:

@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
-from rockai_transport.prompting.reply.token_set import TokenSet, skip_space
+from rockai_transport.prompting.reply.token_set import ANY_SUFFIX, MOST_SUFFIX, SUFFIX, TokenSet, skip_space
 
 
 def _any_of(tokens: Iterable[str]) -> str:
     """Return a pattern of tokens; white space may stand between two tags."""
-    return "|".join(re.escape(token).replace("><", r">\s*<") for token in dict.fromkeys(tokens))
+    pattern = "|".join(re.escape(token).replace("><", r">\s*<") for token in dict.fromkeys(tokens))
+    return pattern.replace(SUFFIX, ANY_SUFFIX)
 
 
 ARGUMENT: Final = TokenSet(*formats.TAGGED_ARGUMENTS)
@@ -38,9 +39,11 @@ _END: Final = re.compile(
 # Line breaks around a value: at both ends, or behind a single line. Others end its own last line.
 _BREAKS: Final = re.compile(r"\r?\n(.*?)(?:\r?\n)?|([^\r\n]*)\r?\n", re.DOTALL)
 _CDATA: Final = re.compile(r"\s*<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>\s*", re.DOTALL)
-# The last tag may be incomplete.
-_CLOSED: Final = re.compile(r"(?:\s*</[\w:\uff5c ]+>)*\s*(?:</?[\w:\uff5c ]*)?\Z")
-_LONGEST_END: Final = max(map(len, (*formats.AFTER_VALUES, *formats.AFTER_CALLS, *formats.TAGGED_ARGUMENTS)))
+# The last tag may be incomplete; what is no closing tag begins another argument.
+_CLOSED: Final = re.compile(r"(?:\s*</[\w:|\uff5c ]+>)*\s*(?:<(?:/[\w:|\uff5c ]*)?)?\Z")
+_LONGEST_END: Final = MOST_SUFFIX + max(
+    map(len, (*formats.AFTER_VALUES, *formats.AFTER_CALLS, *formats.TAGGED_ARGUMENTS))
+)
 
 
 class TaggedScanner:

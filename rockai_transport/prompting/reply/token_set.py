@@ -11,6 +11,9 @@ TICK: Final = "`"
 FENCE: Final = "```"
 MOST_SPACE: Final = 200
 """Maximum white space between a call's parts; more of it is text, so that little is held back."""
+SUFFIX: Final = "…"
+"""Stands in a token for a suffix that differs between checkpoints."""
+ANY_SUFFIX, MOST_SUFFIX = r"[\w-]{1,16}", 16
 
 T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
@@ -55,13 +58,15 @@ class TokenSet:
 
         Args:
             tokens: The tokens; none of them is empty. A ``[{`` at the end of one must follow it, but is not
-                part of it.
+                part of it. A :data:`SUFFIX` in one stands for any.
         """
         self.tokens = tokens
-        self._longest = max(map(len, tokens), default=0)
+        self._longest = max(map(len, tokens), default=0) + MOST_SUFFIX
         self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
         pattern = _one_of(tokens) if tokens else r"(?!)"
-        self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)"))
+        self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)").replace(SUFFIX, ANY_SUFFIX))
+        begun = {token.partition(SUFFIX)[0] for token in tokens if SUFFIX in token}
+        self._in_suffix = re.compile(rf"(?:{_one_of(begun)}){ANY_SUFFIX}\uff5c?\Z" if begun else r"(?!)")
 
     def end(self, text: str, at: int, *, final: bool = False) -> int:
         """Find the end of the token at a position.
@@ -74,7 +79,8 @@ class TokenSet:
         Returns:
             Its end; ``at`` if there is none; -1 if it depends on what follows.
         """
-        if not final and len(text) - at < self._longest and text[at:] in self._beginnings:
+        may_grow = not final and len(text) - at < self._longest
+        if may_grow and (text[at:] in self._beginnings or self._in_suffix.match(text, at)):
             return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at

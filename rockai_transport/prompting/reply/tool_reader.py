@@ -159,8 +159,8 @@ class ToolCallReader:
             What was held back: an incomplete call, or text.
         """
         pending, self._pending = self._pending, ""
-        if self._scanner is None and self._opener is None and pending:
-            verdict = self._verdict(pending + _END, 0)  # the reply's end closes a call that is only a name
+        if self._scanner is None and pending:  # the reply's end closes a call that is only a name
+            verdict = self._verdict(pending + _END, skip_space(pending, 0))
             if isinstance(verdict, Opener) and verdict.kind == "tagged":
                 self._open_body(replace(verdict, meant=False), pending)
                 pending = ""
@@ -170,6 +170,8 @@ class ToolCallReader:
             if self._opener is not None and not ends:
                 self._raw.append(pending)
                 pending = ""
+                if not isinstance(self._scanner, ValueScanner):  # nothing closed the call
+                    self._opener = replace(self._opener, meant=False)
             self._end_value(self._scanner)
         if self._opener is not None:
             at = self._read_behind(self._opener, pending, 0, final=True)
