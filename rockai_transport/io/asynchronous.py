@@ -104,6 +104,7 @@ class AsyncIO(BaseIO):
     connections: LoopConnections
     _chunks: AsyncIterator[bytes] | None = field(default=None, init=False)
     _timer: Timer = field(default_factory=Timer, init=False)
+    _sent: Any = field(default=None, init=False)  # our transport, and the last request to it
     _was_canceled = False
 
     def leave(self) -> None:
@@ -121,6 +122,7 @@ class AsyncIO(BaseIO):
             else:
                 scope = await self.connections.here()
                 transport = scope.to(built.url, public_only=request.public_only)
+                self._sent = transport, built
                 sent = transport.handle_async_request(built)
             self._response = response = await self._limited(sent, until, notices)
         except BrokenError as failure:
@@ -168,11 +170,19 @@ class AsyncIO(BaseIO):
 
     async def close(self) -> None:
         response, self._response, self._chunks = self._response, None, None
+        sent, self._sent = self._sent, None
         self._timer.stop()
-        if response is not None:
-            with contextlib.suppress(Exception):
-                # A second cancellation must not interrupt it: the pool would keep the request for ever.
-                await (run_detached(response.aclose()) if self._was_canceled else response.aclose())
+        try:
+            if response is not None:
+                with contextlib.suppress(Exception):
+                    await (run_detached(response.aclose()) if self._was_canceled else response.aclose())
+        except asyncio.CancelledError:
+            self._was_canceled = True
+            raise
+        finally:
+            if sent is not None and self._was_canceled:
+                transport, request = sent
+                await run_detached(transport.release(request))
 
     async def sleep(self, seconds: float) -> None:
         await self._limited(asyncio.sleep(seconds), math.inf, None)

@@ -259,14 +259,14 @@ class Pools(Generic[P]):
         with self._lock:
             pools = self.pools
             chosen = next(reversed(pools))
-            if _busy(chosen) >= self._size:
-                chosen = min(pools, key=_busy)
-                if _busy(chosen) >= self._size and len(pools) < _MAX_POOLS:
+            if len(_requests(chosen)) >= self._size:
+                chosen = min(pools, key=lambda pool: len(_requests(pool)))
+                if len(_requests(chosen)) >= self._size and len(pools) < _MAX_POOLS:
                     chosen = self._make()
                 pools.pop(chosen, None)
             pools[chosen] = now
             oldest = next(iter(pools))
-            if _busy(oldest) or now - pools[oldest] < _KEPT_SECONDS:
+            if _requests(oldest) or now - pools[oldest] < _KEPT_SECONDS:
                 return chosen, None
             del pools[oldest]
             return chosen, oldest
@@ -324,6 +324,19 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
         backend = _AsyncBackend(public_only=public_only)
         self._pool: Any = _AsyncPool(httpcore.AsyncConnectionPool, backend, proxy)
 
+    async def release(self, request: httpx.Request) -> None:
+        """Release what a canceled request may still hold: its place in a pool, and its connection.
+
+        httpcore 1.0 protects its own cleanup from anyio's cancel scopes, but not from a task's ``cancel``.
+        """
+        for pool in list(self._pool.pools):
+            requests = _requests(pool)
+            requests[:] = [one for one in requests if one.request.extensions is not request.extensions]
+            used = {one.connection for one in requests}
+            for connection in pool.connections:
+                if not (connection in used or connection.is_idle() or connection.is_closed()):
+                    await connection.aclose()
+
 
 def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
     """Create a pool that cannot deadlock with itself after Ctrl-C.
@@ -340,9 +353,10 @@ def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:
     return httpcore.Proxy(str(proxy.url), proxy.raw_auth, proxy.headers.raw, proxy.ssl_context)
 
 
-def _busy(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> int:
-    """Return the number of requests. The connections cannot show it: a just assigned one counts as idle."""
-    return len(pool._requests)  # noqa: SLF001 - publicly, only the repr shows it
+def _requests(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> list[Any]:
+    """Return a pool's requests. Its connections do not show them: a just assigned one counts as idle."""
+    requests: list[Any] = pool._requests  # noqa: SLF001 - publicly, only the repr shows them
+    return requests
 
 
 def _address(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> str:

@@ -6,6 +6,7 @@ Here over sockets, in every way; what is decided then, and what is handed on, in
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import anyio
 import httpx
 import pytest
+from httpcore._synchronization import AsyncLock
 from support.drivers import TOKEN
 from support.replies import MODEL, prediction
 from support.wire_server import answer, frames, silence, stream
@@ -360,6 +362,39 @@ async def test_no_slot_of_the_pool_leaks(endless):
         pools = [pool for transport in transports for pool in transport._pool.pools]
         assert pools
         assert all(not pool._requests for pool in pools)
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_cancellation_within_httpcore_keeps_no_connection(endless, monkeypatch, times, is_open):
+    """At whichever of httpcore's locks it comes, and however often: nothing stays in the pool."""
+    enter, reached, stop_at = AsyncLock.__aenter__, 0, math.inf
+
+    async def cancel_and_enter(lock):
+        nonlocal reached
+        reached += 1
+        if reached == stop_at:
+            task = asyncio.current_task()
+            for _ in range(times):
+                asyncio.get_running_loop().call_soon(task.cancel)
+        return await enter(lock)
+
+    monkeypatch.setattr(AsyncLock, "__aenter__", cancel_and_enter)
+    client = AsyncClient(TOKEN, endless.base_url)
+    scope = await client._session.connections.here()
+    for place in range(1, 8):
+        reached, stop_at = 0, math.inf
+        if is_open:
+            await client.predictions.get("p1")
+        reached, stop_at = 0, place
+        await asyncio.wait([asyncio.ensure_future(client.predictions.get("p1"))])
+        pools = [pool for transport in scope._made for pool in transport._pool.pools]
+        assert not any(pool._requests for pool in pools)
+        assert all(one.is_idle() or one.is_closed() for pool in pools for one in pool.connections)
+        if not is_open:
+            await asyncio.gather(*(one.aclose() for pool in pools for one in pool.connections))
+    assert reached < stop_at
+    await client.aclose()
 
 
 # Ctrl-C, with a real signal in a real process.
