@@ -98,7 +98,7 @@ def test_every_block_of_a_page_runs(page, rockai_sandbox, tmp_path, monkeypatch)
 def test_the_test_on_the_page_of_testing_passes(pytester):
     """The test that how-to/testing.md shows passes as a file of its own."""
     pytester.makepyfile(blocks("how-to/testing.md")[0].code)
-    pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(("chinese", "english"), CHINESE.items())

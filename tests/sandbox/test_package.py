@@ -72,7 +72,7 @@ def test_a_failed_test_shows_what_its_model_raised(pytester):
             Client().run("my/model", {"prompt": "Hi"})
         """
     )
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*Captured stderr teardown*", "KeyError: 'promt'"])
 

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import MutableMapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -49,7 +50,7 @@ class Folder(MutableMapping):
         is_start = "@" not in record.get("key", "")
         if self.point == "unwritten" or (self.point == "sent" and record.get("state") == "started"):
             die()
-        written = self.path / f".{os.getpid()}"
+        written = self.path / f".{os.getpid()}.{threading.get_ident()}"
         written.write_text(text, encoding="utf-8")
         written.rename(self.path / quote(name, safe=""))
         if (
