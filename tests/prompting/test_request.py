@@ -234,6 +234,13 @@ def test_system_text_given_as_an_input_replaces_nothing(name, given):
     assert ChatCall(settings, [user("Hi")]).request().input["system_prompt"] == given
 
 
+@pytest.mark.parametrize("given", ["", None])
+def test_an_empty_system_text_as_an_input_is_none(given):
+    """The conversation's stays, with its lone surrogates replaced."""
+    settings = ModelSettings(LLAMA_2, extra={"system_prompt": given})
+    assert ChatCall(settings, [system("s\ud800"), user("Hi")]).request().input["system_prompt"] == "s\ufffd"
+
+
 def test_instructions_stand_in_one_first_system_message():
     """System prompt, own system text, tools and response format, in this order."""
     seen = []

@@ -225,14 +225,14 @@ def _request(
         inputs[key] = well_formed(text) if isinstance(text, str) else text
     if images:
         inputs |= image_inputs(dialect, images, model=model)
-    inputs |= map_parameters(dialect, settings.parameters, model=model, extra_name=settings.extra_name)
+    given = map_parameters(dialect, settings.parameters, model=model, extra_name=settings.extra_name)
     if dialect.stop_key and settings.stop:
-        inputs[dialect.stop_key] = list(settings.stop)
-    inputs.update(settings.extra)
+        given[dialect.stop_key] = list(settings.stop)
+    given.update(settings.extra)
     key = dialect.system_prompt_key or ""
-    system, given = prompt.get(key), inputs.get(key)
-    if system and isinstance(given, str) and given != system:
-        inputs[key] = JOINT.join((given, system))
+    if key in given and prompt.get(key):
+        given[key] = JOINT.join(filter(None, (str(given[key] or ""), inputs[key])))
+    inputs |= given
     # Only a template may end the prompt with an open <think>; a user's text does not count.
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     opened = closing_tag(str(prompt[dialect.prompt_key])) if rendered else ""
