@@ -3,6 +3,8 @@ import pytest
 from rockai_transport import ANIMATE_IMAGE, APIConnectionError, BadRequestError, HostedModel, Prediction
 from rockai_transport.jobs.agent_messages import (
     PredictionView,
+    describe_canceled,
+    describe_list,
     describe_not_started,
     describe_prediction,
     duration,
@@ -56,6 +58,32 @@ def test_a_file_inside_the_answer_is_not_shown():
     """A data: URI is a wall of letters."""
     prediction = Prediction(id="p1", status="succeeded", output="data:image/png;base64," + "A" * 10**6)
     assert len(describe_prediction(PredictionView(prediction, ANIMATE_IMAGE)).text) < 200
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("canceled", "is canceled. It is no longer running."),
+        ("succeeded", "It was too late to cancel."),
+        ("processing", "was asked to stop; the service still says processing. Look once more"),
+    ],
+)
+def test_what_became_of_a_cancel(status, said):
+    """The agent reads how it stands, whatever the service answers."""
+    assert said in describe_canceled(PredictionView(Prediction(id="p1", status=status), ANIMATE_IMAGE)).text
+
+
+def test_of_a_long_list_the_files_are_left_out():
+    """The ids and statuses are what the agent needs."""
+    output = "https://files.example/" + "a" * 100
+    views = [
+        PredictionView(Prediction(id=f"p{number}", status="succeeded", output=output), ANIMATE_IMAGE)
+        for number in range(20)
+    ]
+    assert output in describe_list(views[:1], []).text
+    text = describe_list(views, []).text
+    assert output not in text
+    assert all(f"p{number}" in text for number in range(20))
 
 
 def test_text():

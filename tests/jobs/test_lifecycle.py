@@ -574,6 +574,15 @@ def test_an_id_that_the_store_could_not_write_is_known_all_the_same(tool):
     assert [one.prediction_id for one in records_of(backends)] == [started.id]
 
 
+def test_a_call_whose_id_the_store_could_not_write_is_not_sent_again():
+    """The same call gets its prediction; the record in the store says only that it may have started."""
+    tools = lifecycle()
+    backends = MemoryBackends(records=Breaking(1))
+    started = call(backends, "start_prediction", START, tools, call=SAME).result
+    assert call(backends, "start_prediction", START, tools, call=SAME).result.id == started.id
+    assert len(backends.predictions.named("create")) == 1
+
+
 def test_a_write_that_succeeded_though_it_failed_holds_nothing():
     """A database may have committed before its answer was lost. Nothing was sent, so the same call may be."""
 

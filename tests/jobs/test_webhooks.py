@@ -353,6 +353,38 @@ def test_a_lost_start_is_not_resolved_by_another_prediction(app):
     assert app.resumed == []
 
 
+@pytest.mark.parametrize(("prompt", "state"), [("x", STARTED), ("y", UNANSWERED)])
+def test_a_service_that_tells_no_webhook_shows_the_input(app, prompt, state):
+    """A lost start is resolved by a prediction of the same model and input, and by no other."""
+    started = lost(app)
+    shown = {"id": started.id, "status": "succeeded", "model": ECHO, "input": {"prompt": prompt}}
+    app.sandbox.answer_next(200, shown)
+    assert app.deliver(started.webhook, json.dumps({"id": started.id}).encode()) == [200]
+    assert app.record().state == state
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [((404, {"detail": "not found"}), 404), ((401, "no"), 503), ((200, "{"), 503)]
+)
+def test_a_delivery_that_cannot_be_checked_resumes_nothing(app, answer, status):
+    """The service knows nothing of it, refuses the token or answers nonsense: a later delivery resumes."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    app.sandbox.answer_next(*answer)
+    assert app.deliver(started.webhook) == [status]
+    assert app.resumed == []
+    assert app.deliver(started.webhook) == [200]
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_a_store_that_cannot_be_read_is_our_failure(app, caplog):
+    """The service may call again; the log says why."""
+    started = app.start()
+    app.store[next(iter(app.store))] = "{"
+    assert app.deliver(started.webhook) == [500]
+    assert "could not be processed" in caplog.text
+
+
 def test_a_sweep_finds_what_no_webhook_has_told_of(app):
     """What is younger than the limit is left; what has ended is resumed, once."""
     started = app.start()
