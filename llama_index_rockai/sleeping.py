@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
-from llama_index.core.workflow import Context, Event
+from llama_index.core.workflow import Context, Event, Workflow
 from workflows.context.state_store import UnserializableKeyWarning
 from workflows.events import InternalDispatchEvent, WorkflowIdleEvent
 from workflows.handler import WorkflowHandler
@@ -194,7 +194,7 @@ def resume_workflow(
         The function; it returns False if nothing is saved yet.
 
     Raises:
-        ConfigurationError: The toolkit or the mapping is not one.
+        ConfigurationError: The workflow, the toolkit or the mapping is not one.
 
     Example:
         >>> from llama_index.core.agent.workflow import FunctionAgent
@@ -202,6 +202,10 @@ def resume_workflow(
         >>> agent, store, contexts = FunctionAgent(tools=toolkit.to_tool_list(), llm=llm), {}, {}
         >>> receiver = WebhookReceiver(client, store, resume_workflow(agent, toolkit, contexts))
     """
+    if not isinstance(workflow, Workflow):  # found only when it is resumed, a run would sleep forever
+        raise ConfigurationError(
+            f"resume_workflow needs an agent or a workflow, not {type(workflow).__name__}."
+        )
     _check(toolkit, contexts)
 
     async def resume(record: Record, prediction: Prediction) -> bool:

@@ -67,7 +67,8 @@ class WebhookReceiver:
 
     Args:
         client: A `Client` or `AsyncClient` with the token that started the predictions.
-        store: The toolkit's ``store=``, or the graph's store: a mapping of strings or a LangGraph store.
+        store: The toolkit's ``store=``, or the graph's store: a mapping of strings, the path of an SQLite
+            file, or a LangGraph store.
         resume: Called with the record and the prediction; may be a coroutine function. If it returns False,
             there is nothing to resume yet, and it is called again for up to a minute.
             An exception is logged, and a later delivery or `sweep` tries again.

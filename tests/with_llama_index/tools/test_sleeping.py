@@ -135,6 +135,14 @@ async def test_what_is_no_handler_is_refused(sandbox):
         await run_until_asleep("the answer", make_spec(sandbox), {})
 
 
+def test_what_is_no_workflow_is_refused_at_once(sandbox):
+    """Found only when a run is resumed, it would sleep forever."""
+    spec = make_spec(sandbox)
+    for workflow in (spec, [], FunctionAgent):
+        with pytest.raises(ConfigurationError, match="resume_workflow needs an agent or a workflow, not "):
+            resume_workflow(workflow, spec, {})
+
+
 async def test_what_is_no_toolkit_or_mapping_is_refused_at_the_beginning(sandbox):
     """An AttributeError came at the end, in place of the run's result. Nothing was asked, nothing runs on."""
     spec, asked = make_spec(sandbox), []
