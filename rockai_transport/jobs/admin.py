@@ -39,7 +39,7 @@ class ToolkitAdmin:
             scope: Only this conversation: ``"thread:"`` and LangGraph's thread id, the name from ``scope=``,
                 or a record's ``scope``. None: all.
             store: A store to read in addition to this process and the toolkit's own ``store=``: a mapping, a
-                LangGraph store, or with ``await`` a LlamaIndex Context.
+                LangGraph store, the path of an SQLite file, or with ``await`` a LlamaIndex Context.
             refresh: Get the current status of running predictions from the service. If that fails for one,
                 its record stays the same.
 
