@@ -19,6 +19,9 @@ from rockai_transport._version import __version__
 
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\((?!https?:|data:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
+_CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
+_LONG = re.compile(r"<code>[^<]{40,}</code>")
+_BREAK = re.compile(r"(?<=[\w)\]])(?=\.[a-z])|(?<=\()")
 
 
 def on_config(config: Any) -> Any:
@@ -58,6 +61,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 
     parts = _FENCE.split(markdown)  # every second one is code
     return "".join(part if at % 2 else _LINK.sub(link, part) for at, part in enumerate(parts))
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Let a long line of code in a table break at a dot or a parenthesis: the last column was cut off."""
+    return _CELL.sub(lambda cell: _LONG.sub(lambda code: _BREAK.sub("<wbr>", code[0]), cell[0]), content)
 
 
 @event_priority(100)  # before the search reads the page's title

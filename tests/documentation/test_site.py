@@ -46,6 +46,23 @@ def test_all_public_names_are_in_the_reference(site):
     assert [name for name in PUBLIC if name not in anchors | set(PACKAGES)] == []
 
 
+def test_a_list_is_a_list(site):
+    """Without a blank line before it, the site's Markdown reads a list as prose; GitHub does not."""
+    for path in site.rglob("*.html"):
+        for text in re.findall(r"<p>(.*?)</p>", path.read_text("utf-8"), re.DOTALL):
+            assert not re.search(r"^(?:[-*] |\d+\. |\| )", text, re.MULTILINE), path
+
+
+def test_a_line_of_code_in_a_table_can_break(site):
+    """Lines stand side by side in «Migrating»: one that cannot break pushes the last column out of sight."""
+    text = (site / "how-to/coming-from.html").read_text("utf-8")
+    cells = re.findall(r"<td><code>([^\n]{60,})</code></td>", text)
+    assert cells
+    parts = [part for cell in cells for part in re.split(r"<wbr>| ", html.unescape(cell))]
+    assert max(map(len, parts)) < 50
+    assert "<wbr>" not in (site / "search/search_index.json").read_text("utf-8")
+
+
 def test_an_example_looks_like_code(site):
     """What stands behind `>>>` is highlighted as a session, not quoted as prose."""
     for path in (site / "reference").rglob("*.html"):
