@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import signal
@@ -16,6 +17,12 @@ from demo.show import interpreter, show
 from tests.support import warm
 
 ROOT = Path(__file__).parent.parent
+PICTURE = ROOT / "docs/assets/demo.svg"
+
+
+def words(text):
+    """The words that are the same each time: no ids and addresses."""
+    return set(re.findall(r"[a-z_]{3,}", re.sub(r"https?://\S+|\b[0-9a-f]{24}\b", " ", text)))
 
 
 @pytest.fixture
@@ -46,6 +53,8 @@ def test_it_shows_the_main_job_and_ends_with_a_playable_video(tmp_path, monkeypa
     assert "is canceled" in shown
     assert f"{interpreter(sys.executable, tmp_path)} -m rockai_sandbox" in re.sub(r"[│\s]+", " ", shown)
     assert "agent: Here is what the tools say:" in lines  # no words but the model's
+    picture = re.sub(r"<style>.*?</style>|<[^>]+>", " ", PICTURE.read_text("utf-8"), flags=re.DOTALL)
+    assert words(html.unescape(picture)) <= words(f"make demo {shown}")  # the README's is of this demo
     assert re.findall(r"^│ (\w+_image) +│ (\w+) +│ +[\d.]+ │", shown, re.MULTILINE) == [
         ("generate_image", "succeeded"),
         ("animate_image", "succeeded"),
