@@ -182,7 +182,7 @@ class MappingRecords(Records):
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         prefix = f"{_PREFIX}:" if scope is None else f"{_PREFIX}:{_hashed(scope)}:"
-        return _sorted(map(json.loads, await self._call(self._read, prefix)))
+        return _sorted(await self._call(self._read, prefix))
 
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""
@@ -192,7 +192,7 @@ class MappingRecords(Records):
     def _set(self, record: Record, *, unless_held: bool) -> bool:
         name, text = f"{_PREFIX}:{place_of(record)}", json.dumps(record.to_json())
         with self._lock, self._opened() as mapping:
-            if unless_held and name in mapping and _is_held(json.loads(mapping[name])):
+            if unless_held and name in mapping and _is_held(mapping[name]):
                 return False
             mapping[name] = text
             if callable(sync := getattr(mapping, "sync", None)):
@@ -201,7 +201,7 @@ class MappingRecords(Records):
 
     def _get(self, name: str) -> Any:
         with self._lock, self._opened() as mapping:
-            return json.loads(mapping[name]) if name in mapping else None
+            return mapping.get(name)
 
     def _read(self, prefix: str) -> list[str]:
         with self._lock, self._opened() as mapping:
@@ -377,7 +377,7 @@ async def _or_in_thread(
         return await asyncio.to_thread(blocking, *args, **kwargs)
 
 
-def _is_held(data: Mapping[str, Any] | None) -> bool:
+def _is_held(data: Mapping[str, Any] | str | None) -> bool:
     """Whether a start holds this key; a refused or cleared start does not."""
     return data is not None and Record.from_json(data).holds_its_key
 
