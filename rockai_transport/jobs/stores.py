@@ -51,7 +51,6 @@ class Call(Protocol):
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
         """Call it."""
-        ...
 
 
 class Records:
@@ -75,8 +74,7 @@ class Records:
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """Write the record of a start unless another start holds its key; return whether it was written.
 
-        A store with compare-and-set also checks the scope's budget. For the others, the calls of one process
-        run one at a time.
+        A store with compare-and-set also checks the budget. For others, one call of a process runs at a time.
         """
         if not await self.put(record, unless_held=True):
             return False
@@ -248,7 +246,9 @@ class GraphRecords(Records):
             page = await self._search(_namespace(scope), limit=_PAGE, offset=len(items))
             items += page
             if len(page) < _PAGE:
-                return _sorted(item.value for item in items)
+                found = {(one.namespace, one.key): one.value for one in items}
+                # Others may write between two pages: then one record is read twice, and another not at all.
+                return _sorted(found.values()) if len(found) == len(items) else await self.all(scope)
 
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""

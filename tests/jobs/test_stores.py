@@ -241,6 +241,28 @@ async def test_more_records_than_a_page(store):
     assert await store.awaited.all("s") == many
 
 
+def test_a_record_that_moves_between_two_pages_is_not_missed():
+    """A search in the order of the last writes, as SQLite's and Postgres' are: its cost would not count."""
+    many = [Record(f"k{number:03}", "s", "draw", "d", float(number)) for number in range(130)]
+    writing = iter([many[0]])
+
+    class LastWrittenFirst(InMemoryStore):
+        def search(self, place, /, *, limit, offset):
+            found = super().search(place, limit=1000)[::-1]
+            for record in writing:
+                run_blocking(records.put(record))
+            return found[offset : offset + limit]
+
+        def put(self, place, key, value, **how):
+            self.delete(place, key)
+            super().put(place, key, value, **how)
+
+    records = as_store(LastWrittenFirst()).for_blocking()
+    for record in many:
+        run_blocking(records.put(record))
+    assert run_blocking(records.all("s")) == many
+
+
 def test_what_is_no_store_is_refused():
     """With the kinds that there are."""
     with pytest.raises(ConfigurationError, match="must be a mapping, a LangGraph BaseStore"):
