@@ -47,11 +47,11 @@ async def main() -> None:
             store=store,
         )
         state = await agent.aget_state(THREAD)
-        if state.values and not state.next:
+        if state.values and not state.tasks:  # `state.next` lacks a step that ended right before a crash
             print("This was done already:")
         else:
-            question = None if state.next else {"messages": [("user", TASK)]}  # None: continue
-            print("Going on." if state.next else "Beginning.", flush=True)
+            question = None if state.tasks else {"messages": [("user", TASK)]}  # None: continue
+            print("Going on." if state.tasks else "Beginning.", flush=True)
             options: dict[str, Any] = {"stream_mode": "custom", "durability": "sync"}
             async for event in agent.astream(question, THREAD, **options):
                 print(f"  {event['model']}: {event['status']}, {event['progress'] or 0:.0%}", flush=True)

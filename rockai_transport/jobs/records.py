@@ -7,12 +7,14 @@ private or large, only its digest.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import Price, shown, shown_left, total
 from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
 
@@ -220,14 +222,17 @@ class Record(NamedTuple):
         return {**self._asdict(), "files": list(self.files), "price": list(self.price)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Record:
+    def from_json(cls, data: Mapping[str, Any] | str) -> Record:
         """Read a record; fields of later versions are ignored.
 
         Args:
-            data: The result of `to_json`.
+            data: The result of `to_json`, also as JSON text.
 
         Returns:
             The record.
+
+        Raises:
+            ConfigurationError: It is no record.
 
         Example:
             >>> from rockai_transport.jobs.records import Record
@@ -236,8 +241,14 @@ class Record(NamedTuple):
             >>> Record.from_json(record.to_json()) == record
             True
         """
-        known = {name: data[name] for name in cls._fields if name in data}
-        return cls(**{**known, **{name: tuple(data.get(name, ())) for name in ("files", "price")}})
+        try:
+            found = json.loads(data) if isinstance(data, str | bytes) else data
+            known = {name: found[name] for name in cls._fields if name in found}
+            lists = {name: tuple(found.get(name, ())) for name in ("files", "price")}
+            return cls(**{**known, **lists, "created": float(known["created"])})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            wrong = f"The store holds something that is no record of a start: {data!r:.100}. Remove it."
+            raise ConfigurationError(wrong) from error
 
 
 class _Started(NamedTuple):

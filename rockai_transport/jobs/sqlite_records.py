@@ -80,4 +80,4 @@ class SqliteRecords(Records):
 
 def _select(connection: sqlite3.Connection, where: str, value: str | None) -> list[Record]:
     query = f"SELECT record FROM rockai_predictions WHERE {where} ORDER BY created"  # noqa: S608 - our own
-    return [Record.from_json(json.loads(text)) for (text,) in connection.execute(query, (value,))]
+    return [Record.from_json(text) for (text,) in connection.execute(query, (value,))]

@@ -166,7 +166,8 @@ class StartCall(LifecycleCall):
         if not goes_on:
             return messages.describe_not_started(self._model, key)
         return refusal(
-            f"{self._model.name}: the start was sent, and is not answered yet. It goes on by itself. {_LATER}"
+            f"{self._model.name}: the start is on its way, and is not answered yet. It goes on by itself. "
+            f"{_LATER}"
         )
 
     def _may_join(self, record: Record) -> bool:

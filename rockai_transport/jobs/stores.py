@@ -51,7 +51,6 @@ class Call(Protocol):
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
         """Call it."""
-        ...
 
 
 class Records:
@@ -75,8 +74,7 @@ class Records:
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:  # noqa: ARG002
         """Write the record of a start unless another start holds its key; return whether it was written.
 
-        A store with compare-and-set also checks the scope's budget. For the others, the calls of one process
-        run one at a time.
+        A store with compare-and-set also checks the budget. For others, one call of a process runs at a time.
         """
         if not await self.put(record, unless_held=True):
             return False
@@ -182,7 +180,7 @@ class MappingRecords(Records):
     async def all(self, scope: str | None) -> list[Record]:
         """As `Records.all`."""
         prefix = f"{_PREFIX}:" if scope is None else f"{_PREFIX}:{_hashed(scope)}:"
-        return _sorted(map(json.loads, await self._call(self._read, prefix)))
+        return _sorted(await self._call(self._read, prefix))
 
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""
@@ -192,7 +190,7 @@ class MappingRecords(Records):
     def _set(self, record: Record, *, unless_held: bool) -> bool:
         name, text = f"{_PREFIX}:{place_of(record)}", json.dumps(record.to_json())
         with self._lock, self._opened() as mapping:
-            if unless_held and name in mapping and _is_held(json.loads(mapping[name])):
+            if unless_held and name in mapping and _is_held(mapping[name]):
                 return False
             mapping[name] = text
             if callable(sync := getattr(mapping, "sync", None)):
@@ -201,7 +199,7 @@ class MappingRecords(Records):
 
     def _get(self, name: str) -> Any:
         with self._lock, self._opened() as mapping:
-            return json.loads(mapping[name]) if name in mapping else None
+            return mapping.get(name)
 
     def _read(self, prefix: str) -> list[str]:
         with self._lock, self._opened() as mapping:
@@ -248,7 +246,9 @@ class GraphRecords(Records):
             page = await self._search(_namespace(scope), limit=_PAGE, offset=len(items))
             items += page
             if len(page) < _PAGE:
-                return _sorted(item.value for item in items)
+                found = {(one.namespace, one.key): one.value for one in items}
+                # Others may write between two pages: then one record is read twice, and another not at all.
+                return _sorted(found.values()) if len(found) == len(items) else await self.all(scope)
 
     async def find(self, place: str) -> Record | None:
         """As `Records.find`."""
@@ -377,7 +377,7 @@ async def _or_in_thread(
         return await asyncio.to_thread(blocking, *args, **kwargs)
 
 
-def _is_held(data: Mapping[str, Any] | None) -> bool:
+def _is_held(data: Mapping[str, Any] | str | None) -> bool:
     """Whether a start holds this key; a refused or cleared start does not."""
     return data is not None and Record.from_json(data).holds_its_key
 

@@ -193,10 +193,10 @@ class WebhookReceiver:
             prediction = await self._client.predictions.get(record.prediction_id or "")
         except NotFoundError:
             return 404, None
-        except RockAIError as error:
-            logger.warning("A webhook arrived, but its prediction could not be fetched: %s", error)
-            return 503, None
-        except Exception:
+        except Exception as error:
+            if isinstance(error, RockAIError) and not isinstance(error, ConfigurationError):
+                logger.warning("A webhook arrived, but its prediction could not be fetched: %s", error)
+                return 503, None
             logger.exception("A webhook arrived, but could not be processed.")
             return 500, None
         return 200, (record, prediction) if prediction.is_terminal else None

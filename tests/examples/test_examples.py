@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import pytest
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from rockai_sandbox import Sandbox
 from tests.support import warm
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:<aiosqlite.core.Connection.*before being closed:ResourceWarning",
     "ignore::pydantic.warnings.PydanticDeprecationWarning",
 )
+
+AFTER_THE_IMAGE = 2  # of LangGraph's steps
 
 # File → what it prints on the sandbox, in this order.
 PRINTS = {
@@ -147,6 +150,24 @@ def test_a_durable_agent_that_was_killed_goes_on(tmp_path, monkeypatch, capsys):
     assert "2 started" in third
     assert [video.status for video in videos] == ["succeeded"]
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 1
+
+
+def test_a_durable_agent_that_died_behind_a_step_goes_on(folder, monkeypatch, capsys):
+    """The step's result is saved and no checkpoint: `state.next` is empty, though the run has not ended."""
+
+    async def dies(self, config, checkpoint, metadata, new_versions):
+        if metadata["step"] == AFTER_THE_IMAGE:
+            raise OSError("the process dies")
+        return await saved(self, config, checkpoint, metadata, new_versions)
+
+    saved = AsyncSqliteSaver.aput
+    monkeypatch.setattr(AsyncSqliteSaver, "aput", dies)
+    with pytest.raises(OSError, match="the process dies"):
+        run("durable_video_agent.py")
+    monkeypatch.setattr(AsyncSqliteSaver, "aput", saved)
+    run("durable_video_agent.py")
+    assert "Going on." in (printed := capsys.readouterr().out)
+    assert "2 started" in printed
 
 
 def test_a_durable_agent_sleeps_where_a_webhook_wakes_it(tmp_path, monkeypatch, capsys):

@@ -7,8 +7,9 @@ import time
 import pytest
 from support.wire_server import WireServer, answer, silence
 
-from rockai_transport import HostedModel
+from rockai_transport import Client, HostedModel
 from rockai_transport.jobs.policy import CallContext
+from rockai_transport.jobs.stores import MemoryRecords, Store
 from rockai_transport.jobs.toolset import Toolset
 
 FILM = HostedModel("film", "owner/film", "Films.")
@@ -69,6 +70,29 @@ def test_a_start_that_is_answered_late(server, timed):
         assert time.monotonic() < give_up, listed
         listed = timed("list_predictions", {}).text
     assert len(server.seen(CREATE)) == 1
+
+
+async def test_a_start_whose_record_is_written_late(server, monkeypatch):
+    """The answer does not say that it was sent: nothing is, before it is recorded."""
+    go_on, answered = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryRecords):
+        async def put(self, record, **how):
+            await go_on.wait()
+            if record.prediction_id:
+                answered.set()
+            return await super().put(record, **how)
+
+    monkeypatch.setattr("rockai_transport.jobs.toolset._LEAST", 0.05)
+    records = Slow()
+    toolset = Toolset([FILM], client=Client("t", server.base_url), max_wait=0.05)
+    toolset._own = Store(records, records)
+    late = await toolset.acall("film", PROMPT, CallContext("here"))
+    assert "the start is on its way, and is not answered yet. It goes on by itself" in late.text
+    assert server.seen(CREATE) == []
+    go_on.set()
+    await answered.wait()
+    await toolset.aclose()
 
 
 @pytest.mark.parametrize("tool", ["get_prediction", "wait_for_prediction", "cancel_prediction"])

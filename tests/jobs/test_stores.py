@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import shelve
 import sqlite3
 import sys
@@ -17,7 +18,7 @@ from rockai_transport import GENERATE_IMAGE, Client, ConfigurationError, Predict
 from rockai_transport.jobs.keys import digest, record_key
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import CLEARED, STARTED, Record, receipt
-from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store
+from rockai_transport.jobs.stores import MemoryRecords, MirroredRecords, Store, as_store, place_of
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.protocol.io import run_blocking
 
@@ -240,6 +241,28 @@ async def test_more_records_than_a_page(store):
     assert await store.awaited.all("s") == many
 
 
+def test_a_record_that_moves_between_two_pages_is_not_missed():
+    """A search in the order of the last writes, as SQLite's and Postgres' are: its cost would not count."""
+    many = [Record(f"k{number:03}", "s", "draw", "d", float(number)) for number in range(130)]
+    writing = iter([many[0]])
+
+    class LastWrittenFirst(InMemoryStore):
+        def search(self, place, /, *, limit, offset):
+            found = super().search(place, limit=1000)[::-1]
+            for record in writing:
+                run_blocking(records.put(record))
+            return found[offset : offset + limit]
+
+        def put(self, place, key, value, **how):
+            self.delete(place, key)
+            super().put(place, key, value, **how)
+
+    records = as_store(LastWrittenFirst()).for_blocking()
+    for record in many:
+        run_blocking(records.put(record))
+    assert run_blocking(records.all("s")) == many
+
+
 def test_what_is_no_store_is_refused():
     """With the kinds that there are."""
     with pytest.raises(ConfigurationError, match="must be a mapping, a LangGraph BaseStore"):
@@ -264,6 +287,23 @@ def test_a_context_can_only_be_awaited():
 def test_a_record_of_a_later_version_is_read():
     """Fields that this version does not know are left out."""
     assert Record.from_json({**TWO.to_json(), "colour": "red"}) == TWO
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{}", json.dumps({**TWO.to_json(), "created": None}), b"\xff", '{"key": "x"}']
+)
+def test_what_is_no_record_is_named(tmp_path, text):
+    """For the developer, by each store; left out in silence, it might be a start that was paid."""
+    stores = [{}, str(tmp_path / "records.db")]
+    for store in stores:
+        run_blocking(as_store(store).blocking.put(TWO))
+    stores[0].update(dict.fromkeys(stores[0], text))
+    with contextlib.closing(sqlite3.connect(stores[1])) as connection, connection:
+        connection.execute("UPDATE rockai_predictions SET record = ?", (text,))
+    for opened in map(as_store, stores):
+        for read in (opened.blocking.all(None), opened.blocking.find(place_of(TWO))):
+            with pytest.raises(ConfigurationError, match=r"no record of a start: .*\. Remove it"):
+                run_blocking(read)
 
 
 def test_a_key_tells_calls_apart():
