@@ -16,6 +16,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_rockai.base import RockAIModel
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.replies import LangChainBuilder
+from rockai_transport import ConfigurationError
 from rockai_transport.adapters import arun, run
 from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 
@@ -165,6 +166,8 @@ class RockAILLM(RockAIModel, BaseLLM):
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> CompletionBuilder:
+        if not isinstance(prompt, str):
+            raise ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
         settings, options = self._for_call(call, stop)
         return CompletionBuilder(completion_request(settings, prompt), streamed=streamed, **options)
 
