@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.messages import Message, Role, Turn
 from rockai_transport.prompting.request.control_tokens import neutralise
 from rockai_transport.prompting.request.dialects import Dialect
@@ -24,6 +25,9 @@ from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
 
+_TOKENS: Final = read_table("request/jinja_tokens.json")
+# What a model without a known template, or with "plain", may have as tokens.
+_OF_OTHERS: Final = (*_TOKENS["begins"], *_TOKENS["turn_tokens"], *_TOKENS["role_tokens"])
 JOINT: Final = "\n\n"
 _LONGEST_CUE: Final = 60
 
@@ -74,7 +78,7 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
     if not messages:
         raise ConfigurationError("There are no messages to send: at least one is needed.")
     alternating = template is None or template.alternating
-    tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
+    tokens = ALL_CONTROL_TOKENS + ((template.control_tokens if template else ()) or _OF_OTHERS)
     labels = template.turn_labels if template else ()
     system: list[str] = []
     turns: list[tuple[Role, list[str]]] = []
