@@ -112,11 +112,10 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
     for call in message.tool_calls:
         yield ToolCall(call.get("id") or "", call["name"], call["args"])
     for invalid in message.invalid_tool_calls:
+        call_id, error = invalid.get("id") or "", invalid.get("error") or ""
         arguments = (invalid.get("args") or "").removeprefix(UNREADABLE)
         if not arguments or arguments not in content:
-            yield InvalidToolCall(
-                invalid.get("id") or "", invalid.get("name"), arguments, invalid.get("error") or ""
-            )
+            yield InvalidToolCall(call_id, invalid.get("name"), arguments, error)
     match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
         case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
             try:
