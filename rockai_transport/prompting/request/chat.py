@@ -17,17 +17,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.messages import Message, Role, Turn
 from rockai_transport.prompting.request.control_tokens import neutralise
 from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.jinja import TOKENS, JinjaTemplate
 from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
 
-_TOKENS: Final = read_table("request/jinja_tokens.json")
 # What a model without a known template, or with "plain", may have as tokens.
-_OF_OTHERS: Final = (*_TOKENS["begins"], *_TOKENS["turn_tokens"], *_TOKENS["role_tokens"])
+_OF_OTHERS: Final = (*TOKENS["begins"], *TOKENS["turn_tokens"], *TOKENS["role_tokens"])
 JOINT: Final = "\n\n"
 _LONGEST_CUE: Final = 60
 
@@ -55,8 +54,6 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
     if template in TEMPLATES:
         return TEMPLATES[template]
     if "{{" in template or "{%" in template:
-        from rockai_transport.prompting.request.jinja import JinjaTemplate
-
         return JinjaTemplate(template)
     raise ConfigurationError(unknown_name("a chat template, nor Jinja", template, TEMPLATES))
 
