@@ -236,11 +236,11 @@ async def test_a_cache_tells_stop_sequences_and_calls_apart(sandbox, settings, c
 
 @pytest.mark.parametrize("prompt", [5, None, b"Hi", ["Hi"]])
 async def test_a_prompt_is_a_text(sandbox, text_llm, prompt):
-    """Core does not look at those of a list; bytes would have been sent as a file."""
+    """Core does not look at those of a list; bytes would have been sent as a file. No other one is sent."""
     with pytest.raises(ConfigurationError, match="A prompt must be a text, not"):
-        text_llm.generate([prompt])
+        text_llm.generate(["Hi", prompt])
     with pytest.raises(ConfigurationError, match="A prompt must be a text, not"):
-        await text_llm.agenerate([prompt])
+        await text_llm.agenerate(["Hi", prompt])
     assert not sandbox.requests
 
 
