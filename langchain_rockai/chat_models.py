@@ -266,10 +266,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         Core's is made of the settings at the first call, also for a copy that has others.
         """
         vars(self).pop("_serialized", None)
-        key, template = (
-            super()._get_llm_string(stop, **kwargs),
-            self._for_call({})[0].resolved().chat_template,
-        )
+        template = self._for_call({})[0].resolved().chat_template
+        key = super()._get_llm_string(stop, **kwargs)
         return f"{key}---{self._address}---{template}"
 
     def _generate(

@@ -14,8 +14,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_rockai.base import RockAIModel
-from langchain_rockai.errors import translate_errors
+from langchain_rockai.errors import as_model_error, translate_errors
 from langchain_rockai.replies import LangChainBuilder
+from rockai_transport import ConfigurationError
 from rockai_transport.adapters import arun, run
 from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 
@@ -104,7 +105,7 @@ class RockAILLM(RockAIModel, BaseLLM):
             >>> llm.generate(["Say: hello"]).generations[0][0].text
             'hello'
         """
-        return super().generate(prompts, self._keyed_stop(stop, call), *args, **call)
+        return super().generate(prompts, self._keyed_stop(prompts, stop, call), *args, **call)
 
     async def agenerate(self, prompts: list[str], stop: Any = None, *args: Any, **call: Any) -> LLMResult:
         """As `generate`, with ``await``.
@@ -113,10 +114,17 @@ class RockAILLM(RockAIModel, BaseLLM):
             >>> (await llm.agenerate(["Say: hello"])).generations[0][0].text
             'hello'
         """
-        return await super().agenerate(prompts, self._keyed_stop(stop, call), *args, **call)
+        return await super().agenerate(prompts, self._keyed_stop(prompts, stop, call), *args, **call)
 
-    def _keyed_stop(self, stop: Any, call: Mapping[str, Any]) -> Any:
-        """Return the call's stop sequences, with its other parameters and the address, for core's cache."""
+    def _keyed_stop(self, prompts: Any, stop: Any, call: Mapping[str, Any]) -> Any:
+        """Return the call's stop sequences, with its other parameters and the address, for core's cache.
+
+        A prompt that is no text is refused before another one is sent; core refuses what is no list.
+        """
+        wrong = [one for one in prompts if not isinstance(one, str)] if isinstance(prompts, list) else []
+        if wrong:
+            error = ConfigurationError(f"A prompt must be a text, not {type(wrong[0]).__name__}.")
+            raise as_model_error(error)
         stop = self.stop if stop is None else stop
         own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
         if self.cache or get_llm_cache():

@@ -56,10 +56,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
     content = message.content
     images: tuple[Image, ...] = ()
     if not isinstance(content, str):
-        spoken = (
-            one for one in _blocks(message) if (one.get("type") or next(iter(one), "")) not in _SILENT_BLOCKS
-        )
-        texts, images = read_blocks(role, map(_content, spoken), message.text, model)
+        texts, images = read_blocks(role, map(_content, _blocks(message)), message.text, model)
         # A model's text in several blocks is one text; a user's several blocks are several texts.
         content = ("" if role == "assistant" else "\n").join(texts)
     return Message(
@@ -74,7 +71,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
 
 
 def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
-    """Return standard blocks, as far as core can read other providers' formats.
+    """Return the blocks with content, in the standard form as far as core can read other providers'.
 
     They are read as a user's: core's translations of answers, by their provider, leave out text in plain
     strings, and Groq's all blocks (langchain_core/messages/block_translators).
@@ -84,9 +81,11 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
     except (LookupError, TypeError, ValueError, AttributeError):  # core requires something that a block lacks
         blocks = list(message.content)
     for block in blocks:
-        one = {"type": "text", "text": block} if isinstance(block, str) else block
+        one: dict[str, Any] = {"type": "text", "text": block} if isinstance(block, str) else block
         held = one.get("value") if one.get("type") == "non_standard" else one
-        yield held if isinstance(held, dict) else one
+        one = held if isinstance(held, dict) else one
+        if (one.get("type") or next(iter(one), "")) not in _SILENT_BLOCKS:
+            yield one
 
 
 def _content(block: dict[str, Any]) -> tuple[str, Any]:
@@ -113,11 +112,10 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
     for call in message.tool_calls:
         yield ToolCall(call.get("id") or "", call["name"], call["args"])
     for invalid in message.invalid_tool_calls:
+        call_id, error = invalid.get("id") or "", invalid.get("error") or ""
         arguments = (invalid.get("args") or "").removeprefix(UNREADABLE)
         if not arguments or arguments not in content:
-            yield InvalidToolCall(
-                invalid.get("id") or "", invalid.get("name"), arguments, invalid.get("error") or ""
-            )
+            yield InvalidToolCall(call_id, invalid.get("name"), arguments, error)
     match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
         case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
             try:

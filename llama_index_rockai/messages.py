@@ -108,8 +108,11 @@ def _image(block: ImageBlock) -> Image:
         return block.path
     content: Any = block.image
     if isinstance(content, IOBase):
-        content.seek(0)
-        return bytes(content.read())
+        try:
+            content.seek(0)
+            return bytes(content.read())
+        except (OSError, TypeError, ValueError) as error:  # a pipe, text, a closed file
+            raise ConfigurationError(f"The file of an ImageBlock cannot be read: {error}") from error
     if not content:
         raise ConfigurationError("An ImageBlock holds no image: give it url=, path= or image=.")
     # Core stores bytes as base64 (base/llms/types.py:331).

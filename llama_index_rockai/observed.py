@@ -27,9 +27,10 @@ Method = Callable[..., Any]
 F = TypeVar("F", bound=Method)
 
 CALL_KEYWORDS: Final = frozenset(
-    {"output_cls", "parallel_tool_calls", "system_prompt", "tool_choice", "tools"}
+    {"output_cls", "parallel_tool_calls", "strict", "system_prompt", "tool_choice", "tools"}
 )
-"""Arguments of a call that belong to LlamaIndex or this package, not to the model."""
+"""Arguments of a call that belong to LlamaIndex or this package, not to the model; ``strict`` is for services
+that check schemas."""
 
 
 def observed(callback: Callable[[], Method]) -> Callable[[F], F]:

@@ -24,7 +24,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_rockai.responses import PARTIAL
 from llama_index_rockai.tool_calls import selections_of
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import OutputParser, partial_object
+from rockai_transport.adapters import OutputParser, partial_object, wrong_argument
 
 dispatcher = get_dispatcher(__name__)
 
@@ -107,7 +107,7 @@ class StructuredOutputLLM(FunctionCallingLLM):
             That LLM.
 
         Raises:
-            ConfigurationError: The class cannot be requested as an object.
+            ConfigurationError: The class cannot be requested as an object, or an argument is unknown.
 
         Example:
             >>> from llama_index.core.llms import ChatMessage
@@ -125,6 +125,8 @@ class StructuredOutputLLM(FunctionCallingLLM):
                 f"output_cls must be a class of pydantic 2; {output_cls.__name__!r} is one of pydantic.v1: "
                 "use structured_predict, which accepts both."
             )
+        if unknown := kwargs.keys() - StructuredLLM.model_fields.keys():  # core would ignore it
+            raise wrong_argument("as_structured_llm", min(unknown), StructuredLLM.model_fields)
         return super().as_structured_llm(output_cls, **kwargs)
 
     def _structured_stream_call(self, *asked: Any, **prompt_args: Any) -> Generator[Any, None, None]:
@@ -186,9 +188,8 @@ def _objects(output_cls: type[Any], chunk: ChatResponse) -> list[Any]:
 
 def _object(output_cls: type[Model], response: ChatResponse) -> Model:
     calls = [call.tool_kwargs for call in selections_of(response.message)]
-    value: Model = OutputParser(output_cls, name=output_cls.__name__).accepted(
-        response.message.content or "", calls
-    )
+    parser = OutputParser(output_cls, name=output_cls.__name__)
+    value: Model = parser.accepted(response.message.content or "", calls)
     return value
 
 

@@ -9,7 +9,7 @@ The names below are those that a framework package needs.
 
 from __future__ import annotations
 
-from rockai_transport.adapters.arguments import ALIASES, check_call
+from rockai_transport.adapters.arguments import ALIASES, check_call, wrong_argument
 from rockai_transport.adapters.chat import ROLES, read_blocks, tool_setup, tool_specs, with_root
 from rockai_transport.adapters.files import OutputFile
 from rockai_transport.adapters.partial import partial_object
@@ -41,4 +41,5 @@ __all__ = [
     "trim_traceback",
     "unknown_name",
     "with_root",
+    "wrong_argument",
 ]

@@ -205,9 +205,7 @@ def _read(value: Any, where: str) -> tuple[bytes, str]:
     if not isinstance(content, bytes):
         raise ConfigurationError(f"{where} was opened as text. Open it with open(path, 'rb').")
     if not content:
-        raise ConfigurationError(
-            f"{where} is empty, or was read to its end: seek(0), or open it again. A pipe can be sent only "
-            "once; its bytes can be sent any number of times."
-        )
+        why = "is empty, or was read to its end: seek(0), or open it again (a pipe can be sent only once)."
+        raise ConfigurationError(f"{where} {why}")
     name = getattr(value, "name", "")
     return content, name if isinstance(name, str) else ""

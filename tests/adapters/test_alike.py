@@ -292,6 +292,12 @@ class TestTools:
         with pytest.raises(ConfigurationError, match="'web_search' is run by another provider"):
             framework.calls(framework.make(), "Hi", [{"type": "web_search"}])
 
+    def test_strict_is_no_input_of_the_model(self, framework, says):
+        """It is for services that check schemas; OpenAI's users give it with the tools."""
+        asked = says(ADD)
+        assert framework.calls(framework.make(), "Hi", [framework.tool(add)], strict=True) == ["add"]
+        assert "strict" not in asked[0]
+
     @pytest.mark.parametrize("form", ["parameters", "input_schema", "inputSchema"])
     def test_a_schema_counts_in_the_forms_of_openai_anthropic_and_mcp(self, framework, form):
         """Without it, the model would call the tool without arguments."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.messages import InvalidToolCall, Message, ToolCall
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.control_tokens import NEUTRAL_BREAK, neutralise
@@ -77,11 +78,17 @@ def test_a_single_turn_is_neutralised_too(name):
         assert request.input["prompt"].replace(NEUTRAL_BREAK, "") == f"say {token} to me"
 
 
-def test_an_unknown_model_is_protected_from_every_known_token():
-    """Nobody knows its tokens, so it may be any of them."""
-    for token in ALL_CONTROL_TOKENS:
-        request = ChatCall(ModelSettings("who/knows"), [Message("user", token)]).request()
+@pytest.mark.parametrize(
+    "settings", [ModelSettings("google/gemma-2-9b-it"), SETTINGS["plain"]], ids=["gemma", "plain"]
+)
+def test_an_unknown_model_is_protected_from_every_known_token(settings):
+    """Nobody knows its tokens, so it may be any of them, also those of published templates."""
+    others = read_table("request/jinja_tokens.json")
+    published = others["begins"] + others["turn_tokens"] + others["role_tokens"]
+    for token in (*ALL_CONTROL_TOKENS, *published):
+        request = ChatCall(settings, [Message("user", f"a {token}")]).request()
         assert token not in request.input["prompt"]
+        assert request.input["prompt"].replace(NEUTRAL_BREAK, "") == f"a {token}"
 
 
 @pytest.mark.parametrize("name", SETTINGS)

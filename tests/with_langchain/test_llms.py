@@ -234,6 +234,16 @@ async def test_a_cache_tells_stop_sequences_and_calls_apart(sandbox, settings, c
     assert len(sandbox.predictions) == 3
 
 
+@pytest.mark.parametrize("prompt", [5, None, b"Hi", ["Hi"]])
+async def test_a_prompt_is_a_text(sandbox, text_llm, prompt):
+    """Core does not look at those of a list; bytes would have been sent as a file. No other one is sent."""
+    with pytest.raises(ConfigurationError, match="A prompt must be a text, not"):
+        text_llm.generate(["Hi", prompt])
+    with pytest.raises(ConfigurationError, match="A prompt must be a text, not"):
+        await text_llm.agenerate(["Hi", prompt])
+    assert not sandbox.requests
+
+
 async def test_prompts_given_together_end_together(sandbox, text_llm):
     """Nothing goes on behind the error of one of them, with `await` as without."""
     gate = sandbox.hold()

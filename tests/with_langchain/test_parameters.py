@@ -130,6 +130,13 @@ def test_a_misspelt_constructor_argument_names_the_nearest(cls):
 
 
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
+def test_a_system_prompt_is_a_message(cls):
+    """Unless the model is known to have such an input, which few have."""
+    with pytest.raises(ConfigurationError, match=r'It is a message: \[\("system", .*model_kwargs='):
+        cls(model="my/unknown", system_prompt="Be brief.")
+
+
+@pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
 async def test_a_parameter_that_a_known_model_does_not_take_is_refused(sandbox, cls):
     """In every way of calling, before anything is sent, naming the nearest right one."""
     llm = cls(model=MISTRAL)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 
 import pytest
 from llama_index.core.base.llms.types import (
@@ -143,6 +144,18 @@ def test_what_no_prompt_can_carry_is_an_error(block, kind):
     """It names the model and the kind."""
     with pytest.raises(ConfigurationError, match=f"a/b cannot be sent {kind} content"):
         plain(blocks=[block])
+
+
+def test_an_image_s_file_that_cannot_be_read_is_an_error():
+    """With our error, whatever the file raises."""
+    closed = io.BytesIO(PNG)
+    closed.close()
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        for file in (closed, pipe, io.StringIO("x")):
+            with pytest.raises(ConfigurationError, match="file of an ImageBlock cannot be read"):
+                plain(blocks=[ImageBlock.model_construct(image=file)])
 
 
 def test_an_image_without_an_image_is_an_error():

@@ -254,3 +254,11 @@ async def test_what_is_no_object_is_refused(backend, kind):
     with pytest.raises(ConfigurationError, match="prompt must be PromptTemplate"):
         llm.structured_predict(Keywords, "Who is Ada?")
     assert backend.runs == 0
+
+
+def test_a_structured_llm_refuses_what_core_would_ignore(backend):
+    """A parameter of the model goes with each call; a misspelled argument is named."""
+    with pytest.raises(ConfigurationError, match="'temperature' is not an argument of as_structured_llm"):
+        backend.llm().as_structured_llm(Person, temperature=0.5)
+    with pytest.raises(ConfigurationError, match="did you mean 'system_prompt'"):
+        backend.llm().as_structured_llm(Person, sytem_prompt="Be brief.")

@@ -20,10 +20,13 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Message, Role, Turn
 from rockai_transport.prompting.request.control_tokens import neutralise
 from rockai_transport.prompting.request.dialects import Dialect
+from rockai_transport.prompting.request.jinja import TOKENS, JinjaTemplate
 from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
 
+# What a model without a known template, or with "plain", may have as tokens.
+_OF_OTHERS: Final = (*TOKENS["begins"], *TOKENS["turn_tokens"], *TOKENS["role_tokens"])
 JOINT: Final = "\n\n"
 _LONGEST_CUE: Final = 60
 
@@ -51,8 +54,6 @@ def template_of(dialect: Dialect) -> ChatTemplate | None:
     if template in TEMPLATES:
         return TEMPLATES[template]
     if "{{" in template or "{%" in template:
-        from rockai_transport.prompting.request.jinja import JinjaTemplate
-
         return JinjaTemplate(template)
     raise ConfigurationError(unknown_name("a chat template, nor Jinja", template, TEMPLATES))
 
@@ -74,7 +75,7 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
     if not messages:
         raise ConfigurationError("There are no messages to send: at least one is needed.")
     alternating = template is None or template.alternating
-    tokens = ALL_CONTROL_TOKENS + (template.control_tokens if template else ())
+    tokens = ALL_CONTROL_TOKENS + ((template.control_tokens if template else ()) or _OF_OTHERS)
     labels = template.turn_labels if template else ()
     system: list[str] = []
     turns: list[tuple[Role, list[str]]] = []

@@ -22,7 +22,7 @@ from rockai_transport.prompting.messages import Turn
 if TYPE_CHECKING:
     import jinja2
 
-_TOKENS: Final = read_table("request/jinja_tokens.json")
+TOKENS: Final = read_table("request/jinja_tokens.json")
 # A token is recognized by its angle or square brackets.
 _SHAPES: Final = r"<[^<>{}'\"\s]{1,40}>|\[/?[A-Z_]{2,40}\]"
 # These blocks mark the model's own text for training, and render as their contents.
@@ -61,9 +61,9 @@ class JinjaTemplate:
     def end_tokens(self) -> tuple[str, ...]:
         """The known end tokens in the source, and the token that ends a text, if the source contains it."""
         eos = self._bos_and_eos()[1:] if "eos_token" in self.source else ()
-        rows = _TOKENS["ends_no_turn"].items()
+        rows = TOKENS["ends_no_turn"].items()
         parts = {token for token, others in rows if any(one in self.source for one in others)}
-        found = (token for token in _TOKENS["turn_tokens"] if token in self.source and token not in parts)
+        found = (token for token in TOKENS["turn_tokens"] if token in self.source and token not in parts)
         return tuple(dict.fromkeys((*found, *eos)))
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
@@ -114,19 +114,19 @@ class JinjaTemplate:
             raise ConfigurationError(
                 f"The chat template fails on this conversation: {type(error).__name__}: {error}"
             ) from error
-        begins = (token for token in (bos, *_TOKENS["begins"]) if token and rendered.startswith(token))
+        begins = (token for token in (bos, *TOKENS["begins"]) if token and rendered.startswith(token))
         return rendered.removeprefix(next(begins, ""))
 
     def _bos_and_eos(self) -> tuple[str, str]:
-        return next((bos, eos) for mark, bos, eos in _TOKENS["ends_of_texts"] if mark in self.source)
+        return next((bos, eos) for mark, bos, eos in TOKENS["ends_of_texts"] if mark in self.source)
 
 
 @lru_cache(maxsize=32)
 def _control_tokens(source: str) -> tuple[str, ...]:
-    own = _TOKENS["own_markup"]
+    own = TOKENS["own_markup"]
     shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
-    known = (token for token in _TOKENS["turn_tokens"] if token in source)
-    return tuple(dict.fromkeys((*_TOKENS["begins"], *shaped, *known)))
+    known = (token for token in TOKENS["turn_tokens"] if token in source)
+    return tuple(dict.fromkeys((*TOKENS["begins"], *shaped, *known)))
 
 
 @lru_cache(maxsize=32)
