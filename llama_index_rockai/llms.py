@@ -319,8 +319,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         """Read a call of ``chat``; its messages are not changed."""
         settings, options = self._for_call(given)
         tools = tool_setup(function_schemas(given.get("tools")), given)
-        kind = given.get("output_cls")
-        parser = OutputParser.of_class(kind, by_call=tools.active) if kind else None
+        output_cls = given.get("output_cls")
+        parser = OutputParser.of_class(output_cls, by_call=tools.active) if output_cls else None
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
@@ -337,7 +337,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         """Read a call of ``complete``; ``formatted``: ``completion_to_prompt`` has already been applied."""
         if not isinstance(prompt, str):
             raise ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
-        own = None if (own := self.completion_to_prompt) is default_completion_to_prompt else own
+        own = self.completion_to_prompt
+        own = None if own is default_completion_to_prompt else own
         if own is not None and not formatted:
             prompt = own(prompt)
         settings, options = self._for_call(given, keywords=_COMPLETION_KEYWORDS)

@@ -210,6 +210,18 @@ def test_tool_calls_and_results_are_told_in_the_dialects_form():
     assert f"user<|end_header_id|>\n\n{result}" in inputs(LLAMA_3, *history)["prompt"]
 
 
+@pytest.mark.parametrize("same", ["", "call_0"])
+def test_results_of_calls_with_one_id_are_told_in_order(same):
+    """Servers that give no ids, or the same in each message: each result has its own call's name."""
+    history = [user("When and where?")]
+    for names in (("now", "here"), ("there",)):
+        history.append(Message("assistant", tool_calls=tuple(ToolCall(same, name, {}) for name in names)))
+        history += [Message("tool", f"{name}!", tool_call_id=same) for name in names]
+    prompt = inputs(MISTRAL, *history)["prompt"]
+    told = re.findall(r'<tool_response>{"name": "(\w+)", "content": "(\w+)!"', prompt)
+    assert told == [("now", "now"), ("here", "here"), ("there", "there")]
+
+
 def test_a_tools_error_is_told_as_one():
     """The model sees that a call failed."""
     history = [user("When?"), Message("tool", "no clock", name="now", is_error=True)]

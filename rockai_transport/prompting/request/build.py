@@ -206,8 +206,9 @@ def completion_request(
         request = ChatCall(settings, [Message("user", prompt)], system_prompt=system_prompt).request()
         return replace(request, reading=replace(request.reading, turn_ends=(), cues=(), exact=True))
     else:
-        key = dialect.system_prompt_key
-        inputs = {dialect.prompt_key: prompt, **({key: system_prompt} if key and system_prompt else {})}
+        inputs = {dialect.prompt_key: prompt}
+        if system_prompt and dialect.system_prompt_key:
+            inputs[dialect.system_prompt_key] = system_prompt
     return _request(settings, dialect, inputs, exact=True)
 
 

@@ -143,14 +143,17 @@ def as_text(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
     Yields:
         Each message with its text.
     """
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}  # several if a message's calls have the same id, or none
     for message in messages:
         text = message.text
         if message.role == "tool":
-            name = message.name or names.get(message.tool_call_id or "", "")
-            text = result_text(name, message.text, is_error=message.is_error)
+            called = names.get(message.tool_call_id or "", [""])
+            name = called.pop(0) if len(called) > 1 else called[0]
+            text = result_text(message.name or name, message.text, is_error=message.is_error)
         elif message.tool_calls:
-            names.update((call.id, call.name or "") for call in message.tool_calls)
+            names |= {call.id: [] for call in message.tool_calls}
+            for call in message.tool_calls:
+                names[call.id].append(call.name or "")
             calls = [call_text(call) for call in message.tool_calls]
             text = "\n".join([message.text, *calls] if message.text else calls)
         yield message, text

@@ -47,7 +47,10 @@ def chat_inputs(dialect: Dialect, messages: Sequence[Message], *, model: str) ->
         )
     system_key = dialect.system_prompt_key
     if template is None or (single and not dialect.always_format and (system_key or not system)):
-        return {dialect.prompt_key: first.text, **({system_key: system} if system and system_key else {})}
+        inputs = {dialect.prompt_key: first.text}
+        if system and system_key:
+            inputs[system_key] = system
+        return inputs
     rendering = template.render(system, turns)
     if dialect.prompt_template_key:
         return {dialect.prompt_key: rendering, dialect.prompt_template_key: AS_IT_IS}
