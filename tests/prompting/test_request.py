@@ -178,6 +178,15 @@ def test_an_image_goes_to_the_models_key():
     assert inputs(ANIMATE, user("", "a", "b"), dialect=several)["image"] == ["a", "b"]
 
 
+def test_an_image_is_given_once():
+    """A parameter would replace the image in the messages without a word; what is unchecked may."""
+    message = user("Move", "https://x/1.png")
+    with pytest.raises(ConfigurationError, match="'image' would replace the messages' image"):
+        ChatCall(ModelSettings(ANIMATE, parameters={"image": "https://x/2.png"}), [message]).request()
+    unchecked = ModelSettings(ANIMATE, extra={"image": "https://x/2.png"})
+    assert ChatCall(unchecked, [message]).request().input["image"] == "https://x/2.png"
+
+
 def test_an_image_that_cannot_be_sent_is_an_error():
     """Neither an image too many nor one for a text model is dropped."""
     with pytest.raises(ConfigurationError, match=r"takes 1 image\(s\) in 'image', but the messages hold 2"):

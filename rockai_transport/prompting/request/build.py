@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Final
 
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Image, Message
 from rockai_transport.prompting.reply.call_formats import RESULTS
 from rockai_transport.prompting.reply.json_values import well_formed
@@ -223,9 +224,11 @@ def _request(
     inputs = dict(dialect.fixed_inputs)
     for key, text in prompt.items():
         inputs[key] = well_formed(text) if isinstance(text, str) else text
+    given = map_parameters(dialect, settings.parameters, model=model, extra_name=settings.extra_name)
     if images:
         inputs |= image_inputs(dialect, images, model=model)
-    given = map_parameters(dialect, settings.parameters, model=model, extra_name=settings.extra_name)
+        if dialect.image_key in given:
+            raise ConfigurationError(f"{dialect.image_key!r} would replace the messages' image: give one.")
     if dialect.stop_key and settings.stop:
         given[dialect.stop_key] = list(settings.stop)
     given.update(settings.extra)
