@@ -228,7 +228,7 @@ def test_over_a_socket(connect, server, quick, call, fault):
 
 @pytest.mark.parametrize("call", ROUTES)
 def test_a_refused_connection_is_tried_again_and_never_started_anything(connect, quick, caplog, call):
-    """Nobody listens: every call is tried again, and nothing may have started."""
+    """Nobody listens: every call is tried again, and nothing may have started; the error has the address."""
     caplog.set_level("DEBUG", "rockai")
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -239,6 +239,7 @@ def test_a_refused_connection_is_tried_again_and_never_started_anything(connect,
     assert [record.getMessage() for record in caplog.records].count(sent) == 2
     assert not caught.value.may_have_started
     assert not isinstance(caught.value, APITimeoutError)
+    assert f"base_url ({client.client.base_url})" in str(caught.value)
 
 
 def test_a_call_that_was_refused_at_first_goes_through(connect, quick, later, monkeypatch, caplog):
