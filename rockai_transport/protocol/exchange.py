@@ -101,7 +101,7 @@ async def with_retries(
             end = min(until, moment + per_attempt)
             return await attempt(AttemptLimits(end, min(end, first_by), notices))
         except TransportFailure as failure:
-            error: RockAIError = transport_error(settings, request, failure)
+            error: RockAIError = transport_error(request, failure, settings.base_url)
         except APIStatusError as refusal:
             error = refusal
         except InvalidResponseError as undecoded:
@@ -127,14 +127,14 @@ async def read_body(
     return Response(head.status_code, head.headers, head.received_at, redacted(b"".join(chunks)))
 
 
-def transport_error(settings: Settings, request: Request, failure: TransportFailure) -> APIConnectionError:
+def transport_error(request: Request, failure: TransportFailure, base_url: str = "") -> APIConnectionError:
     """Return the exception for a failed connection; its cause is the underlying error, not our wrapper."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
     if not sent:
         known = (advice for reason, advice in _NO_CONNECTION_ADVICE.items() if reason in str(failure))
-        base_url = "" if "://" in request.target else f" base_url ({settings.base_url}),"
-        advice = next(known, f"Check the network,{base_url} and the proxies in the environment.")
+        tried = f" ({base_url})" if base_url and not request.download else ""
+        advice = next(known, f"Check the network, base_url{tried}, and the proxies in the environment.")
     elif failure.timed_out and request.starts:
         advice = (
             "A cold model takes minutes to start: raise timeout= or Timeouts(first_byte=…), or wait by id "

@@ -197,7 +197,7 @@ class RunStream:
             interrupted = _interrupted(str(failure), state)
             interrupted.__cause__ = below(failure)
             return interrupted
-        error = transport_error(self.body.settings, self.body.request, failure)
+        error = transport_error(self.body.request, failure)
         if state.text:
             error.args = (f"The time limit ran out in the middle of the stream. {_kept(state)}",)
         error.partial_text, error.prediction = state.text, state.prediction
