@@ -51,6 +51,7 @@ class Call(Protocol):
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
         """Call it."""
+        ...
 
 
 class Records:
@@ -76,10 +77,9 @@ class Records:
 
         A store with compare-and-set also checks the budget. For others, one call of a process runs at a time.
         """
-        if not await self.put(record, unless_held=True):
-            return False
-        if self._pause is None:
-            return True
+        is_written = await self.put(record, unless_held=True)
+        if self._pause is None or not is_written:
+            return is_written
         await self._pause(_SETTLES)
         written = await self.find(place_of(record))
         return written is not None and written.nonce == record.nonce
