@@ -218,6 +218,11 @@ def test_what_is_not_only_chunked_is_left_to_h11(head):
         b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
         HEAD + chunk(b"hello") + b"0\r\n\r\n",
         HEAD + b"5;name=value\r\nhello\r\n0\r\nTrailer: x\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+        + HEAD
+        + chunk(b"hello")
+        + b"0\r\n\r\n",
     ],
 )
 def test_what_follows_an_answer_is_no_answer_to_the_next_request(answer, beyond):
