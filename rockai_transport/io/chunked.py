@@ -22,6 +22,7 @@ _LINE_END = b"\r\n"
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # how h11 finds the end of a head
 _INTERIM = re.compile(rb"HTTP/1\.\d 1")  # such as 103 (Early Hints): another head follows
 _LENGTH = 10  # bytes that `_INTERIM` needs
+_BODILESS = frozenset({204, 304})  # the statuses without a body, whatever the headers say (RFC 9112, 6.3)
 _BOUNDARY = re.compile(rb"\r\n([0-9A-Fa-f]{1,7})\r\n")
 _PART_OF_BOUNDARY = re.compile(rb"(?:\r(?:\n[0-9A-Fa-f]{0,7}\r?)?)?")
 
@@ -142,7 +143,7 @@ def read_past_h11(response: httpcore.Response) -> httpcore.Response:
     if isinstance(connection, BaseStream) and connection.at_body:
         headers = httpx.Headers(response.headers)
         length, coding = headers.get("content-length"), headers.get("transfer-encoding", "").lower()
-        if coding == "chunked" and length is None:
+        if coding == "chunked" and length is None and response.status not in _BODILESS:
             response.stream = _Body(response.stream, connection)
         elif not coding:
             connection.left = int(length or 0)
