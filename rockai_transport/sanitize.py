@@ -63,14 +63,20 @@ def trim_traceback(error: BaseException | None) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _spellings(token: str) -> re.Pattern[str]:
-    """Match a token as it is, as JSON, URLs, HTML or `repr` write it, and one that a message cuts off."""
-    letters = [
-        rf"(?:\\{{,4}}{re.escape(letter)}|{re.escape(html.escape(letter))}"
-        rf"|(?i:%(?:25){{,2}}{ord(letter):02x}|\\{{1,4}}u00{ord(letter):02x}))"
-        for letter in token
-    ]
-    half = "".join(letters[: max(LEAST_SECRET, len(letters) // 2)])
-    return re.compile(rf"{''.join(letters)}|{half}\S*(?=…)")
+    """Match a token as it is, as JSON, URLs, HTML or `repr` write it, and one that a message cuts off.
+
+    The alternatives of a letter begin differently: otherwise half a token takes exponential time. All begin
+    with a literal: so Python skips other text fast.
+    """
+    first, *letters = map(_spellings_of_letter, token)
+    half = "".join(letters[: max(LEAST_SECRET, len(token) // 2) - 1])
+    return re.compile(rf"{first}(?:{''.join(letters)}|{half}\S{{,{9 * len(token)}}}(?=…))")
+
+
+def _spellings_of_letter(letter: str) -> str:
+    plain, code = re.escape(letter), f"{ord(letter):02x}"
+    in_html = f"|{re.escape(html.escape(letter))}" if letter in "&<>\"'" else ""
+    return rf"(?:{plain}{in_html}|\\\\{{,3}}(?:{plain}|(?i:u00{code}))|%(?:25){{,2}}(?i:{code}))"
 
 
 def with_texts(value: Any, change: Callable[[str], str], kept: Sequence[str] = ()) -> Any:

@@ -20,6 +20,9 @@ SEND_PART = 64 * 1024
 """Approximate number of bytes of a request that are sent at once."""
 _LINE_END = b"\r\n"
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # how h11 finds the end of a head
+_INTERIM = re.compile(rb"HTTP/1\.\d 1")  # such as 103 (Early Hints): another head follows
+_LENGTH = 10  # bytes that `_INTERIM` needs
+_BODILESS = frozenset({204, 304})  # the statuses without a body, whatever the headers say (RFC 9112, 6.3)
 _BOUNDARY = re.compile(rb"\r\n([0-9A-Fa-f]{1,7})\r\n")
 _PART_OF_BOUNDARY = re.compile(rb"(?:\r(?:\n[0-9A-Fa-f]{0,7}\r?)?)?")
 
@@ -68,6 +71,7 @@ class BaseStream:
     rest = b""  # received bytes that were not returned yet
     left = 0  # bytes of a body that h11 has not got yet; 0: as many as there are
     _tail: bytes | None = None  # the last returned bytes of a head; None: after the head
+    _start = b""  # the first bytes of the head
     _stream: Any
 
     def get_extra_info(self, info: str) -> Any:
@@ -91,11 +95,14 @@ class BaseStream:
             self.rest = data[end:]
             return data[:end]
         seen = self._tail + data
+        if len(self._start) < _LENGTH:
+            self._start += data[:_LENGTH]
         if not (blank_line := _BLANK_LINE.search(seen)):
             self._tail = seen[-2:]
             return data
         end = blank_line.end() - len(self._tail)
-        self._tail, self.at_body, self.rest = None, True, data[end:]
+        self.at_body = not _INTERIM.match(self._start)
+        self._tail, self._start, self.rest = None if self.at_body else b"", b"", data[end:]
         return data[:end]
 
     def end_chunks(self, chunks: ChunkReader) -> None:
@@ -136,7 +143,7 @@ def read_past_h11(response: httpcore.Response) -> httpcore.Response:
     if isinstance(connection, BaseStream) and connection.at_body:
         headers = httpx.Headers(response.headers)
         length, coding = headers.get("content-length"), headers.get("transfer-encoding", "").lower()
-        if coding == "chunked" and length is None:
+        if coding == "chunked" and length is None and response.status not in _BODILESS:
             response.stream = _Body(response.stream, connection)
         elif not coding:
             connection.left = int(length or 0)

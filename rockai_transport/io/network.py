@@ -33,6 +33,7 @@ SOCKET_OPTIONS = [
 _HTTPX = frozenset({"httpx", "httpx2"})
 _HTTPCORE = frozenset({"httpcore", "httpcore2"})
 _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
+_SAYS_NOTHING = ("", "All connection attempts failed")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -74,13 +75,13 @@ def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error's text, else that of the socket's error behind it: anyio's own errors have no text."""
+    """Return an error's text, or that of the socket's error behind it: anyio's own errors say nothing."""
     behind: BaseException | None = error
     while behind is not None:
-        if str(behind) and (behind is error or isinstance(behind, OSError)):
+        if str(behind) not in _SAYS_NOTHING and (behind is error or isinstance(behind, OSError)):
             return str(behind)
         behind = behind.__cause__ or behind.__context__
-    return type(error).__name__
+    return str(error) or type(error).__name__
 
 
 def _kinds(error: BaseException, packages: frozenset[str]) -> set[str]:

@@ -304,7 +304,8 @@ class Operations:
             try:
                 return await self._open_stream(io, request, state, until, run.partial)
             except APIStatusError as error:
-                if not self._may_fall_back(error):
+                # With a prediction, the route exists, and the error is that of a poll.
+                if state.prediction is not None or not self._may_fall_back(error):
                     raise
         streamed = replace(run, options={**run.options, "stream": True})
         await self._create(io, streamed, until, state, path)

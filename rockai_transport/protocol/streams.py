@@ -170,13 +170,13 @@ class RunStream:
             error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
 
     def _inform(self, error: BaseException) -> None:
-        """Add text and prediction to every error after its start; an id alone may be wrong."""
+        """Add text and prediction to every error after its start; a user's id alone may be wrong."""
         prediction = self.state.prediction
         if isinstance(error, RockAIError) and self.body is not None:
             error.partial_text = error.partial_text or self.state.text
             error.may_have_started |= self.body.request.starts
-        is_seen = prediction is not None and prediction.id and prediction.status != UNKNOWN
-        if isinstance(error, RockAIError) and is_seen:
+        is_seen = prediction is not self.known or prediction.status != UNKNOWN
+        if isinstance(error, RockAIError) and prediction is not None and prediction.id and is_seen:
             error.prediction = error.prediction or prediction
             error.may_have_started = True
 

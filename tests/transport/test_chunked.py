@@ -198,10 +198,12 @@ def test_it_reads_what_real_servers_send():
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
 def test_what_is_not_only_chunked_is_left_to_h11(head):
-    """A body with a length, with both, or with neither."""
+    """A body with a length, with both, or with neither; or a status that has none."""
     stream = SplitLine([head, b"5\r\nhello\r\n0\r\n\r\n"])
     response = httpcore.HTTP11Connection(ORIGIN, stream).handle_request(
         httpcore.Request(*REQUEST[:2], headers=REQUEST[2])
@@ -218,6 +220,11 @@ def test_what_is_not_only_chunked_is_left_to_h11(head):
         b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
         HEAD + chunk(b"hello") + b"0\r\n\r\n",
         HEAD + b"5;name=value\r\nhello\r\n0\r\nTrailer: x\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+        + HEAD
+        + chunk(b"hello")
+        + b"0\r\n\r\n",
     ],
 )
 def test_what_follows_an_answer_is_no_answer_to_the_next_request(answer, beyond):

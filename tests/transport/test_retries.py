@@ -206,6 +206,16 @@ def every_call(client):
 
 
 @pytest.mark.parametrize("call", ROUTES)
+def test_why_there_is_no_connection(connect, call):
+    """Both kinds of client give the system's reason, such as a refused connection or too many open files."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    with pytest.raises(APIConnectionError, match=rf"no connection: \[Errno {errno.ECONNREFUSED}\]") as caught:
+        every_call(connect(address, max_retries=0))[call]()
+    assert not caught.value.may_have_started
+
+
+@pytest.mark.parametrize("call", ROUTES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_over_a_socket(connect, server, quick, call, fault):
     """What was refused is sent again; what may have started is sent once, and says so."""

@@ -80,6 +80,21 @@ def test_other_refusals_do_not_fall_back(in_memory, io, case, way):
     assert len(io.requests) == 1
 
 
+@pytest.mark.parametrize("case", ["404 html", "404 empty", "404 of a framework"])
+@pytest.mark.parametrize("status", ["processing", "unknown"])
+@pytest.mark.parametrize("way", ["run", "stream", "on_text"])
+def test_a_poll_that_finds_no_route_starts_nothing_again(client, io, way, status, case):
+    """The route that started the prediction is not missing, and the prediction may be paid for."""
+    io.route(RUN, reply(200, prediction(status)))
+    io.route(SSE, reply(200, prediction(status)))
+    io.route(CREATE, reply(201, DONE))
+    io.route("GET /predictions/p1", MISSING[case])
+    with pytest.raises(NotFoundError) as caught:
+        client.run(MODEL, {}, on_text=print) if way == "on_text" else call(client, way)
+    assert CREATE not in io.lines
+    assert caught.value.may_have_started
+
+
 @pytest.mark.parametrize("way", ["run", "stream"])
 def test_refused_create_is_the_error_and_nothing_is_remembered(client, io, way):
     """If the fall-back's create is refused too, that refusal is raised, and the route is asked again next time."""  # noqa: E501

@@ -17,6 +17,7 @@ from support.wire_server import answer, frames
 from rockai_transport import (
     APIStatusError,
     AsyncClient,
+    AuthenticationError,
     BadRequestError,
     Client,
     ConfigurationError,
@@ -247,6 +248,15 @@ def test_a_message_that_cuts_the_token_does_not_show_its_beginning(connect, serv
     with pytest.raises(RockAIError) as caught:
         connect(max_retries=0).run(MODEL, {})
     assert TOKEN[: len(TOKEN) // 2] not in str(caught.value)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("shown", [TOKEN[:-1], f"{TOKEN[:-4]}****", f"{TOKEN[:-2]} " * 10_000])
+def test_most_of_the_token_in_an_answer_takes_linear_time(shown):
+    """A service that masks the end of a wrong token does not make the client compare for hours."""
+    client = InMemory(VirtualIO(reply(401, {"detail": f"wrong token: {shown}"})))
+    with pytest.raises(AuthenticationError):
+        client.run(MODEL, {})
 
 
 def test_a_long_list_of_complaints_is_told_in_part(connect, server):
