@@ -175,8 +175,9 @@ class RunStream:
         if isinstance(error, RockAIError) and self.body is not None:
             error.partial_text = error.partial_text or self.state.text
             error.may_have_started |= self.body.request.starts
-        is_seen = prediction is not self.known or prediction.status != UNKNOWN
-        if isinstance(error, RockAIError) and prediction is not None and prediction.id and is_seen:
+        if isinstance(error, RockAIError) and prediction is not None and prediction.id:
+            if prediction is self.known and prediction.status == UNKNOWN:
+                return
             error.prediction = error.prediction or prediction
             error.may_have_started = True
 
