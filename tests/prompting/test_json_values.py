@@ -55,6 +55,7 @@ def test_nothing_is_made_up_where_more_than_a_bracket_may_be_missing(text):
         ('{"a": [true, null, 1.5]}', {"a": [True, None, 1.5]}),
         ("{'a': True, 'b': None}", {"a": True, "b": None}),
         ("{'a': true, 'b': null,}", {"a": True, "b": None}),
+        ('{"a":\u202f1,\u2028\u200b"b":\xa02}\u3000', {"a": 1, "b": 2}),
         ("{'say': 'it is true'}", {"say": "it is true"}),
         ("{'a': \"it's\"}", {"a": "it's"}),
         ('{"a": "one\ntwo"}', {"a": "one\ntwo"}),

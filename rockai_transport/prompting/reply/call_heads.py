@@ -26,16 +26,17 @@ _NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
 _NAME_TAG, _NAME_END = "<function>", "</function>"  # around a name, behind an opening token
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
-    rf"""\{{?(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["'“]?)(?P<key>[\w$-]{{0,60}})"""
+    rf"""\{{?(?:\s|{_COMMENT}){{0,{MOST_SPACE}}}+(?P<quote>["'“”„]?)(?P<key>[\w$-]{{0,60}})"""
 )
 _KEY: Final = re.compile(
-    rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:["'“](?P<quoted>[^"'”\\]{{1,60}})["'”]|(?P<plain>[\w$-]{{1,60}}))"""
+    rf"""(?:[\s{{\[,]|{_COMMENT})*+(?:["'“”„](?P<quoted>[^"'“”\\]{{1,60}})["'“”]|(?P<plain>[\w$-]{{1,60}}))"""
     r"""\s{0,50}:\s{0,50}"""
 )
 _VALUE: Final = re.compile(
-    r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|“(?P<curly>[^”\\]{0,200})”"""
+    r""""(?P<double>[^"\\]{0,200})"|'(?P<single>[^'\\]{0,200})'|[“”„](?P<curly>[^“”\\]{0,200})[“”]"""
     r"""|(?P<atom>[\w.+-]{1,60})(?=[\s,}\]])|(?P<open>[{\[])"""
 )
+_CLOSING_QUOTES: Final = str.maketrans("“„", "”“")
 _OBJECT_END: Final = re.compile(r"\s*}")
 _CALL_ID: Final = re.compile("|".join(rf"(?<={re.escape(token)})[\"\w-]{{0,100}}" for token in formats.IDS))
 _FENCE: Final = re.compile(rf"{FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
@@ -221,7 +222,7 @@ def _first_key(text: str, at: int, tools: Tools, body: int) -> Opener | Verdict:
         return "undecided" if begun else "text"
     if text[end] == "/" and not key:  # an incomplete comment
         return "undecided" if len(text) - end < _MOST_UNDECIDED else "text"
-    closing = found["quote"].replace("“", "”") if found else ""
+    closing = found["quote"].translate(_CLOSING_QUOTES) if found else ""
     if not closing:
         end, closing = skip_space(text, end), ":"
     if end == len(text):

@@ -42,14 +42,15 @@ _STOPS: Final = {
 _MOST_PASSES: Final = 10  # maximum number of times that a text is read again, after a bracket of prose
 _MOST_NESTED: Final = 100
 _BEFORE_VALUES: Final = frozenset("{[(:=,\uff1a\uff0c")
+# White space of Unicode, and what has no width; neither JSON nor Python allows any of it outside strings.
+_SPACES: Final = "\x85\xa0\xad\u2028\u202f\u2060\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200E)))
 _PYTHON_FORMS: Final = {
+    **dict.fromkeys(_SPACES, " "),
     "true": "True",
     "false": "False",
     "null": "None",
     "\uff1a": ":",
     "\uff0c": ",",
-    "\xa0": " ",
-    "\u3000": " ",
 }
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
 # A string (also without its opening quote), a comment, an unquoted key, one of JSON's words outside strings,
@@ -62,7 +63,7 @@ _TOKENS: Final = re.compile(
     r"""|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?<![\w$])(?P<key>(?:[^\W\d]|\$)[\w$-]*)(?:(?=\s{0,99}:)|(?P<sign>\s{0,9}=(?![=>])))"""
-    r"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c\xa0\u3000]""",
+    rf"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c{_SPACES}]""",
     re.DOTALL,
 )
 # The characters that may follow a backslash in a Python string; any other would be a SyntaxWarning.
