@@ -163,7 +163,7 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
 
 
 def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
-    """Match a name and the arguments after it; without an opening token, only a tool's name and JSON.
+    """Match a name and the arguments after it; without an opening token, only a tool's, and no empty call.
 
     What opens a call right after the name, or after another token: the name was the recipient (Inkling, Muse
     Glimmer).
@@ -183,7 +183,8 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     if to_tool and (inner := _OPENING.end(text, body)) != body:
         return "undecided" if inner < 0 else _marked(text, inner, tools)
     verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
-    return verdict if marked or verdict == "undecided" else "text"
+    is_call = marked or verdict == "undecided" or (tools.resolve(name) and ARGUMENT.end(text, body) > body)
+    return verdict if is_call else "text"
 
 
 def _with_tags(text: str, at: int, name: str, tools: Tools) -> Opener | Verdict:
