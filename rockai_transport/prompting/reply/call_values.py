@@ -39,6 +39,7 @@ _NAMED: Final = re.compile(
 )
 # Also print(default_api.get_weather(…)), Gemini's form.
 _PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>[^\W\d][\w.:/-]{0,127})\(")
+_NO_PYTHON: Final = "it is no Python call, or does not end"
 _NO_CALL: Final = "it has a function's name, but no arguments"
 _SCHEMA: Final = "the arguments are the function's schema, not values"
 _EMPTY: Final[tuple[Any, ...]] = (None, "", "{}", "null", {}, [])
@@ -333,9 +334,7 @@ def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
         if not known and not (meant and isinstance(calls[-1], ToolCall)):
             return None
     if text[at:].strip(", )\n"):
-        return (
-            [unreadable(name, body, "it is no Python call, or does not end")] if tools.resolve(name) else None
-        )
+        return [unreadable(name, body, _NO_PYTHON)] if tools.resolve(name) else None
     return calls or None
 
 

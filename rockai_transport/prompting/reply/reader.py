@@ -105,7 +105,8 @@ class ReplyReader:
     @property
     def stop_token(self) -> str | None:
         """What ended the answer: a token of the chat template or a stop sequence; None if neither did."""
-        return (self._turn.token or self._cutter.stop) if self._made else None
+        by_either = self._made and not (self._calls and self._calls.ended)
+        return (self._turn.token or self._cutter.stop) if by_either else None
 
     def feed(self, pieces: str | Sequence[str]) -> list[ReplyPart]:
         """Take the next pieces.

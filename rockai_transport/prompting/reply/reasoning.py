@@ -175,12 +175,15 @@ class ReasoningSplitter(Stage[_Parts]):
 
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
-        begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
         openings = _OPENINGS if self._state == "start" else _BEHIND
         if self._opened:
             openings = _REPEATED[_SUFFIX.sub(SUFFIX, self._close)]
-        while (end := openings.end(begin, 0, final=final)) > 0 and begin[:end] == self._close:
-            begin = self._held = begin[end:].lstrip()  # closed once more
+        while True:
+            begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
+            end = openings.end(begin, 0, final=final)
+            if end <= 0 or begin[:end] != self._close:
+                break
+            self._held = begin[end:]  # closed once more
         if end < 0:
             return
         opening = begin[:end]

@@ -40,10 +40,7 @@ _END: Final = re.compile(
 _BREAKS: Final = re.compile(r"\r?\n(.*?)(?:\r?\n)?|([^\r\n]*)\r?\n", re.DOTALL)
 _CDATA: Final = re.compile(r"\s*<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>\s*", re.DOTALL)
 # The last tag may be incomplete; what is no closing tag begins another argument.
-_CLOSED: Final = re.compile(r"(?:\s*</[\w:|\uff5c ]+>)*\s*(?:<(?:/[\w:|\uff5c ]*)?)?\Z")
-_LONGEST_END: Final = MOST_SUFFIX + max(
-    map(len, (*formats.AFTER_VALUES, *formats.AFTER_CALLS, *formats.TAGGED_ARGUMENTS))
-)
+_CLOSED: Final = re.compile(r"(?:\s*</[\w:|\uff5c ]+>)*\s*(?:</[\w:|\uff5c ]*)?\Z")
 
 
 class TaggedScanner:
@@ -146,4 +143,4 @@ def _value_end(text: str, start: int, *, final: bool = False) -> tuple[int, int,
         if end != place:
             return found.start(), found.start() if found["call"] else found.end(), 0
         at = found.end()
-    return -1, -1, max(at, len(text) - _LONGEST_END)
+    return -1, -1, max(at, len(text) - formats.LONGEST_TAG - MOST_SUFFIX)
