@@ -225,10 +225,10 @@ def _read_pairs(name: str, pairs: list[tuple[str, Any]], value: Any, schema: Map
 
 
 def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the items of a call, including those of an inner object, as in OpenAI's format."""
+    """Return the items of a call, including an inner object's, as OpenAI's; Mixtral escapes underscores."""
     inner = next((key for key in formats.INNER_KEYS if isinstance(value.get(key), dict)), None)
     within = _pairs(value[inner]) if inner else []
-    return within + [(key, given) for key, given in value.items() if key != inner]
+    return within + [(key.replace("\\", ""), given) for key, given in value.items() if key != inner]
 
 
 def _unnamed(value: dict[str, Any], tools: Tools, *, meant: bool) -> Call:
