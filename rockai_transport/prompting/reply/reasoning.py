@@ -6,10 +6,10 @@ unclosed block, is reasoning; everything after it is the answer. White space aro
 ``<think>``, after ``</think>``) belongs to them, and so do further ``</think>`` right behind the first; all
 other text is delivered exactly. A later ``<think>`` is text: models write about such tags too. Some chat
 templates (DeepSeek-R1's) open the block in the prompt already; a reader with ``inside="</think>"`` starts
-inside it.
+inside it, unless the reply opens a part itself.
 
 If it was not known that the template opened the block, the first ``</think>`` (or another family's tag) of a
-reply without ``<think>`` also ends reasoning, unless it is quoted or within a sentence. By then the text
+reply without any opening also ends reasoning, unless it is quoted or within a sentence. By then the text
 before it was delivered as text: :class:`ReasoningEnd` reports that it was reasoning, and code that builds a
 complete reply treats it as such.
 """
@@ -34,7 +34,6 @@ from rockai_transport.prompting.reply.token_set import (
     unfinished,
 )
 
-OPEN_TAG: Final = "<think>"
 CLOSE_TAG: Final = "</think>"
 NOTABLE: Final = "<`"
 """The characters that matter in a piece of the answer."""
@@ -61,10 +60,6 @@ _BEHIND: Final = TokenSet(
         for one in (*row.get("answer", ()), *row.get("again", ()), *row["reasoning"].values())
     )
 )
-_REPEATED: Final = {
-    close: TokenSet(*row["reasoning"]) for row in _FORMATS for close in row["reasoning"].values()
-}
-"""The openings that a reply may repeat although its prompt ended with one, by what closes them."""
 # What ends reasoning without an opening: not what also ends other parts, nor what begins with a character for
 # which an answer is not searched.
 _CLOSINGS: Final = frozenset(
@@ -73,7 +68,8 @@ _CLOSINGS: Final = frozenset(
     for close in row["reasoning"].values()
     if close[0] in NOTABLE and close not in row.get("dropped", ())
 )
-_TAGS: Final = TokenSet(OPEN_TAG, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
+_LATE: Final = frozenset(opening for opening, (close, _) in _MEANINGS.items() if close in _CLOSINGS)
+_TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _SUFFIX: Final = re.compile(rf"(?<=think:){ANY_SUFFIX}(?=>\Z)")
 _State = Literal["start", "inside", "behind", "answer"]
@@ -176,8 +172,6 @@ class ReasoningSplitter(Stage[_Parts]):
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
         openings = _OPENINGS if self._state == "start" else _BEHIND
-        if self._opened:
-            openings = _REPEATED[_SUFFIX.sub(SUFFIX, self._close)]
         while True:
             begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
             end = openings.end(begin, 0, final=final)
@@ -195,7 +189,7 @@ class ReasoningSplitter(Stage[_Parts]):
         close, self._tags = _MEANINGS.get(_SUFFIX.sub(SUFFIX, opening), (None, self._tags))
         if close and (suffix := _SUFFIX.search(opening)):
             close = close.replace(SUFFIX, suffix[0])
-        self._state = "inside" if close or self._opened else "answer"
+        self._state = "inside" if close or (self._opened and not opening) else "answer"
         self._close, self._opened = close or self._close, False
 
     def _read_inside(self, *, final: bool) -> _Parts:
@@ -214,14 +208,15 @@ class ReasoningSplitter(Stage[_Parts]):
             place = found.start()
             end = self._tags.end(self._held, place, final=final)
             token = self._held[place:end]
-            closes = _SUFFIX.sub(SUFFIX, token) in _CLOSINGS
+            listed = _SUFFIX.sub(SUFFIX, token)
+            closes = listed in _CLOSINGS
             # What follows a tag decides whether it is quoted.
             if end < 0 or (end == len(self._held) and token != FENCE and not final):
                 return parts + self._take(place)
             at = max(end, place + 1)
             if token == FENCE:
                 self._in_fence = not self._in_fence
-            elif token == OPEN_TAG:
+            elif listed in _LATE:
                 self._tags = None
             elif token not in ("", TICK) and not (closes and self._is_quoted(place, end)):
                 parts += self._take(place)
