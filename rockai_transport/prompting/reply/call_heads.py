@@ -22,7 +22,7 @@ Kind = Literal["json", "python", "tagged", "elements"]
 
 _MOST_UNDECIDED: Final = 400
 _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
-_NAME: Final = re.compile(r"""["']?([^\W\d][\w.:/-]{0,127})["']?""")
+_NAME: Final = re.compile(r"""["']?(\w[\w.:/-]{0,127})["']?""")
 _NAME_TAG, _NAME_END = "<function>", "</function>"  # around a name, behind an opening token
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
@@ -204,13 +204,12 @@ def _listed(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdi
         return "undecided"
     if text[first] == "{" and not marked:
         return _first_key(text, first, tools, at)
-    found = _NAME.match(text, first) if text[first].isidentifier() else None
-    if found is None:
-        return Opener(at, "json", meant=True) if marked else "text"
-    if found.end() == len(text):
+    found = _NAME.match(text, first) if text[first] not in "\"'" else None
+    if found and found.end() == len(text):
         return "undecided"
-    is_call = text[found.end()] == "(" and (marked or tools.resolve(found[1]))
-    return Opener(at, "python", meant=marked) if is_call else "text"
+    if found and text[found.end()] == "(" and (marked or tools.resolve(found[1])):
+        return Opener(at, "python", meant=marked)
+    return Opener(at, "json", meant=True) if marked and not text[first].isidentifier() else "text"
 
 
 def _first_key(text: str, at: int, tools: Tools, body: int) -> Opener | Verdict:

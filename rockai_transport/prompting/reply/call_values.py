@@ -38,7 +38,7 @@ _NAMED: Final = re.compile(
     rf"""["']?\b(?:{"|".join(formats.NAME_KEYS)})["']?\s{{0,99}}:\s{{0,99}}["']([^"']{{1,200}})["']"""
 )
 # Also print(default_api.get_weather(…)), Gemini's form.
-_PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>[^\W\d][\w.:/-]{0,127})\(")
+_PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>\w[\w.:/-]{0,127})\(")
 _NO_PYTHON: Final = "it is no Python call, or does not end"
 _NO_CALL: Final = "it has a function's name, but no arguments"
 _SCHEMA: Final = "the arguments are the function's schema, not values"

@@ -15,7 +15,7 @@ from rockai_transport.prompting.reply.token_set import TokenSet
 _NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 numbers its calls: functions.get_weather:0
 _JOINTS: Final = re.compile(r"[-_.\s\\]")  # Mixtral escapes underscores, as in Markdown
 _AROUND: Final = " \t\r\n\"'`<>"  # Qwen's template has <function-name> in the name's place
-_PREFIX: Final = re.compile(r"^.*[.:/](?=.)")
+_PREFIX: Final = re.compile(r"[^.:/]*[.:/]+(?=.)")
 
 
 @dataclass(eq=False)
@@ -83,8 +83,10 @@ class Tools:
 
 def _forms(written: str) -> Iterator[str]:
     name = _NUMBER.sub("", written.strip(_AROUND).removesuffix("()").removesuffix(".call").rstrip(":"))
-    yield _plain(name)
-    yield _plain(_PREFIX.sub("", name))
+    while name:
+        yield _plain(name)
+        prefix = _PREFIX.match(name)
+        name = name[prefix.end() :] if prefix else ""
 
 
 def _plain(name: str) -> str:
