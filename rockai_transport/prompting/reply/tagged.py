@@ -94,7 +94,7 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
         section that a value is. If its tag says that a value is not text, it is read as JSON.
 
     Raises:
-        ValueError: An argument does not end, or is repeated.
+        ValueError: An argument does not end, or is repeated, or is one of another call.
     """
     found: list[tuple[str, Any]] = []
     at = 0
@@ -103,6 +103,8 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
         key, value = name[1].strip(), text[name.end() : stop]
         if text[stop:at] in ("", "\n"):  # without its closing tag
             value = _before_own_tag(value, key)
+            if any(tag in value for tag in formats.AFTER_VALUES):  # another call, without its opening
+                raise ValueError("the call does not end")
         if around := _BREAKS.fullmatch(value):
             value = around[around.lastindex or 0]
         if literal := _CDATA.fullmatch(value):
