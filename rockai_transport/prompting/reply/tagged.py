@@ -119,9 +119,13 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
 
 
 def _before_own_tag(value: str, key: str) -> str:
-    """Return a value without the tag of its name behind it, ``</city>``, which models write by mistake."""
-    inner, tag = value.rstrip(), f"</{key}>"
-    return inner.removesuffix(tag) if inner.endswith(tag) and f"<{key}" not in value else value
+    """Return a value without the tag of its name behind it, which models write by mistake.
+
+    That is ``</city>`` or ``</parameter=city>``.
+    """
+    inner, _, tag = value.rpartition("</")
+    own = tag.rstrip().removeprefix("parameter=") == f"{key}>"
+    return inner if own and f"<{key}" not in value else value
 
 
 def _from_json(text: str) -> Any:
