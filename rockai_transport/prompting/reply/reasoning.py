@@ -71,6 +71,7 @@ _CLOSINGS: Final = frozenset(
 _LATE: Final = frozenset(opening for opening, (close, _) in _MEANINGS.items() if close in _CLOSINGS)
 _TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
+_BLANK: Final = re.compile(rf"\A[\s{BYTE_ORDER_MARK}]+")
 _SUFFIX: Final = re.compile(rf"(?<=think:){ANY_SUFFIX}(?=>\Z)")
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
@@ -173,7 +174,7 @@ class ReasoningSplitter(Stage[_Parts]):
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
         openings = _OPENINGS if self._state == "start" else _BEHIND
         while True:
-            begin = self._held.lstrip().removeprefix(BYTE_ORDER_MARK).lstrip()
+            begin = _BLANK.sub("", self._held)
             end = openings.end(begin, 0, final=final)
             if end <= 0 or begin[:end] != self._close:
                 break
