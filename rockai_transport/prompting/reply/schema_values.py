@@ -251,11 +251,12 @@ def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
 
 
 def _is_call(value: Any, schema: Schema, name: str) -> bool:
-    """Return whether an object has the schema's name under a key as of a call: its value is within it."""
+    """Return whether an object has the schema's name under a key as of a call, and none of its other keys."""
     if not isinstance(value, dict) or schema.get("additionalProperties"):
         return False
     given = [one for key in formats.NAME_KEYS if isinstance(one := value.get(key), str)]
-    return any(_plain(one) in _titles(schema, name) for one in given)
+    is_named = any(_plain(one) in _titles(schema, name) for one in given)
+    return is_named and value.keys() & known_properties(schema) <= {*formats.NAME_KEYS}
 
 
 def _titles(schema: Schema, name: str) -> set[str]:
