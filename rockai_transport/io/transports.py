@@ -333,8 +333,9 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
             requests = _requests(pool)
             requests[:] = [one for one in requests if one.request.extensions is not request.extensions]
             used = {one.connection for one in requests}
-            for connection in pool.connections:
-                if not (connection in used or connection.is_idle() or connection.is_closed()):
+            kept = [one for one in pool.connections if not (one in used or one.is_idle() or one.is_closed())]
+            for connection in kept:  # all found before the first is closed: meanwhile a request may take one
+                with contextlib.suppress(Exception):
                     await connection.aclose()
 
 

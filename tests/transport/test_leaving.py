@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import anyio
 import httpx
@@ -34,6 +35,7 @@ from rockai_transport import (
     StreamInterruptedError,
 )
 from rockai_transport.io import loops
+from rockai_transport.io.transports import AsyncTransport
 from rockai_transport.protocol import operations
 
 SSE, RUN, CREATE, GET = "POST /v1/run_sse", "POST /v1/run", "POST /v1/predictions", "GET /v1/predictions/p1"
@@ -395,6 +397,26 @@ async def test_a_cancellation_within_httpcore_keeps_no_connection(endless, monke
             await asyncio.gather(*(one.aclose() for pool in pools for one in pool.connections))
     assert reached < stop_at
     await client.aclose()
+
+
+@pytest.mark.parametrize("error", [None, OSError])
+async def test_a_release_closes_no_connection_that_another_request_has_taken_meanwhile(error):
+    """Closing one takes a turn of the loop; and an error then must not replace the cancellation."""
+    transport = AsyncTransport(None, public_only=False)
+    (pool,) = transport._pool.pools
+    state = {"is_idle.return_value": True, "is_closed.return_value": False}
+    other = mock.Mock(**state, aclose=mock.AsyncMock())
+
+    async def close():
+        other.is_idle.return_value = False
+        if error is not None:
+            raise error
+
+    kept = mock.Mock(**{**state, "is_idle.return_value": False}, aclose=mock.AsyncMock(side_effect=close))
+    pool._connections = [kept, other]
+    await transport.release(httpx.Request("GET", "http://a"))
+    assert kept.aclose.called
+    assert not other.aclose.called
 
 
 # Ctrl-C, with a real signal in a real process.
