@@ -118,7 +118,8 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
             yield InvalidToolCall(call_id, invalid.get("name"), arguments, error)
     match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
         case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
-            try:
-                yield ToolCall("", name, json.loads(given))
-            except ValueError:
-                yield InvalidToolCall("", name, given, "")
+            with suppress(ValueError, RecursionError):
+                if isinstance(read := json.loads(given), dict):
+                    yield ToolCall("", name, read)
+                    return
+            yield InvalidToolCall("", name, given, "")
