@@ -125,8 +125,9 @@ class StructuredOutputLLM(FunctionCallingLLM):
                 f"output_cls must be a class of pydantic 2; {output_cls.__name__!r} is one of pydantic.v1: "
                 "use structured_predict, which accepts both."
             )
-        if unknown := kwargs.keys() - StructuredLLM.model_fields.keys():  # core would ignore it
-            raise wrong_argument("as_structured_llm", min(unknown), StructuredLLM.model_fields)
+        names = StructuredLLM.model_fields.keys() - {"llm", "output_cls"}
+        if unknown := kwargs.keys() - names:  # core would ignore it, or give it twice
+            raise wrong_argument("as_structured_llm", min(unknown), names)
         return super().as_structured_llm(output_cls, **kwargs)
 
     def _structured_stream_call(self, *asked: Any, **prompt_args: Any) -> Generator[Any, None, None]:

@@ -262,3 +262,5 @@ def test_a_structured_llm_refuses_what_core_would_ignore(backend):
         backend.llm().as_structured_llm(Person, temperature=0.5)
     with pytest.raises(ConfigurationError, match="did you mean 'system_prompt'"):
         backend.llm().as_structured_llm(Person, sytem_prompt="Be brief.")
+    with pytest.raises(ConfigurationError, match="'llm' is not an argument of as_structured_llm"):
+        backend.llm().as_structured_llm(Person, llm=backend.llm())
