@@ -262,6 +262,13 @@ def test_an_empty_system_text_as_an_input_is_none(given):
     assert ChatCall(settings, [system("s\ud800"), user("Hi")]).request().input["system_prompt"] == "s\ufffd"
 
 
+@pytest.mark.parametrize("given", [3, ["own"]])
+def test_what_is_no_system_text_is_left_to_the_service(given):
+    """It refuses that before the model runs; turned into text, it would be a part of the prompt."""
+    settings = ModelSettings(LLAMA_2, extra={"system_prompt": given})
+    assert ChatCall(settings, [system("s"), user("Hi")]).request().input["system_prompt"] == given
+
+
 def test_instructions_stand_in_one_first_system_message():
     """System prompt, own system text, tools and response format, in this order."""
     seen = []

@@ -233,8 +233,8 @@ def _request(
         given[dialect.stop_key] = list(settings.stop)
     given.update(settings.extra)
     key = dialect.system_prompt_key or ""
-    if key in given and prompt.get(key):
-        given[key] = JOINT.join(filter(None, (str(given[key] or ""), inputs[key])))
+    if key in given and prompt.get(key) and isinstance(own := given[key] or "", str):
+        given[key] = JOINT.join(filter(None, (own, inputs[key])))
     inputs |= given
     # Only a template may end the prompt with an open <think>; a user's text does not count.
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
