@@ -127,7 +127,7 @@ class RockAILLM(RockAIModel, BaseLLM):
             raise as_model_error(error)
         stop = self.stop if stop is None else stop
         own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
-        if self.cache or get_llm_cache():
+        if self.cache is not None or get_llm_cache() is not None:  # one may be false while it is empty
             own.append(("base_url", self._address))
         return _Stop(own, stop) if own else stop
 

@@ -274,6 +274,20 @@ def test_a_cache_tells_services_apart(sandbox, cls, monkeypatch):
         assert len(other.predictions) == 1
 
 
+@BOTH
+def test_a_cache_that_is_false_while_it_is_empty_is_one(scripted, cls):
+    """As one that has a length."""
+
+    class Sized(InMemoryCache):
+        def __len__(self):
+            return len(self._cache)
+
+    asked = scripted("one", "two")
+    llm = cls(model=MODEL, cache=Sized())
+    assert [text(llm.invoke("Hi")) for _ in range(2)] == ["one", "one"]
+    assert len(asked.inputs) == 1
+
+
 def test_a_cache_tells_template_objects_apart(scripted):
     """A dump has only their source, if they have one."""
 
