@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeGuard, get_args, get_origin
@@ -12,6 +13,7 @@ from pydantic_core import from_json
 
 from rockai_transport.adapters.structured import OutputParser
 from rockai_transport.prompting.reply.json_values import ValueScanner
+from rockai_transport.prompting.reply.reader import ModelReply
 
 _MOST_OBJECTS: Final = 8  # the maximum number of objects that are tried in a reply
 _LAST_NUMBER: Final = re.compile(r"-?\d[\d.eE+-]*\Z")
@@ -21,7 +23,8 @@ _ALIASES: Final = ("alias", "validation_alias", "serialization_alias")
 class PartialObjects:
     """Reads the object in a reply as far as it has arrived; each result is a prefix of the next.
 
-    There is no result for invalid JSON, for an object with a key that the schema does not have, and for a
+    An empty result takes back the ones before it: they were part of a reasoning or of an example. There is no
+    result for invalid JSON, for an object with a key that the schema does not have, and for a
     complete object: the accepted reply provides that one.
     """
 
@@ -41,17 +44,20 @@ class PartialObjects:
             text: The reply's whole text so far.
 
         Returns:
-            The object so far; None if it has not grown.
+            The object so far; None if it has not grown; empty if it is not the one that was reported.
         """
         for found in islice(re.finditer("{", text), _MOST_OBJECTS):
-            if ValueScanner().scan(text, found.start()) is not None:
+            if (end := ValueScanner().scan(text, found.start())) is not None:
+                whole = text[found.start() : end]
+                if self._fits(value := _partial_value(whole)) and self._is_valid(whole, value):
+                    return None
                 continue
             value = _partial_value(text[found.start() :])
             if self._fits(value):
-                if value == self._last or not _is_prefix(self._last, value):
+                if value == self._last:
                     return None
-                self._last = value
-                return value
+                self._last = value if _is_prefix(self._last, value) else {}
+                return self._last
         return None
 
     def restart(self) -> bool:
@@ -62,6 +68,17 @@ class PartialObjects:
         """
         was_reported, self._last = bool(self._last), {}
         return was_reported
+
+    def is_taken_back(self, reply: ModelReply) -> bool:
+        """Return whether the accepted reply has another object than the one that was reported."""
+        with suppress(ValueError):
+            return bool(self._last) and not _is_prefix(self._last, self._parser.read(reply))
+        return True
+
+    def _is_valid(self, text: str, value: dict[str, Any]) -> bool:
+        with suppress(ValueError):
+            return self._parser.parse(text, [value]) is not None
+        return False
 
     def _fits(self, value: Any) -> TypeGuard[dict[str, Any]]:
         if not isinstance(value, dict) or not value:

@@ -177,6 +177,30 @@ async def test_asking_again_is_announced(framework, streams, way):
     assert (objects[-1], len(asked)) == (Journey(**VALUE), 2)
 
 
+OTHER = JSON.replace("375", "12")
+
+
+@pytest.mark.parametrize(
+    ("text", "announced"),
+    [
+        (f"Perhaps {OTHER} fits.</think>\n{CALL}", True),
+        (f'{{"properties": {{"name": {{"type": "string"}}}}}}\n{CALL}', True),
+        (CALL.replace("375", '"375"'), True),
+        (CALL + CALL.replace("375", "12"), False),
+    ],
+)
+@pytest.mark.parametrize("size", [3, 40])
+async def test_what_is_not_in_the_last_object_is_taken_back_first(framework, streams, text, announced, size):
+    """An object in reasoning, one of a schema, a converted value; the second of two calls is not shown."""
+    streams(text, size=size)
+    values = [one.model_dump() for one in await objects_of(framework, "sync")]
+    nothing = dict.fromkeys(values[-1])
+    for before, after in pairwise(values):
+        assert after == nothing or is_prefix(before, after)
+    assert values[-1] == Journey(**VALUE).model_dump()
+    assert (nothing in values) is announced
+
+
 def test_what_never_fits_is_an_error_at_the_end(framework, streams):
     """As without a stream."""
     streams(WRONG, WRONG)
