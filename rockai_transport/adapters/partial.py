@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeGuard, get_args, get_origin
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, RootModel, create_model
 from pydantic_core import from_json
 
 from rockai_transport.adapters.structured import OutputParser
@@ -71,8 +71,10 @@ class PartialObjects:
 
     def is_taken_back(self, reply: ModelReply) -> bool:
         """Return whether the accepted reply has another object than the one that was reported."""
+        model = self._parser.model  # of which objects are shown, by whichever names their values came
         with suppress(ValueError):
-            return bool(self._last) and not _is_prefix(self._last, self._parser.read(reply))
+            shown, last = partial_object(model, self._last), partial_object(model, self._parser.read(reply))
+            return bool(self._last) and not _is_prefix(shown, last)
         return True
 
     def _is_valid(self, text: str, value: dict[str, Any]) -> bool:
@@ -110,13 +112,17 @@ def _filled(kind: Any, value: Any) -> Any:
         lists = [one for one in kinds if get_origin(one) is list]
         inner = get_args(lists[0])[0] if lists else Any
         return [_filled(inner, item) for item in value]
-    models = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+    classes = [one for one in kinds if isinstance(one, type) and not issubclass(one, RootModel)]
+    models = [one for one in classes if issubclass(one, BaseModel)]
     if not isinstance(value, dict) or len(models) != 1 or get_origin(kind) in (list, dict):
         return value
-    made = _partial_class(models[0]).model_construct(**value)
+    model, keys = models[0], dict[str, str]()
+    for name, info in model.model_fields.items():
+        names = (info.alias, *getattr(info.validation_alias, "choices", [info.validation_alias]), name)
+        keys.update((name, one) for one in names[::-1] if isinstance(one, str) and one in value)
+    made = _partial_class(model).model_construct(set(keys))  # not by keywords: a key may be "cls"
     held: Any = made.__dict__
-    for name, info in models[0].model_fields.items():
-        held[name] = _filled(info.annotation, held[name])
+    held.update((name, _filled(model.model_fields[name].annotation, value[keys[name]])) for name in keys)
     return made
 
 
@@ -156,4 +162,7 @@ def _is_prefix(before: Any, after: Any) -> bool:
         return len(before) <= len(after) and all(map(_is_prefix, before, after))
     if isinstance(before, str) and isinstance(after, str):
         return after.startswith(before)
+    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+        values = vars(after)
+        return all(item is None or _is_prefix(item, values.get(key)) for key, item in vars(before).items())
     return bool(before == after)
