@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeGuard, get_args, get_origin
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, RootModel, create_model
 from pydantic_core import from_json
 
 from rockai_transport.adapters.structured import OutputParser
 from rockai_transport.prompting.reply.json_values import ValueScanner
+from rockai_transport.prompting.reply.reader import ModelReply
 
 _MOST_OBJECTS: Final = 8  # the maximum number of objects that are tried in a reply
 _LAST_NUMBER: Final = re.compile(r"-?\d[\d.eE+-]*\Z")
@@ -21,7 +23,8 @@ _ALIASES: Final = ("alias", "validation_alias", "serialization_alias")
 class PartialObjects:
     """Reads the object in a reply as far as it has arrived; each result is a prefix of the next.
 
-    There is no result for invalid JSON, for an object with a key that the schema does not have, and for a
+    An empty result takes back the ones before it: they were part of a reasoning or of an example. There is no
+    result for invalid JSON, for an object with a key that the schema does not have, and for a
     complete object: the accepted reply provides that one.
     """
 
@@ -41,17 +44,20 @@ class PartialObjects:
             text: The reply's whole text so far.
 
         Returns:
-            The object so far; None if it has not grown.
+            The object so far; None if it has not grown; empty if it is not the one that was reported.
         """
         for found in islice(re.finditer("{", text), _MOST_OBJECTS):
-            if ValueScanner().scan(text, found.start()) is not None:
+            if (end := ValueScanner().scan(text, found.start())) is not None:
+                whole = text[found.start() : end]
+                if self._fits(value := _partial_value(whole)) and self._is_valid(whole, value):
+                    return None
                 continue
             value = _partial_value(text[found.start() :])
             if self._fits(value):
-                if value == self._last or not _is_prefix(self._last, value):
+                if value == self._last:
                     return None
-                self._last = value
-                return value
+                self._last = value if _is_prefix(self._last, value) else {}
+                return self._last
         return None
 
     def restart(self) -> bool:
@@ -62,6 +68,19 @@ class PartialObjects:
         """
         was_reported, self._last = bool(self._last), {}
         return was_reported
+
+    def is_taken_back(self, reply: ModelReply) -> bool:
+        """Return whether the accepted reply has another object than the one that was reported."""
+        model = self._parser.model  # of which objects are shown, by whichever names their values came
+        with suppress(ValueError):
+            shown, last = partial_object(model, self._last), partial_object(model, self._parser.read(reply))
+            return bool(self._last) and not _is_prefix(shown, last)
+        return True
+
+    def _is_valid(self, text: str, value: dict[str, Any]) -> bool:
+        with suppress(ValueError):
+            return self._parser.parse(text, [value]) is not None
+        return False
 
     def _fits(self, value: Any) -> TypeGuard[dict[str, Any]]:
         if not isinstance(value, dict) or not value:
@@ -93,13 +112,17 @@ def _filled(kind: Any, value: Any) -> Any:
         lists = [one for one in kinds if get_origin(one) is list]
         inner = get_args(lists[0])[0] if lists else Any
         return [_filled(inner, item) for item in value]
-    models = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+    classes = [one for one in kinds if isinstance(one, type) and not issubclass(one, RootModel)]
+    models = [one for one in classes if issubclass(one, BaseModel)]
     if not isinstance(value, dict) or len(models) != 1 or get_origin(kind) in (list, dict):
         return value
-    made = _partial_class(models[0]).model_construct(**value)
+    model, keys = models[0], dict[str, str]()
+    for name, info in model.model_fields.items():
+        names = (info.alias, *getattr(info.validation_alias, "choices", [info.validation_alias]), name)
+        keys.update((name, one) for one in names[::-1] if isinstance(one, str) and one in value)
+    made = _partial_class(model).model_construct(set(keys))  # not by keywords: a key may be "cls"
     held: Any = made.__dict__
-    for name, info in models[0].model_fields.items():
-        held[name] = _filled(info.annotation, held[name])
+    held.update((name, _filled(model.model_fields[name].annotation, value[keys[name]])) for name in keys)
     return made
 
 
@@ -139,4 +162,7 @@ def _is_prefix(before: Any, after: Any) -> bool:
         return len(before) <= len(after) and all(map(_is_prefix, before, after))
     if isinstance(before, str) and isinstance(after, str):
         return after.startswith(before)
+    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+        values = vars(after)
+        return all(item is None or _is_prefix(item, values.get(key)) for key, item in vars(before).items())
     return bool(before == after)

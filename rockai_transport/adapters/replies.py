@@ -110,8 +110,9 @@ class ReplyBuilder(ABC, Generic[C, R]):
         parts = self.dialogue.end(prediction)
         self.parts += parts
         is_last = self.dialogue.request is None
-        begins_anew = not is_last and self._partials and self._partials.restart()
-        return self._made(parts, {} if begins_anew else None, last=is_last)
+        partials = self._partials
+        anew = partials and (partials.is_taken_back(self.reply()) if is_last else partials.restart())
+        return self._made(parts, {} if anew else None, last=is_last)
 
     def take(self, prediction: Prediction) -> None:
         """Take a run that was not streamed; it yields no chunks."""

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 from llama_index.core.llms import ChatMessage
-from pydantic import BaseModel, Field, PrivateAttr, computed_field, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    RootModel,
+    computed_field,
+    field_serializer,
+    field_validator,
+)
 
 from langchain_rockai import ChatRockAI
 from llama_index_rockai import RockAI
@@ -64,6 +73,16 @@ class Bill(BaseModel):
     @field_serializer("paid_on")
     def as_text(self, value: date) -> str:
         return value.isoformat()
+
+
+class Label(BaseModel):
+    """A class whose fields have names that pydantic's own functions use, and a value that is no object."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    cls: str
+    tags: RootModel[list[str]]
+    kind: str = Field(alias="_fields_set")
 
 
 class Branch(BaseModel):
@@ -175,6 +194,30 @@ async def test_asking_again_is_announced(framework, streams, way):
         assert len(values) > 5
         assert all(is_prefix(before, after) for before, after in pairwise(values))
     assert (objects[-1], len(asked)) == (Journey(**VALUE), 2)
+
+
+OTHER = JSON.replace("375", "12")
+
+
+@pytest.mark.parametrize(
+    ("text", "announced"),
+    [
+        (f"Perhaps {OTHER} fits.</think>\n{CALL}", True),
+        (f'{{"properties": {{"name": {{"type": "string"}}}}}}\n{CALL}', True),
+        (CALL.replace("375", '"375"'), True),
+        (CALL + CALL.replace("375", "12"), False),
+    ],
+)
+@pytest.mark.parametrize("size", [3, 40])
+async def test_what_is_not_in_the_last_object_is_taken_back_first(framework, streams, text, announced, size):
+    """An object in reasoning, one of a schema, a converted value; the second of two calls is not shown."""
+    streams(text, size=size)
+    values = [one.model_dump() for one in await objects_of(framework, "sync")]
+    nothing = dict.fromkeys(values[-1])
+    for before, after in pairwise(values):
+        assert after == nothing or is_prefix(before, after)
+    assert values[-1] == Journey(**VALUE).model_dump()
+    assert (nothing in values) is announced
 
 
 def test_what_never_fits_is_an_error_at_the_end(framework, streams):
@@ -291,3 +334,13 @@ def test_a_class_that_refers_to_itself_fills_in(framework, streams):
     assert last == Branch(**given)
     assert len(partial) > 5
     assert partial[-1].branches[0].branches[0].label == "c"
+
+
+@pytest.mark.parametrize("key", ["_fields_set", "kind"])
+def test_a_field_may_have_any_name_and_any_class(framework, streams, key):
+    """Also that of an argument of `model_construct`, and a `RootModel`; each name of a field counts."""
+    given = {"cls": "a b", "tags": ["c", "d"], key: "e f"}
+    streams(f'<tool_call>{{"name": "Label", "arguments": {json.dumps(given)}}}</tool_call>')
+    *partial, last = framework.objects(framework.make(), Label)
+    assert last == Label(**given)
+    assert (partial[-1].cls, partial[-1].tags, partial[-1].kind) == ("a b", ["c", "d"], "e f")
