@@ -26,6 +26,7 @@ from rockai_transport.prompting.reply.token_set import (
     ANY_SUFFIX,
     BYTE_ORDER_MARK,
     FENCE,
+    MOST_SUFFIX,
     SUFFIX,
     TICK,
     Stage,
@@ -73,6 +74,7 @@ _TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, FENCE)  # searched in an answe
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _BLANK: Final = re.compile(rf"\A[\s{BYTE_ORDER_MARK}]+")
 _SUFFIX: Final = re.compile(rf"(?<=think:){ANY_SUFFIX}(?=>\Z)")
+_LONGEST_TAG: Final = max(map(len, _MEANINGS)) + MOST_SUFFIX
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
 
@@ -86,7 +88,7 @@ def closing_tag(prompt: str) -> str:
     Returns:
         The tag; empty if the prompt ends in no reasoning.
     """
-    end = prompt.rstrip()
+    end = prompt.rstrip()[-_LONGEST_TAG:]
     suffix = _SUFFIX.search(end)
     end = _SUFFIX.sub(SUFFIX, end)  # as in the table
     closing = (close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip()))
