@@ -105,7 +105,8 @@ class RockAILLM(RockAIModel, BaseLLM):
             >>> llm.generate(["Say: hello"]).generations[0][0].text
             'hello'
         """
-        return super().generate(prompts, self._keyed_stop(prompts, stop, call), *args, **call)
+        _check_texts(prompts)
+        return super().generate(prompts, self._keyed_stop(stop, call), *args, **call)
 
     async def agenerate(self, prompts: list[str], stop: Any = None, *args: Any, **call: Any) -> LLMResult:
         """As `generate`, with ``await``.
@@ -114,17 +115,11 @@ class RockAILLM(RockAIModel, BaseLLM):
             >>> (await llm.agenerate(["Say: hello"])).generations[0][0].text
             'hello'
         """
-        return await super().agenerate(prompts, self._keyed_stop(prompts, stop, call), *args, **call)
+        _check_texts(prompts)
+        return await super().agenerate(prompts, self._keyed_stop(stop, call), *args, **call)
 
-    def _keyed_stop(self, prompts: Any, stop: Any, call: Mapping[str, Any]) -> Any:
-        """Return the call's stop sequences, with its other parameters and the address, for core's cache.
-
-        A prompt that is no text is refused before another one is sent; core refuses what is no list.
-        """
-        wrong = [one for one in prompts if not isinstance(one, str)] if isinstance(prompts, list) else []
-        if wrong:
-            error = ConfigurationError(f"A prompt must be a text, not {type(wrong[0]).__name__}.")
-            raise as_model_error(error)
+    def _keyed_stop(self, stop: Any, call: Mapping[str, Any]) -> Any:
+        """Return the call's stop sequences, with its other parameters and the address, for core's cache."""
         stop = self.stop if stop is None else stop
         own = sorted((name, value) for name, value in call.items() if name not in _TRACE)
         if self.cache is not None or get_llm_cache() is not None:  # one may be false while it is empty
@@ -175,6 +170,14 @@ class RockAILLM(RockAIModel, BaseLLM):
     ) -> CompletionBuilder:
         settings, options = self._for_call(call, stop)
         return CompletionBuilder(completion_request(settings, prompt), streamed=streamed, **options)
+
+
+def _check_texts(prompts: Any) -> None:
+    """Refuse a prompt that is no text before another one is sent; core refuses what is no list."""
+    for prompt in prompts if isinstance(prompts, list) else ():
+        if not isinstance(prompt, str):
+            error = ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
+            raise as_model_error(error)
 
 
 class _Stop(list[Any]):

@@ -23,9 +23,9 @@ _ALIASES: Final = ("alias", "validation_alias", "serialization_alias")
 class PartialObjects:
     """Reads the object in a reply as far as it has arrived; each result is a prefix of the next.
 
-    An empty result takes back the ones before it: they were part of a reasoning or of an example. There is no
-    result for invalid JSON, for an object with a key that the schema does not have, and for a
-    complete object: the accepted reply provides that one.
+    An empty result takes back the ones before it: they were part of the reasoning or of an example. There is
+    no result for invalid JSON, for an object with a key that the schema does not have, and for a complete
+    object: the accepted reply provides that one.
     """
 
     def __init__(self, parser: OutputParser) -> None:

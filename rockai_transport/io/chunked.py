@@ -21,7 +21,7 @@ SEND_PART = 64 * 1024
 _LINE_END = b"\r\n"
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # how h11 finds the end of a head
 _INTERIM = re.compile(rb"HTTP/1\.\d 1")  # such as 103 (Early Hints): another head follows
-_LENGTH = 10  # bytes that `_INTERIM` needs
+_INTERIM_LENGTH = 10  # bytes that `_INTERIM` needs
 _BODILESS = frozenset({204, 304})  # the statuses without a body, whatever the headers say (RFC 9112, 6.3)
 _BOUNDARY = re.compile(rb"\r\n([0-9A-Fa-f]{1,7})\r\n")
 _PART_OF_BOUNDARY = re.compile(rb"(?:\r(?:\n[0-9A-Fa-f]{0,7}\r?)?)?")
@@ -95,8 +95,8 @@ class BaseStream:
             self.rest = data[end:]
             return data[:end]
         seen = self._tail + data
-        if len(self._start) < _LENGTH:
-            self._start += data[:_LENGTH]
+        if len(self._start) < _INTERIM_LENGTH:
+            self._start += data[:_INTERIM_LENGTH]
         if not (blank_line := _BLANK_LINE.search(seen)):
             self._tail = seen[-2:]
             return data

@@ -69,6 +69,7 @@ _CLOSINGS: Final = frozenset(
     for close in row["reasoning"].values()
     if close[0] in NOTABLE and close not in row.get("dropped", ())
 )
+# The openings of these: behind one, a closing tag is no longer unannounced.
 _LATE: Final = frozenset(opening for opening, (close, _) in _MEANINGS.items() if close in _CLOSINGS)
 _TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
@@ -77,6 +78,11 @@ _SUFFIX: Final = re.compile(rf"(?<=think:){ANY_SUFFIX}(?=>\Z)")
 _LONGEST_TAG: Final = max(map(len, _MEANINGS)) + MOST_SUFFIX
 _State = Literal["start", "inside", "behind", "answer"]
 _QUOTES: Final = "\"'“”"
+
+
+def _as_listed(tag: str) -> str:
+    """Return a tag as the table has it, whatever its suffix is."""
+    return _SUFFIX.sub(SUFFIX, tag)
 
 
 def closing_tag(prompt: str) -> str:
@@ -90,7 +96,7 @@ def closing_tag(prompt: str) -> str:
     """
     end = prompt.rstrip()[-_LONGEST_TAG:]
     suffix = _SUFFIX.search(end)
-    end = _SUFFIX.sub(SUFFIX, end)  # as in the table
+    end = _as_listed(end)
     closing = (close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip()))
     return next(closing, "").replace(SUFFIX, suffix[0] if suffix else "")
 
@@ -189,7 +195,7 @@ class ReasoningSplitter(Stage[_Parts]):
         else:
             self._held = "".join(self._blank) + self._held
         self._blank = []
-        close, self._tags = _MEANINGS.get(_SUFFIX.sub(SUFFIX, opening), (None, self._tags))
+        close, self._tags = _MEANINGS.get(_as_listed(opening), (None, self._tags))
         if close and (suffix := _SUFFIX.search(opening)):
             close = close.replace(SUFFIX, suffix[0])
         self._state = "inside" if close or (self._opened and not opening) else "answer"
@@ -211,7 +217,7 @@ class ReasoningSplitter(Stage[_Parts]):
             place = found.start()
             end = self._tags.end(self._held, place, final=final)
             token = self._held[place:end]
-            listed = _SUFFIX.sub(SUFFIX, token)
+            listed = _as_listed(token)
             closes = listed in _CLOSINGS
             # What follows a tag decides whether it is quoted.
             if end < 0 or (end == len(self._held) and token != FENCE and not final):

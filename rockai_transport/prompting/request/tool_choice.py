@@ -84,7 +84,8 @@ def set_up_tools(
             call is required and there are no tools.
     """
     names = [tool.name for tool in tools]
-    if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
         raise ConfigurationError(f"Two tools are named {twice!r}; the model could not tell them apart.")
     choice, name = _read_choice(tool_choice, names)
     if name is not None and name not in names:
