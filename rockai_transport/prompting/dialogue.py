@@ -158,7 +158,7 @@ class Dialogue:
         self._holds = self._check is not None or not self._streamed
         self._waits = request.reading.tools.forced  # for a call
         self._committed = False  # whether text or a call was delivered
-        self._direct = not (self._holds or request.reading.tools.active)  # whether nothing can be refused
+        self._direct = self._check is None and not request.reading.tools.active  # nothing can be refused
 
     def _released(self, parts: list[ReplyPart]) -> list[ReplyPart]:
         """Hold back the parts that may still be refused."""
