@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar, Generic, TypeVar
 
 import httpcore
@@ -35,7 +36,8 @@ from rockai_transport.protocol.io import TIME_IS_UP
 
 P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
 
-_MAX_POOLS = 40
+_MAX_CONNECTIONS = 2000
+_CLOSED_AT_ONCE = 10  # unused pools that a request closes: all that a large wave has left would take long
 _KEPT_SECONDS = 5.0
 """Seconds for which an unused connection, or an unused pool, is kept."""
 _READ_PART = 64 * 1024
@@ -227,8 +229,9 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
 class Pools(Generic[P]):
     """Several pools as one: httpcore's pool scans all its connections for every request.
 
-    A request uses the newest pool until that is full, then the least busy one, or a new one. A pool is closed
-    after it has been idle for as long as a connection is kept.
+    A request uses the newest pool until that is full, then the least busy one, or a new one. Of equally busy
+    ones it is the one chosen last, so that the others may be closed: a pool is, after it has been idle for as
+    long as a connection is kept.
 
     Args:
         make: Creates a pool.
@@ -254,22 +257,23 @@ class Pools(Generic[P]):
         self.pools: dict[P, float] = {self._make(): 0.0}
         """The pools, each with the time when it was last chosen; the newest is last."""
 
-    def choose(self, now: float) -> tuple[P, P | None]:
-        """Return the pool for a request, and a pool to close, if there is one."""
+    def choose(self, now: float) -> tuple[P, list[P]]:
+        """Return the pool for a request, and the pools to close."""
         with self._lock:
             pools = self.pools
             chosen = next(reversed(pools))
             if len(_requests(chosen)) >= self._size:
-                chosen = min(pools, key=lambda pool: len(_requests(pool)))
-                if len(_requests(chosen)) >= self._size and len(pools) < _MAX_POOLS:
+                chosen = min(reversed(pools), key=lambda pool: len(_requests(pool)))
+                has_room = len(pools) * 2 * self._size < _MAX_CONNECTIONS
+                if len(_requests(chosen)) >= self._size and has_room:
                     chosen = self._make()
                 pools.pop(chosen, None)
             pools[chosen] = now
-            oldest = next(iter(pools))
-            if _requests(oldest) or now - pools[oldest] < _KEPT_SECONDS:
-                return chosen, None
-            del pools[oldest]
-            return chosen, oldest
+            oldest = list(islice(pools, _CLOSED_AT_ONCE))
+            unused = [one for one in oldest if not _requests(one) and now - pools[one] >= _KEPT_SECONDS]
+            for one in unused:
+                del pools[one]
+            return chosen, unused
 
 
 class _Pool(Pools[httpcore.ConnectionPool]):
@@ -279,8 +283,8 @@ class _Pool(Pools[httpcore.ConnectionPool]):
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         pool, unused = self.choose(time.monotonic())
-        if unused is not None:
-            unused.close()
+        for one in unused:
+            one.close()
         return read_past_h11(pool.handle_request(request))
 
     def close(self) -> None:
@@ -291,12 +295,12 @@ class _Pool(Pools[httpcore.ConnectionPool]):
 class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
     """The interface that `httpx.AsyncHTTPTransport` needs from a pool."""
 
-    _size = 25
+    _size = 2
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         pool, unused = self.choose(time.monotonic())
-        if unused is not None:
-            await unused.aclose()
+        for one in unused:
+            await one.aclose()
         return read_past_h11(await pool.handle_async_request(request))
 
     async def aclose(self) -> None:

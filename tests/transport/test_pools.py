@@ -34,7 +34,7 @@ def begin(pools, now, count=1):
         pool, unused = pools.choose(now)
         pool._requests.append(object())
         went.append(pool)
-        given_up += [unused] if unused else []
+        given_up += unused
     return went, given_up
 
 
@@ -73,8 +73,28 @@ def test_a_pool_without_anything_to_do_is_given_up(pools):
     assert list(pools.pools) == [last]
 
 
+def test_what_a_wave_has_left_is_given_up_by_the_next_requests(pools):
+    """Ten pools each: a single request does not wait until all of them are closed."""
+    begin(pools, 0.0, 25 * 3)
+    for pool in pools.pools:
+        pool._requests.clear()
+    assert [len(begin(pools, 60.0)[1]) for _ in range(3)] == [10, 10, 4]
+    assert len(pools.pools) == 1
+
+
+def test_of_two_equally_busy_pools_the_one_used_last_is_taken(pools):
+    """So that what a large wave has opened is not kept open by a few requests in turn."""
+    (first, *_), _ = begin(pools, 0.0, 9)
+    last = next(reversed(pools.pools))
+    for pool in pools.pools:
+        pool._requests.clear()
+    went, _ = begin(pools, 1.0, 6)
+    assert first not in went
+    assert last in went
+
+
 def test_there_is_an_end_to_pools(pools):
-    """From the fortieth on, the least busy one takes more than its size: it queues them."""
-    went, _ = begin(pools, 0.0, 40 * 3 + 40)
-    assert len(set(went)) == 40
+    """From 2,000 connections on, the least busy pool takes more than its size: it queues them."""
+    went, _ = begin(pools, 0.0, 334 * 3 + 334)
+    assert len(set(went)) == 334
     assert {len(pool._requests) for pool in pools.pools} == {4}
