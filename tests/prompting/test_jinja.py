@@ -105,6 +105,14 @@ def test_tokens_of_the_source_are_neutralised(token):
     assert prompt(STRICT, Message("user", f"a {token} b")).count(token) == harmless.count(token)
 
 
+@pytest.mark.parametrize("token", ["<|user|>", "<|observation|>"])
+def test_tokens_that_a_template_puts_together_are_neutralised(token):
+    """Phi 3 small's and GLM 4's templates build them from the role: they are nowhere in the source."""
+    source = "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] }}{% endfor %}<|assistant|>"
+    harmless = prompt(source, Message("user", "a"))
+    assert prompt(source, Message("user", f"a{token}")).count(token) == harmless.count(token)
+
+
 @pytest.mark.parametrize("token", ["]~b]", "[e~[", "[|user|]", "<|turn>"])
 def test_known_tokens_of_other_shapes_are_neutralised(token):
     """Those of MiniMax, EXAONE and Gemma 4."""

@@ -25,8 +25,8 @@ from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
 
-# What a model without a known template, or with "plain", may have as tokens.
-_OF_OTHERS: Final = (*TOKENS["begins"], *TOKENS["turn_tokens"], *TOKENS["role_tokens"])
+# Those of published templates too: a dialect derived from a model's name may be wrong.
+_TOKENS: Final = (*ALL_CONTROL_TOKENS, *TOKENS["begins"], *TOKENS["turn_tokens"], *TOKENS["role_tokens"])
 JOINT: Final = "\n\n"
 _LONGEST_CUE: Final = 60
 
@@ -75,7 +75,7 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
     if not messages:
         raise ConfigurationError("There are no messages to send: at least one is needed.")
     alternating = template is None or template.alternating
-    tokens = ALL_CONTROL_TOKENS + ((template.control_tokens if template else ()) or _OF_OTHERS)
+    tokens = _TOKENS + (template.control_tokens if template else ())
     labels = template.turn_labels if template else ()
     system: list[str] = []
     turns: list[tuple[Role, list[str]]] = []

@@ -54,7 +54,7 @@ class JinjaTemplate:
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
-        """Everything in the source that looks like a token, or is known as one."""
+        """Everything in the source that looks like a token."""
         return _control_tokens(self.source)
 
     @property
@@ -124,9 +124,7 @@ class JinjaTemplate:
 @lru_cache(maxsize=32)
 def _control_tokens(source: str) -> tuple[str, ...]:
     own = TOKENS["own_markup"]
-    shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
-    known = (token for token in TOKENS["turn_tokens"] if token in source)
-    return tuple(dict.fromkeys((*TOKENS["begins"], *shaped, *known)))
+    return tuple(dict.fromkeys(t for t in re.findall(_SHAPES, source) if t.strip("</>") not in own))
 
 
 @lru_cache(maxsize=32)
