@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 
 from rockai_transport import ConfigurationError
 from rockai_transport.adapters import ROLES, read_blocks
-from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall
+from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, ToolCall
 
 UNREADABLE: Final = "<tool_call>"
 """Replaces missing arguments of an invalid call, which core would take as valid; see `.replies`."""
@@ -53,10 +53,11 @@ def _convert(message: BaseMessage, model: str) -> Message:
         raise ConfigurationError(
             f"A message of the role {said!r} cannot be sent; there are: system, user, assistant and tool."
         )
-    content = message.content
+    content = message.content or message.additional_kwargs.get("refusal") or ""  # OpenAI's: instead of a text
     images: tuple[Image, ...] = ()
     if not isinstance(content, str):
-        texts, images = read_blocks(role, map(_content, _blocks(message)), message.text, model)
+        blocks = map(_content, _blocks(message), repeat(role))
+        texts, images = read_blocks(role, blocks, message.text, model)
         # A model's text in several blocks is one text; a user's several blocks are several texts.
         content = ("" if role == "assistant" else "\n").join(texts)
     return Message(
@@ -88,11 +89,12 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
             yield one
 
 
-def _content(block: dict[str, Any]) -> tuple[str, Any]:
+def _content(block: dict[str, Any], role: Role) -> tuple[str, Any]:
     """Return a block's kind, and its text or its file's address: a URL, a data URI, or None."""
-    kind = str(block.get("type")).removeprefix("input_")  # OpenAI's
+    kind = str(block.get("type") or next(iter(block), "")).removeprefix("input_")  # OpenAI's
     text, source = block.get("text", block.get("refusal")), block.get("source")
-    if kind in _JSON_BLOCKS or (isinstance(source, dict) and "content" in source):
+    is_data = role == "tool" and "type" not in block and kind not in ("text", "video")  # Bedrock's
+    if is_data or kind in _JSON_BLOCKS or (isinstance(source, dict) and "content" in source):
         return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
     if isinstance(source, dict):  # Anthropic's form, if core left it unchanged
         block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
