@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
@@ -60,7 +61,7 @@ class JinjaTemplate:
     @property
     def end_tokens(self) -> tuple[str, ...]:
         """The known end tokens in the source, and the token that ends a text, if the source contains it."""
-        eos = self._bos_and_eos()[1:] if "eos_token" in self.source else ()
+        eos = _bos_and_eos(self.source)[1:] if "eos_token" in self.source else ()
         rows = TOKENS["ends_no_turn"].items()
         parts = {token for token, others in rows if any(one in self.source for one in others)}
         found = (token for token in TOKENS["turn_tokens"] if token in self.source and token not in parts)
@@ -101,24 +102,45 @@ class JinjaTemplate:
         except (_RaisedByTemplate, ConfigurationError):
             return ""
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
-        bos, eos = self._bos_and_eos()
-        template = _compiled(self.source)
-        values = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
-        try:
-            rendered = template.render(values, bos_token=bos, eos_token=eos)
-        except _RaisedByTemplate:
-            raise
-        except Exception as error:
-            # A template is a program: it can raise any exception, and each is an error of its author.
-            raise ConfigurationError(
-                f"The chat template fails on this conversation: {type(error).__name__}: {error}"
-            ) from error
-        begins = (token for token in (bos, *TOKENS["begins"]) if token and rendered.startswith(token))
-        return rendered.removeprefix(next(begins, ""))
+    def _render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        return _rendered(self.source, _in_blocks(messages) if _reads_only_blocks(self.source) else messages)
 
-    def _bos_and_eos(self) -> tuple[str, str]:
-        return next((bos, eos) for mark, bos, eos in TOKENS["ends_of_texts"] if mark in self.source)
+
+def _rendered(source: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    bos, eos = _bos_and_eos(source)
+    template = _compiled(source)
+    values = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
+    try:
+        rendered = template.render(values, bos_token=bos, eos_token=eos)
+    except _RaisedByTemplate:
+        raise
+    except Exception as error:
+        # A template is a program: it can raise any exception, and each is an error of its author.
+        raise ConfigurationError(
+            f"The chat template fails on this conversation: {type(error).__name__}: {error}"
+        ) from error
+    begins = (token for token in (bos, *TOKENS["begins"]) if token and rendered.startswith(token))
+    return rendered.removeprefix(next(begins, ""))
+
+
+@lru_cache(maxsize=32)
+def _reads_only_blocks(source: str) -> bool:
+    """Return whether a template renders no text unless it is in a block, as those of Idefics and LLaVA."""
+    said = "\ue000"  # of no language: no template contains it
+    message = [{"role": "user", "content": said}]
+    for messages in (message, _in_blocks(message)):
+        with suppress(_RaisedByTemplate, ConfigurationError):
+            if said in _rendered(source, messages):
+                return messages is not message
+    return False
+
+
+def _in_blocks(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in messages]
+
+
+def _bos_and_eos(source: str) -> tuple[str, str]:
+    return next((bos, eos) for mark, bos, eos in TOKENS["ends_of_texts"] if mark in source)
 
 
 @lru_cache(maxsize=32)
