@@ -18,7 +18,9 @@ from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, To
 UNREADABLE: Final = "<tool_call>"
 """Replaces missing arguments of an invalid call, which core would take as valid; see `.replies`."""
 
-_JSON_BLOCKS: Final = frozenset({"json", "search_result", "custom_tool_call_output"})
+_JSON_BLOCKS: Final = frozenset(
+    {"json", "search_result", "tool_result", "function_call_output", "custom_tool_call_output"}
+)
 # Blocks that repeat a message's fields, or that no model needs to see again: reasoning is not part of the
 # answer. The last two rows are other providers', in histories of their models: Anthropic's; OpenAI's, and
 # Bedrock's, whose cache points have no type.
@@ -118,10 +120,27 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
         arguments = (invalid.get("args") or "").removeprefix(UNREADABLE)
         if not arguments or arguments not in content:
             yield InvalidToolCall(call_id, invalid.get("name"), arguments, error)
+    if not (message.tool_calls or message.invalid_tool_calls or isinstance(message.content, str)):
+        yield from filter(None, map(_written_call, message.content))
     match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
         case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
-            with suppress(ValueError, RecursionError):
-                if isinstance(read := json.loads(given), dict):
-                    yield ToolCall("", name, read)
-                    return
-            yield InvalidToolCall("", name, given, "")
+            yield _read_call("", name, given)
+
+
+def _written_call(block: object) -> ToolCall | InvalidToolCall | None:
+    """Return the call in a block of a message that has no calls beside its content."""
+    match block:
+        case (
+            {"type": "tool_use", "name": str(name), "id": str(call_id), "input": given}
+            | {"type": "tool_call", "name": str(name), "id": str(call_id), "args": given}
+            | {"type": "function_call", "name": str(name), "call_id": str(call_id), "arguments": given}
+        ):
+            return _read_call(call_id, name, given)
+    return None
+
+
+def _read_call(call_id: str, name: str, given: Any) -> ToolCall | InvalidToolCall:
+    with suppress(ValueError, RecursionError, TypeError):
+        if isinstance(read := given if isinstance(given, dict) else json.loads(given), dict):
+            return ToolCall(call_id, name, read)
+    return InvalidToolCall(call_id, name, str(given), "")

@@ -241,6 +241,35 @@ def test_a_user_s_block_without_a_type_is_refused_by_its_key():
         converted(HumanMessage([{"guardContent": {"text": {"text": "a"}}}]))
 
 
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        (
+            {"type": "tool_use", "id": "1", "name": "weather", "input": {"city": "Paris"}},
+            {"type": "tool_result", "tool_use_id": "1", "content": "warm"},
+        ),
+        (
+            {"type": "function_call", "call_id": "1", "name": "weather", "arguments": '{"city": "Paris"}'},
+            {"type": "function_call_output", "call_id": "1", "output": "warm"},
+        ),
+        (
+            {"type": "tool_call", "id": "1", "name": "weather", "args": {"city": "Paris"}},
+            {"type": "text", "text": "warm"},
+        ),
+    ],
+)
+def test_a_call_that_only_a_block_has_is_told_and_so_is_its_result(call, result):
+    """A stored history in another provider's own form: the call was left out, and the result was its type."""
+    message = AIMessage([{"type": "text", "text": "Well."}, call])
+    wanted = (ToolCall("1", "weather", {"city": "Paris"}),)
+    assert converted(message).tool_calls == wanted
+    assert "warm" in converted(ToolMessage([result], tool_call_id="1")).text
+    told = {"name": "weather", "args": {"city": "Paris"}, "id": "1"}
+    assert converted(AIMessage([call], tool_calls=[told])).tool_calls == wanted
+    broken = call | ({"input": "{", "args": "{", "arguments": "{"})
+    assert isinstance(converted(AIMessage([broken])).tool_calls[0], InvalidToolCall)
+
+
 def test_what_openai_s_model_refused_is_told():
     """Its refusal stands beside an empty text; the model was shown an answer without words."""
     assert converted(AIMessage("", additional_kwargs={"refusal": "I can't."})).text == "I can't."
