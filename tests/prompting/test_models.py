@@ -53,6 +53,7 @@ def test_a_version_does_not_change_the_dialect():
         ("nousresearch/hermes-4-14b", "chatml"),
         ("nousresearch/hermes-4-70b", "llama-3.1"),
         ("nousresearch/deephermes-3-llama-3-8b-preview", "llama-3"),
+        ("nvidia/llama-3.3-nemotron-super-49b-v1.5", "llama-3"),
         ("meta/llama-4-maverick-instruct", "llama-4"),
         ("mistralai/mistral-7b-instruct-v0.3", "mistral-v3"),
         ("mistralai/mixtral-8x22b-instruct-v0.1", "mistral-v3"),

@@ -6,8 +6,9 @@ template and are sent. The templates are in ``templates.json``; their sources ar
 renderings in ``tests/samples/renderings/``.
 
 Nothing is added to a conversation that its author did not write: not the dates that Llama 3.1's template
-tells (one of them is July 2024 forever), and not the default system text of Qwen 2.5's. To send these, write
-them as system text, or pass the published template as ``chat_template=``.
+tells (one of them is July 2024 forever), and not the default system texts of Qwen 2.5, Granite 3.1 to 3.3,
+Kimi K2 and Mistral Small 3. To send these, write them as system text, or pass the published template as
+``chat_template=``.
 
 From 3.1 on, Llama has a role for tool results, ``ipython``. The last control token listed for Llama 3 is the
 beginning of 250 tokens that differ only in their numbers. Of Mistral's, the fifth and later ones are tokens
