@@ -58,7 +58,7 @@ def _convert(message: BaseMessage, model: str) -> Message:
     content = message.content or message.additional_kwargs.get("refusal") or ""  # OpenAI's: instead of a text
     images: tuple[Image, ...] = ()
     if not isinstance(content, str):
-        blocks = map(_content, _blocks(message), repeat(role))
+        blocks = (_content(block, role) for block in _blocks(message))
         texts, images = read_blocks(role, blocks, message.text, model)
         # A model's text in several blocks is one text; a user's several blocks are several texts.
         content = ("" if role == "assistant" else "\n").join(texts)
