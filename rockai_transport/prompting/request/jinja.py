@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -84,26 +83,25 @@ class JinjaTemplate:
                 the conversation.
         """
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        shape = _in_blocks if _reads_only_blocks(self.source) else list
         if system:
-            rendered = self._attempt([{"role": "system", "content": system}, *messages])
-            is_ignored = rendered.split() == self._attempt(messages).split()  # but for white space
+            rendered = _attempt(self.source, shape([{"role": "system", "content": system}, *messages]))
+            is_ignored = rendered.split() == _attempt(self.source, shape(messages)).split()  # but for space
             if rendered.strip() and not is_ignored:
                 return rendered
             messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
         try:
-            return self._render(messages)
+            return _rendered(self.source, shape(messages))
         except _RaisedByTemplate as refusal:
             raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
 
-    def _attempt(self, messages: list[dict[str, str]]) -> str:
-        """Render, or return nothing if the template refuses the messages or fails."""
-        try:
-            return self._render(messages)
-        except (_RaisedByTemplate, ConfigurationError):
-            return ""
 
-    def _render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        return _rendered(self.source, _in_blocks(messages) if _reads_only_blocks(self.source) else messages)
+def _attempt(source: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    """Render, or return nothing if the template refuses the messages or fails."""
+    try:
+        return _rendered(source, messages)
+    except (_RaisedByTemplate, ConfigurationError):
+        return ""
 
 
 def _rendered(source: str, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -128,11 +126,7 @@ def _reads_only_blocks(source: str) -> bool:
     """Return whether a template renders no text unless it is in a block, as those of Idefics and LLaVA."""
     said = "\ue000"  # of no language: no template contains it
     message = [{"role": "user", "content": said}]
-    for messages in (message, _in_blocks(message)):
-        with suppress(_RaisedByTemplate, ConfigurationError):
-            if said in _rendered(source, messages):
-                return messages is not message
-    return False
+    return said not in _attempt(source, message) and said in _attempt(source, _in_blocks(message))
 
 
 def _in_blocks(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
