@@ -65,6 +65,7 @@ def test_a_version_does_not_change_the_dialect():
         ("mistralai/mistral-small-24b-instruct-2501", "mistral-v7-tekken"),
         ("mistralai/mistral-small-3.1-24b-instruct-2503", "mistral-v7-tekken"),
         ("mistralai/devstral-small-2507", "mistral-v7-tekken"),
+        ("mistralai/mistral-large-3-675b-instruct-2512", "mistral-v7-tekken"),
         ("mistralai/ministral-3-14b-instruct-2512", "mistral-v7-tekken"),
         ("google-deepmind/gemma-2b-it", "gemma"),
         ("google/gemma-2-27b-it", "gemma"),
