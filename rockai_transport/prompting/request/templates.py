@@ -78,6 +78,7 @@ class TurnTemplate:
         user: The texts before and after a user's text.
         assistant: The same for the model's text.
         tool: The same for a tool's result, if the template has a role for it; else it is a user's turn.
+        results_together: Whether consecutive results are in one such turn.
         system: The same for system text, if it has its own turn; else it opens the first user turn.
         system_in_user: The texts around system text inside the first user turn.
         system_in_last: Whether system text opens the last user turn instead of the first.
@@ -94,6 +95,7 @@ class TurnTemplate:
     user: Wrap
     assistant: Wrap
     tool: Wrap | None = None
+    results_together: bool = False
     system: Wrap | None = None
     system_in_user: Wrap = ("", "\n\n")
     system_in_last: bool = False
