@@ -13,12 +13,14 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 
 from rockai_transport import ConfigurationError
 from rockai_transport.adapters import ROLES, read_blocks
-from rockai_transport.prompting import Image, InvalidToolCall, Message, ToolCall
+from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, ToolCall
 
 UNREADABLE: Final = "<tool_call>"
 """Replaces missing arguments of an invalid call, which core would take as valid; see `.replies`."""
 
-_JSON_BLOCKS: Final = frozenset({"json", "search_result", "custom_tool_call_output"})
+_JSON_BLOCKS: Final = frozenset(
+    {"json", "search_result", "tool_result", "function_call_output", "custom_tool_call_output"}
+)
 # Blocks that repeat a message's fields, or that no model needs to see again: reasoning is not part of the
 # answer. The last two rows are other providers', in histories of their models: Anthropic's; OpenAI's, and
 # Bedrock's, whose cache points have no type.
@@ -53,10 +55,11 @@ def _convert(message: BaseMessage, model: str) -> Message:
         raise ConfigurationError(
             f"A message of the role {said!r} cannot be sent; there are: system, user, assistant and tool."
         )
-    content = message.content
+    content = message.content or message.additional_kwargs.get("refusal") or ""  # OpenAI's: instead of a text
     images: tuple[Image, ...] = ()
     if not isinstance(content, str):
-        texts, images = read_blocks(role, map(_content, _blocks(message)), message.text, model)
+        blocks = (_content(block, role) for block in _blocks(message))
+        texts, images = read_blocks(role, blocks, message.text, model)
         # A model's text in several blocks is one text; a user's several blocks are several texts.
         content = ("" if role == "assistant" else "\n").join(texts)
     return Message(
@@ -88,11 +91,12 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
             yield one
 
 
-def _content(block: dict[str, Any]) -> tuple[str, Any]:
+def _content(block: dict[str, Any], role: Role) -> tuple[str, Any]:
     """Return a block's kind, and its text or its file's address: a URL, a data URI, or None."""
-    kind = str(block.get("type")).removeprefix("input_")  # OpenAI's
+    kind = str(block.get("type") or next(iter(block), "")).removeprefix("input_")  # OpenAI's
     text, source = block.get("text", block.get("refusal")), block.get("source")
-    if kind in _JSON_BLOCKS or (isinstance(source, dict) and "content" in source):
+    is_data = role == "tool" and "type" not in block and kind not in ("text", "video")  # Bedrock's
+    if is_data or kind in _JSON_BLOCKS or (isinstance(source, dict) and "content" in source):
         return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)
     if isinstance(source, dict):  # Anthropic's form, if core left it unchanged
         block = {**source, "base64": source.get("data"), "mime_type": source.get("media_type")}
@@ -116,10 +120,27 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
         arguments = (invalid.get("args") or "").removeprefix(UNREADABLE)
         if not arguments or arguments not in content:
             yield InvalidToolCall(call_id, invalid.get("name"), arguments, error)
+    if not (message.tool_calls or message.invalid_tool_calls or isinstance(message.content, str)):
+        yield from filter(None, map(_written_call, message.content))
     match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
         case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
-            with suppress(ValueError, RecursionError):
-                if isinstance(read := json.loads(given), dict):
-                    yield ToolCall("", name, read)
-                    return
-            yield InvalidToolCall("", name, given, "")
+            yield _read_call("", name, given)
+
+
+def _written_call(block: object) -> ToolCall | InvalidToolCall | None:
+    """Return the call in a block of a message that has no calls beside its content."""
+    match block:
+        case (
+            {"type": "tool_use", "name": str(name), "id": str(call_id), "input": given}
+            | {"type": "tool_call", "name": str(name), "id": str(call_id), "args": given}
+            | {"type": "function_call", "name": str(name), "call_id": str(call_id), "arguments": given}
+        ):
+            return _read_call(call_id, name, given)
+    return None
+
+
+def _read_call(call_id: str, name: str, given: Any) -> ToolCall | InvalidToolCall:
+    with suppress(ValueError, RecursionError, TypeError):
+        if isinstance(read := given if isinstance(given, dict) else json.loads(given), dict):
+            return ToolCall(call_id, name, read)
+    return InvalidToolCall(call_id, name, str(given), "")

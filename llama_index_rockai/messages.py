@@ -71,7 +71,8 @@ def _to_message(message: ChatMessage, model: str) -> Message:
     call_id = named.get("tool_call_id") if role == "tool" else None
     return Message(
         role=role,
-        text="\n".join(texts),  # as ChatMessage.content joins them (base/llms/types.py:1214)
+        # Joined as in ChatMessage.content (base/llms/types.py:1214); OpenAI's refusals stand elsewhere.
+        text="\n".join(texts) or str(named.get("refusal") or ""),
         images=images,
         tool_calls=tuple(map(_to_call, calls_of(message))) if role == "assistant" else (),
         tool_call_id=str(call_id) if call_id else None,

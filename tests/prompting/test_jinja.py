@@ -89,6 +89,22 @@ def test_a_template_may_require_system_text():
     assert prompt(template, Message("system", "S"), Message("user", "a")) == "Sa1.0"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for line in m.content %}{% if line.type == 'text' %}{{ line.text }}{% endif %}{% endfor %}",
+        "{% for line in m.content | selectattr('type', 'equalto', 'text') %}{{ line.text }}{% endfor %}",
+        "{{ m.content[0]['text'] + ';' }}",
+    ],
+    ids=["idefics", "llava user", "llava assistant"],
+)
+def test_a_template_that_reads_only_blocks_gets_blocks(text):
+    """Those of Idefics, SmolVLM and LLaVA leave out every text, or fail, if it is not in a block."""
+    source = f"{{% for m in messages %}}{{{{ m.role }}}}: {text}{{% endfor %}}"
+    conversation = [Message("system", "S"), Message("user", "a"), Message("assistant", "b")]
+    assert prompt(source, *conversation).replace(";", "") == "system: Suser: aassistant: buser: "
+
+
 def test_roles_alternate_for_every_jinja_template():
     """The user speaks first and last, and nobody twice."""
     text = prompt(
@@ -103,6 +119,14 @@ def test_tokens_of_the_source_are_neutralised(token):
     """What looks like a token in the template cannot be said by a message."""
     harmless = prompt(STRICT, Message("user", "a x b"))
     assert prompt(STRICT, Message("user", f"a {token} b")).count(token) == harmless.count(token)
+
+
+@pytest.mark.parametrize("token", ["<|user|>", "<|observation|>"])
+def test_tokens_that_a_template_puts_together_are_neutralised(token):
+    """Phi 3 small's and GLM 4's templates build them from the role: they are nowhere in the source."""
+    source = "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] }}{% endfor %}<|assistant|>"
+    harmless = prompt(source, Message("user", "a"))
+    assert prompt(source, Message("user", f"a{token}")).count(token) == harmless.count(token)
 
 
 @pytest.mark.parametrize("token", ["]~b]", "[e~[", "[|user|]", "<|turn>"])

@@ -45,7 +45,38 @@ def test_a_version_does_not_change_the_dialect():
         ("mistralai/mixtral-8x7b-instruct-v0.1", "mistral"),
         ("nousresearch/hermes-2-pro-mistral-7b-instruct", "chatml"),
         ("Qwen/Qwen2.5-7B-Instruct", "chatml"),
+        ("qwen/qwen3-235b-a22b", "chatml"),
         ("me/chatml-7b", "chatml"),
+        ("01-ai/yi-34b-chat", "chatml"),
+        ("snowflake/snowflake-arctic-instruct", "chatml"),
+        ("nousresearch/hermes-3-llama-3.1-8b", "chatml"),
+        ("nousresearch/hermes-4-14b", "chatml"),
+        ("nousresearch/hermes-4-70b", "llama-3.1"),
+        ("nousresearch/deephermes-3-llama-3-8b-preview", "llama-3"),
+        ("nvidia/llama-3.3-nemotron-super-49b-v1.5", "llama-3"),
+        ("meta/llama-4-maverick-instruct", "llama-4"),
+        ("mistralai/mistral-7b-instruct-v0.3", "mistral-v3"),
+        ("mistralai/mixtral-8x22b-instruct-v0.1", "mistral-v3"),
+        ("mistralai/mistral-large-instruct-2407", "mistral-v3"),
+        ("mistralai/mistral-small-instruct-2409", "mistral-v3"),
+        ("mistralai/mistral-nemo-instruct-2407", "mistral-v3-tekken"),
+        ("mistralai/ministral-8b-instruct-2410", "mistral-v3-tekken"),
+        ("mistralai/mistral-large-instruct-2411", "mistral-v7"),
+        ("mistralai/mistral-small-24b-instruct-2501", "mistral-v7-tekken"),
+        ("mistralai/mistral-small-3.1-24b-instruct-2503", "mistral-v7-tekken"),
+        ("mistralai/devstral-small-2507", "mistral-v7-tekken"),
+        ("mistralai/mistral-large-3-675b-instruct-2512", "mistral-v7-tekken"),
+        ("mistralai/ministral-3-14b-instruct-2512", "mistral-v7-tekken"),
+        ("google-deepmind/gemma-2b-it", "gemma"),
+        ("google/gemma-2-27b-it", "gemma"),
+        ("google/gemma-3n-e4b-it", "gemma"),
+        ("microsoft/phi-3-mini-128k-instruct", "phi-3"),
+        ("microsoft/phi-4", "phi-4"),
+        ("microsoft/phi-4-mini-instruct", "phi-4-mini"),
+        ("ibm-granite/granite-3.3-8b-instruct", "granite"),
+        ("deepseek-ai/deepseek-r1-distill-llama-70b", "deepseek-r1"),
+        ("deepseek-ai/deepseek-v3-0324", "deepseek"),
+        ("moonshotai/kimi-k2-instruct-0905", "kimi-k2"),
     ],
 )
 def test_a_relative_is_taken_to_be_like_the_model_that_was_seen(model, template):
@@ -69,6 +100,24 @@ def test_a_relative_is_taken_to_be_like_the_model_that_was_seen(model, template)
 def test_a_relative_has_its_own_context_window(model, window):
     """A max_tokens that it has room for is not refused because the model that was seen has less."""
     assert resolve_dialect(model).context_window == window
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "nousresearch/nous-hermes-llama2-13b",
+        "nousresearch/nous-hermes-13b",
+        "deepseek-ai/deepseek-v3.1",
+        "google/gemma-4-31b-it",
+        "moonshotai/kimi-k2-thinking",
+        "openai/gpt-oss-20b",
+        "microsoft/phi-4-reasoning",
+        "qwen/qwen3-embedding-8b",
+    ],
+)
+def test_a_namesake_with_another_template_is_not_taken_for_a_relative(model):
+    """Nothing says that their templates are those of models with a similar name; often they are not."""
+    assert resolve_dialect(model).chat_template is None
 
 
 @pytest.mark.parametrize(

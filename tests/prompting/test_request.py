@@ -219,6 +219,21 @@ def test_tool_calls_and_results_are_told_in_the_dialects_form():
     assert f"user<|end_header_id|>\n\n{result}" in inputs(LLAMA_3, *history)["prompt"]
 
 
+def test_the_results_of_one_answer_are_in_one_turn_where_the_template_has_them_so():
+    """As the templates of Hermes 2 Pro, Hermes 3 and Qwen put them; Kimi's has a turn for each."""
+    calls = (ToolCall("1", "now"), ToolCall("2", "where"))
+    results = (Message("tool", "noon", tool_call_id="1"), Message("tool", "home", tool_call_id="2"))
+    history = [user("When and where?"), Message("assistant", tool_calls=calls), *results]
+    told = [
+        '<tool_response>{"name": "now", "content": "noon"}</tool_response>',
+        '<tool_response>{"name": "where", "content": "home"}</tool_response>',
+    ]
+    together = "<|im_start|>tool\n" + "\n".join(told) + "<|im_end|>\n<|im_start|>assistant\n"
+    assert inputs(CHATML, *history)["prompt"].endswith(together)
+    each = "".join(f"<|im_system|>tool<|im_middle|>{one}<|im_end|>" for one in told)
+    assert each in inputs("moonshotai/kimi-k2-instruct", *history)["prompt"]
+
+
 @pytest.mark.parametrize("same", ["", "call_0"])
 def test_results_of_calls_with_one_id_are_told_in_order(same):
     """Servers that give no ids, or the same in each message: each result has its own call's name."""

@@ -30,9 +30,22 @@ def seen_by(model, input):
 
 MODELS = {
     "chatml": "someone/hermes-2-pro",
+    "deepseek": "deepseek-ai/deepseek-v3",
+    "deepseek-r1": "deepseek-ai/deepseek-r1",
+    "gemma": "google/gemma-3-4b-it",
+    "granite": "ibm-granite/granite-3.0-8b-instruct",
+    "kimi-k2": "moonshotai/kimi-k2-instruct",
     "llama-2": "meta/llama-2-7b-chat",
     "llama-3": "meta/meta-llama-3-70b-instruct",
+    "llama-4": "meta/llama-4-scout-instruct",
     "mistral": "mistralai/mistral-7b-instruct-v0.1",
+    "mistral-v3": "mistralai/mistral-7b-instruct-v0.3",
+    "mistral-v3-tekken": "mistralai/mistral-nemo-instruct-2407",
+    "mistral-v7": "mistralai/mistral-large-instruct-2411",
+    "mistral-v7-tekken": "mistralai/mistral-small-3.2-24b-instruct-2506",
+    "phi-3": "microsoft/phi-3.5-mini-instruct",
+    "phi-4": "microsoft/phi-4",
+    "phi-4-mini": "microsoft/phi-4-mini-instruct",
     "plain": "someone/anything",
 }
 
@@ -77,6 +90,25 @@ def test_every_template_is_a_chat_template(name):
 def test_every_sample_names_its_source(path):
     """A reference rendering without a source is no reference."""
     assert json.loads(path.read_text("utf-8"))["source"]
+
+
+@pytest.mark.parametrize("name", ["mistral-v7", "mistral-v7-tekken", "deepseek", "deepseek-r1"])
+def test_roles_alternate_although_system_text_has_its_own_place(name):
+    """Mistral's templates refuse two user turns, and DeepSeek's would run a later system text into a turn."""
+    first, *others = [Message("user", "a"), Message("user", "b"), Message("assistant", "c")]
+    later = [*others, Message("system", "S"), Message("user", "d")]
+    system, turns = arrange([Message("system", "s"), first, *later], TEMPLATES[name])
+    assert system == "s"
+    assert [(turn.role, turn.text) for turn in turns] == [
+        ("user", "a\n\nb"),
+        ("assistant", "c"),
+        ("user", "S\n\nd"),
+    ]
+
+
+def test_every_template_has_a_reference():
+    """What is not compared with a published template is not known to be like it; 3.1's adds only dates."""
+    assert set(TEMPLATES) - {path.stem for path in SAMPLES.glob("*.json")} == {"llama-3.1"}
 
 
 def test_bos_is_sent_between_turns_only():

@@ -209,7 +209,6 @@ def test_what_core_cannot_translate_is_read_as_it_is(provider, content, text):
         {"type": "text-plain", "base64": "x"},
         {"type": "text-plain", "base64": {"a": 1}},
         {"type": "image", "source": "x"},
-        {"x": 1},
     ],
 )
 def test_a_block_that_says_nothing_does_not_end_a_conversation(block, metadata):
@@ -219,6 +218,62 @@ def test_a_block_that_says_nothing_does_not_end_a_conversation(block, metadata):
     assert converted(ToolMessage([block], tool_call_id="1")).text == f"[{block.get('type')}]"
     with pytest.raises(ConfigurationError, match="content"):
         converted(HumanMessage([block]))
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"city": "Paris", "degrees": 3}, '{"city": "Paris", "degrees": 3}'),
+        ({"json": {"degrees": 3}}, '{"degrees": 3}'),
+        ({"text": "warm"}, "warm"),
+        ({"image": {"format": "png", "source": {"bytes": b"x"}}}, "[image]"),
+        ({"video": {"format": "mp4", "source": {"bytes": b"x"}}}, "[video]"),
+    ],
+)
+def test_a_tool_s_data_without_a_type_are_told_whole(block, text):
+    """A list of plain dicts, and Bedrock's blocks; media are described as always."""
+    assert converted(ToolMessage([block], tool_call_id="1")).text == text
+
+
+def test_a_user_s_block_without_a_type_is_refused_by_its_key():
+    """The error named it None."""
+    with pytest.raises(ConfigurationError, match="cannot be sent guardContent content"):
+        converted(HumanMessage([{"guardContent": {"text": {"text": "a"}}}]))
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        (
+            {"type": "tool_use", "id": "1", "name": "weather", "input": {"city": "Paris"}},
+            {"type": "tool_result", "tool_use_id": "1", "content": "warm"},
+        ),
+        (
+            {"type": "function_call", "call_id": "1", "name": "weather", "arguments": '{"city": "Paris"}'},
+            {"type": "function_call_output", "call_id": "1", "output": "warm"},
+        ),
+        (
+            {"type": "tool_call", "id": "1", "name": "weather", "args": {"city": "Paris"}},
+            {"type": "text", "text": "warm"},
+        ),
+    ],
+)
+def test_a_call_that_only_a_block_has_is_told_and_so_is_its_result(call, result):
+    """A stored history in another provider's own form: the call was left out, and the result was its type."""
+    message = AIMessage([{"type": "text", "text": "Well."}, call])
+    wanted = (ToolCall("1", "weather", {"city": "Paris"}),)
+    assert converted(message).tool_calls == wanted
+    assert "warm" in converted(ToolMessage([result], tool_call_id="1")).text
+    told = {"name": "weather", "args": {"city": "Paris"}, "id": "1"}
+    assert converted(AIMessage([call], tool_calls=[told])).tool_calls == wanted
+    broken = call | ({"input": "{", "args": "{", "arguments": "{"})
+    assert isinstance(converted(AIMessage([broken])).tool_calls[0], InvalidToolCall)
+
+
+def test_what_openai_s_model_refused_is_told():
+    """Its refusal stands beside an empty text; the model was shown an answer without words."""
+    assert converted(AIMessage("", additional_kwargs={"refusal": "I can't."})).text == "I can't."
+    assert converted(AIMessage("No.", additional_kwargs={"refusal": None})).text == "No."
 
 
 def test_a_message_of_another_provider_is_read_by_its_text():

@@ -110,6 +110,12 @@ def test_a_call_from_before_there_were_tools_is_read():
     assert message.tool_calls == (ToolCall("", "weather", {"city": "Paris"}),)
 
 
+def test_what_openai_s_model_refused_is_told():
+    """Its refusal stands beside an empty text; the model was shown an answer without words."""
+    assert plain(role="assistant", additional_kwargs={"refusal": "I can't."}).text == "I can't."
+    assert plain(content="No.", role="assistant", additional_kwargs={"refusal": None}).text == "No."
+
+
 def test_a_call_that_used_to_be_there_and_cannot_be_read():
     """It stays as it was written, as one in a block does."""
     legacy = {"id": "1", "function": {"name": 3, "arguments": ["Paris"]}}

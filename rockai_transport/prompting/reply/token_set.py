@@ -63,10 +63,10 @@ class TokenSet:
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0) + MOST_SUFFIX
         self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
-        pattern = _one_of(tokens) if tokens else r"(?!)"
+        pattern = one_of(tokens) if tokens else r"(?!)"
         self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)").replace(SUFFIX, ANY_SUFFIX))
         begun = {token.partition(SUFFIX)[0] for token in tokens if SUFFIX in token}
-        self._in_suffix = re.compile(rf"(?:{_one_of(begun)}){ANY_SUFFIX}\uff5c?\Z" if begun else r"(?!)")
+        self._in_suffix = re.compile(rf"(?:{one_of(begun)}){ANY_SUFFIX}\uff5c?\Z" if begun else r"(?!)")
 
     def end(self, text: str, at: int, *, final: bool = False) -> int:
         """Find the end of the token at a position.
@@ -86,7 +86,7 @@ class TokenSet:
         return found.end() if found else at
 
 
-def _one_of(tokens: Iterable[str]) -> str:
+def one_of(tokens: Iterable[str]) -> str:
     """Return a pattern for the longest of the tokens; what they share is tried once, since there are many."""
     groups: dict[str, list[str]] = {}
     for token in tokens:
@@ -96,7 +96,7 @@ def _one_of(tokens: Iterable[str]) -> str:
     for group in groups.values():
         low, high = min(group), max(group)
         length = next((at for at, one in enumerate(low) if one != high[at]), len(low))
-        branches.append(re.escape(low[:length]) + _one_of([token[length:] for token in group]))
+        branches.append(re.escape(low[:length]) + one_of([token[length:] for token in group]))
     pattern = "|".join(branches)
     if ends:
         return f"(?:{pattern})?" if branches else ""

@@ -7,7 +7,8 @@ Templates have requirements that a conversation may not meet. They are met here,
 * If the template requires alternating roles, consecutive texts of one role are joined by a blank line, and a
   conversation that the model opens gets an empty user turn before it.
 * A conversation that ends with the model's own turn, or has no turn, gets an empty user turn.
-* A tool's result goes into the template's tool turn, or into the user's if it has none.
+* A tool's result goes into the template's tool turn, or into the user's if it has none. The results of one
+  answer's calls are in one turn if the template has them so (``results_together``), a line for each.
 * Control tokens in the texts are neutralized last, see :mod:`.control_tokens`.
 """
 
@@ -25,8 +26,8 @@ from rockai_transport.prompting.request.nearest import unknown_name
 from rockai_transport.prompting.request.templates import ALL_CONTROL_TOKENS, TEMPLATES, ChatTemplate
 from rockai_transport.prompting.request.tool_prompt import call_text, result_text
 
-# What a model without a known template, or with "plain", may have as tokens.
-_OF_OTHERS: Final = (*TOKENS["begins"], *TOKENS["turn_tokens"], *TOKENS["role_tokens"])
+# Those of published templates too: a dialect derived from a model's name may be wrong.
+_TOKENS: Final = (*ALL_CONTROL_TOKENS, *TOKENS["begins"], *TOKENS["turn_tokens"], *TOKENS["role_tokens"])
 JOINT: Final = "\n\n"
 _LONGEST_CUE: Final = 60
 
@@ -75,7 +76,7 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
     if not messages:
         raise ConfigurationError("There are no messages to send: at least one is needed.")
     alternating = template is None or template.alternating
-    tokens = ALL_CONTROL_TOKENS + ((template.control_tokens if template else ()) or _OF_OTHERS)
+    tokens = _TOKENS + (template.control_tokens if template else ())
     labels = template.turn_labels if template else ()
     system: list[str] = []
     turns: list[tuple[Role, list[str]]] = []
@@ -84,8 +85,11 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
             system.append(text)
             continue
         role = _role_in(template, message.role)
-        if alternating and turns and turns[-1][0] == role:
+        goes_on = bool(turns) and turns[-1][0] == role
+        if goes_on and alternating:
             turns[-1][1].append(text)
+        elif goes_on and role == "tool" and getattr(template, "results_together", False):
+            turns[-1][1][-1] += f"\n{text}"
         else:
             turns.append((role, [text]))
     if alternating and turns and turns[0][0] == "assistant":

@@ -12,9 +12,9 @@ tokenizer no longer sees the token. This is done
 * at *every* position where a token begins, even overlapping ones, and only by inserting, never by removing,
   so that this cannot create a token itself;
 * in single turns too, where the model's own server puts the text into its template;
-* with the tokens of every known template, whatever the dialect, because a dialect derived from a model's name
-  may be wrong; for a Jinja template, also with everything in its source that looks like a token; where no
-  template is known, also with those of published templates (``jinja_tokens.json``).
+* with the tokens of every known template, and those of published templates (``jinja_tokens.json``), whatever
+  the dialect: one derived from a model's name may be wrong, and a Jinja template can put its tokens together
+  (``'<|' + role + '|>'``); for such a template, also with everything in its source that looks like a token.
 
 It is not done to a completion's prompt or to a prompt that the caller formatted: there the text *is* the
 prompt, and its control tokens are the caller's own.
@@ -29,6 +29,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Final
+
+from rockai_transport.prompting.reply.token_set import one_of
 
 NEUTRAL_BREAK: Final = "\u200b"
 # All line separators of readers and models.
@@ -58,7 +60,7 @@ def _pattern(tokens: tuple[str, ...], labels: tuple[str, ...]) -> re.Pattern[str
     """Match the first character of each token and label, so that overlapping ones are found too."""
     first = "".join(sorted({re.escape(token[0]) for token in tokens}))
     # The class comes first: most characters begin no token, and are skipped at once.
-    alternatives = [f"(?=[{first}])(?={'|'.join(map(re.escape, tokens))})"]
+    alternatives = [f"(?=[{first}])(?={one_of(tokens)})"]
     if labels:
         begin_of_line = f"(?<![^{_LINE_ENDS}])[^\\S{_LINE_ENDS}]*"
         alternatives.append(f"{begin_of_line}(?=(?i:{'|'.join(map(re.escape, labels))}))")

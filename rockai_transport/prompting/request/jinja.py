@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
@@ -54,13 +54,13 @@ class JinjaTemplate:
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
-        """Everything in the source that looks like a token, or is known as one."""
+        """Everything in the source that looks like a token."""
         return _control_tokens(self.source)
 
     @property
     def end_tokens(self) -> tuple[str, ...]:
         """The known end tokens in the source, and the token that ends a text, if the source contains it."""
-        eos = self._bos_and_eos()[1:] if "eos_token" in self.source else ()
+        eos = _bos_and_eos(self.source)[1:] if "eos_token" in self.source else ()
         rows = TOKENS["ends_no_turn"].items()
         parts = {token for token, others in rows if any(one in self.source for one in others)}
         found = (token for token in TOKENS["turn_tokens"] if token in self.source and token not in parts)
@@ -83,50 +83,64 @@ class JinjaTemplate:
                 the conversation.
         """
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        shape = _in_blocks if _reads_only_blocks(self.source) else list
         if system:
-            rendered = self._attempt([{"role": "system", "content": system}, *messages])
-            is_ignored = rendered.split() == self._attempt(messages).split()  # but for white space
+            rendered = _attempt(self.source, shape([{"role": "system", "content": system}, *messages]))
+            is_ignored = rendered.split() == _attempt(self.source, shape(messages)).split()  # but for space
             if rendered.strip() and not is_ignored:
                 return rendered
             messages[0] = {"role": "user", "content": f"{system}\n\n{turns[0].text}"}
         try:
-            return self._render(messages)
+            return _rendered(self.source, shape(messages))
         except _RaisedByTemplate as refusal:
             raise ConfigurationError(f"The chat template refuses this conversation: {refusal}") from refusal
 
-    def _attempt(self, messages: list[dict[str, str]]) -> str:
-        """Render, or return nothing if the template refuses the messages or fails."""
-        try:
-            return self._render(messages)
-        except (_RaisedByTemplate, ConfigurationError):
-            return ""
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
-        bos, eos = self._bos_and_eos()
-        template = _compiled(self.source)
-        values = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
-        try:
-            rendered = template.render(values, bos_token=bos, eos_token=eos)
-        except _RaisedByTemplate:
-            raise
-        except Exception as error:
-            # A template is a program: it can raise any exception, and each is an error of its author.
-            raise ConfigurationError(
-                f"The chat template fails on this conversation: {type(error).__name__}: {error}"
-            ) from error
-        begins = (token for token in (bos, *TOKENS["begins"]) if token and rendered.startswith(token))
-        return rendered.removeprefix(next(begins, ""))
+def _attempt(source: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    """Render, or return nothing if the template refuses the messages or fails."""
+    try:
+        return _rendered(source, messages)
+    except (_RaisedByTemplate, ConfigurationError):
+        return ""
 
-    def _bos_and_eos(self) -> tuple[str, str]:
-        return next((bos, eos) for mark, bos, eos in TOKENS["ends_of_texts"] if mark in self.source)
+
+def _rendered(source: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    bos, eos = _bos_and_eos(source)
+    template = _compiled(source)
+    values = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
+    try:
+        rendered = template.render(values, bos_token=bos, eos_token=eos)
+    except _RaisedByTemplate:
+        raise
+    except Exception as error:
+        # A template is a program: it can raise any exception, and each is an error of its author.
+        raise ConfigurationError(
+            f"The chat template fails on this conversation: {type(error).__name__}: {error}"
+        ) from error
+    begins = (token for token in (bos, *TOKENS["begins"]) if token and rendered.startswith(token))
+    return rendered.removeprefix(next(begins, ""))
+
+
+@lru_cache(maxsize=32)
+def _reads_only_blocks(source: str) -> bool:
+    """Return whether a template renders no text unless it is in a block, as those of Idefics and LLaVA."""
+    said = "\ue000"  # of no language: no template contains it
+    message = [{"role": "user", "content": said}]
+    return said not in _attempt(source, message) and said in _attempt(source, _in_blocks(message))
+
+
+def _in_blocks(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in messages]
+
+
+def _bos_and_eos(source: str) -> tuple[str, str]:
+    return next((bos, eos) for mark, bos, eos in TOKENS["ends_of_texts"] if mark in source)
 
 
 @lru_cache(maxsize=32)
 def _control_tokens(source: str) -> tuple[str, ...]:
     own = TOKENS["own_markup"]
-    shaped = (token for token in re.findall(_SHAPES, source) if token.strip("</>") not in own)
-    known = (token for token in TOKENS["turn_tokens"] if token in source)
-    return tuple(dict.fromkeys((*TOKENS["begins"], *shaped, *known)))
+    return tuple(dict.fromkeys(t for t in re.findall(_SHAPES, source) if t.strip("</>") not in own))
 
 
 @lru_cache(maxsize=32)

@@ -6,12 +6,18 @@ template and are sent. The templates are in ``templates.json``; their sources ar
 renderings in ``tests/samples/renderings/``.
 
 Nothing is added to a conversation that its author did not write: not the dates that Llama 3.1's template
-tells (one of them is July 2024 forever), and not the default system text of Qwen 2.5's. To send these, write
-them as system text, or pass the published template as ``chat_template=``.
+tells (one of them is July 2024 forever), and not the default system texts of Qwen 2.5, Granite 3.1 to 3.3,
+Kimi K2 and Mistral Small 3. To send these, write them as system text, or pass the published template as
+``chat_template=``.
 
 From 3.1 on, Llama has a role for tool results, ``ipython``. The last control token listed for Llama 3 is the
 beginning of 250 tokens that differ only in their numbers. Of Mistral's, the fifth and later ones are tokens
 since v0.3, and text to earlier tokenizers; breaking them does no harm.
+
+``mistral`` is the first one that Mistral published, for 7B v0.1; those of v0.2 and Mixtral 8x7B differ from
+it by single spaces, in which their own revisions differ too. From ``mistral-v3`` on, ``[INST]`` is a token,
+and system text stands before the last user turn, or has tokens of its own (v7). Where a template strips some
+of the texts (Mistral v3, Gemma 3, Llama 4), the white space of all or of none is stripped.
 """
 
 from __future__ import annotations
@@ -72,8 +78,11 @@ class TurnTemplate:
         user: The texts before and after a user's text.
         assistant: The same for the model's text.
         tool: The same for a tool's result, if the template has a role for it; else it is a user's turn.
+        results_together: Whether consecutive results are in one such turn.
         system: The same for system text, if it has its own turn; else it opens the first user turn.
         system_in_user: The texts around system text inside the first user turn.
+        system_in_last: Whether system text opens the last user turn instead of the first.
+        merged: Whether roles must alternate although there is a system turn.
         cue: The text at the end, after which the model continues.
         trim: Whether the template strips white space around each text.
         bos: The token that opens the rendering, which is not sent.
@@ -86,8 +95,11 @@ class TurnTemplate:
     user: Wrap
     assistant: Wrap
     tool: Wrap | None = None
+    results_together: bool = False
     system: Wrap | None = None
     system_in_user: Wrap = ("", "\n\n")
+    system_in_last: bool = False
+    merged: bool = False
     cue: str = ""
     trim: bool = False
     bos: str = ""
@@ -112,8 +124,8 @@ class TurnTemplate:
 
     @property
     def alternating(self) -> bool:
-        """Whether roles must alternate: the templates without a system turn require it."""
-        return self.system is None
+        """Whether roles must alternate: the templates without a system turn require it, and some others."""
+        return self.merged or self.system is None
 
     @property
     def tool_role(self) -> Literal["user", "tool"]:
@@ -134,8 +146,9 @@ class TurnTemplate:
         if system and self.system:
             texts.insert(0, (self.system, system))
         elif system:
-            wrap, first = texts[0]
-            texts[0] = (wrap, _wrapped(self.system_in_user, system) + first)
+            at = -1 if self.system_in_last else 0
+            wrap, text = texts[at]
+            texts[at] = (wrap, _wrapped(self.system_in_user, system) + text)
         rendered = "".join(_wrapped(wrap, text.strip() if self.trim else text) for wrap, text in texts)
         return rendered.removeprefix(self.bos) + self.cue
 
