@@ -24,6 +24,7 @@ from llama_index_rockai import RockAI
 from rockai_transport import InvalidResponseError
 from rockai_transport.adapters import OutputParser, partial_object
 from rockai_transport.adapters.partial import PartialObjects
+from rockai_transport.prompting.reply.reader import Reading
 
 MODEL = "my/hermes"
 WAYS = ["sync", "async"]
@@ -231,7 +232,7 @@ def test_what_never_fits_is_an_error_at_the_end(framework, streams):
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
 def test_nothing_is_told_that_is_taken_back(size, by_call):
     """However it is cut: no half number, word or escape; nor a call's name, where none was asked for."""
-    partials = PartialObjects(OutputParser.of_class(Journey, by_call=by_call))
+    partials = PartialObjects(OutputParser.of_class(Journey, by_call=by_call), Reading())
     texts = [CALL[:end] for end in range(0, len(CALL), size)]
     told = [value for text in texts if (value := partials.read(text)) is not None]
     assert all(is_prefix(before, after) for before, after in pairwise([*told, VALUE]))
@@ -245,7 +246,7 @@ def test_nothing_is_told_that_is_taken_back(size, by_call):
 def test_a_number_is_told_once_it_cannot_go_on(number, form):
     """However many digits it has: another one may leave a float as it is."""
     text = form % ((json.dumps(number),) * 3)
-    partials = PartialObjects(OutputParser(by_call=False))
+    partials = PartialObjects(OutputParser(by_call=False), Reading())
     told = [value for end in range(len(text)) if (value := partials.read(text[:end])) is not None]
     assert all(is_prefix(before, after) for before, after in pairwise([*told, json.loads(text)]))
     assert len(told) >= 2
@@ -253,7 +254,7 @@ def test_a_number_is_told_once_it_cannot_go_on(number, form):
 
 def test_a_name_that_has_begun_with_a_digit_takes_no_number_back():
     """What stands before it has ended."""
-    assert PartialObjects(OutputParser(by_call=False)).read('{"1": 1.5, "2') == {"1": 1.5}
+    assert PartialObjects(OutputParser(by_call=False), Reading()).read('{"1": 1.5, "2') == {"1": 1.5}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,44 @@ def test_a_name_that_has_begun_with_a_digit_takes_no_number_back():
 )
 def test_what_is_not_known_to_be_the_object_is_not_told(text):
     """Python's quotes, other names, the call's own name, no object, and one that is complete."""
-    assert PartialObjects(OutputParser.of_class(Journey)).read(text) is None
+    assert PartialObjects(OutputParser.of_class(Journey), Reading()).read(text) is None
+
+
+class Counted(PartialObjects):
+    """Counts how much text is read."""
+
+    total = 0
+
+    def read(self, text):
+        self.total += len(text)
+        return super().read(text)
+
+
+def fed(text, inside="", size=4):
+    """Feed a reply in pieces; return the reader and what it told."""
+    partials = Counted(OutputParser.of_class(Branch), Reading(inside_reasoning=inside))
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    return partials, [value for piece in pieces if (value := partials.feed([piece])) is not None]
+
+
+def test_a_long_reply_is_read_in_linear_time():
+    """Each result is read from the beginning; so the longer the text is, the rarer they are."""
+    text = json.dumps({"label": "a b " * 15_000, "branches": []})
+    (short, some), (long, more) = fed(text[:30_000]), fed(text)
+    assert long.total < 2.1 * short.total
+    assert len(more) - len(some) > 50
+    assert all(is_prefix(before, after) for before, after in pairwise([*more, json.loads(text)]))
+
+
+def test_a_short_reply_gives_an_object_for_each_piece():
+    """However long the reasoning before it is; that is read once."""
+    value = '{"label": "' + "a b " * 200
+    _, told = fed(f"<think>{'Hm {}. ' * 5_000}</think>{value}")
+    assert len(told) >= 199
+    _, told = fed(f"{'Hm {}. ' * 5_000}</think>{value}", "</think>")
+    assert len(told) >= 199
+    _, told = fed(f"{'Hm. ' * 5_000}</think>\n{value}")
+    assert len(told) >= 199
 
 
 def test_a_dict_lacks_what_has_not_come(sandbox, streams):
