@@ -25,7 +25,7 @@ _MOST_OBJECTS: Final = 8  # the maximum number of objects that are tried in a re
 _ALWAYS_READ: Final = 4096
 _SHARE: Final = 128
 _SIGNS: Final = "+-.Ee"  # what numbers contain besides digits
-_begun: Final = partial(from_json, allow_partial="trailing-strings")
+_begun: Final = partial(from_json, allow_inf_nan=False, allow_partial="trailing-strings")
 _whole: Final = json.JSONDecoder(strict=False).raw_decode
 _ALIASES: Final = ("alias", "validation_alias", "serialization_alias")
 

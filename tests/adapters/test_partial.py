@@ -275,6 +275,14 @@ def test_what_is_not_known_to_be_the_object_is_not_told(text):
     assert PartialObjects(OutputParser.of_class(Journey), Reading()).read(text) is None
 
 
+def test_nan_is_no_json_and_not_told():
+    """As the accepted reply; it is not equal to itself, so that each result took back the one before."""
+    partials = PartialObjects(OutputParser(by_call=False), Reading())
+    text = '{"a": 1, "b": NaN, "c": "xyz'
+    told = [value for end in range(len(text)) if (value := partials.read(text[:end])) is not None]
+    assert told == [{"a": 1}]
+
+
 class Counted(PartialObjects):
     """Counts how much text is read."""
 
