@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import typing
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -15,6 +16,7 @@ from pydantic import (
     PrivateAttr,
     RootModel,
     computed_field,
+    create_model,
     field_serializer,
     field_validator,
 )
@@ -359,6 +361,13 @@ def test_a_class_without_values_is_one_of_its_own():
     made = partial_object(Journey, {"the_price": 3, "stops": [{"city": "P"}]})
     assert (made.price, made.name, made.stops[0].city, made.stops[0].nights) == (3, None, "P", None)
     assert partial_object(None, {"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize("kind", [vars(typing)["List"], list])
+def test_a_list_need_not_say_of_what(kind):
+    """`typing.List` without a type has an origin, but no arguments."""
+    made = partial_object(create_model("Loose", items=kind), {"items": [{"a": 1}]})
+    assert made.items == [{"a": 1}]
 
 
 def test_the_code_of_a_class_waits_for_the_whole_object(sandbox, streams):
