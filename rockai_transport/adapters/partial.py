@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -144,13 +144,22 @@ def partial_object(model: type[Any] | None, value: dict[str, Any]) -> Any:
 
 
 def _shape(kind: Any) -> tuple[type[BaseModel] | None, Any] | None:
-    """Return the class of a type's objects, and the shape of the items in its lists; None without any."""
+    """Return the class of the objects of a type, and the shape of what its lists or dicts hold, if any."""
     kinds = [kind, *get_args(kind)]
-    items = [_shape(inner) for one in kinds if get_origin(one) is list for inner in get_args(one)]
+    items = [_shape(inner[0]) for one in kinds if (inner := _held(one))]
     classes = [one for one in kinds if isinstance(one, type) and not issubclass(one, RootModel)]
     models = [one for one in classes if issubclass(one, BaseModel)]
-    model = models[0] if len(models) == 1 and get_origin(kind) not in (list, dict) else None
+    model = models[0] if len(models) == 1 and not _held(kind) else None
     return (model, next(iter(items), None)) if model or any(items) else None
+
+
+def _held(kind: Any) -> list[Any]:
+    """Return the type of the items or values of a collection, if all have one; else nothing."""
+    origin = get_origin(kind)
+    if not isinstance(origin, type) or not issubclass(origin, Collection):
+        return []
+    inner = [one for one in get_args(kind) if one is not ...][issubclass(origin, Mapping) :]
+    return inner if len(inner) == 1 else []
 
 
 def _filled(shape: tuple[type[BaseModel] | None, Any] | None, value: Any) -> Any:
@@ -158,6 +167,8 @@ def _filled(shape: tuple[type[BaseModel] | None, Any] | None, value: Any) -> Any
     model, items = shape or (None, None)
     if items and isinstance(value, list):
         return [_filled(items, item) for item in value]
+    if items and isinstance(value, dict) and model is None:
+        return {key: _filled(items, item) for key, item in value.items()}
     if model is None or not isinstance(value, dict):
         return value
     subclass, fields = _partial_class(model)

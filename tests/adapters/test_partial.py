@@ -3,6 +3,7 @@
 import asyncio
 import json
 import typing
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -361,6 +362,34 @@ def test_a_class_without_values_is_one_of_its_own():
     made = partial_object(Journey, {"the_price": 3, "stops": [{"city": "P"}]})
     assert (made.price, made.name, made.stops[0].city, made.stops[0].nights) == (3, None, "P", None)
     assert partial_object(None, {"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list[Stop],
+        Sequence[Stop],
+        tuple[Stop, ...],
+        set[Stop] | None,
+        dict[str, Stop],
+        Mapping[str, list[Stop]],
+    ],
+)
+def test_each_collection_holds_objects_of_its_class(kind):
+    """Lists, and the values of dicts."""
+    stop = {"city": "P"}
+    given = stop if "dict" in str(kind) else [stop]
+    given = {"k": given} if "str" in str(kind) else given
+    held = partial_object(create_model("Holder", items=(kind, ...)), {"items": given}).items
+    held = held["k"] if isinstance(held, dict) else held
+    [made] = held if isinstance(held, list) else [held]
+    assert (made.city, made.nights) == ("P", None)
+
+
+def test_a_tuple_of_several_classes_is_as_the_model_wrote_it():
+    """Its items have no class in common."""
+    held = partial_object(create_model("Holder", items=(tuple[Stop, Bill], ...)), {"items": [{"city": "P"}]})
+    assert held.items == [{"city": "P"}]
 
 
 @pytest.mark.parametrize("kind", [vars(typing)["List"], list])
