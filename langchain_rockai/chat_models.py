@@ -220,9 +220,10 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         second paid run. If the next answer is wrong too, an error is raised.
 
         A stream returns the partial object, each time a prefix of the next one. It is not validated; missing
-        fields are None, and a dict lacks them. Only the last object is validated. If the model is asked
-        again, an empty object is returned, and the next answer begins; so it is if the object so far turns
-        out not to be the answer. With ``include_raw`` there is one result.
+        fields are None, and a dict lacks them. Only the last object is validated. The longer an answer is,
+        the more text comes between two objects. If the model is asked again, an empty object is returned, and
+        the next answer begins; so it is if the object so far turns out not to be the answer. With
+        ``include_raw`` there is one result.
 
         Args:
             schema: A pydantic class, a TypedDict class, or a JSON or OpenAI schema; ``json_mode`` needs none.

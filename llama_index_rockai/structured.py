@@ -133,8 +133,9 @@ class StructuredOutputLLM(FunctionCallingLLM):
     def _structured_stream_call(self, *asked: Any, **prompt_args: Any) -> Generator[Any, None, None]:
         """Ask with the event stream, and yield the partial object, each time a prefix of the next one.
 
-        Missing fields are None; the last object is validated. If the model is asked again, an empty object is
-        yielded, and the next reply begins; so it is if the object so far turns out not to be the answer.
+        Missing fields are None; the last object is validated. The longer a reply is, the more text comes
+        between two objects. If the model is asked again, an empty object is yielded, and the next reply
+        begins; so it is if the object so far turns out not to be the answer.
         """
         call = self._structured_call(*asked, **prompt_args)
         for chunk in self.stream_chat(**call):

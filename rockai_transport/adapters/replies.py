@@ -80,10 +80,11 @@ class ReplyBuilder(ABC, Generic[C, R]):
             ConfigurationError: The request cannot be sent to the model.
         """
         self._stream_usage = stream_usage
-        self._partials = PartialObjects(parser) if parser and streamed and partials else None
         self._lines = AddressLines() if isinstance(first, ModelRequest) else None
         check = parser.validation_error if parser else None
         self.dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
+        reading = self.dialogue.running.reading
+        self._partials = PartialObjects(parser, reading) if parser and streamed and partials else None
         self.timeout = timeout
         self.runs: list[Prediction | None] = []
         self.parts: list[ReplyPart] = []
@@ -101,7 +102,7 @@ class ReplyBuilder(ABC, Generic[C, R]):
     def _read(self, pieces: Sequence[str]) -> Iterator[C]:
         parts = self.dialogue.feed(pieces)
         self.parts += parts
-        value = self._partials.read(self.dialogue.running_text()) if self._partials else None
+        value = self._partials.feed(pieces) if self._partials else None
         return self._made(parts, value)
 
     def end(self, prediction: Prediction | None) -> Iterator[C]:
@@ -110,8 +111,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
         parts = self.dialogue.end(prediction)
         self.parts += parts
         is_last = self.dialogue.request is None
-        partials = self._partials
-        anew = partials and (partials.is_taken_back(self.reply()) if is_last else partials.restart())
+        partials, reading = self._partials, self.dialogue.running.reading
+        anew = partials and (partials.is_taken_back(self.reply()) if is_last else partials.restart(reading))
         return self._made(parts, {} if anew else None, last=is_last)
 
     def take(self, prediction: Prediction) -> None:

@@ -102,10 +102,6 @@ class Dialogue:
         parts = self._reader.feed(pieces)
         return parts if self._direct else self._released(parts)
 
-    def running_text(self) -> str:
-        """Return the text of the current run so far, without its reasoning; it may still be refused."""
-        return _own_words("".join(self._pieces), self.running)
-
     def end(self, prediction: Any = None) -> list[ReplyPart]:
         """End the run; afterwards :attr:`request` is the next one, or None.
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import typing
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -15,6 +17,7 @@ from pydantic import (
     PrivateAttr,
     RootModel,
     computed_field,
+    create_model,
     field_serializer,
     field_validator,
 )
@@ -24,6 +27,7 @@ from llama_index_rockai import RockAI
 from rockai_transport import InvalidResponseError
 from rockai_transport.adapters import OutputParser, partial_object
 from rockai_transport.adapters.partial import PartialObjects
+from rockai_transport.prompting.reply.reader import Reading
 
 MODEL = "my/hermes"
 WAYS = ["sync", "async"]
@@ -231,7 +235,7 @@ def test_what_never_fits_is_an_error_at_the_end(framework, streams):
 @pytest.mark.parametrize("size", [1, 2, 5, 11])
 def test_nothing_is_told_that_is_taken_back(size, by_call):
     """However it is cut: no half number, word or escape; nor a call's name, where none was asked for."""
-    partials = PartialObjects(OutputParser.of_class(Journey, by_call=by_call))
+    partials = PartialObjects(OutputParser.of_class(Journey, by_call=by_call), Reading())
     texts = [CALL[:end] for end in range(0, len(CALL), size)]
     told = [value for text in texts if (value := partials.read(text)) is not None]
     assert all(is_prefix(before, after) for before, after in pairwise([*told, VALUE]))
@@ -245,7 +249,7 @@ def test_nothing_is_told_that_is_taken_back(size, by_call):
 def test_a_number_is_told_once_it_cannot_go_on(number, form):
     """However many digits it has: another one may leave a float as it is."""
     text = form % ((json.dumps(number),) * 3)
-    partials = PartialObjects(OutputParser(by_call=False))
+    partials = PartialObjects(OutputParser(by_call=False), Reading())
     told = [value for end in range(len(text)) if (value := partials.read(text[:end])) is not None]
     assert all(is_prefix(before, after) for before, after in pairwise([*told, json.loads(text)]))
     assert len(told) >= 2
@@ -253,7 +257,7 @@ def test_a_number_is_told_once_it_cannot_go_on(number, form):
 
 def test_a_name_that_has_begun_with_a_digit_takes_no_number_back():
     """What stands before it has ended."""
-    assert PartialObjects(OutputParser(by_call=False)).read('{"1": 1.5, "2') == {"1": 1.5}
+    assert PartialObjects(OutputParser(by_call=False), Reading()).read('{"1": 1.5, "2') == {"1": 1.5}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +275,52 @@ def test_a_name_that_has_begun_with_a_digit_takes_no_number_back():
 )
 def test_what_is_not_known_to_be_the_object_is_not_told(text):
     """Python's quotes, other names, the call's own name, no object, and one that is complete."""
-    assert PartialObjects(OutputParser.of_class(Journey)).read(text) is None
+    assert PartialObjects(OutputParser.of_class(Journey), Reading()).read(text) is None
+
+
+def test_nan_is_no_json_and_not_told():
+    """As the accepted reply; it is not equal to itself, so that each result took back the one before."""
+    partials = PartialObjects(OutputParser(by_call=False), Reading())
+    text = '{"a": 1, "b": NaN, "c": "xyz'
+    told = [value for end in range(len(text)) if (value := partials.read(text[:end])) is not None]
+    assert told == [{"a": 1}]
+
+
+class Counted(PartialObjects):
+    """Counts how much text is read."""
+
+    total = 0
+
+    def read(self, text):
+        self.total += len(text)
+        return super().read(text)
+
+
+def fed(text, inside="", size=4):
+    """Feed a reply in pieces; return the reader and what it told."""
+    partials = Counted(OutputParser.of_class(Branch), Reading(inside_reasoning=inside))
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    return partials, [value for piece in pieces if (value := partials.feed([piece])) is not None]
+
+
+def test_a_long_reply_is_read_in_linear_time():
+    """Each result is read from the beginning; so the longer the text is, the rarer they are."""
+    text = json.dumps({"label": "a b " * 15_000, "branches": []})
+    (short, some), (long, more) = fed(text[:30_000]), fed(text)
+    assert long.total < 2.1 * short.total
+    assert len(more) - len(some) > 50
+    assert all(is_prefix(before, after) for before, after in pairwise([*more, json.loads(text)]))
+
+
+def test_a_short_reply_gives_an_object_for_each_piece():
+    """However long the reasoning before it is; that is read once."""
+    value = '{"label": "' + "a b " * 200
+    _, told = fed(f"<think>{'Hm {}. ' * 5_000}</think>{value}")
+    assert len(told) >= 199
+    _, told = fed(f"{'Hm {}. ' * 5_000}</think>{value}", "</think>")
+    assert len(told) >= 199
+    _, told = fed(f"{'Hm. ' * 5_000}</think>\n{value}")
+    assert len(told) >= 199
 
 
 def test_a_dict_lacks_what_has_not_come(sandbox, streams):
@@ -313,6 +362,41 @@ def test_a_class_without_values_is_one_of_its_own():
     made = partial_object(Journey, {"the_price": 3, "stops": [{"city": "P"}]})
     assert (made.price, made.name, made.stops[0].city, made.stops[0].nights) == (3, None, "P", None)
     assert partial_object(None, {"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list[Stop],
+        Sequence[Stop],
+        tuple[Stop, ...],
+        set[Stop] | None,
+        dict[str, Stop],
+        Mapping[str, list[Stop]],
+    ],
+)
+def test_each_collection_holds_objects_of_its_class(kind):
+    """Lists, and the values of dicts."""
+    stop = {"city": "P"}
+    given = stop if "dict" in str(kind) else [stop]
+    given = {"k": given} if "str" in str(kind) else given
+    held = partial_object(create_model("Holder", items=(kind, ...)), {"items": given}).items
+    held = held["k"] if isinstance(held, dict) else held
+    [made] = held if isinstance(held, list) else [held]
+    assert (made.city, made.nights) == ("P", None)
+
+
+def test_a_tuple_of_several_classes_is_as_the_model_wrote_it():
+    """Its items have no class in common."""
+    held = partial_object(create_model("Holder", items=(tuple[Stop, Bill], ...)), {"items": [{"city": "P"}]})
+    assert held.items == [{"city": "P"}]
+
+
+@pytest.mark.parametrize("kind", [vars(typing)["List"], list])
+def test_a_list_need_not_say_of_what(kind):
+    """`typing.List` without a type has an origin, but no arguments."""
+    made = partial_object(create_model("Loose", items=kind), {"items": [{"a": 1}]})
+    assert made.items == [{"a": 1}]
 
 
 def test_the_code_of_a_class_waits_for_the_whole_object(sandbox, streams):
