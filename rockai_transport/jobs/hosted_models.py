@@ -12,6 +12,7 @@ from typing import Any, Literal
 from rockai_transport.config import check_choice
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import Money, Price, amount
+from rockai_transport.prompting.reply.schema_values import allowed_types
 from rockai_transport.protocol.inputs import check_input, read_open_files
 from rockai_transport.protocol.references import ModelReference
 
@@ -111,7 +112,8 @@ class HostedModel:
             )
         _ = self.price  # refuses invalid amounts
         schema = self.json_schema
-        if schema.get("type", "object") != "object" or not _is_dict(schema.get("properties", {})):
+        is_object = schema.get("type", "object") == "object" and "object" in allowed_types(schema)
+        if not is_object or not _is_dict(schema.get("properties", {})):
             raise self._wrong("input_schema must be the JSON schema of an object.")
 
     @property
