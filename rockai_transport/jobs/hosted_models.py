@@ -106,7 +106,7 @@ class HostedModel:
             object.__setattr__(self, "defaults", sent)
         amount(self.usual_cold_start, f"HostedModel {self.name}: usual_cold_start")
         ModelReference.parse(self.model)
-        if self.cost_per_second is not None and self.longest_seconds is None:
+        if self.cost_per_second is not None and self.longest_seconds in (None, 0, "0"):
             raise self._wrong(
                 "cost_per_second needs longest_seconds: the seconds that are reserved for a run."
             )
