@@ -16,7 +16,7 @@ from rockai_transport.config import token_text
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
-from rockai_transport.prompting.request.nearest import SYNONYMS, nearest, unknown_name
+from rockai_transport.prompting.request.nearest import meant_by, nearest, unknown_name
 from rockai_transport.prompting.request.parameters import accepted_names, map_parameters
 
 ALIASES: Final = {
@@ -107,7 +107,8 @@ def check_call(
     """
     allowed = {*PER_CALL, *keywords, extra}
     for name in call:
-        said = "api_token" if "api_token" in SYNONYMS.get(name, ()) else name  # of another service
+        is_token = name not in ALIASES and "api_token" in (meant_by(name) or ())  # of another service
+        said = "api_token" if is_token else name
         own = ALIASES.get(said, said)
         if own in fields and own not in allowed:
             raise ConfigurationError(

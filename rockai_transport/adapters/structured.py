@@ -18,6 +18,7 @@ from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.jobs.json_schema import check_schema, validator
 from rockai_transport.prompting.messages import ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply
+from rockai_transport.prompting.reply.schema_values import allowed_types
 from rockai_transport.prompting.reply.structured import ResponseFormat, structured_reply
 
 _MOST_ERRORS: Final = 5  # the maximum shown to the model; the first errors cause the others
@@ -182,10 +183,11 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
         ConfigurationError: It is not a schema, or its values have another type.
     """
     check_schema(schema, whose)
-    kind = schema.get("type", "object")
-    if kind != "object" and "object" not in (kind if isinstance(kind, list | tuple) else ()):
+    kinds = allowed_types(schema)
+    if "object" not in kinds:
         raise ConfigurationError(
-            f'{whose} must have {{"type": "object"}}, not {kind!r}: put the value into a property.'
+            f'{whose} must have {{"type": "object"}}, not {str(sorted(kinds))[1:-1]}: put the value into a '
+            "property."
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from rockai_transport.config import check_choice
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import Money, Price, amount
+from rockai_transport.prompting.reply.schema_values import allowed_types
 from rockai_transport.protocol.inputs import check_input, read_open_files
 from rockai_transport.protocol.references import ModelReference
 
@@ -105,13 +106,14 @@ class HostedModel:
             object.__setattr__(self, "defaults", sent)
         amount(self.usual_cold_start, f"HostedModel {self.name}: usual_cold_start")
         ModelReference.parse(self.model)
-        if self.cost_per_second is not None and self.longest_seconds is None:
+        if self.cost_per_second is not None and self.longest_seconds in (None, 0, "0"):
             raise self._wrong(
                 "cost_per_second needs longest_seconds: the seconds that are reserved for a run."
             )
         _ = self.price  # refuses invalid amounts
         schema = self.json_schema
-        if schema.get("type", "object") != "object" or not _is_dict(schema.get("properties", {})):
+        is_object = schema.get("type", "object") == "object" and "object" in allowed_types(schema)
+        if not is_object or not _is_dict(schema.get("properties", {})):
             raise self._wrong("input_schema must be the JSON schema of an object.")
 
     @property

@@ -93,7 +93,7 @@ class WebhookReceiver:
         opened = store if isinstance(store, Store) else as_store(store)
         self._records: Records = opened.awaited
         self._resume = resume
-        self._stale = stale
+        self._stale = float(amount(stale, "stale"))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one ASGI request.

@@ -165,6 +165,7 @@ class TestConstructorArguments:
             ({"huggingfacehub_api_token": "x"}, "did you mean 'api_token'"),
             ({"default_request_timeout": 1}, "did you mean 'timeout'"),
             ({"client_kwargs": {}}, "AsyncClient(http_client=…)"),
+            ({"proxy": "x"}, "AsyncClient(http_client=…)"),
             ({"read_timeout": 1}, "AsyncClient(timeouts=…)"),
             ({"endpoint": "x"}, "did you mean 'base_url'"),
             ({"engine": "x"}, "did you mean 'model'"),
@@ -185,7 +186,9 @@ class TestConstructorArguments:
             framework.make(**given)
         assert len(str(caught.value)) < 200
 
-    @pytest.mark.parametrize("name", ["openai_api_key", "rockai_api_key", "endpoint", "engine", "extra_body"])
+    @pytest.mark.parametrize(
+        "name", ["openai_api_key", "xai_api_key", "auth_token", "endpoint", "extra_body"]
+    )
     def test_what_is_no_input_of_a_model_is_not_offered_as_one(self, framework, name):
         """A token above all: the error names the argument for it, and not ``model_kwargs`` too."""
         with pytest.raises(ConfigurationError) as caught:
@@ -402,7 +405,7 @@ class TestArguments:
             framework.ask(llm, "Hi", **{name: "x"})
         assert not sandbox.requests
 
-    @pytest.mark.parametrize("name", ["openai_api_key", "token"])
+    @pytest.mark.parametrize("name", ["openai_api_key", "token", "rock_api_token", "apiKey", "hf_token"])
     def test_nor_is_another_service_s_token(self, framework, sandbox, name):
         """A model whose inputs are not known was sent it."""
         with pytest.raises(ConfigurationError, match="'api_token' is an argument of"):

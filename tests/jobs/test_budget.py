@@ -54,6 +54,7 @@ def test_an_amount_of_numpy_is_read_as_written():
     ("settings", "said"),
     [
         ({"cost_per_second": 1}, "longest_seconds"),
+        ({"cost_per_second": 1, "longest_seconds": 0}, "longest_seconds"),
         ({"cost_per_run": 1, "cost_per_second": 1}, "longest_seconds"),
         ({"cost_per_run": -1}, "cost_per_run=-1"),
         ({"cost_per_run": "much"}, "cost_per_run='much'"),

@@ -36,6 +36,8 @@ class NoSchema(BaseModel):
         ({"description": "x" * 801}, "longer than 800"),
         ({"output": "smell"}, "is none of"),
         ({"input_schema": {"type": "array"}}, "JSON schema of an object"),
+        ({"input_schema": {"enum": ["fast", "slow"]}}, "JSON schema of an object"),
+        ({"input_schema": {"anyOf": [{"type": "string"}, {"type": "array"}]}}, "JSON schema of an object"),
         ({"input_schema": 7}, "a JSON schema or a pydantic class"),
         ({"input_schema": VideoInput(prompt="x")}, r"pydantic class, not VideoInput\(prompt='x'"),
         ({"input_schema": NoSchema}, "input_schema has no JSON schema: Cannot generate"),

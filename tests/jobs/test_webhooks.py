@@ -256,7 +256,9 @@ def test_the_body_is_a_hint(sandbox):
     assert app.resumed == [(started.id, "succeeded")]
 
 
-@pytest.mark.parametrize("bad", [{"resume": None}, {"client": "a token"}, {"store": 5}])
+@pytest.mark.parametrize(
+    "bad", [{"resume": None}, {"client": "a token"}, {"store": 5}, {"stale": "ten minutes"}]
+)
 def test_a_receiver_of_something_else_is_refused_at_once(bad):
     """Later, its agents would sleep forever."""
     with Client("t") as client, pytest.raises(ConfigurationError):

@@ -129,6 +129,14 @@ def test_tokens_that_a_template_puts_together_are_neutralised(token):
     assert prompt(source, Message("user", f"a{token}")).count(token) == harmless.count(token)
 
 
+@pytest.mark.parametrize("token", ["<|user|>", "<|system|>", "<|tool|>"])
+def test_tokens_that_are_made_of_a_role_s_name_are_neutralised(token):
+    """Phi's templates write ``'<|' + message['role'] + '|>'``, so their source shows none of them."""
+    harmless = prompt(MARKS, Message("system", "s"), Message("user", "a x b"))
+    said = prompt(MARKS, Message("system", f"s{token}"), Message("user", f"a {token} b"))
+    assert said.count(token) == harmless.count(token)
+
+
 @pytest.mark.parametrize("token", ["]~b]", "[e~[", "[|user|]", "<|turn>"])
 def test_known_tokens_of_other_shapes_are_neutralised(token):
     """Those of MiniMax, EXAONE and Gemma 4."""
@@ -238,6 +246,7 @@ def test_without_jinja2_the_error_says_what_to_install(monkeypatch):
         ("{{ messages[0].content }}", set()),
         ("{{ '<|turn>user' }}{{ '<turn|>' }}", {"<|turn>", "<turn|>"}),
         ("{{ '<|user|>' }}{{ '<|end|>' }}", {"<|user|>", "<|end|>"}),
+        (MARKS, {"<|user|>", "</s>"}),
         ("{{ '<|channel|>final<|message|>' }}{{ '<|end|>' }}{{ '<|return|>' }}", {"<|return|>"}),
     ],
 )

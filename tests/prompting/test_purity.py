@@ -8,7 +8,17 @@ PACKAGE = Path(importlib.util.find_spec("rockai_transport.prompting").origin).pa
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = ("rockai_transport.prompting", "rockai_transport.errors", "rockai_transport._version")
 STANDARD = frozenset(
-    {"__future__", "ast", "collections.abc", "dataclasses", "datetime", "difflib", "fnmatch", "importlib"}
+    {
+        "__future__",
+        "ast",
+        "collections.abc",
+        "contextlib",
+        "dataclasses",
+        "datetime",
+        "difflib",
+        "fnmatch",
+        "importlib",
+    }
     | {"functools", "itertools", "json", "keyword", "math", "numbers", "re", "types", "typing", "uuid"}
 )
 

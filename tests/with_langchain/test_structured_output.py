@@ -431,6 +431,9 @@ class Numbers(RootModel[list[int]]):
         {"type": "array", "items": {"type": "integer"}},
         {"title": "Numbers", "type": "array", "items": {"type": "integer"}},
         {"name": "numbers", "description": "Some.", "parameters": {"type": "array"}},
+        {"title": "Color", "enum": ["red"]},
+        {"title": "Color", "$ref": "#/$defs/Color", "$defs": {"Color": {"type": "string"}}},
+        {"title": "Either", "anyOf": [{"type": "string"}, {"type": "array"}]},
     ],
     ids=str,
 )

@@ -169,9 +169,9 @@ def _is_data(call: Call, tools: Tools) -> bool:
     name = tools.resolve(call.name) if call.name else None
     if name is None or (isinstance(call, InvalidToolCall) and call.error == _NO_CALL):
         return True
-    types = _types(tools.schemas[name])
-    has_types = bool(call.arguments) and call.arguments == {key: types.get(key, ()) for key in call.arguments}
-    return has_types or _is_schema(call.arguments, tools.schemas[name])
+    types, given = _types(tools.schemas[name]), call.arguments
+    described = ({key: types.get(key, ()) for key in given}, {key: f"<{key}>" for key in given})
+    return (bool(given) and given in described) or _is_schema(given, tools.schemas[name])
 
 
 def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:

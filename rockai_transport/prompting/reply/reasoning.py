@@ -32,6 +32,7 @@ from rockai_transport.prompting.reply.token_set import (
     Stage,
     TokenSet,
     is_blank,
+    read_fence,
     unfinished,
 )
 
@@ -146,7 +147,7 @@ class ReasoningSplitter(Stage[_Parts]):
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
         self._before = ""  # the last two characters that were delivered as text
-        self._in_fence = False
+        self._fences: list[str] = []  # that are open
 
     @property
     def settled(self) -> bool:
@@ -216,18 +217,18 @@ class ReasoningSplitter(Stage[_Parts]):
         while self._tags and (found := _NOTABLE.search(self._held, at)):
             place = found.start()
             end = self._tags.end(self._held, place, final=final)
+            if self._held[place:end] == FENCE:
+                end = read_fence(self._held, place, self._fences, final=final)
             token = self._held[place:end]
             listed = _as_listed(token)
             closes = listed in _CLOSINGS
             # What follows a tag decides whether it is quoted.
-            if end < 0 or (end == len(self._held) and token != FENCE and not final):
+            if end < 0 or (end == len(self._held) and not final):
                 return parts + self._take(place)
             at = max(end, place + 1)
-            if token == FENCE:
-                self._in_fence = not self._in_fence
-            elif listed in _LATE:
+            if listed in _LATE:
                 self._tags = None
-            elif token not in ("", TICK) and not (closes and self._is_quoted(place, end)):
+            elif token[:1] not in ("", TICK) and not (closes and self._is_quoted(place, end)):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
                 if closes:
@@ -244,4 +245,6 @@ class ReasoningSplitter(Stage[_Parts]):
         before, behind = (self._before + self._held[max(0, at - 2) : at])[-2:], self._held[end : end + 1]
         around = before[-1:], behind
         in_prose = around == (" ", " ") and before[0].isalnum()
-        return self._in_fence or in_prose or "`" in around or all(one and one in _QUOTES for one in around)
+        return (
+            bool(self._fences) or in_prose or "`" in around or all(one and one in _QUOTES for one in around)
+        )

@@ -148,6 +148,11 @@ def known_properties(schema: Schema) -> frozenset[str]:
     return frozenset(name for part in _parts(schema, schema) for name in properties_of(part))
 
 
+def allowed_types(schema: Schema) -> frozenset[str]:
+    """Return the names of the types that a schema, or one of its alternatives, allows."""
+    return _allowed(list(_parts(schema, schema)))
+
+
 def properties_of(schema: Schema, keyword: str = "properties") -> Schema:
     """Return what the schema itself declares about an object's keys.
 

@@ -17,6 +17,7 @@ ANY_SUFFIX, MOST_SUFFIX = r"[\w-]{1,16}", 16
 
 T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
+_FENCE_AND_LANGUAGE: Final = re.compile(rf"({FENCE}`{{0,9}})([\w+-]{{0,30}})")
 
 
 class Stage(Protocol[T_co]):
@@ -120,6 +121,30 @@ def unfinished(text: str, tokens: Sequence[str]) -> int:
                 start = at
                 break
     return start
+
+
+def read_fence(text: str, at: int, opened: list[str], *, final: bool) -> int:
+    """Read a code fence. One with a language, or of another length, is an inner one, as in a README.
+
+    Args:
+        text: The text so far.
+        at: Where the fence begins.
+        opened: The fences that are open; the innermost is the last.
+        final: Whether no more text follows.
+
+    Returns:
+        Its end; -1 if what it does depends on what follows.
+    """
+    found = _FENCE_AND_LANGUAGE.match(text, at)
+    if found is None or (found.end() == len(text) and not final):
+        return -1
+    fence, language = found.groups()
+    if fence not in opened or (language and text.startswith(("\n", "\r"), found.end())):
+        opened.append(fence)
+    else:
+        while opened.pop() != fence:
+            pass
+    return found.end(1)
 
 
 def skip_space(text: str, at: int) -> int:

@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from rockai_transport.prompting.reply.token_set import FENCE, TICK, Stage, TokenSet
+from rockai_transport.prompting.reply.token_set import FENCE, TICK, Stage, TokenSet, read_fence
 
 _STRUCK: Final = ("<s>", "</s>")
 _RESULT: Final = "<tool_response>"
@@ -41,7 +41,7 @@ class TurnEnd(Stage[str]):
         self._cues = cues
         self._begun = False
         self._before = ""  # the last character of the line, except for white space
-        self._in_fence = False
+        self._fences: list[str] = []  # that are open
         self._behind_tick = False
         self._in_span = False  # whether the line has an odd number of single backticks
         self._struck = 0  # number of open <s>
@@ -73,6 +73,8 @@ class TurnEnd(Stage[str]):
             place = found.start()
             self.pass_over(text[at:place])
             end = (self._ends if self._begun else self._first).end(text, place, final=final)
+            if text[place:end] == FENCE and self._before in ("", ">"):
+                end = read_fence(text, place, self._fences, final=final)
             in_span = self._in_span and end > place and text[place] != TICK
             closing = _SPAN_END.search(text, end, end + _LONGEST_SPAN) if in_span else None
             unknown = in_span and not (closing or final) and len(text) < end + _LONGEST_SPAN
@@ -83,11 +85,10 @@ class TurnEnd(Stage[str]):
             self._behind_tick = self._behind_tick or (closing is not None and closing[0] == TICK)
             if token in self._cues and not self._begun:
                 emitted, start, at = emitted + text[start:place], end, end
-            elif token not in ("", TICK, FENCE) and self._ends_here(token):
+            elif token[:1] not in ("", TICK) and self._ends_here(token):
                 self.token = token
                 return emitted + text[start:place]
             else:
-                self._in_fence ^= token == FENCE and not self._before
                 at = place + max(1, len(token))
                 self.pass_over(text[place:at])
                 self._behind_tick = token == TICK
@@ -97,7 +98,7 @@ class TurnEnd(Stage[str]):
 
     def _ends_here(self, token: str) -> bool:
         in_prose = token == _RESULT and self._before not in _BEFORE_RESULTS
-        if self._in_fence or self._behind_tick or in_prose:
+        if self._fences or self._behind_tick or in_prose:
             return False
         if token in _STRUCK:
             self._struck += 1 if token == _STRUCK[0] else -1

@@ -13,8 +13,8 @@ tokenizer no longer sees the token. This is done
   so that this cannot create a token itself;
 * in single turns too, where the model's own server puts the text into its template;
 * with the tokens of every known template, and those of published templates (``jinja_tokens.json``), whatever
-  the dialect: one derived from a model's name may be wrong, and a Jinja template can put its tokens together
-  (``'<|' + role + '|>'``); for such a template, also with everything in its source that looks like a token.
+  the dialect: one derived from a model's name may be wrong; for a Jinja template, also with everything in its
+  source, or in a prompt that it renders, that looks like a token.
 
 It is not done to a completion's prompt or to a prompt that the caller formatted: there the text *is* the
 prompt, and its control tokens are the caller's own.

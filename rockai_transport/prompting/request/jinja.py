@@ -10,19 +10,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rockai_transport._version import install_command
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.data import read_table
-from rockai_transport.prompting.messages import Turn
+from rockai_transport.prompting.messages import Role, Turn
 
 if TYPE_CHECKING:
     import jinja2
 
 TOKENS: Final = read_table("request/jinja_tokens.json")
+_SAMPLES: Final[tuple[tuple[Role, ...], ...]] = (("user", "assistant", "user"), ("user", "assistant", "tool"))
 # A token is recognized by its angle or square brackets.
 _SHAPES: Final = r"<[^<>{}'\"\s]{1,40}>|\[/?[A-Z_]{2,40}\]"
 # These blocks mark the model's own text for training, and render as their contents.
@@ -54,16 +57,16 @@ class JinjaTemplate:
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
-        """Everything in the source that looks like a token."""
+        """Everything in the source or in a prompt that looks like a token."""
         return _control_tokens(self.source)
 
     @property
     def end_tokens(self) -> tuple[str, ...]:
-        """The known end tokens in the source, and the token that ends a text, if the source contains it."""
+        """The known end tokens in the source or in a prompt, and the one that ends a text, if it is used."""
         eos = _bos_and_eos(self.source)[1:] if "eos_token" in self.source else ()
-        rows = TOKENS["ends_no_turn"].items()
-        parts = {token for token, others in rows if any(one in self.source for one in others)}
-        found = (token for token in TOKENS["turn_tokens"] if token in self.source and token not in parts)
+        text, rows = _with_prompts(self.source), TOKENS["ends_no_turn"].items()
+        parts = {token for token, others in rows if any(one in text for one in others)}
+        found = (token for token in TOKENS["turn_tokens"] if token in text and token not in parts)
         return tuple(dict.fromkeys((*found, *eos)))
 
     def render(self, system: str, turns: Sequence[Turn]) -> str:
@@ -138,9 +141,19 @@ def _bos_and_eos(source: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=32)
+def _with_prompts(source: str) -> str:
+    """Return the source and a few prompts: a token may be made of a role's name, as in Phi's templates."""
+    texts, template = [source], JinjaTemplate(source)
+    for system, roles in product(("", "x"), _SAMPLES):
+        with suppress(ConfigurationError):
+            texts.append(template.render(system, [Turn(role, "x") for role in roles]))
+    return "\n".join(texts)
+
+
+@lru_cache(maxsize=32)
 def _control_tokens(source: str) -> tuple[str, ...]:
-    own = TOKENS["own_markup"]
-    return tuple(dict.fromkeys(t for t in re.findall(_SHAPES, source) if t.strip("</>") not in own))
+    own, shaped = TOKENS["own_markup"], re.findall(_SHAPES, _with_prompts(source))
+    return tuple(dict.fromkeys(token for token in shaped if token.strip("</>") not in own))
 
 
 @lru_cache(maxsize=32)

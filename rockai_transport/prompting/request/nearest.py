@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from rockai_transport.prompting.data import read_table
 
-SYNONYMS: Final = {
+_SYNONYMS: Final = {
     wrong: right.split()
     for right, wrongs in read_table("request/synonyms.json")["names"].items()
     for wrong in wrongs.split()
 }
 """Other services' names → ours: difflib cannot know that they mean the same."""
+_TOKEN_NAME: Final = re.compile(r"(?i)(api|access|auth|bearer|secret)_?(key|token)$")
+
+
+def meant_by(name: str) -> list[str] | None:
+    """Return what another service's name is called here, the best first; None if it is not known."""
+    known = _SYNONYMS.get(name.casefold())
+    return ["api_token"] if known is None and _TOKEN_NAME.search(name) else known
 
 
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str | None:
@@ -30,9 +38,10 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.75) -> str |
 
     right = {candidate.casefold(): candidate for candidate in candidates}
     wrong = name.casefold()
-    if wrong in SYNONYMS:
-        known = next((right[one] for one in SYNONYMS[wrong] if one in right), None)
-        if known or not SYNONYMS[wrong]:
+    meant = meant_by(name)
+    if meant is not None:
+        known = next((right[one] for one in meant if one in right), None)
+        if known or not meant:
             return known
     matches = get_close_matches(wrong, right, n=1, cutoff=cutoff)
     return right[matches[0]] if matches else None
