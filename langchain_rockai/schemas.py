@@ -84,7 +84,21 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
     described = convert_to_openai_tool(given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form
+    if isinstance(given, BaseTool):
+        _rename_to_aliases(described["function"]["parameters"], given.args_schema)
     return described
+
+
+def _rename_to_aliases(form: dict[str, Any], arguments: Any) -> None:
+    """Name a tool's arguments as its class accepts them: core's copy of the class has no aliases."""
+    names: dict[str, str] = {}
+    for own, info in getattr(arguments, "model_fields", {}).items():
+        choices = getattr(info.validation_alias, "choices", [info.validation_alias])
+        names[own] = next((one for one in choices if isinstance(one, str)), own)
+    if names and "properties" in form:
+        form["properties"] = {names.get(own, own): one for own, one in form["properties"].items()}
+    if names and "required" in form:
+        form["required"] = [names.get(own, own) for own in form["required"]]
 
 
 def _recursive_form(kind: Any) -> dict[str, Any] | None:

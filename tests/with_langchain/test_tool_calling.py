@@ -8,8 +8,8 @@ from functools import reduce
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.tools import tool
-from pydantic import BaseModel
+from langchain_core.tools import StructuredTool, tool
+from pydantic import AliasChoices, BaseModel, Field
 
 from langchain_rockai import ChatRockAI
 from rockai_transport import Client, ConfigurationError, InvalidResponseError
@@ -286,6 +286,22 @@ def test_a_schema_s_properties_are_the_arguments(llm, schema):
     [tool] = llm.bind_tools([schema]).kwargs["tools"]
     assert tool["function"]["name"] == "power"
     assert tool["function"]["parameters"]["properties"] == {"a": {"type": "integer"}}
+
+
+@pytest.mark.parametrize("alias", [{"alias": "A"}, {"validation_alias": AliasChoices("A", "other")}])
+def test_a_tool_s_arguments_are_named_as_its_class_accepts_them(scripted, llm, alias):
+    """Core shows the model the fields' own names, which the tool then refuses."""
+
+    class Numbers(BaseModel):
+        a: int = Field(**alias)
+        b: int
+
+    plus = StructuredTool.from_function(add.func, name="plus", args_schema=Numbers)
+    scripted('<tool_call>{"name": "plus", "arguments": {"A": 1, "b": 2}}</tool_call>')
+    bound = llm.bind_tools([plus])
+    assert bound.kwargs["tools"][0]["function"]["parameters"]["required"] == ["A", "b"]
+    [call] = bound.invoke("1 + 2?").tool_calls
+    assert plus.invoke(call).content == "3"
 
 
 def test_results_return_to_the_prompt(scripted, llm):
