@@ -122,6 +122,15 @@ def test_calls_are_told_apart_in_v3_events(scripted, llm):
 BROKEN = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": </tool_call>'
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_a_broken_call_is_an_invalid_one_in_v3_events(scripted, llm):
+    """Core reads no call from a chunk that has text too, so its text comes before it."""
+    scripted("Wait. " + BROKEN)
+    output = llm.bind_tools([add]).stream_events("Hi", version="v3").output
+    assert [invalid["name"] for invalid in output.invalid_tool_calls] == ["add"]
+    assert output.text == "Wait. " + BROKEN
+
+
 @pytest.mark.parametrize(
     ("answer", "arguments"),
     [
