@@ -81,6 +81,8 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
             return dict(given)  # another provider's own tool, whose type core would drop
     elif isinstance(given, Mapping) and "inputSchema" in given:  # MCP's form
         given = {**given, "input_schema": given["inputSchema"]}
+    elif isinstance(given, Mapping) and "function" not in given:  # core leaves OpenAI's newer form
+        given = {name: value for name, value in given.items() if name != "type"}
     described = convert_to_openai_tool(given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form

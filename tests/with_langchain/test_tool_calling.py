@@ -288,6 +288,7 @@ def test_a_tool_without_a_name_is_refused(llm, tool):
         {"name": "power", "type": ["object", "null"], "properties": {"a": {"type": "integer"}}},
         {"name": "power", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
         {"type": "custom", "name": "power", "input_schema": {"properties": {"a": {"type": "integer"}}}},
+        {"type": "function", "name": "power", "parameters": {"properties": {"a": {"type": "integer"}}}},
     ],
 )
 def test_a_schema_s_properties_are_the_arguments(llm, schema):
