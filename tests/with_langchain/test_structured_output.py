@@ -3,6 +3,7 @@
 import json
 import operator
 from collections.abc import Callable
+from datetime import date
 from enum import Enum
 from functools import reduce
 from typing import Annotated, Any, Literal, NotRequired, Optional, Required, TypedDict
@@ -253,6 +254,14 @@ def test_a_class_is_held_to_its_own_rules_only(scripted, llm):
 
     scripted('{"letters": "Ada"}')
     assert llm.with_structured_output(Name, method="json_schema").invoke("Go!") == Name(letters="Ada")
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_a_schema_may_contain_values_that_json_has_not(llm, method):
+    """As Python's, or YAML's, dates."""
+    schema = {"title": "Trip", "properties": {"day": {"type": "string", "default": date(2026, 1, 2)}}}
+    chain = llm.with_structured_output(schema, method=method)
+    assert '"2026-01-02"' in llm.preview("Go!", **chain.first.kwargs)["input"]["prompt"]
 
 
 def test_a_description_may_be_missing(scripted, llm):

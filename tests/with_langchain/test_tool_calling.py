@@ -280,6 +280,14 @@ def test_a_tool_without_a_name_is_refused(llm, tool):
         llm.bind_tools([{**tool, "description": "Nothing."}])
 
 
+def test_a_tool_whose_schema_refers_to_nothing_is_refused(llm):
+    """As some MCP servers have them."""
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/Missing"}}}
+    remote = StructuredTool.from_function(add.func, name="remote", args_schema=schema)
+    with pytest.raises(ConfigurationError, match="Missing' not found"):
+        llm.bind_tools([remote])
+
+
 @pytest.mark.parametrize(
     "schema",
     [
