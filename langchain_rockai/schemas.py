@@ -68,8 +68,11 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
 
     Raises:
         ValueError: It is none of these.
+        TypeError: It is a class of tools, or a TypedDict class that refers to itself.
     """
     given: Any = tool
+    if isinstance(given, type) and issubclass(given, BaseTool):  # core would describe its settings
+        raise TypeError(f"{given.__name__} is a class of tools: pass an instance, {given.__name__}(…).")
     if is_typeddict(given):
         shape = TypeAdapter(_rebuilt(given, {})).json_schema()
         given = type(given.__name__, (BaseModel,), {"model_json_schema": classmethod(lambda _: dict(shape))})

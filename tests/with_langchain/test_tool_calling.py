@@ -8,7 +8,7 @@ from functools import reduce
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.tools import StructuredTool, tool
+from langchain_core.tools import BaseTool, StructuredTool, tool
 from pydantic import AliasChoices, BaseModel, Field
 
 from langchain_rockai import ChatRockAI
@@ -278,6 +278,20 @@ def test_a_tool_without_a_name_is_refused(llm, tool):
     """No model could call it."""
     with pytest.raises(ConfigurationError, match="function schemas with a name"):
         llm.bind_tools([{**tool, "description": "Nothing."}])
+
+
+def test_a_class_of_tools_is_refused(llm):
+    """Its own fields are no arguments."""
+
+    class Power(BaseTool):
+        name: str = "power"
+        description: str = "Raise a to b."
+
+        def _run(self, a: int, b: int) -> int:
+            return a**b
+
+    with pytest.raises(ConfigurationError, match=r"pass an instance, Power\(…\)"):
+        llm.bind_tools([Power])
 
 
 def test_a_tool_whose_schema_refers_to_nothing_is_refused(llm):
