@@ -140,6 +140,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         stop = self.stop if stop is None else stop  # type: ignore[assignment]  # a list, once it was checked
+        kwargs.setdefault("model", kwargs.get("model_name"))
         return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
 
     @property

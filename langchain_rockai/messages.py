@@ -27,7 +27,7 @@ _JSON_BLOCKS: Final = frozenset(
 _SILENT_BLOCKS: Final = frozenset(
     {"reasoning", "tool_call", "tool_call_chunk", "invalid_tool_call"}
     | {"tool_use", "input_json_delta", "thinking", "redacted_thinking"}
-    | {"function_call", "custom_tool_call", "reasoning_content", "cachePoint"}
+    | {"function_call", "function_call_signature", "custom_tool_call", "reasoning_content", "cachePoint"}
 )
 
 
@@ -94,7 +94,7 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
 def _content(block: dict[str, Any], role: Role) -> tuple[str, Any]:
     """Return a block's kind, and its text or its file's address: a URL, a data URI, or None."""
     kind = str(block.get("type") or next(iter(block), "")).removeprefix("input_")  # OpenAI's
-    text, source = block.get("text", block.get("refusal")), block.get("source")
+    text, source = block.get("text", block.get("refusal", block.get("content"))), block.get("source")
     is_data = role == "tool" and "type" not in block and kind not in ("text", "video")  # Bedrock's
     if is_data or kind in _JSON_BLOCKS or (isinstance(source, dict) and "content" in source):
         return "text", json.dumps(block.get("json", block), ensure_ascii=False, default=str)

@@ -97,8 +97,9 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
             elif isinstance(part, ReasoningDelta):
                 message = AIMessageChunk(content="", additional_kwargs={_REASONING_KEY: part.text})
             else:
-                text = part.text if isinstance(part, InvalidToolCall) else ""
-                message = AIMessageChunk(content=text, tool_call_chunks=[self._call_chunk(part)])
+                if isinstance(part, InvalidToolCall):  # core's v3 events drop the call of a chunk with text
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=part.text))
+                message = AIMessageChunk(content="", tool_call_chunks=[self._call_chunk(part)])
             yield ChatGenerationChunk(message=message)
 
     def partial_chunk(self, value: dict[str, Any]) -> ChatGenerationChunk:

@@ -68,8 +68,11 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
 
     Raises:
         ValueError: It is none of these.
+        TypeError: It is a class of tools, or a TypedDict class that refers to itself.
     """
     given: Any = tool
+    if isinstance(given, type) and issubclass(given, BaseTool):  # core would describe its settings
+        raise TypeError(f"{given.__name__} is a class of tools: pass an instance, {given.__name__}(…).")
     if is_typeddict(given):
         shape = TypeAdapter(_rebuilt(given, {})).json_schema()
         given = type(given.__name__, (BaseModel,), {"model_json_schema": classmethod(lambda _: dict(shape))})
@@ -81,10 +84,26 @@ def openai_tool(tool: Mapping[str, Any] | type | Callable[..., Any] | BaseTool) 
             return dict(given)  # another provider's own tool, whose type core would drop
     elif isinstance(given, Mapping) and "inputSchema" in given:  # MCP's form
         given = {**given, "input_schema": given["inputSchema"]}
+    elif isinstance(given, Mapping) and "function" not in given:  # core leaves OpenAI's newer form
+        given = {name: value for name, value in given.items() if name != "type"}
     described = convert_to_openai_tool(given)
     if (form := _recursive_form(getattr(given, "tool_call_schema", given))) is not None:
         described["function"]["parameters"] = form
+    if isinstance(given, BaseTool):
+        _rename_to_aliases(described["function"]["parameters"], given.args_schema)
     return described
+
+
+def _rename_to_aliases(form: dict[str, Any], arguments: Any) -> None:
+    """Name a tool's arguments as its class accepts them: core's copy of the class has no aliases."""
+    names: dict[str, str] = {}
+    for own, info in getattr(arguments, "model_fields", {}).items():
+        choices = getattr(info.validation_alias, "choices", [info.validation_alias])
+        names[own] = next((one for one in choices if isinstance(one, str)), own)
+    if names and "properties" in form:
+        form["properties"] = {names.get(own, own): one for own, one in form["properties"].items()}
+    if names and "required" in form:
+        form["required"] = [names.get(own, own) for own in form["required"]]
 
 
 def _recursive_form(kind: Any) -> dict[str, Any] | None:

@@ -22,8 +22,9 @@ from rockai_transport.prompting.reply.schema_values import allowed_types
 from rockai_transport.prompting.reply.structured import ResponseFormat, structured_reply
 
 _MOST_ERRORS: Final = 5  # the maximum shown to the model; the first errors cause the others
-NO_SCHEMA: Final = (RuntimeError, NameError, TypeError, ValueError, AttributeError)
-"""What conversions raise for types that no JSON schema describes; most of pydantic's are RuntimeErrors."""
+NO_SCHEMA: Final = (RuntimeError, NameError, TypeError, ValueError, AttributeError, KeyError)
+"""What conversions raise for types that no JSON schema describes; most of pydantic's are RuntimeErrors, and
+core's of a reference that leads nowhere is a KeyError."""
 _BY_NAME: Final = ("populate_by_name", "validate_by_name", "allow_population_by_field_name")
 
 

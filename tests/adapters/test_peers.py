@@ -28,7 +28,7 @@ from rockai_transport.prompting.request.parameters import accepted_names
 MODEL, LLAMA_3, FLUX = "my/hermes", "meta/meta-llama-3-70b-instruct", "incomingflyingbrick/flux-1-schnell"
 CAT = "https://example.com/cat.png"
 COUNTS = ("input_tokens", "output_tokens", "total_tokens")
-HINT = re.compile(r"did you mean|_kwargs=\{|structured_predict|bind_tools|Dialect\.of|Client\(")
+HINT = re.compile(r"did you mean|_kwargs=\{|structured_predict|bind_tools|Dialect\.of|Client\(|ChatRockAI\(")
 
 
 class Journey(BaseModel):

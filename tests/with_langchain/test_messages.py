@@ -97,6 +97,7 @@ def test_a_call_from_before_there_were_tools_is_told(arguments, call):
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "redacted_thinking", "data": "x"},
         {"type": "reasoning_content", "reasoning_content": {"text": "hm"}},
+        {"type": "function_call_signature", "signature": "s", "index": 0},
     ],
 )
 def test_the_reasoning_of_any_provider_is_left_out(block):
@@ -142,6 +143,7 @@ def test_openai_s_image_of_its_newer_api_is_an_image():
         {"type": "input_text", "text": "hi"},
         {"type": "output_text", "text": "hi", "annotations": []},
         {"type": "refusal", "refusal": "hi"},
+        {"type": "compaction", "content": "hi", "signature": "s"},
     ],
 )
 def test_a_block_s_text_is_text(cls, block):

@@ -146,6 +146,7 @@ def test_traces_name_provider_model_and_parameters(cls, kind):
     assert params["ls_model_type"] == kind
     assert (params["ls_model_name"], params["ls_temperature"], params["ls_max_tokens"]) == (MISTRAL, 0.0, 5)
     assert llm._get_ls_params(model=MODEL)["ls_model_name"] == MODEL
+    assert llm._get_ls_params(model_name=MODEL)["ls_model_name"] == MODEL
     assert params["ls_stop"] == ["x"]
     assert llm._get_ls_params(stop=["y"])["ls_stop"] == ["y"]
 

@@ -136,6 +136,13 @@ def test_a_system_prompt_is_a_message(cls):
         cls(model="my/unknown", system_prompt="Be brief.")
 
 
+@pytest.mark.parametrize("name", ["disable_streaming", "output_version", "profile", "rate_limiter"])
+def test_what_only_core_s_chat_models_have_leads_to_them(name):
+    """It is no input of a model, to which the advice for other unknown arguments would send it."""
+    with pytest.raises(ConfigurationError, match="Only LangChain's chat models have it: ChatRockAI"):
+        RockAILLM(model=MISTRAL, **{name: None})
+
+
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])
 async def test_a_parameter_that_a_known_model_does_not_take_is_refused(sandbox, cls):
     """In every way of calling, before anything is sent, naming the nearest right one."""

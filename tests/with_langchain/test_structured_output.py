@@ -3,6 +3,7 @@
 import json
 import operator
 from collections.abc import Callable
+from datetime import date
 from enum import Enum
 from functools import reduce
 from typing import Annotated, Any, Literal, NotRequired, Optional, Required, TypedDict
@@ -204,7 +205,7 @@ def test_a_cache_tells_schemas_apart(scripted, sandbox):
     assert len(sandbox.predictions) == 2
 
 
-@pytest.mark.parametrize("wrong", [5, "a joke", [Joke]])
+@pytest.mark.parametrize("wrong", [5, "a joke", [Joke], {"type": "function"}])
 def test_what_core_makes_no_schema_of_is_refused(llm, wrong):
     """In core's words, by our error."""
     with pytest.raises(ConfigurationError, match="must be passed in as"):
@@ -221,6 +222,14 @@ def test_a_schema_may_come_as_openai_s_response_format(scripted, llm, method):
     assert ("Number" in asked.inputs[0]["prompt"]) == (method != "json_mode")
     with pytest.raises(ConfigurationError, match="json_schema"):
         llm.with_structured_output({"type": "json_schema"}, method=method)
+
+
+def test_a_schema_may_come_as_openai_s_newer_function(scripted, llm):
+    """With its name beside its type, as in the tools of its Responses API."""
+    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    scripted('{"n": "1"}')
+    form = {"type": "function", "name": "Number", "parameters": parameters, "strict": True}
+    assert llm.with_structured_output(form).invoke("Go!") == {"n": 1}
 
 
 def test_pydantic_s_base_class_is_refused(llm):
@@ -245,6 +254,14 @@ def test_a_class_is_held_to_its_own_rules_only(scripted, llm):
 
     scripted('{"letters": "Ada"}')
     assert llm.with_structured_output(Name, method="json_schema").invoke("Go!") == Name(letters="Ada")
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_a_schema_may_contain_values_that_json_has_not(llm, method):
+    """As Python's, or YAML's, dates."""
+    schema = {"title": "Trip", "properties": {"day": {"type": "string", "default": date(2026, 1, 2)}}}
+    chain = llm.with_structured_output(schema, method=method)
+    assert '"2026-01-02"' in llm.preview("Go!", **chain.first.kwargs)["input"]["prompt"]
 
 
 def test_a_description_may_be_missing(scripted, llm):

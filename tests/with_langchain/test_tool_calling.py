@@ -8,8 +8,8 @@ from functools import reduce
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.tools import tool
-from pydantic import BaseModel
+from langchain_core.tools import BaseTool, StructuredTool, tool
+from pydantic import AliasChoices, BaseModel, Field
 
 from langchain_rockai import ChatRockAI
 from rockai_transport import Client, ConfigurationError, InvalidResponseError
@@ -120,6 +120,15 @@ def test_calls_are_told_apart_in_v3_events(scripted, llm):
 
 
 BROKEN = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": </tool_call>'
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_a_broken_call_is_an_invalid_one_in_v3_events(scripted, llm):
+    """Core reads no call from a chunk that has text too, so its text comes before it."""
+    scripted("Wait. " + BROKEN)
+    output = llm.bind_tools([add]).stream_events("Hi", version="v3").output
+    assert [invalid["name"] for invalid in output.invalid_tool_calls] == ["add"]
+    assert output.text == "Wait. " + BROKEN
 
 
 @pytest.mark.parametrize(
@@ -271,6 +280,28 @@ def test_a_tool_without_a_name_is_refused(llm, tool):
         llm.bind_tools([{**tool, "description": "Nothing."}])
 
 
+def test_a_class_of_tools_is_refused(llm):
+    """Its own fields are no arguments."""
+
+    class Power(BaseTool):
+        name: str = "power"
+        description: str = "Raise a to b."
+
+        def _run(self, a: int, b: int) -> int:
+            return a**b
+
+    with pytest.raises(ConfigurationError, match=r"pass an instance, Power\(…\)"):
+        llm.bind_tools([Power])
+
+
+def test_a_tool_whose_schema_refers_to_nothing_is_refused(llm):
+    """As some MCP servers have them."""
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/Missing"}}}
+    remote = StructuredTool.from_function(add.func, name="remote", args_schema=schema)
+    with pytest.raises(ConfigurationError, match="Missing' not found"):
+        llm.bind_tools([remote])
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -279,6 +310,7 @@ def test_a_tool_without_a_name_is_refused(llm, tool):
         {"name": "power", "type": ["object", "null"], "properties": {"a": {"type": "integer"}}},
         {"name": "power", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
         {"type": "custom", "name": "power", "input_schema": {"properties": {"a": {"type": "integer"}}}},
+        {"type": "function", "name": "power", "parameters": {"properties": {"a": {"type": "integer"}}}},
     ],
 )
 def test_a_schema_s_properties_are_the_arguments(llm, schema):
@@ -286,6 +318,22 @@ def test_a_schema_s_properties_are_the_arguments(llm, schema):
     [tool] = llm.bind_tools([schema]).kwargs["tools"]
     assert tool["function"]["name"] == "power"
     assert tool["function"]["parameters"]["properties"] == {"a": {"type": "integer"}}
+
+
+@pytest.mark.parametrize("alias", [{"alias": "A"}, {"validation_alias": AliasChoices("A", "other")}])
+def test_a_tool_s_arguments_are_named_as_its_class_accepts_them(scripted, llm, alias):
+    """Core shows the model the fields' own names, which the tool then refuses."""
+
+    class Numbers(BaseModel):
+        a: int = Field(**alias)
+        b: int
+
+    plus = StructuredTool.from_function(add.func, name="plus", args_schema=Numbers)
+    scripted('<tool_call>{"name": "plus", "arguments": {"A": 1, "b": 2}}</tool_call>')
+    bound = llm.bind_tools([plus])
+    assert bound.kwargs["tools"][0]["function"]["parameters"]["required"] == ["A", "b"]
+    [call] = bound.invoke("1 + 2?").tool_calls
+    assert plus.invoke(call).content == "3"
 
 
 def test_results_return_to_the_prompt(scripted, llm):

@@ -31,7 +31,7 @@ class ResponseFormat:
         """Text for the system part of the prompt."""
         if self.schema is None:
             return _OBJECT
-        return "\n".join([_SCHEMA, json.dumps(self.schema, ensure_ascii=False), _NOTHING_ELSE])
+        return "\n".join([_SCHEMA, json.dumps(self.schema, ensure_ascii=False, default=str), _NOTHING_ELSE])
 
 
 def structured_reply(reply: ModelReply, schema: Mapping[str, Any] | None = None, name: str = "") -> Any:
