@@ -14,6 +14,8 @@ MOST_SPACE: Final = 200
 SUFFIX: Final = "…"
 """Stands in a token for a suffix that differs between checkpoints."""
 ANY_SUFFIX, MOST_SUFFIX = r"[\w-]{1,16}", 16
+CAPITAL: Final = "[A-Z]"
+"""At the end of a token: a capital letter must follow it."""
 
 T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
@@ -57,14 +59,16 @@ class TokenSet:
         """Create a set.
 
         Args:
-            tokens: The tokens; none of them is empty. A ``[{`` at the end of one must follow it, but is not
-                part of it. A :data:`SUFFIX` in one stands for any.
+            tokens: The tokens; none of them is empty. A ``[{`` or :data:`CAPITAL` at the end of one must
+                follow it, but is not part of it. A :data:`SUFFIX` in one stands for any.
         """
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0) + MOST_SUFFIX
         self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
         pattern = _one_of(tokens) if tokens else r"(?!)"
-        self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)").replace(SUFFIX, ANY_SUFFIX))
+        pattern = pattern.replace(r"\[\{", r"(?=\[\{)").replace(re.escape(CAPITAL), f"(?={CAPITAL})")
+        self._pattern = re.compile(pattern.replace(SUFFIX, ANY_SUFFIX))
+        self._first = re.compile("|".join(re.escape(token[0]) for token in tokens) or "(?!)")
         begun = {token.partition(SUFFIX)[0] for token in tokens if SUFFIX in token}
         self._in_suffix = re.compile(rf"(?:{_one_of(begun)}){ANY_SUFFIX}\uff5c?\Z" if begun else r"(?!)")
 
@@ -84,6 +88,22 @@ class TokenSet:
             return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at
+
+    def search(self, text: str, *, final: bool = False) -> tuple[int, int]:
+        """Find the first token.
+
+        Args:
+            text: The text so far.
+            final: Whether no more text follows.
+
+        Returns:
+            Its position and its end; twice where one may begin at the end of the text, if there is none.
+        """
+        if found := self._pattern.search(text):
+            return found.span()
+        begun = (one.start() for one in self._first.finditer(text, max(0, len(text) - self._longest)))
+        at = next((at for at in begun if not final and self.end(text, at) < 0), len(text))
+        return at, at
 
 
 def _one_of(tokens: Iterable[str]) -> str:
