@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
@@ -295,11 +296,16 @@ def _types(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     name = opener.name
     known = tools.resolve(name)
-    if opener.kind in ("tagged", "elements"):
-        read = read_tagged if opener.kind == "tagged" else read_elements
+    if opener.kind not in ("json", "python"):
         schema = tools.schemas[known] if known else {}
+        null = partial(is_null, schema=schema)
         try:
-            arguments = read(body, lambda key, value: is_null(value, key, schema))
+            if opener.kind == "plain elements":
+                arguments = read_elements(
+                    body, null, lambda key: fits("", properties_of(schema).get(key), schema)
+                )
+            else:
+                arguments = (read_tagged if opener.kind == "tagged" else read_elements)(body, null)
         except ValueError as error:
             return [unreadable(name, body, str(error))] if known else None
         expected = required_properties(schema) if arguments else known_properties(schema)

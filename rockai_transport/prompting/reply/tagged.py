@@ -87,7 +87,7 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
 
     Args:
         text: All arguments.
-        is_null: Returns, for a name and a value whose tag does not say its type, whether the value is null.
+        is_null: Returns, for a value whose tag does not say its type and its name, whether the value is null.
 
     Returns:
         Their names and values, without the line breaks that the templates put around a value, or the CDATA
@@ -105,17 +105,29 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
             value = _before_own_tag(value, key)
             if any(tag in value for tag in formats.AFTER_VALUES):  # another call, without its opening
                 raise ValueError("the call does not end")
-        if around := _BREAKS.fullmatch(value):
-            value = around[around.lastindex or 0]
-        if literal := _CDATA.fullmatch(value):
-            value = literal[1]
-        null = not name["kind"] and is_null(key, value)
+        value = without_wrapping(value)
+        null = not name["kind"] and is_null(value, key)
         found.append((key, None if null else _from_json(value) if name["json"] or name["type"] else value))
     if at < 0 or not _CLOSED.match(text, at):
         raise ValueError("the call does not end")
     if len(dict(found)) < len(found):
         raise ValueError("it has an argument twice")
     return dict(found)
+
+
+def without_wrapping(value: str) -> str:
+    """Return a value without the line breaks around it, or the CDATA section that it is.
+
+    Args:
+        value: The text between its tags.
+
+    Returns:
+        The value itself.
+    """
+    if around := _BREAKS.fullmatch(value):
+        value = around[around.lastindex or 0]
+    literal = _CDATA.fullmatch(value)
+    return literal[1] if literal else value
 
 
 def _before_own_tag(value: str, key: str) -> str:
