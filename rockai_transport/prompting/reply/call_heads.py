@@ -182,10 +182,10 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
         return Opener(body, "json", name, meant=marked, told=not is_blank(text[end:body]))
-    to_tool = body >= 0 and (body == end or not is_blank(text[end:body]))
+    verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
+    to_tool = verdict == "text" and (body == end or not is_blank(text[end:body]))
     if to_tool and (inner := _OPENING.end(text, body)) != body:
         return "undecided" if inner < 0 else _marked(text, inner, tools)
-    verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
     argument = ARGUMENT.end(text, body) > body or (own > at and not text.startswith("</", body))
     return verdict if marked or verdict == "undecided" or (argument and tools.resolve(name)) else "text"
 
