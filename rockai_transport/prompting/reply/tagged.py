@@ -100,11 +100,16 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
     at = 0
     while at >= 0 and (name := _NAME.match(text, at)):
         stop, at, _ = _value_end(text, name.end(), final=True)
-        key, value = name[1].strip(), text[name.end() : stop]
-        if text[stop:at] in ("", "\n"):  # without its closing tag
+        key, value, tag = name[1].strip(), text[name.end() : stop], text[stop:at]
+        if tag in ("", "\n"):  # without its closing tag
             value = _before_own_tag(value, key)
-            if any(tag in value for tag in formats.AFTER_VALUES):  # another call, without its opening
+            # Nothing, or another call without its opening, or another argument on the same line.
+            if not value.strip() or any(
+                one in value for one in formats.AFTER_VALUES + formats.TAGGED_ARGUMENTS
+            ):
                 raise ValueError("the call does not end")
+        elif -1 < value.find(tag) < value.find(tag.replace("/", "")):
+            raise ValueError("it has an argument without a name")
         value = without_wrapping(value)
         null = not name["kind"] and is_null(value, key)
         found.append((key, None if null else _from_json(value) if name["json"] or name["type"] else value))
