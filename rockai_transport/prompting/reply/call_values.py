@@ -40,6 +40,10 @@ _NAMED: Final = re.compile(
 )
 # Also print(default_api.get_weather(…)), Gemini's form.
 _PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>\w[\w.:/-]{0,127})\(")
+# A text behind an unquoted key, with no quotes: Gemma 4's, if the server leaves out its tokens.
+_UNQUOTED: Final = re.compile(
+    r"""(?<=\w:)(?!(?:-?\d[\d.]*|true|false|null)[,}]|[.…])((?:[^<"'{}\[\],]|,(?![\w-]+:)){1,500}+)(?=[,}])"""
+)
 _NO_PYTHON: Final = "it is no Python call, or does not end"
 _NO_CALL: Final = "it has a function's name, but no arguments"
 _SCHEMA: Final = "the arguments are the function's schema, not values"
@@ -313,6 +317,9 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
             return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
+    if isinstance(call, InvalidToolCall):
+        quoted = _with_arguments(name, "", _UNQUOTED.sub(r'"\1"', body), {})
+        call = quoted if isinstance(quoted, ToolCall) else call
     if known and not opener.meant:
         fit = as_arguments(call.arguments, known, tools.schemas[known])
         none = opener.told and call.arguments == {} and not required_properties(tools.schemas[known])

@@ -77,7 +77,7 @@ def read_elements(
     at = 0
     for tag in (_TAG if is_text else _MARKED_TAG).finditer(text):
         inside = around[-1][0]
-        if is_text and len(around) == 1 + 1 and is_text(inside) and tag[0] != f"</{inside}>":
+        if is_text and len(around[1:]) == 1 and is_text(inside) and tag[0] != f"</{inside}>":
             continue
         before, at = text[at : tag.start()], tag.end()
         before = without_wrapping(before) if is_text else before

@@ -133,13 +133,9 @@ def unfinished(text: str, tokens: Sequence[str]) -> int:
     Returns:
         The first such position; the text's length if there is none.
     """
-    start = len(text)
-    for token in tokens:
-        for at in range(max(0, len(text) - len(token) + 1), start):
-            if token.startswith(text[at:]):
-                start = at
-                break
-    return start
+    first = max(0, len(text) - max(map(len, tokens), default=0) + 1)
+    begun = (at for at in range(first, len(text)) if any(token.startswith(text[at:]) for token in tokens))
+    return next(begun, len(text))
 
 
 def skip_space(text: str, at: int) -> int:

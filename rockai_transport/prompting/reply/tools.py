@@ -45,8 +45,8 @@ class Tools:
     @cached_property
     def hints(self) -> TokenSet:
         """What may come before a call at the start of a line, but marks none: words, tags, tool names."""
-        forms = ("{}", "functions.{}", "<{}>")
-        return TokenSet(*HINTS, *(form.format(name) for form in forms for name in self.schemas))
+        forms = (one for name in self.schemas for one in (name, f"functions.{name}", f"<{name}>"))
+        return TokenSet(*HINTS, *forms)
 
     @cached_property
     def keys(self) -> frozenset[str]:
