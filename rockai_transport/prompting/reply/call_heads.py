@@ -124,7 +124,8 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return "undecided"
     if place > at and text[place] in "`{[<":
         return _direct(text, place, tools, line_start=True)
-    found = _named(text, place, tools, marked=False)
+    # In a list, only objects and tokens are calls, so that it still streams.
+    found = "text" if text[end - 1] == " " else _named(text, place, tools, marked=False)
     return replace(found, told=found.told and place > at) if isinstance(found, Opener) else found
 
 
