@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
@@ -22,7 +21,6 @@ from rockai_transport.prompting.reply.json_values import ValueScanner, read_pyth
 from rockai_transport.prompting.reply.schema_values import (
     adapted,
     fits,
-    is_null,
     known_properties,
     properties_of,
     required_properties,
@@ -302,14 +300,11 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     known = tools.resolve(name)
     if opener.kind not in ("json", "python"):
         schema = tools.schemas[known] if known else {}
-        null = partial(is_null, schema=schema)
         try:
-            if opener.kind == "plain elements":
-                arguments = read_elements(
-                    body, null, lambda key: fits("", properties_of(schema).get(key), schema)
-                )
+            if opener.kind == "tagged":
+                arguments = read_tagged(body, schema)
             else:
-                arguments = (read_tagged if opener.kind == "tagged" else read_elements)(body, null)
+                arguments = read_elements(body, schema, plain=opener.kind == "plain elements")
         except ValueError as error:
             return [unreadable(name, body, str(error))] if known else None
         expected = required_properties(schema) if arguments else known_properties(schema)

@@ -8,10 +8,11 @@ the tags within an argument that is text are text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
 from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK
+from rockai_transport.prompting.reply.schema_values import fits, is_null, properties_of
 from rockai_transport.prompting.reply.tagged import without_wrapping
 
 _MOST_NESTED: Final = 100
@@ -57,15 +58,13 @@ class ElementScanner:
         return found.start() if found else None
 
 
-def read_elements(
-    text: str, is_null: Callable[[str, str], bool], is_text: Callable[[str], bool] | None = None
-) -> dict[str, Any]:
+def read_elements(text: str, schema: Mapping[str, Any], *, plain: bool = False) -> dict[str, Any]:
     """Read arguments that are elements.
 
     Args:
         text: All arguments.
-        is_null: Returns, for the text of an argument and its name, whether it is null.
-        is_text: Returns, for the name of an argument, whether it is text; None if the tags have a mark.
+        schema: The schema of the arguments: which of them may be null, or text.
+        plain: Whether their tags have no mark.
 
     Returns:
         Their names and values: text, or what they contain, as an object, or a list if these are items.
@@ -75,15 +74,17 @@ def read_elements(
     """
     around: list[tuple[str, list[tuple[str, Any]]]] = [("", [])]
     at = 0
-    for tag in (_TAG if is_text else _MARKED_TAG).finditer(text):
-        inside = around[-1][0]
-        if is_text and len(around[1:]) == 1 and is_text(inside) and tag[0] != f"</{inside}>":
+    until = ""  # what closes an argument that is text
+    for tag in (_TAG if plain else _MARKED_TAG).finditer(text):
+        if until not in ("", tag[0]):
             continue
-        before, at = text[at : tag.start()], tag.end()
-        before = without_wrapping(before) if is_text else before
+        before, at, until = text[at : tag.start()], tag.end(), ""
         if not tag["closes"]:
+            if plain and len(around) == 1 and fits("", properties_of(schema).get(tag["name"]), schema):
+                until = f"</{tag['name']}>"
             around.append((tag["name"], []))
             continue
+        before = without_wrapping(before) if plain else before
         name, inner = around.pop()
         if name != tag["name"] or len(around) > _MOST_NESTED:
             raise ValueError("its elements do not fit together")
@@ -91,7 +92,10 @@ def read_elements(
     if len(around) > 1 or text[at:].strip():
         raise ValueError("the call does not end")
     values = _object(around[0][1])
-    return {key: None if isinstance(one, str) and is_null(one, key) else one for key, one in values.items()}
+    return {
+        key: None if isinstance(one, str) and is_null(one, key, schema) else one
+        for key, one in values.items()
+    }
 
 
 def _value(inner: list[tuple[str, Any]]) -> Any:

@@ -186,8 +186,7 @@ class ReplyReader:
     def _read(self, text: str) -> list[ReplyPart]:
         parts: list[ReplyPart] = []
         self.cut = self._cutter.cut or self._turn.token is not None
-        read = self._splitter.feed(text) if text else []
-        for part in read + (self._splitter.flush() if self.cut else []):
+        for part in self._splitter.feed(text) + (self._splitter.flush() if self.cut else []):
             parts += self._read_calls(part)
         self.cut = self.cut or (self._calls is not None and self._calls.ended)
         return parts

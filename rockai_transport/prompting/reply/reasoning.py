@@ -25,7 +25,6 @@ from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.reply.token_set import (
     ANY_SUFFIX,
     BYTE_ORDER_MARK,
-    CAPITAL,
     FENCE,
     MOST_SUFFIX,
     SUFFIX,
@@ -68,6 +67,10 @@ _CLOSINGS: Final = frozenset(
 _LATE: Final = {tag for tag, (close, _) in _MEANINGS.items() if close and close.tokens[0] in _CLOSINGS}
 _TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
+# What opens gpt-oss's reasoning, if the server leaves out its tokens, only at the beginning of a sentence.
+_WORD: Final = "analysis"
+_SENTENCE: Final = re.compile(r"""[A-Z]\w{0,30}(?: [A-Za-z"]|['’][a-z]|[.!?](?:\s|assistant))""")
+_SENTENCE_BEGUN: Final = re.compile(r"""(?:[A-Z]\w{0,30}(?:[ '’]|[.!?]\w{0,8})?)?\Z""")
 _BLANK: Final = re.compile(rf"\A[\s{BYTE_ORDER_MARK}]+")
 _SUFFIX: Final = re.compile(rf"(?<=think:){ANY_SUFFIX}(?=>\Z)")
 _LONGEST_TAG: Final = max(map(len, _MEANINGS)) + MOST_SUFFIX
@@ -90,8 +93,8 @@ def closing_tag(prompt: str) -> str:
         The tag; empty if the prompt ends in no reasoning.
     """
     end = _as_listed(prompt.rstrip()[-_LONGEST_TAG:])
-    closing = (close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip()))
-    return next((close.tokens[0] for close in closing), "")
+    openings = ((tag, close) for tag, (close, _) in _MEANINGS.items() if close and tag != _WORD)
+    return next((close.tokens[0] for tag, close in openings if end.endswith(tag.rstrip())), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,8 @@ class ReasoningSplitter(Stage[_Parts]):
             if end <= 0 or self._close.end(begin, 0) != end:
                 break
             self._held = begin[end:]  # closed once more
+        if begin[:end] == _WORD and not _SENTENCE.match(begin, end):
+            end = -1 if not final and _SENTENCE_BEGUN.match(begin, end) else 0
         if end < 0:
             return
         opening = begin[:end]
@@ -188,8 +193,7 @@ class ReasoningSplitter(Stage[_Parts]):
         else:
             self._held = "".join(self._blank) + self._held
         self._blank = []
-        unknown = (None, self._tags)
-        close, self._tags = _MEANINGS.get(_as_listed(opening), _MEANINGS.get(opening + CAPITAL, unknown))
+        close, self._tags = _MEANINGS.get(_as_listed(opening), (None, self._tags))
         self._state = "inside" if close or (self._opened and not opening) else "answer"
         self._close, self._opened = close or self._close, False
 

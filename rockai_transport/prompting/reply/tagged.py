@@ -10,11 +10,12 @@ or where the next argument starts a line.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
+from rockai_transport.prompting.reply.schema_values import is_null
 from rockai_transport.prompting.reply.token_set import ANY_SUFFIX, MOST_SUFFIX, SUFFIX, TokenSet, skip_space
 
 
@@ -82,12 +83,12 @@ class TaggedScanner:
             self._inside = not self._inside
 
 
-def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any]:
+def read_tagged(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Read tagged arguments.
 
     Args:
         text: All arguments.
-        is_null: Returns, for a value whose tag does not say its type and its name, whether the value is null.
+        schema: Their schema: which of them may be null, if their tags do not say their types.
 
     Returns:
         Their names and values, without the line breaks that the templates put around a value, or the CDATA
@@ -111,7 +112,7 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
         elif -1 < value.find(tag) < value.find(tag.replace("/", "")):
             raise ValueError("it has an argument without a name")
         value = without_wrapping(value)
-        null = not name["kind"] and is_null(value, key)
+        null = not name["kind"] and is_null(value, key, schema)
         found.append((key, None if null else _from_json(value) if name["json"] or name["type"] else value))
     if at < 0 or not _CLOSED.match(text, at):
         raise ValueError("the call does not end")

@@ -14,8 +14,6 @@ MOST_SPACE: Final = 200
 SUFFIX: Final = "…"
 """Stands in a token for a suffix that differs between checkpoints."""
 ANY_SUFFIX, MOST_SUFFIX = r"[\w-]{1,16}", 16
-CAPITAL: Final = "[A-Z]"
-"""At the end of a token: a capital letter must follow it."""
 
 T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
@@ -59,15 +57,14 @@ class TokenSet:
         """Create a set.
 
         Args:
-            tokens: The tokens; none of them is empty. A ``[{`` or :data:`CAPITAL` at the end of one must
-                follow it, but is not part of it. A :data:`SUFFIX` in one stands for any.
+            tokens: The tokens; none of them is empty. A ``[{`` at the end of one must follow it, but is not
+                part of it. A :data:`SUFFIX` in one stands for any.
         """
         self.tokens = tokens
         self._longest = max(map(len, tokens), default=0) + MOST_SUFFIX
         self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
         pattern = _one_of(tokens) if tokens else r"(?!)"
-        pattern = pattern.replace(r"\[\{", r"(?=\[\{)").replace(re.escape(CAPITAL), f"(?={CAPITAL})")
-        self._pattern = re.compile(pattern.replace(SUFFIX, ANY_SUFFIX))
+        self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)").replace(SUFFIX, ANY_SUFFIX))
         self._first = re.compile("|".join(re.escape(token[0]) for token in tokens) or "(?!)")
         begun = {token.partition(SUFFIX)[0] for token in tokens if SUFFIX in token}
         self._in_suffix = re.compile(rf"(?:{_one_of(begun)}){ANY_SUFFIX}\uff5c?\Z" if begun else r"(?!)")
