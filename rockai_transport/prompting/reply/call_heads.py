@@ -58,7 +58,8 @@ class Opener:
         kind: How to read the body.
         name: The tool's name, if it comes before the body.
         meant: Whether it is certainly a call.
-        told: Whether there is a hint, and a word between the name and the body says that arguments follow.
+        told: Whether there is a hint, and the name follows it at once, or a word between the name and the
+            body says that arguments follow.
         fenced: Whether a code fence opened it.
     """
 
@@ -125,8 +126,8 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
     if place > at and text[place] in "`{[<":
         return _direct(text, place, tools, line_start=True)
     # In a list, only objects and tokens are calls, so that it still streams.
-    found = "text" if text[end - 1] == " " else _named(text, place, tools, marked=False)
-    return replace(found, told=found.told and place > at) if isinstance(found, Opener) else found
+    one = "text" if text[end - 1] == " " else _named(text, place, tools, marked=False)
+    return replace(one, told=place > at and (one.told or place == end)) if isinstance(one, Opener) else one
 
 
 def _fence_end(text: str, at: int) -> int:
