@@ -56,6 +56,13 @@ BEGINNINGS = {
     "names that are no Python": ("[note(", "a-b/c:"),
     "suffixes of tokens": ("<tool_call:a>note", "<tool_call:abc"),
     "one long suffix": ("<think:", "x"),
+    "items of a list": ("", "- now {"),
+    "elements": ("<note><text>", "<b>x"),
+    "elements of a tool's name": ("", "<note><text>"),
+    "elements in elements": ("<tool_call><invoke name=note><text>", "<a>"),
+    "ends of elements": ("<note><text>x", "</text></text>"),
+    "names of arguments": ("", "<parameter="),
+    "keys without values": ("<tool_call>note", "<arg_key>a</arg_key>"),
     "one long id": ("[TOOL_CALLS]now[CALL_ID]", "x"),
 }
 

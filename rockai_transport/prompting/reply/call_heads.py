@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 from rockai_transport.prompting.reply import call_formats as formats
+from rockai_transport.prompting.reply.schema_values import known_properties
 from rockai_transport.prompting.reply.tagged import ARGUMENT
 from rockai_transport.prompting.reply.token_set import FENCE, MOST_SPACE, TokenSet, is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
-Kind = Literal["json", "python", "tagged", "elements"]
+Kind = Literal["json", "python", "tagged", "elements", "plain elements"]
 
 _MOST_UNDECIDED: Final = 400
 _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
@@ -56,7 +58,8 @@ class Opener:
         kind: How to read the body.
         name: The tool's name, if it comes before the body.
         meant: Whether it is certainly a call.
-        told: Whether there is a hint, and a word between the name and the body says that arguments follow.
+        told: Whether there is a hint, and the name follows it at once, or a word between the name and the
+            body says that arguments follow.
         fenced: Whether a code fence opened it.
     """
 
@@ -120,10 +123,11 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
     place = skip_space(text, end) if text[at:end] in formats.HINTS else at
     if place == len(text):
         return "undecided"
-    if text[place] in "`{[<":
+    if place > at and text[place] in "`{[<":
         return _direct(text, place, tools, line_start=True)
-    found = _named(text, place, tools, marked=False)
-    return replace(found, told=found.told and place > at) if isinstance(found, Opener) else found
+    # In a list, only objects and tokens are calls, so that it still streams.
+    one = "text" if text[end - 1] == " " else _named(text, place, tools, marked=False)
+    return replace(one, told=place > at and (one.told or place == end)) if isinstance(one, Opener) else one
 
 
 def _fence_end(text: str, at: int) -> int:
@@ -168,10 +172,11 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     What opens a call right after the name, or after another token: the name was the recipient (Inkling, Muse
     Glimmer).
     """
-    found = _NAME.match(text, at)
+    own = _tags(frozenset(tools.schemas)).end(text, at)
+    found = _NAME.match(text, at + 1 if own > at else at)
     if found is None:
-        return "undecided" if text[at : at + 2] in ("'", '"') else "text"
-    name, end = found[1], found.end()
+        return "undecided" if own < 0 or text[at : at + 2] in ("'", '"') else "text"
+    name, end = found[1], max(own, found.end())
     if text.endswith(_NAME_TAG, 0, at) and text.startswith(_NAME_END, end):
         end += len(_NAME_END)
     if text.startswith("(", end) and marked:
@@ -179,21 +184,30 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
         return Opener(body, "json", name, meant=marked, told=not is_blank(text[end:body]))
-    to_tool = body >= 0 and (body == end or not is_blank(text[end:body]))
+    verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
+    to_tool = verdict == "text" and (body == end or not is_blank(text[end:body]))
     if to_tool and (inner := _OPENING.end(text, body)) != body:
         return "undecided" if inner < 0 else _marked(text, inner, tools)
-    verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
-    is_call = marked or verdict == "undecided" or (tools.resolve(name) and ARGUMENT.end(text, body) > body)
-    return verdict if is_call else "text"
+    argument = ARGUMENT.end(text, body) > body or (own > at and not text.startswith("</", body))
+    return verdict if marked or verdict == "undecided" or (argument and tools.resolve(name)) else "text"
+
+
+@lru_cache(maxsize=256)
+def _tags(names: frozenset[str]) -> TokenSet:
+    return TokenSet(*(f"<{name}>" for name in names))
 
 
 def _with_tags(text: str, at: int, name: str, tools: Tools) -> Opener | Verdict:
     """Match arguments in tags after a name, or the end of a call without arguments."""
     argument, closing, element = (tokens.end(text, at) for tokens in (ARGUMENT, CLOSING, _ELEMENT))
-    if min(argument, closing, element) < 0:
+    known = tools.resolve(name)
+    plain = _tags(known_properties(tools.schemas[known]) | {f"/{name}"}).end(text, at) if known else at
+    if min(argument, closing, element, plain) < 0:
         return "undecided"
-    if argument > at or (closing > at and tools.resolve(name)):
+    if argument > at or (closing > at and known):
         return Opener(at, "tagged", name, meant=True)
+    if plain > at:
+        return Opener(at, "plain elements", name, meant=True)
     return Opener(at, "elements", name, meant=True) if element > at and closing == at else "text"
 
 

@@ -21,7 +21,6 @@ from rockai_transport.prompting.reply.json_values import ValueScanner, read_pyth
 from rockai_transport.prompting.reply.schema_values import (
     adapted,
     fits,
-    is_null,
     known_properties,
     properties_of,
     required_properties,
@@ -39,6 +38,10 @@ _NAMED: Final = re.compile(
 )
 # Also print(default_api.get_weather(…)), Gemini's form.
 _PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>\w[\w.:/-]{0,127})\(")
+# A text behind an unquoted key, with no quotes: Gemma 4's, if the server leaves out its tokens.
+_UNQUOTED: Final = re.compile(
+    r"""(?<=\w:)(?!(?:-?\d[\d.]*|true|false|null)[,}]|[.…])((?:[^<"'{}\[\],]|,(?![\w-]+:)){1,500}+)(?=[,}])"""
+)
 _NO_PYTHON: Final = "it is no Python call, or does not end"
 _NO_CALL: Final = "it has a function's name, but no arguments"
 _SCHEMA: Final = "the arguments are the function's schema, not values"
@@ -295,11 +298,13 @@ def _types(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     name = opener.name
     known = tools.resolve(name)
-    if opener.kind in ("tagged", "elements"):
-        read = read_tagged if opener.kind == "tagged" else read_elements
+    if opener.kind not in ("json", "python"):
         schema = tools.schemas[known] if known else {}
         try:
-            arguments = read(body, lambda key, value: is_null(value, key, schema))
+            if opener.kind == "tagged":
+                arguments = read_tagged(body, schema)
+            else:
+                arguments = read_elements(body, schema, plain=opener.kind == "plain elements")
         except ValueError as error:
             return [unreadable(name, body, str(error))] if known else None
         expected = required_properties(schema) if arguments else known_properties(schema)
@@ -307,6 +312,9 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
             return [unreadable(name, body, "the call does not end")]
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
+    if isinstance(call, InvalidToolCall):
+        quoted = _with_arguments(name, "", _UNQUOTED.sub(r'"\1"', body), {})
+        call = quoted if isinstance(quoted, ToolCall) else call
     if known and not opener.meant:
         fit = as_arguments(call.arguments, known, tools.schemas[known])
         none = opener.told and call.arguments == {} and not required_properties(tools.schemas[known])

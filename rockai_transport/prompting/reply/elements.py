@@ -1,22 +1,25 @@
 """Arguments as elements that may contain others: the form of MiniMax M3.
 
 The same mark stands before each of their tags, so a value may contain any other tag. The mark is in
-``call_formats.json``.
+``call_formats.json``. If the server leaves it out, and as other models write elements, there is no mark: then
+the tags within an argument that is text are text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
 from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK
+from rockai_transport.prompting.reply.schema_values import fits, is_null, properties_of
+from rockai_transport.prompting.reply.tagged import without_wrapping
 
 _MOST_NESTED: Final = 100
-_ENDS: Final = (f"{ELEMENT_MARK}</invoke>", f"{ELEMENT_MARK}</tool_call>")
-_END: Final = re.compile("|".join(map(re.escape, _ENDS)))
-_LONGEST_END: Final = max(map(len, _ENDS))
-_TAG: Final = re.compile(rf"{re.escape(ELEMENT_MARK)}<(?P<closes>/?)(?P<name>[^<>/][^<>]{{0,199}})>")
+_MARKED_ENDS: Final = (f"{ELEMENT_MARK}</invoke>", f"{ELEMENT_MARK}</tool_call>")
+_ENDS: Final = ("</invoke>", "</function>", "</tool_call>", "</arguments>", "</parameters>")
+_TAG: Final = re.compile(r"<(?P<closes>/?)(?P<name>[^<>/][^<>]{0,199})>")
+_MARKED_TAG: Final = re.compile(re.escape(ELEMENT_MARK) + _TAG.pattern)
 _ITEM: Final = "item"
 
 
@@ -30,6 +33,16 @@ class ElementScanner:
     kept = 0
     missing = ""  # as in TaggedScanner
 
+    def __init__(self, name: str = "") -> None:
+        """Create a scanner.
+
+        Args:
+            name: The tool's name, also that of an element around its arguments; none if they have a mark.
+        """
+        ends = (*_ENDS, f"</{name}>") if name else _MARKED_ENDS
+        self._end = re.compile("|".join(map(re.escape, ends)))
+        self._longest = max(map(len, ends))
+
     def scan(self, text: str, start: int = 0) -> int | None:
         """Read on.
 
@@ -40,17 +53,18 @@ class ElementScanner:
         Returns:
             The index after the last element, or None if another one may follow.
         """
-        found = _END.search(text, start)
-        self.kept = 0 if found else min(len(text) - start, _LONGEST_END - 1)
+        found = self._end.search(text, start)
+        self.kept = 0 if found else min(len(text) - start, self._longest - 1)
         return found.start() if found else None
 
 
-def read_elements(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any]:
+def read_elements(text: str, schema: Mapping[str, Any], *, plain: bool = False) -> dict[str, Any]:
     """Read arguments that are elements.
 
     Args:
         text: All arguments.
-        is_null: Returns, for the name and the text of an argument, whether it is null.
+        schema: The schema of the arguments: which of them may be null, or text.
+        plain: Whether their tags have no mark.
 
     Returns:
         Their names and values: text, or what they contain, as an object, or a list if these are items.
@@ -60,11 +74,17 @@ def read_elements(text: str, is_null: Callable[[str, str], bool]) -> dict[str, A
     """
     around: list[tuple[str, list[tuple[str, Any]]]] = [("", [])]
     at = 0
-    for tag in _TAG.finditer(text):
-        before, at = text[at : tag.start()], tag.end()
+    until = ""  # what closes an argument that is text
+    for tag in (_TAG if plain else _MARKED_TAG).finditer(text):
+        if until not in ("", tag[0]):
+            continue
+        before, at, until = text[at : tag.start()], tag.end(), ""
         if not tag["closes"]:
+            if plain and len(around) == 1 and fits("", properties_of(schema).get(tag["name"]), schema):
+                until = f"</{tag['name']}>"
             around.append((tag["name"], []))
             continue
+        before = without_wrapping(before) if plain else before
         name, inner = around.pop()
         if name != tag["name"] or len(around) > _MOST_NESTED:
             raise ValueError("its elements do not fit together")
@@ -72,7 +92,10 @@ def read_elements(text: str, is_null: Callable[[str, str], bool]) -> dict[str, A
     if len(around) > 1 or text[at:].strip():
         raise ValueError("the call does not end")
     values = _object(around[0][1])
-    return {key: None if isinstance(one, str) and is_null(key, one) else one for key, one in values.items()}
+    return {
+        key: None if isinstance(one, str) and is_null(one, key, schema) else one
+        for key, one in values.items()
+    }
 
 
 def _value(inner: list[tuple[str, Any]]) -> Any:

@@ -56,7 +56,7 @@ _STRAIGHT: Final = str.maketrans("“”„", '"""')
 # A string (also without its opening quote), a comment, an unquoted key, one of JSON's words outside strings,
 # or zeros that are not a number. (Python would read 1,000 as two numbers.)
 _TOKENS: Final = re.compile(
-    rf"""(?P<quote>{_ONE_QUOTE})(?P<quoted>.*?)(?P=quote)"""
+    rf"""(?P<quote>{_ONE_QUOTE})(?P<quoted>.*?)(?P=quote)(?P<forgotten>\s{{0,9}}(?=[A-Za-z_][\w-]*:))?"""
     r"""|(?<=[:=])\s{0,9}+(?P<bare>(?:[^<"'{}\[\],]|,(?!\s{0,9}[A-Za-z_$][\w$-]*\s{0,9}[:=])){1,200}+)"""
     rf"""(?<![\s,:=])(?:{_ONE_QUOTE})(?=\s{{0,9}}[,}}])"""
     r"""|(?<![\w$])[rR](?:"[^"\n]*+"|'[^'\n]*+')"""
@@ -277,7 +277,8 @@ def _json_token(match: re.Match[str]) -> str:
 def _python_token(match: re.Match[str]) -> str:
     token = match[0]
     if match["quote"] or match["bare"]:
-        return json.dumps(match["bare"] or match["quoted"], ensure_ascii=False)
+        comma = "" if match["forgotten"] is None else ","
+        return json.dumps(match["bare"] or match["quoted"], ensure_ascii=False) + comma
     if key := match["key"]:
         return f'"{key}"' + (":" if match["sign"] else "")
     if token[0] in "/0":

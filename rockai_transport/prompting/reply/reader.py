@@ -185,10 +185,10 @@ class ReplyReader:
 
     def _read(self, text: str) -> list[ReplyPart]:
         parts: list[ReplyPart] = []
-        for part in self._splitter.feed(text) if text else ():
+        self.cut = self._cutter.cut or self._turn.token is not None
+        for part in self._splitter.feed(text) + (self._splitter.flush() if self.cut else []):
             parts += self._read_calls(part)
-        ended = self._calls is not None and self._calls.ended
-        self.cut = self._cutter.cut or self._turn.token is not None or ended
+        self.cut = self.cut or (self._calls is not None and self._calls.ended)
         return parts
 
     def _call_reader(self) -> ToolCallReader:

@@ -33,7 +33,6 @@ from rockai_transport.prompting.reply.token_set import (
     TokenSet,
     is_blank,
     read_fence,
-    unfinished,
 )
 
 CLOSE_TAG: Final = "</think>"
@@ -41,37 +40,32 @@ NOTABLE: Final = "<`"
 """The characters that matter in a piece of the answer."""
 
 _FORMATS: Final[list[dict[str, Any]]] = read_table("reply/reasoning_formats.json")["formats"]
-_Meaning = tuple[str | None, TokenSet | None]
+_Meaning = tuple[TokenSet | None, TokenSet | None]
 
 
 def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
-    """Return a family's opening tags: the closing tag of each, whether it is reasoning, what to skip."""
+    """Return a family's opening tags: the closing tags of each that opens reasoning, and what to skip."""
     dropped = TokenSet(*row["dropped"], TICK, FENCE) if "dropped" in row else None
-    closing = {**row["reasoning"], **dict.fromkeys(row.get("answer", ()))}
-    return {opening: (close, dropped) for opening, close in closing.items()}
+    closing = {opening: TokenSet(*tags) for opening, tags in row["reasoning"].items()}
+    return {opening: (closing.get(opening), dropped) for opening in (*closing, *row.get("answer", ()))}
 
 
 _MEANINGS: Final = {opening: one for row in _FORMATS for opening, one in _meanings(row).items()}
 _OPENINGS: Final = TokenSet(*_MEANINGS)
 FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEANINGS)))
 """The first characters, after white space, of replies that may start with reasoning."""
+_CLOSING: Final = [(row, close) for row in _FORMATS for tags in row["reasoning"].values() for close in tags]
 _BEHIND: Final = TokenSet(
-    *(
-        one
-        for row in _FORMATS
-        for one in (*row.get("answer", ()), *row.get("again", ()), *row["reasoning"].values())
-    )
+    *(one for row in _FORMATS for one in (*row.get("answer", ()), *row.get("again", ()))),
+    *(close for _, close in _CLOSING),
 )
 # What ends reasoning without an opening: not what also ends other parts, nor what begins with a character for
 # which an answer is not searched.
 _CLOSINGS: Final = frozenset(
-    close
-    for row in _FORMATS
-    for close in row["reasoning"].values()
-    if close[0] in NOTABLE and close not in row.get("dropped", ())
+    close for row, close in _CLOSING if close[0] in NOTABLE and close not in row.get("dropped", ())
 )
 # The openings of these: behind one, a closing tag is no longer unannounced.
-_LATE: Final = frozenset(opening for opening, (close, _) in _MEANINGS.items() if close in _CLOSINGS)
+_LATE: Final = {tag for tag, (close, _) in _MEANINGS.items() if close and close.tokens[0] in _CLOSINGS}
 _TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
 _BLANK: Final = re.compile(rf"\A[\s{BYTE_ORDER_MARK}]+")
@@ -95,11 +89,9 @@ def closing_tag(prompt: str) -> str:
     Returns:
         The tag; empty if the prompt ends in no reasoning.
     """
-    end = prompt.rstrip()[-_LONGEST_TAG:]
-    suffix = _SUFFIX.search(end)
-    end = _as_listed(end)
-    closing = (close for tag, (close, _) in _MEANINGS.items() if close and end.endswith(tag.rstrip()))
-    return next(closing, "").replace(SUFFIX, suffix[0] if suffix else "")
+    end = _as_listed(prompt.rstrip()[-_LONGEST_TAG:])
+    openings = ((tag, close) for tag, (close, _) in _MEANINGS.items() if close)
+    return next((close.tokens[0] for tag, close in openings if end.endswith(tag.rstrip())), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +135,7 @@ class ReasoningSplitter(Stage[_Parts]):
         """
         self._state: _State = "answer" if begun else "start"
         self._opened = bool(inside)
-        self._close = inside
+        self._close = TokenSet(*([inside] if inside else []))
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
         self._before = ""  # the last two characters that were delivered as text
@@ -185,7 +177,7 @@ class ReasoningSplitter(Stage[_Parts]):
         while True:
             begin = _BLANK.sub("", self._held)
             end = openings.end(begin, 0, final=final)
-            if end <= 0 or begin[:end] != self._close:
+            if end <= 0 or self._close.end(begin, 0) != end:
                 break
             self._held = begin[end:]  # closed once more
         if end < 0:
@@ -197,18 +189,13 @@ class ReasoningSplitter(Stage[_Parts]):
             self._held = "".join(self._blank) + self._held
         self._blank = []
         close, self._tags = _MEANINGS.get(_as_listed(opening), (None, self._tags))
-        if close and (suffix := _SUFFIX.search(opening)):
-            close = close.replace(SUFFIX, suffix[0])
         self._state = "inside" if close or (self._opened and not opening) else "answer"
         self._close, self._opened = close or self._close, False
 
     def _read_inside(self, *, final: bool) -> _Parts:
-        reasoning, closed, self._held = self._held.partition(self._close)
-        if closed:
-            self._state = "behind"
-        elif not final:
-            kept = unfinished(reasoning, (self._close,))
-            reasoning, self._held = reasoning[:kept], reasoning[kept:]
+        begin, end = self._close.search(self._held, final=final)
+        self._state = "behind" if end > begin else "inside"
+        reasoning, self._held = self._held[:begin], self._held[end:]
         return [ReasoningDelta(reasoning)] if reasoning else []
 
     def _read_answer(self, *, final: bool) -> _Parts:
@@ -232,7 +219,7 @@ class ReasoningSplitter(Stage[_Parts]):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
                 if closes:
-                    self._tags, self._state, self._close = None, "behind", token
+                    self._tags, self._state, self._close = None, "behind", TokenSet(listed)
                     return [*parts, ReasoningEnd(token, token)]
         return parts + self._take(len(self._held))
 

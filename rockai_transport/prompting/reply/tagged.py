@@ -10,11 +10,12 @@ or where the next argument starts a line.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.json_values import read_value
+from rockai_transport.prompting.reply.schema_values import is_null
 from rockai_transport.prompting.reply.token_set import ANY_SUFFIX, MOST_SUFFIX, SUFFIX, TokenSet, skip_space
 
 
@@ -82,12 +83,12 @@ class TaggedScanner:
             self._inside = not self._inside
 
 
-def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any]:
+def read_tagged(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Read tagged arguments.
 
     Args:
         text: All arguments.
-        is_null: Returns, for a name and a value whose tag does not say its type, whether the value is null.
+        schema: Their schema: which of them may be null, if their tags do not say their types.
 
     Returns:
         Their names and values, without the line breaks that the templates put around a value, or the CDATA
@@ -100,22 +101,39 @@ def read_tagged(text: str, is_null: Callable[[str, str], bool]) -> dict[str, Any
     at = 0
     while at >= 0 and (name := _NAME.match(text, at)):
         stop, at, _ = _value_end(text, name.end(), final=True)
-        key, value = name[1].strip(), text[name.end() : stop]
-        if text[stop:at] in ("", "\n"):  # without its closing tag
+        key, value, tag = name[1].strip(), text[name.end() : stop], text[stop:at]
+        if tag in ("", "\n"):  # without its closing tag
             value = _before_own_tag(value, key)
-            if any(tag in value for tag in formats.AFTER_VALUES):  # another call, without its opening
+            # Nothing, or another call without its opening, or another argument on the same line.
+            if not value.strip() or any(
+                one in value for one in formats.AFTER_VALUES + formats.TAGGED_ARGUMENTS
+            ):
                 raise ValueError("the call does not end")
-        if around := _BREAKS.fullmatch(value):
-            value = around[around.lastindex or 0]
-        if literal := _CDATA.fullmatch(value):
-            value = literal[1]
-        null = not name["kind"] and is_null(key, value)
+        elif -1 < value.find(tag) < value.find(tag.replace("/", "")):
+            raise ValueError("it has an argument without a name")
+        value = without_wrapping(value)
+        null = not name["kind"] and is_null(value, key, schema)
         found.append((key, None if null else _from_json(value) if name["json"] or name["type"] else value))
     if at < 0 or not _CLOSED.match(text, at):
         raise ValueError("the call does not end")
     if len(dict(found)) < len(found):
         raise ValueError("it has an argument twice")
     return dict(found)
+
+
+def without_wrapping(value: str) -> str:
+    """Return a value without the line breaks around it, or the CDATA section that it is.
+
+    Args:
+        value: The text between its tags.
+
+    Returns:
+        The value itself.
+    """
+    if around := _BREAKS.fullmatch(value):
+        value = around[around.lastindex or 0]
+    literal = _CDATA.fullmatch(value)
+    return literal[1] if literal else value
 
 
 def _before_own_tag(value: str, key: str) -> str:

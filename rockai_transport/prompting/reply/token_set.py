@@ -66,6 +66,7 @@ class TokenSet:
         self._beginnings = frozenset(token[:length] for token in tokens for length in range(len(token)))
         pattern = one_of(tokens) if tokens else r"(?!)"
         self._pattern = re.compile(pattern.replace(r"\[\{", r"(?=\[\{)").replace(SUFFIX, ANY_SUFFIX))
+        self._first = re.compile("|".join(re.escape(token[0]) for token in tokens) or "(?!)")
         begun = {token.partition(SUFFIX)[0] for token in tokens if SUFFIX in token}
         self._in_suffix = re.compile(rf"(?:{one_of(begun)}){ANY_SUFFIX}\uff5c?\Z" if begun else r"(?!)")
 
@@ -85,6 +86,22 @@ class TokenSet:
             return -1
         found = self._pattern.match(text, at)
         return found.end() if found else at
+
+    def search(self, text: str, *, final: bool = False) -> tuple[int, int]:
+        """Find the first token.
+
+        Args:
+            text: The text so far.
+            final: Whether no more text follows.
+
+        Returns:
+            Its position and its end; twice where one may begin at the end of the text, if there is none.
+        """
+        if found := self._pattern.search(text):
+            return found.span()
+        begun = (one.start() for one in self._first.finditer(text, max(0, len(text) - self._longest)))
+        at = next((at for at in begun if not final and self.end(text, at) < 0), len(text))
+        return at, at
 
 
 def one_of(tokens: Iterable[str]) -> str:
@@ -114,13 +131,9 @@ def unfinished(text: str, tokens: Sequence[str]) -> int:
     Returns:
         The first such position; the text's length if there is none.
     """
-    start = len(text)
-    for token in tokens:
-        for at in range(max(0, len(text) - len(token) + 1), start):
-            if token.startswith(text[at:]):
-                start = at
-                break
-    return start
+    first = max(0, len(text) - max(map(len, tokens), default=0) + 1)
+    begun = (at for at in range(first, len(text)) if any(token.startswith(text[at:]) for token in tokens))
+    return next(begun, len(text))
 
 
 def read_fence(text: str, at: int, opened: list[str], *, final: bool) -> int:

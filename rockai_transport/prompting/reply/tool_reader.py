@@ -27,7 +27,6 @@ from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, M
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
-    Kind,
     Opener,
     match_next,
     match_opener,
@@ -60,11 +59,17 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
-def _scanner(kind: Kind) -> Scanner:
-    """Return what finds the end of arguments of this kind."""
-    if kind == "elements":
-        return ElementScanner()
-    return TaggedScanner() if kind == "tagged" else ValueScanner(python=kind == "python")
+def _scanner(opener: Opener) -> Scanner:
+    """Return what finds the end of the arguments."""
+    if opener.kind in ("elements", "plain elements"):
+        return ElementScanner(opener.name if opener.kind == "plain elements" else "")
+    return TaggedScanner() if opener.kind == "tagged" else ValueScanner(python=opener.kind == "python")
+
+
+@lru_cache(maxsize=64)
+def _closing(names: tuple[str, ...]) -> TokenSet:
+    """Return what closes a call: also the end of an element with a tool's name."""
+    return TokenSet(*CLOSING.tokens, *(f"</{name}>" for name in names))
 
 
 @lru_cache(maxsize=64)
@@ -97,6 +102,7 @@ class ToolCallReader:
         """
         self._tools = tools
         self._notable_at_start = _begins(tuple(tools.schemas))
+        self._closing = _closing(tuple(tools.schemas))
         self.ended = False
         self._parallel = parallel
         self._parts: list[ToolPart] = []
@@ -230,7 +236,7 @@ class ToolCallReader:
         self._raw = [before]
         bare = opener.kind == "json" and not (opener.meant or opener.name)
         self._watch = BareWatch(self._tools) if bare else None
-        self._scanner = _scanner(opener.kind)
+        self._scanner = _scanner(opener)
 
     def _read_value(self, scanner: Scanner, text: str, start: int) -> int:
         end = scanner.scan(text, start)
@@ -300,7 +306,7 @@ class ToolCallReader:
         while True:
             place = skip_space(text, at)
             rest = text[place:].rstrip() if final else ""
-            end = CLOSING.end(text, place) if place < len(text) else -1
+            end = self._closing.end(text, place) if place < len(text) else -1
             if end == place or rest == "]":
                 end = self._stray_end(text, place, final=final)
             if rest in OPENING or (end < 0 and len(rest) > 1):  # an opening token here, or a cut one
@@ -320,7 +326,7 @@ class ToolCallReader:
             self._fenced = self._fenced and end <= at
             return end
         after = skip_space(text, end)
-        closing = CLOSING.end(text, after) if after < len(text) else -1
+        closing = self._closing.end(text, after) if after < len(text) else -1
         if closing < 0 and (not final or after == len(text)):
             return end if final else -1
         return end if closing > after else at

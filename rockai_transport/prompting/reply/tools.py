@@ -45,7 +45,8 @@ class Tools:
     @cached_property
     def hints(self) -> TokenSet:
         """What may come before a call at the start of a line, but marks none: words, tags, tool names."""
-        return TokenSet(*HINTS, *self.schemas, *(f"functions.{name}" for name in self.schemas))
+        forms = (one for name in self.schemas for one in (name, f"functions.{name}", f"<{name}>"))
+        return TokenSet(*HINTS, *forms)
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -82,7 +83,9 @@ class Tools:
 
 
 def _forms(written: str) -> Iterator[str]:
-    name = _NUMBER.sub("", written.strip(_AROUND).removesuffix("()").removesuffix(".call").rstrip(":"))
+    # Without its tokens, gpt-oss's channel follows the name at once.
+    name = written.strip(_AROUND).removesuffix("()").removesuffix(".call").removesuffix("commentary")
+    name = _NUMBER.sub("", name.rstrip(":/"))
     while name:
         yield _plain(name)
         prefix = _PREFIX.match(name)
