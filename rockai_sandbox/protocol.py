@@ -127,6 +127,35 @@ class Protocol:
     Paths are below ``base_path``, which may be empty. A path of ``None`` means that the service does not have
     this route.
 
+    Attributes:
+        base_path: The prefix of the API's paths.
+        create_path: POST: create a prediction.
+        get_path: GET: a prediction in its current state.
+        cancel_path: POST: cancel a prediction.
+        run_path: POST: run a model and wait for its output.
+        run_sse_path: POST: run a model and stream its output.
+        stream_path: GET: the event stream of an existing prediction.
+        no_route: The response if there is no such route: FastAPI's own.
+        auth_header: The header that contains the token.
+        auth_scheme: The word before the token; empty if the header contains only the token.
+        stream_needs_token: Whether ``urls.stream`` requires the token; the service's own client sends none
+            there.
+        create_status: The HTTP status of the response to create. *Assumed*, as of similar services; no source
+            shows it.
+        prediction_json: Builds the response body of create, get and cancel from a flat prediction.
+        run_json: Builds run's response body from a flat prediction. *Assumed*: «the model's result,
+            directly».
+        run_reports_failure: Whether run returns a failed prediction for a failure; otherwise a bare 500, as
+            the model server.
+        get_carries_id: Whether the response to get contains the id; the one in docs/http-api.md does not.
+        metrics: Builds ``metrics`` from the seconds taken, the input's tokens and the output's tokens.
+        stream_content_type: The content type of a stream.
+        output_event: The name of events with a piece of output; ``None`` omits their ``event:`` line.
+        done: The last event of a stream; ``None`` for a service that only ends the body.
+        canceled: The last event of a canceled stream; ``None`` aborts the connection (*assumed*).
+        error: Builds a failure's event from its message; ``None`` aborts the connection, as recorded.
+        logs_event: The name of events with new log text; ``None`` sends none, as recorded.
+
     Raises:
         ValueError: A path does not begin with a slash.
 
@@ -141,54 +170,31 @@ class Protocol:
     """
 
     base_path: str = "/v1"
-    """The prefix of the API's paths."""
     create_path: str | None = "/predictions"
-    """POST: create a prediction."""
     get_path: str | None = "/predictions/{id}"
-    """GET: a prediction in its current state."""
     cancel_path: str | None = "/predictions/{id}/cancel"
-    """POST: cancel a prediction."""
     run_path: str | None = "/run"
-    """POST: run a model and wait for its output."""
     run_sse_path: str | None = "/run_sse"
-    """POST: run a model and stream its output."""
     stream_path: str | None = "/predictions/stream/{id}"
-    """GET: the event stream of an existing prediction."""
     no_route: RawAnswer = RawAnswer(404, '{"detail":"Not Found"}')
-    """The response if there is no such route: FastAPI's own."""
 
     auth_header: str = "Authorization"
-    """The header that contains the token."""
     auth_scheme: str = "Bearer"
-    """The word before the token; empty if the header contains only the token."""
     stream_needs_token: bool = False
-    """Whether ``urls.stream`` requires the token; the service's own client sends none there."""
 
     create_status: int = 201
-    """The HTTP status of the response to create. *Assumed*, as of similar services; no source shows it."""
     prediction_json: Callable[[Json], Any] = flat
-    """Builds the response body of create, get and cancel from a flat prediction."""
     run_json: Callable[[Json], Any] = bare_output
-    """Builds run's response body from a flat prediction. *Assumed*: «the model's result, directly»."""
     run_reports_failure: bool = False
-    """Whether run returns a failed prediction for a failure; otherwise a bare 500, as the model server."""
     get_carries_id: bool = False
-    """Whether the response to get contains the id; the one in docs/http-api.md does not."""
     metrics: Callable[[float, int, int], Json] = predict_time
-    """Builds ``metrics`` from the seconds taken, the input's tokens and the output's tokens."""
 
     stream_content_type: str = "text/event-stream"
-    """The content type of a stream."""
     output_event: str | None = "output"
-    """The name of events with a piece of output; ``None`` omits their ``event:`` line."""
     done: Event | None = Event("done", "{}")
-    """The last event of a stream; ``None`` for a service that only ends the body."""
     canceled: Event | None = None
-    """The last event of a canceled stream; ``None`` aborts the connection (*assumed*)."""
     error: Callable[[str], Event] | None = None
-    """Builds a failure's event from its message; ``None`` aborts the connection, as recorded."""
     logs_event: str | None = None
-    """The name of events with new log text; ``None`` sends none, as recorded."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
