@@ -10,7 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from rockai_sandbox.options import BODY, HEADERS, PATH, STATUS, check_choice
+from rockai_sandbox.options import (
+    BODY,
+    FLAG,
+    FUNCTION,
+    HEADER_NAME,
+    HEADER_VALUE,
+    HEADERS,
+    ID_PATH,
+    LINE,
+    PATH,
+    STATUS,
+    OptionRule,
+    check_choice,
+    made_of,
+    or_none,
+)
 
 Generation = Literal["both", "old", "new"]
 Shape = Literal["flat", "enveloped"]
@@ -60,6 +75,9 @@ class Event:
         name: The value of its ``event:`` line; `None` omits the line.
         data: The value of its ``data:`` line.
 
+    Raises:
+        ValueError: The name is not one line of text, or the data are not text.
+
     Example:
         >>> from rockai_transport import Client
         >>> protocol = Protocol(output_event=None, done=Event(None, "[DONE]"))
@@ -71,6 +89,10 @@ class Event:
 
     name: str | None
     data: str
+
+    def __post_init__(self) -> None:
+        or_none(LINE).check("name", self.name)
+        made_of(str, "text").check("data", self.data)  # half a character too, as a model may say it
 
     def frame(self) -> bytes:
         r"""Encode the event as the model server does: newlines in the data are not escaped.
@@ -117,6 +139,7 @@ class RawAnswer:
     def __post_init__(self) -> None:
         STATUS.check("status", self.status)
         BODY.check("body", self.body)
+        HEADER_VALUE.check("content_type", self.content_type)
         HEADERS.check("headers", self.headers)
 
 
@@ -157,7 +180,7 @@ class Protocol:
         logs_event: The name of events with new log text; ``None`` sends none, as recorded.
 
     Raises:
-        ValueError: A path does not begin with a slash.
+        ValueError: A field has an invalid value.
 
     Example:
         >>> from rockai_transport import Client
@@ -197,9 +220,9 @@ class Protocol:
     logs_event: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name.endswith("_path") and (value or (value is not None and name != "base_path")):
-                PATH.check(name, value)
+        for names, rule in PROTOCOL_RULES:
+            for name in names.split():
+                rule.check(name, getattr(self, name))
 
     def replace(self, **changes: Any) -> Protocol:
         """Override some assumptions.
@@ -222,6 +245,22 @@ class Protocol:
         """
         return replace(self, **changes)
 
+
+PROTOCOL_RULES: tuple[tuple[str, OptionRule], ...] = (
+    ("base_path", OptionRule(PATH.what, lambda value: value == "" or PATH.fits(value))),
+    ("create_path run_path run_sse_path", or_none(PATH)),
+    ("get_path cancel_path stream_path", or_none(ID_PATH)),
+    ("no_route", made_of(RawAnswer)),
+    ("auth_header", HEADER_NAME),
+    ("auth_scheme stream_content_type", HEADER_VALUE),
+    ("stream_needs_token run_reports_failure get_carries_id", FLAG),
+    ("create_status", STATUS),
+    ("prediction_json run_json metrics", FUNCTION),
+    ("output_event logs_event", or_none(LINE)),
+    ("done canceled", or_none(made_of(Event))),
+    ("error", or_none(FUNCTION)),
+)
+"""The valid values of the fields of `Protocol`."""
 
 GENERATIONS: Mapping[Generation, Mapping[str, Any]] = {
     "both": {},
