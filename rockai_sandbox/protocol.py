@@ -139,6 +139,10 @@ class RawAnswer:
     def __post_init__(self) -> None:
         STATUS.check("status", self.status)
         BODY.check("body", self.body)
+        if self.status in (204, 304) and self.body:
+            raise ValueError(
+                f"a response with status {self.status} has no body, so body is '', not {self.body!r}"
+            )
         HEADER_VALUE.check("content_type", self.content_type)
         HEADERS.check("headers", self.headers)
 

@@ -365,6 +365,15 @@ def test_an_answer_that_cannot_be_sent_is_refused_at_once(sandbox, wrong):
         sandbox.answer_next(503, **wrong)
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_http_gives_no_body_has_none(sandbox, api, status):
+    """With one, the connection broke at the next request."""
+    with pytest.raises(ValueError, match=f"^a response with status {status} has no body"):
+        sandbox.answer_next(status, "x")
+    sandbox.answer_next(status)
+    assert [api.post("/run", json=ECHO_HI).status_code for _ in range(2)] == [status, 200]
+
+
 @pytest.mark.parametrize("wrong", [{"method": 5}, {"method": ""}, {"path": 5}, {"path": Path("/run")}])
 def test_a_fault_that_no_request_could_meet_is_refused_at_once(sandbox, wrong):
     """It would wait in silence, and the test would see the service's own answer."""
