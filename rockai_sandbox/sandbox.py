@@ -358,6 +358,7 @@ class Sandbox(Gateway, Watched):
         Raises:
             TypeError: The content is not bytes.
             ValueError: The media type is not text that a header can hold.
+            RuntimeError: The sandbox has never been started, so the file would have no address.
 
         Example:
             >>> report = sandbox.add_file(b"all is well", "text/plain")
@@ -367,6 +368,7 @@ class Sandbox(Gateway, Watched):
             >>> [path.read_text() for path in client.download(client.run("you/reporter", {}), "out")]
             ['all is well']
         """
+        self._started(self._files.origin)
         return self._files.add(content, media_type)
 
     def _started(self, address: str) -> str:
