@@ -30,6 +30,39 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
     stop sequences and reasoning, according to the model's `Dialect`: derived from its name, or passed as
     ``dialect=``.
 
+    Args:
+        model: ``owner/name``, ``owner/name:version``, or a bare version of 64 hex digits. Also called
+            ``model_name``.
+        api_token: The token. Default: the first non-empty of ``ROCKAI_API_TOKEN``, ``ROCKAI_API_KEY`` and
+            ``ROCK_API_TOKEN``, read at the first call. Also called ``api_key`` or ``rockai_api_token``.
+        base_url: The address of the service. Default: ``ROCKAI_BASE_URL``, else
+            ``https://api.rockai.online/v1``. Also called ``api_base``.
+        temperature: The sampling temperature. It is sent only if set, like the next three, under the model's
+            own key.
+        top_p: Nucleus sampling, 0 to 1.
+        top_k: Number of tokens to choose from.
+        max_tokens: Maximum number of tokens to generate.
+        stop: Stop sequences, one or a list. They work with every model; those of a call replace them.
+        timeout: Seconds for one whole run, also with your own client. None: no total; the client's limits for
+            first byte and idle time still apply.
+        max_retries: Number of retries after the first attempt; they never pay twice. Default: 2.
+        max_reasks: Number of further runs for a chat reply that is not accepted: its tool call is invalid or
+            missing, or its answer does not fit the schema. Each run is paid for. Default: 1.
+        stream_usage: Whether a stream's last chunk contains the token counts, if the service reports them and
+            the prediction has an id. This takes one more poll of the prediction. Default: True.
+        streaming: True: `invoke` uses the event stream too, and callbacks receive each token. An explicit
+            False turns streaming off even for `stream`. Default: `stream` streams, `invoke` does not.
+        model_kwargs: Inputs of the model itself, sent unchecked; they override all others.
+        dialect: The model's input names and chat template, by name (``"llama-2"``, ``"llama-3"``,
+            ``"mistral"``, ``"chatml"``, ``"plain"``) or a `Dialect`. Default: from ``model``.
+        chat_template: The model's own chat template, a Jinja source; needs the extra ``templates``.
+        route: ``"auto"``, the default, ``"run"`` or ``"predictions"``, see `rockai_transport.Client`.
+        default_headers: Additional headers for every request, as in `rockai_transport.Client`. Left out of
+            traces, because they may contain secrets.
+        client: Your own `rockai_transport.Client`, instead of one with these settings; its settings then
+            apply to asynchronous calls too, unless there is an ``async_client``.
+        async_client: The same for asynchronous calls.
+
     Setup:
         ``pip install ".[langchain]"``, and a token in ``ROCKAI_API_TOKEN``
         (https://www.rockai.online/setting/token), or the local sandbox: ``python -m rockai_sandbox``.

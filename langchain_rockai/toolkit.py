@@ -108,8 +108,10 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
     ) -> None:
         super().__init__()
         given = {"api_token": api_token, "base_url": base_url, **settings}
-        own = ("api_token", "rich_content")
-        self._toolset = make_toolset(type(self).__name__, "langchain-rockai", models, given, *own)
+        switches = {"rich_content": rich_content}
+        self._toolset = make_toolset(
+            type(self).__name__, "langchain-rockai", models, given, "api_token", **switches
+        )
         self._tools = [
             RockAITool(self._toolset, name, rich_content=rich_content) for name in self._toolset.descriptions
         ]

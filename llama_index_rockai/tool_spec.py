@@ -106,13 +106,14 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
         **settings: Unpack[ToolkitSettings],
     ) -> None:
         given = {"api_token": api_token, "base_url": base_url, **settings}
-        own = ("api_token", "rich_content", "approval")
-        self._toolset = make_toolset(type(self).__name__, "llama-index-rockai", models, given, *own)
+        switches = {"rich_content": rich_content, "approval": approval}
+        self._toolset = make_toolset(
+            type(self).__name__, "llama-index-rockai", models, given, "api_token", **switches
+        )
         self._watching: set[asyncio.Task[None]] = set()
         self.spec_functions = list(self._toolset.descriptions)
         self._tools = {
-            name: RockAIFunctionTool(self._toolset, name, approval=approval, rich_content=rich_content)
-            for name in self._toolset.descriptions
+            name: RockAIFunctionTool(self._toolset, name, **switches) for name in self._toolset.descriptions
         }
 
     def __iter__(self) -> Any:

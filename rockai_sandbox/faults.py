@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rockai_sandbox.options import TIMES
+from rockai_sandbox.options import METHOD, TEXT, TIMES, or_none
 from rockai_sandbox.protocol import RawAnswer
 
 
@@ -29,10 +29,13 @@ class Fault:
 
     def __post_init__(self) -> None:
         TIMES.check("times", self.times)
+        or_none(METHOD, " for any").check("method", self.method)
+        or_none(TEXT, " for any").check("path", self.path)
 
     def concerns(self, method: str, path: str) -> bool:
         """Whether the fault applies to a request."""
-        return self.method in (None, method) and (self.path is None or path.endswith(self.path))
+        is_method = self.method is None or self.method.upper() == method
+        return is_method and (self.path is None or path.endswith(self.path))
 
 
 class Faults:
@@ -95,7 +98,8 @@ class Gateway:
             path: Apply only to requests whose path ends with this.
 
         Raises:
-            ValueError: ``times`` is not 1 or more, or the status, the body or a header cannot be sent.
+            ValueError: ``times`` is not 1 or more, the status, the body or a header cannot be sent, or the
+                method or the path is not text.
             TypeError: The body contains values that JSON cannot represent.
 
         Example:
@@ -108,7 +112,7 @@ class Gateway:
         text = (
             json.dumps(body, ensure_ascii=False, allow_nan=False) if isinstance(body, dict | list) else body
         )
-        answer = RawAnswer(status, text, content_type, headers or {})
+        answer = RawAnswer(status, text, content_type, {} if headers is None else headers)
         self._faults.add(Fault(answer, times, method, path))
 
     def drop_next(self, *, times: int | None = 1, method: str | None = None, path: str | None = None) -> None:
@@ -120,7 +124,7 @@ class Gateway:
             path: Apply only to requests whose path ends with this.
 
         Raises:
-            ValueError: ``times`` is not 1 or more.
+            ValueError: ``times`` is not 1 or more, or the method or the path is not text.
 
         Example:
             >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})

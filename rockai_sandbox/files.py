@@ -11,6 +11,8 @@ from collections import OrderedDict
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from rockai_sandbox.options import HEADER_VALUE
+
 KEPT_BYTES = 256 * 1024 * 1024
 """The most that a sandbox keeps. Beyond that it drops the oldest files, but never the newest one."""
 
@@ -61,9 +63,11 @@ class FileStore:
 
         Raises:
             TypeError: The content is not bytes.
+            ValueError: The media type is not text that a header can hold.
         """
         if not isinstance(content, bytes | bytearray | memoryview):
             raise TypeError(f"a file's content is bytes, not {type(content).__name__}")
+        HEADER_VALUE.check("media_type", media_type)
         extension = EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
         path = f"/{secrets.token_urlsafe(16)}/output{extension}"
         with self._lock:

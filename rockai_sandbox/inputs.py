@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rockai_sandbox.options import FLAG, NUMBER, check_choice, or_none
+
 Kind = Literal["string", "url", "integer", "number"]
 Problem = tuple[str, str, dict[str, str]]
 """pydantic's ``type``, ``msg`` and ``ctx``."""
@@ -28,7 +30,7 @@ class Input:
         at_most: The largest number accepted, for numbers only; `None` means no limit.
 
     Raises:
-        ValueError: The kind is unknown, or a text has limits.
+        ValueError: The kind is unknown, a text has limits, or a limit is not a number.
 
     Example:
         >>> from rockai_transport import APIStatusError
@@ -48,8 +50,10 @@ class Input:
     at_most: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in CHECKS:
-            raise ValueError(f"kind is one of {tuple(CHECKS)}, not {self.kind!r}")
+        check_choice("kind", self.kind, tuple(CHECKS))
+        FLAG.check("required", self.required)
+        or_none(NUMBER).check("at_least", self.at_least)
+        or_none(NUMBER).check("at_most", self.at_most)
         if self.kind in ("string", "url") and (self.at_least, self.at_most) != (None, None):
             raise ValueError("at_least and at_most are for numbers, not for text")
 

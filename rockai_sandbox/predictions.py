@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from rockai_sandbox.options import SECONDS
+
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 StartedBy = Literal["create", "run", "run_sse"]
 KEPT = 10_000
@@ -50,7 +52,11 @@ class Changes(threading.Condition):
 
         Returns:
             The first true value of ``look``; after the timeout, the last false one.
+
+        Raises:
+            ValueError: The timeout is not a number of seconds.
         """
+        SECONDS.check("timeout", timeout)
         give_up = time.monotonic() + timeout
         while True:
             seen = self._count

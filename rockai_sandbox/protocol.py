@@ -10,7 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from rockai_sandbox.options import BODY, HEADERS, PATH, STATUS, check_choice
+from rockai_sandbox.options import (
+    BODY,
+    FLAG,
+    FUNCTION,
+    HEADER_NAME,
+    HEADER_VALUE,
+    HEADERS,
+    ID_PATH,
+    LINE,
+    PATH,
+    STATUS,
+    OptionRule,
+    check_choice,
+    made_of,
+    or_none,
+)
 
 Generation = Literal["both", "old", "new"]
 Shape = Literal["flat", "enveloped"]
@@ -60,6 +75,9 @@ class Event:
         name: The value of its ``event:`` line; `None` omits the line.
         data: The value of its ``data:`` line.
 
+    Raises:
+        ValueError: The name is not one line of text, or the data are not text.
+
     Example:
         >>> from rockai_transport import Client
         >>> protocol = Protocol(output_event=None, done=Event(None, "[DONE]"))
@@ -71,6 +89,10 @@ class Event:
 
     name: str | None
     data: str
+
+    def __post_init__(self) -> None:
+        or_none(LINE).check("name", self.name)
+        made_of(str, "text").check("data", self.data)  # half a character too, as a model may say it
 
     def frame(self) -> bytes:
         r"""Encode the event as the model server does: newlines in the data are not escaped.
@@ -117,6 +139,11 @@ class RawAnswer:
     def __post_init__(self) -> None:
         STATUS.check("status", self.status)
         BODY.check("body", self.body)
+        if self.status in (204, 304) and self.body:
+            raise ValueError(
+                f"a response with status {self.status} has no body, so body is '', not {self.body!r}"
+            )
+        HEADER_VALUE.check("content_type", self.content_type)
         HEADERS.check("headers", self.headers)
 
 
@@ -127,8 +154,37 @@ class Protocol:
     Paths are below ``base_path``, which may be empty. A path of ``None`` means that the service does not have
     this route.
 
+    Attributes:
+        base_path: The prefix of the API's paths.
+        create_path: POST: create a prediction.
+        get_path: GET: a prediction in its current state.
+        cancel_path: POST: cancel a prediction.
+        run_path: POST: run a model and wait for its output.
+        run_sse_path: POST: run a model and stream its output.
+        stream_path: GET: the event stream of an existing prediction.
+        no_route: The response if there is no such route: FastAPI's own.
+        auth_header: The header that contains the token.
+        auth_scheme: The word before the token; empty if the header contains only the token.
+        stream_needs_token: Whether ``urls.stream`` requires the token; the service's own client sends none
+            there.
+        create_status: The HTTP status of the response to create. *Assumed*, as of similar services; no source
+            shows it.
+        prediction_json: Builds the response body of create, get and cancel from a flat prediction.
+        run_json: Builds run's response body from a flat prediction. *Assumed*: «the model's result,
+            directly».
+        run_reports_failure: Whether run returns a failed prediction for a failure; otherwise a bare 500, as
+            the model server.
+        get_carries_id: Whether the response to get contains the id; the one in docs/http-api.md does not.
+        metrics: Builds ``metrics`` from the seconds taken, the input's tokens and the output's tokens.
+        stream_content_type: The content type of a stream.
+        output_event: The name of events with a piece of output; ``None`` omits their ``event:`` line.
+        done: The last event of a stream; ``None`` for a service that only ends the body.
+        canceled: The last event of a canceled stream; ``None`` aborts the connection (*assumed*).
+        error: Builds a failure's event from its message; ``None`` aborts the connection, as recorded.
+        logs_event: The name of events with new log text; ``None`` sends none, as recorded.
+
     Raises:
-        ValueError: A path does not begin with a slash.
+        ValueError: A field has an invalid value.
 
     Example:
         >>> from rockai_transport import Client
@@ -141,59 +197,36 @@ class Protocol:
     """
 
     base_path: str = "/v1"
-    """The prefix of the API's paths."""
     create_path: str | None = "/predictions"
-    """POST: create a prediction."""
     get_path: str | None = "/predictions/{id}"
-    """GET: a prediction in its current state."""
     cancel_path: str | None = "/predictions/{id}/cancel"
-    """POST: cancel a prediction."""
     run_path: str | None = "/run"
-    """POST: run a model and wait for its output."""
     run_sse_path: str | None = "/run_sse"
-    """POST: run a model and stream its output."""
     stream_path: str | None = "/predictions/stream/{id}"
-    """GET: the event stream of an existing prediction."""
     no_route: RawAnswer = RawAnswer(404, '{"detail":"Not Found"}')
-    """The response if there is no such route: FastAPI's own."""
 
     auth_header: str = "Authorization"
-    """The header that contains the token."""
     auth_scheme: str = "Bearer"
-    """The word before the token; empty if the header contains only the token."""
     stream_needs_token: bool = False
-    """Whether ``urls.stream`` requires the token; the service's own client sends none there."""
 
     create_status: int = 201
-    """The HTTP status of the response to create. *Assumed*, as of similar services; no source shows it."""
     prediction_json: Callable[[Json], Any] = flat
-    """Builds the response body of create, get and cancel from a flat prediction."""
     run_json: Callable[[Json], Any] = bare_output
-    """Builds run's response body from a flat prediction. *Assumed*: «the model's result, directly»."""
     run_reports_failure: bool = False
-    """Whether run returns a failed prediction for a failure; otherwise a bare 500, as the model server."""
     get_carries_id: bool = False
-    """Whether the response to get contains the id; the one in docs/http-api.md does not."""
     metrics: Callable[[float, int, int], Json] = predict_time
-    """Builds ``metrics`` from the seconds taken, the input's tokens and the output's tokens."""
 
     stream_content_type: str = "text/event-stream"
-    """The content type of a stream."""
     output_event: str | None = "output"
-    """The name of events with a piece of output; ``None`` omits their ``event:`` line."""
     done: Event | None = Event("done", "{}")
-    """The last event of a stream; ``None`` for a service that only ends the body."""
     canceled: Event | None = None
-    """The last event of a canceled stream; ``None`` aborts the connection (*assumed*)."""
     error: Callable[[str], Event] | None = None
-    """Builds a failure's event from its message; ``None`` aborts the connection, as recorded."""
     logs_event: str | None = None
-    """The name of events with new log text; ``None`` sends none, as recorded."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name.endswith("_path") and (value or (value is not None and name != "base_path")):
-                PATH.check(name, value)
+        for names, rule in PROTOCOL_RULES:
+            for name in names.split():
+                rule.check(name, getattr(self, name))
 
     def replace(self, **changes: Any) -> Protocol:
         """Override some assumptions.
@@ -216,6 +249,22 @@ class Protocol:
         """
         return replace(self, **changes)
 
+
+PROTOCOL_RULES: tuple[tuple[str, OptionRule], ...] = (
+    ("base_path", OptionRule(PATH.what, lambda value: value == "" or PATH.fits(value))),
+    ("create_path run_path run_sse_path", or_none(PATH)),
+    ("get_path cancel_path stream_path", or_none(ID_PATH)),
+    ("no_route", made_of(RawAnswer)),
+    ("auth_header", HEADER_NAME),
+    ("auth_scheme stream_content_type", HEADER_VALUE),
+    ("stream_needs_token run_reports_failure get_carries_id", FLAG),
+    ("create_status", STATUS),
+    ("prediction_json run_json metrics", FUNCTION),
+    ("output_event logs_event", or_none(LINE)),
+    ("done canceled", or_none(made_of(Event))),
+    ("error", or_none(FUNCTION)),
+)
+"""The valid values of the fields of `Protocol`."""
 
 GENERATIONS: Mapping[Generation, Mapping[str, Any]] = {
     "both": {},

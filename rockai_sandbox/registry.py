@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rockai_sandbox.functions import ModelFunction, check_function
-from rockai_sandbox.inputs import Inputs
-from rockai_sandbox.options import SECONDS, OptionRule
+from rockai_sandbox.inputs import Input, Inputs
+from rockai_sandbox.options import SECONDS, OptionRule, or_none
 from rockai_sandbox.runs import Gate
 
 NAME = re.compile(r"[^/\s:]+/[^/\s:]+")
 VERSION = re.compile(r"[0-9a-f]{64}")
 COLD_START = OptionRule(
     f"{SECONDS.what}, or a Gate", lambda value: isinstance(value, Gate) or SECONDS.fits(value)
+)
+
+INPUTS = OptionRule(
+    'a mapping of names to Input, such as {"prompt": Input("string")}',
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(isinstance(name, str) and isinstance(expected, Input) for name, expected in value.items())
+    ),
 )
 
 
@@ -69,7 +77,7 @@ def scripted(
 
     Raises:
         TypeError: The reference is not a text; or later, the function cannot be called with an input.
-        ValueError: The reference has no known form, or ``cold_start`` is invalid.
+        ValueError: The reference has no known form, or ``inputs`` or ``cold_start`` is invalid.
     """
     if not isinstance(reference, str):
         raise TypeError(
@@ -77,6 +85,7 @@ def scripted(
             f"it is text, not {reference!r}"
         )
     name, version = split(reference)
+    or_none(INPUTS, " for any input").check("inputs", inputs)
     if cold_start is not None:
         COLD_START.check("cold_start", cold_start)
 

@@ -13,6 +13,7 @@ from copy import deepcopy
 from typing import Any
 
 from rockai_sandbox.files import FileStore, media_type_of
+from rockai_sandbox.options import COUNT, SECONDS
 from rockai_sandbox.predictions import Changes, Job, ThreadsafeEvent
 
 BAR_WIDTH = 10
@@ -124,8 +125,8 @@ class Run:
             >>> client.predictions.cancel(started).status  # and the function ends at once
             'canceled'
         """
-        with self._job.changed:
-            self._job.changed.wait_for(lambda: self.is_canceled, seconds)
+        SECONDS.check("seconds", seconds)
+        self._job.changed.wait_until(lambda: self.is_canceled, seconds)
         self.check()
 
     def log(self, text: str) -> None:
@@ -361,9 +362,9 @@ class Gate:
             ['processing', 'processing']
             >>> gate.set()
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._arrivals >= times, timeout):
-                raise TimeoutError(f"the gate was reached {self._arrivals} of {times} times in {timeout} s")
+        COUNT.check("times", times)
+        if not self._changed.wait_until(lambda: self._arrivals >= times, timeout):
+            raise TimeoutError(f"the gate was reached {self._arrivals} of {times} times in {timeout} s")
 
     @contextlib.contextmanager
     def _arrival(self, event: ThreadsafeEvent) -> Iterator[None]:

@@ -15,7 +15,7 @@ from rockai_sandbox.functions import ModelFunction
 from rockai_sandbox.hosting import Hosting, listen
 from rockai_sandbox.inputs import Inputs
 from rockai_sandbox.models import any_text_model, builtin_models
-from rockai_sandbox.options import FLAG, HOST, PORT, SECONDS, TOKEN, OptionRule, check_choice
+from rockai_sandbox.options import FLAG, HOST, PORT, SECONDS, TOKEN, check_choice, made_of, or_none
 from rockai_sandbox.predictions import Changes, SandboxPrediction
 from rockai_sandbox.protocol import Generation, Protocol, RunAnswer, Shape, choices
 from rockai_sandbox.recorder import RequestLog, SeenRequest
@@ -26,7 +26,6 @@ from rockai_sandbox.watched import Watched
 from rockai_sandbox.webhooks import Delivery, Webhooks
 
 Function = TypeVar("Function", bound=ModelFunction)
-PROTOCOL = OptionRule("a Protocol", lambda value: value is None or isinstance(value, Protocol))
 
 
 class Sandbox(Gateway, Watched):
@@ -35,7 +34,7 @@ class Sandbox(Gateway, Watched):
     Use it in a ``with`` block, or call `start` and `stop`. Several sandboxes can run at once.
 
     Args:
-        api_token: The token it accepts; `None` generates one.
+        api_token: The token it accepts; `None` or an empty text generates one.
         generation: The routes it has: ``"old"`` (those of the quick start), ``"new"`` (without ``/run`` and
             ``/run_sse``) or ``"both"``.
         shape: ``"flat"`` predictions, or ``"enveloped"`` ones (``{"data": …, "msg": …, "code": 200}``).
@@ -90,12 +89,12 @@ class Sandbox(Gateway, Watched):
         check_choice("webhooks", webhooks, get_args(Webhooks))
         COLD_START.check("cold_start", cold_start)
         PORT.check("port", port)
-        TOKEN.check("api_token", api_token or "")
+        or_none(TOKEN).check("api_token", api_token)
         SECONDS.check("seconds_per_piece", seconds_per_piece)
         SECONDS.check("video_seconds", video_seconds)
         FLAG.check("reports_usage", reports_usage)
         FLAG.check("any_model", any_model)
-        PROTOCOL.check("protocol", protocol)
+        or_none(made_of(Protocol)).check("protocol", protocol)
         self.api_token = api_token or f"sandbox-{secrets.token_hex(8)}"
         self.protocol = (protocol or Protocol()).replace(**changes)
         self._port = port
@@ -139,7 +138,9 @@ class Sandbox(Gateway, Watched):
         with contextlib.ExitStack() as stack:
             api = stack.enter_context(contextlib.closing(listen(self._port)))
             files = stack.enter_context(contextlib.closing(listen(0)))
-            self._engine.base_url = f"http://{HOST}:{api.getsockname()[1]}{self.protocol.base_path}"
+            self._engine.base_url = (
+                f"http://{HOST}:{api.getsockname()[1]}{self.protocol.base_path.rstrip('/')}"
+            )
             self._files.origin = f"http://{HOST}:{files.getsockname()[1]}"
             http_api = HttpApi(self._engine, self.protocol, self.api_token, self._on_disconnect, self._faults)
             served = (
@@ -295,7 +296,8 @@ class Sandbox(Gateway, Watched):
             A decorator that returns the function unchanged.
 
         Raises:
-            ValueError: The reference has none of these forms, or ``cold_start`` is negative or not a number.
+            ValueError: The reference has none of these forms, ``inputs`` is no mapping to `Input`, or
+                ``cold_start`` is negative or not a number.
             TypeError: The parentheses are missing; or, from the decorator, the function takes no input.
 
         Example:
@@ -355,6 +357,8 @@ class Sandbox(Gateway, Watched):
 
         Raises:
             TypeError: The content is not bytes.
+            ValueError: The media type is not text that a header can hold.
+            RuntimeError: The sandbox has never been started, so the file would have no address.
 
         Example:
             >>> report = sandbox.add_file(b"all is well", "text/plain")
@@ -364,6 +368,7 @@ class Sandbox(Gateway, Watched):
             >>> [path.read_text() for path in client.download(client.run("you/reporter", {}), "out")]
             ['all is well']
         """
+        self._started(self._files.origin)
         return self._files.add(content, media_type)
 
     def _started(self, address: str) -> str:

@@ -63,7 +63,7 @@ class HttpApi:
             (self.protocol.run_path, "POST", run),
             (self.protocol.run_sse_path, "POST", run_sse),
         )
-        base = self.protocol.base_path
+        base = self.protocol.base_path.rstrip("/")
         routes = [
             Route(base + path, partial(self._serve, handler), methods=[method])
             for path, method, handler in calls

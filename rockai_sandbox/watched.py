@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from rockai_sandbox.options import check_choice
@@ -43,7 +44,7 @@ class Watched:
 
         Raises:
             TimeoutError: The condition did not become true; the message describes the current state.
-            ValueError: There is no such status.
+            ValueError: There is no such status, or the timeout is not a number of seconds.
 
         Example:
             >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"})
@@ -52,7 +53,7 @@ class Watched:
             >>> sandbox.wait_for(lambda local: local.requests[0].outcome == "complete")
             True
         """
-        look = self._look_for(what) if isinstance(what, str) else lambda: what(self)
+        look = partial(what, self) if callable(what) else self._look_for(what)
         found = self._changed.wait_until(look, timeout)
         if not found:
             raise TimeoutError(f"waited {timeout} s for {what!r}; {self._describe()}")

@@ -28,6 +28,10 @@ _EVENTS = ("start", "output", "logs", "completed")
 class Delivery(NamedTuple):
     """One webhook call.
 
+    Attributes:
+        event: ``start``, ``output``, ``logs`` or ``completed``; ``forged`` for a forged call.
+        status: The HTTP status of the response; None: no response.
+
     Example:
         >>> hook = {"webhook": "http://127.0.0.1:9/hook", "webhook_events_filter": ["completed"]}
         >>> started = client.predictions.create(model=ECHO, input={"prompt": "Hello"}, **hook)
@@ -38,9 +42,7 @@ class Delivery(NamedTuple):
 
     prediction_id: str
     event: str
-    """``start``, ``output``, ``logs`` or ``completed``; ``forged`` for a forged call."""
     status: int | None
-    """The HTTP status of the response; None: no response."""
 
 
 class WebhookSender:

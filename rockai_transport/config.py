@@ -47,6 +47,15 @@ class Timeouts:
     They depend on the service, not on the caller: a cold start takes minutes, up to twenty and more for
     large models (docs/http-api.md, «A prediction»). `math.inf`: no limit.
 
+    Attributes:
+        connect: To connect, or to get a free connection from the pool; per attempt.
+        first_byte: To the first byte of a response, or the first event of a stream; for all attempts
+            together.
+        idle: Between two reads after that; any byte counts.
+        poll: Per attempt of ``get``, ``cancel``, and each poll while waiting.
+        wait: For ``predictions.wait`` without its own timeout.
+        stall: ``run`` without a timeout gives up after this time without any change.
+
     Raises:
         ConfigurationError: One is not a positive number.
 
@@ -57,17 +66,11 @@ class Timeouts:
     """
 
     connect: float = 10.0
-    """To connect, or to get a free connection from the pool; per attempt."""
     first_byte: float = 1800.0
-    """To the first byte of a response, or the first event of a stream; for all attempts together."""
     idle: float = 300.0
-    """Between two reads after that; any byte counts."""
     poll: float = 60.0
-    """Per attempt of ``get``, ``cancel``, and each poll while waiting."""
     wait: float = 3600.0
-    """For ``predictions.wait`` without its own timeout."""
     stall: float = 3600.0
-    """``run`` without a timeout gives up after this time without any change."""
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():

@@ -24,8 +24,6 @@ from uuid import uuid4
 
 from rockai_transport._packages import require
 from rockai_transport._version import __version__
-from rockai_transport.adapters.files import media_files
-from rockai_transport.adapters.toolkits import make_toolset
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
 from rockai_transport.jobs.hosted_models import HostedModel
@@ -52,6 +50,7 @@ def add_to(commands: Any) -> None:
 def main(options: argparse.Namespace) -> int:
     """Serve until the client leaves; return the exit status."""
     try:
+        require("mcp", "The MCP server needs mcp", "mcp")
         server = make_server(read_toolset(options.models))
         asyncio.run(_serve_stdio(server) if options.http is None else _serve_http(server, options.http))
     except (ConfigurationError, ImportError, OSError, OverflowError) as error:  # no such port
@@ -67,6 +66,8 @@ def read_toolset(file: str | Path) -> Toolset:
 
     The API token comes from the environment.
     """
+    from rockai_transport.adapters.toolkits import make_toolset  # needs pydantic, as the SDK does
+
     try:
         settings = tomllib.loads(Path(file).read_text("utf-8-sig"))  # Windows' editors write a mark
     except (OSError, ValueError) as error:
@@ -85,7 +86,6 @@ def read_toolset(file: str | Path) -> Toolset:
 
 def make_server(toolset: Toolset) -> Any:
     """Make an ``mcp.server.lowlevel.Server`` with a toolset's tools, for any transport of the SDK."""
-    require("mcp", "The MCP server needs mcp", "mcp")
     from mcp import types
     from mcp.server.lowlevel import Server
 
@@ -162,6 +162,8 @@ async def _report_regularly(request: Any, latest: deque[str]) -> None:
 def _result(answer: ToolAnswer) -> Any:
     """Return the text, and links to each file: its address at the service, and its saved copy."""
     from mcp import types
+
+    from rockai_transport.adapters.files import media_files
 
     content: list[Any] = [types.TextContent(type="text", text=answer.text)]
     found = [(one.address, one.media_type) for one in media_files(answer.result)]

@@ -11,6 +11,7 @@ from rockai_transport.adapters.clients import user_agent
 from rockai_transport.adapters.files import media_files
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
+from rockai_transport.config import check_flag
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.agent_messages import ToolAnswer, refusal
@@ -61,7 +62,12 @@ class ToolkitSettings(TypedDict, total=False):
 
 
 def make_toolset(
-    owner: str, package: str, models: Iterable[HostedModel], settings: Mapping[str, Any], *own: str
+    owner: str,
+    package: str,
+    models: Iterable[HostedModel],
+    settings: Mapping[str, Any],
+    *own: str,
+    **switches: bool,
 ) -> Toolset:
     """Create the common part of a toolkit's tools.
 
@@ -70,15 +76,18 @@ def make_toolset(
         package: The framework package, for the User-Agent.
         models: The models that the agent may run.
         settings: ``base_url``, and the `ToolkitSettings` that were passed.
-        own: The names of the toolkit's other arguments; ``api_token`` may be in the settings too.
+        own: The names of other arguments that may be in the settings, such as ``api_token``.
+        switches: The toolkit's own arguments that are True or False.
 
     Raises:
         ConfigurationError: A setting is unknown or invalid, or there is no token.
         ImportError: ``jsonschema`` is not installed.
     """
-    known = [*ToolkitSettings.__annotations__, "base_url", "models", *own]
+    known = [*ToolkitSettings.__annotations__, "base_url", "models", *own, *switches]
     if (unknown := next((name for name in settings if name not in known), None)) is not None:
         raise wrong_argument(owner, unknown, known)
+    for name, switch in switches.items():
+        check_flag(switch, name)
     for name, kind in (("client", Client), ("async_client", AsyncClient)):
         if not isinstance(given := settings.get(name), kind | None):
             raise ConfigurationError(

@@ -40,6 +40,26 @@ class Record(NamedTuple):
 
     Made by `RockAIToolkit`'s and `RockAIToolSpec`'s tools; a `Receipt` and the stores hold them.
 
+    Attributes:
+        key: Identifies the record; ``resolve`` takes it.
+        scope: Its conversation: ``"thread:"`` and LangGraph's thread id, or the name from ``scope=``.
+        model: The name of the `HostedModel`.
+        digest: The digest of the model reference and the input.
+        created: Seconds since 1970, by this machine's clock.
+        state: ``unknown``: no response; ``started``; ``refused``, or not sent; ``cleared`` by a developer.
+        prediction_id: The prediction's id, once the service has returned it.
+        status: The prediction's last known status; after a refresh also ``gone``: the service does not know
+            it.
+        predict_seconds: Seconds, as the service measured them, once the prediction has ended.
+        files: The paths of the saved output.
+        note: Why it is unknown or was refused.
+        turn: The model's turn that requested it; empty if it is not known.
+        nonce: Distinguishes this attempt from another worker's for the same call.
+        price: The cost per run, the cost per second, and the reserved seconds; empty: not known.
+        webhook_hash: The digest of the secret in the webhook address; empty: no webhook.
+        thread: What to resume once it has ended: LangGraph's thread id, or LlamaIndex's scope.
+        asleep: When an agent fell asleep to wait for its end: seconds since 1970; None: no agent sleeps.
+
     Example:
         >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
         >>> [record] = toolkit.receipt().started
@@ -48,39 +68,22 @@ class Record(NamedTuple):
     """
 
     key: str
-    """Identifies the record; ``resolve`` takes it."""
     scope: str
-    """Its conversation: ``"thread:"`` and LangGraph's thread id, or the name from ``scope=``."""
     model: str
-    """The name of the `HostedModel`."""
     digest: str
-    """The digest of the model reference and the input."""
     created: float
-    """Seconds since 1970, by this machine's clock."""
     state: str = UNANSWERED
-    """``unknown``: no response; ``started``; ``refused``, or not sent; ``cleared`` by a developer."""
     prediction_id: str | None = None
-    """The prediction's id, once the service has returned it."""
     status: str = UNKNOWN
-    """The prediction's last known status; after a refresh also ``gone``: the service does not know it."""
     predict_seconds: float | None = None
-    """Seconds, as the service measured them, once the prediction has ended."""
     files: tuple[str, ...] = ()
-    """The paths of the saved output."""
     note: str = ""
-    """Why it is unknown or was refused."""
     turn: str = ""
-    """The model's turn that requested it; empty if it is not known."""
     nonce: str = ""
-    """Distinguishes this attempt from another worker's for the same call."""
     price: tuple[str, ...] = ()
-    """The cost per run, the cost per second, and the reserved seconds; empty: not known."""
     webhook_hash: str = ""
-    """The digest of the secret in the webhook address; empty: no webhook."""
     thread: str = ""
-    """What to resume once it has ended: LangGraph's thread id, or LlamaIndex's scope."""
     asleep: float | None = None
-    """When an agent fell asleep to wait for its end: seconds since 1970; None: no agent sleeps."""
 
     @property
     def reserved(self) -> Decimal | None:
@@ -253,15 +256,19 @@ class Record(NamedTuple):
 
 class _Started(NamedTuple):
     started: tuple[Record, ...]
-    """The started predictions, each with its id and its last known status, predict seconds and files."""
     unknown: tuple[Record, ...]
-    """Starts whose response was lost; resolve them with ``resolve(record.key, prediction_id=…)``."""
 
 
 class Receipt(_Started):
     """What was started, oldest first: ``started`` and ``unknown``. ``str()`` returns it as a table.
 
     Made by `RockAIToolkit.receipt` and `RockAIToolSpec.receipt`.
+
+    Attributes:
+        started: The started predictions, each with its id and its last known status, predict seconds and
+            files.
+        unknown: Starts whose response was lost; resolve them with ``resolve(record.key, prediction_id=…)``.
+        max_cost: The toolkit's ``max_cost`` for each conversation; None: no limit.
 
     Example:
         >>> answer = toolkit.get_tools()[0].invoke({"prompt": "a lighthouse"})
@@ -271,7 +278,6 @@ class Receipt(_Started):
     """
 
     max_cost: Decimal | None = None
-    """The toolkit's ``max_cost`` for each conversation; None: no limit."""
 
     @property
     def left(self) -> dict[str, Decimal]:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rockai_transport.config import Settings, check_timeout
+from rockai_transport.config import Settings, check_flag, check_timeout
 from rockai_transport.errors import (
     APIStatusError,
     APITimeoutError,
@@ -184,7 +184,7 @@ class Operations:
             ConfigurationError: It is invalid.
         """
         has_files = check_input(model_input)
-        options: dict[str, Any] = {"stream": True} if stream else {}
+        options: dict[str, Any] = {} if stream is False else {"stream": check_flag(stream, "stream")}
         if webhook is not None or webhook_events_filter is not None:
             options |= check_webhook(webhook, webhook_events_filter)
         return RunRequest(reference, model_input, options, has_files)

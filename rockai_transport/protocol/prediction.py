@@ -26,40 +26,42 @@ class Prediction:
 
     Every field may be missing from a response; then it keeps its known value, or is None.
 
+    Attributes:
+        id: The prediction's id; None if the service returned none, as ``/run`` may.
+        status: ``starting``, ``processing``, ``succeeded``, ``failed``, ``canceled``, or a status that only
+            the service knows.
+        model: ``owner/name``.
+        version: 64 hex digits.
+        input: The model's input.
+        output: The model's output: a string, a list of strings, an object, or None.
+        error: The model's error message.
+        logs: The model's logs so far.
+        metrics: ``{"predict_time": seconds}`` and other measurements of the service.
+        created_at: ISO 8601 without a time zone, as the service writes it.
+        started_at: When the model started, in the same format.
+        completed_at: When the prediction ended, in the same format.
+        urls: ``get`` and ``stream``, as the service returns them. The token is never sent to another origin.
+        raw: The decoded JSON that this was read from.
+
     Example:
         >>> Prediction(id="p1", status="succeeded", output=["Hello", " world"]).text
         'Hello world'
     """
 
     id: str | None = None
-    """The prediction's id; None if the service returned none, as ``/run`` may."""
     status: str = UNKNOWN
-    """``starting``, ``processing``, ``succeeded``, ``failed``, ``canceled``, or a status that only the
-    service knows."""
     model: str | None = None
-    """``owner/name``."""
     version: str | None = None
-    """64 hex digits."""
     input: Mapping[str, Any] | None = None
-    """The model's input."""
     output: Any = None
-    """The model's output: a string, a list of strings, an object, or None."""
     error: str | None = None
-    """The model's error message."""
     logs: str = ""
-    """The model's logs so far."""
     metrics: Mapping[str, Any] | None = None
-    """``{"predict_time": seconds}`` and other measurements of the service."""
     created_at: str | None = None
-    """ISO 8601 without a time zone, as the service writes it."""
     started_at: str | None = None
-    """When the model started, in the same format."""
     completed_at: str | None = None
-    """When the prediction ended, in the same format."""
     urls: Mapping[str, str] = field(default_factory=dict)
-    """``get`` and ``stream``, as the service returns them. The token is never sent to another origin."""
     raw: Any = field(default=None, repr=False, compare=False)
-    """The decoded JSON that this was read from."""
 
     @property
     def is_terminal(self) -> bool:
@@ -102,6 +104,11 @@ class Prediction:
 class Update(NamedTuple):
     """The argument of ``on_update``: a change of status, or new log lines.
 
+    Attributes:
+        prediction: The prediction's current state.
+        new_logs: The log text since the last update.
+        progress: As `Prediction.progress`: 0 to 1; None if the logs do not show it.
+
     Example:
         >>> started = client.predictions.create(model="sandbox/echo", input={"prompt": "Hello"})
         >>> updates = []
@@ -111,11 +118,8 @@ class Update(NamedTuple):
     """
 
     prediction: Prediction
-    """The prediction's current state."""
     new_logs: str
-    """The log text since the last update."""
     progress: float | None
-    """As `Prediction.progress`: 0 to 1; None if the logs do not show it."""
 
     @classmethod
     def between(cls, before: Prediction | None, after: Prediction) -> Update | None:

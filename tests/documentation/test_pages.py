@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import io
@@ -83,6 +84,7 @@ def own_logging():
 def test_every_block_of_a_page_runs(page, rockai_sandbox, tmp_path, monkeypatch):
     """The blocks of a page run in turn, in an empty folder; a `text` block behind one is its exact output."""
     monkeypatch.chdir(tmp_path)
+    asyncio.set_event_loop(None)  # otherwise a sync call of LlamaIndex makes a loop that it never closes
     names = {"__name__": "page"}
     for block in blocks(page):
         printed = io.StringIO()

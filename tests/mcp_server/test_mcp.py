@@ -357,6 +357,7 @@ def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):
 
 WITHOUT = """\
 import sys
+sys.modules.update(pydantic=None, jsonschema=None)
 from rockai_transport import Client
 from rockai_transport.__main__ import main
 print(*{"mcp", "starlette", "uvicorn"} & set(sys.modules))
@@ -366,7 +367,7 @@ sys.exit(main())
 
 
 def test_the_sdk_is_loaded_only_to_serve(served):
-    """The other commands work without it; without it this one says what to install."""
+    """The other commands work without it and what it brings; without it this one says what to install."""
     command = [sys.executable, "-c", WITHOUT, *served.arguments[2:]]
     ended = subprocess.run(
         command, check=False, env=served.environment, capture_output=True, text=True, timeout=60

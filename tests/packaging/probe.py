@@ -32,6 +32,14 @@ assert not LOADED('rockai_transport', 'langchain_rockai', 'llama_index_rockai')
 assert not LOADED('langchain_core', 'llama_index')
 LOOK_UP(package)
 """
+COMMANDS = """
+import contextlib, io
+from rockai_transport.__main__ import main
+for command in ([], ['doctor'], ['sweep'], ['mcp']):
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        main([*command, '--help'])
+    assert 'usage: ' in said.getvalue(), f'{command} does not start without further extras'
+"""
 ABSENT = "assert not FOUND({name!r}), 'this extra should not bring {name}'"
 TEACHES = """
 try:
@@ -77,7 +85,7 @@ NO_LANGCHAIN = TEACHES.format(statement="import langchain_rockai", extra="langch
 NO_LLAMA_INDEX = TEACHES.format(statement="import llama_index_rockai", extra="llama-index")
 NO_SANDBOX = TEACHES.format(statement="from rockai_sandbox import Sandbox", extra="sandbox")
 CHECKS = {
-    "base": [NEITHER, NO_LANGCHAIN, NO_LLAMA_INDEX, NO_SANDBOX],
+    "base": [NEITHER, COMMANDS, NO_LANGCHAIN, NO_LLAMA_INDEX, NO_SANDBOX],
     "langchain": [
         NEITHER,
         LANGCHAIN,

@@ -1,12 +1,15 @@
 """The six calls, their errors, and the two generations and shapes of the API."""
 
 import re
+from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
 
-from rockai_sandbox import Protocol, Sandbox
+from rockai_sandbox import Event, Protocol, Sandbox
 
+ECHO_HI = {"model": "sandbox/echo", "input": {"prompt": "hi"}}
 POEM = {"model": "meta/llama-2-7b-chat", "input": {"prompt": "Write a poem about rain"}}
 
 
@@ -291,14 +294,29 @@ def test_a_token_that_no_client_can_send_is_refused_at_once(token):
         Sandbox(token)
 
 
+@pytest.mark.parametrize("token", [[], {}, 0, False])
+def test_what_is_no_token_is_not_taken_for_none(token):
+    """None and an empty text make one."""
+    with pytest.raises(ValueError, match=r"^api_token is ASCII text without blanks, or None, not"):
+        Sandbox(token)
+
+
 @pytest.mark.parametrize("name", ["base_path", "create_path", "stream_path"])
 def test_a_path_that_would_join_another_is_refused_at_once(name):
     """``v1`` would be no path, and ``/v1`` and ``run`` would be ``/v1run``."""
-    with pytest.raises(ValueError, match=f"^{name} is text that begins with '/', not 'run'"):
+    with pytest.raises(ValueError, match=f"^{name} is text that begins with '/'.*, not 'run'"):
         Protocol(**{name: "run"})
     if name != "base_path":
-        with pytest.raises(ValueError, match=f"^{name} is text that begins with '/', not ''"):
+        with pytest.raises(ValueError, match=f"^{name} is text that begins with '/'.*, not ''"):
             Protocol(**{name: ""})
+
+
+def test_a_base_path_may_end_with_a_slash():
+    """It is the same as without it: a client joins its paths to the address in the same way."""
+    with Sandbox(protocol=Protocol(base_path="/api/")) as sandbox:
+        headers = {"Authorization": f"Bearer {sandbox.api_token}"}
+        assert sandbox.base_url.endswith("/api")
+        assert httpx.post(f"{sandbox.base_url}/run", json=ECHO_HI, headers=headers).json() == ["hi"]
 
 
 @pytest.mark.parametrize("times", [0, -1, 1.5, "2"])
@@ -308,3 +326,63 @@ def test_a_fault_happens_at_least_once(sandbox, times):
         sandbox.answer_next(503, times=times)
     with pytest.raises(ValueError, match="1 or more"):
         sandbox.drop_next(times=times)
+
+
+WRONG: dict[str, tuple[object, ...]] = {  # each field of `Protocol` with values that no service could have
+    "base_path create_path run_path run_sse_path": (b"/v1", 1, "/a b", "/{name}"),
+    "get_path cancel_path stream_path": ("/predictions", "/{name}", b"/{id}"),
+    "no_route": (None, 404, "gone"),
+    "auth_header": (None, "", "a b", b"X-Key"),
+    "auth_scheme stream_content_type": (None, "a\n", b"Bearer"),
+    "stream_needs_token run_reports_failure get_carries_id": (None, 1, "no"),
+    "create_status": (None, 99, "201"),
+    "prediction_json run_json metrics": (None, {}),
+    "output_event logs_event": (1, b"token", "a\nb"),
+    "done canceled": ("done", b""),
+    "error": ("failed", Event("error", "")),
+}
+
+
+@pytest.mark.parametrize("field", " ".join(WRONG).split())
+def test_each_field_of_the_protocol_is_checked_at_once(field):
+    """Not by a 500 on every request, nor in silence; the message names the field."""
+    for value in next(values for names, values in WRONG.items() if field in names.split()):
+        with pytest.raises(ValueError, match=f"^{field} is .*not {re.escape(repr(value))}$"):
+            Protocol(**{field: value})
+
+
+@pytest.mark.parametrize("wrong", [{"name": 1}, {"name": "a\nb"}, {"data": None}, {"data": b"x"}])
+def test_an_event_is_text(wrong):
+    """Its name is one line; `None` for the data would have been the text «None»."""
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} is text"):
+        Event(**{"name": "output", "data": "x"} | wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"content_type": 1}, {"content_type": "a\r\nb"}, {"headers": ""}])
+def test_an_answer_that_cannot_be_sent_is_refused_at_once(sandbox, wrong):
+    """It would end the connection instead."""
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} is "):
+        sandbox.answer_next(503, **wrong)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_http_gives_no_body_has_none(sandbox, api, status):
+    """With one, the connection broke at the next request."""
+    with pytest.raises(ValueError, match=f"^a response with status {status} has no body"):
+        sandbox.answer_next(status, "x")
+    sandbox.answer_next(status)
+    assert [api.post("/run", json=ECHO_HI).status_code for _ in range(2)] == [status, 200]
+
+
+@pytest.mark.parametrize("wrong", [{"method": 5}, {"method": ""}, {"path": 5}, {"path": Path("/run")}])
+def test_a_fault_that_no_request_could_meet_is_refused_at_once(sandbox, wrong):
+    """It would wait in silence, and the test would see the service's own answer."""
+    for add in (partial(sandbox.answer_next, 503), sandbox.drop_next):
+        with pytest.raises(ValueError, match=f"^{next(iter(wrong))} is .*, or None for any, not "):
+            add(**wrong)
+
+
+def test_a_method_counts_in_any_case(sandbox, api):
+    """``post`` is POST."""
+    sandbox.answer_next(503, method="post")
+    assert api.post("/run", json=ECHO_HI).status_code == 503

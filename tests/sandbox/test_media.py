@@ -120,6 +120,19 @@ def test_a_file_that_is_no_bytes_is_refused_at_once(sandbox, content):
     assert sandbox.add_file(b"x").startswith(sandbox.files_url)
 
 
+def test_a_file_needs_a_started_sandbox():
+    """Before that, its address would be a path without a server."""
+    with pytest.raises(RuntimeError, match="before it is started"):
+        Sandbox().add_file(b"x")
+
+
+@pytest.mark.parametrize("media_type", [None, 5, ["image/png"], "a\n", "é€"])
+def test_a_type_that_no_header_can_hold_is_refused_at_once(sandbox, media_type):
+    """Not when a client asks for the file."""
+    with pytest.raises(ValueError, match=r"^media_type is Latin-1 text without line breaks"):
+        sandbox.add_file(b"x", media_type)
+
+
 def test_the_first_bytes_of_an_image_are_enough(sandbox, api):
     """A test's file need not be a whole image; the video shows a placeholder."""
     url = sandbox.add_file(b"\x89PNG\r\n\x1a\n", "image/png")

@@ -56,6 +56,16 @@ def test_waiting_in_vain_says_how_things_stand(sandbox, api):
         sandbox.wait_for("failed", timeout=0.01)
 
 
+@pytest.mark.parametrize("wrong", ["done", None, 5, ["failed"]])
+def test_what_cannot_happen_is_not_waited_for(sandbox, wrong):
+    """A status, a departure, or a function; the timeout is a number of seconds."""
+    with pytest.raises(ValueError, match=r"^what is one of"):
+        sandbox.wait_for(wrong)
+    for timeout in (-1, None, "5", 1e300):
+        with pytest.raises(ValueError, match=r"^timeout is a finite number of seconds, 0 or more, not"):
+            sandbox.wait_for("failed", timeout)
+
+
 def test_predictions_are_snapshots(sandbox, api):
     """What was looked at does not change afterwards."""
     gate = sandbox.hold()

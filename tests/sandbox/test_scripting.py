@@ -249,6 +249,13 @@ def test_a_gate_that_nobody_reaches_is_a_time_out(sandbox):
         sandbox.hold().wait_until_reached(timeout=0.01)
 
 
+@pytest.mark.parametrize("wrong", [{"times": -1}, {"times": None}, {"timeout": None}, {"timeout": math.inf}])
+def test_a_gate_is_not_waited_for_without_end(sandbox, wrong):
+    """A number of arrivals and a number of seconds, and no other."""
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} is a .*, 0 or more, not "):
+        sandbox.hold().wait_until_reached(**wrong)
+
+
 def test_a_canceled_model_sees_it_and_cleans_up(sandbox, api):
     """A generator's finally block runs, and the prediction keeps what was said."""
     cleaned = sandbox.hold()
@@ -376,8 +383,27 @@ def test_a_parameter_with_a_default_is_the_models_own(sandbox, api):
     assert run(api, "my/run").json() == "Run"
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "string", "at_least": 1}, {"kind": "bool"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "string", "at_least": 1},
+        {"kind": "bool"},
+        {"kind": []},
+        {"kind": "integer", "required": "no"},
+        {"kind": "integer", "at_least": "1"},
+        {"kind": "number", "at_most": math.nan},
+    ],
+)
 def test_an_input_that_cannot_be_checked_is_refused(wrong):
     """When it is described, not by a request."""
-    with pytest.raises(ValueError, match=r"for numbers|kind is one of"):
+    with pytest.raises(ValueError, match=r"for numbers|kind is one of|is True or False|is a number, or None"):
         Input(**wrong)
+
+
+@pytest.mark.parametrize("inputs", [["prompt"], {"prompt": "string"}, {"prompt": str}, {1: Input("url")}, ""])
+def test_inputs_that_cannot_be_checked_are_refused(sandbox, inputs):
+    """When the model is scripted, not by a 500 on each run; the message shows how to write them."""
+    with pytest.raises(
+        ValueError, match=r'^inputs is a mapping of names to Input, such as {"prompt": Input\('
+    ):
+        sandbox.model("my/model", inputs=inputs)

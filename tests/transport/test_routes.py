@@ -210,6 +210,14 @@ def test_what_is_no_webhook_is_refused(client, io, bad):
     assert not io.requests
 
 
+@pytest.mark.parametrize("stream", [None, 0, "false", [True]])
+def test_stream_is_true_or_false(client, io, stream):
+    """A text such as ``"false"`` would count as true."""
+    with pytest.raises(ConfigurationError, match=r"^stream=.* must be True or False"):
+        client.create(model=MODEL, input={}, stream=stream)
+    assert not io.requests
+
+
 BAD_REFERENCES = [
     "", "name", "owner/", "/name", "owner/name/x", "owner/name:", "owner/name:a:b", "owner /name", "https://x/y",
     "owner/name?x", "../name#", VERSION[:-1], VERSION + "0", None, 5, b"owner/name", ["owner/name"], "owner/name\n",  # noqa: E501

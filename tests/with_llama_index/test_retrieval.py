@@ -1,5 +1,6 @@
 """Query and chat engines over a few documents, on the sandbox; no network, not for the embeddings either."""
 
+import asyncio
 import hashlib
 import re
 from pathlib import Path
@@ -134,3 +135,21 @@ async def test_a_chat_engine_streams(index):
     tokens = [token async for token in response.async_response_gen()]
     assert "".join(tokens) == "The ferry leaves the harbour every morning at seven."
     assert engine.chat_history[-1].content == "".join(tokens)
+
+
+async def test_a_chat_engine_s_stream_is_left_by_its_task(sandbox):
+    """Core reads it in a task of its own, which it awaits; canceling that one cancels the prediction."""
+    gate = sandbox.hold()
+
+    @sandbox.model(MODELS[0])
+    def talk(_input):
+        yield "A word"
+        gate.wait()
+
+    settings = {"api_token": sandbox.api_token, "base_url": sandbox.base_url, "route": "predictions"}
+    engine = SimpleChatEngine.from_defaults(llm=RockAI(model=MODELS[0], **settings), memory=memory())
+    response = await engine.astream_chat("Say something.")
+    async for _ in response.async_response_gen():
+        response.awrite_response_to_history_task.cancel()
+        break
+    assert (await asyncio.to_thread(sandbox.wait_for, "canceled")).output == ["A word"]

@@ -139,7 +139,15 @@ class Dialect:
                 raise ConfigurationError(f"Dialect({one.name}={values[one.name]!r}) must be {one.type}.")
         if not all(isinstance(key, InputKey) for key in self.keys):
             raise ConfigurationError(f"Dialect(keys={self.keys!r}) must be a tuple of InputKey objects.")
+        for name in ("max_images", "context_window"):
+            number = values[name]
+            if number is not None and (isinstance(number, bool) or number < 1):
+                raise ConfigurationError(f"Dialect({name}={number!r}) must be a whole number, 1 or more.")
         names = [value for name, value in values.items() if name.endswith("_key") and value is not None]
+        if not all(map(str.strip, names)):
+            raise ConfigurationError(
+                f"Dialect {self.name!r} has an empty key. None: the model has no such input."
+            )
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigurationError(f"Dialect {self.name!r} has two uses for the key {min(twice)!r}.")
 

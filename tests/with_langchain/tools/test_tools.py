@@ -123,6 +123,13 @@ def test_rich_content_is_opt_in(sandbox):
     assert isinstance(video.artifact, Prediction)
 
 
+@pytest.mark.parametrize("wrong", [None, "film", ["film"], 1])
+def test_rich_content_is_true_or_false(wrong):
+    """With our error, as in LlamaIndex."""
+    with pytest.raises(ConfigurationError, match=r"^rich_content=.* must be True or False"):
+        RockAIToolkit([], rich_content=wrong)
+
+
 def test_an_agent_goes_on_behind_rich_content(sandbox):
     """The model takes no image, and is told of it in words."""
     model, asked = "my/hermes", []

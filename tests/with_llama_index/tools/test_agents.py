@@ -179,6 +179,14 @@ def test_a_misspelt_argument_names_the_nearest():
         RockAIToolSpec([], aproval=True)
 
 
+@pytest.mark.parametrize("wrong", [None, "film", ["film"], 1])
+@pytest.mark.parametrize("name", ["approval", "rich_content"])
+def test_a_switch_is_true_or_false(name, wrong):
+    """A list of names would have meant all tools, and None nobody."""
+    with pytest.raises(ConfigurationError, match=f"^{name}=.* must be True or False"):
+        RockAIToolSpec([], **{name: wrong})
+
+
 async def test_rich_content_is_opt_in(sandbox):
     """With rich_content=True an image block stands beside the text."""
     tools = {tool.metadata.name: tool for tool in make_spec(sandbox, rich_content=True).to_tool_list()}
