@@ -79,7 +79,7 @@ def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     oldest = message.additional_kwargs.get("function_call")
     legacy = message.additional_kwargs.get("tool_calls") or ([{"function": oldest}] if oldest else ())
-    if blocks or not isinstance(legacy, Sequence):
+    if blocks or isinstance(legacy, str) or not isinstance(legacy, Sequence):
         return blocks
     return [_read_legacy(call) for call in legacy]
 
