@@ -13,6 +13,7 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool
 
 from rockai_transport import ConfigurationError
+from rockai_transport.adapters import NO_SCHEMA
 from rockai_transport.prompting import ToolCall, read_value
 
 
@@ -36,7 +37,7 @@ def _function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
         tool: A tool of LlamaIndex, or a description.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: It is neither, or pydantic cannot describe its arguments.
     """
     if isinstance(tool, Mapping):
         return tool
@@ -44,9 +45,15 @@ def _function_schema(tool: Mapping[str, Any] | BaseTool) -> Mapping[str, Any]:
     if metadata is None:
         raise ConfigurationError(f"{type(tool).__name__} is no tool: use FunctionTool.from_defaults(…).")
     described = {"name": metadata.get_name(), "description": metadata.description}
-    form = metadata.get_parameters_dict()
-    if "properties" not in form and metadata.fn_schema is not None:
-        form = metadata.fn_schema.model_json_schema()  # core's would be empty for a recursive class
+    try:
+        form = metadata.get_parameters_dict()
+        if "properties" not in form and metadata.fn_schema is not None:
+            form = metadata.fn_schema.model_json_schema()  # core's would be empty for a recursive class
+    except NO_SCHEMA as error:
+        raise ConfigurationError(
+            f"The tool {described['name']!r} cannot be described. If its module has `from __future__ import "
+            f"annotations`, remove that line: LlamaIndex cannot read such types. {error}"
+        ) from error
     return {"type": "function", "function": {**described, "parameters": form}}
 
 
@@ -72,7 +79,7 @@ def calls_of(message: ChatMessage) -> list[ToolCallBlock]:
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     oldest = message.additional_kwargs.get("function_call")
     legacy = message.additional_kwargs.get("tool_calls") or ([{"function": oldest}] if oldest else ())
-    if blocks or not isinstance(legacy, Sequence):
+    if blocks or isinstance(legacy, str) or not isinstance(legacy, Sequence):
         return blocks
     return [_read_legacy(call) for call in legacy]
 

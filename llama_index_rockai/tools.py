@@ -100,6 +100,7 @@ class RockAIFunctionTool(FunctionTool):
     """A tool that runs predictions; made by `RockAIToolSpec.to_tool_list`."""
 
     def __init__(self, toolset: Toolset, name: str, *, approval: bool, rich_content: bool) -> None:
+        self._toolset = toolset  # the first attribute: it tells pickle what to do instead
         schema, text = toolset.schemas[name], toolset.descriptions[name]
         function = published(self.acall, name, text, schema)
 
@@ -110,7 +111,6 @@ class RockAIFunctionTool(FunctionTool):
         # Without a parameter for the Context, which `CodeActAgent` refuses: a step knows its own.
         super().__init__(fn=update_wrapper(blocking, function), async_fn=function, metadata=metadata)
         self._name = name
-        self._toolset = toolset
         self._approval = approval
         self._rich_content = rich_content
         self._parameters = list(schema["properties"])

@@ -268,6 +268,7 @@ class EventStream(Response):
                         logs += 1
                 for piece in self._job.pieces[pieces:]:
                     await send(_chunk(Event(self._protocol.output_event, piece)))
+                    await asyncio.sleep(0)  # lets uvicorn notice that the client has left
                     pieces += 1
                 if ended:
                     break

@@ -246,9 +246,10 @@ def _checked_token(token: str, name: str) -> str:
 
 
 def _base_url(given: Any, *, allow_http: bool) -> str:
-    url = given if given is not None else os.environ.get(_BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
+    name = "base_url" if given is not None else _BASE_URL_VARIABLE
+    url = given if given is not None else os.environ.get(name, "").strip() or DEFAULT_BASE_URL
     if not isinstance(url, str) or not url.strip():
-        raise ConfigurationError(f"base_url={url!r} must be an address such as {DEFAULT_BASE_URL}.")
+        raise ConfigurationError(f"{name}={url!r} must be an address such as {DEFAULT_BASE_URL}.")
     url = url.strip()
     if "://" not in url:
         # The quick start writes its addresses without a scheme.
@@ -257,14 +258,14 @@ def _base_url(given: Any, *, allow_http: bool) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigurationError(f"base_url cannot be read: {error}.") from None
+        raise ConfigurationError(f"{name} cannot be read: {error}.") from None
     if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\\]", url):
-        raise ConfigurationError(f"base_url must be an https: address such as {DEFAULT_BASE_URL}.")
+        raise ConfigurationError(f"{name} must be an https: address such as {DEFAULT_BASE_URL}.")
     if parts.username is not None or "?" in url or "#" in url:
-        raise ConfigurationError("base_url must not hold a user name, a query or a fragment.")
+        raise ConfigurationError(f"{name} must not hold a user name, a query or a fragment.")
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigurationError(
-            f"base_url is plain http: everybody on the way to {host} could read the token. Use https. To "
+            f"{name} is plain http: everybody on the way to {host} could read the token. Use https. To "
             "allow http, pass allow_http=True to Client and AsyncClient, and pass these to a model class or "
             "toolkit as client= and async_client=."
         )

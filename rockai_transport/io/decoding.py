@@ -66,7 +66,7 @@ class Decoded:
             try:
                 part = self._zlib.decompress(chunk, _PART)
             except zlib.error as error:
-                raise InvalidResponseError(f"A response cannot be decoded: {error}") from error
+                raise InvalidResponseError(f"A response cannot be decoded: {error}.") from error
             self._size += len(part)
             if self._size > self._limit:
                 raise InvalidResponseError(f"A response is larger than {self._limit:.0f} bytes when decoded.")

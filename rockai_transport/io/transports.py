@@ -41,6 +41,7 @@ _CLOSED_AT_ONCE = 10  # unused pools that a request closes: all that a large wav
 _KEPT_SECONDS = 5.0
 """Seconds for which an unused connection, or an unused pool, is kept."""
 _READ_PART = 64 * 1024
+_CLOSED = "the client was closed meanwhile"
 _LONGEST = 86400.0  # a socket's timeout has a maximum; a longer wait consists of several
 
 
@@ -71,10 +72,16 @@ class _Stream(BaseStream, httpcore.NetworkStream):
             while remaining := deadline.remaining(since):
                 # A receive that timed out has read nothing from the socket, so it can be repeated.
                 with contextlib.suppress(httpcore.ReadTimeout):
-                    return self._stream.read(max_bytes, min(remaining, _LONGEST))
+                    received = self._stream.read(max_bytes, min(remaining, _LONGEST))
+                    if received or not (self.is_closed or deadline.ended):
+                        return received
+                    break  # what looks like the body's end is none
+        except httpcore.ReadError:
+            if not self.is_closed:
+                raise
         finally:
             deadline.waits_for = None
-        raise httpcore.ReadTimeout(TIME_IS_UP)
+        raise httpcore.ReadError(_CLOSED) if self.is_closed else httpcore.ReadTimeout(TIME_IS_UP)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
         if self.add(buffer):
@@ -96,6 +103,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
             deadline.waits_for = None
 
     def close(self) -> None:
+        self.is_closed = True
         if self._process == os.getpid():  # in a forked child, the socket belongs to the parent
             # A close would not wake another thread that reads; a shutdown does.
             with contextlib.suppress(OSError):
@@ -156,6 +164,10 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
         except asyncio.CancelledError:
             await self._close_detached()
             raise
+        except httpcore.ReadError as error:
+            if not self.is_closed:
+                raise
+            raise httpcore.ReadError(_CLOSED) from error
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self.add(buffer):
@@ -184,6 +196,7 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
                 self.rest = b"" if early.cancelled() or early.exception() else early.result()
 
     async def aclose(self) -> None:
+        self.is_closed = True
         await self._stream.aclose()
 
     async def _close_detached(self) -> None:

@@ -3,6 +3,7 @@
 import gc
 import logging
 import socket
+import struct
 import threading
 import time
 import warnings
@@ -151,6 +152,20 @@ def test_what_becomes_of_a_run_whose_client_left(path, on_disconnect, status):
         assert (
             sandbox.wait_for(lambda it: it.predictions[0].is_terminal and it.predictions[0]).status == status
         )
+
+
+def test_a_left_stream_of_many_pieces_logs_nothing(sandbox, caplog):
+    """For each piece that is written to the closed connection, asyncio would warn."""
+
+    @sandbox.model("many/pieces")
+    def talk(given):
+        return map(str, range(1000))
+
+    with raw_request(sandbox, "/run_sse", '{"model":"many/pieces","input":{}}') as connection:
+        connection.recv(100)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # resets it
+    sandbox.wait_for("disconnect")
+    assert caplog.records == []
 
 
 def test_leaving_a_prediction_s_own_stream_never_cancels(connect):

@@ -294,6 +294,18 @@ def test_bad_base_urls(bad):
 
 
 @pytest.mark.parametrize(
+    "bad", ['"https://x.example"', "https://[::1", "https://u@x.example", "http://x.example"]
+)
+def test_the_error_names_the_variable(bad, monkeypatch):
+    """From where the address comes; a file for Docker's ``--env-file`` keeps its quotation marks."""
+    monkeypatch.setenv("ROCKAI_BASE_URL", bad)
+    with pytest.raises(ConfigurationError, match=r"^ROCKAI_BASE_URL "):
+        Client("t")
+    with pytest.raises(ConfigurationError, match=r"^base_url "):
+        Client("t", bad)
+
+
+@pytest.mark.parametrize(
     "bad",
     [
         {"route": "fast"}, {"max_retries": -1}, {"max_retries": True}, {"max_retries": 1.5}, {"service": {}},

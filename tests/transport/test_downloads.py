@@ -16,6 +16,8 @@ from support.wire_server import WireServer, answer, reset, trickle
 from rockai_transport import (
     APIConnectionError,
     APITimeoutError,
+    AsyncClient,
+    Client,
     ConfigurationError,
     InvalidResponseError,
     NotFoundError,
@@ -458,9 +460,6 @@ def test_odd_addresses_are_refused(connect, tmp_path, bad):
 
 async def test_a_cancelled_download_leaves_nothing(files, tmp_path):
     """Task cancellation in the middle of a file removes what was written."""
-    import asyncio
-
-    from rockai_transport import AsyncClient
 
     def half(exchange):
         exchange.head(200, {"Content-Type": "image/png", "Content-Length": "9000000"})
@@ -478,4 +477,31 @@ async def test_a_cancelled_download_leaves_nothing(files, tmp_path):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+async def test_a_client_that_is_closed_during_a_download(files, tmp_path, kind):
+    """What came is no whole file, though a body of unknown length ends with its connection; it is deleted."""
+
+    def half(exchange):
+        exchange.head(200, {"Content-Type": "image/png"})
+        exchange.send(b"x" * 3_000_000)
+        exchange.wait_left()
+
+    files.script = half
+    client = {"blocking": Client, "asynchronous": AsyncClient}[kind]("t", files.base_url, max_retries=0)
+    wanted = done(f"{files.origin}/a"), tmp_path
+    here = asyncio.to_thread(client.download, *wanted) if kind == "blocking" else client.download(*wanted)
+    task = asyncio.ensure_future(here)
+    for _ in range(500):
+        if names(tmp_path) or task.done():
+            break
+        await asyncio.sleep(0.01)
+    if kind == "blocking":
+        client.close()
+    else:
+        await client.aclose()
+    with pytest.raises(APIConnectionError, match="the client was closed meanwhile"):
+        await task
     assert names(tmp_path) == []

@@ -158,6 +158,17 @@ class TestArguments:
         with pytest.raises(ConfigurationError, match='"type": "function"'):
             backend.llm().chat([ChatMessage("Hello")], tools=[{"description": "x"}])
 
+    def test_types_that_are_only_texts(self, backend):
+        """As with ``from __future__ import annotations``: core cannot resolve them; the error says so."""
+
+        def order(dish: "ChatMessage") -> str:
+            """Order it."""
+            return str(dish)
+
+        tool = FunctionTool.from_defaults(order)
+        with pytest.raises(ConfigurationError, match=r"'order' cannot be described.*import annotations"):
+            backend.llm().chat([ChatMessage("Hello")], tools=[tool])
+
     def test_a_name_is_told_as_it_is(self, backend):
         """Core looks the tool up by it; its own OpenAI form would change it (tools/types.py:72)."""
         tool = FunctionTool.from_defaults(add, name="add[int]")

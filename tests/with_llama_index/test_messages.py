@@ -124,6 +124,11 @@ def test_a_call_that_used_to_be_there_and_cannot_be_read():
     assert (call.name, call.arguments) == ("3", "['Paris']")
 
 
+def test_a_text_in_the_place_of_calls_is_none():
+    """As a store leaves it that writes values as JSON: its letters were taken for calls without a name."""
+    assert plain(role="assistant", additional_kwargs={"tool_calls": "[]"}).tool_calls == ()
+
+
 def test_a_tool_s_result_knows_its_call():
     """By id, as FunctionAgent writes it (agent/workflow/function_agent.py:157)."""
     for call_id in ("1", 1):  # a stored id may be a number, as that of a call may be

@@ -1,5 +1,8 @@
 """What else an agent may meet with: people, limits, lost answers, a Context that is restored."""
 
+import copy
+import pickle
+
 import pytest
 from llama_index.core.agent.workflow import CodeActAgent, FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage
@@ -245,3 +248,12 @@ def test_it_is_no_list_of_tools(sandbox):
     for tools in (spec, [spec]):
         with pytest.raises(ConfigurationError, match="to_tool_list"):
             FunctionAgent(tools=tools, llm=calling(lambda said: ""))
+
+
+def test_a_tool_that_is_pickled(sandbox):
+    """It says what to do instead, as its toolkit does; a copy in this process is one more of the same."""
+    (tool, *_) = make_spec(sandbox, max_starts=1).to_tool_list()
+    with pytest.raises(TypeError, match="make the toolkit in each process"):
+        pickle.dumps(tool)
+    assert "succeeded" in copy.deepcopy(tool).call(prompt="x").content
+    assert "used all its 1 starts" in tool.call(prompt="another").content
