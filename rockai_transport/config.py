@@ -246,8 +246,10 @@ def _checked_token(token: str, name: str) -> str:
 
 
 def _base_url(given: Any, *, allow_http: bool) -> str:
-    name = "base_url" if given is not None else _BASE_URL_VARIABLE
-    url = given if given is not None else os.environ.get(name, "").strip() or DEFAULT_BASE_URL
+    name, url = "base_url", given
+    if given is None:
+        name, url = f"base_url ({_BASE_URL_VARIABLE})", os.environ.get(_BASE_URL_VARIABLE, "").strip()
+        url = url or DEFAULT_BASE_URL
     if not isinstance(url, str) or not url.strip():
         raise ConfigurationError(f"{name}={url!r} must be an address such as {DEFAULT_BASE_URL}.")
     url = url.strip()

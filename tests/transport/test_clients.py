@@ -299,7 +299,7 @@ def test_bad_base_urls(bad):
 def test_the_error_names_the_variable(bad, monkeypatch):
     """From where the address comes; a file for Docker's ``--env-file`` keeps its quotation marks."""
     monkeypatch.setenv("ROCKAI_BASE_URL", bad)
-    with pytest.raises(ConfigurationError, match=r"^ROCKAI_BASE_URL "):
+    with pytest.raises(ConfigurationError, match=r"^base_url \(ROCKAI_BASE_URL\) "):
         Client("t")
     with pytest.raises(ConfigurationError, match=r"^base_url "):
         Client("t", bad)
