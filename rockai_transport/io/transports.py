@@ -270,8 +270,8 @@ class Pools(Generic[P]):
         self.pools: dict[P, float] = {self._make(): 0.0}
         """The pools, each with the time when it was last chosen; the newest is last."""
 
-    def choose(self, now: float) -> tuple[P, list[P]]:
-        """Return the pool for a request, and the pools to close."""
+    def choose(self, now: float) -> P:
+        """Return the pool for a request, which must be given to it before another task chooses."""
         with self._lock:
             pools = self.pools
             chosen = next(reversed(pools))
@@ -282,11 +282,20 @@ class Pools(Generic[P]):
                     chosen = self._make()
                 pools.pop(chosen, None)
             pools[chosen] = now
-            oldest = list(islice(pools, _CLOSED_AT_ONCE))
-            unused = [one for one in oldest if not _requests(one) and now - pools[one] >= _KEPT_SECONDS]
-            for one in unused:
-                del pools[one]
-            return chosen, unused
+            return chosen
+
+    def unused(self, now: float) -> list[P]:
+        """Return the pools to close: they will not be chosen any more. One remains."""
+        with self._lock:
+            found: list[P] = []
+            for pool, since in islice(self.pools.items(), len(self.pools) - 1):
+                if now - since < _KEPT_SECONDS or len(found) == _CLOSED_AT_ONCE:
+                    break
+                if not _requests(pool):
+                    found.append(pool)
+            for pool in found:
+                del self.pools[pool]
+            return found
 
 
 class _Pool(Pools[httpcore.ConnectionPool]):
@@ -295,10 +304,10 @@ class _Pool(Pools[httpcore.ConnectionPool]):
     _size = 50
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        pool, unused = self.choose(time.monotonic())
-        for one in unused:
+        now = time.monotonic()
+        for one in self.unused(now):
             one.close()
-        return read_past_h11(pool.handle_request(request))
+        return read_past_h11(self.choose(now).handle_request(request))
 
     def close(self) -> None:
         for pool in list(self.pools):
@@ -311,14 +320,13 @@ class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
     _size = 2
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        pool, unused = self.choose(time.monotonic())
-        for one in unused:
-            await one.aclose()
-        return read_past_h11(await pool.handle_async_request(request))
+        now = time.monotonic()
+        if unused := self.unused(now):
+            await run_detached(_close(unused))
+        return read_past_h11(await self.choose(now).handle_async_request(request))
 
     async def aclose(self) -> None:
-        for pool in list(self.pools):
-            await pool.aclose()
+        await _close(list(self.pools))
 
 
 class Transport(httpx.HTTPTransport):
@@ -354,6 +362,11 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
             for connection in kept:  # all found before the first is closed: meanwhile a request may take one
                 with contextlib.suppress(Exception):
                     await connection.aclose()
+
+
+async def _close(pools: list[httpcore.AsyncConnectionPool]) -> None:
+    for pool in pools:
+        await pool.aclose()
 
 
 def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:

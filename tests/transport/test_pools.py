@@ -1,10 +1,11 @@
 """Which pool of connections a request is given to, and when one is given up."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 
-from rockai_transport.io.transports import Pools
+from rockai_transport.io.transports import Pools, _AsyncPool
 
 
 class Small(Pools):
@@ -31,10 +32,9 @@ def begin(pools, now, count=1):
     """Give requests to the pools; the pools they went to, and those that were given up."""
     went, given_up = [], []
     for _ in range(count):
-        pool, unused = pools.choose(now)
-        pool._requests.append(object())
-        went.append(pool)
-        given_up += unused
+        given_up += pools.unused(now)
+        went.append(pools.choose(now))
+        went[-1]._requests.append(object())
     return went, given_up
 
 
@@ -82,6 +82,16 @@ def test_what_a_wave_has_left_is_given_up_by_the_next_requests(pools):
     assert len(pools.pools) == 1
 
 
+def test_pools_that_are_busy_keep_no_others_open(pools):
+    """Behind more long streams than pools that one request closes, those that a wave has left are found."""
+    begin(pools, 0.0, 12 * 3)
+    begin(pools, 1.0, 3 * 3)
+    for pool in list(pools.pools)[12:]:
+        pool._requests.clear()
+    assert len(begin(pools, 60.0)[1]) == 2
+    assert len(pools.pools) == 13
+
+
 def test_of_two_equally_busy_pools_the_one_used_last_is_taken(pools):
     """So that what a large wave has opened is not kept open by a few requests in turn."""
     (first, *_), _ = begin(pools, 0.0, 9)
@@ -98,3 +108,48 @@ def test_there_is_an_end_to_pools(pools):
     went, _ = begin(pools, 0.0, 334 * 3 + 334)
     assert len(set(went)) == 334
     assert {len(pool._requests) for pool in pools.pools} == {4}
+
+
+class Slow(Pool):
+    """A pool that takes a while to be closed, and to answer."""
+
+    is_closed = False
+    most = 0
+
+    async def aclose(self):
+        await asyncio.sleep(0)
+        self.is_closed = True
+
+    async def handle_async_request(self, _):
+        self._requests.append(object())
+        self.most = max(self.most, len(self._requests))
+        await asyncio.sleep(0)
+        self._requests.pop()
+        return SimpleNamespace(stream=None)
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """Asynchronous pools that a large wave has left, and all of its pools."""
+    monkeypatch.setattr("rockai_transport.io.transports.read_past_h11", lambda response: response)
+    waited = _AsyncPool(lambda **_: Slow(), None, None)
+    waited.pools = {Slow(): -1000.0 for _ in range(30)}
+    return waited, list(waited.pools)
+
+
+async def test_a_request_that_closes_pools_has_no_place_in_its_own_yet(idle):
+    """While it waited, all others chose the same pool, and then waited for its few connections."""
+    pools, _ = idle
+    await asyncio.gather(*(pools.handle_async_request(None) for _ in range(40)))
+    assert {pool.most for pool in pools.pools} == {2}
+
+
+async def test_a_canceled_request_closes_what_it_gave_up(idle):
+    """Nobody else would: it is in no list any more, and the event loop holds its sockets."""
+    pools, old = idle
+    task = asyncio.create_task(pools.handle_async_request(None))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [pool.is_closed for pool in old] == [pool not in pools.pools for pool in old]
