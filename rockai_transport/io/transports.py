@@ -262,7 +262,6 @@ class Pools(Generic[P]):
             ssl_context=ssl_context(),
             proxy=proxy and _httpcore_proxy(proxy),
             max_connections=2 * self._size,  # threads that choose at the same moment may exceed the size
-            max_keepalive_connections=self._size,
             keepalive_expiry=_KEPT_SECONDS,
             socket_options=SOCKET_OPTIONS,
         )
