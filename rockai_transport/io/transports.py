@@ -322,7 +322,8 @@ class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
         now = time.monotonic()
         if unused := self.unused(now):
             await run_detached(_close(unused))
-        return read_past_h11(await self.choose(now).handle_async_request(request))
+        request.extensions["pool"] = pool = self.choose(now)
+        return read_past_h11(await pool.handle_async_request(request))
 
     async def aclose(self) -> None:
         await _close(list(self.pools))
@@ -353,7 +354,8 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
 
         httpcore 1.0 protects its own cleanup from anyio's cancel scopes, but not from a task's ``cancel``.
         """
-        for pool in list(self._pool.pools):
+        pool = request.extensions.get("pool")
+        if pool is not None:
             requests = _requests(pool)
             requests[:] = [one for one in requests if one.request.extensions is not request.extensions]
             used = {one.connection for one in requests}

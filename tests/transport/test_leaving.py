@@ -414,7 +414,10 @@ async def test_a_release_closes_no_connection_that_another_request_has_taken_mea
 
     kept = mock.Mock(**{**state, "is_idle.return_value": False}, aclose=mock.AsyncMock(side_effect=close))
     pool._connections = [kept, other]
-    await transport.release(httpx.Request("GET", "http://a"))
+    transport._pool.pools[object()] = (
+        0.0  # any other pool is none of its business: a thousand are canceled at once
+    )
+    await transport.release(httpx.Request("GET", "http://a", extensions={"pool": pool}))
     assert kept.aclose.called
     assert not other.aclose.called
 

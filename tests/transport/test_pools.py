@@ -140,14 +140,14 @@ def idle(monkeypatch):
 async def test_a_request_that_closes_pools_has_no_place_in_its_own_yet(idle):
     """While it waited, all others chose the same pool, and then waited for its few connections."""
     pools, _ = idle
-    await asyncio.gather(*(pools.handle_async_request(None) for _ in range(40)))
+    await asyncio.gather(*(pools.handle_async_request(SimpleNamespace(extensions={})) for _ in range(40)))
     assert {pool.most for pool in pools.pools} == {2}
 
 
 async def test_a_canceled_request_closes_what_it_gave_up(idle):
     """Nobody else would: it is in no list any more, and the event loop holds its sockets."""
     pools, old = idle
-    task = asyncio.create_task(pools.handle_async_request(None))
+    task = asyncio.create_task(pools.handle_async_request(SimpleNamespace(extensions={})))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
