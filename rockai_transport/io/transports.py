@@ -17,11 +17,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
 import httpcore
 import httpx
@@ -30,16 +28,11 @@ from rockai_transport.config import is_private
 from rockai_transport.io.base import Deadline, current_deadline
 from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
 from rockai_transport.io.detached import run_detached
-from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
+from rockai_transport.io.network import SOCKET_OPTIONS
+from rockai_transport.io.pools import Pools, requests_of
 from rockai_transport.protocol.downloads import private_address_error
 from rockai_transport.protocol.io import TIME_IS_UP
 
-P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
-
-_MAX_CONNECTIONS = 2000
-_CLOSED_AT_ONCE = 10  # unused pools that a request closes: all that a large wave has left would take long
-_KEPT_SECONDS = 5.0
-"""Seconds for which an unused connection, or an unused pool, is kept."""
 _READ_PART = 64 * 1024
 _CLOSED = "the client was closed meanwhile"
 _LONGEST = 86400.0  # a socket's timeout has a maximum; a longer wait consists of several
@@ -239,74 +232,38 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         return _AsyncStream(stream)
 
 
-class Pools(Generic[P]):
-    """Several pools as one: httpcore's pool scans all its connections for every request.
-
-    A request uses the newest pool until that is full, then the least busy one, or a new one. Of equally busy
-    ones it is the one chosen last, so that the others may be closed: a pool is, after it has been idle for as
-    long as a connection is kept.
-
-    Args:
-        make: Creates a pool.
-        backend: Opens its connections.
-        proxy: The proxy; None: a direct connection.
-    """
-
-    _size: ClassVar[int]
-    """Number of requests that fill a pool."""
-
-    def __init__(self, make: Callable[..., P], backend: Any, proxy: httpx.Proxy | None) -> None:
-        self._make = partial(
-            make,
-            network_backend=backend,
-            ssl_context=ssl_context(),
-            proxy=proxy and _httpcore_proxy(proxy),
-            max_connections=2 * self._size,  # threads that choose at the same moment may exceed the size
-            keepalive_expiry=_KEPT_SECONDS,
-            socket_options=SOCKET_OPTIONS,
-        )
-        self._lock = threading.Lock()
-        self.pools: dict[P, float] = {self._make(): 0.0}
-        """The pools, each with the time when it was last chosen; the newest is last."""
-
-    def choose(self, now: float) -> P:
-        """Return the pool for a request, which must be given to it before another task chooses."""
-        with self._lock:
-            pools = self.pools
-            chosen = next(reversed(pools))
-            if len(_requests(chosen)) >= self._size:
-                chosen = min(reversed(pools), key=lambda pool: len(_requests(pool)))
-                has_room = len(pools) * 2 * self._size < _MAX_CONNECTIONS
-                if len(_requests(chosen)) >= self._size and has_room:
-                    chosen = self._make()
-                pools.pop(chosen, None)
-            pools[chosen] = now
-            return chosen
-
-    def unused(self, now: float) -> list[P]:
-        """Return the pools to close: they will not be chosen any more. One remains."""
-        with self._lock:
-            found: list[P] = []
-            for pool, since in islice(self.pools.items(), len(self.pools) - 1):
-                if now - since < _KEPT_SECONDS or len(found) == _CLOSED_AT_ONCE:
-                    break
-                if not _requests(pool):
-                    found.append(pool)
-            for pool in found:
-                del self.pools[pool]
-            return found
-
-
 class _Pool(Pools[httpcore.ConnectionPool]):
     """The interface that `httpx.HTTPTransport` needs from a pool."""
 
-    _size = 50
+    _size = 10
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._lock = threading.Lock()
+        self._given: dict[httpcore.ConnectionPool, int] = {}
+        """How many threads have chosen a pool, and have no answer yet: others see their requests late.
+
+        They are less than the size, and so are the requests that the pool shows: it has connections for both.
+        """
+
+    def load(self, pool: httpcore.ConnectionPool) -> int:
+        return max(self._given.get(pool, 0), len(requests_of(pool)))
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         now = time.monotonic()
-        for one in self.unused(now):
-            one.close()
-        return read_past_h11(self.choose(now).handle_request(request))
+        with self._lock:
+            unused = self.unused(now) if len(self.pools) > 1 else []
+            pool = self.choose(now)
+            self._given[pool] = self._given.get(pool, 0) + 1
+        try:
+            for one in unused:
+                one.close()
+            return read_past_h11(pool.handle_request(request))
+        finally:
+            with self._lock:
+                self._given[pool] -= 1
+                if not self._given[pool]:
+                    del self._given[pool]
 
     def close(self) -> None:
         for pool in list(self.pools):
@@ -320,7 +277,7 @@ class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         now = time.monotonic()
-        if unused := self.unused(now):
+        if len(self.pools) > 1 and (unused := self.unused(now)):
             await run_detached(_close(unused))
         request.extensions["pool"] = pool = self.choose(now)
         return read_past_h11(await pool.handle_async_request(request))
@@ -356,7 +313,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
         """
         pool = request.extensions.get("pool")
         if pool is not None:
-            requests = _requests(pool)
+            requests = requests_of(pool)
             requests[:] = [one for one in requests if one.request.extensions is not request.extensions]
             used = {one.connection for one in requests}
             kept = [one for one in pool.connections if not (one in used or one.is_idle() or one.is_closed())]
@@ -379,16 +336,6 @@ def _interruptible_pool(**settings: Any) -> httpcore.ConnectionPool:
     pool = httpcore.ConnectionPool(**settings)
     pool._optional_thread_lock = threading.Lock()  # type: ignore[assignment]  # noqa: SLF001 - no other way
     return pool
-
-
-def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:
-    return httpcore.Proxy(str(proxy.url), proxy.raw_auth, proxy.headers.raw, proxy.ssl_context)
-
-
-def _requests(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> list[Any]:
-    """Return a pool's requests. Its connections do not show them: a just assigned one counts as idle."""
-    requests: list[Any] = pool._requests  # noqa: SLF001 - publicly, only the repr shows them
-    return requests
 
 
 def _address(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> str:

@@ -36,6 +36,7 @@ _LATE = (
     "langchain_core.messages.block_translators.langchain_v0",
     "langchain_core.tracers.run_collector",
     "langchain_core.tracers.stdout",
+    "rockai_transport.io.pools",
     "rockai_transport.io.transports",
     "workflows.plugins.basic",
     "workflows.representation.validate",

@@ -1,11 +1,13 @@
 """Which pool of connections a request is given to, and when one is given up."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
 
-from rockai_transport.io.transports import Pools, _AsyncPool
+from rockai_transport.io.pools import Pools
+from rockai_transport.io.transports import _AsyncPool, _Pool
 
 
 class Small(Pools):
@@ -153,3 +155,26 @@ async def test_a_canceled_request_closes_what_it_gave_up(idle):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [pool.is_closed for pool in old] == [pool not in pools.pools for pool in old]
+
+
+class Late(Pool):
+    """A pool in which a request becomes visible only when all threads have chosen."""
+
+    def handle_request(self, request):
+        request.wait(5.0)
+        self._requests.append(request)
+        return SimpleNamespace(stream=None)
+
+
+def test_threads_that_choose_at_once_fill_no_pool_beyond_its_size(monkeypatch):
+    """Their requests are not to be seen yet; a hundred waited for the connections of one pool."""
+    monkeypatch.setattr("rockai_transport.io.transports.read_past_h11", lambda response: response)
+    pools = _Pool(lambda **_: Late(), None, None)
+    together = threading.Barrier(25)
+    threads = [threading.Thread(target=pools.handle_request, args=(together,)) for _ in range(25)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(pool._requests) for pool in pools.pools] == [10, 10, 5]
+    assert not pools._given
