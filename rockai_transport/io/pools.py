@@ -46,8 +46,7 @@ class Pools(Generic[P]):
             network_backend=backend,
             ssl_context=ssl_context(),
             proxy=proxy and _httpcore_proxy(proxy),
-            max_connections=2
-            * self._size,  # more than the size only from `_MAX_CONNECTIONS` on, or see `_Pool`
+            max_connections=2 * self._size,  # all may be idle: there can be several origins
             keepalive_expiry=_KEPT_SECONDS,
             socket_options=SOCKET_OPTIONS,
         )

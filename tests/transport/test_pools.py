@@ -4,6 +4,7 @@ import asyncio
 import threading
 from types import SimpleNamespace
 
+import httpcore
 import pytest
 
 from rockai_transport.io.pools import Pools
@@ -178,3 +179,16 @@ def test_threads_that_choose_at_once_fill_no_pool_beyond_its_size(monkeypatch):
         thread.join()
     assert [len(pool._requests) for pool in pools.pools] == [10, 10, 5]
     assert not pools._given
+
+
+async def test_requests_to_three_origins_in_turn_use_their_connections_again():
+    """Httpcore closes an idle one if there are more connections than may be idle."""
+    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"] * 6
+    pools = _AsyncPool(httpcore.AsyncConnectionPool, httpcore.AsyncMockBackend(answers), None)
+    (pool,) = pools.pools
+    opened = []
+    for host in "abcabc":
+        await pool.request("GET", f"http://{host}")
+        opened += [one for one in pool.connections if one not in opened]
+    assert len(opened) == 3
+    await pools.aclose()
