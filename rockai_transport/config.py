@@ -136,7 +136,7 @@ def check_choice(value: Any, name: str, kind: Any) -> Any:
 
 
 def check_flag(value: Any, name: str) -> bool:
-    """Check a setting that allows something unsafe: a text such as ``"false"`` would count as true.
+    """Check a setting that is on or off: a text such as ``"false"`` would count as true.
 
     Raises:
         ConfigurationError: It is neither True nor False.

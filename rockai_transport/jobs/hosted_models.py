@@ -106,7 +106,8 @@ class HostedModel:
             object.__setattr__(self, "defaults", sent)
         amount(self.usual_cold_start, f"HostedModel {self.name}: usual_cold_start")
         ModelReference.parse(self.model)
-        if self.cost_per_second is not None and self.longest_seconds in (None, 0, "0"):
+        longest = amount(self.longest_seconds or 0, f"HostedModel {self.name}: longest_seconds")
+        if self.cost_per_second is not None and not longest:
             raise self._wrong(
                 "cost_per_second needs longest_seconds: the seconds that are reserved for a run."
             )

@@ -55,6 +55,7 @@ def test_an_amount_of_numpy_is_read_as_written():
     [
         ({"cost_per_second": 1}, "longest_seconds"),
         ({"cost_per_second": 1, "longest_seconds": 0}, "longest_seconds"),
+        ({"cost_per_second": 1, "longest_seconds": "0.0"}, "cost_per_second needs longest_seconds"),
         ({"cost_per_run": 1, "cost_per_second": 1}, "longest_seconds"),
         ({"cost_per_run": -1}, "cost_per_run=-1"),
         ({"cost_per_run": "much"}, "cost_per_run='much'"),

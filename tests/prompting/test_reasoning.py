@@ -52,3 +52,11 @@ def test_both_stream():
 def test_a_reply_without_reasoning_is_not_held_back():
     """The first character that is no tag's lets everything through."""
     assert ReasoningSplitter().feed("H") == [TextDelta("H")]
+
+
+def test_a_code_block_streams_before_its_language_is_complete():
+    """Only a fence that may close another one waits for what follows it."""
+    splitter = ReasoningSplitter()
+    assert splitter.feed("```py") == [TextDelta("```py")]
+    assert splitter.feed("thon\n1\n```") == [TextDelta("thon\n1\n")]
+    assert splitter.feed("\n") == [TextDelta("```\n")]

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
@@ -38,10 +39,6 @@ _NAMED: Final = re.compile(
 )
 # Also print(default_api.get_weather(…)), Gemini's form.
 _PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>\w[\w.:/-]{0,127})\(")
-# A text behind an unquoted key, with no quotes: Gemma 4's, if the server leaves out its tokens.
-_UNQUOTED: Final = re.compile(
-    r"""(?<=\w:)(?!(?:-?\d[\d.]*|true|false|null)[,}]|[.…])((?:[^<"'{}\[\],]|,(?![\w-]+:)){1,500}+)(?=[,}])"""
-)
 _NO_PYTHON: Final = "it is no Python call, or does not end"
 _NO_CALL: Final = "it has a function's name, but no arguments"
 _SCHEMA: Final = "the arguments are the function's schema, not values"
@@ -295,6 +292,19 @@ def _types(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: one["type"] for key, one in declared if isinstance(one, Mapping) and one.get("type")}
 
 
+@lru_cache(maxsize=64)
+def _unquoted(keys: frozenset[str]) -> re.Pattern[str]:
+    """Match a text without quotes behind an unquoted key: Gemma 4's, if the server leaves out its tokens.
+
+    It ends at a comma with a key right behind it, or with space and then one of the function's keys.
+    """
+    next_key = rf"[\w-]+:|\s{{1,9}}(?:{'|'.join(map(re.escape, keys))}):"
+    return re.compile(
+        r"(?<=\w:)(\s{0,9}+)(?!(?:-?\d[\d.]*|true|false|null)\s*[,}]|[.…])"
+        rf"""((?:[^<"'{{}}\[\],]|,(?!{next_key})){{1,500}}+)(?=[,}}])"""
+    )
+
+
 def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     name = opener.name
     known = tools.resolve(name)
@@ -313,7 +323,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
     call = _with_arguments(name, "", body, {})
     if isinstance(call, InvalidToolCall):
-        quoted = _with_arguments(name, "", _UNQUOTED.sub(r'"\1"', body), {})
+        texts = _unquoted(known_properties(tools.schemas[known]) if known else frozenset())
+        quoted = _with_arguments(name, "", texts.sub(r'\1"\2"', body), {})
         call = quoted if isinstance(quoted, ToolCall) else call
     if known and not opener.meant:
         fit = as_arguments(call.arguments, known, tools.schemas[known])

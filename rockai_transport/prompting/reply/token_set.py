@@ -149,7 +149,8 @@ def read_fence(text: str, at: int, opened: list[str], *, final: bool) -> int:
         Its end; -1 if what it does depends on what follows.
     """
     found = _FENCE_AND_LANGUAGE.match(text, at)
-    if found is None or (found.end() == len(text) and not final):
+    # One that is not open opens, whatever its language is.
+    if found is None or (found.end(found[1] not in opened) == len(text) and not final):
         return -1
     fence, language = found.groups()
     if fence not in opened or (language and text.startswith(("\n", "\r"), found.end())):
