@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
 import httpcore
@@ -19,9 +18,6 @@ _MAX_CONNECTIONS = 2000
 _CLOSED_AT_ONCE = 10  # unused pools that a request closes: all that a large wave has left would take long
 _KEPT_SECONDS = 5.0
 """Seconds for which an unused connection, or an unused pool, is kept."""
-
-requests_of: Callable[[Any], list[Any]] = attrgetter("_requests")
-"""Returns a pool's requests. Its connections do not show them: a just assigned one counts as idle."""
 
 
 class Pools(Generic[P]):
@@ -81,6 +77,12 @@ class Pools(Generic[P]):
         for pool in found:
             del self.pools[pool]
         return found
+
+
+def requests_of(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> list[Any]:
+    """Return a pool's requests. Its connections do not show them: a just assigned one counts as idle."""
+    requests: list[Any] = pool._requests  # noqa: SLF001 - publicly, only the repr shows them
+    return requests
 
 
 def _httpcore_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:

@@ -128,13 +128,12 @@ class Slow(Pool):
         self.most = max(self.most, len(self._requests))
         await asyncio.sleep(0)
         self._requests.pop()
-        return SimpleNamespace(stream=None)
+        return httpcore.Response(200)
 
 
 @pytest.fixture
-def idle(monkeypatch):
+def idle():
     """Asynchronous pools that a large wave has left, and all of its pools."""
-    monkeypatch.setattr("rockai_transport.io.transports.read_past_h11", lambda response: response)
     waited = _AsyncPool(lambda **_: Slow(), None, None)
     waited.pools = {Slow(): -1000.0 for _ in range(30)}
     return waited, list(waited.pools)
@@ -164,12 +163,11 @@ class Late(Pool):
     def handle_request(self, request):
         request.wait(5.0)
         self._requests.append(request)
-        return SimpleNamespace(stream=None)
+        return httpcore.Response(200)
 
 
-def test_threads_that_choose_at_once_fill_no_pool_beyond_its_size(monkeypatch):
+def test_threads_that_choose_at_once_fill_no_pool_beyond_its_size():
     """Their requests are not to be seen yet; a hundred waited for the connections of one pool."""
-    monkeypatch.setattr("rockai_transport.io.transports.read_past_h11", lambda response: response)
     pools = _Pool(lambda **_: Late(), None, None)
     together = threading.Barrier(25)
     threads = [threading.Thread(target=pools.handle_request, args=(together,)) for _ in range(25)]
