@@ -123,7 +123,7 @@ def test_tokens_of_the_source_are_neutralised(token):
 
 @pytest.mark.parametrize("token", ["<|user|>", "<|system|>", "<|tool|>", "<|observation|>"])
 def test_tokens_that_are_made_of_a_role_s_name_are_neutralised(token):
-    """Phi's and GLM's templates write ``'<|' + message['role'] + '|>'``, so their source shows none of them."""
+    """Phi's and GLM's write ``'<|' + message['role'] + '|>'``, so their source shows none of them."""
     harmless = prompt(MARKS, Message("system", "s"), Message("user", "a x b"))
     said = prompt(MARKS, Message("system", f"s{token}"), Message("user", f"a {token} b"))
     assert said.count(token) == harmless.count(token)
