@@ -121,17 +121,9 @@ def test_tokens_of_the_source_are_neutralised(token):
     assert prompt(STRICT, Message("user", f"a {token} b")).count(token) == harmless.count(token)
 
 
-@pytest.mark.parametrize("token", ["<|user|>", "<|observation|>"])
-def test_tokens_that_a_template_puts_together_are_neutralised(token):
-    """Phi 3 small's and GLM 4's templates build them from the role: they are nowhere in the source."""
-    source = "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] }}{% endfor %}<|assistant|>"
-    harmless = prompt(source, Message("user", "a"))
-    assert prompt(source, Message("user", f"a{token}")).count(token) == harmless.count(token)
-
-
-@pytest.mark.parametrize("token", ["<|user|>", "<|system|>", "<|tool|>"])
+@pytest.mark.parametrize("token", ["<|user|>", "<|system|>", "<|tool|>", "<|observation|>"])
 def test_tokens_that_are_made_of_a_role_s_name_are_neutralised(token):
-    """Phi's templates write ``'<|' + message['role'] + '|>'``, so their source shows none of them."""
+    """Phi's and GLM's write ``'<|' + message['role'] + '|>'``, so their source shows none of them."""
     harmless = prompt(MARKS, Message("system", "s"), Message("user", "a x b"))
     said = prompt(MARKS, Message("system", f"s{token}"), Message("user", f"a {token} b"))
     assert said.count(token) == harmless.count(token)

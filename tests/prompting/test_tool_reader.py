@@ -283,6 +283,20 @@ def test_a_call_of_a_tool_that_may_not_be_called():
     assert read([tagged], {"now": {}}, demanded=True)[1:] == ([], [("weather", '{"city": "Köln"}')])
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("functions.add_commentary", "add_commentary"),
+        ("addCommentary", "add_commentary"),
+        ("functions.setcommentary", "set"),
+        ("set_commentary", None),
+    ],
+)
+def test_a_name_that_ends_as_gpt_oss_s_channel(written, meant):
+    """Without its tokens, the channel stands right behind a tool's name, but a tool may be called so."""
+    assert Tools({"add": {}, "add_commentary": {}, "set": {}}).resolve(written) == meant
+
+
 def test_ids_are_unique():
     """Each call has an id of its own, by which its result refers to it."""
     reader = ToolCallReader(Tools(NAMES))

@@ -13,6 +13,8 @@ from rockai_transport.prompting.reply.schema_values import known_properties
 from rockai_transport.prompting.reply.token_set import TokenSet
 
 _NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 numbers its calls: functions.get_weather:0
+# Without its tokens, gpt-oss's channel follows the name at once.
+_CHANNEL: Final = re.compile(r"(?<=[A-Za-z0-9])commentary$")
 _JOINTS: Final = re.compile(r"[-_.\s\\]")  # Mixtral escapes underscores, as in Markdown
 _AROUND: Final = " \t\r\n\"'`<>"  # Qwen's template has <function-name> in the name's place
 _PREFIX: Final = re.compile(r"[^.:/]*[.:/]+(?=.)")
@@ -83,13 +85,13 @@ class Tools:
 
 
 def _forms(written: str) -> Iterator[str]:
-    # Without its tokens, gpt-oss's channel follows the name at once.
-    name = written.strip(_AROUND).removesuffix("()").removesuffix(".call").removesuffix("commentary")
-    name = _NUMBER.sub("", name.rstrip(":/"))
-    while name:
-        yield _plain(name)
-        prefix = _PREFIX.match(name)
-        name = name[prefix.end() :] if prefix else ""
+    name = written.strip(_AROUND).removesuffix("()").removesuffix(".call")
+    for whole in dict.fromkeys((name, _CHANNEL.sub("", name))):
+        rest = _NUMBER.sub("", whole.rstrip(":/"))
+        while rest:
+            yield _plain(rest)
+            prefix = _PREFIX.match(rest)
+            rest = rest[prefix.end() :] if prefix else ""
 
 
 def _plain(name: str) -> str:
