@@ -183,7 +183,7 @@ def test_replacing_a_key_makes_it_one_the_model_takes():
         ({"prompt_key": ""}, "Dialect 'mine' has an empty key. None: the model has no such input."),
         ({"image_key": " "}, "Dialect 'mine' has an empty key. None: the model has no such input."),
         ({"context_window": -1}, "Dialect(context_window=-1) must be a whole number, 1 or more."),
-        ({"max_images": True}, "Dialect(max_images=True) must be a whole number, 1 or more."),
+        ({"max_images": True}, "Dialect(max_images=True) must be a whole number, 0 or more."),
     ],
 )
 def test_a_dialect_that_cannot_be_right_is_refused_where_it_is_made(wrong, said):

@@ -139,10 +139,11 @@ class Dialect:
                 raise ConfigurationError(f"Dialect({one.name}={values[one.name]!r}) must be {one.type}.")
         if not all(isinstance(key, InputKey) for key in self.keys):
             raise ConfigurationError(f"Dialect(keys={self.keys!r}) must be a tuple of InputKey objects.")
-        for name in ("max_images", "context_window"):
+        for name, least in (("max_images", 0), ("context_window", 1)):
             number = values[name]
-            if number is not None and (isinstance(number, bool) or number < 1):
-                raise ConfigurationError(f"Dialect({name}={number!r}) must be a whole number, 1 or more.")
+            if number is not None and (isinstance(number, bool) or number < least):
+                allowed = f"a whole number, {least} or more"
+                raise ConfigurationError(f"Dialect({name}={number!r}) must be {allowed}.")
         names = [value for name, value in values.items() if name.endswith("_key") and value is not None]
         if not all(map(str.strip, names)):
             raise ConfigurationError(
