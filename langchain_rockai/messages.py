@@ -141,6 +141,7 @@ def _written_call(block: object) -> ToolCall | InvalidToolCall | None:
 
 def _read_call(call_id: str, name: str, given: Any) -> ToolCall | InvalidToolCall:
     with suppress(ValueError, RecursionError, TypeError):
-        if isinstance(read := given if isinstance(given, dict) else json.loads(given), dict):
-            return ToolCall(call_id, name, read)
+        arguments = given if isinstance(given, dict) else json.loads(given)
+        if isinstance(arguments, dict):
+            return ToolCall(call_id, name, arguments)
     return InvalidToolCall(call_id, name, str(given), "")
