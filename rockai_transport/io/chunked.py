@@ -138,6 +138,32 @@ class _Body:
         return getattr(self.stream, name)
 
 
+@dataclass
+class LastBody:
+    """The body of a response whose connection is in no pool any more: who closes it closes both."""
+
+    stream: Any
+    connection: Any
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.stream)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self.stream)
+
+    def close(self) -> None:
+        try:
+            self.stream.close()
+        finally:
+            self.connection.close()
+
+    async def aclose(self) -> None:
+        try:
+            await self.stream.aclose()
+        finally:
+            await self.connection.aclose()
+
+
 def read_past_h11(response: httpcore.Response) -> httpcore.Response:
     """Let `ChunkReader` read the body, if it is chunked and none of it was read yet."""
     connection = response.extensions.get("network_stream")

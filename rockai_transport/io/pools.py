@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import httpcore
 import httpx
 
+from rockai_transport.io.chunked import LastBody
 from rockai_transport.io.network import SOCKET_OPTIONS, ssl_context
 
 P = TypeVar("P", bound=httpcore.ConnectionPool | httpcore.AsyncConnectionPool)
@@ -48,6 +49,7 @@ class Pools(Generic[P]):
         )
         self.pools: dict[P, float] = {self._make(): 0.0}
         """The pools, each with the time when it was last chosen; the newest is last."""
+        self.is_closed = False
 
     def load(self, pool: P) -> int:
         """Return the number of requests that a pool has."""
@@ -65,6 +67,14 @@ class Pools(Generic[P]):
             pools.pop(chosen, None)
         pools[chosen] = now
         return chosen
+
+    def last(self, response: httpcore.Response) -> httpcore.Response:
+        """Return the response to a request that came before the pools were closed.
+
+        httpcore's pool forgets a connection that is being opened, and does not close it.
+        """
+        response.stream = LastBody(response.stream, response.extensions["network_stream"])
+        return response
 
     def unused(self, now: float) -> list[P]:
         """Return the pools to close: they will not be chosen any more. One remains."""

@@ -258,7 +258,8 @@ class _Pool(Pools[httpcore.ConnectionPool]):
         try:
             for one in unused:
                 one.close()
-            return read_past_h11(pool.handle_request(request))
+            response = read_past_h11(pool.handle_request(request))
+            return self.last(response) if self.is_closed else response
         finally:
             with self._lock:
                 self._given[pool] -= 1
@@ -266,6 +267,7 @@ class _Pool(Pools[httpcore.ConnectionPool]):
                     del self._given[pool]
 
     def close(self) -> None:
+        self.is_closed = True
         for pool in list(self.pools):
             pool.close()
 
@@ -280,9 +282,11 @@ class _AsyncPool(Pools[httpcore.AsyncConnectionPool]):
         if len(self.pools) > 1 and (unused := self.unused(now)):
             await run_detached(_close(unused))
         request.extensions["pool"] = pool = self.choose(now)
-        return read_past_h11(await pool.handle_async_request(request))
+        response = read_past_h11(await pool.handle_async_request(request))
+        return self.last(response) if self.is_closed else response
 
     async def aclose(self) -> None:
+        self.is_closed = True
         await _close(list(self.pools))
 
 

@@ -190,3 +190,41 @@ async def test_requests_to_three_origins_in_turn_use_their_connections_again():
         opened += [one for one in pool.connections if one not in opened]
     assert len(opened) == 3
     await pools.aclose()
+
+
+class ClosedMeanwhile(httpcore.MockBackend):
+    """A connection during whose opening the pools are closed."""
+
+    def connect_tcp(self, *_, **__):
+        self.opened = httpcore.MockStream([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"])
+        self.pools.close()
+        return self.opened
+
+
+class AsyncClosedMeanwhile(httpcore.AsyncMockBackend):
+    """As above, with `await`."""
+
+    async def connect_tcp(self, *_, **__):
+        self.opened = httpcore.AsyncMockStream([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"])
+        await self.pools.aclose()
+        return self.opened
+
+
+def test_a_connection_that_opens_while_the_pools_are_closed_is_closed_behind_its_response():
+    """No pool knows it: it was open until the garbage collection."""
+    backend = ClosedMeanwhile([])
+    backend.pools = pools = _Pool(httpcore.ConnectionPool, backend, None)
+    response = pools.handle_request(httpcore.Request("GET", "http://a", headers={"Host": "a"}))
+    assert response.read() == b"hi"
+    response.close()
+    assert backend.opened._closed
+
+
+async def test_such_a_connection_of_an_asynchronous_client_too():
+    """As above, with `await`."""
+    backend = AsyncClosedMeanwhile([])
+    backend.pools = pools = _AsyncPool(httpcore.AsyncConnectionPool, backend, None)
+    response = await pools.handle_async_request(httpcore.Request("GET", "http://a", headers={"Host": "a"}))
+    assert await response.aread() == b"hi"
+    await response.aclose()
+    assert backend.opened._closed
