@@ -32,8 +32,8 @@ from rockai_transport.protocol.responses import status_error
 
 _ADDRESS = r"(?i)https?://|data:"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NO_FILE = frozenset({204, 205, 206})
-"""2xx statuses without a file: no content, or a part that was not requested."""
+_NO_FILE = frozenset({202, 204, 205, 206})
+"""2xx statuses without a file: not ready yet, no content, or a part that was not requested."""
 _MAX_REDIRECTS = 5
 _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _PART = 1024 * 1024

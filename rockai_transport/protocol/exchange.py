@@ -119,10 +119,14 @@ async def with_retries(
 async def read_body(
     io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes] | None = None
 ) -> Response:
-    """Read the whole body of an open response, into a list if one is passed."""
+    """Read the whole body of an open response, into a list if one is passed; of an error, what can be read."""
     chunks = [] if chunks is None else chunks
-    while not chunks or chunks[-1]:
-        chunks.append(await io.read(settings.timeouts.idle, until))  # stored at once: Ctrl-C may come next
+    try:
+        while not chunks or chunks[-1]:
+            chunks.append(await io.read(settings.timeouts.idle, until))  # stored at once: Ctrl-C may come next
+    except (TransportFailure, InvalidResponseError):
+        if head.is_success:
+            raise
     await io.close()
     return Response(head.status_code, head.headers, head.received_at, redacted(b"".join(chunks)))
 

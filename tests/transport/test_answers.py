@@ -24,6 +24,7 @@ from rockai_transport import (
     RateLimitError,
     Service,
 )
+from rockai_transport.protocol.io import BrokenError, ExpiredError
 
 RUN, SSE, CREATE, GET = "POST /run", "POST /run_sse", "POST /predictions", "GET /predictions/p1"
 CANCEL = "POST /predictions/p1/cancel"
@@ -256,6 +257,27 @@ def test_validation_errors_are_told_in_words(client, io):
     io.always(reply(422, {"detail": detail}))
     with pytest.raises(BadRequestError, match=r"body\.input\.tempo: Extra inputs"):
         client.run(MODEL, {})
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [InvalidResponseError("Content-Encoding 'br'"), BrokenError("reset"), ExpiredError("silence")],
+    ids=lambda broken: type(broken).__name__,
+)
+def test_an_error_is_told_by_its_status_though_its_body_cannot_be_read(in_memory, io, broken):
+    """A gateway's page in an encoding of its own, or cut: what was refused is known, and so is an outage."""
+
+    def refused(status):
+        return ScriptedAnswer(status, [b"no", broken], {}, 0)
+
+    io.route(RUN, refused(400))
+    with pytest.raises(BadRequestError) as caught:
+        in_memory().run(MODEL, {})
+    assert (caught.value.body, caught.value.may_have_started) == ("no", False)
+    io.route(RUN, refused(429), reply(200, "text"))
+    assert in_memory().run(MODEL, {}).output == "text"
+    io.route(GET, refused(502), reply(200, prediction("succeeded", output="late")))
+    assert in_memory().wait("p1").output == "late"
 
 
 def test_pages_of_html_are_kept_but_not_recited(in_memory, io):

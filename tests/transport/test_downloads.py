@@ -239,9 +239,9 @@ async def test_a_download_that_is_dropped_leaves_no_part_of_a_file(io, tmp_path)
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("status", [204, 205, 206])
+@pytest.mark.parametrize("status", [202, 204, 205, 206])
 def test_a_part_of_a_file_is_none(client, io, tmp_path, status):
-    """Nobody has asked for a range: what comes of one is not the file."""
+    """Nobody has asked for a range: what comes of one is not the file; nor is one that is not ready yet."""
     io.always(reply(status, PNG, media_type="image/png"))
     with pytest.raises(InvalidResponseError, match=str(status)):
         client.download(done("https://files.example/a.png"), tmp_path)
