@@ -15,12 +15,11 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from rockai_transport.doctor.checks import TABLES, Finding, SuggestedSetting, with_settings
 from rockai_transport.doctor.recording import Exchange
-from rockai_transport.protocol.events import EventReader
+from rockai_transport.protocol.events import SIDE_EVENTS, EventReader
 from rockai_transport.protocol.messages import EVENT_STREAM, Response
 from rockai_transport.service import Service
 
 _PATTERNS: dict[str, str] = TABLES["streams"]
-_SIDE_EVENTS = TABLES["peers"]["side_events"]
 _UNNAMED = "message"
 
 
@@ -36,7 +35,7 @@ def judge_pieces(exchange: Exchange, service: Service) -> Finding:
     named = "named" if service.output_event in counts else "other"
     case = "none" if not counts else "unnamed" if counts.keys() == {_UNNAMED} else named
     listed = ", ".join(f"{_name(exchange, name)} ×{count}" for name, count in counts.items())
-    known = {*_SIDE_EVENTS, *service.end_events, *service.error_events}
+    known = {*SIDE_EVENTS, *service.end_events, *service.error_events}
     # The most frequent name; if several, the first, because the end comes last.
     name = next((name for name, _ in counts.most_common() if name not in known), None)
     return exchange.finding("stream-pieces", case, SuggestedSetting("output_event", name), counts=listed)
@@ -52,7 +51,7 @@ def judge_end(exchange: Exchange, service: Service) -> Finding:
     ended = is_told, is_whole = _end(exchange, service)
     if is_told or exchange.failure:
         return exchange.finding("stream-end", "told" if is_told else "broken", last=last)
-    is_name = name not in (_UNNAMED, service.output_event, *_SIDE_EVENTS)
+    is_name = name not in (_UNNAMED, service.output_event, *SIDE_EVENTS)
     possible = [SuggestedSetting("end_events", (*service.end_events, name))] if is_name else []
     possible += [SuggestedSetting("end_marker", data)] if re.fullmatch(_PATTERNS["marker"], data) else []
     possible += [SuggestedSetting("requires_end_event", value=False)]

@@ -23,6 +23,11 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data:", "event:", "id:", "retry:")
 _HELD_FIELDS = ("id:", "retry:")
 _UNNAMED = "message"  # the standard's name for events without a name
+SIDE_EVENTS = frozenset(
+    ("log", "logs", "ping", "heartbeat", "keepalive", "start", "started", "status", "progress")
+    + ("metadata", "metric", "metrics", "usage")
+)
+"""The names of events without text, as seen in similar services."""
 _CANCELED = frozenset({"canceled", "cancelled", "aborted"})
 _FAILED = frozenset({"error", "failed", "failure"})
 
@@ -71,6 +76,8 @@ class EventReader:
         self._between_outputs = False  # whether an output event has just ended, and nothing has arrived since
         self.seen_event = False
         """Whether any event has arrived."""
+        self.other_event = ""
+        """The name of an event that was ignored, although nothing is known about it."""
         self.end: End | None = None
         """What the end event reports; None before it has arrived."""
         # The lines.
@@ -256,6 +263,7 @@ class EventReader:
         elif name in service.error_events:
             self.end = End.of_error(data)
         elif self._is_named or name != _UNNAMED:
+            self.other_event = self.other_event or (name if data and name not in SIDE_EVENTS else "")
             return ""
         elif data == service.end_marker:
             self.end = End()

@@ -119,11 +119,12 @@ async def with_retries(
 async def read_body(
     io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes] | None = None
 ) -> Response:
-    """Read the whole body of an open response, into a list if one is passed; of an error, what can be read."""
+    """Read the body of an open response, into a list if one is passed: all of it, unless it is an error."""
     chunks = [] if chunks is None else chunks
     try:
         while not chunks or chunks[-1]:
-            chunks.append(await io.read(settings.timeouts.idle, until))  # stored at once: Ctrl-C may come next
+            # Stored at once: Ctrl-C may come next.
+            chunks.append(await io.read(settings.timeouts.idle, until))
     except (TransportFailure, InvalidResponseError):
         if head.is_success:
             raise

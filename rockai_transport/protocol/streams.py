@@ -210,6 +210,7 @@ class RunStream:
 
         Raises:
             PredictionError: The model failed, or the prediction was canceled.
+            InvalidResponseError: It had only events of an unknown name.
         """
         state = self.state
         if self.body is not None:
@@ -219,6 +220,12 @@ class RunStream:
                 known = state.prediction or self.known
                 state.prediction = replace(known, status=end.status, error=end.message or None)
                 finished(state.prediction, state.text)
+            name = self.body.reader.other_event
+            if name and not state.pieces and not (self.for_run and state.prediction):
+                raise InvalidResponseError(
+                    f"The stream had no output, but events named {name[:100]!r}, which were ignored. "
+                    f"If these hold the text, set Service(output_event={name[:100]!r})."
+                )
         if not self.for_run:
             state.prediction = state.concluded(self.known)
         self.finished = True

@@ -22,6 +22,7 @@ from rockai_transport import (
     InvalidResponseError,
     NotFoundError,
     PredictionTimeoutError,
+    Service,
     StreamInterruptedError,
     Timeouts,
 )
@@ -236,6 +237,27 @@ def test_logs_and_unknown_events_are_passed_over(client, io):
     noise = b"event: logs\ndata: 10%|\n\nevent: metric\ndata: {}\n\n: ping\n\n"
     io.route(SSE, events(noise + frames("a", end=False) + noise + frames("b")))
     assert list(client.stream(MODEL, {})) == ["a", "b"]
+
+
+def test_a_stream_of_unknown_events_alone_is_no_empty_answer(in_memory, io):
+    """All of its text would be lost in silence; where the prediction can be asked for, it is."""
+    other = frames("a", "b").replace(b"event: output", b"event: token")
+    created = prediction("starting", urls={"stream": "/s"})
+    io.route(SSE, events(other))
+    io.route("GET /s", events(other))
+    io.route(CREATE, reply(201, created))
+    io.route(GET, reply(200, prediction("succeeded", output="ab")))
+    by_id = in_memory(route="predictions")
+    for pieces in (in_memory().stream(MODEL, {}), by_id.stream(MODEL, {})):
+        with pytest.raises(InvalidResponseError, match=r"'token'.*Service\(output_event='token'\)") as caught:
+            list(pieces)
+        assert caught.value.may_have_started
+    with pytest.raises(InvalidResponseError):
+        in_memory().run(MODEL, {}, on_text=repr)
+    assert by_id.run(MODEL, {}, on_text=repr).output == "ab"
+    assert list(in_memory(service=Service(output_event="token")).stream(MODEL, {})) == ["a", "b"]
+    io.route(SSE, events(b"event: logs\ndata: 10%|\n\nevent: done\ndata: {}\n\n"))
+    assert list(in_memory().stream(MODEL, {})) == []
 
 
 @pytest.mark.parametrize("left", [False, True])
