@@ -23,10 +23,10 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data:", "event:", "id:", "retry:")
 _HELD_FIELDS = ("id:", "retry:")
 _UNNAMED = "message"  # the standard's name for events without a name
-SIDE_EVENTS = frozenset(
-    ("log", "logs", "ping", "heartbeat", "keepalive", "start", "started", "status", "progress")
-    + ("metadata", "metric", "metrics", "usage")
-)
+SIDE_EVENTS = frozenset({
+    "log", "logs", "ping", "heartbeat", "keepalive", "start", "started", "status", "progress", "metadata",
+    "metric", "metrics", "usage",
+})  # fmt: skip
 """The names of events without text, as seen in similar services."""
 _CANCELED = frozenset({"canceled", "cancelled", "aborted"})
 _FAILED = frozenset({"error", "failed", "failure"})
