@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import APIConnectionError, APIStatusError, PredictionTimeoutError, RockAIError
+from rockai_transport.errors import (
+    APIConnectionError,
+    APIStatusError,
+    NotFoundError,
+    PredictionTimeoutError,
+    RockAIError,
+)
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.io import IO, Notices
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
@@ -30,6 +36,8 @@ _LONGEST_PAUSE = 3600.0
 """Maximum seconds between two polls, whatever Retry-After says: a poll costs nothing."""
 _FINAL_STATUSES = frozenset({401, 402, 403, 404})
 """A retry would get the same response: wrong token, account, or no such prediction."""
+_SETTLING = 5.0
+"""Seconds for which a prediction that the service itself has named may be unknown to it."""
 
 
 async def fetch(io: IO, settings: Settings, known: Prediction, until: float) -> Prediction:
@@ -112,7 +120,8 @@ class _Poll:
             prediction = await fetch(self.io, self.settings, known, self.until)
         except (APIConnectionError, APIStatusError) as error:
             status = getattr(error, "status_code", None)
-            if status in _FINAL_STATUSES:
+            is_new = known.status != UNKNOWN and self.io.now() < started + _SETTLING
+            if status in _FINAL_STATUSES and not (is_new and isinstance(error, NotFoundError)):
                 raise _informed(error, known) from error.__cause__
             if self.io.now() >= self.until:
                 raise _timed_out(known, self.io.now() - started) from error
