@@ -169,6 +169,8 @@ def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction
     response has ``inference_time`` instead of ``metrics`` (docs/http-api.md, «A prediction»).
     """
     texts = {name: data[name] for name in _TEXTS if isinstance(data.get(name), str) and data[name]}
+    if known.id is None and type(number := data.get("id")) is int:
+        texts["id"] = str(number)
     metrics = data.get("metrics")
     if not isinstance(metrics, dict):
         metrics = {"inference_time": data["inference_time"]} if "inference_time" in data else known.metrics

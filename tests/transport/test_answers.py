@@ -343,6 +343,14 @@ def test_an_unknown_status_is_no_end(client, io):
     assert not seen.is_terminal
 
 
+def test_an_id_may_be_a_number(client, io):
+    """What was started, and is paid for, can be waited for and canceled; it was an error."""
+    io.route(CREATE, reply(201, {"id": 17, "status": "starting"}))
+    io.route("GET /predictions/17", reply(200, {"id": 17, "status": "succeeded", "output": "x"}))
+    started = client.create(model=MODEL, input={})
+    assert (started.id, client.wait(started).output) == ("17", "x")
+
+
 def test_odd_fields_do_no_harm(client, io):
     """Fields of the wrong type are as if they were missing."""
     told = {
