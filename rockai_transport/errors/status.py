@@ -150,6 +150,8 @@ class InternalServerError(APIStatusError):
     """
 
 
+_FAILED = "The service, its gateway, or the model itself failed."
+_GATEWAY_TIMEOUT = (InternalServerError, f"{_FAILED} If the model is cold, route='predictions' waits by id.")
 _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     400: (BadRequestError, "Check the input against the model's page on rockai.online."),
     401: (
@@ -159,16 +161,22 @@ _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     402: (PaymentRequiredError, "The account has no wallet or no balance: top it up on rockai.online."),
     403: (PermissionDeniedError, "The token is not allowed to do this. Use one that is."),
     404: (NotFoundError, "Check the model's name and version, or the prediction's id."),
+    407: (APIStatusError, "A proxy asks for credentials: write them into its address in the environment."),
     409: (ConflictError, "Look at the prediction's state with predictions.get, then decide."),
+    413: (APIStatusError, "The request is too large: pass files as https addresses, or send less text."),
     422: (BadRequestError, "Check the input's keys against the model's page on rockai.online."),
     429: (RateLimitError, "Send fewer requests at once, or wait as long as retry_after says."),
+    431: (APIStatusError, "The headers are too large: check default_headers= and the token."),
+    504: _GATEWAY_TIMEOUT,
+    524: _GATEWAY_TIMEOUT,
 }
 _CLASS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
+    0: (APIStatusError, "If this code is no failure, translate it with Service(read_prediction=…)."),
     3: (
         APIStatusError,
         "Redirects are not followed, the token goes to one origin only: set base_url to the new address.",
     ),
-    5: (InternalServerError, "The service, its gateway, or the model itself failed."),
+    5: (InternalServerError, _FAILED),
 }
 
 

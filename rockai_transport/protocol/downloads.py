@@ -26,12 +26,11 @@ from rockai_transport.errors import ConfigurationError, InvalidResponseError
 from rockai_transport.protocol.exchange import read_body, with_retries
 from rockai_transport.protocol.inputs import sniff_media_type
 from rockai_transport.protocol.io import IO, AttemptLimits
-from rockai_transport.protocol.messages import Request, ResponseHead
+from rockai_transport.protocol.messages import REDIRECTS, Request, ResponseHead
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import status_error
 
 _ADDRESS = r"(?i)https?://|data:"
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_FILE = frozenset({202, 204, 205, 206})
 """2xx statuses without a file: not ready yet, no content, or a part that was not requested."""
 _MAX_REDIRECTS = 5
@@ -119,7 +118,7 @@ async def _attempt(
 ) -> Path | str:
     """Make one attempt; return the saved file's path, or the address of a redirect."""
     head = await io.open(request, limits.first_by)
-    if head.status_code in _REDIRECTS and "location" in head.headers:
+    if head.status_code in REDIRECTS and "location" in head.headers:
         await io.close()
         with contextlib.suppress(ValueError):  # it is no web address, and refused as one
             return urljoin(request.target, head.headers["location"])

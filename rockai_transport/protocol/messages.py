@@ -10,6 +10,7 @@ from typing import Any
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_DEPTH = 100
 _MAX_SHOWN = 200
 

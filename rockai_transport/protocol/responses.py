@@ -6,6 +6,7 @@ Invariants of this module: every response of the service becomes a `Prediction` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
@@ -18,7 +19,7 @@ from rockai_transport.errors import (
     PredictionFailedError,
 )
 from rockai_transport.errors.status import kind_and_advice
-from rockai_transport.protocol.messages import Request, Response
+from rockai_transport.protocol.messages import REDIRECTS, Request, Response
 from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
 from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
@@ -27,6 +28,7 @@ _SEE_OTHER = 303
 _REQUEST_TIMEOUT = 408
 _BODY_IN_MESSAGE = 300
 _MAX_REASONS = 10
+_HEAD_OF_PAGE = 10_000
 
 
 class Answer(NamedTuple):
@@ -186,15 +188,21 @@ def _invalid(answer: Answer, expected: str) -> InvalidResponseError:
 
 
 def _reason(response: Response) -> str:
-    """Return the service's error message, on one line."""
+    """Return the service's error message, a web page's title, or the target of a redirect, on one line."""
     data = response.decoded
+    if response.status_code in REDIRECTS and (target := response.headers.get("location")):
+        return f"now at {_excerpt(target.partition('?')[0])}"
     if isinstance(data, dict):
-        said = next((data[key] for key in ("detail", "msg", "message", "error") if data.get(key)), "")
+        keys = ("detail", "msg", "message", "error")
+        said = next((data[key] for key in keys if data.get(key)), response.text)
         if isinstance(said, list):
             more = f" … and {len(said) - _MAX_REASONS} more" if len(said) > _MAX_REASONS else ""
             return "; ".join(map(_validation_reason, said[:_MAX_REASONS])) + more
         return _excerpt(str(said))
-    return "" if response.media_type == "text/html" else _excerpt(response.text)
+    if response.media_type != "text/html":
+        return _excerpt(response.text)
+    title = re.search(r"(?i)<title\b[^>]*>([^<]+)", response.text[:_HEAD_OF_PAGE])
+    return f"a web page, {_excerpt(title[1])!r}" if title else ""
 
 
 def _validation_reason(item: Any) -> str:

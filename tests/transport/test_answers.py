@@ -259,6 +259,39 @@ def test_validation_errors_are_told_in_words(client, io):
         client.run(MODEL, {})
 
 
+PAGE = "<html><head><title>413 Request Entity\nToo Large</title></head><hr>nginx</html>"
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            reply(413, PAGE, media_type="text/html"),
+            "413: a web page, '413 Request Entity Too Large'. .* https",
+        ),
+        (
+            reply(307, b"", location="/v1/predictions/?a=b"),
+            r"307: now at /v1/predictions/\. Redirects are not",
+        ),
+        (
+            reply(400, {"title": "No credit", "status": 400}),
+            r'400: {"title": "No credit", "status": 400}\. Check',
+        ),
+        (reply(400, {"errors": [{"message": "too long"}]}), "too long"),
+        (reply(407, b""), "A proxy asks for credentials"),
+        (reply(431, b""), "default_headers"),
+        (reply(504, b""), r"failed\. If the model is cold, route='predictions' waits by id\."),
+        (reply(524, b""), "waits by id"),
+        (reply(200, {"code": 0, "msg": "success", "data": "x"}), r"answered 0: success\. .*read_prediction"),
+    ],
+)
+def test_what_a_gateway_says_is_told(in_memory, io, told, words):
+    """The title of its page, where it redirects to, JSON of any shape; and what to do about it."""
+    io.always(told)
+    with pytest.raises(APIStatusError, match=words):
+        in_memory(max_retries=0).create(model=MODEL, input={})
+
+
 @pytest.mark.parametrize(
     "broken",
     [InvalidResponseError("Content-Encoding 'br'"), BrokenError("reset"), ExpiredError("silence")],
