@@ -29,6 +29,8 @@ _REQUEST_TIMEOUT = 408
 _BODY_IN_MESSAGE = 300
 _MAX_REASONS = 10
 _HEAD_OF_PAGE = 10_000
+_ERROR = frozenset({"detail", "error", "message", "msg", "code", "status", "type", "title", "success"})
+"""The keys of an object that is an error, whatever the HTTP status says."""
 
 
 class Answer(NamedTuple):
@@ -129,7 +131,7 @@ def read_canceled(service: Service, answer: Answer, known: Prediction) -> Predic
 
 
 def read_output(service: Service, answer: Answer, known: Prediction) -> Prediction:
-    """Read the response to run: a prediction, or any other JSON, which is the output itself.
+    """Read the response to run: a prediction, or any other JSON but an error, which is the output itself.
 
     The quick start only says "The model's result, directly", so every shape is accepted.
     """
@@ -140,8 +142,11 @@ def read_output(service: Service, answer: Answer, known: Prediction) -> Predicti
         return prediction
     if answer.body is NotImplemented:
         raise _invalid(answer, "JSON")
-    raw = {"status": "succeeded", "output": answer.data}
-    return replace(known, status="succeeded", output=answer.data, error=None, raw=raw)
+    output = answer.data
+    if isinstance(output, dict) and (output.get("error") or output.get("detail")) and output.keys() <= _ERROR:
+        raise _invalid(answer, "an output")
+    raw = {"status": "succeeded", "output": output}
+    return replace(known, status="succeeded", output=output, error=None, raw=raw)
 
 
 def finished(prediction: Prediction, partial_text: str = "") -> Prediction:

@@ -53,6 +53,28 @@ def test_any_json_of_run_is_the_output(client, io, output, wrap):
     assert (done.model, done.input) == (MODEL, {"a": 1})
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"error": "overloaded"},
+        {"error": {"message": "overloaded", "code": 503}},
+        {"detail": "invalid token"},
+        {"status": "failed", "error": "boom"},
+        {"code": 200, "msg": "success", "data": {"success": False, "error": "no"}},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("way", ["run", "stream"])
+def test_an_error_under_200_is_no_output(client, io, way, told):
+    """A chat model would have given it as its answer. An object with keys of its own is an output."""
+    io.always(reply(200, told))
+    with pytest.raises(InvalidResponseError, match="but not with an output") as caught:
+        client.run(MODEL, {}) if way == "run" else list(client.stream(MODEL, {}))
+    assert (caught.value.body, caught.value.may_have_started) == (told, True)
+    io.always(reply(200, {"error": "none", "boxes": []}))
+    assert client.run(MODEL, {}).output == {"error": "none", "boxes": []}
+
+
 @pytest.mark.parametrize("wrap", [lambda x: x, enveloped], ids=["flat", "enveloped"])
 def test_a_finished_prediction_of_run(client, io, wrap):
     """Both shapes of a finished prediction are read."""
@@ -267,7 +289,7 @@ PAGE = "<html><head><title>413 Request Entity\nToo Large</title></head><hr>nginx
     [
         (
             reply(413, PAGE, media_type="text/html"),
-            "413: a web page, '413 Request Entity Too Large'. .* https",
+            r"a web page, '413 Request Entity Too Large'\. .* https",
         ),
         (
             reply(307, b"", location="/v1/predictions/?a=b"),
