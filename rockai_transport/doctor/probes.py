@@ -92,7 +92,7 @@ def routes(session: DoctorSession) -> Iterator[Finding]:
     unused = _DIRECT if session.settings.route == "predictions" else ()
     asked = {field: session.probe(field) for field in TABLES["routes"] if field not in unused}
     answers = {field: session.answer(answered) for field, answered in asked.items()}
-    found = {field: _find(session, field) for field in asked if answers[field] == "no_route"}
+    found = {field: _find(session, field, asked[field]) for field in asked if answers[field] == "no_route"}
     session.obstacles |= {each: each if each in _TEXTS else "no_route" for each in found if not found[each]}
     for field, answered in asked.items():
         yield _route(field, answered.exchange, answers[field], found)
@@ -131,9 +131,8 @@ def canceled(session: DoctorSession) -> Iterator[Finding]:
     fetched = session.perform(Operations.get, prediction)
     case = "failed" if fetched.error else "with_id" if "id" in fetched.prediction.raw else "without_id"
     yield fetched.exchange.finding("get", case, _suggested_path(session, prediction, "get"))
-    if fetched.error:
-        fetched = session.perform(Operations.get, prediction)
-    last = prediction if fetched.error else _ended(session, fetched)
+    fetched = session.perform(Operations.get, prediction) if fetched.error else fetched
+    last = cancel.prediction if fetched.error else _ended(session, fetched)
     case = session.answer(cancel) if cancel.error else last.status if last.is_terminal else "goes_on"
     status = session.redact(str(last.raw and last.raw["status"]))
     fix = _suggested_path(session, prediction, "cancel")
@@ -219,10 +218,11 @@ def _route(field: str, exchange: Exchange, answer: str, found: dict[str, str]) -
     return exchange.finding(TABLES["routes"][field], case, *fixes, setting, path=setting.value)
 
 
-def _find(session: DoctorSession, field: str) -> str:
+def _find(session: DoctorSession, field: str, asked: RecordingIO) -> str:
     """Return the actual path of a missing route: it exists, and an unknown one next to it does not."""
-    for path in map(str, _PEERS["paths"][field]):
-        own = [part for part in path.split("/") if part != "{id}"][-1]
+    moved = Prediction(id=TABLES["asked"]["id"], urls=asked.exchange.response.headers)
+    for path in filter(None, (_template(session, moved, "location"), *map(str, _PEERS["paths"][field]))):
+        own = [part for part in path.split("/") if part not in ("", "{id}")][-1]
         beside = _ASKED["route"].join(path.rsplit(own, 1))
         there, answer = (session.answer(session.probe(field, each)) for each in (path, beside))
         if there != answer == "no_route":
@@ -318,15 +318,15 @@ def _known_ids(session: DoctorSession, exchange: Exchange) -> list[str]:
 
 def _suggested_path(session: DoctorSession, prediction: Prediction, kind: str) -> SuggestedSetting:
     """Return the setting for the path in the service's response, if it differs from the assumed one."""
-    field, path = f"{kind}_path", _template(session, prediction, kind)
-    return SuggestedSetting(field, path if path and path != getattr(session.service, field) else None)
+    path, assumed = _template(session, prediction, kind), getattr(session.service, f"{kind}_path")
+    return SuggestedSetting(f"{kind}_path", path if "{id}" in path and path != assumed else None)
 
 
 def _template(session: DoctorSession, prediction: Prediction, kind: str) -> str:
-    """Return the path of an address in a prediction, relative to the base URL; empty if there is none."""
+    """Return the path of an address in a prediction, relative to the base URL; empty if it is elsewhere."""
     base, path = (urlsplit(url).path for url in (session.settings.base_url, prediction.urls.get(kind, "")))
-    is_below = prediction.id and prediction.id in path and path.startswith(f"{base}/")
-    return path.removeprefix(base).replace(prediction.id or "", "{id}") if is_below else ""
+    own = path.removeprefix(base).replace(prediction.id or " ", "{id}")
+    return own if path.startswith(f"{base}/") else ""
 
 
 def _kind(value: Any) -> str:

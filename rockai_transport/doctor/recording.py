@@ -35,7 +35,7 @@ from urllib.parse import quote
 
 import httpx
 
-from rockai_transport import APIStatusError, Prediction, RockAIError
+from rockai_transport import APIStatusError, InvalidResponseError, Prediction, RockAIError
 from rockai_transport.config import Settings
 from rockai_transport.doctor.checks import CHECK_BY_ID, TABLES, Finding, SuggestedSetting, Verdict
 from rockai_transport.io.blocking import BlockingIO, Connections
@@ -125,7 +125,7 @@ class Exchange:
     @property
     def answer(self) -> str:
         """The response in one line: its status and the start of its content."""
-        text = " ".join(self.shown.text.split())
+        text = " ".join(f"{self.shown.headers.get('location', '')} {self.shown.text}".split())
         kind = f"{self.shown.media_type} ".removeprefix("application/json ").lstrip()
         cut = f"{text[:_SHOWN_TEXT]}{'…' * (len(text) > _SHOWN_TEXT)}"
         return f"{self.status} {kind}{cut}".rstrip() if self.status else self.failure
@@ -225,7 +225,7 @@ class RecordingIO(BlockingIO):
 
     def _failure(self, error: Exception) -> BaseException:
         failure = super()._failure(error)
-        if isinstance(failure, TransportFailure):
+        if isinstance(failure, TransportFailure | InvalidResponseError):
             self.exchanges[-1].failure = self._redactor.text(str(failure))
         return failure
 

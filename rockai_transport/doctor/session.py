@@ -34,7 +34,7 @@ from rockai_transport.io.blocking import Connections
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.inputs import check_input, encode_input
 from rockai_transport.protocol.io import run_blocking
-from rockai_transport.protocol.messages import EVENT_STREAM, JSON, Request
+from rockai_transport.protocol.messages import EVENT_STREAM, JSON, REDIRECTS, Request
 from rockai_transport.protocol.operations import Operations
 from rockai_transport.protocol.prediction import is_prediction
 from rockai_transport.protocol.references import ModelReference
@@ -221,7 +221,7 @@ class DoctorSession:
         known, exchange = self.missing_route_response, asked.exchange
         if asked.refusal is None:
             return str(exchange.status or "no_answer")
-        is_missing = is_missing_route(self.service, asked.refusal)
+        is_missing = is_missing_route(self.service, asked.refusal) or exchange.status in REDIRECTS
         if known is not None and exchange.status == HTTPStatus.NOT_FOUND and exchange.response.is_json:
             is_missing = _without_path(exchange) == _without_path(known)
         return "no_route" if is_missing else str(asked.refusal.status_code)
@@ -360,10 +360,10 @@ def run_doctor(
 
 
 def _keys(answer: Any) -> list[str]:
-    """Return the keys with a prediction under them, unless the response is one, or an envelope of one."""
+    """Return the keys with a prediction under them, unless the response is one, or one's valid envelope."""
     if not isinstance(answer, dict) or is_prediction(answer):
         return []
-    is_envelope = isinstance(answer.get("code"), int) and is_prediction(answer.get("data"))
+    is_envelope = answer.get("code") in range(200, 300) and is_prediction(answer.get("data"))
     return [key for key in answer if is_prediction(answer[key]) and not is_envelope]
 
 

@@ -25,8 +25,9 @@ _UNNAMED = "message"
 
 def judge_type(exchange: Exchange, _service: Service) -> Finding:
     """Check that it is an event stream."""
-    media_type = exchange.shown.headers.get("content-type", "no type")
-    return exchange.finding("stream-type", exchange.response.media_type, type=media_type)
+    headers = exchange.shown.headers
+    case = "encoded" if exchange.failure and "content-encoding" in headers else exchange.response.media_type
+    return exchange.finding("stream-type", case, type=headers.get("content-type", "no type"))
 
 
 def judge_pieces(exchange: Exchange, service: Service) -> Finding:

@@ -166,7 +166,6 @@ _ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     413: (APIStatusError, "The request is too large: pass files as https addresses, or send less text."),
     422: (BadRequestError, "Check the input's keys against the model's page on rockai.online."),
     429: (RateLimitError, "Send fewer requests at once, or wait as long as retry_after says."),
-    431: (APIStatusError, "The headers are too large: check default_headers= and the token."),
     504: _GATEWAY_TIMEOUT,
     524: _GATEWAY_TIMEOUT,
 }

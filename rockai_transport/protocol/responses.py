@@ -28,7 +28,6 @@ _SEE_OTHER = 303
 _REQUEST_TIMEOUT = 408
 _BODY_IN_MESSAGE = 300
 _MAX_REASONS = 10
-_HEAD_OF_PAGE = 10_000
 _ERROR = frozenset({"detail", "error", "message", "msg", "code", "status", "type", "title", "success"})
 """The keys of an object that is an error, whatever the HTTP status says."""
 
@@ -206,7 +205,7 @@ def _reason(response: Response) -> str:
         return _excerpt(str(said))
     if response.media_type != "text/html":
         return _excerpt(response.text)
-    title = re.search(r"(?i)<title\b[^>]*>([^<]+)", response.text[:_HEAD_OF_PAGE])
+    title = re.search(r"(?i)<title\b[^>]*>([^<]+)", response.text[:10_000])
     return f"a web page, {_excerpt(title[1])!r}" if title else ""
 
 

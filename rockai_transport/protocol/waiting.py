@@ -12,13 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rockai_transport.config import Settings
-from rockai_transport.errors import (
-    APIConnectionError,
-    APIStatusError,
-    NotFoundError,
-    PredictionTimeoutError,
-    RockAIError,
-)
+from rockai_transport.errors import APIConnectionError, APIStatusError, PredictionTimeoutError, RockAIError
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.io import IO, Notices
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
@@ -34,8 +28,8 @@ _MAX_POLL = 1.0
 _POLL_JITTER = 0.1
 _LONGEST_PAUSE = 3600.0
 """Maximum seconds between two polls, whatever Retry-After says: a poll costs nothing."""
-_FINAL_STATUSES = frozenset({401, 402, 403, 404})
-"""A retry would get the same response: wrong token, account, or no such prediction."""
+_FINAL_STATUSES = frozenset({401, 402, 403})
+"""A retry would get the same response: wrong token, or account; so does a 404, no such prediction."""
 _SETTLING = 5.0
 """Seconds for which a prediction that the service itself has named may be unknown to it."""
 
@@ -121,7 +115,7 @@ class _Poll:
         except (APIConnectionError, APIStatusError) as error:
             status = getattr(error, "status_code", None)
             is_new = known.status != UNKNOWN and self.io.now() < started + _SETTLING
-            if status in _FINAL_STATUSES and not (is_new and isinstance(error, NotFoundError)):
+            if status in (_FINAL_STATUSES if is_new else _FINAL_STATUSES | {404}):
                 raise _informed(error, known) from error.__cause__
             if self.io.now() >= self.until:
                 raise _timed_out(known, self.io.now() - started) from error

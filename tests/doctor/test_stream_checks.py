@@ -12,6 +12,7 @@ from rockai_transport.doctor.stream_checks import (
     judge_framing,
     judge_newlines,
     judge_pieces,
+    judge_type,
 )
 from rockai_transport.protocol.messages import Request, ResponseHead
 
@@ -34,6 +35,17 @@ def test_the_recordings(samples, name):
         judge_framing,
     ):
         assert judge(exchange, Service()).verdict is Verdict.AS_ASSUMED
+
+
+def test_an_encoding_that_nobody_can_read():
+    """No stream can be read, which differs; a stream that breaks off shows nothing of its type."""
+    headers = {**FRAMED, "content-encoding": "br"}
+    finding = judge_type(recorded(b"", headers, failure="A response came with 'br'"), Service())
+    assert (finding.verdict, finding.observed) == (
+        Verdict.DIFFERS,
+        "text/event-stream; A response came with 'br'",
+    )
+    assert judge_type(recorded(b"", failure="reset"), Service()).verdict is Verdict.AS_ASSUMED
 
 
 def test_no_newlines_to_look_at(samples):

@@ -15,6 +15,11 @@ def nested(prediction):
     return {"job": prediction}
 
 
+def with_code_0(prediction):
+    """An envelope whose code for success is not HTTP's."""
+    return {"code": 0, "msg": "success", "data": prediction}
+
+
 def in_other_words(**words):
     """Make predictions with other words for some statuses."""
     return lambda prediction: {**prediction, "status": words.get(prediction["status"], prediction["status"])}
@@ -94,14 +99,26 @@ def test_a_word_that_only_time_explains(examine, signs):
         assert signs(examine(sandbox, service=report.service)) == {}
 
 
-def test_a_prediction_under_another_key(examine, signs):
+@pytest.mark.parametrize("wrapped", [nested, with_code_0])
+def test_a_prediction_under_another_key(examine, signs, wrapped):
     """Its key is found, the rest of the examination goes on with it, and the hook can be pasted as code."""
-    with Sandbox(protocol=Protocol(prediction_json=nested)) as sandbox:
+    with Sandbox(protocol=Protocol(prediction_json=wrapped)) as sandbox:
         report = examine(sandbox)
         assert signs(report) == {"shape": "✗"}
         assert signs(examine(sandbox, service=report.service)) == {}
         pasted = eval(report.client_code, {"Client": dict, "Service": Service})  # noqa: S307 - our own words
         assert signs(examine(sandbox, service=pasted["service"])) == {}
+
+
+def test_a_path_to_which_a_gateway_redirects(examine, signs):
+    """A redirect is no route: its target is tried, as for a missing slash at the end."""
+    with Sandbox(protocol=Protocol(create_path="/predictions/")) as sandbox:
+        moved = {"Location": "/v1/predictions/"}
+        sandbox.answer_next(307, headers=moved, method="POST", path="/predictions", times=None)
+        report = examine(sandbox)
+        assert signs(report) == {"create-route": "✗"}
+        assert report.client_code == "Client(service=Service(create_path='/predictions/'))"
+        assert signs(examine(sandbox, service=report.service)) == {}
 
 
 def test_paths_that_nobody_can_guess(examine, signs):

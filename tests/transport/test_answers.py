@@ -301,7 +301,6 @@ PAGE = "<html><head><title>413 Request Entity\nToo Large</title></head><hr>nginx
         ),
         (reply(400, {"errors": [{"message": "too long"}]}), "too long"),
         (reply(407, b""), "A proxy asks for credentials"),
-        (reply(431, b""), "default_headers"),
         (reply(504, b""), r"failed\. If the model is cold, route='predictions' waits by id\."),
         (reply(524, b""), "waits by id"),
         (reply(200, {"code": 0, "msg": "success", "data": "x"}), r"answered 0: success\. .*read_prediction"),
