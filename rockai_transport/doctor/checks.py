@@ -93,8 +93,9 @@ class AnswerKey:
     is_output: bool = False
 
     def __call__(self, answer: Any) -> Any:
-        """Return the content of the key; any other response is returned unchanged."""
-        if not isinstance(answer, dict) or self.key not in answer or "status" in answer:
+        """Return the content of the key; any other response, and an envelope without content, is returned."""
+        is_under = isinstance(answer, dict) and self.key in answer and "status" not in answer
+        if not is_under or ("code" in answer and not answer[self.key]):
             return answer
         return {"status": "succeeded", "output": answer[self.key]} if self.is_output else answer[self.key]
 

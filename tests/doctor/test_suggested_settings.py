@@ -107,6 +107,9 @@ def test_a_prediction_under_another_key(examine, signs, wrapped):
         assert signs(report) == {"shape": "✗"}
         assert signs(examine(sandbox, service=report.service)) == {}
         pasted = eval(report.client_code, {"Client": dict, "Service": Service})  # noqa: S307 - our own words
+        refused = {"code": 1001, "msg": "no balance", "data": {}}
+        for hook in (report.service.read_prediction, pasted["service"].read_prediction):
+            assert hook(refused) is refused
         assert signs(examine(sandbox, service=pasted["service"])) == {}
 
 
