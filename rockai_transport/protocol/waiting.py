@@ -28,10 +28,8 @@ _MAX_POLL = 1.0
 _POLL_JITTER = 0.1
 _LONGEST_PAUSE = 3600.0
 """Maximum seconds between two polls, whatever Retry-After says: a poll costs nothing."""
-_FINAL_STATUSES = frozenset({401, 402, 403})
-"""A retry would get the same response: wrong token, or account; so does a 404, no such prediction."""
-_SETTLING = 5.0
-"""Seconds for which a prediction that the service itself has named may be unknown to it."""
+_FINAL_STATUSES = frozenset({401, 402, 403, 404})
+"""A retry would get the same response: wrong token, account, or no such prediction."""
 
 
 async def fetch(io: IO, settings: Settings, known: Prediction, until: float) -> Prediction:
@@ -114,8 +112,7 @@ class _Poll:
             prediction = await fetch(self.io, self.settings, known, self.until)
         except (APIConnectionError, APIStatusError) as error:
             status = getattr(error, "status_code", None)
-            is_new = known.status != UNKNOWN and self.io.now() < started + _SETTLING
-            if status in (_FINAL_STATUSES if is_new else _FINAL_STATUSES | {404}):
+            if status in _FINAL_STATUSES:
                 raise _informed(error, known) from error.__cause__
             if self.io.now() >= self.until:
                 raise _timed_out(known, self.io.now() - started) from error

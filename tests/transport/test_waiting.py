@@ -16,7 +16,6 @@ from rockai_transport import (
     APITimeoutError,
     Client,
     InvalidResponseError,
-    NotFoundError,
     Prediction,
     PredictionCanceledError,
     PredictionFailedError,
@@ -163,22 +162,7 @@ def test_a_look_that_is_refused_carries_what_is_known(status):
     assert caught.value.status_code == status
     assert caught.value.prediction.id == "p1"
     assert caught.value.may_have_started
-    assert len(io.requests) == 2 or status == 404
-
-
-def test_a_prediction_may_be_unknown_right_after_its_start():
-    """The service has just named it, and it is paid for: a 404 ends the waiting only if it stays."""
-    unknown = reply(404, {"detail": "id not found"})
-    io = VirtualIO(reply(201, prediction("starting")), unknown, unknown, reply(200, prediction("succeeded")))
-    assert run(io).status == "succeeded"
-    io = VirtualIO(reply(201, prediction("starting")), unknown)
-    with pytest.raises(NotFoundError):
-        run(io)
-    assert 1005 <= io.moment < 1010
-    io = VirtualIO(unknown)
-    with pytest.raises(NotFoundError):
-        wait(io)
-    assert len(io.requests) == 1
+    assert len(io.requests) == 2
 
 
 def test_a_look_that_cannot_be_read_ends_the_waiting():
