@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Generic, Self
 
 from langchain_core.language_models import BaseLanguageModel, LangSmithParams, LanguageModelInput
+from langchain_core.language_models.base import LanguageModelOutputVar
 from pydantic import ConfigDict, Field, model_validator
 
 from langchain_rockai.errors import translate_errors
@@ -25,7 +26,7 @@ _IDENTIFYING: Final = (
 )
 
 
-class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # core's two bases say of what
+class RockAIModel(ModelFields, BaseLanguageModel[LanguageModelOutputVar], Generic[LanguageModelOutputVar]):
     """The settings of a model on RockAI, and how LangChain saves and traces them."""
 
     streaming: bool = False

@@ -23,7 +23,7 @@ from rockai_transport.adapters import arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
 
-class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
+class ChatRockAI(RockAIModel[AIMessage], BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
     """Any model on RockAI as a chat model, with tools and structured output.
 
     The models themselves take a prompt and return text. This class handles their chat templates, tool calls,
@@ -167,7 +167,9 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         | {"structured_output", "response_format", "strict"}  # the last is for services that check schemas
     )
 
-    _llm_type: ClassVar[str] = "rockai-chat"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
+    @property
+    def _llm_type(self) -> str:
+        return "rockai-chat"
 
     def _resolve_model_profile(self) -> ModelProfile:
         """Return the model's capabilities, as far as its dialect shows them.
@@ -330,7 +332,8 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         """Create the reply to messages, with the keywords that `bind_tools` bound or the caller passed."""
         settings, options = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
-        written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
+        given = None if output else call.get("response_format")
+        written = None if given is None else StructuredOutput.of_response_format(given)
         output = output or written
         schemas = openai_tools(call["tools"]) if call.get("tools") else []
         chat_call = ChatCall(

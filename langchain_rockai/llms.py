@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
@@ -24,7 +24,7 @@ _MOST_THREADS: Final = 32  # the default of concurrent.futures on a large machin
 _TRACE: Final = frozenset({"callbacks", "tags", "metadata", "run_name", "run_id"})  # arguments of `generate`
 
 
-class RockAILLM(RockAIModel, BaseLLM):
+class RockAILLM(RockAIModel[str], BaseLLM):
     """Any model on RockAI: text in, text out. For an image or video model, the text is the output's address.
 
     Args:
@@ -106,7 +106,9 @@ class RockAILLM(RockAIModel, BaseLLM):
     Parameters, stop sequences, per-call ``model=``, `preview` and errors are as in `ChatRockAI`.
     """
 
-    _llm_type: ClassVar[str] = "rockai"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
+    @property
+    def _llm_type(self) -> str:
+        return "rockai"
 
     def _prompt(self, input: LanguageModelInput) -> str:
         return self._convert_input(input).to_string()

@@ -101,6 +101,26 @@ async def async_calls() -> None:
     assert_type(await text.ainvoke("Hi"), str)
 
 
+def runnables() -> None:
+    """Whatever core makes of a model has the model's output too."""
+    assert_type(chat.batch(["Hi"]), list[AIMessage])
+    assert_type(chat.with_config(tags=["a"]), Runnable[LanguageModelInput, AIMessage])
+    assert_type(chat.with_retry(), Runnable[LanguageModelInput, AIMessage])
+    assert_type(chat.with_fallbacks([chat]).invoke("Hi"), AIMessage)
+    assert_type(text.with_config(tags=["a"]), Runnable[LanguageModelInput, str])
+    assert_type(text.with_fallbacks([text]).invoke("Hi"), str)
+
+
+class Mine(ChatRockAI):
+    """A model of a user's own, as core's pages show it."""
+
+    team: str = "blue"
+
+    @property
+    def _llm_type(self) -> str:
+        return "mine"
+
+
 def bindings() -> None:
     """Tools and structured output."""
     bound = chat.bind_tools([now, Joke], tool_choice="any", parallel_tool_calls=False)
