@@ -14,6 +14,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
 from pydantic import BaseModel, SecretStr
 
+import langchain_rockai
+import rockai_sandbox
+import rockai_transport
 from langchain_rockai import (
     GENERATE_IMAGE,
     RETRYABLE,
@@ -151,3 +154,10 @@ def settings() -> None:
     assert_type(chat.temperature, float | None)
     assert_type(chat.max_retries, int)
     assert_type(chat.model_kwargs, dict[str, Any])
+
+
+def names() -> None:
+    """A name that there is not is an error, as when the program runs."""
+    _ = langchain_rockai.ChatRockIA  # type: ignore[attr-defined]
+    _ = rockai_transport.AsyncCleint  # type: ignore[attr-defined]
+    _ = rockai_sandbox.SandBox  # type: ignore[attr-defined]
