@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
-from langchain_rockai.base import CORE_KEYWORDS, RockAIModel
+from langchain_rockai.base import CORE_KEYWORDS, RockAIModel, listener
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import ChatBuilder
 from langchain_rockai.schemas import openai_tools
 from langchain_rockai.structured import StructuredOutput, structured_chain
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import arun, run, tool_setup, tool_specs
+from rockai_transport.adapters import AsyncChunks, Chunks, arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
 
-class ChatRockAI(RockAIModel[AIMessage], BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
+class ChatRockAI(RockAIModel[AIMessage], BaseChatModel):
     """Any model on RockAI as a chat model, with tools and structured output.
 
     The models themselves take a prompt and return text. This class handles their chat templates, tool calls,
@@ -325,6 +325,28 @@ class ChatRockAI(RockAIModel[AIMessage], BaseChatModel):  # type: ignore[misc]  
     ) -> ChatResult:
         with translate_errors():
             return await arun(self._builder(messages, stop, kwargs, streamed=False), self._async_client())
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        with translate_errors():
+            builder = self._builder(messages, stop, kwargs)
+            return Chunks(builder, self._sync_client(), listener(run_manager))
+
+    def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        with translate_errors():
+            builder = self._builder(messages, stop, kwargs)
+            return AsyncChunks(builder, self._async_client(), listener(run_manager))
 
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from langchain_core.globals import get_llm_cache
@@ -13,11 +13,11 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from langchain_rockai.base import RockAIModel
+from langchain_rockai.base import RockAIModel, listener
 from langchain_rockai.errors import as_model_error, translate_errors
 from langchain_rockai.replies import LangChainBuilder
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import arun, run
+from rockai_transport.adapters import AsyncChunks, Chunks, arun, run
 from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 
 _MOST_THREADS: Final = 32  # the default of concurrent.futures on a large machine
@@ -181,10 +181,10 @@ class RockAILLM(RockAIModel[str], BaseLLM):
         with translate_errors():
             if not self.streaming:
                 return run(self._builder(prompt, stop, kwargs, streamed=False), self._sync_client())
-            chunks = self._stream(prompt, stop, run_manager, **kwargs)
-            for _ in chunks:
-                pass  # callbacks receive it
-            return cast("Generation", chunks.builder.result())
+            whole = GenerationChunk(text="")
+            for chunk in self._stream(prompt, stop, run_manager, **kwargs):  # which may be a subclass's
+                whole += chunk
+            return Generation(text=whole.text, generation_info=whole.generation_info)
 
     async def _acomplete(
         self, prompt: str, stop: Any, run_manager: Any, kwargs: Mapping[str, Any]
@@ -192,10 +192,24 @@ class RockAILLM(RockAIModel[str], BaseLLM):
         with translate_errors():
             if not self.streaming:
                 return await arun(self._builder(prompt, stop, kwargs, streamed=False), self._async_client())
-            chunks = self._astream(prompt, stop, run_manager, **kwargs)
-            async for _ in chunks:
-                pass  # callbacks receive it
-            return cast("Generation", chunks.builder.result())
+            whole = GenerationChunk(text="")
+            async for chunk in self._astream(prompt, stop, run_manager, **kwargs):
+                whole += chunk
+            return Generation(text=whole.text, generation_info=whole.generation_info)
+
+    def _stream(
+        self, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[GenerationChunk]:
+        with translate_errors():
+            builder = self._builder(prompt, stop, kwargs)
+            return Chunks(builder, self._sync_client(), listener(run_manager))
+
+    def _astream(
+        self, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[GenerationChunk]:
+        with translate_errors():
+            builder = self._builder(prompt, stop, kwargs)
+            return AsyncChunks(builder, self._async_client(), listener(run_manager))
 
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
