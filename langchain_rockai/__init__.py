@@ -41,17 +41,18 @@ __all__ = [
 
 require("langchain_core", "langchain_rockai needs langchain_core", "langchain")
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "rockai_transport": {"ANIMATE_IMAGE", "Dialect", "GENERATE_IMAGE", "HostedModel"},
-        "langchain_rockai.chat_models": {"ChatRockAI"},
-        "langchain_rockai.errors": {"RETRYABLE", "RetryableModelError", "should_retry"},
-        "langchain_rockai.llms": {"RockAILLM"},
-        "langchain_rockai.sleeping": {"resume_graph"},
-        "langchain_rockai.toolkit": {"RockAIToolkit"},
-    },
-)
+if not TYPE_CHECKING:  # to a type checker, every name would exist
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "rockai_transport": {"ANIMATE_IMAGE", "Dialect", "GENERATE_IMAGE", "HostedModel"},
+            "langchain_rockai.chat_models": {"ChatRockAI"},
+            "langchain_rockai.errors": {"RETRYABLE", "RetryableModelError", "should_retry"},
+            "langchain_rockai.llms": {"RockAILLM"},
+            "langchain_rockai.sleeping": {"resume_graph"},
+            "langchain_rockai.toolkit": {"RockAIToolkit"},
+        },
+    )
 
 
 def __dir__() -> list[str]:

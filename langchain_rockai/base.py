@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Generic, Self
 
 from langchain_core.language_models import BaseLanguageModel, LangSmithParams, LanguageModelInput
+from langchain_core.language_models.base import LanguageModelOutputVar
 from pydantic import ConfigDict, Field, model_validator
 
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.replies import PROVIDER, LangChainBuilder
 from rockai_transport import __version__
-from rockai_transport.adapters import ALIASES, AsyncChunks, Chunks, ModelFields
+from rockai_transport.adapters import ALIASES, ModelFields
 from rockai_transport.prompting import approximate_token_count
 
 CORE_KEYWORDS: Final = frozenset({"stream", "ls_structured_output_format"})
@@ -25,7 +26,7 @@ _IDENTIFYING: Final = (
 )
 
 
-class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # core's two bases say of what
+class RockAIModel(ModelFields, BaseLanguageModel[LanguageModelOutputVar], Generic[LanguageModelOutputVar]):
     """The settings of a model on RockAI, and how LangChain saves and traces them."""
 
     streaming: bool = False
@@ -154,20 +155,6 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
         """The address of the service, for cache keys: it may be the environment's, or that of a client."""
         return (self.client or self.async_client or self._clients.checked(self)).base_url
 
-    def _stream(
-        self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> Chunks[Any]:
-        with translate_errors():
-            builder = self._builder(prompt, stop, kwargs)
-            return Chunks(builder, self._sync_client(), _listener(run_manager))
-
-    def _astream(
-        self, prompt: Any, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncChunks[Any]:
-        with translate_errors():
-            builder = self._builder(prompt, stop, kwargs)
-            return AsyncChunks(builder, self._async_client(), _listener(run_manager))
-
     def _prompt(self, input: LanguageModelInput) -> Any:
         """Return an input in the form that core passes: messages, or a string."""
         raise NotImplementedError
@@ -179,7 +166,7 @@ class RockAIModel(ModelFields, BaseLanguageModel):  # type: ignore[type-arg]  # 
         raise NotImplementedError
 
 
-def _listener(run_manager: Any) -> Callable[[Any], Any] | None:
+def listener(run_manager: Any) -> Callable[[Any], Any] | None:
     """Return the function that passes chunks to callbacks; None if there are none, or if core does it itself.
 
     In that case core passes no manager (langchain_core/language_models/chat_models.py, `stream`).

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
-from langchain_rockai.base import CORE_KEYWORDS, RockAIModel
+from langchain_rockai.base import CORE_KEYWORDS, RockAIModel, listener
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import ChatBuilder
 from langchain_rockai.schemas import openai_tools
 from langchain_rockai.structured import StructuredOutput, structured_chain
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import arun, run, tool_setup, tool_specs
+from rockai_transport.adapters import AsyncChunks, Chunks, arun, run, tool_setup, tool_specs
 from rockai_transport.prompting import ChatCall, ChatTemplate, set_up_tools
 
 
-class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core names the prompt `messages`
+class ChatRockAI(RockAIModel[AIMessage], BaseChatModel):
     """Any model on RockAI as a chat model, with tools and structured output.
 
     The models themselves take a prompt and return text. This class handles their chat templates, tool calls,
@@ -167,7 +167,9 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         | {"structured_output", "response_format", "strict"}  # the last is for services that check schemas
     )
 
-    _llm_type: ClassVar[str] = "rockai-chat"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
+    @property
+    def _llm_type(self) -> str:
+        return "rockai-chat"
 
     def _resolve_model_profile(self) -> ModelProfile:
         """Return the model's capabilities, as far as its dialect shows them.
@@ -324,13 +326,36 @@ class ChatRockAI(RockAIModel, BaseChatModel):  # type: ignore[misc]  # core name
         with translate_errors():
             return await arun(self._builder(messages, stop, kwargs, streamed=False), self._async_client())
 
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        with translate_errors():
+            builder = self._builder(messages, stop, kwargs)
+            return Chunks(builder, self._sync_client(), listener(run_manager))
+
+    def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        with translate_errors():
+            builder = self._builder(messages, stop, kwargs)
+            return AsyncChunks(builder, self._async_client(), listener(run_manager))
+
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True
     ) -> ChatBuilder:
         """Create the reply to messages, with the keywords that `bind_tools` bound or the caller passed."""
         settings, options = self._for_call(call, stop)
         output: StructuredOutput | None = call.get("structured_output")
-        written = None if output else StructuredOutput.of_response_format(call.get("response_format"))
+        given = None if output else call.get("response_format")
+        written = None if given is None else StructuredOutput.of_response_format(given)
         output = output or written
         schemas = openai_tools(call["tools"]) if call.get("tools") else []
         chat_call = ChatCall(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
@@ -13,18 +13,18 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from langchain_rockai.base import RockAIModel
+from langchain_rockai.base import RockAIModel, listener
 from langchain_rockai.errors import as_model_error, translate_errors
 from langchain_rockai.replies import LangChainBuilder
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import arun, run
+from rockai_transport.adapters import AsyncChunks, Chunks, arun, run
 from rockai_transport.prompting import ReplyPart, TextDelta, completion_request
 
 _MOST_THREADS: Final = 32  # the default of concurrent.futures on a large machine
 _TRACE: Final = frozenset({"callbacks", "tags", "metadata", "run_name", "run_id"})  # arguments of `generate`
 
 
-class RockAILLM(RockAIModel, BaseLLM):
+class RockAILLM(RockAIModel[str], BaseLLM):
     """Any model on RockAI: text in, text out. For an image or video model, the text is the output's address.
 
     Args:
@@ -106,7 +106,9 @@ class RockAILLM(RockAIModel, BaseLLM):
     Parameters, stop sequences, per-call ``model=``, `preview` and errors are as in `ChatRockAI`.
     """
 
-    _llm_type: ClassVar[str] = "rockai"  # pyright: ignore[reportIncompatibleMethodOverride] - core has a property
+    @property
+    def _llm_type(self) -> str:
+        return "rockai"
 
     def _prompt(self, input: LanguageModelInput) -> str:
         return self._convert_input(input).to_string()
@@ -179,10 +181,10 @@ class RockAILLM(RockAIModel, BaseLLM):
         with translate_errors():
             if not self.streaming:
                 return run(self._builder(prompt, stop, kwargs, streamed=False), self._sync_client())
-            chunks = self._stream(prompt, stop, run_manager, **kwargs)
-            for _ in chunks:
-                pass  # callbacks receive it
-            return cast("Generation", chunks.builder.result())
+            whole = GenerationChunk(text="")
+            for chunk in self._stream(prompt, stop, run_manager, **kwargs):  # which may be a subclass's
+                whole += chunk
+            return Generation(text=whole.text, generation_info=whole.generation_info)
 
     async def _acomplete(
         self, prompt: str, stop: Any, run_manager: Any, kwargs: Mapping[str, Any]
@@ -190,10 +192,24 @@ class RockAILLM(RockAIModel, BaseLLM):
         with translate_errors():
             if not self.streaming:
                 return await arun(self._builder(prompt, stop, kwargs, streamed=False), self._async_client())
-            chunks = self._astream(prompt, stop, run_manager, **kwargs)
-            async for _ in chunks:
-                pass  # callbacks receive it
-            return cast("Generation", chunks.builder.result())
+            whole = GenerationChunk(text="")
+            async for chunk in self._astream(prompt, stop, run_manager, **kwargs):
+                whole += chunk
+            return Generation(text=whole.text, generation_info=whole.generation_info)
+
+    def _stream(
+        self, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[GenerationChunk]:
+        with translate_errors():
+            builder = self._builder(prompt, stop, kwargs)
+            return Chunks(builder, self._sync_client(), listener(run_manager))
+
+    def _astream(
+        self, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[GenerationChunk]:
+        with translate_errors():
+            builder = self._builder(prompt, stop, kwargs)
+            return AsyncChunks(builder, self._async_client(), listener(run_manager))
 
     def _builder(
         self, prompt: Any, stop: Any, call: Mapping[str, Any], *, streamed: bool = True

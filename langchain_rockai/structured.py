@@ -52,7 +52,7 @@ class StructuredOutput(OutputParser):
             ConfigurationError: It is not such a format.
         """
         match given:
-            case None | {"type": "text"}:
+            case {"type": "text"}:
                 return None
             case {"type": "json_object"}:
                 return cls.of(None, "json_mode")

@@ -39,16 +39,17 @@ __all__ = [
 require("llama_index.core", "llama_index_rockai needs LlamaIndex", "llama-index")
 
 # A program without agent tools does not import `jobs`.
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "rockai_transport": {"ANIMATE_IMAGE", "Dialect", "GENERATE_IMAGE", "HostedModel"},
-        "llama_index_rockai.llms": {"RockAI"},
-        "llama_index_rockai.sleeping": {"PredictionEndedEvent", "resume_workflow", "run_until_asleep"},
-        "llama_index_rockai.tool_spec": {"RockAIToolSpec"},
-        "llama_index_rockai.tools": {"ApprovalRequiredEvent", "PredictionProgressEvent"},
-    },
-)
+if not TYPE_CHECKING:  # to a type checker, every name would exist
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "rockai_transport": {"ANIMATE_IMAGE", "Dialect", "GENERATE_IMAGE", "HostedModel"},
+            "llama_index_rockai.llms": {"RockAI"},
+            "llama_index_rockai.sleeping": {"PredictionEndedEvent", "resume_workflow", "run_until_asleep"},
+            "llama_index_rockai.tool_spec": {"RockAIToolSpec"},
+            "llama_index_rockai.tools": {"ApprovalRequiredEvent", "PredictionProgressEvent"},
+        },
+    )
 
 
 def __dir__() -> list[str]:

@@ -69,18 +69,20 @@ class MissingExtraError(ImportError):
 _EXTRA = frozenset({"starlette", "uvicorn", "av", "PIL"})
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        raise MissingExtraError(
-            f"rockai_sandbox.{name} needs the sandbox extra: "
-            'pip install ".[sandbox]" in a clone of the repository'
-        ) from error
+if not TYPE_CHECKING:  # to a type checker, every name would exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in _EXTRA:
+                raise
+            raise MissingExtraError(
+                f"rockai_sandbox.{name} needs the sandbox extra: "
+                'pip install ".[sandbox]" in a clone of the repository'
+            ) from error
 
 
 def __dir__() -> list[str]:

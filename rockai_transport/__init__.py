@@ -78,15 +78,16 @@ __all__ = [
     "__version__",
 ]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "rockai_transport.async_client": {"AsyncClient"},
-        "rockai_transport.io.async_streams": {"AsyncStream"},
-        "rockai_transport.jobs.hosted_models": {"ANIMATE_IMAGE", "GENERATE_IMAGE", "HostedModel"},
-        "rockai_transport.prompting.request.dialects": {"Dialect"},
-    },
-)
+if not TYPE_CHECKING:  # to a type checker, every name would exist
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "rockai_transport.async_client": {"AsyncClient"},
+            "rockai_transport.io.async_streams": {"AsyncStream"},
+            "rockai_transport.jobs.hosted_models": {"ANIMATE_IMAGE", "GENERATE_IMAGE", "HostedModel"},
+            "rockai_transport.prompting.request.dialects": {"Dialect"},
+        },
+    )
 
 for _name in __all__:
     if _name.endswith("Error"):

@@ -53,8 +53,8 @@ def fields(owner: type) -> set[str]:
     """The public fields that our packages give a class."""
     found = set()
     for kind in owner.__mro__:
-        if kind.__module__.partition(".")[0] not in PACKAGES:
-            continue
+        if kind.__module__.partition(".")[0] not in PACKAGES or "[" in kind.__name__:
+            continue  # pydantic makes `RockAIModel[str]`, which has no source
         [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
         found |= {field.target.id for field in tree.body if isinstance(field, ast.AnnAssign)}
     return {name for name in found if not name.startswith("_")}

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_type
 
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.exceptions import ModelError
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
 from pydantic import BaseModel, SecretStr
 
+import langchain_rockai
+import rockai_sandbox
+import rockai_transport
 from langchain_rockai import (
     GENERATE_IMAGE,
     RETRYABLE,
@@ -26,7 +31,7 @@ from langchain_rockai import (
 from rockai_transport import AsyncClient, Client, RateLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 model = "mistralai/mistral-7b-instruct-v0.1"
 dialect = Dialect(name="mine", chat_template="chatml")
@@ -101,6 +106,45 @@ async def async_calls() -> None:
     assert_type(await text.ainvoke("Hi"), str)
 
 
+def runnables() -> None:
+    """Whatever core makes of a model has the model's output too."""
+    assert_type(chat.batch(["Hi"]), list[AIMessage])
+    assert_type(chat.with_config(tags=["a"]), Runnable[LanguageModelInput, AIMessage])
+    assert_type(chat.with_retry(), Runnable[LanguageModelInput, AIMessage])
+    assert_type(chat.with_fallbacks([chat]).invoke("Hi"), AIMessage)
+    assert_type(text.with_config(tags=["a"]), Runnable[LanguageModelInput, str])
+    assert_type(text.with_fallbacks([text]).invoke("Hi"), str)
+
+
+class Mine(ChatRockAI):
+    """A model of a user's own, as core's pages show it."""
+
+    team: str = "blue"
+
+    @property
+    def _llm_type(self) -> str:
+        return "mine"
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        yield from super()._stream(messages, stop, run_manager, **kwargs)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
+            yield chunk
+
+
 def bindings() -> None:
     """Tools and structured output."""
     bound = chat.bind_tools([now, Joke], tool_choice="any", parallel_tool_calls=False)
@@ -131,3 +175,10 @@ def settings() -> None:
     assert_type(chat.temperature, float | None)
     assert_type(chat.max_retries, int)
     assert_type(chat.model_kwargs, dict[str, Any])
+
+
+def names() -> None:
+    """A name that there is not is an error, as when the program runs."""
+    _ = langchain_rockai.ChatRockIA  # type: ignore[attr-defined]
+    _ = rockai_transport.AsyncCleint  # type: ignore[attr-defined]
+    _ = rockai_sandbox.SandBox  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel, SecretStr
 
+import llama_index_rockai
 from llama_index_rockai import GENERATE_IMAGE, Dialect, RockAI, RockAIToolSpec
 from rockai_transport import AsyncClient, Client
 
@@ -110,3 +111,8 @@ response = llm.chat_with_tools([tool], "Double 2.", tool_required=True)
 assert_type(llm.get_tool_calls_from_response(response), list[ToolSelection])
 assert_type(llm.predict_and_call([tool], "Double 2."), AgentChatResponse)
 assert_type(llm.structured_predict(Joke, PromptTemplate("Tell a joke.")), Joke)
+
+
+def names() -> None:
+    """A name that there is not is an error, as when the program runs."""
+    _ = llama_index_rockai.RockIA  # type: ignore[attr-defined]

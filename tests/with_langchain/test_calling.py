@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_rockai import ChatRockAI, RockAILLM
 from rockai_sandbox import Sandbox
@@ -118,6 +119,25 @@ async def test_an_empty_answer_is_one_chunk(sandbox, llm):
     assert llm.invoke("Hi").content == ""
     assert [chunk.content for chunk in llm.stream("Hi")] == [""]
     assert [chunk.content async for chunk in llm.astream("Hi")] == [""]
+
+
+async def test_a_subclass_streams_as_with_any_chat_model(scripted):
+    """The prompt is called `messages`, as in core; with `streaming=True`, invoke uses that stream too."""
+
+    class Loud(ChatRockAI):
+        def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+            for chunk in super()._stream(messages=messages, stop=stop, run_manager=run_manager, **kwargs):
+                yield ChatGenerationChunk(message=AIMessageChunk(chunk.text.upper()))
+
+        async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
+            async for chunk in super()._astream(
+                messages=messages, stop=stop, run_manager=run_manager, **kwargs
+            ):
+                yield ChatGenerationChunk(message=AIMessageChunk(chunk.text.upper()))
+
+    scripted("sea", "sea")
+    llm = Loud(model=MODEL, streaming=True)
+    assert llm.invoke("Hi").text == (await llm.ainvoke("Hi")).text == "SEA"
 
 
 async def test_nothing_comes_behind_an_error(sandbox, llm):

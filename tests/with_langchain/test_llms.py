@@ -50,6 +50,23 @@ async def test_streaming_is_invoked_through_the_stream(sandbox, scripted, tokens
     assert paths(sandbox) == ["/run_sse", "/run_sse"]
 
 
+async def test_a_subclass_may_stream_in_its_own_way(scripted):
+    """Core asks for an iterator of chunks, so a generator will do; with `streaming=True`, in invoke too."""
+
+    class Loud(RockAILLM):
+        def _stream(self, prompt, stop=None, run_manager=None, **kwargs):
+            for chunk in super()._stream(prompt=prompt, stop=stop, run_manager=run_manager, **kwargs):
+                yield chunk.model_copy(update={"text": chunk.text.upper()})
+
+        async def _astream(self, prompt, stop=None, run_manager=None, **kwargs):
+            async for chunk in super()._astream(prompt=prompt, stop=stop, run_manager=run_manager, **kwargs):
+                yield chunk.model_copy(update={"text": chunk.text.upper()})
+
+    scripted(PIECES, PIECES)
+    llm = Loud(model=MODEL, streaming=True)
+    assert llm.invoke("Hi") == await llm.ainvoke("Hi") == TEXT.upper()
+
+
 async def test_stop_sequences_are_cut(scripted, sandbox):
     """Across pieces, in all four ways; a call's own replace the constructor's."""
     scripted(*[["one", " EN", "D", " two"]] * 5)
