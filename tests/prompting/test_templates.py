@@ -30,11 +30,16 @@ def seen_by(model, input):
 
 MODELS = {
     "chatml": "someone/hermes-2-pro",
+    "command-r": "cohereforai/c4ai-command-r-v01",
     "deepseek": "deepseek-ai/deepseek-v3",
     "deepseek-r1": "deepseek-ai/deepseek-r1",
+    "deepseek-v3.1": "deepseek-ai/deepseek-v3.1",
     "gemma": "google/gemma-3-4b-it",
+    "gemma-4": "google/gemma-4-31b-it",
+    "gemma-4-edge": "google/gemma-4-e4b-it",
     "granite": "ibm-granite/granite-3.0-8b-instruct",
     "kimi-k2": "moonshotai/kimi-k2-instruct",
+    "kimi-k2-thinking": "moonshotai/kimi-k2-thinking",
     "llama-2": "meta/llama-2-7b-chat",
     "llama-3": "meta/meta-llama-3-70b-instruct",
     "llama-4": "meta/llama-4-scout-instruct",
@@ -43,10 +48,13 @@ MODELS = {
     "mistral-v3-tekken": "mistralai/mistral-nemo-instruct-2407",
     "mistral-v7": "mistralai/mistral-large-instruct-2411",
     "mistral-v7-tekken": "mistralai/mistral-small-3.2-24b-instruct-2506",
+    "openchat": "openchat/openchat-3.5-0106",
     "phi-3": "microsoft/phi-3.5-mini-instruct",
     "phi-4": "microsoft/phi-4",
     "phi-4-mini": "microsoft/phi-4-mini-instruct",
     "plain": "someone/anything",
+    "seed-oss": "bytedance-seed/seed-oss-36b-instruct",
+    "zephyr": "huggingfaceh4/zephyr-7b-beta",
 }
 
 

@@ -17,7 +17,9 @@ since v0.3, and text to earlier tokenizers; breaking them does no harm.
 ``mistral`` is the first one that Mistral published, for 7B v0.1; those of v0.2 and Mixtral 8x7B differ from
 it by single spaces, in which their own revisions differ too. From ``mistral-v3`` on, ``[INST]`` is a token,
 and system text stands before the last user turn, or has tokens of its own (v7). Where a template strips some
-of the texts (Mistral v3, Gemma 3, Llama 4), the white space of all or of none is stripped.
+of the texts (Mistral v3, Gemma 3, Llama 4, Command R, Seed OSS), the white space of all or of none is
+stripped. DeepSeek V3.1 and Gemma 4 are asked to answer without thinking, as their templates do by
+default; for the larger Gemma 4 models, that is an empty thought in the cue.
 """
 
 from __future__ import annotations
