@@ -16,14 +16,7 @@ from typing import Final, Literal
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.schema_values import known_properties
 from rockai_transport.prompting.reply.tagged import ARGUMENT
-from rockai_transport.prompting.reply.token_set import (
-    FENCE_MARKS,
-    FENCES,
-    MOST_SPACE,
-    TokenSet,
-    is_blank,
-    skip_space,
-)
+from rockai_transport.prompting.reply.token_set import FENCES, MOST_SPACE, TokenSet, is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
@@ -109,7 +102,7 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
 
 def _direct(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
     """As `match_opener`, without a hint before the call."""
-    if text[at] in FENCE_MARKS:
+    if text[at] in "`~":
         return _fenced(text, at, tools)
     end = _OPENING.end(text, at)
     if end > at:

@@ -36,14 +36,7 @@ from rockai_transport.prompting.reply.elements import ElementScanner
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tagged import TaggedScanner
-from rockai_transport.prompting.reply.token_set import (
-    FENCES,
-    TICK,
-    TokenSet,
-    is_blank,
-    read_fence,
-    skip_space,
-)
+from rockai_transport.prompting.reply.token_set import FENCES, TokenSet, is_blank, read_fence, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
@@ -66,11 +59,13 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
-def _scanner(opener: Opener) -> Scanner:
+def _scanner(opener: Opener, tools: Tools) -> Scanner:
     """Return what finds the end of the arguments."""
     if opener.kind in ("elements", "plain elements"):
         return ElementScanner(opener.name if opener.kind == "plain elements" else "")
-    return TaggedScanner() if opener.kind == "tagged" else ValueScanner(python=opener.kind == "python")
+    if opener.kind == "tagged":
+        return TaggedScanner(tools.schemas.get(tools.resolve(opener.name) or "", {}))
+    return ValueScanner(python=opener.kind == "python")
 
 
 @lru_cache(maxsize=64)
@@ -204,7 +199,7 @@ class ToolCallReader:
             behind_tick = behind_tick and place == at
             verdict = "text" if behind_tick else self._verdict(text, place)
             at = found.end()
-            may_be_fence = verdict == "text" and (self._line_start or text[place] == TICK)
+            may_be_fence = verdict == "text" and (self._line_start or text[place] == "`")
             if may_be_fence and text.startswith(FENCES, place):
                 at = read_fence(text, place, self._fences, final=False)
                 verdict = "undecided" if at < 0 else verdict
@@ -217,14 +212,14 @@ class ToolCallReader:
                 self._open_body(verdict, text[place : verdict.body])
                 return verdict.body
             self._in_code = bool(self._fences) and (self._in_code or (at > place + 1 and self._line_start))
-            behind_tick = text[place:at] == TICK and not self._line_start
+            behind_tick = text[place:at] == "`" and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
         self._line_start = self._line_start and is_blank(text[at:])
         self._emit(text[start:])
         return len(text)
 
     def _verdict(self, text: str, at: int) -> Opener | str:
-        within_code = self._in_code and not self._line_start and text[at] != TICK
+        within_code = self._in_code and not self._line_start and text[at] != "`"
         is_inner = text.startswith(FENCES, at) and self._fences  # it closes a fence, or is in it
         if text[at] in "\r\n" or within_code or is_inner or (text[at] == "~" and not self._line_start):
             return "text"
@@ -239,7 +234,7 @@ class ToolCallReader:
         self._raw = [before]
         bare = opener.kind == "json" and not (opener.meant or opener.name)
         self._watch = BareWatch(self._tools) if bare else None
-        self._scanner = _scanner(opener)
+        self._scanner = _scanner(opener, self._tools)
 
     def _read_value(self, scanner: Scanner, text: str, start: int) -> int:
         end = scanner.scan(text, start)
