@@ -91,6 +91,9 @@ def _forms(written: str) -> Iterator[str]:
             yield plain(rest)
             prefix = _PREFIX.match(rest)
             rest = rest[prefix.end() :] if prefix else ""
+    if name.startswith("functions"):  # Kimi K2's, with other joints or none: functionsget_weather0
+        bare = plain(name).removeprefix("functions")
+        yield from (bare, bare.rstrip("0123456789"))
 
 
 _PLACEHOLDERS: Final = frozenset(map(plain, PLACEHOLDERS))
