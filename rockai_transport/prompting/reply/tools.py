@@ -24,8 +24,8 @@ class Tools:
     """Names and schemas of the tools that may be called.
 
     A name refers to a tool if it is the same, or if it differs from exactly one tool's name by case, by
-    ``-``, ``_``, ``.``, backslashes (Mixtral's) and other such characters, or by a prefix like ``functions.``
-    or ``default_api:``.
+    ``-``, ``_``, ``.``, backslashes (Mixtral's) and other characters that are no letters or digits, as quotes
+    or ``<>`` around it, or by a prefix like ``functions.`` or ``default_api:``.
 
     Attributes:
         schemas: The JSON schema of each tool's arguments, by its name.
