@@ -16,7 +16,7 @@ from typing import Final, Literal
 from rockai_transport.prompting.reply import call_formats as formats
 from rockai_transport.prompting.reply.schema_values import known_properties
 from rockai_transport.prompting.reply.tagged import ARGUMENT
-from rockai_transport.prompting.reply.token_set import FENCE, MOST_SPACE, TokenSet, is_blank, skip_space
+from rockai_transport.prompting.reply.token_set import FENCES, MOST_SPACE, TokenSet, is_blank, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 Verdict = Literal["text", "undecided"]
@@ -41,7 +41,7 @@ _VALUE: Final = re.compile(
 _CLOSING_QUOTES: Final = str.maketrans("“„", "”“")
 _OBJECT_END: Final = re.compile(r"\s*}")
 _CALL_ID: Final = re.compile("|".join(rf"(?<={re.escape(token)})[\"\w-]{{0,100}}" for token in formats.IDS))
-_FENCE: Final = re.compile(rf"{FENCE}[^\S\n]{{0,9}}([\w+-]{{0,30}})")
+_FENCE: Final = re.compile(rf"(?:{'|'.join(FENCES)})[^\S\n]{{0,9}}[\w+-]{{0,30}}")
 _OPENING: Final = TokenSet(*formats.OPENING)
 _BETWEEN: Final = TokenSet(*formats.BETWEEN)
 CLOSING: Final = TokenSet(*formats.CLOSING)
@@ -60,7 +60,7 @@ class Opener:
         meant: Whether it is certainly a call.
         told: Whether there is a hint, and the name follows it at once, or a word between the name and the
             body says that arguments follow.
-        fenced: Whether a code fence opened it.
+        fenced: The code fence that opened it.
     """
 
     body: int
@@ -68,7 +68,7 @@ class Opener:
     name: str = ""
     meant: bool = False
     told: bool = False
-    fenced: bool = False
+    fenced: str = ""
 
 
 def _skip(tokens: TokenSet, text: str, at: int) -> int:
@@ -102,7 +102,7 @@ def match_opener(text: str, at: int, tools: Tools, *, line_start: bool) -> Opene
 
 def _direct(text: str, at: int, tools: Tools, *, line_start: bool) -> Opener | Verdict:
     """As `match_opener`, without a hint before the call."""
-    if text[at] == "`":
+    if text[at] in "`~":
         return _fenced(text, at, tools)
     end = _OPENING.end(text, at)
     if end > at:
@@ -123,7 +123,7 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
     place = skip_space(text, end) if text[at:end] in formats.HINTS else at
     if place == len(text):
         return "undecided"
-    if place > at and text[place] in "`{[<":
+    if place > at and text[place] in "`~{[<":
         return _direct(text, place, tools, line_start=True)
     # In a list, only objects and tokens are calls, so that it still streams.
     one = "text" if text[end - 1] == " " else _named(text, place, tools, marked=False)
@@ -134,7 +134,7 @@ def _fence_end(text: str, at: int) -> int:
     """Return the end of a code fence's opening, including its language; as `TokenSet.end`."""
     found = _FENCE.match(text, at)
     if found is None:
-        return -1 if FENCE.startswith(text[at : at + len(FENCE)]) else at
+        return -1 if any(one.startswith(text[at : at + 3]) for one in FENCES) else at
     return found.end() if found.end() < len(text) else -1
 
 
@@ -142,7 +142,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
     end = _fence_end(text, at)
     if end <= at:
         return "text" if end == at else "undecided"
-    info = text[at + len(FENCE) : end].strip().lower()
+    info = text[at + 3 : end].strip().lower()
     if info in formats.CALL_FENCES:
         found = _marked(text, end, tools)
     else:
@@ -151,7 +151,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
             return "undecided"
         reads = info in formats.FENCES and text[body] in "<{["
         found = _direct(text, body, tools, line_start=True) if reads else "text"
-    return replace(found, fenced=True) if isinstance(found, Opener) else found
+    return replace(found, fenced=text[at : at + 3]) if isinstance(found, Opener) else found
 
 
 def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:

@@ -92,6 +92,9 @@ def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, 
 def _settled(call: Call, tools: Tools) -> Call:
     """Set a call's exact tool name, and convert its arguments to the types that the tool declares."""
     name = tools.resolve(call.name) if call.name else None
+    if name is None and call.name and call.name.isdigit():  # Kimi K2's number of the call, without a name
+        fitting = [one for one, schema in tools.schemas.items() if as_arguments(call.arguments, one, schema)]
+        name = fitting[0] if len(fitting) == 1 else None
     if name is None and call.name and tools.demanded:
         error = unknown_name("a function that can be called", call.name, tools.schemas)
         return unreadable(call.name, call.arguments, error)

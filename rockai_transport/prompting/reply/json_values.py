@@ -73,8 +73,8 @@ _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _LIKE_JSON: Final = re.compile(
     r"""\{\s*(?:["'}]|//|/\*|[A-Za-z_$][\w$-]*\s*:)|\[\s*(?:[{\["'\]\d-]|true|false|null)"""
 )
-_BEFORE: Final = re.compile(r"```\w*\s*\Z")
-_BEHIND: Final = re.compile(r"\A\s*```[^\S\n]*\n?")
+_BEFORE: Final = re.compile(r"(?:```|~~~)\w*\s*\Z")
+_BEHIND: Final = re.compile(r"\A\s*(?:```|~~~)[^\S\n]*\n?")
 
 
 class ValueScanner:

@@ -25,7 +25,8 @@ from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.reply.token_set import (
     ANY_SUFFIX,
     BYTE_ORDER_MARK,
-    FENCE,
+    FENCE_MARKS,
+    FENCES,
     MOST_SUFFIX,
     SUFFIX,
     TICK,
@@ -36,7 +37,7 @@ from rockai_transport.prompting.reply.token_set import (
 )
 
 CLOSE_TAG: Final = "</think>"
-NOTABLE: Final = "<`"
+NOTABLE: Final = f"<{FENCE_MARKS}"
 """The characters that matter in a piece of the answer."""
 
 _FORMATS: Final[list[dict[str, Any]]] = read_table("reply/reasoning_formats.json")["formats"]
@@ -45,7 +46,7 @@ _Meaning = tuple[TokenSet | None, TokenSet | None]
 
 def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
     """Return a family's opening tags: the closing tags of each that opens reasoning, and what to skip."""
-    dropped = TokenSet(*row["dropped"], TICK, FENCE) if "dropped" in row else None
+    dropped = TokenSet(*row["dropped"], TICK, *FENCES) if "dropped" in row else None
     closing = {opening: TokenSet(*tags) for opening, tags in row["reasoning"].items()}
     return {opening: (closing.get(opening), dropped) for opening in (*closing, *row.get("answer", ()))}
 
@@ -66,8 +67,9 @@ _CLOSINGS: Final = frozenset(
 )
 # The openings of these: behind one, a closing tag is no longer unannounced.
 _LATE: Final = {tag for tag, (close, _) in _MEANINGS.items() if close and close.tokens[0] in _CLOSINGS}
-_TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, FENCE)  # searched in an answer without an opening tag
+_TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, *FENCES)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")
+_LINE_START: Final = re.compile(r"(?:\A|[\r\n>]) {0,3}\Z")
 _BLANK: Final = re.compile(rf"\A[\s{BYTE_ORDER_MARK}]+")
 _SUFFIX: Final = re.compile(rf"(?<=think:){ANY_SUFFIX}(?=>\Z)")
 _LONGEST_TAG: Final = max(map(len, _MEANINGS)) + MOST_SUFFIX
@@ -138,7 +140,7 @@ class ReasoningSplitter(Stage[_Parts]):
         self._close = TokenSet(*([inside] if inside else []))
         self._tags = _TAGS if unannounced and not inside else None
         self._blank: list[str] = []
-        self._before = ""  # the last two characters that were delivered as text
+        self._before = ""  # the last four characters that were delivered as text
         self._fences: list[str] = []  # that are open
 
     @property
@@ -152,7 +154,7 @@ class ReasoningSplitter(Stage[_Parts]):
         Args:
             text: The next text of the answer.
         """
-        self._before = (self._before + text[-2:])[-2:]
+        self._before = (self._before + text[-4:])[-4:]
 
     def _read(self, text: str, *, final: bool) -> _Parts:
         if self._state in ("start", "behind") and not final and is_blank(text):
@@ -203,19 +205,20 @@ class ReasoningSplitter(Stage[_Parts]):
         at = 0
         while self._tags and (found := _NOTABLE.search(self._held, at)):
             place = found.start()
-            end = self._tags.end(self._held, place, final=final)
-            if self._held[place:end] == FENCE:
+            at_start = self._held[place] != "~" or _LINE_START.search(self._text_before(place))
+            end = self._tags.end(self._held, place, final=final) if at_start else place
+            if self._held[place:end] in FENCES:
                 end = read_fence(self._held, place, self._fences, final=final)
             token = self._held[place:end]
             listed = _as_listed(token)
             closes = listed in _CLOSINGS
             # What follows a tag decides whether it is quoted.
-            if end < 0 or (end == len(self._held) and not final):
+            if end < 0 or (place < end == len(self._held) and not final):
                 return parts + self._take(place)
             at = max(end, place + 1)
             if listed in _LATE:
                 self._tags = None
-            elif token[:1] not in ("", TICK) and not (closes and self._is_quoted(place, end)):
+            elif token[:1] not in ("", *FENCE_MARKS) and not (closes and self._is_quoted(place, end)):
                 parts += self._take(place)
                 self._held, at = self._held[len(token) :], 0
                 if closes:
@@ -228,8 +231,11 @@ class ReasoningSplitter(Stage[_Parts]):
         self.pass_over(text)
         return [TextDelta(text)] if text else []
 
+    def _text_before(self, at: int) -> str:
+        return (self._before + self._held[max(0, at - 4) : at])[-4:]
+
     def _is_quoted(self, at: int, end: int) -> bool:
-        before, behind = (self._before + self._held[max(0, at - 2) : at])[-2:], self._held[end : end + 1]
+        before, behind = self._text_before(at)[-2:], self._held[end : end + 1]
         around = before[-1:], behind
         in_prose = around == (" ", " ") and before[0].isalnum()
         return (

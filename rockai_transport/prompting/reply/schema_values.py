@@ -249,7 +249,7 @@ def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
     wrappers = [
         key
         for key in unknown
-        if key in words or _plain(key) in names or (named and isinstance(value[key], dict))
+        if key in words or plain(key) in names or (named and isinstance(value[key], dict))
     ]
     alone = len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS
     return value[wrappers[0]] if alone else None
@@ -260,16 +260,17 @@ def _is_call(value: Any, schema: Schema, name: str) -> bool:
     if not isinstance(value, dict) or schema.get("additionalProperties"):
         return False
     given = [one for key in formats.NAME_KEYS if isinstance(one := value.get(key), str)]
-    is_named = any(_plain(one) in _titles(schema, name) for one in given)
+    is_named = any(plain(one) in _titles(schema, name) for one in given)
     return is_named and value.keys() & known_properties(schema) <= {*formats.NAME_KEYS}
 
 
 def _titles(schema: Schema, name: str) -> set[str]:
     titles = [part.get("title", "") for part in _parts(schema, schema)]
-    return {_plain(text) for text in (name, *titles) if text}
+    return {plain(text) for text in (name, *titles) if text}
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Return a name without case and joints."""
     return re.sub(r"[\W_]", "", str(name)).casefold()
 
 
@@ -281,7 +282,7 @@ def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
         part.get("additionalProperties") or part.get("patternProperties") for part in parts
     ):
         return value
-    near = {key: [name for name in known - value.keys() if _plain(name) == _plain(key)] for key in unknown}
+    near = {key: [name for name in known - value.keys() if plain(name) == plain(key)] for key in unknown}
     found = {key: names[0] for key, names in near.items() if len(names) == 1}
     respelled = {found.get(key, key): item for key, item in value.items()}
     return respelled if len(respelled) == len(value) else value

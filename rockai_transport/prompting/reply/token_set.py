@@ -8,7 +8,8 @@ from typing import Final, Protocol, TypeVar
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 TICK: Final = "`"
-FENCE: Final = "```"
+FENCES: Final = ("```", "~~~")
+FENCE_MARKS: Final = "`~"
 MOST_SPACE: Final = 200
 """Maximum white space between a call's parts; more of it is text, so that little is held back."""
 SUFFIX: Final = "…"
@@ -17,7 +18,7 @@ ANY_SUFFIX, MOST_SUFFIX = r"[\w-]{1,16}", 16
 
 T_co = TypeVar("T_co", covariant=True)
 _SPACE: Final = re.compile(rf"[\s{BYTE_ORDER_MARK}]{{0,{MOST_SPACE}}}")
-_FENCE_AND_LANGUAGE: Final = re.compile(rf"({FENCE}`{{0,9}})([\w+-]{{0,30}})")
+_FENCE_AND_LANGUAGE: Final = re.compile(r"(`{3,12}|~{3,12})([\w+-]{0,30})")
 
 
 class Stage(Protocol[T_co]):
@@ -149,11 +150,11 @@ def read_fence(text: str, at: int, opened: list[str], *, final: bool) -> int:
         Its end; -1 if what it does depends on what follows.
     """
     found = _FENCE_AND_LANGUAGE.match(text, at)
-    # One that is not open opens, whatever its language is.
-    if found is None or (found.end(found[1] not in opened) == len(text) and not final):
+    # One that is not open opens, whatever its language is. Only the last ones are searched: it takes no time.
+    if found is None or (found.end(found[1] not in opened[-9:]) == len(text) and not final):
         return -1
     fence, language = found.groups()
-    if fence not in opened or (language and text.startswith(("\n", "\r"), found.end())):
+    if fence not in opened[-9:] or (language and text.startswith(("\n", "\r"), found.end())):
         opened.append(fence)
     else:
         while opened.pop() != fence:

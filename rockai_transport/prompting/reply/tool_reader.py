@@ -36,15 +36,15 @@ from rockai_transport.prompting.reply.elements import ElementScanner
 from rockai_transport.prompting.reply.json_values import ValueScanner
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.reply.tagged import TaggedScanner
-from rockai_transport.prompting.reply.token_set import FENCE, TICK, TokenSet, is_blank, skip_space
+from rockai_transport.prompting.reply.token_set import FENCES, TokenSet, is_blank, read_fence, skip_space
 from rockai_transport.prompting.reply.tools import Tools
 
 ToolPart = TextDelta | ToolCall | InvalidToolCall
 
-NOTABLE: Final = "<[{`\n\r"
+NOTABLE: Final = "<[{`~\n\r"
 _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
-_FENCE: Final = TokenSet(FENCE)
+_FENCE: Final = TokenSet(*FENCES)
 _MARK: Final = TokenSet(ELEMENT_MARK)
 _MADE_UP: Final = TokenSet(*MADE_UP)
 _END: Final = "</tool_call>"
@@ -59,11 +59,13 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
-def _scanner(opener: Opener) -> Scanner:
+def _scanner(opener: Opener, tools: Tools) -> Scanner:
     """Return what finds the end of the arguments."""
     if opener.kind in ("elements", "plain elements"):
         return ElementScanner(opener.name if opener.kind == "plain elements" else "")
-    return TaggedScanner() if opener.kind == "tagged" else ValueScanner(python=opener.kind == "python")
+    if opener.kind == "tagged":
+        return TaggedScanner(tools.schemas.get(tools.resolve(opener.name) or "", {}))
+    return ValueScanner(python=opener.kind == "python")
 
 
 @lru_cache(maxsize=64)
@@ -110,14 +112,13 @@ class ToolCallReader:
         self._has_text = False
         self._space: list[str] = []  # white space, which counts only if other text follows
         self._line_start = True
-        self._in_fence = False  # inside a code fence that was returned as text
-        self._in_code = False  # likewise, if the fence started a line
-        self._inner_fences = 0  # the open fences within it
+        self._fences: list[str] = []  # the open code fences that were returned as text
+        self._in_code = False  # whether one of them started a line
         self._pending = ""  # text that is not decided yet
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: Scanner | None = None
         self._watch: BareWatch | None = None
-        self._fenced = False  # whether the block's own code fence is still open
+        self._fenced = ""  # the block's own code fence, if it is still open
         # The text since the block's last valid call: what opened the call, and the body.
         self._raw: list[str] = []
         self._invalid: list[InvalidToolCall] = []  # in the last body, until what closes it is known
@@ -155,7 +156,8 @@ class ToolCallReader:
 
     def begin_answer(self) -> None:
         """Treat what follows as the beginning of the answer: what came before was reasoning."""
-        self._has_text = self._in_fence = self._in_code = False
+        self._has_text = self._in_code = False
+        self._fences = []
         self._line_start = True
 
     def flush(self) -> list[ToolPart]:
@@ -196,6 +198,11 @@ class ToolCallReader:
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
             behind_tick = behind_tick and place == at
             verdict = "text" if behind_tick else self._verdict(text, place)
+            at = found.end()
+            may_be_fence = verdict == "text" and (self._line_start or text[place] == "`")
+            if may_be_fence and text.startswith(FENCES, place):
+                at = read_fence(text, place, self._fences, final=False)
+                verdict = "undecided" if at < 0 else verdict
             if verdict != "text":
                 self._emit(text[start:place])
                 if not isinstance(verdict, Opener):
@@ -204,27 +211,18 @@ class ToolCallReader:
                 self._fenced = verdict.fenced
                 self._open_body(verdict, text[place : verdict.body])
                 return verdict.body
-            at = found.end()
-            if text.startswith(FENCE, place):
-                at = place + len(FENCE)
-                if self._in_code and self._line_start and text[at : at + 1].isalpha():
-                    self._inner_fences += 1  # with a language, as in a README: it closes none
-                elif self._inner_fences:
-                    self._inner_fences -= 1
-                else:
-                    self._in_fence = not self._in_fence
-                    self._in_code = self._in_fence and self._line_start
-            behind_tick = text[place:at] == TICK and not self._line_start
+            self._in_code = bool(self._fences) and (self._in_code or (at > place + 1 and self._line_start))
+            behind_tick = text[place:at] == "`" and not self._line_start
             self._line_start = self._line_start and found[0] in "\r\n"
         self._line_start = self._line_start and is_blank(text[at:])
         self._emit(text[start:])
         return len(text)
 
     def _verdict(self, text: str, at: int) -> Opener | str:
-        within_code = self._in_code and not self._line_start and text[at] != TICK
-        if text[at] in "\r\n" or within_code or (self._in_fence and text.startswith(FENCE, at)):
-            # A fence here closes one that was returned as text, or is in it; the next character decides.
-            return "undecided" if text.endswith(FENCE) and at + len(FENCE) == len(text) else "text"
+        within_code = self._in_code and not self._line_start and text[at] != "`"
+        is_inner = text.startswith(FENCES, at) and self._fences  # it closes a fence, or is in it
+        if text[at] in "\r\n" or within_code or is_inner or (text[at] == "~" and not self._line_start):
+            return "text"
         line_start = self._line_start and not self._in_code
         if not (line_start or text[at] in NOTABLE):
             return "text"
@@ -236,7 +234,7 @@ class ToolCallReader:
         self._raw = [before]
         bare = opener.kind == "json" and not (opener.meant or opener.name)
         self._watch = BareWatch(self._tools) if bare else None
-        self._scanner = _scanner(opener)
+        self._scanner = _scanner(opener, self._tools)
 
     def _read_value(self, scanner: Scanner, text: str, start: int) -> int:
         end = scanner.scan(text, start)
@@ -323,7 +321,7 @@ class ToolCallReader:
         comma = text[at] in ",;"
         end = at + 1 if comma else _FENCE.end(text, at, final=final)
         if end <= at or (self._fenced and not comma):
-            self._fenced = self._fenced and end <= at
+            self._fenced = self._fenced if end <= at else ""
             return end
         after = skip_space(text, end)
         closing = self._closing.end(text, after) if after < len(text) else -1
@@ -333,8 +331,8 @@ class ToolCallReader:
 
     def _close_block(self) -> None:
         self._emit_invalid()
-        self._in_fence = self._in_fence or self._fenced
-        self._fenced = False
+        self._fences += [self._fenced] if self._fenced else []
+        self._fenced = ""
         self._opener = None
         self._raw = []
         self._line_start = True

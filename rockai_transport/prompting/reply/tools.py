@@ -9,13 +9,12 @@ from functools import cached_property
 from typing import Any, Final
 
 from rockai_transport.prompting.reply.call_formats import CALL_KEYS, HINTS, PLACEHOLDERS
-from rockai_transport.prompting.reply.schema_values import known_properties
+from rockai_transport.prompting.reply.schema_values import known_properties, plain
 from rockai_transport.prompting.reply.token_set import TokenSet
 
 _NUMBER: Final = re.compile(r":\d+$")  # Kimi K2 numbers its calls: functions.get_weather:0
 # Without its tokens, gpt-oss's channel follows the name at once.
 _CHANNEL: Final = re.compile(r"(?<=[A-Za-z0-9])commentary$")
-_JOINTS: Final = re.compile(r"[-_.\s\\]")  # Mixtral escapes underscores, as in Markdown
 _AROUND: Final = " \t\r\n\"'`<>"  # Qwen's template has <function-name> in the name's place
 _PREFIX: Final = re.compile(r"[^.:/]*[.:/]+(?=.)")
 
@@ -25,8 +24,8 @@ class Tools:
     """Names and schemas of the tools that may be called.
 
     A name refers to a tool if it is the same, or if it differs from exactly one tool's name by case, by
-    ``-``, ``_``, ``.``, backslashes and spaces, by quotes or ``<>`` around it, or by a prefix like
-    ``functions.`` or ``default_api:``.
+    ``-``, ``_``, ``.``, backslashes (Mixtral's) and other characters that are no letters or digits, as quotes
+    or ``<>`` around it, or by a prefix like ``functions.`` or ``default_api:``.
 
     Attributes:
         schemas: The JSON schema of each tool's arguments, by its name.
@@ -64,7 +63,7 @@ class Tools:
         Returns:
             Whether it is.
         """
-        return _plain(written.strip("<>{}[]$ ")) in _PLACEHOLDERS and self.resolve(written) is None
+        return plain(written.strip("<>{}[]$ ")) in _PLACEHOLDERS and self.resolve(written) is None
 
     def resolve(self, written: str) -> str | None:
         """Find the tool that a name refers to.
@@ -78,7 +77,7 @@ class Tools:
         if written in self.schemas:
             return written
         for form in _forms(written):
-            found = [name for name in self.schemas if _plain(name) == form]
+            found = [name for name in self.schemas if plain(name) == form]
             if found:
                 return found[0] if len(found) == 1 else None
         return None
@@ -89,13 +88,12 @@ def _forms(written: str) -> Iterator[str]:
     for whole in dict.fromkeys((name, _CHANNEL.sub("", name))):
         rest = _NUMBER.sub("", whole.rstrip(":/"))
         while rest:
-            yield _plain(rest)
+            yield plain(rest)
             prefix = _PREFIX.match(rest)
             rest = rest[prefix.end() :] if prefix else ""
+    if name.startswith("functions"):  # Kimi K2's, with other joints or none: functionsget_weather0
+        bare = plain(name).removeprefix("functions")
+        yield from (bare, bare.rstrip("0123456789"))
 
 
-def _plain(name: str) -> str:
-    return _JOINTS.sub("", name.casefold())
-
-
-_PLACEHOLDERS: Final = frozenset(map(_plain, PLACEHOLDERS))
+_PLACEHOLDERS: Final = frozenset(map(plain, PLACEHOLDERS))

@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from rockai_transport.prompting.reply.token_set import FENCE, TICK, Stage, TokenSet, read_fence
+from rockai_transport.prompting.reply.token_set import FENCE_MARKS, FENCES, TICK, Stage, TokenSet, read_fence
 
 _STRUCK: Final = ("<s>", "</s>")
 _RESULT: Final = "<tool_response>"
@@ -72,10 +72,12 @@ class TurnEnd(Stage[str]):
         while found := self._notable.search(text, at):
             place = found.start()
             self.pass_over(text[at:place])
-            end = (self._ends if self._begun else self._first).end(text, place, final=final)
-            if text[place:end] == FENCE and self._before in ("", ">"):
+            at_start = self._before in ("", ">")
+            tokens = self._ends if self._begun else self._first
+            end = tokens.end(text, place, final=final) if at_start or text[place] != "~" else place
+            if text[place:end] in FENCES and at_start:
                 end = read_fence(text, place, self._fences, final=final)
-            in_span = self._in_span and end > place and text[place] != TICK
+            in_span = self._in_span and end > place and text[place] not in FENCE_MARKS
             closing = _SPAN_END.search(text, end, end + _LONGEST_SPAN) if in_span else None
             unknown = in_span and not (closing or final) and len(text) < end + _LONGEST_SPAN
             if end < 0 or unknown:
@@ -85,7 +87,7 @@ class TurnEnd(Stage[str]):
             self._behind_tick = self._behind_tick or (closing is not None and closing[0] == TICK)
             if token in self._cues and not self._begun:
                 emitted, start, at = emitted + text[start:place], end, end
-            elif token[:1] not in ("", TICK) and self._ends_here(token):
+            elif token[:1] not in ("", *FENCE_MARKS) and self._ends_here(token):
                 self.token = token
                 return emitted + text[start:place]
             else:
@@ -119,6 +121,6 @@ def turn_tokens(tokens: tuple[str, ...], cues: tuple[str, ...]) -> tuple[TokenSe
         characters of both.
     """
     struck = _STRUCK if _STRUCK[1] in tokens else ()
-    ends = TokenSet(*tokens, *struck, *((TICK, FENCE) if tokens else ()))
+    ends = TokenSet(*tokens, *struck, *((TICK, *FENCES) if tokens else ()))
     first = TokenSet(*ends.tokens, *cues)
     return ends, first, "".join(sorted({token[0] for token in ends.tokens + cues})) if tokens else ""
