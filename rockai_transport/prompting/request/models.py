@@ -82,5 +82,6 @@ def _by_name(model: str) -> Dialect:
     for reference in (name, version):
         if reference in MODELS:
             return MODELS[reference]
-    fitting = (dialect for pattern, dialect in PATTERNS.items() if fnmatchcase(name, pattern))
+    whole = name if "/" in name else f"/{name}"  # a server of one's own may need no owner
+    fitting = (dialect for pattern, dialect in PATTERNS.items() if fnmatchcase(whole, pattern))
     return next(fitting, UNKNOWN)
