@@ -40,7 +40,7 @@ _OPENS: Final = [re.split("[ =>]", tag)[0] for tag in formats.TAGGED_ARGUMENTS]
 _OPENED_BY: Final = dict(zip(formats.AFTER_VALUES, _OPENS, strict=True))
 _END: Final = re.compile(
     rf"{_any_of(formats.AFTER_VALUES)}|(?P<call>{_any_of(formats.AFTER_CALLS)})"
-    rf"|(?P<line>\n)(?={_any_of(formats.TAGGED_ARGUMENTS)})|(?P<opens>{_any_of(_OPENS)})(?=[\s=>])"
+    rf"|(?P<line>\n)(?={_any_of(formats.TAGGED_ARGUMENTS)})|(?P<opens>{_any_of(_OPENS)})(?=(?:[\s=][^<>]{{0,30}})?>)"
 )
 _MOST_IN_NAME: Final = 200
 _NAME_ALONE: Final = re.compile(rf"""["']?+[^"'<>\n]{{0,{_MOST_IN_NAME - 2}}}(?=["'<>\n])""")
@@ -169,7 +169,9 @@ def read_tagged(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
                 one in value for one in formats.AFTER_VALUES + formats.TAGGED_ARGUMENTS
             ):
                 raise ValueError("the call does not end")
-        elif -1 < value.find(tag) < value.find(_OPENED_BY.get(tag, tag)):
+        elif (own := re.search(rf"{re.escape(_OPENED_BY.get(tag, tag))}[\s=>]", value)) and (
+            -1 < value.find(tag) < own.start()
+        ):
             raise ValueError("it has an argument without a name")
         value = without_wrapping(value)
         null = not name["kind"] and is_null(value, key, schema)
