@@ -4,6 +4,7 @@ Which limit ends what, and with which error, is asked of a clock that jumps; tha
 ones with short limits.
 """
 
+import asyncio
 import math
 import socket
 import time
@@ -15,7 +16,13 @@ from support.replies import MODEL, prediction
 from support.virtual_io import FOREVER, SILENCE, ScriptedAnswer, VirtualIO, operations, reply, run_request
 from support.wire_server import answer, frames, silence, stream, trickle
 
-from rockai_transport import APITimeoutError, ConfigurationError, Timeouts
+from rockai_transport import (
+    APIConnectionError,
+    APITimeoutError,
+    AsyncClient,
+    ConfigurationError,
+    Timeouts,
+)
 from rockai_transport.protocol.io import Notices
 
 RUN, SSE = "POST /v1/run", "POST /v1/run_sse"
@@ -148,6 +155,18 @@ def test_the_notice_is_said_late_once(caplog):
 
 
 # Over sockets, whose limits are short.
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _import_connections():
+    """A process imports these with its first request: on a busy machine, longer than the limits take."""
+
+    async def run():
+        async with AsyncClient("t", base_url="http://127.0.0.1:1/v1", max_retries=0) as client:
+            with pytest.raises(APIConnectionError):
+                await client.run(MODEL, {})
+
+    asyncio.run(run())
 
 
 @pytest.fixture
