@@ -27,7 +27,7 @@ SIDE_EVENTS = frozenset({
     "log", "logs", "ping", "heartbeat", "keepalive", "start", "started", "status", "progress", "metadata",
     "metric", "metrics", "usage",
 })  # fmt: skip
-"""The names of events without text, as seen in similar services."""
+"""The names of events that hold no text. RockAI's are not known; these are usual names, and assumed."""
 _CANCELED = frozenset({"canceled", "cancelled", "aborted"})
 _FAILED = frozenset({"error", "failed", "failure"})
 
