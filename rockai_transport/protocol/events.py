@@ -114,7 +114,7 @@ class EventReader:
         """
         if self.end is not None:
             return True
-        if (self._is_named and self._service.requires_end_event) or self._parts or self._data:
+        if (self._is_named and self._service.requires_end_event) or self._parts or self._data or self._name:
             return False
         return framed and self._has_output
 
@@ -131,7 +131,7 @@ class EventReader:
         pieces: list[str] = []
         at, size = 0, len(chunk)
         is_first = self._is_first and not self._parts
-        if is_first and chunk.startswith(self._opening) and b"\n\n" in chunk:  # as after an output event
+        if is_first and chunk.startswith(self._opening) and (at := self._cut(chunk, 0, pieces)):
             self._is_first = False
             self._between_outputs = self._after_piece = True
             self.seen_event = self._is_named = self._has_output = True

@@ -56,6 +56,8 @@ def accepted(service: Service, request: Request, response: Response) -> Answer:
         if service.read_prediction is not None and response.is_json:
             body = _hooked(service.read_prediction, response)
         code = body.get("code") if isinstance(body, dict) and ("data" in body or "msg" in body) else None
+        if isinstance(code, str) and re.fullmatch("[345][0-9]{2}", code):
+            code = int(code)
         if not isinstance(code, int) or isinstance(code, bool):
             return Answer(request, response, body, body)
         if 200 <= code < 300:  # noqa: PLR2004 - read like an HTTP status

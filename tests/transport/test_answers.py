@@ -53,6 +53,15 @@ def test_any_json_of_run_is_the_output(client, io, output, wrap):
     assert (done.model, done.input) == (MODEL, {"a": 1})
 
 
+@pytest.mark.parametrize("way", ["run", "stream"])
+def test_an_envelope_that_writes_its_error_code_as_text_is_an_error(client, io, way):
+    """A chat model would have given the whole envelope as its answer."""
+    io.always(reply(200, {"code": "402", "msg": "no balance", "data": None}))
+    with pytest.raises(PaymentRequiredError, match="no balance"):
+        client.run(MODEL, {}) if way == "run" else list(client.stream(MODEL, {}))
+    assert io.lines == [RUN if way == "run" else SSE]
+
+
 @pytest.mark.parametrize(
     "told",
     [

@@ -247,7 +247,10 @@ def test_unnamed_stream_ends_by_its_framing():
     _, reader = read(b"data: a\n\n")
     assert reader.is_whole(framed=True)
     assert not reader.is_whole(framed=False)
-    for data in (b"", b": ping\n\n", b"\n\n", b"data: a\n\ndata: b", b"data: a\n\ndata: b\n"):
+    for begun in (b"data: b", b"data: b\n", b"event: x\n"):
+        _, reader = read(b"data: a\n\n" + begun)
+        assert not reader.is_whole(framed=True), begun
+    for data in (b"", b": ping\n\n", b"\n\n"):
         _, reader = read(data)
         assert not reader.is_whole(framed=True), data
 
@@ -257,6 +260,13 @@ def test_the_first_output_event_switches_to_named_mode_for_good():
     events, reader = read(b"data: a\n\nevent: output\ndata: b\n\nevent: x\ndata: y\n\ndata: [DONE]\n\n")
     assert events == ["a", "b"]
     assert not reader.is_whole(framed=True)
+
+
+def test_an_event_is_an_output_event_by_its_last_name():
+    """A first event that begins as an output event and gets another name is none, however it is cut."""
+    data = b"event: output\ndata: a\nevent:\n\ndata: b\n\ndata: [DONE]\n\n"
+    assert pieces(data) == pieces(*(bytes([byte]) for byte in data)) == ["a", "b"]
+    assert end_of(data) == End()
 
 
 def test_a_service_that_requires_no_end_event():
