@@ -65,9 +65,9 @@ class Operations:
             if on_text is None:
                 return await self._run(io, run, timeout, state)
             return await self._run_with_text(io, run, timeout, state, on_text)
-        except (Exception, GeneratorExit):
+        except (RockAIError, GeneratorExit):
             raise
-        except BaseException:
+        except BaseException:  # also what a signal handler or a user's hook raises
             await self.cancel_on_exit(io, state)
             raise
 
@@ -259,12 +259,13 @@ class Operations:
         try:
             answer = await exchange(io, self.settings, request, until, received)
             state.prediction = read(service, answer, run.partial)
-        except (Exception, GeneratorExit):
+        except (RockAIError, GeneratorExit):
             raise
         except BaseException:
             with contextlib.suppress(RockAIError):
                 response = Response(200, {}, io.now(), b"".join(received))
                 state.prediction = read(service, responses.accepted(service, request, response), run.partial)
+            await self.cancel_on_exit(io, state)
             raise
         return state.prediction
 
@@ -367,7 +368,7 @@ class Operations:
         try:
             state.was_canceled = True
             state.prediction = ended = await io.detached(cancel, CANCEL_GRACE_SECONDS)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             state.was_canceled = False  # dropping the stream leaves it again
             raise
         except Exception as error:  # noqa: BLE001 - best effort: the original error is raised instead
