@@ -26,6 +26,7 @@ from rockai_transport.errors import (
     APIStatusError,
     APITimeoutError,
     ConfigurationError,
+    InvalidResponseError,
     PredictionTimeoutError,
     RockAIError,
 )
@@ -254,18 +255,22 @@ class Operations:
         state: StreamState,
         read: Callable[[Service, responses.Answer, Prediction], Prediction],
     ) -> Prediction:
-        """Send a start. If the caller leaves while the response is read, what has arrived is still used."""
+        """Send a start. If the response is not read to its end, the id in what has arrived is still used."""
         service, received = self.settings.service, list[bytes]()
         try:
             answer = await exchange(io, self.settings, request, until, received)
             state.prediction = read(service, answer, run.partial)
-        except (RockAIError, GeneratorExit):
+        except (APIStatusError, InvalidResponseError, GeneratorExit):
             raise
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(RockAIError):
                 response = Response(200, {}, io.now(), b"".join(received))
-                state.prediction = read(service, responses.accepted(service, request, response), run.partial)
-            await self.cancel_on_exit(io, state)
+                found = read(service, responses.accepted(service, request, response), run.partial)
+                state.prediction = found if found.id else None
+            if not isinstance(error, RockAIError):
+                await self.cancel_on_exit(io, state)
+            elif state.prediction is not None:  # only the end of the response is missing
+                error.prediction = state.prediction
             raise
         return state.prediction
 

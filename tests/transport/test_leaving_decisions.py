@@ -12,8 +12,8 @@ from support.replies import MODEL, VERSION, prediction
 from support.virtual_io import FOREVER, SILENCE, ScriptedAnswer, events, operations, reply, run_request
 from support.wire_server import frames
 
-from rockai_transport import PredictionTimeoutError, StreamInterruptedError
-from rockai_transport.protocol.io import BrokenError, NotSentError
+from rockai_transport import APIConnectionError, PredictionTimeoutError, StreamInterruptedError
+from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError
 from rockai_transport.protocol.streams import StreamState
 
 RUN, SSE, CREATE, GET = "POST /run", "POST /run_sse", "POST /predictions", "GET /predictions/p1"
@@ -210,6 +210,34 @@ def test_an_interrupted_create_cancels_what_it_started(in_memory, endless, inter
         in_memory().create(model=MODEL, input={})
     assert endless.lines == [CREATE, CANCEL]
     assert not endless.is_open
+
+
+@pytest.mark.parametrize("failure", [BrokenError("cut"), ExpiredError("time is up")], ids=repr)
+@pytest.mark.parametrize(("call", "lines"), [("create", [CREATE]), ("run", [RUN]), ("stream", [CREATE])])
+def test_a_start_whose_response_breaks_off_behind_the_id(in_memory, endless, call, lines, failure):
+    """The error has the prediction, which can be waited for; a stream's time-out cancels it."""
+    for line in (CREATE, RUN):
+        chunks = [json.dumps(prediction("starting")).encode(), failure]
+        endless.route(line, ScriptedAnswer(200, chunks, {"content-type": "application/json"}, 0))
+    calls = {
+        "create": lambda: in_memory().create(model=MODEL, input={}),
+        "run": lambda: in_memory().run(MODEL, {}),
+        "stream": lambda: next(in_memory(route="predictions").stream(MODEL, {})),
+    }
+    with pytest.raises(APIConnectionError) as caught:
+        calls[call]()
+    assert caught.value.prediction.id == "p1"
+    assert caught.value.may_have_started
+    assert endless.lines == [*lines, *[CANCEL] * (call == "stream" and failure.timed_out)]
+
+
+def test_a_start_whose_response_breaks_off_in_an_output(in_memory, endless):
+    """A part of it can be valid JSON, and is no output."""
+    chunks = [b"12", BrokenError("cut")]  # of 123
+    endless.route(RUN, ScriptedAnswer(200, chunks, {"content-type": "application/json"}, 0))
+    with pytest.raises(APIConnectionError) as caught:
+        in_memory().run(MODEL, {})
+    assert caught.value.prediction is None
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=repr)
