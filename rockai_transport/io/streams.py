@@ -143,7 +143,7 @@ class Stream:
             with contextlib.suppress(Exception):
                 try:
                     self.close()
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, SystemExit):
                     self.close()
                     raise
 

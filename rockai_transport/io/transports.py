@@ -35,6 +35,7 @@ from rockai_transport.protocol.io import TIME_IS_UP
 
 _READ_PART = 64 * 1024
 _CLOSED = "the client was closed meanwhile"
+_EARLY = 0.05  # seconds: a timeout that comes earlier is not the socket's, but a signal handler's
 _LONGEST = 86400.0  # a socket's timeout has a maximum; a longer wait consists of several
 
 
@@ -63,12 +64,16 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         deadline.waits_for = self._socket
         try:
             while remaining := deadline.remaining(since):
+                moment, limit = time.monotonic(), min(remaining, _LONGEST)
                 # A receive that timed out has read nothing from the socket, so it can be repeated.
-                with contextlib.suppress(httpcore.ReadTimeout):
-                    received = self._stream.read(max_bytes, min(remaining, _LONGEST))
+                try:
+                    received = self._stream.read(max_bytes, limit)
                     if received or not (self.is_closed or deadline.ended):
                         return received
                     break  # what looks like the body's end is none
+                except httpcore.ReadTimeout as error:
+                    if time.monotonic() < moment + limit - _EARLY:
+                        raise httpcore.ReadError(str(error)) from error
         except httpcore.ReadError:
             if not self.is_closed:
                 raise

@@ -135,7 +135,7 @@ class BlockingBackends:
         return await operation
 
     async def left_behind(self, steps: Steps, after: float, meanwhile: Callable[[], Operation[Any]]) -> Any:
-        """As `AsyncBackends.left_behind`; Ctrl-C waits for it, two seconds at most.
+        """As `AsyncBackends.left_behind`; Ctrl-C or another signal waits for it, two seconds at most.
 
         Only the second step runs in another thread, because a store may be bound to this one.
         """
@@ -146,7 +146,7 @@ class BlockingBackends:
         try:
             _in_thread(steps.operation(), future)
             _wait([future], after)
-        except KeyboardInterrupt:
+        except BaseException:
             run_blocking(meanwhile())
             _wait([future], CANCEL_GRACE_SECONDS)
             future.add_done_callback(late)  # called at once if it is done

@@ -247,7 +247,7 @@ class StartCall(LifecycleCall):
             create = self._backends.predictions.create
             return await create(model=self._model.model, input=self._sent, **self._webhook)
         except RockAIError as error:
-            return error
+            return error.prediction or error
 
     async def then(self, outcome: Prediction | RockAIError) -> _Started | ToolAnswer:
         """Record the outcome."""

@@ -26,6 +26,7 @@ from rockai_transport.errors import (
     APIStatusError,
     APITimeoutError,
     ConfigurationError,
+    InvalidResponseError,
     PredictionTimeoutError,
     RockAIError,
 )
@@ -65,9 +66,9 @@ class Operations:
             if on_text is None:
                 return await self._run(io, run, timeout, state)
             return await self._run_with_text(io, run, timeout, state, on_text)
-        except (Exception, GeneratorExit):
+        except (RockAIError, GeneratorExit):
             raise
-        except BaseException:
+        except BaseException:  # also what a signal handler or a user's hook raises
             await self.cancel_on_exit(io, state)
             raise
 
@@ -254,17 +255,22 @@ class Operations:
         state: StreamState,
         read: Callable[[Service, responses.Answer, Prediction], Prediction],
     ) -> Prediction:
-        """Send a start. If the caller leaves while the response is read, what has arrived is still used."""
+        """Send a start. If the response is not read to its end, the id in what has arrived is still used."""
         service, received = self.settings.service, list[bytes]()
         try:
             answer = await exchange(io, self.settings, request, until, received)
             state.prediction = read(service, answer, run.partial)
-        except (Exception, GeneratorExit):
+        except (APIStatusError, InvalidResponseError, GeneratorExit):
             raise
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(RockAIError):
                 response = Response(200, {}, io.now(), b"".join(received))
-                state.prediction = read(service, responses.accepted(service, request, response), run.partial)
+                found = read(service, responses.accepted(service, request, response), run.partial)
+                state.prediction = found if found.id else None
+            if not isinstance(error, RockAIError):
+                await self.cancel_on_exit(io, state)
+            elif state.prediction is not None:  # only the end of the response is missing
+                error.prediction = state.prediction
             raise
         return state.prediction
 
@@ -367,7 +373,7 @@ class Operations:
         try:
             state.was_canceled = True
             state.prediction = ended = await io.detached(cancel, CANCEL_GRACE_SECONDS)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             state.was_canceled = False  # dropping the stream leaves it again
             raise
         except Exception as error:  # noqa: BLE001 - best effort: the original error is raised instead

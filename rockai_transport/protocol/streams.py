@@ -151,12 +151,12 @@ class RunStream:
         self.finished = True
         try:
             await self._leave(error)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             self.finished = False  # dropping the stream leaves it again
             raise
 
     async def _leave(self, error: BaseException | None) -> None:
-        left = not isinstance(error, Exception) or self.state.callback_failed
+        left = not isinstance(error, RockAIError) or self.state.callback_failed
         timed_out = not self.for_run and isinstance(error, APITimeoutError)
         if not self.started:
             return

@@ -463,8 +463,12 @@ def test_what_is_given_up_ends_before_the_loop_is_closed(caplog):
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal reaches a thread")
-def test_ctrl_c_while_a_blocking_start_is_on_its_way(server, toolset):
-    """Its answer is waited for, two seconds at most, and what it has started is canceled."""
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_a_signal_while_a_blocking_start_is_on_its_way(server, toolset, raised):
+    """Ctrl-C, or a handler's exit: the answer is waited for, two seconds at most, and the start canceled."""
+
+    def handler(*_):
+        raise raised
 
     def slowly(exchange):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -474,8 +478,12 @@ def test_ctrl_c_while_a_blocking_start_is_on_its_way(server, toolset):
     interrupted = threading.Event()
     threading.Timer(0.3, interrupted.set).start()
     server.route(CREATE, slowly)
-    with pytest.raises(KeyboardInterrupt):
-        toolset.call("film", PROMPT, HERE)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(raised):
+            toolset.call("film", PROMPT, HERE)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert server.lines == [CREATE, CANCEL]
     assert Admin(toolset).receipt().started[0].status == "canceled"
 

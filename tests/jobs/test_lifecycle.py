@@ -241,6 +241,15 @@ def test_a_lost_answer_is_unknown_until_the_developer_resolves_it(backends):
         do(resolve([backends], "nonsense", None))
 
 
+def test_a_start_whose_answer_broke_off_behind_the_id_goes_on(backends):
+    """The record has the id, and the call waits for it."""
+    service = backends.predictions
+    service.predictions["p1"] = begun = Prediction(id="p1", status="starting", raw={})
+    service.failures = [APIConnectionError("cut", prediction=begun, may_have_started=True)]
+    assert "p1 (say) succeeded" in call(backends, "say", PROMPT).text
+    assert [one.prediction_id for one in records_of(backends)] == ["p1"]
+
+
 def test_the_same_order_is_refused_while_one_is_unknown(backends):
     """In a later turn, whose call has another id, and by any tool; with the key of what is unknown."""
     backends.predictions.failures = [LOST]

@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 import functools
+import json
 import threading
 
 import pytest
 from support.drivers import AsyncVirtualClient
 from support.replies import MODEL, VERSION, prediction
-from support.virtual_io import FOREVER, SILENCE, events, operations, reply, run_request
+from support.virtual_io import FOREVER, SILENCE, ScriptedAnswer, events, operations, reply, run_request
 from support.wire_server import frames
 
-from rockai_transport import PredictionTimeoutError, StreamInterruptedError
-from rockai_transport.protocol.io import BrokenError, NotSentError
+from rockai_transport import APIConnectionError, PredictionTimeoutError, StreamInterruptedError
+from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError
 from rockai_transport.protocol.streams import StreamState
 
 RUN, SSE, CREATE, GET = "POST /run", "POST /run_sse", "POST /predictions", "GET /predictions/p1"
@@ -129,11 +130,12 @@ def test_closing_twice_cancels_once(in_memory, endless):
     assert endless.lines.count(CANCEL) == 1
 
 
-def test_ctrl_c_while_it_is_left_leaves_it_to_the_next(in_memory, endless):
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit()], ids=repr)
+def test_a_signal_while_it_is_left_leaves_it_to_the_next(in_memory, endless, interruption):
     """Whoever closes the stream after that, or drops it, sends the cancel that was interrupted."""
-    endless.route(CANCEL, KeyboardInterrupt(), reply(200, prediction("canceled")))
+    endless.route(CANCEL, interruption, reply(200, prediction("canceled")))
     reading = begin(in_memory)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(interruption)):
         reading.close()
     reading.close()
     assert endless.lines.count(CANCEL) == 2
@@ -176,7 +178,8 @@ def test_a_cancel_that_fails_is_of_no_account(in_memory, endless, told):
     assert endless.moment <= 1002
 
 
-INTERRUPTIONS = [KeyboardInterrupt(), SystemExit(), asyncio.CancelledError()]
+# The last one is such as a signal handler raises, for a time limit of its own: it is no RockAIError.
+INTERRUPTIONS = [KeyboardInterrupt(), SystemExit(), asyncio.CancelledError(), ZeroDivisionError()]
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=repr)
@@ -196,6 +199,45 @@ def test_an_interrupted_call_cancels_what_it_started(in_memory, endless, at, int
         call()
     assert endless.lines.count(CANCEL) == (at != "created")  # whose id nobody knows
     assert not endless.is_open
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=repr)
+def test_an_interrupted_create_cancels_what_it_started(in_memory, endless, interruption):
+    """Its id has been read, and nobody else will know it."""
+    chunks = [json.dumps(prediction("starting")).encode(), interruption]
+    endless.route(CREATE, ScriptedAnswer(201, chunks, {"content-type": "application/json"}, 0))
+    with pytest.raises(type(interruption)):
+        in_memory().create(model=MODEL, input={})
+    assert endless.lines == [CREATE, CANCEL]
+    assert not endless.is_open
+
+
+@pytest.mark.parametrize("failure", [BrokenError("cut"), ExpiredError("time is up")], ids=repr)
+@pytest.mark.parametrize(("call", "lines"), [("create", [CREATE]), ("run", [RUN]), ("stream", [CREATE])])
+def test_a_start_whose_response_breaks_off_behind_the_id(in_memory, endless, call, lines, failure):
+    """The error has the prediction, which can be waited for; a stream's time-out cancels it."""
+    for line in (CREATE, RUN):
+        chunks = [json.dumps(prediction("starting")).encode(), failure]
+        endless.route(line, ScriptedAnswer(200, chunks, {"content-type": "application/json"}, 0))
+    calls = {
+        "create": lambda: in_memory().create(model=MODEL, input={}),
+        "run": lambda: in_memory().run(MODEL, {}),
+        "stream": lambda: next(in_memory(route="predictions").stream(MODEL, {})),
+    }
+    with pytest.raises(APIConnectionError) as caught:
+        calls[call]()
+    assert caught.value.prediction.id == "p1"
+    assert caught.value.may_have_started
+    assert endless.lines == [*lines, *[CANCEL] * (call == "stream" and failure.timed_out)]
+
+
+def test_a_start_whose_response_breaks_off_in_an_output(in_memory, endless):
+    """A part of it can be valid JSON, and is no output."""
+    chunks = [b"12", BrokenError("cut")]  # of 123
+    endless.route(RUN, ScriptedAnswer(200, chunks, {"content-type": "application/json"}, 0))
+    with pytest.raises(APIConnectionError) as caught:
+        in_memory().run(MODEL, {})
+    assert caught.value.prediction is None
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=repr)

@@ -6,12 +6,14 @@ ones with short limits.
 
 import asyncio
 import math
+import signal
 import socket
 import time
 from itertools import repeat
 
 import httpx
 import pytest
+from support.drivers import TOKEN
 from support.replies import MODEL, prediction
 from support.virtual_io import FOREVER, SILENCE, ScriptedAnswer, VirtualIO, operations, reply, run_request
 from support.wire_server import answer, frames, silence, stream, trickle
@@ -20,6 +22,7 @@ from rockai_transport import (
     APIConnectionError,
     APITimeoutError,
     AsyncClient,
+    Client,
     ConfigurationError,
     Timeouts,
 )
@@ -357,6 +360,27 @@ def test_a_client_of_ones_own_keeps_deadlines_by_its_sockets(kind, connect, serv
     client.close()
     assert not mine.is_closed
     client.do(mine.aclose()) if kind == "async" else mine.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signal comes at a time")
+def test_a_time_limit_of_ones_own_ends_a_call(server):
+    """A `TimeoutError` that a signal handler raises while a call reads is not taken for a socket's."""
+
+    def handler(_, frame):
+        if frame.f_code.co_name == "read":  # httpcore's, at the socket
+            raise TimeoutError("my own limit")
+
+    server.route(RUN, silence())
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, EVERY, EVERY)
+    try:
+        with Client(TOKEN, server.base_url, timeout=3) as client, pytest.raises(APIConnectionError) as caught:
+            client.run(MODEL, {})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert "my own limit" in str(caught.value)
+    assert caught.value.may_have_started
 
 
 def test_a_stream_of_a_known_prediction_is_canceled_when_its_time_is_up(connect, server, at_most):
