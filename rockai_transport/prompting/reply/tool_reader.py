@@ -130,6 +130,11 @@ class ToolCallReader:
         return self._has_text and not waits
 
     @property
+    def in_value(self) -> bool:
+        """Whether the text so far ends in the body of a possible call."""
+        return self._scanner is not None
+
+    @property
     def answered(self) -> bool:
         """Whether there was any call, or text that is not only white space."""
         return self._called or self._has_text
