@@ -114,6 +114,7 @@ class ToolCallReader:
         self._line_start = True
         self._fences: list[str] = []  # the open code fences that were returned as text
         self._in_code = False  # whether one of them started a line
+        self._in_span = False  # whether a backtick and what could begin a call came before on the line
         self._pending = ""  # text that is not decided yet
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: Scanner | None = None
@@ -201,8 +202,9 @@ class ToolCallReader:
         while found := (self._notable_at_start if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
-            behind_tick = behind_tick and place == at
-            verdict = "text" if behind_tick else self._verdict(text, place)
+            begins_span = behind_tick and place == at and text[place] != "`"
+            self._in_span = begins_span or (self._in_span and text[place] not in "`\r\n")
+            verdict = "text" if self._in_span else self._verdict(text, place)
             at = found.end()
             may_be_fence = verdict == "text" and (self._line_start or text[place] == "`")
             if may_be_fence and text.startswith(FENCES, place):
