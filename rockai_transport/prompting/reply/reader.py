@@ -128,8 +128,11 @@ class ReplyReader:
             parts += self._feed(piece)
         return parts
 
-    def flush(self) -> list[ReplyPart]:
+    def flush(self, *, cut_short: bool = False) -> list[ReplyPart]:
         """End the reply.
+
+        Args:
+            cut_short: Whether the service reports that it ended at its length limit.
 
         Returns:
             The parts that were held back.
@@ -142,7 +145,7 @@ class ReplyReader:
         for part in self._splitter.flush():
             parts += self._read_calls(part)
         if self._calls is not None:
-            parts += self._calls.flush()
+            parts += self._calls.flush(cut_short=cut_short)
             parts += () if self._calls.answered else self._last_calls()
         return parts
 

@@ -48,6 +48,7 @@ _FENCE: Final = TokenSet(*FENCES)
 _MARK: Final = TokenSet(ELEMENT_MARK)
 _MADE_UP: Final = TokenSet(*MADE_UP)
 _END: Final = "</tool_call>"
+_CUT_SHORT: Final = "the call does not end: the reply was cut off at its length limit"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
 
 
@@ -116,6 +117,7 @@ class ToolCallReader:
         self._in_code = False  # whether one of them started a line
         self._in_span = False  # whether a backtick and what could begin a call came before on the line
         self._pending = ""  # text that is not decided yet
+        self._cut_short = False
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: Scanner | None = None
         self._watch: BareWatch | None = None
@@ -166,13 +168,17 @@ class ToolCallReader:
         self._fences = []
         self._line_start = True
 
-    def flush(self) -> list[ToolPart]:
+    def flush(self, *, cut_short: bool = False) -> list[ToolPart]:
         """End the reply.
+
+        Args:
+            cut_short: Whether the model would have written more: then a call that is not closed is invalid.
 
         Returns:
             What was held back: an incomplete call, or text.
         """
         pending, self._pending = self._pending, ""
+        self._cut_short = cut_short
         if self._scanner is None and pending:  # the reply's end closes a call that is only a name
             verdict = self._verdict(pending + _END, skip_space(pending, 0))
             if isinstance(verdict, Opener) and verdict.kind == "tagged":
@@ -275,7 +281,7 @@ class ToolCallReader:
             self._emit(raw)
             return
         for call in calls:
-            self._emit_call(call)
+            self._emit_call(unreadable(call.name, call.arguments, _CUT_SHORT) if self._cut_short else call)
         self._raw = self._raw if self._invalid else []
 
     def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:
