@@ -357,7 +357,7 @@ def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
             calls.append(unreadable(name, f"{name}({given})", "its arguments are no literals with names"))
         if not known and not (meant and isinstance(calls[-1], ToolCall)):
             return None
-    if text[at:].strip(", )\n"):
+    if text[at:].strip(", )\r\n"):
         return [unreadable(name, body, _NO_PYTHON)] if tools.resolve(name) else None
     return calls or None
 
