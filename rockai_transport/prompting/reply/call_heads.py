@@ -260,9 +260,12 @@ def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Ver
     verdict = match_opener(text, at, tools, line_start=True)
     if verdict != "text" or opener.kind != "python":
         return verdict
-    found = _NAME.match(text, at + len(_PRINT) if text.startswith(_PRINT, at) else at)
-    if found is None or found.end() == len(text):
-        return "undecided" if found or text.endswith(_PRINT) else "text"
+    start = at + len(_PRINT) if text.startswith(_PRINT, at) else at
+    found = _NAME.match(text, start)
+    if (found.end() if found else start) == len(text):
+        return "undecided"
+    if found is None:
+        return "text"
     return replace(opener, body=at) if text[found.end()] == "(" and tools.resolve(found[1]) else "text"
 
 

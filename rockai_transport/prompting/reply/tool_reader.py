@@ -164,7 +164,7 @@ class ToolCallReader:
 
     def begin_answer(self) -> None:
         """Treat what follows as the beginning of the answer: what came before was reasoning."""
-        self._has_text = self._in_code = False
+        self._has_text = self._in_code = self._in_span = False
         self._fences = []
         self._line_start = True
 
@@ -208,8 +208,8 @@ class ToolCallReader:
         while found := (self._notable_at_start if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
-            begins_span = behind_tick and place == at and text[place] != "`"
-            self._in_span = begins_span or (self._in_span and text[place] not in "`\r\n")
+            in_span = self._in_span or (behind_tick and place == at)
+            self._in_span = in_span and text[place] not in "`\r\n"
             verdict = "text" if self._in_span else self._verdict(text, place)
             at = found.end()
             may_be_fence = verdict == "text" and (self._line_start or text[place] == "`")
