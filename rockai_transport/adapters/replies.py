@@ -150,7 +150,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
             the number of runs, if there were several.
         """
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
-        cut_short = reported_length_end(self.runs[-1])
+        last = self.runs[-1]
+        cut_short = last is not None and last.metrics and reported_length_end(last.metrics)
         calls = ToolCall in map(type, self.parts)
         known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
         if self.dialogue.cut:

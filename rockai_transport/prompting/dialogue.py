@@ -115,7 +115,8 @@ class Dialogue:
         Raises:
             InvalidResponseError: The last possible reply was not accepted; ``body`` is its text.
         """
-        parts = self._reader.flush(cut_short=reported_length_end(prediction))
+        metrics = prediction and prediction.metrics
+        parts = self._reader.flush(cut_short=bool(metrics) and reported_length_end(metrics))
         self.runs += 1
         obstacle = None
         request, text = self.running, "".join(self._pieces)

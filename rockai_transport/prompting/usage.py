@@ -43,14 +43,13 @@ def reported_usage(metrics: Iterable[Mapping[str, Any] | None]) -> Usage | None:
     return Usage(sum(known[0::2]), sum(known[1::2]))
 
 
-def reported_length_end(run: Any) -> bool:
+def reported_length_end(metrics: Mapping[str, Any]) -> bool:
     """Return whether the service reports that a run ended at its length limit.
 
     Args:
-        run: Its prediction, as far as it is known.
+        metrics: The run's ``metrics``.
 
     Returns:
         Whether it does, in one of the terms of similar services.
     """
-    metrics = getattr(run, "metrics", None) or {}
     return any(str(metrics.get(key)).lower() in _LENGTH for key in _REASON_KEYS)
