@@ -20,6 +20,7 @@ from rockai_transport.prompting.reply.reader import (
 from rockai_transport.prompting.reply.reasoning import TextDelta
 from rockai_transport.prompting.request.build import ChatCall, ModelRequest
 from rockai_transport.prompting.request.tool_choice import ToolSetup
+from rockai_transport.prompting.usage import reported_length_end
 
 _TIMES: Final = {1: "once", 2: "twice"}
 
@@ -114,7 +115,8 @@ class Dialogue:
         Raises:
             InvalidResponseError: The last possible reply was not accepted; ``body`` is its text.
         """
-        parts = self._reader.flush()
+        metrics = prediction and prediction.metrics
+        parts = self._reader.flush(cut_short=bool(metrics) and reported_length_end(metrics))
         self.runs += 1
         obstacle = None
         request, text = self.running, "".join(self._pieces)

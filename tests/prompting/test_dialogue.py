@@ -109,6 +109,26 @@ def test_a_template_that_refuses_a_further_turn_loses_no_answer():
     assert (type(invalid), dialogue.request) == (InvalidToolCall, None)
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        "<tool_call>\n<function=now>\n<parameter=zone>\nCET\n</parameter>",
+        '<|tool_call_begin|>now<|tool_call_argument_begin|>{"zone": {"is": "CET"}',
+    ],
+)
+def test_a_call_that_the_length_limit_cut_is_not_made(begun):
+    """If the service says so: the arguments that are missing may be optional ones. Else it is made."""
+    for metrics, made in (
+        ({"finish_reason": "length"}, []),
+        ({"finish_reason": "stop"}, [ToolCall]),
+        (None, [ToolCall]),
+    ):
+        dialogue = Dialogue(call().request())
+        dialogue.feed(begun)
+        [part] = dialogue.end(Prediction(status="succeeded", metrics=metrics))
+        assert [type(part)] == (made or [InvalidToolCall])
+
+
 def test_a_check_holds_everything_until_the_end():
     """What it refuses never comes out."""
     dialogue = Dialogue(call(), lambda reply: None if reply.text == "noon" else "say noon")

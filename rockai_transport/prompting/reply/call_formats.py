@@ -34,7 +34,7 @@ IDS: Final = _names("ids")
 QUOTES: Final = _names("quotes")
 TAGGED_ARGUMENTS, BEFORE_VALUES, AFTER_VALUES, AFTER_CALLS = zip(*_DATA["tagged_arguments"], strict=True)
 """The tags of Qwen3-Coder, MiniMax M2, MiniCPM 5, DeepSeek V3.2, V4.1, GigaChat 3.5, K2 Horizon, Muse
-Glimmer, Step 3, Kimi K3, GLM 4.5, Hunyuan 3 and 4, and LongCat."""
+Glimmer, Step 3, Kimi K3, GLM 4.5, Hunyuan 3 and 4, TeleChat 4, and LongCat."""
 LONGEST_TAG: Final = max(len(tag) for row in _DATA["tagged_arguments"] for tag in row)
 BEFORE_TYPES: Final = _names("before_types")
 

@@ -25,6 +25,7 @@ Kind = Literal["json", "python", "tagged", "elements", "plain elements"]
 _MOST_UNDECIDED: Final = 400
 _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
 _NAME: Final = re.compile(r"""["']?(\w[\w.:/-]{0,127})["']?""")
+_PRINT: Final = "print("  # around each call of Gemma 3's
 _NAME_TAG, _NAME_END = "<function>", "</function>"  # around a name, behind an opening token
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _FIRST_KEY: Final = re.compile(
@@ -259,9 +260,12 @@ def match_next(text: str, at: int, tools: Tools, opener: Opener) -> Opener | Ver
     verdict = match_opener(text, at, tools, line_start=True)
     if verdict != "text" or opener.kind != "python":
         return verdict
-    found = _NAME.match(text, at)
-    if found is None or found.end() == len(text):
-        return "undecided" if found else "text"
+    start = at + len(_PRINT) if text.startswith(_PRINT, at) else at
+    found = _NAME.match(text, start)
+    if (found.end() if found else start) == len(text):
+        return "undecided"
+    if found is None:
+        return "text"
     return replace(opener, body=at) if text[found.end()] == "(" and tools.resolve(found[1]) else "text"
 
 

@@ -39,6 +39,7 @@ _NAMED: Final = re.compile(
 )
 # Also print(default_api.get_weather(…)), Gemini's form.
 _PYTHON_CALL: Final = re.compile(r"[\s,)]*(?:print\()?(?P<name>\w[\w.:/-]{0,127})\(")
+_NUMBERED: Final = re.compile(r"functions\..*:\d+\Z")  # Kimi K2's: no prose has it
 _NO_PYTHON: Final = "it is no Python call, or does not end"
 _NO_CALL: Final = "it has a function's name, but no arguments"
 _SCHEMA: Final = "the arguments are the function's schema, not values"
@@ -331,7 +332,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         call = quoted if isinstance(quoted, ToolCall) else call
     if known and not opener.meant:
         fit = as_arguments(call.arguments, known, tools.schemas[known])
-        none = opener.told and call.arguments == {} and not required_properties(tools.schemas[known])
+        told = opener.told or _NUMBERED.match(name)
+        none = told and call.arguments == {} and not required_properties(tools.schemas[known])
         return [call] if none or (fit and not _is_data(call, tools)) else None
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 
@@ -355,7 +357,7 @@ def _python_calls(body: str, tools: Tools, *, meant: bool) -> list[Call] | None:
             calls.append(unreadable(name, f"{name}({given})", "its arguments are no literals with names"))
         if not known and not (meant and isinstance(calls[-1], ToolCall)):
             return None
-    if text[at:].strip(", )\n"):
+    if text[at:].strip(", )\r\n"):
         return [unreadable(name, body, _NO_PYTHON)] if tools.resolve(name) else None
     return calls or None
 

@@ -91,11 +91,17 @@ def read_elements(text: str, schema: Mapping[str, Any], *, plain: bool = False) 
         around[-1][1].append((name, _value(inner) if inner else before))
     if len(around) > 1 or text[at:].strip():
         raise ValueError("the call does not end")
-    values = _object(around[0][1])
     return {
-        key: None if isinstance(one, str) and is_null(one, key, schema) else one
-        for key, one in values.items()
+        key: _typed(one, key, schema) if isinstance(one, str) else one
+        for key, one in _object(around[0][1]).items()
     }
+
+
+def _typed(text: str, key: str, schema: Mapping[str, Any]) -> Any:
+    """Return the value of an element without others in it: null, or an empty list that has no items."""
+    declared = properties_of(schema).get(key)
+    is_list = not (text or fits("", declared, schema)) and fits([], declared, schema)
+    return None if is_null(text, key, schema) else [] if is_list else text
 
 
 def _value(inner: list[tuple[str, Any]]) -> Any:

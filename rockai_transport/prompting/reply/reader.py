@@ -128,8 +128,11 @@ class ReplyReader:
             parts += self._feed(piece)
         return parts
 
-    def flush(self) -> list[ReplyPart]:
+    def flush(self, *, cut_short: bool = False) -> list[ReplyPart]:
         """End the reply.
+
+        Args:
+            cut_short: Whether the service reports that it ended at its length limit.
 
         Returns:
             The parts that were held back.
@@ -142,7 +145,7 @@ class ReplyReader:
         for part in self._splitter.flush():
             parts += self._read_calls(part)
         if self._calls is not None:
-            parts += self._calls.flush()
+            parts += self._calls.flush(cut_short=cut_short)
             parts += () if self._calls.answered else self._last_calls()
         return parts
 
@@ -186,7 +189,12 @@ class ReplyReader:
     def _read(self, text: str) -> list[ReplyPart]:
         parts: list[ReplyPart] = []
         self.cut = self._cutter.cut or self._turn.token is not None
-        for part in self._splitter.feed(text) + (self._splitter.flush() if self.cut else []):
+        found = self._splitter.feed(text)
+        while found:
+            for part in found:
+                parts += self._read_calls(part)
+            found = self._splitter.feed("") if isinstance(found[-1], ReasoningEnd) else []
+        for part in self._splitter.flush() if self.cut else []:
             parts += self._read_calls(part)
         self.cut = self.cut or (self._calls is not None and self._calls.ended)
         return parts
@@ -213,6 +221,8 @@ class ReplyReader:
         if isinstance(part, ReasoningEnd) and parts and isinstance(parts[-1], TextDelta):
             parts[-1] = ReasoningEnd(parts[-1].text, part.tag)
             self._calls.begin_answer()
+        elif isinstance(part, ReasoningEnd) and self._calls.in_value:
+            self._splitter.go_on()
         return parts
 
 

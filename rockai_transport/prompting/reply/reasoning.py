@@ -125,7 +125,10 @@ _Parts = list[TextDelta | ReasoningDelta]
 
 
 class ReasoningSplitter(Stage[_Parts]):
-    """Takes the pieces of a reply, and returns them as answer or reasoning, without empty deltas."""
+    """Takes the pieces of a reply, and returns them as answer or reasoning, without empty deltas.
+
+    A :class:`ReasoningEnd` is the last part that is returned at once; ``feed("")`` returns what follows it.
+    """
 
     def __init__(self, *, inside: str = "", unannounced: bool = True, begun: bool = False) -> None:
         """Create a splitter.
@@ -163,7 +166,7 @@ class ReasoningSplitter(Stage[_Parts]):
         self._held = text
         parts: _Parts = []
         before = None
-        while before != self._state:
+        while before != self._state and not (parts and isinstance(parts[-1], ReasoningEnd)):
             before = self._state
             if before == "inside":
                 parts += self._read_inside(final=final)
@@ -172,6 +175,10 @@ class ReasoningSplitter(Stage[_Parts]):
             else:
                 self._read_opening(final=final)
         return parts
+
+    def go_on(self) -> None:
+        """Read on behind a :class:`ReasoningEnd` as behind other text: it was in a call."""
+        self._state = "answer"
 
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""

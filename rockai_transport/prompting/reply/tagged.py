@@ -36,7 +36,7 @@ _NAME: Final = re.compile(
     rf"""(?:{_any_of(formats.BEFORE_VALUES)})"""
 )
 # The tag that each closing tag closes, as far as all its forms have it.
-_OPENS: Final = [re.split("[ =>]", tag)[0] for tag in formats.TAGGED_ARGUMENTS]
+_OPENS: Final = [re.split(r"[ =]|(?<!\|)>|>\Z", tag)[0] for tag in formats.TAGGED_ARGUMENTS]
 _OPENED_BY: Final = dict(zip(formats.AFTER_VALUES, _OPENS, strict=True))
 _END: Final = re.compile(
     rf"{_any_of(formats.AFTER_VALUES)}|(?P<call>{_any_of(formats.AFTER_CALLS)})"

@@ -48,6 +48,7 @@ _FENCE: Final = TokenSet(*FENCES)
 _MARK: Final = TokenSet(ELEMENT_MARK)
 _MADE_UP: Final = TokenSet(*MADE_UP)
 _END: Final = "</tool_call>"
+_CUT_SHORT: Final = "the call does not end: the reply was cut off at its length limit"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
 
 
@@ -114,7 +115,9 @@ class ToolCallReader:
         self._line_start = True
         self._fences: list[str] = []  # the open code fences that were returned as text
         self._in_code = False  # whether one of them started a line
+        self._in_span = False  # whether a backtick and what could begin a call came before on the line
         self._pending = ""  # text that is not decided yet
+        self._cut_short = False
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: Scanner | None = None
         self._watch: BareWatch | None = None
@@ -128,6 +131,11 @@ class ToolCallReader:
         """Whether a piece without a notable character would be returned unchanged and change nothing."""
         waits = self._pending or self._line_start or self._opener or self._scanner
         return self._has_text and not waits
+
+    @property
+    def in_value(self) -> bool:
+        """Whether the text so far ends in the body of a possible call."""
+        return self._scanner is not None
 
     @property
     def answered(self) -> bool:
@@ -156,17 +164,21 @@ class ToolCallReader:
 
     def begin_answer(self) -> None:
         """Treat what follows as the beginning of the answer: what came before was reasoning."""
-        self._has_text = self._in_code = False
+        self._has_text = self._in_code = self._in_span = False
         self._fences = []
         self._line_start = True
 
-    def flush(self) -> list[ToolPart]:
+    def flush(self, *, cut_short: bool = False) -> list[ToolPart]:
         """End the reply.
+
+        Args:
+            cut_short: Whether the model would have written more: then a call that is not closed is invalid.
 
         Returns:
             What was held back: an incomplete call, or text.
         """
         pending, self._pending = self._pending, ""
+        self._cut_short = cut_short
         if self._scanner is None and pending:  # the reply's end closes a call that is only a name
             verdict = self._verdict(pending + _END, skip_space(pending, 0))
             if isinstance(verdict, Opener) and verdict.kind == "tagged":
@@ -196,8 +208,9 @@ class ToolCallReader:
         while found := (self._notable_at_start if self._line_start else _NOTABLE).search(text, at):
             place = found.start()
             self._line_start = found[0] in "\r\n" or (self._line_start and is_blank(text[at:place]))
-            behind_tick = behind_tick and place == at
-            verdict = "text" if behind_tick else self._verdict(text, place)
+            in_span = self._in_span or (behind_tick and place == at)
+            self._in_span = in_span and text[place] not in "`\r\n"
+            verdict = "text" if self._in_span else self._verdict(text, place)
             at = found.end()
             may_be_fence = verdict == "text" and (self._line_start or text[place] == "`")
             if may_be_fence and text.startswith(FENCES, place):
@@ -268,7 +281,7 @@ class ToolCallReader:
             self._emit(raw)
             return
         for call in calls:
-            self._emit_call(call)
+            self._emit_call(unreadable(call.name, call.arguments, _CUT_SHORT) if self._cut_short else call)
         self._raw = self._raw if self._invalid else []
 
     def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:
