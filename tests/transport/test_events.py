@@ -312,7 +312,8 @@ def test_one_huge_event_takes_linear_time(body):
     """An event of 32 MiB takes about eight times as long as one of 4 MiB, not sixty-four times."""
     seconds_for(1, body)
     small = min(seconds_for(4, body) for _ in range(3))
-    assert any(seconds_for(32, body) < 8 * small * 3 for _ in range(2))  # the machine may be busy
+    # Four take 5 ms, to which new pages of memory add; joined at each chunk, 32 would take over three s.
+    assert any(seconds_for(32, body) < 8 * small * 3 + 0.1 for _ in range(2))
 
 
 def test_many_tiny_chunks_take_linear_time():
