@@ -362,7 +362,7 @@ def test_a_client_of_ones_own_keeps_deadlines_by_its_sockets(kind, connect, serv
     client.do(mine.aclose()) if kind == "async" else mine.close()
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signal comes at a time")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no interval timers")
 def test_a_time_limit_of_ones_own_ends_a_call(server):
     """A `TimeoutError` that a signal handler raises while a call reads is not taken for a socket's."""
 

@@ -59,7 +59,7 @@ class Opener:
         kind: How to read the body.
         name: The tool's name, if it comes before the body.
         meant: Whether it is certainly a call.
-        told: Whether there is a hint, and the name follows it at once, or a word between the name and the
+        hinted: Whether there is a hint, and the name follows it at once, or a word between the name and the
             body says that arguments follow.
         fenced: The code fence that opened it.
     """
@@ -68,7 +68,7 @@ class Opener:
     kind: Kind
     name: str = ""
     meant: bool = False
-    told: bool = False
+    hinted: bool = False
     fenced: str = ""
 
 
@@ -127,8 +127,10 @@ def _hinted(text: str, at: int, tools: Tools) -> Opener | Verdict:
     if place > at and text[place] in "`~{[<":
         return _direct(text, place, tools, line_start=True)
     # In a list, only objects and tokens are calls, so that it still streams.
-    one = "text" if text[end - 1] == " " else _named(text, place, tools, marked=False)
-    return replace(one, told=place > at and (one.told or place == end)) if isinstance(one, Opener) else one
+    found = "text" if text[end - 1] == " " else _named(text, place, tools, marked=False)
+    if not isinstance(found, Opener):
+        return found
+    return replace(found, hinted=place > at and (found.hinted or place == end))
 
 
 def _fence_end(text: str, at: int) -> int:
@@ -184,7 +186,7 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
         return Opener(at, "python", meant=True)
     body = _skip(_BETWEEN, text, end)
     if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
-        return Opener(body, "json", name, meant=marked, told=not is_blank(text[end:body]))
+        return Opener(body, "json", name, meant=marked, hinted=not is_blank(text[end:body]))
     verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
     to_tool = verdict == "text" and (body == end or not is_blank(text[end:body]))
     if to_tool and (inner := _OPENING.end(text, body)) != body:

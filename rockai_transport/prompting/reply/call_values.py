@@ -332,8 +332,8 @@ def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
         call = quoted if isinstance(quoted, ToolCall) else call
     if known and not opener.meant:
         fit = as_arguments(call.arguments, known, tools.schemas[known])
-        told = opener.told or _NUMBERED.match(name)
-        none = told and call.arguments == {} and not required_properties(tools.schemas[known])
+        hinted = opener.hinted or _NUMBERED.match(name)
+        none = hinted and call.arguments == {} and not required_properties(tools.schemas[known])
         return [call] if none or (fit and not _is_data(call, tools)) else None
     return None if isinstance(call, InvalidToolCall) and not known else [call]
 
