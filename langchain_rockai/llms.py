@@ -9,12 +9,15 @@ from typing import Any, Final, cast
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
+from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_rockai.base import RockAIModel, listener
 from langchain_rockai.errors import as_model_error, translate_errors
+from langchain_rockai.messages import to_conversation
 from langchain_rockai.replies import LangChainBuilder
 from rockai_transport import ConfigurationError
 from rockai_transport.adapters import AsyncChunks, Chunks, arun, run
@@ -112,6 +115,13 @@ class RockAILLM(RockAIModel[str], BaseLLM):
 
     def _prompt(self, input: LanguageModelInput) -> str:
         return self._convert_input(input).to_string()
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        prompt = super()._convert_input(model_input)
+        if isinstance(prompt, ChatPromptValue):
+            with translate_errors():
+                _check_text_only(prompt.messages, self.model)
+        return prompt
 
     # `BaseLLM.batch` returns the first failure for every input, and loses the paid results of the others
     # (langchain_core/language_models/llms.py); a Runnable's does not.
@@ -224,6 +234,16 @@ def _check_texts(prompts: Any) -> None:
         if not isinstance(prompt, str):
             error = ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
             raise as_model_error(error)
+
+
+def _check_text_only(messages: Sequence[BaseMessage], model: str) -> None:
+    """Refuse a file in an input, which core leaves out of the text that it makes of messages."""
+    asked = [one for one in messages if isinstance(one, HumanMessage) and not isinstance(one.content, str)]
+    if any(message.images for message in to_conversation(asked, model=model)):
+        raise ConfigurationError(
+            "RockAILLM takes text only, and LangChain would leave out the image of this input. Use "
+            "ChatRockAI, or pass the model's own input in model_kwargs."
+        )
 
 
 class _Stop(list[Any]):

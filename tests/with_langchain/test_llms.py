@@ -6,6 +6,7 @@ import time
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.messages import HumanMessage
 from langchain_core.prompts import PromptTemplate
 
 from langchain_rockai import RockAILLM
@@ -259,6 +260,23 @@ async def test_a_prompt_is_a_text(sandbox, text_llm, prompt):
     with pytest.raises(ConfigurationError, match="A prompt must be a text, not"):
         await text_llm.agenerate(["Hi", prompt])
     assert not sandbox.requests
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("image", "RockAILLM takes text only.*Use ChatRockAI"), ("audio", "cannot be sent audio")],
+)
+async def test_a_file_in_a_message_is_refused_before_anything_is_sent(sandbox, text_llm, kind, says):
+    """Core makes one text of messages, and leaves files out of it (langchain_core/messages/utils.py)."""
+    file = {"type": kind, "base64": "AAAA", "mime_type": f"{kind}/x"}
+    messages = [HumanMessage([{"type": "text", "text": "What is it?"}, file])]
+    for attempt in (text_llm.invoke, text_llm.preview, lambda asked: next(text_llm.stream(asked))):
+        with pytest.raises(ConfigurationError, match=says):
+            attempt(messages)
+    with pytest.raises(ConfigurationError, match=says):
+        await text_llm.abatch([messages])
+    assert not sandbox.requests
+    assert text_llm.preview([HumanMessage(["one", " two"])])["input"] == {"prompt": "Human: one two"}
 
 
 async def test_prompts_given_together_end_together(sandbox, text_llm):
