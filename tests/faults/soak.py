@@ -158,7 +158,8 @@ async def _cancel_the_task(client: AsyncClient) -> None:
 
 async def _time_is_up(client: AsyncClient) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(client.run(MODEL, {}), 0.05)
+        async with asyncio.timeout(None) as limit:  # before the first text, the id may not be known
+            await client.run(MODEL, {}, on_text=lambda _: limit.reschedule(0))
 
 
 async def _end_of_the_loop(client: AsyncClient) -> None:

@@ -163,9 +163,9 @@ def test_placeholders_in_a_text_are_sent_as_they_are(name):
 @pytest.mark.parametrize("unit", ["\u2028", "\n", " ", "<", "<|", "User", "User:", "[INST]", "<<SYS>"])
 def test_neutralising_is_linear(unit):
     """Long text of any kind takes no noticeable time."""
-    start = time.perf_counter()
+    start = time.thread_time()
     neutralise(unit * 50_000, ALL_CONTROL_TOKENS, ("User:", "Assistant:"))
-    assert time.perf_counter() - start < 3
+    assert time.thread_time() - start < 3
 
 
 def test_every_template_knows_its_own_tokens():

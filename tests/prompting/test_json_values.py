@@ -164,7 +164,7 @@ def test_a_reply_without_json_says_why(text):
 
 def test_a_reply_full_of_brackets_takes_no_time():
     """Prose made of brackets is given up on, not searched from each of them."""
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(ValueError, match=r"JSON"):
         extract_json("{ " * 50_000)
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
