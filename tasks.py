@@ -39,6 +39,8 @@ UNFINISHED = "unfinished"
 # The project with the extras that its tests and examples use, and its developers' tools.
 EVERYTHING = ["--editable", ".[all,ray]", "--group", "dev"]
 DEMO = ["--editable", ".[demo]"]
+# The second version of MCP's SDK, in a folder beside the first one, which LangChain's adapter needs.
+SECOND_SDK = {"mcp": "2.3.0", "mcp-types": "2.3.0"}
 OLDEST = (3, 11)
 # Tried in this order if the running Python is too old; the classifiers' first one comes first.
 MINORS = (13, 12, 11, 14, 15, 16)
@@ -130,6 +132,16 @@ def pip_install(venv: Path, *wanted: str) -> None:
             raise SystemExit(f"tasks.py: installing into {venv.name} failed; the lines above say why.")
 
 
+def install_second_sdk(venv: Path, constraints: Path) -> None:
+    """Install the SDK's second version alone; what it needs is there already."""
+    sign = "==" if constraints == CONSTRAINTS else ">="  # the matrix also takes the newest
+    folder = venv / "mcp-2"
+    if folder.exists():
+        shutil.rmtree(str(folder))
+    wanted = [f"{name}{sign}{version}" for name, version in SECOND_SDK.items()]
+    pip_install(venv, "--no-deps", "--target", str(folder), *wanted)
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Let only one process at a time create the environment; the lock ends with the process."""
@@ -142,7 +154,8 @@ def alone() -> Iterator[None]:
 def digest(constraints: Path) -> str:
     """Hash what an environment is made from, including the folder, which an editable install records."""
     made_from = hashlib.sha256()
-    for part in (str(ROOT).encode(), PYPROJECT.read_bytes(), constraints.read_bytes()):
+    second = str(SECOND_SDK).encode()
+    for part in (str(ROOT).encode(), PYPROJECT.read_bytes(), constraints.read_bytes(), second):
         made_from.update(hashlib.sha256(part).digest())
     return made_from.hexdigest()
 
@@ -175,6 +188,8 @@ def env(
             create(venv, exactly)
         stamp.write_text(UNFINISHED, encoding="ascii")
         install(venv, constraints, wanted)
+        if wanted is EVERYTHING:
+            install_second_sdk(venv, constraints)
         stamp.write_text(digest(constraints), encoding="ascii")
         say(f"tasks.py: {venv.name} is ready after {time.monotonic() - began:.0f} s")
 

@@ -20,7 +20,6 @@ import tomllib
 from collections import deque
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from rockai_transport._packages import require
 from rockai_transport._version import __version__
@@ -87,41 +86,64 @@ def read_toolset(file: str | Path) -> Toolset:
 def make_server(toolset: Toolset) -> Any:
     """Make an ``mcp.server.lowlevel.Server`` with a toolset's tools, for any transport of the SDK."""
     from mcp import types
-    from mcp.server.lowlevel import Server
 
-    server: Any = Server("rockai", __version__)
-
-    @server.list_tools()  # type: ignore[untyped-decorator]
-    async def list_tools() -> list[types.Tool]:
-        return [
-            types.Tool(name=name, description=text, inputSchema=toolset.schemas[name])
+    async def list_tools(_context: Any, _params: Any) -> Any:
+        tools = [
+            {"name": name, "description": text, "inputSchema": toolset.schemas[name]}
             for name, text in toolset.descriptions.items()
         ]
+        return types.ListToolsResult.model_validate({"tools": tools})
 
-    @server.call_tool(validate_input=False)  # type: ignore[untyped-decorator]
-    async def call_tool(name: str, arguments: dict[str, Any]) -> Any:
+    async def call_tool(context: Any, params: Any) -> Any:
+        name, arguments = params.name, params.arguments or {}
         if name not in toolset.schemas:
             return _result(
                 refusal(f"There is no tool {name[:64]!r}; there are: {', '.join(toolset.schemas)}.")
             )
-        request, latest = server.request_context, deque(["asking the service"], maxlen=1)
+        latest = deque(["asking the service"], maxlen=1)
 
-        async def context() -> CallContext:
-            scope = toolset.scope_of(None, _session_scope(request.request))
+        async def call_context() -> CallContext:
+            scope = toolset.scope_of(None, _session_scope(context.request))
             return CallContext(scope, report=lambda progress: latest.append(_in_words(progress)))
 
-        reporting = asyncio.create_task(_report_regularly(request, latest))
+        reporting = asyncio.create_task(_report_regularly(context, latest))
         try:
-            return _result(await _finished(toolset.acall(name, arguments, context)))
+            return _result(await _finished(toolset.acall(name, arguments, call_context)))
         finally:
             reporting.cancel()
 
+    return _server(list_tools, call_tool)
+
+
+def _server(list_tools: Any, call_tool: Any) -> Any:
+    """Make a server of the SDK's version 2, whose handlers take a context and parameters, or of version 1."""
+    from mcp import types
+    from mcp.server.lowlevel import Server
+
+    make: Any = Server
+    if not hasattr(Server, "request_context"):
+        return make("rockai", version=__version__, on_list_tools=list_tools, on_call_tool=call_tool)
+    server = make("rockai", __version__)
+
+    def handler(handle: Any) -> Any:
+        async def answer(request: Any) -> Any:
+            return types.ServerResult(await handle(server.request_context, request.params))
+
+        return answer
+
+    server.request_handlers[types.ListToolsRequest] = handler(list_tools)
+    server.request_handlers[types.CallToolRequest] = handler(call_tool)
     return server
 
 
 def _session_scope(request: Any) -> str:
-    """Return one scope per HTTP session, and one for all of stdio: clients start a session per call."""
-    return "mcp" if request is None else f"mcp:{request.headers.get('mcp-session-id') or uuid4().hex}"
+    """Return one scope per HTTP session, and one for all calls without a session.
+
+    Over stdio, clients start a process per call. Over HTTP, the protocol of 2026-07-28 has no sessions; a
+    scope per call would have limits per call, which are none.
+    """
+    session = None if request is None else request.headers.get("mcp-session-id")
+    return f"mcp:{session}" if session else "mcp"
 
 
 async def _finished(call: Any) -> ToolAnswer:
@@ -146,16 +168,17 @@ def _in_words(progress: Progress) -> str:
     return f"{progress.model or progress.prediction_id}: {progress.status}{share}"
 
 
-async def _report_regularly(request: Any, latest: deque[str]) -> None:
+async def _report_regularly(context: Any, latest: deque[str]) -> None:
     """Report the latest progress to the client if it asked for it, until this is canceled.
 
     The protocol requires an increasing number; this sends seconds.
     """
-    token, came = request.meta.progressToken if request.meta else None, time.monotonic()
-    notify = request.session.send_progress_notification
+    meta, came = context.meta or {}, time.monotonic()
+    token = meta.get("progress_token") if isinstance(meta, dict) else meta.progressToken  # the SDK's 2, and 1
+    notify = context.session.send_progress_notification
     while token is not None:
         with contextlib.suppress(Exception):  # if the client is gone, the call continues
-            await notify(token, time.monotonic() - came, None, latest[-1], str(request.request_id))
+            await notify(token, time.monotonic() - came, None, latest[-1], str(context.request_id))
         await asyncio.sleep(_REPORTS_EVERY)
 
 
@@ -173,7 +196,7 @@ def _result(answer: ToolAnswer) -> Any:
         link = {"type": "resource_link", "uri": address, "name": name, "mimeType": media_type}
         with contextlib.suppress(ValueError):  # pydantic rejects the URL; the text contains it
             content.append(types.ResourceLink.model_validate(link))
-    return types.CallToolResult(content=content, isError=answer.is_error)
+    return types.CallToolResult.model_validate({"content": content, "isError": answer.is_error})
 
 
 async def _serve_stdio(server: Any) -> None:
@@ -191,7 +214,6 @@ async def _serve_stdio(server: Any) -> None:
 
 async def _serve_http(server: Any, port: int) -> None:
     import uvicorn
-    from mcp.server.fastmcp.server import StreamableHTTPASGIApp
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
     from starlette.applications import Starlette
@@ -202,9 +224,17 @@ async def _serve_http(server: Any, port: int) -> None:
         origins = [f"http://{name}" for name in names]
         guard = TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins)
         sessions = StreamableHTTPSessionManager(server, security_settings=guard)
-        app = Starlette(
-            routes=[Route("/mcp", StreamableHTTPASGIApp(sessions))], lifespan=lambda _: sessions.run()
-        )
+        app = Starlette(routes=[Route("/mcp", _Endpoint(sessions))], lifespan=lambda _: sessions.run())
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         print(f"{origins[0]}/mcp", file=sys.stderr, flush=True)  # noqa: T201 - this is a command
         await uvicorn.Server(config).serve([listening])
+
+
+class _Endpoint:
+    """An ASGI app, which Starlette takes for none if it is a method."""
+
+    def __init__(self, sessions: Any) -> None:
+        self._sessions = sessions
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._sessions.handle_request(scope, receive, send)

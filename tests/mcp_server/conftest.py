@@ -1,6 +1,7 @@
 import contextlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,18 +37,26 @@ description = "Never ends."
 """
 
 
-class Served:
-    """A server's command and environment, and sessions with it."""
+ROOT = str(Path(__file__).parents[2])
+SECOND_SDK = str(Path(sys.prefix) / "mcp-2")  # see tasks.py
 
-    def __init__(self, folder, sandbox):
+
+class Served:
+    """A server's command and environment, and sessions with it.
+
+    Its process may use the second version of the SDK. The clients here use the first.
+    """
+
+    def __init__(self, folder, sandbox, *, second=False):
         self.sandbox = sandbox
         self.address = None
         """Where it is served over HTTP."""
         self.models = folder / "models.toml"
         self.models.write_text(MODELS.format(store=(folder / "predictions.db").as_posix()), "utf-8")
         self.arguments = ["-m", "rockai_transport", "mcp", "--models", str(self.models)]
-        self.command = [*warm.PYTHON, *self.arguments]
-        self.environment = {**os.environ, **sandbox.environ(), "PYTHONPATH": str(Path(__file__).parents[2])}
+        self.command = [*((sys.executable,) if second else warm.PYTHON), *self.arguments]
+        path = os.pathsep.join((SECOND_SDK, ROOT) if second else (ROOT,))
+        self.environment = {**os.environ, **sandbox.environ(), "PYTHONPATH": path}
 
     def set(self, name, value):
         """Add a setting to the models' file."""
@@ -96,22 +105,40 @@ class Served:
                 process.communicate(timeout=20)
 
 
+@contextlib.contextmanager
+def serving(folder, *, second=False):
+    with Sandbox(api_token=TOKEN, video_seconds=0.2) as sandbox:
+        yield Served(folder, sandbox, second=second)
+
+
 @pytest.fixture
 def served(tmp_path):
-    with Sandbox(api_token=TOKEN, video_seconds=0.2) as sandbox:
-        yield Served(tmp_path, sandbox)
+    with serving(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def second(tmp_path):
+    """A server with the SDK's second version, as a process."""
+    with serving(tmp_path, second=True) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
 def over_http(tmp_path_factory):
     """One server over HTTP for all tests that need no settings of their own."""
-    with Sandbox(api_token=TOKEN, video_seconds=0.2) as sandbox:
-        served = Served(tmp_path_factory.mktemp("mcp"), sandbox)
-        with served.over_http():
-            yield served
+    with serving(tmp_path_factory.mktemp("mcp")) as served, served.over_http():
+        yield served
 
 
-@pytest.fixture(params=["stdio", "http"])
-def either(request, served):
-    """A server as a process, over one of the two transports."""
-    return served if request.param == "stdio" else request.getfixturevalue("over_http")
+@pytest.fixture(scope="module")
+def second_over_http(tmp_path_factory):
+    """The same with the SDK's second version."""
+    with serving(tmp_path_factory.mktemp("mcp2"), second=True) as served, served.over_http():
+        yield served
+
+
+@pytest.fixture(params=["served", "over_http", "second", "second_over_http"])
+def either(request):
+    """A server as a process, over one of the two transports, with either version of the SDK."""
+    return request.getfixturevalue(request.param)
