@@ -10,14 +10,17 @@ from rockai_transport.jobs import sweep_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status."""
+    """Run a command; return the exit status: 130 if Ctrl-C ended it."""
     parser = argparse.ArgumentParser("python -m rockai_transport", description="RockAI from a shell.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     command.add_to(commands)
     sweep_command.add_to(commands)
     mcp_server.add_to(commands)
     options = parser.parse_args(arguments)
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        return 130
     return status
 
 

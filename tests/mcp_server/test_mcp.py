@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -335,6 +336,18 @@ async def test_http_is_for_this_machine_s_own_programs(over_http):
         foreign = await client.post(address, json={}, headers={"Origin": "https://evil.example"})
         rebound = await client.post(address, json={}, headers={"Host": "evil.example"})
     assert (foreign.status_code, rebound.status_code) == (403, 421)
+
+
+def test_ctrl_c_ends_it_without_a_traceback(served):
+    """The exit status is a shell's for an interrupted program."""
+    with subprocess.Popen(
+        [*served.command, "--http", "0"], env=served.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        address = process.stderr.readline().strip().removesuffix("mcp")
+        assert httpx.get(address, trust_env=False).status_code == 404  # so it serves
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(
