@@ -297,6 +297,7 @@ _SERVICE_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("stream_path", lambda value: value is None or _is(_ID_PATH)(value), "None, or a path that holds '{id}'"),
     ("auth_header", _is(_HEADER_NAME), "the name of a header"),
     ("auth_scheme", _is(_HEADER_VALUE), "a text that a header can hold"),
+    ("stream_content_type", _is(r"([a-z0-9.+_-]+/[a-z0-9.+_-]+)?"), "a media type in lower case"),
     ("output_event end_marker", _is("(?s).*"), "a text"),
     ("end_events error_events", _holds(str), "a tuple of names"),
     ("missing_route_statuses", _holds(int), "a tuple of numbers"),

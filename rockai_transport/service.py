@@ -29,6 +29,7 @@ class Service:
             (public API page, August 2024).
         auth_header: The header that carries the token.
         auth_scheme: The scheme before the token in that header; empty: none.
+        stream_content_type: The content type of an event stream, without parameters (quick start).
         output_event: The name of an event that carries a piece of output (recorded from the model server).
         end_events: The names of the events that end a stream (recorded from the model server).
         error_events: The names of the events that report a failure of the model (seen in similar services).
@@ -63,6 +64,7 @@ class Service:
     auth_header: str = "Authorization"
     auth_scheme: str = "Bearer"
 
+    stream_content_type: str = "text/event-stream"
     output_event: str = "output"
     end_events: tuple[str, ...] = ("done",)
     error_events: tuple[str, ...] = ("error",)

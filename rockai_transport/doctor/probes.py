@@ -23,7 +23,6 @@ from rockai_transport.doctor.session import DoctorSession, ObstacleError, Unavai
 from rockai_transport.doctor.stream_checks import STREAM_CHECKS, ids_in
 from rockai_transport.io.network import environment_proxy
 from rockai_transport.protocol.io import IO
-from rockai_transport.protocol.messages import EVENT_STREAM
 from rockai_transport.protocol.operations import Operations
 from rockai_transport.protocol.references import ModelReference
 from rockai_transport.protocol.requests import stream_request
@@ -249,7 +248,7 @@ def _follow(session: DoctorSession, prediction: Prediction) -> RecordingIO | Non
     for path in [session.service.stream_path] if is_named else _PEERS["paths"]["stream_path"]:
         service = replace(session.service, stream_path=path)
         stream = session.perform(_read, Operations.stream_prediction, going_on, service=service)
-        if is_named or stream.exchange.response.media_type == EVENT_STREAM:
+        if is_named or stream.exchange.response.media_type == service.stream_content_type:
             session.assume([SuggestedSetting("stream_path", path)])
             return stream
     return None

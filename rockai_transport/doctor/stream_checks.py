@@ -23,11 +23,12 @@ _PATTERNS: dict[str, str] = TABLES["streams"]
 _UNNAMED = "message"
 
 
-def judge_type(exchange: Exchange, _service: Service) -> Finding:
-    """Check that it is an event stream."""
-    headers = exchange.shown.headers
-    case = "encoded" if exchange.failure and "content-encoding" in headers else exchange.response.media_type
-    return exchange.finding("stream-type", case, type=headers.get("content-type", "no type"))
+def judge_type(exchange: Exchange, service: Service) -> Finding:
+    """Check that it has the content type of an event stream."""
+    kind = exchange.response.media_type
+    read = "assumed" if kind == service.stream_content_type else "events" if _events(exchange) else "other"
+    case = "encoded" if exchange.failure and "content-encoding" in exchange.response.headers else read
+    return exchange.finding("stream-type", case, SuggestedSetting("stream_content_type", kind))
 
 
 def judge_pieces(exchange: Exchange, service: Service) -> Finding:

@@ -20,7 +20,7 @@ from rockai_transport.errors import (
     RockAIError,
 )
 from rockai_transport.protocol.io import IO, AttemptLimits, EventBody, Notices, NotSentError, TransportFailure
-from rockai_transport.protocol.messages import EVENT_STREAM, Request, Response, ResponseHead
+from rockai_transport.protocol.messages import Request, Response, ResponseHead
 from rockai_transport.protocol.responses import Answer, accepted
 from rockai_transport.protocol.retry import retry_delay
 from rockai_transport.protocol.webhooks import redacted
@@ -75,7 +75,7 @@ async def open_response(io: IO, settings: Settings, request: Request, until: flo
 
     async def attempt(limits: AttemptLimits) -> EventBody | Answer:
         head = await io.open(request, limits.first_by, limits.notices)
-        if head.is_success and head.media_type == EVENT_STREAM:
+        if head.is_success and head.media_type == settings.service.stream_content_type:
             return EventBody(request, head, limits, until, settings)
         response = await read_body(io, settings, head, limits.until)
         return accepted(settings.service, request, response)

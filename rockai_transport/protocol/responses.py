@@ -19,7 +19,7 @@ from rockai_transport.errors import (
     PredictionFailedError,
 )
 from rockai_transport.errors.status import kind_and_advice
-from rockai_transport.protocol.messages import REDIRECTS, Request, Response
+from rockai_transport.protocol.messages import EVENT_STREAM, REDIRECTS, Request, Response
 from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
 from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
@@ -184,10 +184,12 @@ def _hooked(hook: Callable[[Any], Any], response: Response) -> Any:
 
 def _invalid(answer: Answer, expected: str) -> InvalidResponseError:
     request, response = answer.request, answer.response
+    advice = "Is base_url the API's own address, and no proxy or login page in the way?"
+    if request.accept == EVENT_STREAM and response.text.lstrip().startswith(("event:", "data:")):
+        advice = f"It looks like an event stream: set Service(stream_content_type={response.media_type!r})."
     return InvalidResponseError(
         f"{request} was answered {response.status_code}, but not with {expected}: "
-        f"{_excerpt(response.text)!r}. "
-        "Is base_url the API's own address, and no proxy or login page in the way?",
+        f"{_excerpt(response.text)!r}. {advice}",
         body=response.content,
         may_have_started=request.starts,
     )

@@ -43,6 +43,10 @@ FOUND = {
         Protocol(no_route=RawAnswer(404, '{"msg":"no route","code":404}')),
         {"missing-route": [SuggestedSetting("missing_route_statuses", (404, 405, 410))]},
     ),
+    "another content type of streams": (
+        Protocol(stream_content_type="text/plain"),
+        {"stream-type": [SuggestedSetting("stream_content_type", "text/plain")]},
+    ),
     "other event names": (
         Protocol(output_event="token", done=Event("end", "{}")),
         {

@@ -352,6 +352,7 @@ BAD_BELIEFS = {
     "run_stream_path": (None, 5), "get_path": (None, "", "/predictions", "predictions/{id}"),
     "cancel_path": ("/predictions/cancel",), "stream_path": ("", "/stream"), "auth_header": ("", "a b"),
     "auth_scheme": (None, "a\nb"), "output_event": (None,), "end_marker": (5,), "requires_end_event": (None,),
+    "stream_content_type": (None, "text", "Text/Plain", "text/plain; charset=utf-8"),
     "end_events": (None, "done", (5,)), "error_events": (None, "error"),
     "statuses": (None, {"aborted": "cancelled"}, {"aborted": []}, {5: "failed"}),
     "missing_route_statuses": (404, ("404",)),

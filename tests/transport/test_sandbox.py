@@ -86,6 +86,10 @@ BENT = {
         Protocol(auth_header="X-Api-Key", auth_scheme=""),
         Service(auth_header="X-Api-Key", auth_scheme=""),
     ),
+    "another content type of streams": (
+        Protocol(stream_content_type="text/plain; charset=utf-8"),
+        Service(stream_content_type="text/plain"),
+    ),
     "other event names": (
         Protocol(output_event="token", done=Event("finished", "")),
         Service(output_event="token", end_events=("finished",)),

@@ -239,6 +239,20 @@ def test_logs_and_unknown_events_are_passed_over(client, io):
     assert list(client.stream(MODEL, {})) == ["a", "b"]
 
 
+def test_a_stream_of_another_content_type_is_named_by_its_error(in_memory, io):
+    """Its text is not lost in silence, and the setting that the error names reads it."""
+    io.route(SSE, reply(200, frames("a", "b"), media_type="text/plain; charset=utf-8"))
+    with pytest.raises(InvalidResponseError) as caught:
+        list(in_memory().stream(MODEL, {}))
+    assert "set Service(stream_content_type='text/plain')" in str(caught.value)
+    assert caught.value.may_have_started
+    service = Service(stream_content_type="text/plain")
+    assert list(in_memory(service=service).stream(MODEL, {})) == ["a", "b"]
+    io.route("POST /run", reply(200, "data: a", media_type="text/plain"))
+    with pytest.raises(InvalidResponseError, match="Is base_url the API's own address"):
+        in_memory().run(MODEL, {})
+
+
 def test_a_stream_of_unknown_events_alone_is_no_empty_answer(in_memory, io):
     """All of its text would be lost in silence; where the prediction can be asked for, it is."""
     other = frames("a", "b").replace(b"event: output", b"event: token")
