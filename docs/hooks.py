@@ -22,6 +22,7 @@ _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 _CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
 _LONG = re.compile(r"<code>[^<]{40,}</code>")
 _BREAK = re.compile(r"(?<=[\w)\]])(?=\.[a-z])|(?<=\()")
+_ALTERNATE = re.compile(r'<link rel="alternate"[^>]*>')
 
 
 def on_config(config: Any) -> Any:
@@ -78,6 +79,19 @@ def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
         note = "（英文）" if item.is_page and not is_chinese(item) else ""
         item.title = f"{chinese}{note}" if is_chinese(page) else item.english
     return context
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Remove the theme's claim that the two start pages are each page in another language.
+
+    The theme's script asks for a sitemap beside each of them, and there is none in zh/.
+    """
+    return _ALTERNATE.sub("", output)
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """Do the same to 404.html."""
+    return on_post_page(output_content)
 
 
 def is_chinese(page: Any) -> bool:
