@@ -153,9 +153,10 @@ def test_json():
 
 
 def test_no_token():
-    """The error says where to get one and how to try without; exit status 2."""
+    """The error says where to get one and how to try without; api_token= is for Python; exit status 2."""
     done = doctor(None, python=[sys.executable])  # as a user's shell starts it
     assert done.returncode == 2
+    assert "or in Python pass api_token=" in " ".join(done.stderr.split())
     assert "https://www.rockai.online/setting/token" in done.stderr
     assert "rockai_sandbox" in done.stderr
 
