@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop)
     if sys.platform != "win32":  # tasks.py holds Ctrl-C back until here, where it ends with a line
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file in GBK or cp1252 has not all of its characters
+        sys.stdout.reconfigure(errors="replace")
     print("Loading LangChain, LlamaIndex and the sandbox…", flush=True)
     from demo.show import show
 

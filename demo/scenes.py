@@ -20,6 +20,7 @@ from rich.text import Text
 from langchain_rockai import ANIMATE_IMAGE, GENERATE_IMAGE, ChatRockAI, RockAIToolkit
 from llama_index_rockai import RockAI
 from rockai_transport import Prediction
+from rockai_transport.protocol.prediction import TERMINAL_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -178,6 +179,9 @@ class _Bars:
             self._tasks[key] = self._progress.add_task(event["model"], total=1.0, status="")
         done = 1.0 if event["status"] == "succeeded" else event["progress"] or 0.0
         self._progress.update(self._tasks[key], completed=done, status=event["status"])
+        if event["status"] in TERMINAL_STATUSES:  # a canceled bar ends too, without a spinner
+            task = self._progress.tasks[self._tasks[key]]
+            task.finished_time = task.elapsed
 
 
 @contextmanager

@@ -19,9 +19,11 @@ from rockai_transport._version import __version__
 
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\((?!https?:|data:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
+_TAB = re.compile(r'^=== "(.+)"$', re.MULTILINE)
 _CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
 _LONG = re.compile(r"<code>[^<]{40,}</code>")
 _BREAK = re.compile(r"(?<=[\w)\]])(?=\.[a-z])|(?<=\()")
+_ALTERNATE = re.compile(r'<link rel="alternate"[^>]*>')
 
 
 def on_config(config: Any) -> Any:
@@ -45,7 +47,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Point links out of docs/ to pages that exist here, or remove them."""
+    """Point links out of docs/ to pages that exist here, or remove them; show tabs as titles."""
     pages = beside(Path(config.config_file_path).parent)
     origin = next((path for path, known in pages.items() if known == page.file.src_uri), "")
     folder = posixpath.dirname(origin or f"docs/{page.file.src_uri}")
@@ -60,7 +62,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return f"{image}[{text}]({way}{anchor or ''})"
 
     parts = _FENCE.split(markdown)  # every second one is code
-    return "".join(part if at % 2 else _LINK.sub(link, part) for at, part in enumerate(parts))
+    shown = (part if at % 2 else _TAB.sub(r"**\1**", _LINK.sub(link, part)) for at, part in enumerate(parts))
+    return "".join(shown)
 
 
 def on_page_content(content: str, **_: Any) -> str:
@@ -78,6 +81,19 @@ def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
         note = "（英文）" if item.is_page and not is_chinese(item) else ""
         item.title = f"{chinese}{note}" if is_chinese(page) else item.english
     return context
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Remove the theme's claim that the two start pages are each page in another language.
+
+    The theme's script asks for a sitemap beside each of them, and there is none in zh/.
+    """
+    return _ALTERNATE.sub("", output)
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """Do the same to 404.html."""
+    return on_post_page(output_content)
 
 
 def is_chinese(page: Any) -> bool:

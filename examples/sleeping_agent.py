@@ -1,7 +1,7 @@
 """A LangGraph agent sleeps while its video is made: no process waits, and the service's webhook resumes it.
 
     pip install ".[agents]" uvicorn
-    export WEBHOOK_URL=https://my.app/rockai      # your own address, where the service can call this program
+    export WEBHOOK_URL=https://example.com/rockai  # your own address, where the service can call this program
     python sleeping_agent.py
 
 The sandbox calls the webhook on this machine. In an application, the agent and the receiver are two processes

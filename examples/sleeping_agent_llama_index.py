@@ -1,7 +1,7 @@
 """A LlamaIndex agent sleeps while its video is made: its Context is saved, and a webhook resumes it.
 
     pip install ".[llama-index]" uvicorn
-    export WEBHOOK_URL=https://my.app/rockai      # your own address, where the service can call this program
+    export WEBHOOK_URL=https://example.com/rockai  # your own address, where the service can call this program
     python sleeping_agent_llama_index.py
 
 The sandbox calls the webhook on this machine. In an application, `STARTED` and `CONTEXTS` are mappings from

@@ -1,6 +1,7 @@
 """``python -m rockai_transport``: the command line."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep_command.add_to(commands)
     mcp_server.add_to(commands)
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file in GBK or cp1252 has no ✓
+        sys.stdout.reconfigure(errors="replace")
     try:
         status: int = options.run(options)
     except KeyboardInterrupt:

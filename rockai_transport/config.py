@@ -218,7 +218,7 @@ def _token(given: Any) -> str:
             return _checked_token(token, variable)
     raise ConfigurationError(
         f"No API token. Get one at {TOKEN_PAGE}, then set the environment variable ROCKAI_API_TOKEN "
-        '(export ROCKAI_API_TOKEN="…") or pass api_token="…". '
+        '(export ROCKAI_API_TOKEN="…"), or in Python pass api_token="…". '
         "To try without one, start the local sandbox: python -m rockai_sandbox."
     )
 

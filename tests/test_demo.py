@@ -51,6 +51,7 @@ def test_it_shows_the_main_job_and_ends_with_a_playable_video(tmp_path, monkeypa
     assert "Steamed hams,\na poem by rule and line:\n\nThe words" in shown
     assert "Your name is Ada." in shown
     assert "is canceled" in shown
+    assert re.search(r"^  animate_image .* canceled", shown, re.MULTILINE)  # without a spinner
     assert f"{interpreter(sys.executable, tmp_path)} -m rockai_sandbox" in re.sub(r"[│\s]+", " ", shown)
     assert "agent: Here is what the tools say:" in lines  # no words but the model's
     picture = re.sub(r"<style>.*?</style>|<[^>]+>", " ", PICTURE.read_text("utf-8"), flags=re.DOTALL)

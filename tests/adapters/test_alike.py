@@ -64,6 +64,11 @@ class TestThePerCallModel:
         with pytest.raises(ConfigurationError, match="is not a dialect"):
             framework.input(framework.make(), USER, dialect=dialect)
 
+    def test_a_template_s_name_is_no_dialect_and_the_error_says_how_to_choose_it(self, framework):
+        """`Dialect.of` gives Gemma's dialect that name, but the table has no dialect of it."""
+        with pytest.raises(ConfigurationError, match=r"dialect=Dialect\('mine', chat_template='gemma'\)"):
+            framework.make("my/unknown", dialect="gemma")
+
     def test_the_constructor_s_template_is_not_put_around_it(self, framework):
         """A template is a model's own, as a dialect is; the same model keeps it."""
         llm = framework.make("my/unknown", chat_template=TEMPLATE)

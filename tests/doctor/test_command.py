@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 
 from rockai_sandbox import Protocol, Sandbox
 from rockai_transport import Service
+from rockai_transport.__main__ import main
 from rockai_transport.config import DEFAULT_BASE_URL
 from rockai_transport.doctor import CHECKS, Finding, Plan, Report, Verdict, command
 from tests.support import warm
@@ -52,6 +54,17 @@ def test_without_a_model(sandbox, tmp_path):
         assert part.count(told) == 1
         assert "not reached" not in part
         assert "stream-end" not in part
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_output_without_a_tick(sandbox, monkeypatch, options):
+    """A file in GBK has no ✓: it gets a question mark; the doctor ended in a trace, also behind paid runs."""
+    for name, value in sandbox.environ().items():
+        monkeypatch.setenv(name, value)
+    file = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(file, "gbk"))
+    assert main(["doctor", *options]) == 2
+    assert b'"reach"' in file.getvalue() if options else b"? reach: " in file.getvalue()
 
 
 def test_plain_http_to_another_host():
@@ -153,9 +166,10 @@ def test_json():
 
 
 def test_no_token():
-    """The error says where to get one and how to try without; exit status 2."""
+    """The error says where to get one and how to try without; api_token= is for Python; exit status 2."""
     done = doctor(None, python=[sys.executable])  # as a user's shell starts it
     assert done.returncode == 2
+    assert "or in Python pass api_token=" in " ".join(done.stderr.split())
     assert "https://www.rockai.online/setting/token" in done.stderr
     assert "rockai_sandbox" in done.stderr
 

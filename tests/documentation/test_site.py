@@ -46,11 +46,17 @@ def test_all_public_names_are_in_the_reference(site):
     assert [name for name in PUBLIC if name not in anchors | set(PACKAGES)] == []
 
 
+def test_a_page_names_no_other_page_as_its_translation(site):
+    """The theme named both start pages on each page, and asked for a sitemap beside both: one was missing."""
+    for path in site.rglob("*.html"):
+        assert '<link rel="alternate"' not in path.read_text("utf-8"), path
+
+
 def test_a_list_is_a_list(site):
-    """Without a blank line before it, the site's Markdown reads a list as prose; GitHub does not."""
+    """Without a blank line before it, the site's Markdown reads a list as prose; a tab is none either."""
     for path in site.rglob("*.html"):
         for text in re.findall(r"<p>(.*?)</p>", path.read_text("utf-8"), re.DOTALL):
-            assert not re.search(r"^(?:[-*] |1\. |\| )", text, re.MULTILINE), path
+            assert not re.search(r'^(?:[-*] |1\. |\| |=== ")', text, re.MULTILINE), path
 
 
 def test_a_line_of_code_in_a_table_can_break(site):

@@ -55,7 +55,7 @@ def execute(path: Path, folder: Path, *python: str) -> Any:
     shutil.copytree(ROOT / "examples" / "documents", folder / "examples" / "documents")
     notebook = nbformat.read(path, as_version=4)
     [install] = (cell for cell in notebook.cells if cell.source.startswith("%pip install"))
-    line, install.source = install.source, ""
+    line, install.source = install.source, "pass"  # an empty cell would not be counted
     kernel = {
         "argv": [*(python or [sys.executable]), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python",

@@ -46,6 +46,15 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert re.findall(r"^## ([\d.]+)", changes, re.MULTILINE)[0] == __version__
 
 
+@pytest.mark.parametrize("folder", [".", *(path.parent.relative_to(ROOT).as_posix() for path in PROJECTS)])
+def test_pypi_gets_no_dead_link(folder: str) -> None:
+    """PyPI shows a readme without its repository: once it has an address, each link is absolute."""
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    readme = (ROOT / folder / project["readme"]).read_text(encoding="utf-8")
+    relative = re.findall(r"\]\((?!https://|#)([^)]+)\)", readme)
+    assert not relative or "Source" not in project["urls"]
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_step_of_a_workflow_is_one_verb(path: Path) -> None:
     """What a workflow runs is one verb of tasks.py, so that anybody can run it; but for publishing."""

@@ -15,6 +15,7 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.data import read_table
 from rockai_transport.prompting.request.dialects import DIALECTS, UNKNOWN, Dialect, keys_of
 from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.prompting.request.templates import TEMPLATES
 
 # A model whose prompt describes an image, a video or a sound: no turns, no sampling.
 _MEDIA: Final = Dialect("media", max_tokens_key=None, temperature_key=None, top_p_key=None, top_k_key=None)
@@ -61,7 +62,9 @@ def resolve_dialect(
     elif isinstance(dialect, str) and dialect in DIALECTS:
         found = DIALECTS[dialect]
     else:
-        raise ConfigurationError(unknown_name("a dialect", str(dialect), DIALECTS))
+        chosen = f" For the template {dialect!r}, pass dialect=Dialect('mine', chat_template={dialect!r})."
+        hint = chosen if str(dialect) in TEMPLATES else ""
+        raise ConfigurationError(unknown_name("a dialect", str(dialect), DIALECTS) + hint)
     if chat_template is None:
         return found
     if found is UNKNOWN:
