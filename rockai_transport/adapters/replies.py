@@ -319,7 +319,8 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):
                 with contextlib.suppress(RockAIError):
-                    prediction = self._client.predictions.get(prediction)
+                    fetched = self._client.predictions.get(prediction)
+                    prediction = fetched if fetched.is_terminal else prediction
             self._ready = chain(self._ready, self.builder.end(prediction))
             self._stream = None
 
@@ -367,6 +368,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):
                 with contextlib.suppress(RockAIError):
-                    prediction = await self._client.predictions.get(prediction)
+                    fetched = await self._client.predictions.get(prediction)
+                    prediction = fetched if fetched.is_terminal else prediction
             self._ready = chain(self._ready, self.builder.end(prediction))
             self._stream = None
