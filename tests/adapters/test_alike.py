@@ -508,9 +508,11 @@ class TestEnds:
         """In the prediction's metrics, under the names of peers."""
         done = {"id": "p1", "status": "succeeded", "output": "Hi", "metrics": {"finish_reason": word}}
         with WireServer() as server:
-            server.route("POST /v1/run", answer(200, done))
+            server.route("POST /v1/run", answer(200, done), answer(200, done))
             llm = framework.make(base_url=server.base_url, api_token="t")  # noqa: S106 - none
             assert framework.metadata(llm, "Hi")["finish_reason"] == found
+            ended = framework.metadata(llm, "Hi", stop=["i"])  # before the limit: the answer is whole
+            assert (ended["finish_reason"], ended["stop_token"]) == ("stop", "i")
 
 
 class TestUsage:
