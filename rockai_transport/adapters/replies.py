@@ -89,12 +89,13 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self.runs: list[Prediction | None] = []
         self.parts: list[ReplyPart] = []
 
-    def feed(self, pieces: Iterable[str]) -> Iterator[C]:
-        """Take the pieces of one read, and yield the chunks that may be delivered.
+    def feed(self, pieces: list[str], stream: Any = None) -> Iterator[C]:
+        """Take the pieces of one read of a stream, and yield the chunks that may be delivered.
 
         Chunks are created lazily, because one may contain the whole content so far.
         """
-        pieces = self._lines.apart(pieces) if self._lines else list(pieces)
+        if self._lines is not None:
+            pieces = self._lines.apart(pieces, stream.prediction)
         if self._partials:
             return chain.from_iterable([*map(self._read, _slices(pieces, _PARTIALS_OF_A_READ))])
         return self._read(pieces)
@@ -118,10 +119,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
     def take(self, prediction: Prediction) -> None:
         """Take a run that was not streamed; it yields no chunks."""
         self.runs.append(prediction)
-        output, text = prediction.output, prediction.text
-        if self._lines and isinstance(output, list) and all(isinstance(piece, str) for piece in output):
-            text = "".join(self._lines.apart(output))
-        self.parts += self.dialogue.feed(text)
+        text = prediction.text
+        self.parts += self.dialogue.feed(self._lines.apart([text], prediction) if self._lines else text)
         self.parts += self.dialogue.end(prediction)
 
     def reply(self) -> ModelReply:
@@ -313,7 +312,7 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = next(self._stream, None)
         if piece is not None:
-            self._ready = self.builder.feed([piece, *self._stream.take_ready()])
+            self._ready = self.builder.feed([piece, *self._stream.take_ready()], self._stream)
         if piece is None or self.builder.dialogue.cut:
             self._stream.close()
             prediction = self._stream.prediction
@@ -362,7 +361,7 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = await anext(self._stream, None)
         if piece is not None:
-            self._ready = self.builder.feed([piece, *self._stream.take_ready()])
+            self._ready = self.builder.feed([piece, *self._stream.take_ready()], self._stream)
         if piece is None or self.builder.dialogue.cut:
             await self._stream.aclose()
             prediction = self._stream.prediction
