@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -38,17 +37,21 @@ class AddressLines:
     _before = 0
     _only_addresses = True
 
-    def apart(self, pieces: Iterable[str]) -> list[str]:
+    def apart(self, pieces: list[str], prediction: Prediction | None) -> list[str]:
         """Take the next pieces, and separate them as long as there are only complete addresses.
 
         Args:
             pieces: The model's output.
+            prediction: Its prediction; if it has ended, its output may be the pieces that came as one.
 
         Returns:
             The pieces. If all are addresses, each except the first starts a line; else they are unchanged.
         """
         if not self._only_addresses:
-            return list(pieces)
+            return pieces
+        output = prediction.output if prediction is not None and prediction.is_terminal else None
+        if isinstance(output, list) and all(isinstance(piece, str) for piece in output):
+            pieces = output
         separate: list[str] = []
         for piece in pieces:
             self._only_addresses = self._only_addresses and _WEB_ADDRESS.fullmatch(piece) is not None

@@ -89,12 +89,13 @@ class ReplyBuilder(ABC, Generic[C, R]):
         self.runs: list[Prediction | None] = []
         self.parts: list[ReplyPart] = []
 
-    def feed(self, pieces: Iterable[str]) -> Iterator[C]:
-        """Take the pieces of one read, and yield the chunks that may be delivered.
+    def feed(self, pieces: list[str], stream: Any = None) -> Iterator[C]:
+        """Take the pieces of one read of a stream, and yield the chunks that may be delivered.
 
         Chunks are created lazily, because one may contain the whole content so far.
         """
-        pieces = self._lines.apart(pieces) if self._lines else list(pieces)
+        if self._lines is not None:
+            pieces = self._lines.apart(pieces, stream.prediction)
         if self._partials:
             return chain.from_iterable([*map(self._read, _slices(pieces, _PARTIALS_OF_A_READ))])
         return self._read(pieces)
@@ -118,10 +119,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
     def take(self, prediction: Prediction) -> None:
         """Take a run that was not streamed; it yields no chunks."""
         self.runs.append(prediction)
-        output, text = prediction.output, prediction.text
-        if self._lines and isinstance(output, list) and all(isinstance(piece, str) for piece in output):
-            text = "".join(self._lines.apart(output))
-        self.parts += self.dialogue.feed(text)
+        text = prediction.text
+        self.parts += self.dialogue.feed(self._lines.apart([text], prediction) if self._lines else text)
         self.parts += self.dialogue.end(prediction)
 
     def reply(self) -> ModelReply:
@@ -150,11 +149,11 @@ class ReplyBuilder(ABC, Generic[C, R]):
             the number of runs, if there were several.
         """
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
-        last = self.runs[-1]
-        cut_short = last is not None and last.metrics and reported_length_end(last.metrics)
+        last, cut = self.runs[-1], self.dialogue.cut
+        cut_short = not cut and last is not None and last.metrics and reported_length_end(last.metrics)
         calls = ToolCall in map(type, self.parts)
         known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
-        if self.dialogue.cut:
+        if cut:
             known["stop_token"] = self.dialogue.stop_token
         return known
 
@@ -313,13 +312,14 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = next(self._stream, None)
         if piece is not None:
-            self._ready = self.builder.feed([piece, *self._stream.take_ready()])
+            self._ready = self.builder.feed([piece, *self._stream.take_ready()], self._stream)
         if piece is None or self.builder.dialogue.cut:
             self._stream.close()
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):
                 with contextlib.suppress(RockAIError):
-                    prediction = self._client.predictions.get(prediction)
+                    fetched = self._client.predictions.get(prediction)
+                    prediction = fetched if fetched.is_terminal else prediction
             self._ready = chain(self._ready, self.builder.end(prediction))
             self._stream = None
 
@@ -361,12 +361,13 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
             self._stream = self._client.stream(request.model, request.input, timeout=self.builder.timeout)
         piece = await anext(self._stream, None)
         if piece is not None:
-            self._ready = self.builder.feed([piece, *self._stream.take_ready()])
+            self._ready = self.builder.feed([piece, *self._stream.take_ready()], self._stream)
         if piece is None or self.builder.dialogue.cut:
             await self._stream.aclose()
             prediction = self._stream.prediction
             if self.builder.lacks_usage(prediction):
                 with contextlib.suppress(RockAIError):
-                    prediction = await self._client.predictions.get(prediction)
+                    fetched = await self._client.predictions.get(prediction)
+                    prediction = fetched if fetched.is_terminal else prediction
             self._ready = chain(self._ready, self.builder.end(prediction))
             self._stream = None

@@ -22,6 +22,7 @@ from rockai_transport import (
 )
 
 MODEL = "my/hermes"
+PNG = "https://files.example/a.png"
 LLAMA_2 = "meta/llama-2-7b-chat"
 LLAMA_3 = "meta/meta-llama-3-70b-instruct"
 MISTRAL = "mistralai/mistral-7b-instruct-v0.1"
@@ -512,9 +513,11 @@ class TestEnds:
         """In the prediction's metrics, under the names of peers."""
         done = {"id": "p1", "status": "succeeded", "output": "Hi", "metrics": {"finish_reason": word}}
         with WireServer() as server:
-            server.route("POST /v1/run", answer(200, done))
+            server.route("POST /v1/run", answer(200, done), answer(200, done))
             llm = framework.make(base_url=server.base_url, api_token="t")  # noqa: S106 - none
             assert framework.metadata(llm, "Hi")["finish_reason"] == found
+            ended = framework.metadata(llm, "Hi", stop=["i"])  # before the limit: the answer is whole
+            assert (ended["finish_reason"], ended["stop_token"]) == ("stop", "i")
 
 
 class TestUsage:
@@ -547,19 +550,23 @@ class TestUsage:
                 looks.append(sum(request.method == "GET" for request in sandbox.requests))
             assert looks == [1, 3, 5]  # one is the stream itself
 
-    def test_a_look_that_fails_costs_the_counts_only(self, framework):
-        """The answer is whole."""
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    @pytest.mark.parametrize("look", [(500, {}), (200, {"id": "p1", "status": "processing", "output": None})])
+    def test_a_look_that_fails_or_is_early_costs_the_counts_only(self, framework, look, kind):
+        """The answer is whole, and has succeeded: the stream's end said so."""
         urls = {"stream": "/v1/stream"}
         with WireServer() as server:
             server.route(
                 "POST /v1/predictions", answer(201, {"id": "p1", "status": "starting", "urls": urls})
             )
-            server.route("GET /v1/stream", stream(frames("Hel", "lo")))
-            server.route("GET /v1/predictions/p1", answer(500, {}))
+            server.route("GET /v1/stream", stream(frames(PNG)))
+            server.route("GET /v1/predictions/p1", answer(*look))
             given = {"base_url": server.base_url, "api_token": "t", "route": "predictions", "max_retries": 0}
             llm = framework.make(**given)
-            assert "".join(framework.stream(llm, "Hi")) == "Hello"
-            assert framework.usage(framework.last(llm, "Hi", "sync")) is None
+            assert "".join(framework.stream(llm, "Hi")) == PNG
+            whole = framework.whole(llm, "Hi", kind)
+            assert framework.usage(whole) is None
+            assert framework.blocks(whole) == [("text", PNG), ("image", PNG)]
 
 
 def test_a_forced_call_that_never_comes_is_one_error(framework, says):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from langchain_core.messages import AIMessage
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+from support.wire_server import WireServer, answer
 
 from langchain_rockai import ChatRockAI, RockAILLM
 from llama_index_rockai import RockAI
@@ -213,6 +214,18 @@ def test_several_files_of_a_completion_are_on_lines_of_their_own(sandbox, comple
         return ["https://files.example/1.png", "https://files.example/2.png"]
 
     assert completions() == ["https://files.example/1.png\nhttps://files.example/2.png"] * 2
+
+
+def test_so_they_are_if_the_service_has_no_stream_for_them():
+    """Then the whole output comes as one piece."""
+    addresses = ["https://files.example/1.png", "https://files.example/2.png"]
+    done = answer(201, {"id": "p1", "status": "succeeded", "output": addresses})
+    with WireServer() as server:
+        server.route("POST /v1/predictions", done, done)
+        given = {"model": HERMES, "base_url": server.base_url, "api_token": "t", "route": "predictions"}
+        assert "".join(RockAILLM(**given).stream("x")) == "\n".join(addresses)
+        [*_, last] = RockAI(**given, context_window=4096).stream_complete("x")
+        assert last.text == "\n".join(addresses)
 
 
 @pytest.mark.parametrize(

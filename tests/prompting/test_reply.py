@@ -56,6 +56,16 @@ def test_the_stages_work_together_at_every_split(text, reply):
         assert got.cut == ("END" in text)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_markers_of_an_answer_are_left_out_at_every_split(exact):
+    """Of Command A's and R7B's, in a completion too."""
+    text = "<|START_RESPONSE|>It is 4.<|END_RESPONSE|>\nYes."
+    for first, second in itertools.combinations_with_replacement(range(len(text) + 1), 2):
+        got = ReplyReader(Reading(exact=exact))
+        parts = [p for piece in (text[:first], text[first:second], text[second:]) for p in got.feed(piece)]
+        assert gather(parts + got.flush()).text == "It is 4.\nYes."
+
+
 def test_parts_come_as_soon_as_they_are_decided():
     """Reasoning, text and calls stream; no part is empty."""
     got = reader()

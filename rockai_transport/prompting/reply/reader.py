@@ -98,9 +98,7 @@ class ReplyReader:
         self._may_skip = not (self._has_tools or reading.inside_reasoning)
         self._passed: list[str] = []  # pieces delivered unchanged since the stages last got text
         self._settled = False
-        self._notable = _search(
-            reading.stop, reading.turn_ends, reading.cues, exact=reading.exact, tools=self._has_tools
-        )
+        self._notable = _search(reading.stop, reading.turn_ends, reading.cues, tools=self._has_tools)
 
     @property
     def stop_token(self) -> str | None:
@@ -325,9 +323,9 @@ def read_reply(text: str, reading: Reading) -> ModelReply:
 
 @lru_cache(maxsize=64)
 def _search(
-    stop: tuple[str, ...], turn_ends: tuple[str, ...], cues: tuple[str, ...], *, exact: bool, tools: bool
+    stop: tuple[str, ...], turn_ends: tuple[str, ...], cues: tuple[str, ...], *, tools: bool
 ) -> Callable[[str], object]:
     """Search for a character that matters to a stage; half a surrogate pair matters to all of them."""
     first = "".join(sequence[:1] for sequence in stop) + turn_tokens(turn_ends, cues)[2]
-    others = ("" if exact else reasoning.NOTABLE) + (tool_reader.NOTABLE if tools else "")
+    others = reasoning.NOTABLE + (tool_reader.NOTABLE if tools else "")
     return re.compile(f"[\ud800-\udfff{re.escape(first + others)}]").search
