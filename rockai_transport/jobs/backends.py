@@ -61,7 +61,7 @@ class AsyncBackends:
         store: The store of records.
     """
 
-    now = staticmethod(time.time)
+    now, clock = staticmethod(time.time), staticmethod(time.monotonic)
     sleep = staticmethod(asyncio.sleep)
     detached = staticmethod(run_detached)
 
@@ -115,7 +115,7 @@ class BlockingBackends:
         ConfigurationError: The store has only async methods.
     """
 
-    now = staticmethod(time.time)
+    now, clock = staticmethod(time.time), staticmethod(time.monotonic)
     sleep = staticmethod(sleep_here)
 
     def __init__(self, client: Client, store: Store) -> None:

@@ -193,11 +193,11 @@ class StartCall(LifecycleCall):
 
     async def _approved(self, approve: Callable[..., Any]) -> bool:
         """Ask a person for approval."""
-        records, asked = await self._backends.records.all(self.record.scope), self._backends.now()
+        records, asked = await self._backends.records.all(self.record.scope), self._backends.clock()
         question = messages.describe_order(self._model, records, self._policy.max_cost)
         answer = approve(self._model, self._sent, self.record.key, question)
         is_approved = await answer if inspect.isawaitable(answer) else answer
-        self._until += self._backends.now() - asked  # the time for the approval does not count
+        self._until += self._backends.clock() - asked  # the time for the approval does not count
         return bool(is_approved)
 
     # Sending. It finishes even if the caller leaves; then the started prediction is canceled.

@@ -54,7 +54,7 @@ class LifecycleCall:
 
     def _left(self) -> float:
         """The seconds that this call may still take, minus a little for a last request."""
-        return max(self._until - self._backends.now(), _AT_ONCE)
+        return max(self._until - self._backends.clock(), _AT_ONCE)
 
     async def _in_time(self, operation: Coroutine[Any, Any, T]) -> T:
         """Run a request to the service, for as long as the call may still take."""

@@ -95,7 +95,7 @@ class Lifecycle:
             given, wrong = self._checked(model.name, arguments)
         if wrong:
             return refusal(f"{wrong}. Nothing was sent. Correct this and call it again.")
-        until = backends.now() + max(self.policy.max_wait, _LEAST)
+        until = backends.clock() + max(self.policy.max_wait, _LEAST)
         call = StartCall(self.models, self.policy, self.under_way, backends, context, until)
         try:
             if model is not None:

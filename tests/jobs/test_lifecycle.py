@@ -86,6 +86,20 @@ def test_a_wait_is_bounded(backends):
     assert backends.predictions.named("get") == ["p1"]
 
 
+def test_a_wait_is_not_bounded_by_the_time_of_day(backends):
+    """The time of day may be set during a call, for example after a laptop has slept: it waits no less."""
+    service = backends.predictions
+    create, backends.during = service.create, lambda: backends
+
+    async def slowly(**request):
+        backends.moment += 3600
+        return await create(**request)
+
+    service.create = slowly
+    call(backends, "say", PROMPT)
+    assert service.named("wait") == [("p1", 60.0)]
+
+
 def test_progress_is_told(backends):
     """With the model's name and the seconds since the start."""
     told = []

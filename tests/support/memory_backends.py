@@ -94,7 +94,7 @@ class MemoryBackends:
     Attributes:
         canceled: Whether the caller was canceled; raised once, after detached operations.
         downloads: The saved files.
-        moment: The time of day.
+        moment: The time of day, which may be set; the clock for time limits stands still.
     """
 
     def __init__(self, service=None, records=None, context=None):
@@ -116,6 +116,9 @@ class MemoryBackends:
 
     def now(self):
         return self.moment
+
+    def clock(self):
+        return 50.0
 
     async def download(self, prediction, folder, timeout):
         if not folder.is_dir():
