@@ -28,7 +28,7 @@ from uuid import uuid4
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
-from rockai_transport.io.detached import run_detached
+from rockai_transport.io.detached import run_detached, to_thread
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.keys import digest
 from rockai_transport.jobs.records import GONE, REFUSED, RESUMED, STARTED, UNANSWERED, Record
@@ -224,7 +224,10 @@ class WebhookReceiver:
     async def _wake_safely(self, record: Record, prediction: Prediction, *how: Any) -> bool:
         try:
             return await self._wake(record, prediction, *how)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # otherwise the developer's function was canceled, not this
             logger.exception(
                 "The run that waits for prediction %s could not be resumed.", record.prediction_id
             )
@@ -278,7 +281,7 @@ class WebhookReceiver:
 
     async def _resumed(self, record: Record, prediction: Prediction) -> bool:
         """Call the developer's function in a thread, because it may block; a coroutine runs here."""
-        result = await asyncio.to_thread(self._resume, record, prediction)
+        result = await to_thread(self._resume, record, prediction)
         return (await result if inspect.isawaitable(result) else result) is not False
 
     @asynccontextmanager

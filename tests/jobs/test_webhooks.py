@@ -302,12 +302,24 @@ def test_a_delivery_before_there_is_anything_to_resume_is_kept(app):
     assert len(app.resumed) == 3
 
 
-def test_what_fails_to_resume_is_resumed_by_the_next(app, caplog):
-    """An exception of the developer's function is logged; the delivery is not lost."""
+@pytest.mark.parametrize("look", ["delivery", "sweep"])
+@pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration, asyncio.CancelledError])
+def test_what_fails_to_resume_is_resumed_by_the_next(app, caplog, error, look):
+    """An exception of the developer's function is logged, also if it cancels; the delivery is not lost."""
     started = app.start()
     app.sandbox.wait_for("succeeded")
-    failing = WebhookReceiver(app.toolset.client, app.store, lambda record, prediction: 1 / 0)
-    assert asyncio.run(call(failing, started.webhook, b"", "POST")) == [200]
+
+    def fail(record, prediction):
+        raise error
+
+    async def in_time():
+        failing = WebhookReceiver(app.toolset.client, app.store, fail)
+        async with asyncio.timeout(5):
+            if look == "sweep":
+                return await failing.sweep(older_than=0)
+            return await call(failing, started.webhook, b"", "POST")
+
+    assert asyncio.run(in_time()) == ([] if look == "sweep" else [200])
     assert "could not be resumed" in caplog.text
     assert app.deliver(started.webhook) == [200]
     assert app.resumed == [(started.id, "succeeded")]
