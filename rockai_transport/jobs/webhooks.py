@@ -258,8 +258,7 @@ class WebhookReceiver:
                     current = await self._records.find(place) if turn else fresh
                     if current is None or not (current.is_awaited or abandoned):
                         return False
-                    if turn and await self._resumed(current, prediction):
-                        claim.is_done = True
+                    if turn and await self._resumed(claim, current, prediction):
                         return True
                     pause = next(left, None) if turn else _KEPT[-1]
                     if pause is None:
@@ -279,10 +278,24 @@ class WebhookReceiver:
             record = await self._records.find(place)
         return record
 
-    async def _resumed(self, record: Record, prediction: Prediction) -> bool:
-        """Call the developer's function in a thread, because it may block; a coroutine runs here."""
-        result = await to_thread(self._resume, record, prediction)
-        return (await result if inspect.isawaitable(result) else result) is not False
+    async def _resumed(self, claim: _Claim, record: Record, prediction: Prediction) -> bool:
+        """Call the developer's function in a thread, because it may block; a coroutine runs here.
+
+        A cancellation waits for the thread, which cannot be stopped: else another worker would resume it too.
+        """
+
+        async def called() -> Any:
+            result = await to_thread(self._resume, record, prediction)
+            claim.is_done = result is not False and not inspect.isawaitable(result)
+            return result
+
+        if inspect.iscoroutinefunction(self._resume):
+            result: Any = self._resume(record, prediction)
+        else:
+            result = await run_detached(called(), grace=math.inf)
+        if inspect.isawaitable(result):
+            claim.is_done = await result is not False
+        return claim.is_done
 
     @asynccontextmanager
     async def _claimed(self, name: str, about: Record) -> AsyncIterator[_Claim | None]:

@@ -489,6 +489,32 @@ def test_a_delivery_that_is_canceled_keeps_no_claim(app, claim):
     assert app.resumed == [(started.id, "succeeded")]
 
 
+def test_a_delivery_that_is_canceled_waits_for_its_thread(app):
+    """A function that blocks cannot be stopped: what it resumes is resumed once, by one worker at a time."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    is_resuming, may_end = threading.Event(), threading.Event()
+
+    def resume(record, prediction):
+        app.resume(record, prediction)
+        is_resuming.set()
+        assert may_end.wait(10)
+
+    async def cancel_while_resuming():
+        receiver = WebhookReceiver(app.toolset.client, app.store, resume)
+        delivery = asyncio.create_task(call(receiver, started.webhook, b"", "POST"))
+        await asyncio.to_thread(is_resuming.wait, 10)
+        delivery.cancel()
+        assert await app.receiver.sweep(older_than=0) == []  # it still runs
+        may_end.set()
+        await asyncio.wait({delivery})
+        assert delivery.cancelled()
+        return await app.receiver.sweep(older_than=0)
+
+    assert asyncio.run(cancel_while_resuming()) == []
+    assert app.resumed == [(started.id, "succeeded")]
+
+
 def test_the_command_sweeps(app, tmp_path, monkeypatch, capsys):
     """``sweep MODULE:NAME`` says what it has resumed; what cannot be loaded is said in words."""
     started = app.start()
