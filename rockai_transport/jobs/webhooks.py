@@ -19,7 +19,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -120,8 +120,9 @@ class WebhookReceiver:
         elif scope["type"] == "http":
             status, found = await self._read(scope, receive)
             headers = [(b"content-length", b"0")]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
+            with suppress(OSError):  # the service has left; its prediction has ended all the same
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": b""})
             if found is not None:
                 await self._wake_safely(*found, _KEPT)
 

@@ -291,6 +291,22 @@ def test_a_service_that_cannot_be_asked_is_no_end(app):
     assert app.resumed == [(started.id, "succeeded")]
 
 
+def test_a_service_that_does_not_wait_for_the_response_resumes(app):
+    """A server may tell that its client has left by an OSError."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        raise BrokenPipeError
+
+    scope = {"type": "http", "method": "POST", "query_string": urlsplit(started.webhook).query.encode()}
+    asyncio.run(app.receiver(scope, receive, send))
+    assert app.resumed == [(started.id, "succeeded")]
+
+
 def test_a_delivery_before_there_is_anything_to_resume_is_kept(app):
     """``False`` means: not saved yet. It is tried again, and then it is done."""
     started = app.start()
