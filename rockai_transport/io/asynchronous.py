@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from rockai_transport.io.base import BaseIO, current_deadline
-from rockai_transport.io.detached import run_detached
+from rockai_transport.io.detached import run_detached, to_thread
 from rockai_transport.io.endpoint import Endpoint
 from rockai_transport.io.loops import LoopConnections, running_loop
 from rockai_transport.protocol.io import (
@@ -194,7 +194,7 @@ class AsyncIO(BaseIO):
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """As `IO.in_thread`; a cancellation waits until it has finished, because it uses a file."""
-        return await run_detached(asyncio.to_thread(function), grace=math.inf)
+        return await run_detached(to_thread(function), grace=math.inf)
 
     async def detached(self, operation: Callable[[IO], Coroutine[Any, Any, T]], within: float) -> T:
         return await run_detached(operation(AsyncIO(self.endpoint, self.connections)), within)

@@ -13,10 +13,12 @@ import math
 import time
 from collections.abc import Callable, Coroutine
 from itertools import filterfalse
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from rockai_transport.protocol.io import run_blocking
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _LAST_SECONDS = 0.25
 """Seconds for a given-up task to end."""
@@ -57,6 +59,15 @@ class DetachedTask(asyncio.Task[T]):
     def give_up(self) -> None:
         """Cancel the task."""
         super().cancel()
+
+
+async def to_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `asyncio.to_thread`, which never ends if the function raises StopIteration (here a RuntimeError)."""
+
+    async def called() -> T:
+        return function(*args, **kwargs)
+
+    return await asyncio.to_thread(lambda: run_blocking(called()))
 
 
 async def run_detached(

@@ -237,9 +237,13 @@ class StartCall(LifecycleCall):
     async def _withdraw(self) -> None:
         """Release the record if it was written although the store has failed: else it would stay unknown."""
         with contextlib.suppress(Exception):
-            written = await self._backends.records.find(place_of(self.record))
-            if written is not None and written.nonce == self.record.nonce:
+            if written := await self._written():
                 await self._backends.records.put(written._replace(state=REFUSED, note="Nothing was sent."))
+
+    async def _written(self) -> Record | None:
+        """Return this start's record as the store has it."""
+        written = await self._backends.records.find(place_of(self.record))
+        return written if written is not None and written.nonce == self.record.nonce else None
 
     async def operation(self) -> Prediction | RockAIError:
         """Send the request, once."""
@@ -250,7 +254,11 @@ class StartCall(LifecycleCall):
             return error.prediction or error
 
     async def then(self, outcome: Prediction | RockAIError) -> _Started | ToolAnswer:
-        """Record the outcome."""
+        """Record the outcome. If the response was lost, the webhook may have told the id before."""
+        if isinstance(outcome, RockAIError) and outcome.may_have_started:
+            with contextlib.suppress(Exception):
+                if (written := await self._written()) and written.state == STARTED:
+                    outcome = written.known
         if isinstance(outcome, RockAIError):
             state = UNANSWERED if outcome.may_have_started else REFUSED
             await note(self._backends, self.record._replace(state=state, note=messages.reason(outcome)))

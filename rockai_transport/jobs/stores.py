@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from functools import partial
@@ -25,6 +25,7 @@ from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.io.detached import to_thread
 from rockai_transport.jobs.records import Record
 
 _NAMESPACE = ("rockai", "predictions")
@@ -47,9 +48,7 @@ Method = Callable[..., Awaitable[Any]]  # of a LangGraph store
 class Call(Protocol):
     """Calls a function that may block: directly, or in a thread."""
 
-    def __call__(
-        self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]:
+    async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call it."""
         ...
 
@@ -291,7 +290,7 @@ def as_store(store: Any) -> Store:
         path = str(file := Path(store).expanduser().absolute())
         if os.fspath(store) in ("", ":memory:") or file.is_dir() or not file.parent.is_dir():
             raise ConfigurationError(f"store={os.fspath(store)!r} must be a file in a folder that exists.")
-        return Store(SqliteRecords(path, asyncio.to_thread), SqliteRecords(path, directly))
+        return Store(SqliteRecords(path, to_thread), SqliteRecords(path, directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)
         if type(store) is dict:
@@ -353,7 +352,7 @@ async def sleep_here(seconds: float) -> None:
 async def _in_thread_or_here(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function of a mapping in a thread, or here if SQLite binds the mapping to this thread."""
     try:
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await to_thread(function, *args, **kwargs)
     except Exception as error:
         if not _is_bound_to_a_thread(error):
             raise
@@ -374,7 +373,7 @@ async def _or_in_thread(
     try:
         return await method(*args, **kwargs)
     except NotImplementedError:
-        return await asyncio.to_thread(blocking, *args, **kwargs)
+        return await to_thread(blocking, *args, **kwargs)
 
 
 def _is_held(data: Mapping[str, Any] | str | None) -> bool:

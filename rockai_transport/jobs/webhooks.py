@@ -19,7 +19,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -28,7 +28,7 @@ from uuid import uuid4
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
 from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
-from rockai_transport.io.detached import run_detached
+from rockai_transport.io.detached import run_detached, to_thread
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.keys import digest
 from rockai_transport.jobs.records import GONE, REFUSED, RESUMED, STARTED, UNANSWERED, Record
@@ -120,8 +120,9 @@ class WebhookReceiver:
         elif scope["type"] == "http":
             status, found = await self._read(scope, receive)
             headers = [(b"content-length", b"0")]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
+            with suppress(OSError):  # the service has left; its prediction has ended all the same
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": b""})
             if found is not None:
                 await self._wake_safely(*found, _KEPT)
 
@@ -224,7 +225,10 @@ class WebhookReceiver:
     async def _wake_safely(self, record: Record, prediction: Prediction, *how: Any) -> bool:
         try:
             return await self._wake(record, prediction, *how)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # otherwise the developer's function was canceled, not this
             logger.exception(
                 "The run that waits for prediction %s could not be resumed.", record.prediction_id
             )
@@ -255,8 +259,7 @@ class WebhookReceiver:
                     current = await self._records.find(place) if turn else fresh
                     if current is None or not (current.is_awaited or abandoned):
                         return False
-                    if turn and await self._resumed(current, prediction):
-                        claim.is_done = True
+                    if turn and await self._resumed(claim, current, prediction):
                         return True
                     pause = next(left, None) if turn else _KEPT[-1]
                     if pause is None:
@@ -276,10 +279,24 @@ class WebhookReceiver:
             record = await self._records.find(place)
         return record
 
-    async def _resumed(self, record: Record, prediction: Prediction) -> bool:
-        """Call the developer's function in a thread, because it may block; a coroutine runs here."""
-        result = await asyncio.to_thread(self._resume, record, prediction)
-        return (await result if inspect.isawaitable(result) else result) is not False
+    async def _resumed(self, claim: _Claim, record: Record, prediction: Prediction) -> bool:
+        """Call the developer's function in a thread, because it may block; a coroutine runs here.
+
+        A cancellation waits for the thread, which cannot be stopped: else another worker would resume it too.
+        """
+
+        async def called() -> Any:
+            result = await to_thread(self._resume, record, prediction)
+            claim.is_done = result is not False and not inspect.isawaitable(result)
+            return result
+
+        if inspect.iscoroutinefunction(self._resume):
+            result: Any = self._resume(record, prediction)
+        else:
+            result = await run_detached(called(), grace=math.inf)
+        if inspect.isawaitable(result):
+            claim.is_done = await result is not False
+        return claim.is_done
 
     @asynccontextmanager
     async def _claimed(self, name: str, about: Record) -> AsyncIterator[_Claim | None]:

@@ -295,6 +295,21 @@ def test_unknown_starts_that_fill_the_limit_are_the_developer_s(backends):
     assert "Wait for one or cancel one" in call(backends, "say", {"prompt": "c"}).text
 
 
+def test_a_start_that_is_resolved_before_its_answer_is_lost_is_known(backends, monkeypatch):
+    """By its webhook, while the response is still on its way: the call waits for that prediction."""
+    create = backends.predictions.create
+
+    async def resolved_and_lost(**given):
+        made = await create(**given)
+        await resolve([backends], records_of(backends)[0].key, made.id)
+        raise LOST
+
+    monkeypatch.setattr(backends.predictions, "create", resolved_and_lost)
+    assert "Prediction p1 (say) succeeded" in call(backends, "say", PROMPT, call=SAME).text
+    assert "nothing new was started" in call(backends, "say", PROMPT, call=SAME).text
+    assert [(one.state, one.prediction_id) for one in records_of(backends)] == [(STARTED, "p1")]
+
+
 @pytest.mark.parametrize("wrong", ["", "a/b", "..", 7, "a b", "\x00"])
 def test_an_unknown_start_is_resolved_by_an_id_alone(backends, wrong):
     """What is none is refused, and the record can still be resolved."""

@@ -291,6 +291,22 @@ def test_a_service_that_cannot_be_asked_is_no_end(app):
     assert app.resumed == [(started.id, "succeeded")]
 
 
+def test_a_service_that_does_not_wait_for_the_response_resumes(app):
+    """A server may tell that its client has left by an OSError."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        raise BrokenPipeError
+
+    scope = {"type": "http", "method": "POST", "query_string": urlsplit(started.webhook).query.encode()}
+    asyncio.run(app.receiver(scope, receive, send))
+    assert app.resumed == [(started.id, "succeeded")]
+
+
 def test_a_delivery_before_there_is_anything_to_resume_is_kept(app):
     """``False`` means: not saved yet. It is tried again, and then it is done."""
     started = app.start()
@@ -302,12 +318,24 @@ def test_a_delivery_before_there_is_anything_to_resume_is_kept(app):
     assert len(app.resumed) == 3
 
 
-def test_what_fails_to_resume_is_resumed_by_the_next(app, caplog):
-    """An exception of the developer's function is logged; the delivery is not lost."""
+@pytest.mark.parametrize("look", ["delivery", "sweep"])
+@pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration, asyncio.CancelledError])
+def test_what_fails_to_resume_is_resumed_by_the_next(app, caplog, error, look):
+    """An exception of the developer's function is logged, also if it cancels; the delivery is not lost."""
     started = app.start()
     app.sandbox.wait_for("succeeded")
-    failing = WebhookReceiver(app.toolset.client, app.store, lambda record, prediction: 1 / 0)
-    assert asyncio.run(call(failing, started.webhook, b"", "POST")) == [200]
+
+    def fail(record, prediction):
+        raise error
+
+    async def in_time():
+        failing = WebhookReceiver(app.toolset.client, app.store, fail)
+        async with asyncio.timeout(5):
+            if look == "sweep":
+                return await failing.sweep(older_than=0)
+            return await call(failing, started.webhook, b"", "POST")
+
+    assert asyncio.run(in_time()) == ([] if look == "sweep" else [200])
     assert "could not be resumed" in caplog.text
     assert app.deliver(started.webhook) == [200]
     assert app.resumed == [(started.id, "succeeded")]
@@ -474,6 +502,32 @@ def test_a_delivery_that_is_canceled_keeps_no_claim(app, claim):
         return await receiver.sweep(older_than=0)
 
     assert [one.prediction_id for one in asyncio.run(cancel_while_claiming())] == [started.id]
+    assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_a_delivery_that_is_canceled_waits_for_its_thread(app):
+    """A function that blocks cannot be stopped: what it resumes is resumed once, by one worker at a time."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    is_resuming, may_end = threading.Event(), threading.Event()
+
+    def resume(record, prediction):
+        app.resume(record, prediction)
+        is_resuming.set()
+        assert may_end.wait(10)
+
+    async def cancel_while_resuming():
+        receiver = WebhookReceiver(app.toolset.client, app.store, resume)
+        delivery = asyncio.create_task(call(receiver, started.webhook, b"", "POST"))
+        await asyncio.to_thread(is_resuming.wait, 10)
+        delivery.cancel()
+        assert await app.receiver.sweep(older_than=0) == []  # it still runs
+        may_end.set()
+        await asyncio.wait({delivery})
+        assert delivery.cancelled()
+        return await app.receiver.sweep(older_than=0)
+
+    assert asyncio.run(cancel_while_resuming()) == []
     assert app.resumed == [(started.id, "succeeded")]
 
 
