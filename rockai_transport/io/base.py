@@ -26,6 +26,15 @@ from rockai_transport.sanitize import sanitize
 T = TypeVar("T")
 
 
+def shut_down(opened: Any) -> None:
+    """Wake the thread that reads from a socket; SSLSocket's own would let it read on, undecrypted."""
+    with contextlib.suppress(OSError, TypeError):  # TypeError: another client's, not a socket
+        if hasattr(socket.socket, "shutdown"):
+            socket.socket.shutdown(opened, socket.SHUT_RDWR)
+        else:  # under eventlet, only an instance has the method
+            opened.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass(slots=True, eq=False)
 class Deadline:
     """The limits of one operation; they change while it runs, and its sockets check them before each wait."""
@@ -72,8 +81,7 @@ class Deadline:
         if awake is not None:
             awake.set()
         if waited_for is not None:
-            with contextlib.suppress(OSError, TypeError):  # TypeError: another client's, not a socket
-                socket.socket.shutdown(waited_for, socket.SHUT_RDWR)
+            shut_down(waited_for)
 
 
 _UNLIMITED: Final = Deadline()  # never changed

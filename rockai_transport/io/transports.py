@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import ssl
 import threading
 import time
@@ -25,7 +24,7 @@ import httpcore
 import httpx
 
 from rockai_transport.config import is_private
-from rockai_transport.io.base import Deadline, current_deadline
+from rockai_transport.io.base import Deadline, current_deadline, shut_down
 from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
 from rockai_transport.io.detached import run_detached
 from rockai_transport.io.network import SOCKET_OPTIONS
@@ -103,9 +102,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
     def close(self) -> None:
         self.is_closed = True
         if self._process == os.getpid():  # in a forked child, the socket belongs to the parent
-            # A close would not wake another thread that reads; a shutdown does.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            shut_down(self._socket)  # a close would not wake another thread that reads
         self._stream.close()
 
     def start_tls(

@@ -9,6 +9,7 @@ import gc
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -35,6 +36,7 @@ from rockai_transport import (
     StreamInterruptedError,
 )
 from rockai_transport.io import loops
+from rockai_transport.io.base import Deadline, shut_down
 from rockai_transport.io.transports import AsyncTransport
 from rockai_transport.protocol import operations
 
@@ -186,6 +188,16 @@ def test_a_reader_is_woken_by_whatever_is_closed(endless, closed):
                 error = waiting.exception(5)
             assert isinstance(error, StreamInterruptedError)
             assert (error.partial_text, error.prediction.id) == ("a", "p1")
+
+
+@pytest.mark.parametrize("wake", [lambda waits: Deadline(waits_for=waits).end(), shut_down])
+def test_a_reader_is_woken_under_eventlet_too(wake, monkeypatch):
+    """Its class in the place of `socket.socket` has no shutdown: only an instance has it."""
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(socket, "socket", object)
+    with ours, theirs:
+        wake(ours)
+        assert theirs.recv(1) == b""
 
 
 async def test_closing_from_another_task_wakes_the_reader(endless):
