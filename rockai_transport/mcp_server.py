@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
 def main(options: argparse.Namespace) -> int:
     """Serve until the client leaves; return the exit status."""
     try:
-        require("mcp.shared.session", "The MCP server needs mcp below 2", "mcp")  # 2 has no such module
+        require("mcp", "The MCP server needs mcp", "mcp")
         server = make_server(read_toolset(options.models))
         asyncio.run(_serve_stdio(server) if options.http is None else _serve_http(server, options.http))
     except (ConfigurationError, ImportError, OSError, OverflowError) as error:  # no such port

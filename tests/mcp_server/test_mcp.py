@@ -383,13 +383,6 @@ def test_a_port_that_cannot_be_used_is_named(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(f"--http {port}: ")
 
 
-def test_a_later_sdk_is_refused_by_its_version(monkeypatch, capsys):
-    """MCP's SDK 2 has other servers, and no ``mcp.shared.session``."""
-    monkeypatch.setitem(sys.modules, "mcp.shared.session", None)
-    assert main(["mcp", "--models", "models.toml"]) == 2
-    assert capsys.readouterr().err.startswith("The MCP server needs mcp below 2: pip install ")
-
-
 def test_the_file_on_the_page_can_be_read(monkeypatch, tmp_path):
     """As it stands in docs/how-to/mcp.md."""
     monkeypatch.setenv("ROCKAI_API_TOKEN", "x")
