@@ -214,7 +214,7 @@ PACKAGING = {"packaging": [python(), str(Path("tests") / "packaging" / "check.py
 
 
 def lint() -> None:
-    """Ruff."""
+    """Ruff, codespell and zizmor."""
     env()
     each(LINT)
 
@@ -380,7 +380,7 @@ VERBS = {
     "demo": Verb(demo, "the main job on a local sandbox; LIVE=1 for the real service (YES=1: do not ask)"),
     "test": Verb(test, "all checks: ruff, mypy, all tests, and the wheel installed once per extra"),
     "check": Verb(check, "ruff, mypy, and the tests without sockets: less than a minute"),
-    "lint": Verb(lint, "ruff check and ruff format --check"),
+    "lint": Verb(lint, "ruff check, ruff format --check, codespell, zizmor"),
     "types": Verb(types, "mypy --strict, and pyright in standard mode"),
     "notebooks": Verb(notebooks, "run the notebooks on the sandbox and store their outputs"),
     "docs": Verb(docs, "build the documentation in site/, warnings are errors"),

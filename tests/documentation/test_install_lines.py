@@ -51,6 +51,8 @@ def test_an_install_line_works_today():
         for source, extras in found(path):
             assert (source == "rockai-integrations") == ON_PYPI, path
             assert set(extras.split(",")) <= set(project["optional-dependencies"]), path
+    for name, words in (("README.md", "not on PyPI yet"), ("README.zh-CN.md", "尚未发布到 PyPI")):
+        assert (words not in (ROOT / name).read_text(encoding="utf-8")) == ON_PYPI
 
 
 def test_a_message_says_the_same_line():

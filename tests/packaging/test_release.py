@@ -38,6 +38,12 @@ def test_a_thin_package_has_the_version_of_the_project(path: Path) -> None:
     assert re.sub(r"\[.*\]", "", needed) == f"rockai-integrations>={__version__}"
 
 
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_a_thin_package_has_the_licence(path: Path) -> None:
+    """Each has the project's LICENSE, which goes into its wheel: MIT asks for the text in every copy."""
+    assert (path.parent / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
 def test_the_version_is_the_same_everywhere() -> None:
     """CITATION.cff names the version that the packages have, and the changelog begins with it."""
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
