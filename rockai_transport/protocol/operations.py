@@ -267,6 +267,7 @@ class Operations:
                 response = Response(200, {}, io.now(), b"".join(received))
                 found = read(service, responses.accepted(service, request, response), run.partial)
                 state.prediction = found if found.id else None
+            state.prediction = state.prediction or responses.read_begun(b"".join(received), run.partial)
             if not isinstance(error, RockAIError):
                 await self.cancel_on_exit(io, state)
             elif state.prediction is not None:  # only the end of the response is missing

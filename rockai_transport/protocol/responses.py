@@ -20,7 +20,7 @@ from rockai_transport.errors import (
 )
 from rockai_transport.errors.status import kind_and_advice
 from rockai_transport.protocol.messages import EVENT_STREAM, REDIRECTS, Request, Response
-from rockai_transport.protocol.prediction import Prediction, is_prediction, read_prediction
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_prediction, read_prediction
 from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
 
@@ -30,6 +30,13 @@ _BODY_IN_MESSAGE = 300
 _MAX_REASONS = 10
 _ERROR = frozenset({"detail", "error", "message", "msg", "code", "status", "type", "title", "success"})
 """The keys of an object that is an error, whatever the HTTP status says."""
+_MEMBERS = rb'\s*(?:"\w+"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
+_BEGUN = re.compile(
+    rb'\s*\{(?:%b"data"\s*:\s*\{)?(?=[^][{}]*"(?:model|version|status|created_at)")%b"id"\s*:\s*"?([\w-]+)"?\s*,'
+    % (_MEMBERS, _MEMBERS)
+)
+"""A prediction as far as its id, which only short values precede, in an envelope or not."""
+_SHORT = 10_000
 
 
 class Answer(NamedTuple):
@@ -124,6 +131,12 @@ def read_whole(service: Service, answer: Answer, known: Prediction) -> Predictio
     if prediction is None or not (prediction.id or prediction.is_terminal):
         raise _invalid(answer, "a prediction" if known.id else "a prediction with an id")
     return prediction
+
+
+def read_begun(body: bytes, known: Prediction) -> Prediction | None:
+    """Read a prediction whose JSON breaks off: its id only, because the rest may be a part of the output."""
+    found = _BEGUN.match(body, 0, _SHORT)
+    return replace(known, id=found[1].decode(), status=UNKNOWN) if found else None
 
 
 def read_canceled(service: Service, answer: Answer, known: Prediction) -> Prediction:

@@ -19,7 +19,19 @@ STANDARD = frozenset(
         "fnmatch",
         "importlib",
     }
-    | {"functools", "itertools", "json", "keyword", "math", "numbers", "re", "types", "typing", "uuid"}
+    | {
+        "functools",
+        "itertools",
+        "json",
+        "keyword",
+        "math",
+        "numbers",
+        "operator",
+        "re",
+        "types",
+        "typing",
+        "uuid",
+    }
 )
 
 

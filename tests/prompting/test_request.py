@@ -234,6 +234,21 @@ def test_the_results_of_one_answer_are_in_one_turn_where_the_template_has_them_s
     assert each in inputs("moonshotai/kimi-k2-instruct", *history)["prompt"]
 
 
+@pytest.mark.parametrize("model", [MISTRAL, CHATML, LLAMA_2, LLAMA_3])
+def test_results_are_told_in_the_order_of_their_calls(model):
+    """The prompt has no ids, and LlamaIndex's agents pass on the results of parallel calls as they came."""
+    history = [user("What do they cost?")]
+    for turn in "12":
+        history.append(
+            Message("assistant", tool_calls=(ToolCall("a", "price", {}), ToolCall("b", "price", {})))
+        )
+        came = [("b", "5"), ("of another", "7"), ("a", "100")]
+        history += [Message("tool", f"{one}, {turn}", tool_call_id=call) for call, one in came]
+    prompt = inputs(model, *history)["prompt"]
+    told = re.findall(r'"content": "(\d+), (\d)"', prompt)
+    assert told == [(one, turn) for turn in "12" for one in ("100", "5", "7")]
+
+
 @pytest.mark.parametrize("same", ["", "call_0"])
 def test_results_of_calls_with_one_id_are_told_in_order(same):
     """Servers that give no ids, or the same in each message: each result has its own call's name."""

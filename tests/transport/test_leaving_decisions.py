@@ -8,11 +8,11 @@ import threading
 
 import pytest
 from support.drivers import AsyncVirtualClient
-from support.replies import MODEL, VERSION, prediction
+from support.replies import MODEL, VERSION, enveloped, prediction
 from support.virtual_io import FOREVER, SILENCE, ScriptedAnswer, events, operations, reply, run_request
 from support.wire_server import frames
 
-from rockai_transport import APIConnectionError, PredictionTimeoutError, StreamInterruptedError
+from rockai_transport import APIConnectionError, Prediction, PredictionTimeoutError, StreamInterruptedError
 from rockai_transport.protocol.io import BrokenError, ExpiredError, NotSentError
 from rockai_transport.protocol.streams import StreamState
 
@@ -229,6 +229,44 @@ def test_a_start_whose_response_breaks_off_behind_the_id(in_memory, endless, cal
     assert caught.value.prediction.id == "p1"
     assert caught.value.may_have_started
     assert endless.lines == [*lines, *[CANCEL] * (call == "stream" and failure.timed_out)]
+
+
+WHOLE = {  # in the order of the service's page
+    "id": "p1",
+    "model": MODEL,
+    "created_at": "2024-08-15T02:54:06",
+    "webhook": None,
+    "input": {"id": "theirs", "q": [1, 2]},
+    "output": ["a", "b"],
+    "status": "succeeded",
+}
+BARE = {"id": "theirs", "text": "an output", "input": {"status": "x", "created_at": "x"}}
+
+
+@pytest.mark.parametrize("told", [WHOLE, enveloped(WHOLE), dict(sorted(WHOLE.items())), BARE], ids=repr)
+def test_wherever_it_breaks_off_the_id_is_all_that_counts(in_memory, endless, told):
+    """What else has arrived may be a part of the output; an output's own id is none."""
+    body = json.dumps(told).encode()
+    for end in range(1, len(body)):
+        chunks = [body[:end], BrokenError("cut")]
+        endless.route(RUN, ScriptedAnswer(200, chunks, {"content-type": "application/json"}, 0))
+        with pytest.raises(APIConnectionError) as caught:
+            in_memory().run(MODEL, {})
+        known = end >= body.index(b"theirs") and told is not BARE
+        assert (caught.value.prediction is not None) >= known
+        if caught.value.prediction is not None:
+            assert caught.value.prediction == Prediction(id="p1", model=MODEL, input={})
+            assert told is not BARE
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=repr)
+def test_a_start_that_is_interrupted_behind_the_id_is_canceled(in_memory, endless, interruption):
+    """Though its response has not arrived to the end."""
+    chunks = [json.dumps(WHOLE).encode()[:-60], interruption]
+    endless.route(CREATE, ScriptedAnswer(201, chunks, {"content-type": "application/json"}, 0))
+    with pytest.raises(type(interruption)):
+        in_memory(route="predictions").run(MODEL, {})
+    assert endless.lines == [CREATE, CANCEL]
 
 
 def test_a_start_whose_response_breaks_off_in_an_output(in_memory, endless):

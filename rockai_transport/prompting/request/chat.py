@@ -8,13 +8,16 @@ Templates have requirements that a conversation may not meet. They are met here,
   conversation that the model opens gets an empty user turn before it.
 * A conversation that ends with the model's own turn, or has no turn, gets an empty user turn.
 * A tool's result goes into the template's tool turn, or into the user's if it has none. The results of one
-  answer's calls are in one turn if the template has them so (``results_together``), a line for each.
+  answer's calls are in the order of the calls, which the prompt has no ids for, and in one turn if the
+  template has them so (``results_together``), a line for each.
 * Control tokens in the texts are neutralized last, see :mod:`.control_tokens`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from rockai_transport.errors import ConfigurationError
@@ -148,16 +151,22 @@ def as_text(messages: Sequence[Message]) -> Iterator[tuple[Message, str]]:
         Each message with its text.
     """
     names: dict[str, list[str]] = {}  # several if a message's calls have the same id, or none
-    for message in messages:
-        text = message.text
-        if message.role == "tool":
-            called = names.get(message.tool_call_id or "", [""])
-            name = called.pop(0) if len(called) > 1 else called[0]
-            text = result_text(message.name or name, message.text, is_error=message.is_error)
-        elif message.tool_calls:
-            names |= {call.id: [] for call in message.tool_calls}
-            for call in message.tool_calls:
-                names[call.id].append(call.name or "")
-            calls = [call_text(call) for call in message.tool_calls]
-            text = "\n".join([message.text, *calls] if message.text else calls)
-        yield message, text
+    order: dict[str, int] = {}  # of the last calls: an agent may pass on their results as they came
+    for role, alike in groupby(messages, attrgetter("role")):
+        group = list(alike)
+        if role == "tool":
+            group.sort(key=lambda result: order.get(result.tool_call_id or "", len(order)))
+        for message in group:
+            text = message.text
+            if role == "tool":
+                called = names.get(message.tool_call_id or "", [""])
+                name = called.pop(0) if len(called) > 1 else called[0]
+                text = result_text(message.name or name, message.text, is_error=message.is_error)
+            elif message.tool_calls:
+                order = {call.id: at for at, call in enumerate(message.tool_calls)}
+                names |= {call.id: [] for call in message.tool_calls}
+                for call in message.tool_calls:
+                    names[call.id].append(call.name or "")
+                calls = [call_text(call) for call in message.tool_calls]
+                text = "\n".join([message.text, *calls] if message.text else calls)
+            yield message, text
