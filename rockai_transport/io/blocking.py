@@ -43,11 +43,10 @@ class Connections(BaseConnections[httpx.HTTPTransport]):
 
     def to(self, url: httpx.URL, *, public_only: bool) -> httpx.HTTPTransport:
         """Return the transport for an address."""
+        if self._process != os.getpid():
+            # A forked child must not write to its parent's connections, nor wait for its parent's threads.
+            Connections.__init__(self)
         with self._lock:
-            if self._process != os.getpid():
-                # A forked child must not write to its parent's connections.
-                self._process, self._transports = os.getpid(), {}
-                self._made = []
             return super().to(url, public_only=public_only)
 
     def _make(self, proxy: httpx.Proxy | None, *, public_only: bool) -> httpx.HTTPTransport:
@@ -56,10 +55,11 @@ class Connections(BaseConnections[httpx.HTTPTransport]):
         return Transport(proxy, public_only=public_only)
 
     def close(self) -> None:
-        """Close all of them."""
-        with self._lock:
-            self._transports = {}
-            _close_all(self._made, self._process)
+        """Close all of them, but in a forked child not its parent's."""
+        if self._process == os.getpid():
+            with self._lock:
+                self._transports = {}
+                _close_all(self._made, self._process)
 
 
 @dataclass(eq=False)

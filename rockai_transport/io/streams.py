@@ -148,13 +148,13 @@ class Stream:
                     raise
 
     def _next_of_new_batch(self) -> str:
+        if self._process != os.getpid():  # first: a thread of that process may hold the lock
+            text = "This stream was begun in another process, which reads on. Begin another one here."
+            raise misused(text, self._state)
         with self._turn:
             if self._is_cut:
                 self._is_cut = False
                 raise closed_elsewhere(self._state)
-            if self._process != os.getpid():
-                text = "This stream was begun in another process, which reads on. Begin another one here."
-                raise misused(text, self._state)
             self._reader = threading.get_ident()
             if not self._run.started:
                 _open_streams.add(self)

@@ -6,6 +6,7 @@ a start counts with its maximum cost; a start that was refused or cleared counts
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -94,7 +95,8 @@ async def locked(scope: str, sleep: Callable[[float], Awaitable[None]]) -> Async
         TimeoutError: Another call has held it for ten seconds.
     """
     with _guard:
-        lock = _locks.setdefault(scope, threading.Lock())
+        # In a forked child, no thread releases a lock of its parent.
+        lock = _locks.setdefault(f"{os.getpid()} {scope}", threading.Lock())
     give_up = time.monotonic() + _LOCK_SECONDS
     while not lock.acquire(blocking=False):
         if time.monotonic() > give_up:

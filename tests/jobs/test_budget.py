@@ -1,7 +1,10 @@
 """What predictions may cost: reserved before a start is sent, settled at its end, exact for all."""
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import time
 from collections import UserDict
@@ -17,11 +20,11 @@ from llama_index_rockai import RockAIToolSpec
 from llama_index_rockai.tools import _ask
 from rockai_sandbox import ECHO
 from rockai_transport import ConfigurationError, HostedModel
-from rockai_transport.jobs.budget import Price, amount, shown
+from rockai_transport.jobs.budget import Price, amount, locked, shown
 from rockai_transport.jobs.policy import CallContext, Policy
 from rockai_transport.jobs.records import Record, receipt
 from rockai_transport.jobs.sqlite_records import SqliteRecords
-from rockai_transport.jobs.stores import MemoryRecords
+from rockai_transport.jobs.stores import MemoryRecords, sleep_here
 from rockai_transport.jobs.toolset import Lifecycle, Toolset
 from tests.support import warm
 
@@ -374,3 +377,19 @@ def test_a_store_that_refuses_the_money_is_believed():
     refused = call(backends, "flat", PROMPT, tools("5"))
     assert "budget of 5 has only 0 left" in refused.text
     assert backends.predictions.named("create") == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_wait_for_its_parents_starts():
+    """A thread of the parent may be writing a start down at the fork: in the child, nobody ends that."""
+    backends = MemoryBackends()
+    writing = locked("here", sleep_here)
+    do(writing.__aenter__())
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)  # kills it
+        with contextlib.suppress(BaseException):
+            os._exit(call(backends, "flat", PROMPT, tools()).is_error)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    do(writing.__aexit__(None, None, None))

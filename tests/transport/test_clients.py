@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import signal
 import statistics
 import subprocess
 import sys
@@ -591,6 +592,22 @@ def test_a_forked_child_makes_its_own_connections(server):
         assert client.run(MODEL, {}).text == "x"
     assert server.connections == 2
     assert server.requests[1].connection != server.requests[0].connection == server.requests[2].connection
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_wait_for_its_parents_threads(server):
+    """One of them may be opening its first connection at the fork: in the child, nobody ends that."""
+    server.route(RUN, answer(200, "x"))
+    client = Client(TOKEN, server.base_url)
+    with client._session.connections._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(5)  # kills it
+            with contextlib.suppress(BaseException):
+                client.close()
+                os._exit(client.run(MODEL, {}).text != "x")
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def _keepalive_timers(port):

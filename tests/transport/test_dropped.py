@@ -136,3 +136,23 @@ def test_a_forked_child_leaves_the_parents_stream_alone(endless):
         assert not endless.seen("GET /s")[0].left.is_set()
         stream.close()
         assert endless.lines.count(CANCEL) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_forked_child_is_refused_while_a_thread_of_the_parent_reads(endless):
+    """It does not wait for that thread, which it does not have."""
+    with Client(TOKEN, endless.base_url, route="predictions") as client:
+        stream = client.stream(MODEL, {})
+        assert next(stream) == "a"
+        with stream._turn:  # as the thread holds it
+            child = os.fork()
+            if child == 0:
+                signal.alarm(5)  # kills it
+                try:
+                    next(stream)
+                except ConfigurationError:
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        stream.close()
