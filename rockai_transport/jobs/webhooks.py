@@ -308,7 +308,7 @@ class WebhookReceiver:
         finally:
             for one in claim.records:
                 ended = one._replace(status=_DONE) if claim.is_done else one._replace(state=REFUSED)
-                await asyncio.shield(self._records.put(ended))
+                await run_detached(self._records.put(ended))
 
     async def _claim(self, claim: _Claim, name: str, about: Record) -> None:
         """Claim it, and take over the claim of a dead worker."""

@@ -14,7 +14,7 @@ from rockai_transport import Client, ConfigurationError, HostedModel, InternalSe
 from rockai_transport.__main__ import main
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.policy import CallContext
-from rockai_transport.jobs.records import STARTED, UNANSWERED, Record
+from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.jobs.webhooks import WebhookReceiver
 from rockai_transport.protocol.webhooks import redacted
@@ -503,6 +503,37 @@ def test_a_delivery_that_is_canceled_keeps_no_claim(app, claim):
 
     assert [one.prediction_id for one in asyncio.run(cancel_while_claiming())] == [started.id]
     assert app.resumed == [(started.id, "succeeded")]
+
+
+def test_a_delivery_that_ends_with_its_loop_keeps_no_claim(app, monkeypatch):
+    """The end of `asyncio.run` cancels a delivery that is being canceled already: its claims are released."""
+    started = app.start()
+    app.sandbox.wait_for("succeeded")
+    put = app.receiver._records.put
+
+    async def slowly(record, **how):
+        for _ in range(9):
+            await asyncio.sleep(0)
+        return await put(record, **how)
+
+    async def end_while_resuming():
+        begun = asyncio.Event()
+
+        async def never(record, prediction):
+            begun.set()
+            await asyncio.Event().wait()
+
+        receiver = WebhookReceiver(app.toolset.client, app.store, never)
+        monkeypatch.setattr(receiver._records, "put", slowly)
+        delivery = asyncio.create_task(call(receiver, started.webhook, b"", "POST"))
+        await begun.wait()
+        delivery.cancel()
+        await asyncio.sleep(0)
+        return delivery
+
+    assert asyncio.run(end_while_resuming()).cancelled()
+    claims = [one for one in map(json.loads, app.store.values()) if not one["digest"]]
+    assert [one["state"] for one in claims] == [REFUSED] * 2
 
 
 def test_a_delivery_that_is_canceled_waits_for_its_thread(app):
