@@ -244,11 +244,12 @@ class EventReader:
         return ""
 
     def _complete(self) -> str:
-        """Read the blank line after an event. Without data, only an end event counts."""
-        name, data = self._name, self._data
+        """Read the blank line after an event. Without data, only an event that ends the stream counts."""
+        name, data, service = self._name, self._data, self._service
         self._name, self._data = "", []
-        self._after_piece = bool(data) and name == self._service.output_event
-        return self._read_event(name, "\n".join(data)) if data or name in self._service.end_events else ""
+        self._after_piece = bool(data) and name == service.output_event
+        ends = name in service.end_events or name in service.error_events
+        return self._read_event(name, "\n".join(data)) if data or ends else ""
 
     def _read_event(self, name: str, data: str) -> str:
         """Return the text of an event's piece; empty if the event contains none."""

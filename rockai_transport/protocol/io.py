@@ -68,7 +68,9 @@ class EventBody:
             EOFError: The stream was not complete.
         """
         if not self.reader.is_whole(framed=self._head.is_framed):
-            raise EOFError("it ended before its end event")
+            name = self.reader.other_event
+            ignored = f". Events named {name[:100]!r} were ignored: see Service(output_event=…, end_events=…)"
+            raise EOFError("it ended before its end event" + (ignored if name else ""))
 
     def _feed_first(self, chunk: bytes) -> list[str]:
         pieces = self.reader.read(chunk)

@@ -230,6 +230,11 @@ def test_error_event(data, words):
     assert end_of(f"event: error\ndata: {data}\n\n".encode()) == End("failed", words)
 
 
+def test_an_error_event_without_data_is_one():
+    """A `done` behind it makes no answer of what came before."""
+    assert end_of(OUTPUT.encode() + b"a\n\nevent: error\n\nevent: done\ndata: {}\n\n") == End("failed", "")
+
+
 def test_what_follows_the_end_says_nothing():
     """After the end nothing is output any more."""
     assert pieces(OUTPUT.encode() + b"a\n\n" + DONE + OUTPUT.encode() + b"b\n\n") == ["a"]

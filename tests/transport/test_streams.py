@@ -274,6 +274,15 @@ def test_a_stream_of_unknown_events_alone_is_no_empty_answer(in_memory, io):
     assert list(in_memory().stream(MODEL, {})) == []
 
 
+@pytest.mark.parametrize("name", [b"output", b"token"])
+def test_an_end_event_of_another_name_is_named(in_memory, io, name):
+    """Such a stream counts as interrupted, and the error says which setting may be wrong."""
+    io.route(SSE, events(b"event: " + name + b"\ndata: a\n\nevent: end\ndata: {}\n\n"))
+    with pytest.raises(StreamInterruptedError, match=r"Events named '(end|token)' were ignored: see Se"):
+        list(in_memory().stream(MODEL, {}))
+    assert list(in_memory(service=Service(output_event=name.decode(), end_events=("end",))).stream(MODEL, {}))
+
+
 @pytest.mark.parametrize("left", [False, True])
 def test_a_stream_is_read_once(client, io, left):
     """Iterating again, or after it was closed, is an error: it would look like an empty answer."""
