@@ -72,6 +72,7 @@ CALLS = {
         [W],
     ),
     "arguments as an empty string": ('{"name": "now", "arguments": ""}', "", [("now", {})]),
+    "arguments as white space": ('{"name": "now", "arguments": " \\n"}', "", [("now", {})]),
     "encoded three times": (
         json.dumps({"name": "weather", "arguments": encoded({"city": "Köln"}, 3)}),
         "",

@@ -267,6 +267,8 @@ def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) 
         except ValueError as error:
             if key in formats.PLAIN_INPUT_KEYS and len(only) == 1:
                 return ToolCall("", name, dict.fromkeys(only, given))
+            if not arguments.strip():
+                return _without_arguments(name, None, schema)
             return unreadable(name, given, f"the arguments are {error}")
     arguments = {} if arguments in _EMPTY else arguments
     if isinstance(arguments, list) and len(arguments) == 1:
