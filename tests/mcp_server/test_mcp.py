@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,10 @@ PROMPT = {"prompt": "a lighthouse"}
 
 def raises(_):
     raise LookupError("who is it?")
+
+
+def raises_ctrl_c(*_):
+    raise KeyboardInterrupt
 
 
 async def until(condition, seconds=10.0):
@@ -204,14 +209,16 @@ async def test_a_scope_makes_all_sessions_one_conversation(served):
         assert "is canceled" in (await tools["cancel_prediction"].ainvoke(about))[0]["text"]
 
 
-async def test_sigterm_cancels_what_is_waited_for(served):
-    """The process ends by itself, though standard input is still open."""
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2], ids=["SIGTERM", "Ctrl-C twice"])
+async def test_a_signal_cancels_what_is_waited_for(served, signals):
+    """The process ends by itself, though standard input is still open, and without a traceback."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,  # as a client starts it, which has imported nothing yet
         *served.arguments,
         env=served.environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
 
     def send(method, params, **more):
@@ -224,10 +231,23 @@ async def test_sigterm_cancels_what_is_waited_for(served):
     send("notifications/initialized", {})
     send("tools/call", {"name": "endless", "arguments": {"prompt": "x"}}, id=2)
     await until(lambda: served.sandbox.predictions)
-    process.terminate()
+    served.sandbox.answer_next(503, path="/cancel", headers={"Retry-After": "0.2"})
+    for one in signals:
+        process.send_signal(one)
+        await until(lambda: any(seen.path.endswith("/cancel") for seen in served.sandbox.requests))
     await until(lambda: served.sandbox.predictions[0].status == "canceled", 2)
     async with asyncio.timeout(5):
-        await process.communicate()
+        _, complaints = await process.communicate()
+    assert b"Traceback" not in complaints
+
+
+def test_ctrl_c_ends_the_server_over_http(served, capsys, monkeypatch):
+    """With the status of a shell, and without a traceback."""
+    monkeypatch.setattr("uvicorn.Server.serve", raises_ctrl_c)
+    for name, value in served.sandbox.environ().items():
+        monkeypatch.setenv(name, value)
+    assert main(["mcp", "--models", str(served.models), "--http", "0"]) == 130
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_no_message_holds_the_token(served):
