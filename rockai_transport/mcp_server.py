@@ -204,7 +204,8 @@ async def _serve_stdio(server: Any) -> None:
 
     serving: Any = asyncio.current_task()
     with contextlib.suppress(NotImplementedError):  # Windows ends a process without a signal
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(ending, serving.cancel)
     async with stdio_server() as (read, write):
         try:
             await server.run(read, write, server.create_initialization_options())

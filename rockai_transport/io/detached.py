@@ -61,13 +61,14 @@ class DetachedTask(asyncio.Task[T]):
         super().cancel()
 
 
+async def directly(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function here."""
+    return function(*args, **kwargs)
+
+
 async def to_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """As `asyncio.to_thread`, which never ends if the function raises StopIteration (here a RuntimeError)."""
-
-    async def called() -> T:
-        return function(*args, **kwargs)
-
-    return await asyncio.to_thread(lambda: run_blocking(called()))
+    return await asyncio.to_thread(lambda: run_blocking(directly(function, *args, **kwargs)))
 
 
 async def run_detached(

@@ -25,7 +25,7 @@ from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.io.detached import to_thread
+from rockai_transport.io.detached import directly, to_thread
 from rockai_transport.jobs.records import Record
 
 _NAMESPACE = ("rockai", "predictions")
@@ -337,11 +337,6 @@ def _opening(mapping: MutableMapping[str, str]) -> OpenMapping:
 
     (_, _, path), *_ = connection.execute("PRAGMA database_list")
     return partial(shelve.open, path, "w")
-
-
-async def directly(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function here."""
-    return function(*args, **kwargs)
 
 
 async def sleep_here(seconds: float) -> None:

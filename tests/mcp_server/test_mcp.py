@@ -231,8 +231,9 @@ async def test_calls_without_a_session_are_one_conversation(second_over_http):
 
 
 @pytest.mark.parametrize("sdk", ["served", "second"])
-async def test_sigterm_cancels_what_is_waited_for(request, sdk):
-    """The process ends by itself, though standard input is still open."""
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2], ids=["SIGTERM", "Ctrl-C twice"])
+async def test_a_signal_cancels_what_is_waited_for(request, sdk, signals):
+    """The process ends by itself, though standard input is still open, and without a traceback."""
     served = request.getfixturevalue(sdk)
     process = await asyncio.create_subprocess_exec(
         sys.executable,  # as a client starts it, which has imported nothing yet
@@ -240,6 +241,7 @@ async def test_sigterm_cancels_what_is_waited_for(request, sdk):
         env=served.environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
 
     def send(method, params, **more):
@@ -252,10 +254,14 @@ async def test_sigterm_cancels_what_is_waited_for(request, sdk):
     send("notifications/initialized", {})
     send("tools/call", {"name": "endless", "arguments": {"prompt": "x"}}, id=2)
     await until(lambda: served.sandbox.predictions)
-    process.terminate()
+    served.sandbox.answer_next(503, path="/cancel", headers={"Retry-After": "0.2"})
+    for one in signals:
+        process.send_signal(one)
+        await until(lambda: any(seen.path.endswith("/cancel") for seen in served.sandbox.requests))
     await until(lambda: served.sandbox.predictions[0].status == "canceled", 2)
     async with asyncio.timeout(5):
-        await process.communicate()
+        _, complaints = await process.communicate()
+    assert b"Traceback" not in complaints
 
 
 def test_no_message_holds_the_token(served):
@@ -338,7 +344,7 @@ async def test_http_is_for_this_machine_s_own_programs(over_http):
     assert (foreign.status_code, rebound.status_code) == (403, 421)
 
 
-def test_ctrl_c_ends_it_without_a_traceback(served):
+def test_ctrl_c_ends_a_server_over_http_without_a_traceback(served):
     """The exit status is a shell's for an interrupted program."""
     with subprocess.Popen(
         [*served.command, "--http", "0"], env=served.environment, stderr=subprocess.PIPE, text=True
