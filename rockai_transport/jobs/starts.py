@@ -149,10 +149,12 @@ class StartCall(LifecycleCall):
                     found, one.known, messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
                 )
         running = []
+        # A start that came later may have been recorded before this one has read the records.
+        beside = {**ahead, **{one.record.key: one.is_late for one in tuple(self._under_way.starting)}}
         for one in records:
-            if one.digest == self.record.digest and ahead.get(one.key, True):
+            if one.digest == self.record.digest and beside.get(one.key, True):
                 if one.state == UNANSWERED:
-                    return self._unanswered(one.key, goes_on=one.key in ahead)
+                    return self._unanswered(one.key, goes_on=one.key in beside)
                 if one.is_running and self._may_join(one):
                     running.append(one)
         for one in await self._refreshed(running) if running else ():

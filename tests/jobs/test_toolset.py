@@ -350,6 +350,33 @@ def test_the_same_call_twice_at_once_starts_once(sandbox):
     assert any("is being carried out already" in answer.text for answer in answers)
 
 
+def test_equal_calls_at_once_are_two_starts(sandbox, monkeypatch):
+    """Also if the later one is recorded before the earlier one has read the records, as from a file."""
+    with Client(sandbox.api_token, sandbox.base_url) as client:
+        toolset = Toolset([SAY], client=client, store={})
+        records = toolset._own.awaited
+        read, claim, is_first, is_recorded = records.all, records.claim, iter([True]), asyncio.Event()
+
+        async def read_late(scope):
+            if next(is_first, False):
+                await is_recorded.wait()
+            return await read(scope)
+
+        async def claim_and_tell(*record):
+            is_claimed = await claim(*record)
+            is_recorded.set()
+            return is_claimed
+
+        async def both():
+            contexts = [CallContext("here", ("task", call), turn="1") for call in "12"]
+            return await asyncio.gather(*(toolset.acall("say", PROMPT, one) for one in contexts))
+
+        monkeypatch.setattr(records, "all", read_late)
+        monkeypatch.setattr(records, "claim", claim_and_tell)
+        assert not any(answer.is_error for answer in asyncio.run(both()))
+    assert len(sandbox.predictions) == 2
+
+
 def test_a_start_that_hangs_ends_with_the_toolset_s_timeout(caller):
     """The tool does not wait longer, and says that a prediction may exist."""
     with Sandbox() as slow:
