@@ -47,6 +47,7 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         self._stream = stream
         self._socket = stream.get_extra_info("socket")
         self._process = os.getpid()
+        self._in_use = False  # a thread waits for the socket
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the deadline decides
         return self.split(self.rest or self._receive(max_bytes))
@@ -62,7 +63,8 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
         try:
-            while remaining := deadline.remaining(since):
+            self._in_use = True
+            while not self.is_closed and (remaining := deadline.remaining(since)):
                 moment, limit = time.monotonic(), min(remaining, _LONGEST)
                 # A receive that timed out has read nothing from the socket, so it can be repeated.
                 try:
@@ -77,7 +79,9 @@ class _Stream(BaseStream, httpcore.NetworkStream):
             if not self.is_closed:
                 raise
         finally:
-            deadline.waits_for = None
+            deadline.waits_for, self._in_use = None, False
+            if self.is_closed:
+                self._stream.close()
         raise httpcore.ReadError(_CLOSED) if self.is_closed else httpcore.ReadTimeout(TIME_IS_UP)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
@@ -91,19 +95,27 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         deadline = current_deadline.get()
         deadline.waits_for = self._socket
         try:
+            self._in_use = True
             for start in range(0, len(buffer), SEND_PART):
                 remaining = deadline.until - time.monotonic()
                 if remaining <= 0 or deadline.ended:
                     raise httpcore.WriteTimeout(TIME_IS_UP)
+                if self.is_closed:
+                    raise httpcore.WriteError(_CLOSED)
                 self._stream.write(buffer[start : start + SEND_PART], min(remaining, _LONGEST))
         finally:
-            deadline.waits_for = None
+            deadline.waits_for, self._in_use = None, False
+            if self.is_closed:
+                self._stream.close()
 
     def close(self) -> None:
         self.is_closed = True
         if self._process == os.getpid():  # in a forked child, the socket belongs to the parent
             shut_down(self._socket)  # a close would not wake another thread that reads
-        self._stream.close()
+        # The waiting thread closes it: if a new connection got its number first, that thread would wait for
+        # the new one.
+        if not self._in_use:
+            self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None

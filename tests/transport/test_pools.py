@@ -1,6 +1,7 @@
 """Which pool of connections a request is given to, and when one is given up."""
 
 import asyncio
+import socket
 import threading
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import httpcore
 import pytest
 
 from rockai_transport.io.pools import Pools
-from rockai_transport.io.transports import _AsyncPool, _Pool
+from rockai_transport.io.transports import _AsyncPool, _Pool, _Stream
 
 
 class Small(Pools):
@@ -228,3 +229,40 @@ async def test_such_a_connection_of_an_asynchronous_client_too():
     assert await response.aread() == b"hi"
     await response.aclose()
     assert backend.opened._closed
+
+
+class ClosedInUse(httpcore.NetworkStream):
+    """A socket whose client is closed by another thread, while this one waits for the socket."""
+
+    def __init__(self, sock):
+        self.sock, self.log = sock, []
+        self.mine = _Stream(self)
+
+    def get_extra_info(self, info):
+        return self.sock
+
+    def read(self, max_bytes, timeout=None):
+        self.mine.close()
+        self.log.append("read")
+        raise httpcore.ReadError("Bad file descriptor")
+
+    def write(self, buffer, timeout=None):
+        self.mine.close()
+        self.log.append("written")
+
+    def close(self):
+        self.log.append("closed")
+
+
+def test_a_socket_is_closed_by_the_thread_that_waits_for_it():
+    """A new connection could get its number before this thread wakes: it would then wait for the new one."""
+    one, other = socket.socketpair()
+    with one, other:
+        reading = ClosedInUse(one)
+        with pytest.raises(httpcore.ReadError, match="closed meanwhile"):
+            reading.mine.read(1)
+        assert reading.log == ["read", "closed"]
+        writing = ClosedInUse(other)
+        with pytest.raises(httpcore.WriteError, match="closed meanwhile"):
+            writing.mine.write(b"x" * 2**20)
+        assert writing.log == ["written", "closed"]
