@@ -30,6 +30,8 @@ _collecting: set[int] = set()  # the threads in a garbage collection
 _open_streams: WeakSet[Stream] = WeakSet()
 """Streams to leave at the program's end; for example, the last traceback keeps its streams alive."""
 _pending: list[RunStream] = []  # a list's append and remove take no lock
+_read_elsewhere: WeakSet[Any] = WeakSet()
+"""The locks of streams that were closed while another thread was reading: it leaves them."""
 
 
 class Stream:
@@ -130,6 +132,8 @@ class Stream:
                 self._leave()
             finally:
                 self._turn.release()
+        elif self._reader != threading.get_ident():
+            _read_elsewhere.add(self._turn)
 
     def __enter__(self) -> Self:
         return self
@@ -201,5 +205,5 @@ def finish_streams() -> None:
         with contextlib.suppress(Exception):
             stream.close()
     give_up = time.monotonic() + CANCEL_GRACE_SECONDS
-    while _pending and time.monotonic() < give_up:
+    while (_pending or any(one.locked() for one in _read_elsewhere)) and time.monotonic() < give_up:
         time.sleep(0.005)  # no lock: its owner may be a thread that the end of the program has stopped

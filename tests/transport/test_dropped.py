@@ -86,6 +86,22 @@ def test_the_end_of_the_program_leaves_a_stream_that_is_still_held(endless):
     assert endless.lines.count(CANCEL) == 1
 
 
+def test_the_end_of_the_program_waits_for_a_daemon_thread_that_leaves_its_stream(endless):
+    """It is woken, and cancels the prediction before the program has ended."""
+    script = f"""
+        import threading
+        from rockai_transport import Client
+        stream = Client({TOKEN!r}, {endless.base_url!r}, route="predictions").stream({MODEL!r}, {{}})
+        next(stream)
+        began = threading.Event()
+        threading.Thread(target=lambda: (began.set(), next(stream)), daemon=True).start()
+        began.wait()
+        while not stream._turn.locked(): pass
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=30)
+    assert endless.lines.count(CANCEL) == 1
+
+
 async def test_an_async_stream_in_a_cycle_is_left_by_its_loop(endless):
     """Each of 20 times, while the loop goes on."""
     async with AsyncClient(TOKEN, endless.base_url, route="predictions") as client:
