@@ -405,7 +405,9 @@ def test_the_code_of_a_class_waits_for_the_whole_object(sandbox, streams):
     streams(f'<tool_call>{{"name": "Bill", "arguments": {json.dumps(given)}}}</tool_call>')
     *partial, last = ChatRockAI(model=MODEL).with_structured_output(Bill).stream("x")
     assert len(partial) > 2
-    assert repr(partial[0]) == "Bill(paid_on='', price=None, tip=None)"
+    paid_on = partial[0].paid_on  # how much of it depends on the pieces that came together
+    assert given["paid_on"].startswith(paid_on)
+    assert repr(partial[0]) == f"Bill(paid_on={paid_on!r}, price=None, tip=None)"
     assert all(json.loads(one.model_dump_json()).keys() == given.keys() for one in partial)
     assert last.model_dump(mode="json") == {**given, "total": 12}
 
