@@ -206,8 +206,8 @@ LINT = {
 }
 TYPES = {"mypy": module("mypy")}
 PYRIGHT = {"pyright": module("pyright", "--pythonpath", python())}  # it is fetched from npm
-# Each worker imports and collects everything; one more than there are cores, because tests also wait.
-WORKERS = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+# Each worker imports and collects everything; three more than there are cores, because tests mostly wait.
+WORKERS = ("--numprocesses", str((os.cpu_count() or 1) + 3), "--dist", "worksteal")
 PURE = ("rockai_transport/protocol/*", "rockai_transport/prompting/*")
 LONG = ("crash", "hold_nothing", "within_httpcore")  # what `make soak` runs of the tests
 PACKAGING = {"packaging": [python(), str(Path("tests") / "packaging" / "check.py")]}
