@@ -150,7 +150,8 @@ class StartCall(LifecycleCall):
                 )
         running = []
         # A start that came later may have been recorded before this one has read the records.
-        beside = {**ahead, **{one.record.key: one.is_late for one in tuple(self._under_way.starting)}}
+        starting = map(attrgetter("record.key", "is_late"), tuple(self._under_way.starting))
+        beside = {**ahead, **dict(starting)}
         for one in records:
             if one.digest == self.record.digest and beside.get(one.key, True):
                 if one.state == UNANSWERED:
