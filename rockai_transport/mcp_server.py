@@ -232,7 +232,7 @@ async def _serve_http(server: Any, port: int) -> None:
 
 
 class _Endpoint:
-    """An ASGI app, which Starlette takes for none if it is a method."""
+    """The session manager as an ASGI app: Starlette takes a method for a handler of its own requests."""
 
     def __init__(self, sessions: Any) -> None:
         self._sessions = sessions
