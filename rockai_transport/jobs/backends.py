@@ -146,7 +146,7 @@ class BlockingBackends:
         try:
             _in_thread(steps.operation(), future)
             _wait([future], after)
-        except BaseException:
+        except BaseException:  # Ctrl-C, or what a signal handler raises; raised again below
             run_blocking(meanwhile())
             _wait([future], CANCEL_GRACE_SECONDS)
             future.add_done_callback(late)  # called at once if it is done

@@ -262,7 +262,7 @@ class Operations:
             state.prediction = read(service, answer, run.partial)
         except (APIStatusError, InvalidResponseError, GeneratorExit):
             raise
-        except BaseException as error:
+        except BaseException as error:  # as in `run`, or a broken connection; raised again
             with contextlib.suppress(RockAIError):
                 response = Response(200, {}, io.now(), b"".join(received))
                 found = read(service, responses.accepted(service, request, response), run.partial)
