@@ -321,6 +321,20 @@ def test_keys_that_a_typed_dict_does_not_require_may_be_missing(scripted, llm, m
         chain.invoke("Go!")
 
 
+class Quoted(TypedDict):
+    """As under ``from __future__ import annotations``."""
+
+    word: "str"
+    last: "NotRequired[str]"
+
+
+def test_a_typed_dict_with_quoted_types_knows_what_is_required(llm):
+    """The class itself does not: Python counts a quoted key as required."""
+    assert Quoted.__required_keys__ == {"word", "last"}
+    bound = llm.with_structured_output(Quoted).first
+    assert bound.kwargs["tools"][0]["function"]["parameters"]["required"] == ["word"]
+
+
 class Undescribed(TypedDict):
     word: str
 
