@@ -631,6 +631,18 @@ async def test_an_answer_that_calls_another_tool_has_no_value(scripted, llm, met
     assert len(asked.inputs) == 6
 
 
+@pytest.mark.parametrize("method", ["json_mode", "json_schema"])
+def test_an_object_is_no_call_of_the_tool_that_must_be_called(scripted, llm, method):
+    """Not even of one whose arguments it does not have: the model is asked for the call."""
+    call = '<tool_call>{"name": "look", "arguments": {"topic": "why"}}</tool_call>'
+    asked = scripted(written(method, GOOD), call)
+    chain = llm.with_structured_output(
+        Joke, method=method, include_raw=True, tools=[look], tool_choice="look"
+    )
+    assert [one["args"] for one in chain.invoke("Joke!")["raw"].tool_calls] == [{"topic": "why"}]
+    assert len(asked.inputs) == 2
+
+
 def test_no_other_tool_can_be_called_where_the_schema_is_one(llm):
     """The error names the methods that accept tools."""
     with pytest.raises(ConfigurationError, match=r"tools.*'json_schema' or 'json_mode'"):
