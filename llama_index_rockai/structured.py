@@ -172,10 +172,7 @@ class StructuredOutputLLM(FunctionCallingLLM):
         own = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
         call = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
         if call.get("tools"):
-            raise ConfigurationError(
-                "tools= is not for a structured call, which asks for an object only: "
-                "use chat(…, tools=…, output_cls=…)."
-            )
+            raise ConfigurationError("tools= is not for a structured call: use chat(…, output_cls=…).")
         mode = self.pydantic_program_mode
         if mode in _TOOL_MODES:
             call |= parser.as_tool()

@@ -284,8 +284,9 @@ def is_schema(value: Any, schema: Mapping[str, Any]) -> bool:
         return False
     described = value.get("properties")
     if isinstance(described, dict):
-        is_shown = any(map(_describes, described.values())) or described in ({}, properties_of(schema))
-        return is_shown and all(isinstance(one, dict) for one in described.values())
+        objects = [one for one in described.values() if isinstance(one, dict)]
+        is_shown = any(map(_describes, objects)) or described in ({}, properties_of(schema))
+        return is_shown and len(objects) == len(described)
     types = _types(schema)
     typed = all(
         isinstance(one, dict) and one.get("type") == types.get(key, ()) and "properties" not in one
@@ -294,12 +295,10 @@ def is_schema(value: Any, schema: Mapping[str, Any]) -> bool:
     return bool(value) and (typed or value == schema)
 
 
-def _describes(value: Any) -> bool:
-    """Return whether a value describes others, as a property of a schema does."""
-    return isinstance(value, dict) and (
-        value.get("type") in ("string", "integer", "number", "boolean", "array", "object", "null")
-        or not value.keys().isdisjoint(("$ref", "anyOf", "allOf", "oneOf"))
-    )
+def _describes(value: dict[str, Any]) -> bool:
+    """Return whether an object describes values, as a property of a schema does."""
+    is_typed = value.get("type") in ("string", "integer", "number", "boolean", "array", "object", "null")
+    return is_typed or not value.keys().isdisjoint(("$ref", "anyOf", "allOf", "oneOf"))
 
 
 def _types(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,11 @@ class ResponseFormat:
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @property
+    def name(self) -> str:
+        """The name of the object, as the model sees it; empty if it sees none."""
+        return str((self.schema or {}).get("title", ""))
+
+    @property
     def instructions(self) -> str:
         """Text for the system part of the prompt."""
         if self.schema is None:
