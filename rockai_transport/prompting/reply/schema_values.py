@@ -202,7 +202,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     if not fits(result, schema):
         for candidate in (*_inner(value, schema, name), *_under_only_key(value, schema)):
             inner = adapted(candidate, schema)
-            if fits(inner, schema):
+            if fits(inner, schema) and not _is_call(candidate, schema, name):
                 return inner
     _refuse_strangers(result, schema, schema)
     return result
