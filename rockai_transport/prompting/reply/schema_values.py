@@ -256,14 +256,14 @@ def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
 
 
 def _is_call(value: Any, schema: Schema, name: str) -> bool:
-    """Return whether an object is a call of the schema's name, or its schema, without its other keys."""
+    """Return whether an object is a call, or a schema with values in it, and has no other known keys."""
     if not isinstance(value, dict) or schema.get("additionalProperties"):
         return False
-    keys = [*formats.NAME_KEYS, *(("title", "type", "description") if "properties" in value else ())]
-    given = [one for key in keys if isinstance(one := value.get(key), str)]
-    is_named = any(plain(one) in _titles(schema, name) for one in given)
-    is_form = "properties" in value and value.get("type") == "object"
-    return (is_named or is_form) and value.keys() & known_properties(schema) <= {*keys}
+    is_form = value.get("type") in (["object"] if "properties" in value else formats.FIXED_KEYS["type"])
+    beside = ("title", "type", "description") if is_form or "properties" in value else ()
+    keys, known = {*formats.NAME_KEYS, *beside}, known_properties(schema)
+    is_named = any(plain(value[key]) in _titles(schema, name) for key in keys & value.keys())
+    return (is_named or is_form) and value.keys() & known <= keys and not value.keys() <= known
 
 
 def _titles(schema: Schema, name: str) -> set[str]:
