@@ -633,7 +633,7 @@ async def test_an_answer_that_calls_another_tool_has_no_value(scripted, llm, met
 
 def test_an_object_may_be_written_as_a_call_beside_tools(scripted, llm):
     """As without tools. An agent told the model again and again that there is no tool of that name."""
-    call = f'It is: <tool_call>{json.dumps({"name": "Joke", "arguments": GOOD})}</tool_call>'
+    call = f"It is: <tool_call>{json.dumps({'name': 'Joke', 'arguments': GOOD})}</tool_call>"
     asked = scripted(*[call] * 4)
     chain = llm.with_structured_output(Joke, method="json_schema", tools=[look])
     assert chain.invoke("Joke!") == list(chain.stream("Joke!"))[-1] == Joke(**GOOD)
