@@ -196,7 +196,8 @@ class Dialogue:
     def _accepts(self, arguments: dict[str, Any]) -> bool:
         """Return whether an object is valid as the arguments of the one function that must be called."""
         reply = ModelReply(tool_calls=(ToolCall("", "", arguments),))
-        return self._check is not None and self._check(reply) is None
+        checks_calls = self._call is not None and self._call.response_format is None  # not the text
+        return checks_calls and self._check is not None and self._check(reply) is None
 
 
 def _own_words(text: str, request: ModelRequest) -> str:

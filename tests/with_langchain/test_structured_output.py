@@ -645,6 +645,31 @@ async def test_an_answer_that_calls_another_tool_has_no_value(scripted, llm, met
     assert len(asked.inputs) == 6
 
 
+def test_an_object_may_be_written_as_a_call_beside_tools(scripted, llm):
+    """As without tools. An agent told the model again and again that there is no tool of that name."""
+    call = f"It is: <tool_call>{json.dumps({'name': 'Joke', 'arguments': GOOD})}</tool_call>"
+    asked = scripted(*[call] * 4)
+    chain = llm.with_structured_output(Joke, method="json_schema", tools=[look])
+    assert chain.invoke("Joke!") == list(chain.stream("Joke!"))[-1] == Joke(**GOOD)
+    raw = llm.with_structured_output(Joke, method="json_schema", tools=[look], include_raw=True)
+    assert raw.invoke("Joke!")["raw"].text == call
+    agent = create_agent(llm, [look], response_format=ProviderStrategy(Joke))
+    assert agent.invoke({"messages": [("user", "Joke!")]})["structured_response"] == Joke(**GOOD)
+    assert len(asked.inputs) == 4
+
+
+@pytest.mark.parametrize("method", ["json_mode", "json_schema"])
+def test_an_object_is_no_call_of_the_tool_that_must_be_called(scripted, llm, method):
+    """Not even of one whose arguments it does not have: the model is asked for the call."""
+    call = '<tool_call>{"name": "look", "arguments": {"topic": "why"}}</tool_call>'
+    asked = scripted(written(method, GOOD), call)
+    chain = llm.with_structured_output(
+        Joke, method=method, include_raw=True, tools=[look], tool_choice="look"
+    )
+    assert [one["args"] for one in chain.invoke("Joke!")["raw"].tool_calls] == [{"topic": "why"}]
+    assert len(asked.inputs) == 2
+
+
 def test_no_other_tool_can_be_called_where_the_schema_is_one(llm):
     """The error names the methods that accept tools."""
     with pytest.raises(ConfigurationError, match=r"tools.*'json_schema' or 'json_mode'"):

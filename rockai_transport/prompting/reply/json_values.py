@@ -66,8 +66,9 @@ _TOKENS: Final = re.compile(
     rf"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c{_SPACES}]""",
     re.DOTALL,
 )
-# The characters that may follow a backslash in a Python string; any other would be a SyntaxWarning.
-_PYTHON_ESCAPES: Final = frozenset("\\'\"abfnrtvxuU/")
+# The characters that make an escape with the backslash before them. Models mean a backslash by any other,
+# also by Python's for the bell and the vertical tab, as in `\alpha` and `\vec`.
+_PYTHON_ESCAPES: Final = frozenset("\\'\"bfnrtxuU/")
 _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 # Text that begins like JSON; its inner parts are not searched separately.
 _LIKE_JSON: Final = re.compile(
