@@ -23,7 +23,7 @@ from typing import Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, MADE_UP, OPENING
+from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, MADE_UP, OPENING, RESULTS
 from rockai_transport.prompting.reply.call_heads import (
     CLOSING,
     BareWatch,
@@ -46,7 +46,7 @@ _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
 _FENCE: Final = TokenSet(*FENCES)
 _MARK: Final = TokenSet(ELEMENT_MARK)
-_MADE_UP: Final = TokenSet(*MADE_UP)
+_MADE_UP: Final = TokenSet(*MADE_UP, *RESULTS)
 _END: Final = "</tool_call>"
 _CUT_SHORT: Final = "the call does not end: the reply was cut off at its length limit"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
