@@ -64,6 +64,7 @@ BEGINNINGS = {
     "names of arguments": ("", "<parameter="),
     "keys without values": ("<tool_call>note", "<arg_key>a</arg_key>"),
     "one long id": ("[TOOL_CALLS]now[CALL_ID]", "x"),
+    "recipients": ("", "<function=now>"),
 }
 
 
@@ -142,6 +143,12 @@ def test_a_hint_may_stand_before_hints_without_end():
     reading(["<tool>" * 5000])
 
 
+@pytest.mark.parametrize("text", ["<function=now>", "<function=x", '<invoke name="now">'])
+def test_a_recipient_may_stand_before_recipients_without_end(text):
+    """A model that repeats the beginning of a call until it is cut off has written text."""
+    reading([text * 5000])
+
+
 @pytest.mark.parametrize("text", ["{ ", "[", '{"a": ', '"\\', "{'a': \"", "/*", "a b ", '{"a": 1} '])
 def test_finding_json_takes_steps_in_proportion(text):
     """Of brackets, quotes, comments and prose."""
@@ -153,6 +160,13 @@ def test_finding_json_takes_steps_in_proportion(text):
             return
 
     once, twice = (steps(lambda n=n: find(n)) for n in (300, 600))
+    assert twice <= 2.2 * once + 250
+
+
+def test_the_text_around_json_is_put_together_once():
+    """Not for each of the values that are found: the text before the last of them is long."""
+    texts = (Counted('{"a": 1}\n' * count) for count in (100, 200))
+    once, twice = (steps(lambda text=text: extract_json(text, lambda _: False)) for text in texts)
     assert twice <= 2.2 * once + 250
 
 

@@ -157,7 +157,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
     return replace(found, fenced=text[at : at + 3]) if isinstance(found, Opener) else found
 
 
-def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
+def _marked(text: str, at: int, tools: Tools, *, inner: bool = False) -> Opener | Verdict:
     """Decide what follows an opening token: JSON, a Python call or a list of them, or a name with a body."""
     at = _skip(_OPENING, text, at)
     if at < 0:
@@ -166,14 +166,14 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return Opener(at, "json", meant=True)
     if text[at] == "[":
         return _listed(text, at, tools, marked=True)
-    return _named(text, at, tools, marked=True)
+    return _named(text, at, tools, marked=True, inner=inner)
 
 
-def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
+def _named(text: str, at: int, tools: Tools, *, marked: bool, inner: bool = False) -> Opener | Verdict:
     """Match a name and the arguments after it; without an opening token, only a tool's, and no empty call.
 
     What opens a call right after the name, or after another token: the name was the recipient (Inkling, Muse
-    Glimmer).
+    Glimmer). A recipient of a recipient is none: a model may repeat one endlessly.
     """
     own = _tags(frozenset(tools.schemas)).end(text, at)
     found = _NAME.match(text, at + 1 if own > at else at)
@@ -188,9 +188,10 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
     if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
         return Opener(body, "json", name, meant=marked, hinted=not is_blank(text[end:body]))
     verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
-    to_tool = verdict == "text" and (body == end or not is_blank(text[end:body]))
-    if to_tool and (inner := _OPENING.end(text, body)) != body:
-        return "undecided" if inner < 0 else _marked(text, inner, tools)
+    behind_name = body == end or not is_blank(text[end:body])
+    to_tool = verdict == "text" and behind_name and not inner
+    if to_tool and (begin := _OPENING.end(text, body)) != body:
+        return "undecided" if begin < 0 else _marked(text, begin, tools, inner=True)
     argument = ARGUMENT.end(text, body) > body or (own > at and not text.startswith("</", body))
     return verdict if marked or verdict == "undecided" or (argument and tools.resolve(name)) else "text"
 
