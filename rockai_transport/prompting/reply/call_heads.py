@@ -25,6 +25,8 @@ Kind = Literal["json", "python", "tagged", "elements", "plain elements"]
 _MOST_UNDECIDED: Final = 400
 _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
 _NAME: Final = re.compile(r"""["']?(\w[\w.:/-]{0,127})["']?""")
+_JOINT: Final = re.compile(r"\s?[=,]")  # Llama's, of a name and its arguments
+_STARTS: Final = ("{", "[{", '"{')  # of arguments, also in a list, or in quotes
 _PRINT: Final = "print("  # around each call of Gemma 3's
 _NAME_TAG, _NAME_END = "<function>", "</function>"  # around a name, behind an opening token
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
@@ -184,8 +186,11 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool, inner: bool = Fals
         end += len(_NAME_END)
     if text.startswith("(", end) and marked:
         return Opener(at, "python", meant=True)
-    body = _skip(_BETWEEN, text, end)
-    if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
+    joint = _JOINT.match(text, end) if marked else None
+    body = _skip(_BETWEEN, text, joint.end() if joint else end)
+    if marked and body == len(text) - 1 and text[body] in '["':
+        return "undecided"
+    if body >= 0 and text.startswith(_STARTS if marked else "{", body) and (marked or tools.resolve(name)):
         return Opener(body, "json", name, meant=marked, hinted=not is_blank(text[end:body]))
     verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
     behind_name = body == end or not is_blank(text[end:body])

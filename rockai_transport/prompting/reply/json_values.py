@@ -122,6 +122,8 @@ class ValueScanner:
             elif self._mode != self._outside:
                 goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
                 self._mode = self._mode if goes_on else self._outside
+                if not (goes_on or self._open):  # the value is a string
+                    return at
             elif stop in ("<", "`"):
                 self._blank = stop == "<" and self._last in (":", "=") and text[at].isalpha()
                 return found.start()

@@ -327,11 +327,11 @@ class ToolCallReader:
             at = end
 
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
-        """Return the end of a superfluous bracket or comma, or of a fence that closes the call or nothing."""
+        """Return the end of a stray bracket, comma, or quote, or of a fence that closes a call or nothing."""
         if text[at] in "}]":
             mark = _MARK.end(text, at, final=final)
             return at + 1 if mark == at else min(mark, at)
-        comma = text[at] in ",;"
+        comma = text[at] in ",;\"'"
         end = at + 1 if comma else _FENCE.end(text, at, final=final)
         if end <= at or (self._fenced and not comma):
             self._fenced = self._fenced if end <= at else ""
