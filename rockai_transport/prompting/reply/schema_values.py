@@ -292,9 +292,9 @@ def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
 def _choice(text: str, parts: list[Schema]) -> str:
     """Return how the schema spells a text, if it allows only some texts; else the text itself."""
     choices = [one for part in parts for one in _choices(part)]
-    free = any(not _choices(part) and "string" in _allowed([part]) for part in parts)
-    near = [one for one in choices if isinstance(one, str) and _joined(one) == _joined(text)]
-    return near[0] if len(near) == 1 and text not in choices and not free else text
+    allowed = text in choices or any(not _choices(part) and "string" in _allowed([part]) for part in parts)
+    near = [one for one in choices if not allowed and isinstance(one, str) and _joined(one) == _joined(text)]
+    return near[0] if len(near) == 1 else text
 
 
 def _choices(part: Schema) -> list[Any]:
