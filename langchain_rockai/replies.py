@@ -45,6 +45,7 @@ _FILES_KEY: Final = "files"
 # number into one of them; v3 events would merge calls without a number (`_iter_protocol_blocks`).
 _FIRST_CALL: Final = 1000
 _FIRST_FILE: Final = 2000
+_MOST_REPAIRED: Final = 2000
 
 _json = partial(json.dumps, ensure_ascii=False)
 
@@ -187,9 +188,11 @@ def _unreadable(call: InvalidToolCall) -> str:
 
     Core repairs the arguments of a streamed call (langchain_core/messages/ai.py, `init_tool_calls`): an
     incomplete call would become a valid one, with half its arguments. After its opening bracket, the same
-    text is not an object to core. A whole message is not repaired, and has the arguments unchanged.
+    text is not an object to core. A whole message is not repaired, and has the arguments unchanged. Core's
+    repair takes quadratic time, so of long arguments it gets the beginning; the message's content has them.
     """
-    for written in (call.arguments, call.text):
+    limit = _MOST_REPAIRED if call.text else None
+    for written in (call.arguments[:limit], call.text[:limit]):
         if not _is_repaired(written):
             return written
         if behind := written.lstrip("{ \t\r\n"):

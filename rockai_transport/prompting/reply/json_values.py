@@ -123,6 +123,8 @@ class ValueScanner:
             elif self._mode != self._outside:
                 goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
                 self._mode = self._mode if goes_on else self._outside
+                if not (goes_on or self._open):  # the value is a string
+                    return at
             elif stop in ("<", "`"):
                 self._blank = stop == "<" and self._last in (":", "=") and text[at].isalpha()
                 return found.start()
@@ -332,14 +334,12 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
         return read_value(text), "", ""
     except ValueError as error:
         problem = str(error)
-    found: list[tuple[Any, str, str]] = []
+    found: list[tuple[Any, int, int]] = []
     for candidate, start, end in _bracketed(text):
         try:
-            value = read_value(candidate)
+            found.append((read_value(candidate), start, end))
         except ValueError as error:
             problem = str(error)
-            continue
-        found.append((value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])))
     accepted = [one for one in found if accepts is not None and accepts(one[0])]
     accepted = [one for one in accepted if isinstance(one[0], dict)] or accepted
     if any(one[0] != accepted[0][0] for one in accepted):
@@ -347,7 +347,8 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
     best = accepted or [one for one in found if isinstance(one[0], dict)] or found
     if not best:
         raise ValueError(problem)
-    return best[0]
+    value, start, end = best[0]
+    return value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])
 
 
 def _bracketed(text: str) -> Iterator[tuple[str, int, int]]:

@@ -219,7 +219,7 @@ def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
         return
     if not any(_knows_any(part, value) for part in parts):
         known = ", ".join(sorted({name for part in parts for name in properties_of(part)}))
-        raise ValueError(f"none of the keys {', '.join(value)} is one of the schema's: {known}")
+        raise ValueError(f"none of the keys {', '.join(value):.300} is one of the schema's: {known}")
     for key, item in value.items():
         _refuse_strangers(item, _property(parts, key), root)
 
@@ -284,7 +284,8 @@ def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
         part.get("additionalProperties") or part.get("patternProperties") for part in parts
     ):
         return value
-    near = {key: [name for name in known - value.keys() if plain(name) == plain(key)] for key in unknown}
+    missing = known.difference(value)
+    near = {key: [name for name in missing if plain(name) == plain(key)] for key in unknown}
     found = {key: names[0] for key, names in near.items() if len(names) == 1}
     respelled = {found.get(key, key): item for key, item in value.items()}
     return respelled if len(respelled) == len(value) else value
@@ -293,9 +294,9 @@ def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
 def _choice(text: str, parts: list[Schema]) -> str:
     """Return how the schema spells a text, if it allows only some texts; else the text itself."""
     choices = [one for part in parts for one in _choices(part)]
-    free = any(not _choices(part) and "string" in _allowed([part]) for part in parts)
-    near = [one for one in choices if isinstance(one, str) and _joined(one) == _joined(text)]
-    return near[0] if len(near) == 1 and text not in choices and not free else text
+    allowed = text in choices or any(not _choices(part) and "string" in _allowed([part]) for part in parts)
+    near = [one for one in choices if not allowed and isinstance(one, str) and _joined(one) == _joined(text)]
+    return near[0] if len(near) == 1 else text
 
 
 def _choices(part: Schema) -> list[Any]:
