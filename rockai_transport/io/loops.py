@@ -79,7 +79,8 @@ class LoopConnections:
         scope = self._scopes.get(loop)
         if scope is None:
             for closed in [other for other in list(self._scopes) if other.is_closed()]:
-                _open.discard(self._scopes.pop(closed))
+                if forgotten := self._scopes.pop(closed, None):  # else another thread was faster
+                    _open.discard(forgotten)
             scope = self._scopes[loop] = await LoopScope.begin()
         return scope
 
