@@ -50,6 +50,11 @@ def file_addresses(output: Any) -> list[str]:
     return []
 
 
+def is_data_uri(address: str) -> bool:
+    """Return whether an address contains the file itself; a scheme may be written in any case (RFC 3986)."""
+    return address[:5].lower() == "data:"
+
+
 async def download_files(
     io: IO,
     settings: Settings,
@@ -88,7 +93,7 @@ async def download_files(
     for number, address in enumerate(addresses, 1):
         stem = _stem(prediction, address, number if len(addresses) > 1 else None)
         sink = _Sink(place, stem, max_bytes)
-        if address[:5].lower() == "data:":
+        if is_data_uri(address):
             paths.append(await io.in_thread(partial(_save_data_uri, sink, address)))
         else:
             paths.append(await _fetch(io, settings, address, sink, until, public_only=public_only))
