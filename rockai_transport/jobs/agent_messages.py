@@ -16,7 +16,7 @@ from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoun
 from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import GONE, Record, what_is_left
-from rockai_transport.protocol.downloads import file_addresses, is_data_uri
+from rockai_transport.protocol.downloads import DATA_URI, file_addresses
 from rockai_transport.protocol.inputs import check_input
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
 
@@ -251,7 +251,7 @@ def _succeeded(view: PredictionView) -> str:
         text += f"\nOutput: {_cut(view.prediction.text, _MOST_TEXT) or none}"
     else:
         for address in addresses:
-            text += f"\nOutput: {'a file inside the answer' if is_data_uri(address) else address}"
+            text += f"\nOutput: {'a file inside the answer' if DATA_URI.match(address) else address}"
     for path in view.files:
         text += f"\nSaved as: {path}"
     return text
@@ -286,7 +286,7 @@ def _after(view: PredictionView) -> str:
 def _line(view: PredictionView, *, with_files: bool = True) -> str:
     prediction = view.prediction
     how = prediction.status if prediction.is_terminal else _how_far(view)
-    shown = [address for address in file_addresses(prediction.output) if not is_data_uri(address)]
+    shown = [address for address in file_addresses(prediction.output) if not DATA_URI.match(address)]
     files = [*shown, *map(str, view.files)] if with_files else []
     return ", ".join([f"- {view.name}: {how}", *files])
 

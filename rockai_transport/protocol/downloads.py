@@ -30,6 +30,8 @@ from rockai_transport.protocol.messages import REDIRECTS, Request, ResponseHead
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import status_error
 
+DATA_URI = re.compile("(?i)data:")
+"""Matches an address that contains the file itself; a scheme may be written in any case (RFC 3986)."""
 _ADDRESS = r"(?i)https?://|data:"
 _NO_FILE = frozenset({202, 204, 205, 206})
 """2xx statuses without a file: not ready yet, no content, or a part that was not requested."""
@@ -48,11 +50,6 @@ def file_addresses(output: Any) -> list[str]:
     if isinstance(output, list):
         return [address for item in output for address in file_addresses(item)]
     return []
-
-
-def is_data_uri(address: str) -> bool:
-    """Return whether an address contains the file itself; a scheme may be written in any case (RFC 3986)."""
-    return address[:5].lower() == "data:"
 
 
 async def download_files(
@@ -93,7 +90,7 @@ async def download_files(
     for number, address in enumerate(addresses, 1):
         stem = _stem(prediction, address, number if len(addresses) > 1 else None)
         sink = _Sink(place, stem, max_bytes)
-        if is_data_uri(address):
+        if DATA_URI.match(address):
             paths.append(await io.in_thread(partial(_save_data_uri, sink, address)))
         else:
             paths.append(await _fetch(io, settings, address, sink, until, public_only=public_only))
@@ -129,7 +126,7 @@ async def _attempt(
             return urljoin(request.target, head.headers["location"])
         return head.headers["location"]
     if not head.is_success:
-        response = await read_body(io, settings, head, limits.until)
+        response = await read_body(io, settings, head, limits.until, [])
         raise status_error(settings.service, request, response, response.status_code)
     if head.status_code in _NO_FILE:
         raise InvalidResponseError(f"{request} was answered {head.status_code}, which is no whole file.")
@@ -160,15 +157,15 @@ def _save_data_uri(sink: _Sink, address: str) -> Path:
     """Save a file that the output itself contains: ``data:[type][;base64],…``."""
     header, comma, body = address[5:].partition(",")
     media_type = header.partition(";")[0].strip().lower()
+    unreadable = InvalidResponseError("The output holds a data: URI that cannot be read.", body=address[:100])
+    if not comma:
+        raise unreadable
     try:
         content = unquote_to_bytes(body)
         if "".join(header.split()).lower().endswith(";base64"):
             content = _from_base64(content)
     except ValueError:
-        comma = ""
-        content = b""
-    if not comma:
-        raise InvalidResponseError("The output holds a data: URI that cannot be read.", body=address[:100])
+        raise unreadable from None
     try:
         sink.write(content)
         return sink.finish(media_type)

@@ -77,7 +77,7 @@ async def open_response(io: IO, settings: Settings, request: Request, until: flo
         head = await io.open(request, limits.first_by, limits.notices)
         if head.is_success and head.media_type == settings.service.stream_content_type:
             return EventBody(request, head, limits, until, settings)
-        response = await read_body(io, settings, head, limits.until)
+        response = await read_body(io, settings, head, limits.until, [])
         return accepted(settings.service, request, response)
 
     return await with_retries(io, settings, request, until, math.inf, attempt)
@@ -117,10 +117,9 @@ async def with_retries(
 
 
 async def read_body(
-    io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes] | None = None
+    io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes]
 ) -> Response:
-    """Read the body of an open response, into a list if one is passed: all of it, unless it is an error."""
-    chunks = [] if chunks is None else chunks
+    """Read the body of an open response into the empty list ``chunks``: all of it, unless it is an error."""
     try:
         while not chunks or chunks[-1]:
             # Stored at once: Ctrl-C may come next.

@@ -24,8 +24,6 @@ from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_predict
 from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
 
-_SEE_OTHER = 303
-_REQUEST_TIMEOUT = 408
 _BODY_IN_MESSAGE = 300
 _MAX_REASONS = 10
 _ERROR = frozenset({"detail", "error", "message", "msg", "code", "status", "type", "title", "success"})
@@ -105,7 +103,7 @@ def _may_have_been_done(status: int, asked: float | None) -> bool:
     if was_refused(status, asked):
         return False
     # An envelope's code need not be an HTTP status.
-    return not 300 <= status < 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
+    return not 300 <= status < 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SEE_OTHER)  # noqa: PLR2004
 
 
 def is_missing_route(service: Service, error: APIStatusError) -> bool:

@@ -7,6 +7,7 @@ never sent, and those that may safely be repeated.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -68,4 +69,4 @@ def retry_after(head: ResponseHead) -> float | None:
             seconds = moment.timestamp() - head.received_at
         except (ValueError, TypeError, OverflowError):
             return None
-    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124 - NaN is not a time
+    return None if math.isnan(seconds) else max(seconds, 0.0)
