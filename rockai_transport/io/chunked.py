@@ -82,7 +82,9 @@ class BaseStream:
     def add(self, part: bytes) -> bool:
         """Add a part of a request, before the next head; return whether to send the collected bytes now."""
         if self._tail is None:
-            self._tail, self.at_body, self.left = b"", False, 0
+            self._tail = b""
+            self.at_body = False
+            self.left = 0
         self.unsent += part
         return not part or len(self.unsent) >= SEND_PART
 
@@ -103,7 +105,9 @@ class BaseStream:
             return data
         end = blank_line.end() - len(self._tail)
         self.at_body = not _INTERIM.match(self._start)
-        self._tail, self._start, self.rest = None if self.at_body else b"", b"", data[end:]
+        self._tail = None if self.at_body else b""
+        self._start = b""
+        self.rest = data[end:]
         return data[:end]
 
     def end_chunks(self, chunks: ChunkReader) -> None:

@@ -125,9 +125,9 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def close_in_background(self, stream: OpenStream) -> None:
         """Leave a dropped stream in its own task."""
-        self.loop.call_soon_threadsafe(lambda: self.do(stream.close()))
+        self.loop.call_soon_threadsafe(lambda: self.leave_in_own_task(stream.close()))
 
-    def do(self, leaving: Coroutine[Any, Any, None]) -> None:
+    def leave_in_own_task(self, leaving: Coroutine[Any, Any, None]) -> None:
         """Leave a stream in its own task; the end of the loop waits for it."""
         task = DetachedTask(leaving, CANCEL_GRACE_SECONDS)
         self._leaving.add(task)
@@ -163,7 +163,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
     async def _cut_off_all(self) -> None:
         """Leave all open streams; wait for them at most two seconds."""
         for stream in list(self.streams):
-            self.do(stream.cut_off())
+            self.leave_in_own_task(stream.cut_off())
         if self._leaving:
             await asyncio.wait(set(self._leaving), timeout=CANCEL_GRACE_SECONDS)
 

@@ -175,11 +175,7 @@ class ChatCall:
 
 
 def completion_request(
-    settings: ModelSettings,
-    prompt: str,
-    *,
-    system_prompt: str | None = None,
-    formatted: bool = False,
+    settings: ModelSettings, prompt: str, *, system_prompt: str | None = None, formatted: bool = False
 ) -> ModelRequest:
     """Build the request of a completion: text in, text out.
 
