@@ -232,8 +232,7 @@ def _check_texts(prompts: Any) -> None:
     """Refuse a prompt that is no text before another one is sent; core refuses what is no list."""
     for prompt in prompts if isinstance(prompts, list) else ():
         if not isinstance(prompt, str):
-            error = ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
-            raise as_model_error(error)
+            raise as_model_error(ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}."))
 
 
 def _check_text_only(messages: Sequence[BaseMessage], model: str) -> None:

@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -205,28 +206,18 @@ class MappingRecords(Records):
             return [mapping[name] for name in list(mapping) if str(name).startswith(prefix)]
 
 
+@dataclass(eq=False)
 class GraphRecords(Records):
-    """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
+    """Records in a LangGraph ``BaseStore``, which has no compare-and-set."""
 
-    Args:
-        put, get, search: The store's methods, awaited.
-        pause: As in `MappingRecords`.
-        lock: Held from the read to the write of a claim.
-    """
-
-    def __init__(
-        self,
-        put: Method,
-        get: Method,
-        search: Method,
-        pause: Pause | None,
-        lock: AbstractContextManager[Any] | None = None,
-    ) -> None:
-        self._put = put
-        self._get = get
-        self._search = search
-        self._pause = pause
-        self._lock = lock or nullcontext()
+    _put: Method
+    """The store's ``put``, awaited; likewise the next two."""
+    _get: Method
+    _search: Method
+    _pause: Pause | None
+    """As in `MappingRecords`."""
+    _lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    """Held from the read to the write of a claim."""
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it without an index: records are not searched by meaning, and embeddings cost money."""

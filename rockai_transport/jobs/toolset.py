@@ -206,12 +206,9 @@ class Toolset(Lifecycle):
         try:
             found = await context() if callable(context) else context
             found = self._located(found)
-            backends: Backends
             if blocking:
-                backends = BlockingBackends(self.client, found.store)
-            else:
-                backends = AsyncBackends(self.async_client, found.store)
-            return await self.answer(backends, found, tool, arguments)
+                return await self.answer(BlockingBackends(self.client, found.store), found, tool, arguments)
+            return await self.answer(AsyncBackends(self.async_client, found.store), found, tool, arguments)
         except interruptions:
             raise
         except Exception as error:

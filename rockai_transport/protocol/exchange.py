@@ -135,6 +135,7 @@ def transport_error(request: Request, failure: TransportFailure, base_url: str =
     """Return the exception for a failed connection; its cause is the underlying error, not our wrapper."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
+    advice = ""
     if not sent:
         known = (advice for reason, advice in _NO_CONNECTION_ADVICE.items() if reason in str(failure))
         tried = f" ({base_url})" if base_url and not request.download else ""
@@ -144,8 +145,6 @@ def transport_error(request: Request, failure: TransportFailure, base_url: str =
             "A cold model takes minutes to start: raise timeout= or Timeouts(first_byte=…), or wait by id "
             "with route='predictions'."
         )
-    else:
-        advice = ""
     reason = str(failure).rstrip(".")
     error = kind(f"{request}: {reason}. {advice}".strip(), may_have_started=request.starts and sent)
     error.__cause__ = below(failure)
