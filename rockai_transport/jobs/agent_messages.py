@@ -149,10 +149,8 @@ def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolA
     known = [one.prediction_id for one in running if one.prediction_id]
     unknown = [one.key for one in running if not one.prediction_id]
     names = [*known, *(f"record {key}" for key in unknown), *["one that is being started"] * ahead]
-    text = (
-        f"Not started: {len(names)} predictions are running ({', '.join(names)}), and {most} are allowed at "
-        "once."
-    )
+    listed = ", ".join(names)
+    text = f"Not started: {len(names)} predictions are running ({listed}), and {most} are allowed at once."
     if unknown:
         of_these = " and ".join(f"record {key}" for key in unknown)
         text += (
@@ -298,7 +296,7 @@ def _unknown_line(record: Record, *, is_starting: bool) -> str:
 
 
 def _more(count: int) -> str:
-    return f"\n… and {count} more line{'s' * (count > 1)}." if count else ""
+    return f"\n… and {count} more line{'s' if count > 1 else ''}." if count else ""
 
 
 def _cut(text: str, length: int) -> str:

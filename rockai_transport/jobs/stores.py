@@ -128,8 +128,10 @@ class MirroredRecords(Records):
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write to both: a claim to the store first, and what is known to this process even if that fails."""
-        first, second = (self._store, self._mirror) if unless_held else (self._mirror, self._store)
-        return await first.put(record, unless_held=unless_held) and await second.put(record)
+        if unless_held:
+            return await self._store.put(record, unless_held=True) and await self._mirror.put(record)
+        await self._mirror.put(record)
+        return await self._store.put(record)
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """Claim it in the store, and write it to both."""

@@ -263,7 +263,8 @@ class Toolset(Lifecycle):
 
         These are the framework's run and those of the surrounding blocks.
         """
-        store, runs = self._records(context.store), [*context.runs]
+        store = self._records(context.store)
+        runs = [*context.runs]
         if blocks := open_blocks.get():
             runs += [one.run for one in blocks if one.owner is self and one.scope in (None, context.scope)]
         if context.run is not None:

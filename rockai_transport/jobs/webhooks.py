@@ -145,7 +145,8 @@ class WebhookReceiver:
             []
         """
         older_than = float(amount(older_than, "older_than"))
-        now, records = time.time(), await self._records.all(None)
+        now = time.time()
+        records = await self._records.all(None)
         crashed = {
             one.key.partition("@")[0]: one.key.rpartition("#")[0]
             for one in records
@@ -167,8 +168,9 @@ class WebhookReceiver:
                     if not is_gone(error):
                         return False
                     prediction = Prediction(id=record.prediction_id, status=GONE)
-                has_ended = prediction.is_terminal or prediction.status == GONE
-                return has_ended and await self._wake_safely(record, prediction, (), crashed.get(record.key))
+                if not prediction.is_terminal and prediction.status != GONE:
+                    return False
+                return await self._wake_safely(record, prediction, (), crashed.get(record.key))
 
         woken = await asyncio.gather(*map(wake, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]
