@@ -114,9 +114,9 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         with contextlib.suppress(RuntimeError):
             await self._owner.aclose()
 
-    def end_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+    def end_soon(self) -> None:
         """Close it in its own task."""
-        self._closing = loop.create_task(self.end())
+        self._closing = self.loop.create_task(self.end())
 
     def discard(self, stream: OpenStream) -> None:
         """Forget a stream that has ended or was left."""
@@ -176,4 +176,4 @@ def _close_abandoned(scopes: dict[asyncio.AbstractEventLoop, LoopScope]) -> None
     """
     for loop, abandoned in scopes.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(loop.call_later, _CLOSING_DELAY, abandoned.end_soon, loop)
+            loop.call_soon_threadsafe(loop.call_later, _CLOSING_DELAY, abandoned.end_soon)

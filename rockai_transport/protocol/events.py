@@ -138,8 +138,8 @@ class EventReader:
         while at < size and self.end is None:
             end = self._cut(chunk, at, pieces) if self._between_outputs else 0
             if not end:
-                end = chunk.find(b"\n\n", at) + 2
-                end = end if end > 1 else size
+                blank_line = chunk.find(b"\n\n", at)
+                end = size if blank_line < 0 else blank_line + 2
                 pieces += self.read_lines(chunk[at:end])
             at = end
         return pieces

@@ -78,7 +78,7 @@ async def wait(
         if update is not None and on_update is not None:
             await io.call(on_update, update)
         # Compared as text, because NaN equals nothing.
-        if update is not None or repr(seen and seen.output) != repr(prediction.output):
+        if seen is None or update is not None or repr(seen.output) != repr(prediction.output):
             changed = moment
         seen = prediction
         if prediction.is_terminal:
