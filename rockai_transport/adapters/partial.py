@@ -158,7 +158,9 @@ def _held(kind: Any) -> list[Any]:
     origin = get_origin(kind)
     if not isinstance(origin, type) or not issubclass(origin, Collection):
         return []
-    inner = [one for one in get_args(kind) if one is not ...][issubclass(origin, Mapping) :]
+    inner = [one for one in get_args(kind) if one is not ...]
+    if issubclass(origin, Mapping):
+        del inner[:1]  # the type of the keys
     return inner if len(inner) == 1 else []
 
 
