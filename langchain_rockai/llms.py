@@ -283,6 +283,6 @@ class CompletionBuilder(LangChainBuilder[GenerationChunk, Generation]):
         return Generation(text=self.reply().text, generation_info=self._info())
 
     def _info(self) -> dict[str, Any]:
-        said = self.metadata()
-        more = {"usage_metadata": said["usage_metadata"], "reasoning": self.reply().reasoning}
-        return {**said["response_metadata"], **{name: value for name, value in more.items() if value}}
+        metadata = self.metadata()
+        more = {"usage_metadata": metadata["usage_metadata"], "reasoning": self.reply().reasoning}
+        return {**metadata["response_metadata"], **{name: value for name, value in more.items() if value}}

@@ -70,7 +70,7 @@ class BaseStream:
     at_body = False  # whether exactly the whole head was returned
     rest = b""  # received bytes that were not returned yet
     is_closed = False  # whether this side has closed it, perhaps while another thread or task reads
-    left = 0  # bytes of a body that h11 has not got yet; 0: as many as there are
+    left = 0  # bytes of a body of known length that h11 has not got yet; 0: whatever arrives is passed on
     _tail: bytes | None = None  # the last returned bytes of a head; None: after the head
     _start = b""  # the first bytes of the head
     _stream: Any

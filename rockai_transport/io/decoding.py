@@ -16,7 +16,8 @@ from rockai_transport.protocol.messages import ResponseHead
 DECODED_LIMIT = 64 * 1024**2
 """Maximum decoded bytes of an API response; a download has its own limit."""
 _PART = 64 * 1024
-_ZLIB = 15
+"""Maximum decoded bytes per step."""
+_ZLIB = 15  # zlib's codes for the formats, its `wbits`
 _GZIP = 31
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 

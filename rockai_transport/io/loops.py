@@ -23,7 +23,7 @@ from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 _CLOSING_DELAY = 0.1  # seconds
 
 _open: set[LoopScope] = set()
-"""The sets that are not closed yet. At its end, a loop closes only generators that are still referenced."""
+"""The scopes that are not closed yet. At its end, a loop closes only generators that are still referenced."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -51,10 +51,10 @@ class OpenStream(Protocol):
 
 
 class LoopConnections:
-    """The transports of one `AsyncClient`: one set per event loop, closed when the loop ends.
+    """The transports of one `AsyncClient`: one `LoopScope` per event loop, closed when the loop ends.
 
     A connection belongs to its loop, and a loop closes its async generators when it ends. So an async
-    generator holds each loop's set, and closes it. The sets of an `AsyncClient` that was dropped without
+    generator holds each loop's scope, and closes it. The scopes of an `AsyncClient` that was dropped without
     being closed are closed soon after.
     """
 
@@ -68,13 +68,13 @@ class LoopConnections:
             scope.renew()
 
     async def aclose(self) -> None:
-        """Close the set of the running loop; with another library than asyncio there is none."""
+        """Close the scope of the running loop; with another library than asyncio there is none."""
         with contextlib.suppress(ConfigurationError):
             if scope := self._scopes.pop(running_loop(), None):
                 await scope.end()
 
     async def here(self) -> LoopScope:
-        """Return the set of the running loop."""
+        """Return the scope of the running loop, a new one if there is none; forget those of ended loops."""
         loop = running_loop()
         scope = self._scopes.get(loop)
         if scope is None:
@@ -100,7 +100,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     @classmethod
     async def begin(cls) -> LoopScope:
-        """Create an empty set that ends with the running loop."""
+        """Create a scope without transports that ends with the running loop."""
         scope = cls()
         scope._owner = scope._own()
         await anext(scope._owner)

@@ -23,11 +23,11 @@ from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetch
 ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
 
-_MOST_CHARACTERS = 1999
-_MOST_TEXT = 1500
-_MOST_ID = 100
-_MOST_REASON = 500
-_COLD_AFTER = 10.0
+_MOST_CHARACTERS = 1999  # of an answer
+_MOST_TEXT = 1500  # characters of a model's text, or of an answer's first line
+_MOST_ID = 100  # characters of an id that an agent has made up
+_MOST_REASON = 500  # characters of an error's message
+_COLD_AFTER = 10.0  # seconds of starting after which the usual time of a cold start is mentioned
 _MINUTE = 60
 _HOUR = 3600
 

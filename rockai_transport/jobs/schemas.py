@@ -43,9 +43,9 @@ _TYPES: Mapping[str, Any] = {
     "array": list[Any],
     "object": dict[str, Any],
 }
-_MOST_PROBLEMS = 5
-_LONGEST_PROBLEM = 300
-_LONGEST_VALUE = 60
+_MOST_PROBLEMS = 5  # maximum number of violations that an agent reads
+_LONGEST_PROBLEM = 300  # characters
+_LONGEST_VALUE = 60  # characters of a value in one of them
 PREDICTION_ID = text_schema("The exact id that a tool returned. Never invent one.")
 
 

@@ -49,13 +49,13 @@ class StartCall(LifecycleCall):
     """Whether its caller was told that there is no response yet."""
 
     async def start(
-        self, model: HostedModel, given: Mapping[str, Any], seconds: float | None, asked: Mapping[str, Any]
+        self, model: HostedModel, given: Mapping[str, Any], seconds: float | None, written: Mapping[str, Any]
     ) -> ToolAnswer:
         """Start a prediction and wait for it, for at most ``seconds``; with None, return at once.
 
-        ``asked`` is the input as the model wrote it, before it was adapted to the schema.
+        ``written`` is the input as the model wrote it, before it was adapted to the schema.
         """
-        self._order(model, given, asked)
+        self._order(model, given, written)
         self._under_way.starting[self] = self._context.runs
         try:
             found = await self._decided()
@@ -76,7 +76,7 @@ class StartCall(LifecycleCall):
             return await self._conclude(record, prediction, remark, just_started=True)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
-    def _order(self, model: HostedModel, given: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    def _order(self, model: HostedModel, given: Mapping[str, Any], written: Mapping[str, Any]) -> None:
         """Set the request to send, and its record.
 
         A model's call is the same start even if the developer has changed the version, defaults or types.
@@ -87,7 +87,7 @@ class StartCall(LifecycleCall):
         self._sent = {**model.defaults, **given}
         self._webhook: dict[str, Any] = {}
         request = digest(model.model, self._sent)
-        fingerprint = digest(model.name, asked) if context.call and context.call[-1] else request
+        fingerprint = digest(model.name, written) if context.call and context.call[-1] else request
         self.record = Record(
             record_key(context.scope, context.call, fingerprint),
             context.scope,
@@ -196,11 +196,11 @@ class StartCall(LifecycleCall):
     async def _approved(self, approve: Callable[..., Any]) -> bool:
         """Ask a person for approval."""
         records = await self._backends.records.all(self.record.scope)
-        asked = self._backends.clock()
+        asked_at = self._backends.clock()
         question = messages.describe_order(self._model, records, self._policy.max_cost)
         answer = approve(self._model, self._sent, self.record.key, question)
         is_approved = await answer if inspect.isawaitable(answer) else answer
-        self._until += self._backends.clock() - asked  # the time for the approval does not count
+        self._until += self._backends.clock() - asked_at  # the time for the approval does not count
         return bool(is_approved)
 
     # Sending. It finishes even if the caller leaves; then the started prediction is canceled.

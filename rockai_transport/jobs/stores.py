@@ -33,6 +33,7 @@ _NAMESPACE = ("rockai", "predictions")
 """The namespace of records in a LangGraph store."""
 _PREFIX = "rockai-prediction"
 _PAGE = 100
+"""Number of records that one search of a LangGraph store returns."""
 _SETTLES = 0.2
 """Seconds between writing a claim and reading it back: workers that read before have written by then."""
 _IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")

@@ -27,7 +27,7 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import validator
-from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy, known_now
+from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy, refuse_awaitable
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import AgentRun, RunRegistry, ToolCallsUnderWay, cancel_all, open_blocks
 from rockai_transport.jobs.schemas import check_models, input_schema, lifecycle_schemas, problems
@@ -42,6 +42,7 @@ DEFAULT_TIMEOUT = 120.0
 _LEAST = 1.0
 """The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _KEPT_STORES = 16
+"""Number of conversations' stores that a toolset remembers."""
 ContextSource = CallContext | Callable[[], Coroutine[Any, Any, CallContext]]
 
 DESCRIPTIONS = {
@@ -236,7 +237,7 @@ class Toolset(Lifecycle):
         """
         if not callable(self.scope):
             return self.scope or own or self.own_scope
-        named = known_now(self.scope(place), "scope")
+        named = refuse_awaitable(self.scope(place), "scope")
         if named is None or not str(named):
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)

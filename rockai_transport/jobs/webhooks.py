@@ -54,7 +54,9 @@ _AWAKE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 _KEPT = (*_AWAKE, *[1.0] * 58)
 """Seconds between attempts, while a delivery waits up to a minute for the suspended run to be saved."""
 _MOST_BODY = 16 * 1024 * 1024
+"""Maximum bytes that are read of a delivery."""
 _AT_ONCE = 8
+"""Maximum number of predictions that a sweep handles at once."""
 
 
 class WebhookReceiver:

@@ -155,8 +155,8 @@ class Dialogue:
         self._reader = ReplyReader(request.reading, accepts=self._accepts)
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
-        self._holds = self._check is not None or not self._streamed
-        self._waits = request.reading.tools.forced  # for a call
+        self._holds = self._check is not None or not self._streamed  # whether parts wait for the reply's end
+        self._waits = request.reading.tools.forced  # whether parts wait for the first call
         self._committed = False  # whether text or a call was delivered
         self._direct = self._check is None and not request.reading.tools.active  # nothing can be refused
 

@@ -240,8 +240,8 @@ def _stem(prediction: Prediction, address: str, number: int | None) -> str:
 
 def _suffix(media_type: str, start: bytes) -> str:
     """Return a file's suffix, from its type, or else from its first bytes."""
-    said = "" if media_type in _SAYS_NOTHING else media_type
-    for name in (said, sniff_media_type(start) or ""):
+    declared = "" if media_type in _SAYS_NOTHING else media_type
+    for name in (declared, sniff_media_type(start) or ""):
         # Python knows only one spelling of some types: audio/x-wav, audio/flac.
         for spelling in (name, name.replace("/x-", "/"), name.replace("/", "/x-", 1)):
             if ending := mimetypes.guess_extension(spelling, strict=False):

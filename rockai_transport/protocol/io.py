@@ -22,7 +22,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 FIRST_NOTICE = 10.0
+"""Seconds of waiting before the first report."""
 NOTICE_EVERY = 60.0
+"""Seconds between two reports."""
 TIME_IS_UP = "the time limit ran out"
 
 

@@ -25,6 +25,7 @@ from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 from rockai_transport.protocol.responses import finished
 
 _DRAIN_SECONDS = 0.1
+"""Seconds to wait for the end of a body whose end event has arrived."""
 
 
 @dataclass
