@@ -147,9 +147,8 @@ class StartCall(LifecycleCall):
                     return messages.describe_not_started(self._model, one.key)
                 is_ours = one.thread == self._context.thread  # else the sleeper was lost before it was saved
                 found = one if is_ours else one._replace(asleep=None)
-                return _Started(
-                    found, one.known, messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
-                )
+                remark = messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
+                return _Started(found, one.known, remark)
         running = []
         # A start that came later may have been recorded before this one has read the records.
         starting = map(attrgetter("record.key", "is_late"), tuple(self._under_way.starting))

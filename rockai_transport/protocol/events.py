@@ -291,9 +291,8 @@ def _usual_ends(names: tuple[str, ...]) -> tuple[bytes, ...]:
 def _reason(data: str) -> str:
     """Return an error's message, from plain text or from JSON with ``detail``."""
     fields = _json_object(data)
-    reason = next(
-        (fields[key] for key in ("detail", "message", "error", "msg", "reason") if fields.get(key)), data
-    )
+    keys = ("detail", "message", "error", "msg", "reason")
+    reason = next((fields[key] for key in keys if fields.get(key)), data)
     return reason if isinstance(reason, str) else json.dumps(reason, ensure_ascii=False)
 
 

@@ -70,6 +70,6 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     if not url.path:
         return None
     target = url.path if url.path.startswith("/") else f"/{url.path}"
-    return Request(
-        "GET", f"{target}?{url.query}" if url.query else target, below_base=False, accept=EVENT_STREAM
-    )
+    if url.query:
+        target = f"{target}?{url.query}"
+    return Request("GET", target, below_base=False, accept=EVENT_STREAM)

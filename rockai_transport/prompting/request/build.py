@@ -236,6 +236,5 @@ def _request(
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     opened = closing_tag(str(prompt[dialect.prompt_key])) if rendered else ""
     inside = opened or (CLOSE_TAG if dialect.opens_reasoning else "")
-    return ModelRequest(
-        model, inputs, dialect, Reading(tuple(settings.stop), inside_reasoning=inside, **reading)
-    )
+    how_to_read = Reading(tuple(settings.stop), inside_reasoning=inside, **reading)
+    return ModelRequest(model, inputs, dialect, how_to_read)
