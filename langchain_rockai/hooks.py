@@ -32,9 +32,12 @@ class CancelOnAbort(BaseCallbackHandler):
         """Start a run for a root; chains and tools below it belong to it."""
         self._runs[run_id] = self.run_of(parent_run_id) or AgentRun()
 
-    def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+    def on_chain_end(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
         """Cancel nothing at a normal end, nor after a tool's failure, because the run may continue."""
-        self._runs.pop(run_id, None)
+        run = self._runs.pop(run_id, None)
+        if parent_run_id is None:  # core does not report the end of a canceled tool
+            for below in [one for one, its_run in list(self._runs.items()) if its_run is run]:
+                self._runs.pop(below, None)
 
     on_tool_start = on_chain_start
     on_tool_end = on_tool_error = on_chain_end
@@ -43,7 +46,8 @@ class CancelOnAbort(BaseCallbackHandler):
         self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
     ) -> None:
         """If a root fails or is canceled, cancel its run's predictions, within two seconds."""
-        run = self._runs.pop(run_id, None)
+        run = self.run_of(run_id)
+        self.on_chain_end(run_id=run_id, parent_run_id=parent_run_id)
         if run is not None and parent_run_id is None and not isinstance(error, interruptions()):
             self.toolset.end(run)
 

@@ -232,8 +232,7 @@ def _check_texts(prompts: Any) -> None:
     """Refuse a prompt that is no text before another one is sent; core refuses what is no list."""
     for prompt in prompts if isinstance(prompts, list) else ():
         if not isinstance(prompt, str):
-            error = ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}.")
-            raise as_model_error(error)
+            raise as_model_error(ConfigurationError(f"A prompt must be a text, not {type(prompt).__name__}."))
 
 
 def _check_text_only(messages: Sequence[BaseMessage], model: str) -> None:
@@ -284,6 +283,6 @@ class CompletionBuilder(LangChainBuilder[GenerationChunk, Generation]):
         return Generation(text=self.reply().text, generation_info=self._info())
 
     def _info(self) -> dict[str, Any]:
-        said = self.metadata()
-        more = {"usage_metadata": said["usage_metadata"], "reasoning": self.reply().reasoning}
-        return {**said["response_metadata"], **{name: value for name, value in more.items() if value}}
+        metadata = self.metadata()
+        more = {"usage_metadata": metadata["usage_metadata"], "reasoning": self.reply().reasoning}
+        return {**metadata["response_metadata"], **{name: value for name, value in more.items() if value}}

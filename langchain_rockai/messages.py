@@ -50,10 +50,10 @@ def to_conversation(messages: Sequence[BaseMessage], *, model: str) -> tuple[Mes
 
 
 def _convert(message: BaseMessage, model: str) -> Message:
-    said = message.role if isinstance(message, ChatMessage) else message.type.removesuffix("MessageChunk")
-    if (role := ROLES.get(said.lower())) is None:
+    named = message.role if isinstance(message, ChatMessage) else message.type.removesuffix("MessageChunk")
+    if (role := ROLES.get(named.lower())) is None:
         raise ConfigurationError(
-            f"A message of the role {said!r} cannot be sent; there are: system, user, assistant and tool."
+            f"A message of the role {named!r} cannot be sent; there are: system, user, assistant and tool."
         )
     content = message.content or message.additional_kwargs.get("refusal") or ""  # OpenAI's: instead of a text
     images: tuple[Image, ...] = ()

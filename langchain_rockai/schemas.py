@@ -7,17 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from types import EllipsisType, NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    NotRequired,
-    Required,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool

@@ -109,12 +109,10 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         super().__init__()
         given = {"api_token": api_token, "base_url": base_url, **settings}
         switches = {"rich_content": rich_content}
-        self._toolset = make_toolset(
-            type(self).__name__, "langchain-rockai", models, given, "api_token", **switches
-        )
-        self._tools = [
-            RockAITool(self._toolset, name, rich_content=rich_content) for name in self._toolset.descriptions
-        ]
+        owner = type(self).__name__
+        self._toolset = make_toolset(owner, "langchain-rockai", models, given, "api_token", **switches)
+        names = self._toolset.descriptions
+        self._tools = [RockAITool(self._toolset, name, rich_content=rich_content) for name in names]
 
     def __iter__(self) -> Any:
         # Pydantic would iterate over the fields. There are none: an agent would run without any tool.
@@ -156,9 +154,8 @@ class RockAIToolkit(ToolkitAdmin, BaseToolkit):
         """
         config = ensure_config()
         scope = self._toolset.scope_of(config, thread_scope(config))
-        return self._toolset.question(
-            tool_call["name"], tool_call["args"], scope, getattr(runtime, "store", None)
-        )
+        store = getattr(runtime, "store", None)
+        return self._toolset.question(tool_call["name"], tool_call["args"], scope, store)
 
     def get_tools(self) -> list[BaseTool]:
         """Return one tool per model, named after it, and the five lifecycle tools.

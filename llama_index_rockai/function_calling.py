@@ -176,6 +176,5 @@ def _results(
     text = "\n\n".join(output.content for output in outputs)
     if raise_errors and any(output.is_error for output in outputs):
         raise ValueError(text)
-    return AgentChatResponse(
-        response=text if outputs else response.message.content or "", sources=list(outputs)
-    )
+    answer = text if outputs else response.message.content or ""
+    return AgentChatResponse(response=answer, sources=list(outputs))

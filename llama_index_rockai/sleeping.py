@@ -78,7 +78,9 @@ async def name_of(context: Context) -> tuple[str, bool]:
 
 def thread_of(name: str, scope: str, *, is_kept: bool) -> str:
     """Return the key of a saved Context: its name if it can store that, else the scope from ``scope=``."""
-    return name if is_kept else scope if scope != name else ""
+    if is_kept:
+        return name
+    return scope if scope != name else ""
 
 
 def can_sleep(run_id: str | None) -> bool:

@@ -107,14 +107,12 @@ class RockAIToolSpec(ToolkitAdmin, BaseToolSpec):
     ) -> None:
         given = {"api_token": api_token, "base_url": base_url, **settings}
         switches = {"rich_content": rich_content, "approval": approval}
-        self._toolset = make_toolset(
-            type(self).__name__, "llama-index-rockai", models, given, "api_token", **switches
-        )
+        owner = type(self).__name__
+        self._toolset = make_toolset(owner, "llama-index-rockai", models, given, "api_token", **switches)
         self._watching: set[asyncio.Task[None]] = set()
         self.spec_functions = list(self._toolset.descriptions)
-        self._tools = {
-            name: RockAIFunctionTool(self._toolset, name, **switches) for name in self._toolset.descriptions
-        }
+        names = self._toolset.descriptions
+        self._tools = {name: RockAIFunctionTool(self._toolset, name, **switches) for name in names}
 
     def __iter__(self) -> Any:
         raise ConfigurationError("A tool spec is no list of tools: give tools=toolkit.to_tool_list().")

@@ -143,10 +143,8 @@ class RockAIFunctionTool(FunctionTool):
             return arguments, context, None
         count = "1 argument was" if len(args) == 1 else f"{len(args)} arguments were"
         wrong = f"{twice[0]!r} was given twice" if twice else f"{count} given"
-        refused = refusal(
-            f"{self._name}: {wrong}; it takes {', '.join(self._parameters) or 'none'}. Nothing was sent."
-        )
-        return arguments, context, refused
+        takes = ", ".join(self._parameters) or "none"
+        return arguments, context, refusal(f"{self._name}: {wrong}; it takes {takes}. Nothing was sent.")
 
     async def _alone(self, context: Context | None) -> CallContext:
         """Return the context of a call that does not use a Context, so that nobody can be asked."""

@@ -191,10 +191,10 @@ def is_private(host: str | None) -> bool:
     address = _address(host.partition("%")[0])
     if address is None:
         return False
-    # An IPv6 address that contains an IPv4 address may lead through a translator or relay.
-    held = address in _NAT64 or getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-    if held:
-        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if held is True else held
+    if isinstance(address, ipaddress.IPv6Address):
+        # It may contain an IPv4 address, which a translator or relay then connects to.
+        translated = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+        address = translated or address.ipv4_mapped or address.sixtofour or address
     # Older Pythons treat ranges as global that were assigned later, or never.
     unassigned = isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST
     special = any(address in network for network in _SPECIAL)

@@ -97,9 +97,8 @@ def make_server(toolset: Toolset) -> Any:
     async def call_tool(context: Any, params: Any) -> Any:
         name, arguments = params.name, params.arguments or {}
         if name not in toolset.schemas:
-            return _result(
-                refusal(f"There is no tool {name[:64]!r}; there are: {', '.join(toolset.schemas)}.")
-            )
+            known = ", ".join(toolset.schemas)
+            return _result(refusal(f"There is no tool {name[:64]!r}; there are: {known}."))
         latest = deque(["asking the service"], maxlen=1)
 
         async def call_context() -> CallContext:

@@ -93,8 +93,9 @@ def with_texts(value: Any, change: Callable[[str], str], kept: Sequence[str] = (
         case bytes():
             return change(value.decode("latin-1")).encode("latin-1")
         case dict():
-            changed = [[with_texts(part, change, kept) for part in pair] for pair in value.items()]
-            return dict(changed)
+            return {
+                with_texts(key, change, kept): with_texts(item, change, kept) for key, item in value.items()
+            }
     if type(value) in (list, tuple):
         return type(value)(with_texts(item, change, kept) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

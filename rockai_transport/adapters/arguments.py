@@ -107,12 +107,12 @@ def check_call(
     """
     allowed = {*PER_CALL, *keywords, extra}
     for name in call:
-        is_token = name not in ALIASES and "api_token" in (meant_by(name) or ())  # of another service
-        said = "api_token" if is_token else name
-        own = ALIASES.get(said, said)
+        is_token = name not in ALIASES and "api_token" in (meant_by(name) or ())  # another service's name
+        shown = "api_token" if is_token else name
+        own = ALIASES.get(shown, shown)
         if own in fields and own not in allowed:
             raise ConfigurationError(
-                f"{said!r} is an argument of {owner}(...), not of a single call. A call takes "
+                f"{shown!r} is an argument of {owner}(...), not of a single call. A call takes "
                 f"{', '.join(sorted(allowed))}, and the model's own inputs; one that is called like an "
                 f"argument of {owner} goes into {extra}."
             )

@@ -9,6 +9,7 @@ from typing import Any, Final
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.messages import Image, Role, unsupported_content
 from rockai_transport.prompting.request.tool_choice import ToolSetup, ToolSpec, set_up_tools
+from rockai_transport.protocol.downloads import DATA_URI
 
 ROLES: Final[dict[str, Role]] = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -115,7 +116,8 @@ def read_blocks(
         elif role in ("tool", "assistant"):
             address = str(content or "")
             if role == "tool" or not address or address not in text:
-                texts.append(f"[{kind}: {address}]" if address[:5] not in ("", "data:") else f"[{kind}]")
+                is_shown = address and not DATA_URI.match(address)
+                texts.append(f"[{kind}: {address}]" if is_shown else f"[{kind}]")
         elif kind == "image" and content:
             if isinstance(content, str) and _NOT_BASE64.match(content):
                 raise ConfigurationError(

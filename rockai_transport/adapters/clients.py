@@ -79,7 +79,8 @@ class LazyClients:
             ConfigurationError: It cannot be sent.
         """
         # A client that has made calls knows the missing routes.
-        made = (client for given, client in self._current.values() if given == _settings_of(model))
+        current = list(self._current.values())  # another thread may create a client meanwhile
+        made = (client for given, client in current if given == _settings_of(model))
         client = model.client or model.async_client or next(made, None) or self.checked(model)
         body: dict[str, Any] = client.preview(request.model, request.input)
         return body

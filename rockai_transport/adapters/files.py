@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AnyUrl
 
-from rockai_transport.protocol.downloads import file_addresses
+from rockai_transport.protocol.downloads import DATA_URI, file_addresses
 from rockai_transport.protocol.prediction import Prediction
 
 _KINDS: Final = frozenset({"image", "video", "audio"})
@@ -85,7 +85,7 @@ def media_files(result: Any) -> list[OutputFile]:
     """
     if not isinstance(result, Prediction) or result.status != "succeeded":
         return []
-    return [_file(one) for one in file_addresses(result.output) if not one.startswith("data:")]
+    return [_file(one) for one in file_addresses(result.output) if not DATA_URI.match(one)]
 
 
 def _is_address(item: Any) -> bool:
@@ -99,7 +99,7 @@ def _is_address(item: Any) -> bool:
 
 
 def _file(address: str) -> OutputFile:
-    if address[:5].lower() == "data:":
+    if DATA_URI.match(address):
         media_type = re.split("[;,]", address[5:], maxsplit=1)[0].lower()
     else:
         guessed, _ = mimetypes.guess_type(urlsplit(address).path, strict=False)

@@ -25,8 +25,8 @@ _MOST_OBJECTS: Final = 8  # the maximum number of objects that are tried in a re
 _ALWAYS_READ: Final = 4096
 _SHARE: Final = 128
 _SIGNS: Final = "+-.Ee"  # what numbers contain besides digits
-_begun: Final = partial(from_json, allow_inf_nan=False, allow_partial="trailing-strings")
-_whole: Final = json.JSONDecoder(strict=False).raw_decode
+_parse_beginning: Final = partial(from_json, allow_inf_nan=False, allow_partial="trailing-strings")
+_parse_whole: Final = json.JSONDecoder(strict=False).raw_decode
 _ALIASES: Final = ("alias", "validation_alias", "serialization_alias")
 
 
@@ -95,7 +95,7 @@ class PartialObjects:
         """
         for found in islice(re.finditer("{", text), _MOST_OBJECTS):
             with suppress(ValueError, RecursionError):
-                value, end = _whole(text, found.start())
+                value, end = _parse_whole(text, found.start())
                 if self._fits(value) and self._is_valid(text[found.start() : end], value):
                     return None
                 continue
@@ -158,7 +158,9 @@ def _held(kind: Any) -> list[Any]:
     origin = get_origin(kind)
     if not isinstance(origin, type) or not issubclass(origin, Collection):
         return []
-    inner = [one for one in get_args(kind) if one is not ...][issubclass(origin, Mapping) :]
+    inner = [one for one in get_args(kind) if one is not ...]
+    if issubclass(origin, Mapping):
+        del inner[:1]  # the type of the keys
     return inner if len(inner) == 1 else []
 
 
@@ -207,10 +209,10 @@ def _partial_value(text: str) -> Any:
     """Parse the beginning of an object, without a number that may be incomplete."""
     before = text.rstrip("0123456789" + _SIGNS)
     try:
-        value = _begun(text)
+        value = _parse_beginning(text)
         # A letter would continue a string, but ends a number. (A further digit may not change a float.)
-        if text[len(before) :].strip(_SIGNS) and _begun(text + "x") == value:
-            value = _begun(before)
+        if text[len(before) :].strip(_SIGNS) and _parse_beginning(text + "x") == value:
+            value = _parse_beginning(before)
     except ValueError:
         return None
     return value

@@ -151,8 +151,9 @@ class ReplyBuilder(ABC, Generic[C, R]):
         known: dict[str, Any] = {"runs": len(self.runs)} if len(self.runs) > 1 else {}
         last, cut = self.runs[-1], self.dialogue.cut
         cut_short = not cut and last is not None and last.metrics and reported_length_end(last.metrics)
-        calls = ToolCall in map(type, self.parts)
-        known["finish_reason"] = "tool_calls" if calls else "length" if cut_short else "stop"
+        known["finish_reason"] = "length" if cut_short else "stop"
+        if ToolCall in map(type, self.parts):
+            known["finish_reason"] = "tool_calls"
         if cut:
             known["stop_token"] = self.dialogue.stop_token
         return known

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import InitVar
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
@@ -46,8 +45,6 @@ _SAMPLING: Final = ("temperature", "top_p", "top_k", "max_tokens")
 
 _OPTIONS: Final = ("max_reasks", "stream_usage", "timeout")
 """Fields that a `ReplyBuilder` receives."""
-
-_sampling_of = attrgetter(*_SAMPLING)
 
 
 def _secret(value: Any) -> Any:
@@ -223,7 +220,7 @@ class ModelFields(BaseModel):
             ConfigurationError: An argument belongs to the constructor, or the settings cannot be applied.
         """
         extra_name = self._extra_name
-        parameters: dict[str, Any] = dict(zip(_SAMPLING, _sampling_of(self), strict=True))
+        parameters: dict[str, Any] = {name: getattr(self, name) for name in _SAMPLING}
         own: dict[str, Any] = {}
         if call:
             keywords = self._call_keywords if keywords is None else keywords

@@ -65,8 +65,8 @@ class Timer:
             self._rang = True
             self.task.cancel()
 
-    def was_it(self) -> bool:
-        """Return whether this timer alone caused the cancellation."""
+    def caused_cancellation(self) -> bool:
+        """Return whether this timer alone caused the cancellation that the task has just got."""
         rang, self._rang = self._rang, False
         return rang and self.task is not None and self.task.uncancel() <= self._cancellations
 
@@ -217,7 +217,7 @@ class AsyncIO(BaseIO):
     def _interrupted(self) -> None:
         """Note a cancellation; raise the timeout error if the timer caused it."""
         self._was_canceled = True
-        if self._timer.was_it():
+        if self._timer.caused_cancellation():
             if self.is_left:
                 raise LeftError from None
             raise ExpiredError(TIME_IS_UP) from None  # from our own clock, so without a cause

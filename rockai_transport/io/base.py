@@ -165,10 +165,11 @@ class BaseConnections(ABC, Generic[T]):
     def to(self, url: httpx.URL, *, public_only: bool) -> T:
         """Return the transport for an address."""
         proxy = environment_proxy(url)
-        key = (proxy, public_only and proxy is None)  # behind a proxy, only the proxy's address is visible
+        public_only = public_only and proxy is None  # behind a proxy, only the proxy's address is visible
+        key = (proxy, public_only)
         known = self._transports  # another thread may renew them at the same time
         if key not in known:
-            known[key] = self._make(proxy_of(proxy) if proxy else None, public_only=key[1])
+            known[key] = self._make(proxy_of(proxy) if proxy else None, public_only=public_only)
             self._made.append(known[key])
         return known[key]
 

@@ -122,8 +122,11 @@ class BlockingIO(BaseIO):
         if response is None:
             return
         try:
-            with contextlib.suppress(Exception):  # the pool of the user's own client may be locked
-                _within_grace(response.close) if self._interrupted else response.close()
+            with contextlib.suppress(Exception):
+                if self._interrupted:  # the pool of the user's own client may be locked
+                    _within_grace(response.close)
+                else:
+                    response.close()
         except BaseException:
             self._note_interrupt()
             raise

@@ -70,7 +70,7 @@ class BaseStream:
     at_body = False  # whether exactly the whole head was returned
     rest = b""  # received bytes that were not returned yet
     is_closed = False  # whether this side has closed it, perhaps while another thread or task reads
-    left = 0  # bytes of a body that h11 has not got yet; 0: as many as there are
+    left = 0  # bytes of a body of known length that h11 has not got yet; 0: whatever arrives is passed on
     _tail: bytes | None = None  # the last returned bytes of a head; None: after the head
     _start = b""  # the first bytes of the head
     _stream: Any
@@ -82,7 +82,9 @@ class BaseStream:
     def add(self, part: bytes) -> bool:
         """Add a part of a request, before the next head; return whether to send the collected bytes now."""
         if self._tail is None:
-            self._tail, self.at_body, self.left = b"", False, 0
+            self._tail = b""
+            self.at_body = False
+            self.left = 0
         self.unsent += part
         return not part or len(self.unsent) >= SEND_PART
 
@@ -103,7 +105,9 @@ class BaseStream:
             return data
         end = blank_line.end() - len(self._tail)
         self.at_body = not _INTERIM.match(self._start)
-        self._tail, self._start, self.rest = None if self.at_body else b"", b"", data[end:]
+        self._tail = None if self.at_body else b""
+        self._start = b""
+        self.rest = data[end:]
         return data[:end]
 
     def end_chunks(self, chunks: ChunkReader) -> None:

@@ -16,7 +16,8 @@ from rockai_transport.protocol.messages import ResponseHead
 DECODED_LIMIT = 64 * 1024**2
 """Maximum decoded bytes of an API response; a download has its own limit."""
 _PART = 64 * 1024
-_ZLIB = 15
+"""Maximum decoded bytes per step."""
+_ZLIB = 15  # zlib's codes for the formats, its `wbits`
 _GZIP = 31
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
@@ -72,9 +73,11 @@ class Decoded:
                 raise InvalidResponseError(f"A response is larger than {self._limit:.0f} bytes when decoded.")
             if part:
                 yield part
-            chunk, has_more = self._zlib.unconsumed_tail, len(part) == _PART
+            chunk = self._zlib.unconsumed_tail
+            has_more = len(part) == _PART and not self._zlib.eof
             if self._zlib.eof:
-                chunk, has_more, self._zlib = self._zlib.unused_data, False, None
+                chunk = self._zlib.unused_data
+                self._zlib = None
 
     def _end(self) -> None:
         if self._zlib is not None:
@@ -83,4 +86,6 @@ class Decoded:
 
 def _window_bits(first: int) -> int:
     """Return zlib's code for the format that a first byte shows: gzip, zlib, or «deflate» without header."""
-    return _GZIP if first == 0x1F else _ZLIB if first & 0x0F == 8 else -_ZLIB  # noqa: PLR2004 - RFC 1950, 1952
+    if first == 0x1F:  # noqa: PLR2004 - RFC 1952
+        return _GZIP
+    return _ZLIB if first & 0x0F == 8 else -_ZLIB  # noqa: PLR2004 - RFC 1950

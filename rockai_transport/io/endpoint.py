@@ -82,11 +82,10 @@ class Endpoint:
         headers["Accept"] = request.accept
         if request.body is not None:
             headers["Content-Type"] = JSON
-        # httpx's successor has its own classes
-        make, address = (own.build_request, str(url)) if own else (httpx.Request, url)
+        make: Any = own.build_request if own else httpx.Request
         built: httpx.Request = make(
             request.method,
-            address,
+            str(url) if own else url,  # httpx's successor has its own class for addresses
             headers=headers,
             content=request.body,
             extensions={"timeout": self.socket_timeouts(until)},

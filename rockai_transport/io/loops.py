@@ -23,7 +23,7 @@ from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 _CLOSING_DELAY = 0.1  # seconds
 
 _open: set[LoopScope] = set()
-"""The sets that are not closed yet. At its end, a loop closes only generators that are still referenced."""
+"""The scopes that are not closed yet. At its end, a loop closes only generators that are still referenced."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -51,10 +51,10 @@ class OpenStream(Protocol):
 
 
 class LoopConnections:
-    """The transports of one `AsyncClient`: one set per event loop, closed when the loop ends.
+    """The transports of one `AsyncClient`: one `LoopScope` per event loop, closed when the loop ends.
 
     A connection belongs to its loop, and a loop closes its async generators when it ends. So an async
-    generator holds each loop's set, and closes it. The sets of an `AsyncClient` that was dropped without
+    generator holds each loop's scope, and closes it. The scopes of an `AsyncClient` that was dropped without
     being closed are closed soon after.
     """
 
@@ -68,18 +68,19 @@ class LoopConnections:
             scope.renew()
 
     async def aclose(self) -> None:
-        """Close the set of the running loop; with another library than asyncio there is none."""
+        """Close the scope of the running loop; with another library than asyncio there is none."""
         with contextlib.suppress(ConfigurationError):
             if scope := self._scopes.pop(running_loop(), None):
                 await scope.end()
 
     async def here(self) -> LoopScope:
-        """Return the set of the running loop."""
+        """Return the scope of the running loop, a new one if there is none; forget those of ended loops."""
         loop = running_loop()
         scope = self._scopes.get(loop)
         if scope is None:
             for closed in [other for other in list(self._scopes) if other.is_closed()]:
-                _open.discard(self._scopes.pop(closed))
+                if forgotten := self._scopes.pop(closed, None):  # else another thread was faster
+                    _open.discard(forgotten)
             scope = self._scopes[loop] = await LoopScope.begin()
         return scope
 
@@ -99,7 +100,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     @classmethod
     async def begin(cls) -> LoopScope:
-        """Create an empty set that ends with the running loop."""
+        """Create a scope without transports that ends with the running loop."""
         scope = cls()
         scope._owner = scope._own()
         await anext(scope._owner)
@@ -113,9 +114,9 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
         with contextlib.suppress(RuntimeError):
             await self._owner.aclose()
 
-    def end_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+    def end_soon(self) -> None:
         """Close it in its own task."""
-        self._closing = loop.create_task(self.end())
+        self._closing = self.loop.create_task(self.end())
 
     def discard(self, stream: OpenStream) -> None:
         """Forget a stream that has ended or was left."""
@@ -124,9 +125,9 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def close_in_background(self, stream: OpenStream) -> None:
         """Leave a dropped stream in its own task."""
-        self.loop.call_soon_threadsafe(lambda: self.do(stream.close()))
+        self.loop.call_soon_threadsafe(lambda: self.leave_in_own_task(stream.close()))
 
-    def do(self, leaving: Coroutine[Any, Any, None]) -> None:
+    def leave_in_own_task(self, leaving: Coroutine[Any, Any, None]) -> None:
         """Leave a stream in its own task; the end of the loop waits for it."""
         task = DetachedTask(leaving, CANCEL_GRACE_SECONDS)
         self._leaving.add(task)
@@ -162,7 +163,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
     async def _cut_off_all(self) -> None:
         """Leave all open streams; wait for them at most two seconds."""
         for stream in list(self.streams):
-            self.do(stream.cut_off())
+            self.leave_in_own_task(stream.cut_off())
         if self._leaving:
             await asyncio.wait(set(self._leaving), timeout=CANCEL_GRACE_SECONDS)
 
@@ -175,4 +176,4 @@ def _close_abandoned(scopes: dict[asyncio.AbstractEventLoop, LoopScope]) -> None
     """
     for loop, abandoned in scopes.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(loop.call_later, _CLOSING_DELAY, abandoned.end_soon, loop)
+            loop.call_soon_threadsafe(loop.call_later, _CLOSING_DELAY, abandoned.end_soon)

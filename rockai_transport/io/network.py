@@ -36,7 +36,8 @@ _HTTPX = frozenset({"httpx", "httpx2"})
 _HTTPCORE = frozenset({"httpcore", "httpcore2"})
 _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
 _SAYS_NOTHING = ("", "All connection attempts failed")
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_PROXY_VARIABLES = (*_PROXIES, *map(str.upper, _PROXIES), "REQUEST_METHOD")
 
 
 def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
@@ -126,8 +127,7 @@ def environment_proxy(url: httpx.URL) -> str | None:
     """Return the environment's proxy for an address; none for this machine."""
     if is_loopback(url.host):
         return None
-    names = (name for pair in ((name, name.upper()) for name in _PROXY_VARIABLES) for name in pair)
-    environment = tuple(os.environ.get(name) for name in (*names, "REQUEST_METHOD"))
+    environment = tuple(map(os.environ.get, _PROXY_VARIABLES))
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
     return _environment_proxy(url.scheme, url.host, port, environment)
 

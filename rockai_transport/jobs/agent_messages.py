@@ -16,18 +16,18 @@ from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoun
 from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import GONE, Record, what_is_left
-from rockai_transport.protocol.downloads import file_addresses
+from rockai_transport.protocol.downloads import DATA_URI, file_addresses
 from rockai_transport.protocol.inputs import check_input
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
 
 ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
 
-_MOST_CHARACTERS = 1999
-_MOST_TEXT = 1500
-_MOST_ID = 100
-_MOST_REASON = 500
-_COLD_AFTER = 10.0
+_MOST_CHARACTERS = 1999  # of an answer
+_MOST_TEXT = 1500  # characters of a model's text, or of an answer's first line
+_MOST_ID = 100  # characters of an id that an agent has made up
+_MOST_REASON = 500  # characters of an error's message
+_COLD_AFTER = 10.0  # seconds of starting after which the usual time of a cold start is mentioned
 _MINUTE = 60
 _HOUR = 3600
 
@@ -149,10 +149,8 @@ def describe_too_many(running: Sequence[Record], ahead: int, most: int) -> ToolA
     known = [one.prediction_id for one in running if one.prediction_id]
     unknown = [one.key for one in running if not one.prediction_id]
     names = [*known, *(f"record {key}" for key in unknown), *["one that is being started"] * ahead]
-    text = (
-        f"Not started: {len(names)} predictions are running ({', '.join(names)}), and {most} are allowed at "
-        "once."
-    )
+    listed = ", ".join(names)
+    text = f"Not started: {len(names)} predictions are running ({listed}), and {most} are allowed at once."
     if unknown:
         of_these = " and ".join(f"record {key}" for key in unknown)
         text += (
@@ -251,7 +249,7 @@ def _succeeded(view: PredictionView) -> str:
         text += f"\nOutput: {_cut(view.prediction.text, _MOST_TEXT) or none}"
     else:
         for address in addresses:
-            text += f"\nOutput: {'a file inside the answer' if address.startswith('data:') else address}"
+            text += f"\nOutput: {'a file inside the answer' if DATA_URI.match(address) else address}"
     for path in view.files:
         text += f"\nSaved as: {path}"
     return text
@@ -286,7 +284,7 @@ def _after(view: PredictionView) -> str:
 def _line(view: PredictionView, *, with_files: bool = True) -> str:
     prediction = view.prediction
     how = prediction.status if prediction.is_terminal else _how_far(view)
-    shown = [address for address in file_addresses(prediction.output) if not address.startswith("data:")]
+    shown = [address for address in file_addresses(prediction.output) if not DATA_URI.match(address)]
     files = [*shown, *map(str, view.files)] if with_files else []
     return ", ".join([f"- {view.name}: {how}", *files])
 
@@ -298,7 +296,7 @@ def _unknown_line(record: Record, *, is_starting: bool) -> str:
 
 
 def _more(count: int) -> str:
-    return f"\n… and {count} more line{'s' * (count > 1)}." if count else ""
+    return f"\n… and {count} more line{'s' if count > 1 else ''}." if count else ""
 
 
 def _cut(text: str, length: int) -> str:

@@ -23,10 +23,12 @@ Money = Decimal | float | str
 """Types for an amount; a float is read as the decimal number that it is written as."""
 
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-_MOST = Decimal(10) ** 15
-_DIGITS = 30
+_MOST = Decimal(10) ** 15  # maximum amount
+_DIGITS = 30  # maximum number of decimals of an amount
 _LOCK_SECONDS = 10.0
-_LOCK_LOOKS = 0.005
+"""Maximum seconds to wait for the lock."""
+_LOCK_POLL = 0.005
+"""Seconds between two attempts to take it."""
 
 
 class Price(NamedTuple):
@@ -101,7 +103,7 @@ async def locked(scope: str, sleep: Callable[[float], Awaitable[None]]) -> Async
     while not lock.acquire(blocking=False):
         if time.monotonic() > give_up:
             raise TimeoutError("another start of this conversation is being written down")
-        await sleep(_LOCK_LOOKS)
+        await sleep(_LOCK_POLL)
     try:
         yield
     finally:

@@ -107,7 +107,7 @@ def _folder(value: Any, name: str) -> Path:
     raise ConfigurationError(f"{name}={str(value)!r}: {existing} {why}.")
 
 
-def known_now(value: Any, name: str) -> Any:
+def refuse_awaitable(value: Any, name: str) -> Any:
     """Refuse a coroutine as the answer of a developer's function: it would count as true, or as a name.
 
     Raises:
@@ -123,7 +123,7 @@ def _ids(value: Any, name: str) -> Callable[[str], bool]:
     if is_list and all(isinstance(one, str) for one in value):
         return frozenset(value).__contains__
     if callable(value) and not inspect.iscoroutinefunction(value):
-        return lambda one: known_now(value(one), name)
+        return lambda one: refuse_awaitable(value(one), name)
     raise ConfigurationError(
         f"{name}={value!r} must be a list of prediction ids, or a function that needs no await."
     )

@@ -32,6 +32,7 @@ from rockai_transport.service import Service
 logger = logging.getLogger("rockai")
 
 _MOST_RUNS = 4096
+"""Maximum number of runs that a registry remembers."""
 
 
 class AgentRun:
@@ -54,9 +55,9 @@ class AgentRun:
         """Let a prediction continue after the run, however the run ends."""
         self._under_way.pop(prediction_id, None)
 
-    def take(self, besides: Collection[str] = ()) -> list[tuple[Store, Record]]:
-        """Take out the running predictions to cancel them, except those in ``besides``."""
-        ids = [one for one in tuple(self._under_way) if one not in besides]
+    def take(self, kept: Collection[str] = ()) -> list[tuple[Store, Record]]:
+        """Take out the running predictions to cancel them, except those in ``kept``."""
+        ids = [one for one in tuple(self._under_way) if one not in kept]
         return [found for one in ids if (found := self._under_way.pop(one, None))]
 
 

@@ -19,6 +19,7 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel, object_schema, text_schema
 from rockai_transport.jobs.json_schema import check_schema, keywords, validator
 from rockai_transport.prompting.request.nearest import nearest
+from rockai_transport.protocol.downloads import DATA_URI
 from rockai_transport.protocol.inputs import check_input
 
 _SAYS_WHAT_ELSE = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties"})
@@ -42,9 +43,9 @@ _TYPES: Mapping[str, Any] = {
     "array": list[Any],
     "object": dict[str, Any],
 }
-_MOST_PROBLEMS = 5
-_LONGEST_PROBLEM = 300
-_LONGEST_VALUE = 60
+_MOST_PROBLEMS = 5  # maximum number of violations that an agent reads
+_LONGEST_PROBLEM = 300  # characters
+_LONGEST_VALUE = 60  # characters of a value in one of them
 PREDICTION_ID = text_schema("The exact id that a tool returned. Never invent one.")
 
 
@@ -54,7 +55,7 @@ def input_schema(model: HostedModel) -> dict[str, Any]:
     schema.setdefault("type", "object")
     properties = schema.setdefault("properties", {})
     for key, value in model.defaults.items():
-        is_file = check_input({key: value}) or (isinstance(value, str) and value.startswith("data:"))
+        is_file = check_input({key: value}) or (isinstance(value, str) and DATA_URI.match(value))
         if isinstance(properties.get(key), dict) and not is_file:  # a model's prompt has no room for a file
             properties[key].setdefault("default", value)
     schema["required"] = [key for key in schema.get("required", ()) if key not in model.defaults]

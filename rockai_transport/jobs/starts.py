@@ -49,18 +49,18 @@ class StartCall(LifecycleCall):
     """Whether its caller was told that there is no response yet."""
 
     async def start(
-        self, model: HostedModel, given: Mapping[str, Any], seconds: float | None, asked: Mapping[str, Any]
+        self, model: HostedModel, given: Mapping[str, Any], seconds: float | None, written: Mapping[str, Any]
     ) -> ToolAnswer:
         """Start a prediction and wait for it, for at most ``seconds``; with None, return at once.
 
-        ``asked`` is the input as the model wrote it, before it was adapted to the schema.
+        ``written`` is the input as the model wrote it, before it was adapted to the schema.
         """
-        self._order(model, given, asked)
+        self._order(model, given, written)
         self._under_way.starting[self] = self._context.runs
         try:
-            found = await self._decided() or await self._backends.left_behind(
-                self, self._left(), self._leave_while_sending
-            )
+            found = await self._decided()
+            if found is None:
+                found = await self._backends.left_behind(self, self._left(), self._leave_while_sending)
         except BaseException:
             self.was_left = True
             self.ended()
@@ -76,17 +76,20 @@ class StartCall(LifecycleCall):
             return await self._conclude(record, prediction, remark, just_started=True)
         return await self._wait(record, prediction, seconds or 0.0, remark)
 
-    def _order(self, model: HostedModel, given: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    def _order(self, model: HostedModel, given: Mapping[str, Any], written: Mapping[str, Any]) -> None:
         """Set the request to send, and its record.
 
         A model's call is the same start even if the developer has changed the version, defaults or types.
         Of a program's calls, which have no id, only equal requests are the same.
         """
         context = self._context
-        self._model, self._sent, self._webhook = model, {**model.defaults, **given}, dict[str, Any]()
-        request, is_model_s = digest(model.model, self._sent), bool(context.call and context.call[-1])
+        self._model = model
+        self._sent = {**model.defaults, **given}
+        self._webhook: dict[str, Any] = {}
+        request = digest(model.model, self._sent)
+        fingerprint = digest(model.name, written) if context.call and context.call[-1] else request
         self.record = Record(
-            record_key(context.scope, context.call, digest(model.name, asked) if is_model_s else request),
+            record_key(context.scope, context.call, fingerprint),
             context.scope,
             model.name,
             request,
@@ -112,22 +115,21 @@ class StartCall(LifecycleCall):
         everything = await self._backends.records.all(self.record.scope)
         if self._under_way.unwritten:
             everything = self._under_way.with_ids(everything)
-        records, joined = list(filter(attrgetter("counts"), everything)), None
+        records = list(filter(attrgetter("counts"), everything))
+        joined = None
         for one in everything:
             if one.key == key and one.state == JOINED:
                 joined = one.prediction_id
         if found := await self._started_before(records, ahead, joined):
             return found
         others = len(ahead.keys() - map(attrgetter("key"), records))
-        if len(records) + others >= self._policy.max_starts:
-            return refusal(
-                f"Not started: this conversation has used all its {self._policy.max_starts} starts. Tell the "
-                "user."
-            )
-        # Predictions that have ended since are settled before a start is refused.
-        if self._limited(records, others) and (
-            limited := self._limited(await self._refreshed(records), others)
-        ):
+        most = self._policy.max_starts
+        if len(records) + others >= most:
+            return refusal(f"Not started: this conversation has used all its {most} starts. Tell the user.")
+        limited = self._limited(records, others)
+        if limited is not None:  # predictions that have ended since are settled before a start is refused
+            limited = self._limited(await self._refreshed(records), others)
+        if limited is not None:
             return limited
         if self._context.approve is None or await self._approved(self._context.approve):
             return None
@@ -145,9 +147,8 @@ class StartCall(LifecycleCall):
                     return messages.describe_not_started(self._model, one.key)
                 is_ours = one.thread == self._context.thread  # else the sleeper was lost before it was saved
                 found = one if is_ours else one._replace(asleep=None)
-                return _Started(
-                    found, one.known, messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
-                )
+                remark = messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
+                return _Started(found, one.known, remark)
         running = []
         # A start that came later may have been recorded before this one has read the records.
         starting = map(attrgetter("record.key", "is_late"), tuple(self._under_way.starting))
@@ -179,12 +180,9 @@ class StartCall(LifecycleCall):
         Equal calls of one turn are intended. A call without a known turn comes from a program, not a model.
         """
         turn = self._context.turn
-        if self._policy.duplicates == "allow" or not (turn and record.turn):
+        if self._policy.duplicates == "allow" or not (turn and record.turn) or turn == record.turn:
             return False
-        is_ours = not self._context.is_shared or any(
-            record.prediction_id in run for run in self._context.runs
-        )
-        return is_ours and turn != record.turn
+        return not self._context.is_shared or any(record.prediction_id in run for run in self._context.runs)
 
     def _limited(self, records: list[Record], others: int) -> ToolAnswer | None:
         """Say why no more may be started, given these records and ``others`` starts without a record."""
@@ -196,19 +194,21 @@ class StartCall(LifecycleCall):
 
     async def _approved(self, approve: Callable[..., Any]) -> bool:
         """Ask a person for approval."""
-        records, asked = await self._backends.records.all(self.record.scope), self._backends.clock()
+        records = await self._backends.records.all(self.record.scope)
+        asked_at = self._backends.clock()
         question = messages.describe_order(self._model, records, self._policy.max_cost)
         answer = approve(self._model, self._sent, self.record.key, question)
         is_approved = await answer if inspect.isawaitable(answer) else answer
-        self._until += self._backends.clock() - asked  # the time for the approval does not count
+        self._until += self._backends.clock() - asked_at  # the time for the approval does not count
         return bool(is_approved)
 
     # Sending. It finishes even if the caller leaves; then the started prediction is canceled.
 
     async def before(self) -> ToolAnswer | None:
         """Write the record before anything is sent; return an answer if nothing may be sent."""
-        record, max_cost, refused = self.record, self._policy.max_cost, None
+        record, max_cost = self.record, self._policy.max_cost
         name = record.model
+        refused = None
         try:
             if max_cost is None:
                 is_claimed = await self._backends.records.claim(record)
@@ -266,7 +266,8 @@ class StartCall(LifecycleCall):
             state = UNANSWERED if outcome.may_have_started else REFUSED
             await note(self._backends, self.record._replace(state=state, note=messages.reason(outcome)))
             return messages.describe_not_started(self._model, self.record.key, outcome)
-        self._remember(record := self.record.seen(outcome), is_own=True)
+        record = self.record.seen(outcome)
+        self._remember(record, is_own=True)
         await note(self._backends, record, unwritten=self._under_way.unwritten)
         if self.was_left or self._backends.was_canceled():
             # It is canceled here, within the two seconds that the caller waits for this.
@@ -276,7 +277,8 @@ class StartCall(LifecycleCall):
     async def all(self) -> _Started | ToolAnswer:
         """Run the steps one after the other."""
         try:
-            return await self.before() or await self.then(await self.operation())
+            early = await self.before()
+            return await self.then(await self.operation()) if early is None else early
         finally:
             self.ended()
 

@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -32,6 +33,7 @@ _NAMESPACE = ("rockai", "predictions")
 """The namespace of records in a LangGraph store."""
 _PREFIX = "rockai-prediction"
 _PAGE = 100
+"""Number of records that one search of a LangGraph store returns."""
 _SETTLES = 0.2
 """Seconds between writing a claim and reading it back: workers that read before have written by then."""
 _IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")
@@ -127,8 +129,10 @@ class MirroredRecords(Records):
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write to both: a claim to the store first, and what is known to this process even if that fails."""
-        first, second = (self._store, self._mirror) if unless_held else (self._mirror, self._store)
-        return await first.put(record, unless_held=unless_held) and await second.put(record)
+        if unless_held:
+            return await self._store.put(record, unless_held=True) and await self._mirror.put(record)
+        await self._mirror.put(record)
+        return await self._store.put(record)
 
     async def claim(self, record: Record, max_cost: Decimal | None = None) -> bool:
         """Claim it in the store, and write it to both."""
@@ -205,28 +209,18 @@ class MappingRecords(Records):
             return [mapping[name] for name in list(mapping) if str(name).startswith(prefix)]
 
 
+@dataclass(eq=False)
 class GraphRecords(Records):
-    """Records in a LangGraph ``BaseStore``, which has no compare-and-set.
+    """Records in a LangGraph ``BaseStore``, which has no compare-and-set."""
 
-    Args:
-        put, get, search: The store's methods, awaited.
-        pause: As in `MappingRecords`.
-        lock: Held from the read to the write of a claim.
-    """
-
-    def __init__(
-        self,
-        put: Method,
-        get: Method,
-        search: Method,
-        pause: Pause | None,
-        lock: AbstractContextManager[Any] | None = None,
-    ) -> None:
-        self._put = put
-        self._get = get
-        self._search = search
-        self._pause = pause
-        self._lock = lock or nullcontext()
+    _put: Method
+    """The store's ``put``, awaited; likewise the next two."""
+    _get: Method
+    _search: Method
+    _pause: Pause | None
+    """As in `MappingRecords`."""
+    _lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    """Held from the read to the write of a claim."""
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """Write it without an index: records are not searched by meaning, and embeddings cost money."""

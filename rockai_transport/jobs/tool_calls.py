@@ -87,9 +87,10 @@ class LifecycleCall:
         predictions = self._backends.predictions
         self._under_way.watched.append(known.id)
         may_sleep = bool(self._context.thread) and self._may_sleep(record, seconds)
-        if may_sleep:
-            # When resumed, the same call runs again: it polls, and answers as it would have.
-            seconds, remark = (0.0, "") if record.asleep else (min(seconds, _AWAKE), remark)
+        if may_sleep and record.asleep:  # resumed: the same call polls, and answers as it would have
+            seconds, remark = 0.0, ""
+        elif may_sleep:
+            seconds = min(seconds, _AWAKE)
         try:
             if seconds < _AT_ONCE:
                 prediction = await self._in_time(predictions.get(known.id))
@@ -223,9 +224,8 @@ class LifecycleCall:
         if self._policy.is_allowed(prediction_id):
             return Record("", self._context.scope, "", "", 0.0, STARTED, prediction_id)
         there = f"There are: {', '.join(by_id)}." if by_id else "None was started yet."
-        return messages.refusal(
-            f"{messages.shortened(prediction_id)} is not a prediction of this conversation. {there}"
-        )
+        asked = messages.shortened(prediction_id)
+        return messages.refusal(f"{asked} is not a prediction of this conversation. {there}")
 
     async def _refreshed(self, records: list[Record]) -> list[Record]:
         return await refresh(self._backends, records, min(CANCEL_GRACE_SECONDS, self._left()))
@@ -253,9 +253,8 @@ class LifecycleCall:
                 logger.info("Prediction %s goes on (on_cancel='leave').", record.prediction_id)
             return
         try:
-            await self._backends.detached(
-                cancel_all(self._backends, records, may_sleep=False), CANCEL_GRACE_SECONDS
-            )
+            canceling = cancel_all(self._backends, records, may_sleep=False)
+            await self._backends.detached(canceling, CANCEL_GRACE_SECONDS)
         except TimeoutError:
             ids = ", ".join(str(record.prediction_id) for record in records)
             logger.warning("There was no time to cancel these predictions, which may go on: %s.", ids)

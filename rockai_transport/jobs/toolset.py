@@ -27,7 +27,7 @@ from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBack
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.json_schema import validator
-from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy, known_now
+from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy, refuse_awaitable
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import AgentRun, RunRegistry, ToolCallsUnderWay, cancel_all, open_blocks
 from rockai_transport.jobs.schemas import check_models, input_schema, lifecycle_schemas, problems
@@ -42,6 +42,7 @@ DEFAULT_TIMEOUT = 120.0
 _LEAST = 1.0
 """The least seconds that a call has for its requests, however short ``max_wait`` is."""
 _KEPT_STORES = 16
+"""Number of conversations' stores that a toolset remembers."""
 ContextSource = CallContext | Callable[[], Coroutine[Any, Any, CallContext]]
 
 DESCRIPTIONS = {
@@ -206,12 +207,9 @@ class Toolset(Lifecycle):
         try:
             found = await context() if callable(context) else context
             found = self._located(found)
-            backends: Backends
             if blocking:
-                backends = BlockingBackends(self.client, found.store)
-            else:
-                backends = AsyncBackends(self.async_client, found.store)
-            return await self.answer(backends, found, tool, arguments)
+                return await self.answer(BlockingBackends(self.client, found.store), found, tool, arguments)
+            return await self.answer(AsyncBackends(self.async_client, found.store), found, tool, arguments)
         except interruptions:
             raise
         except Exception as error:
@@ -239,7 +237,7 @@ class Toolset(Lifecycle):
         """
         if not callable(self.scope):
             return self.scope or own or self.own_scope
-        named = known_now(self.scope(place), "scope")
+        named = refuse_awaitable(self.scope(place), "scope")
         if named is None or not str(named):
             raise ConfigurationError(f"scope= must name a conversation, not give {named!r}.")
         return str(named)
@@ -266,7 +264,8 @@ class Toolset(Lifecycle):
 
         These are the framework's run and those of the surrounding blocks.
         """
-        store, runs = self._records(context.store), [*context.runs]
+        store = self._records(context.store)
+        runs = [*context.runs]
         if blocks := open_blocks.get():
             runs += [one.run for one in blocks if one.owner is self and one.scope in (None, context.scope)]
         if context.run is not None:

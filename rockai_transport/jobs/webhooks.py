@@ -54,7 +54,9 @@ _AWAKE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 _KEPT = (*_AWAKE, *[1.0] * 58)
 """Seconds between attempts, while a delivery waits up to a minute for the suspended run to be saved."""
 _MOST_BODY = 16 * 1024 * 1024
+"""Maximum bytes that are read of a delivery."""
 _AT_ONCE = 8
+"""Maximum number of predictions that a sweep handles at once."""
 
 
 class WebhookReceiver:
@@ -145,7 +147,8 @@ class WebhookReceiver:
             []
         """
         older_than = float(amount(older_than, "older_than"))
-        now, records = time.time(), await self._records.all(None)
+        now = time.time()
+        records = await self._records.all(None)
         crashed = {
             one.key.partition("@")[0]: one.key.rpartition("#")[0]
             for one in records
@@ -167,8 +170,9 @@ class WebhookReceiver:
                     if not is_gone(error):
                         return False
                     prediction = Prediction(id=record.prediction_id, status=GONE)
-                has_ended = prediction.is_terminal or prediction.status == GONE
-                return has_ended and await self._wake_safely(record, prediction, (), crashed.get(record.key))
+                if not prediction.is_terminal and prediction.status != GONE:
+                    return False
+                return await self._wake_safely(record, prediction, (), crashed.get(record.key))
 
         woken = await asyncio.gather(*map(wake, due))
         return [record for record, is_woken in zip(due, woken, strict=True) if is_woken]

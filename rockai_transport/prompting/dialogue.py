@@ -122,9 +122,11 @@ class Dialogue:
         request, text = self.running, "".join(self._pieces)
         if not self._direct:
             parts = self._released(parts)
-        if self._waits and (found := self._unmarked_calls()):
-            self._held.clear()
-            parts = self._released(found)
+        if self._waits:
+            unmarked = unmarked_calls(gather(self._held), self.running.reading.tools, self._accepts)
+            if unmarked:
+                self._held.clear()
+                parts = self._released(unmarked)
         wrong, is_refused = (None, False) if self._direct else self._validation_error()
         if wrong and self._call is not None and self.runs <= self._max_reasks:
             try:
@@ -153,8 +155,8 @@ class Dialogue:
         self._reader = ReplyReader(request.reading, accepts=self._accepts)
         self._pieces: list[str] = []
         self._held: list[ReplyPart] = []
-        self._holds = self._check is not None or not self._streamed
-        self._waits = request.reading.tools.forced  # for a call
+        self._holds = self._check is not None or not self._streamed  # whether parts wait for the reply's end
+        self._waits = request.reading.tools.forced  # whether parts wait for the first call
         self._committed = False  # whether text or a call was delivered
         self._direct = self._check is None and not request.reading.tools.active  # nothing can be refused
 
@@ -173,9 +175,6 @@ class Dialogue:
                 return parts[:at]
             self._committed = self._committed or isinstance(part, TextDelta | ToolCall)
         return parts
-
-    def _unmarked_calls(self) -> list[ReplyPart]:
-        return unmarked_calls(gather(self._held), self.running.reading.tools, self._accepts)
 
     def _validation_error(self) -> tuple[str | None, bool]:
         """Return what is wrong with the ended reply, if anything is, and whether it cannot be accepted."""

@@ -30,6 +30,8 @@ from rockai_transport.protocol.messages import REDIRECTS, Request, ResponseHead
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.responses import status_error
 
+DATA_URI = re.compile("(?i)data:")
+"""Matches an address that contains the file itself; a scheme may be written in any case (RFC 3986)."""
 _ADDRESS = r"(?i)https?://|data:"
 _NO_FILE = frozenset({202, 204, 205, 206})
 """2xx statuses without a file: not ready yet, no content, or a part that was not requested."""
@@ -88,7 +90,7 @@ async def download_files(
     for number, address in enumerate(addresses, 1):
         stem = _stem(prediction, address, number if len(addresses) > 1 else None)
         sink = _Sink(place, stem, max_bytes)
-        if address[:5].lower() == "data:":
+        if DATA_URI.match(address):
             paths.append(await io.in_thread(partial(_save_data_uri, sink, address)))
         else:
             paths.append(await _fetch(io, settings, address, sink, until, public_only=public_only))
@@ -124,7 +126,7 @@ async def _attempt(
             return urljoin(request.target, head.headers["location"])
         return head.headers["location"]
     if not head.is_success:
-        response = await read_body(io, settings, head, limits.until)
+        response = await read_body(io, settings, head, limits.until, [])
         raise status_error(settings.service, request, response, response.status_code)
     if head.status_code in _NO_FILE:
         raise InvalidResponseError(f"{request} was answered {head.status_code}, which is no whole file.")
@@ -155,15 +157,15 @@ def _save_data_uri(sink: _Sink, address: str) -> Path:
     """Save a file that the output itself contains: ``data:[type][;base64],…``."""
     header, comma, body = address[5:].partition(",")
     media_type = header.partition(";")[0].strip().lower()
+    unreadable = InvalidResponseError("The output holds a data: URI that cannot be read.", body=address[:100])
+    if not comma:
+        raise unreadable
     try:
         content = unquote_to_bytes(body)
         if "".join(header.split()).lower().endswith(";base64"):
             content = _from_base64(content)
     except ValueError:
-        comma = ""
-        content = b""
-    if not comma:
-        raise InvalidResponseError("The output holds a data: URI that cannot be read.", body=address[:100])
+        raise unreadable from None
     try:
         sink.write(content)
         return sink.finish(media_type)
@@ -238,8 +240,8 @@ def _stem(prediction: Prediction, address: str, number: int | None) -> str:
 
 def _suffix(media_type: str, start: bytes) -> str:
     """Return a file's suffix, from its type, or else from its first bytes."""
-    said = "" if media_type in _SAYS_NOTHING else media_type
-    for name in (said, sniff_media_type(start) or ""):
+    declared = "" if media_type in _SAYS_NOTHING else media_type
+    for name in (declared, sniff_media_type(start) or ""):
         # Python knows only one spelling of some types: audio/x-wav, audio/flac.
         for spelling in (name, name.replace("/x-", "/"), name.replace("/", "/x-", 1)):
             if ending := mimetypes.guess_extension(spelling, strict=False):

@@ -138,8 +138,8 @@ class EventReader:
         while at < size and self.end is None:
             end = self._cut(chunk, at, pieces) if self._between_outputs else 0
             if not end:
-                end = chunk.find(b"\n\n", at) + 2
-                end = end if end > 1 else size
+                blank_line = chunk.find(b"\n\n", at)
+                end = size if blank_line < 0 else blank_line + 2
                 pieces += self.read_lines(chunk[at:end])
             at = end
         return pieces
@@ -291,9 +291,8 @@ def _usual_ends(names: tuple[str, ...]) -> tuple[bytes, ...]:
 def _reason(data: str) -> str:
     """Return an error's message, from plain text or from JSON with ``detail``."""
     fields = _json_object(data)
-    reason = next(
-        (fields[key] for key in ("detail", "message", "error", "msg", "reason") if fields.get(key)), data
-    )
+    keys = ("detail", "message", "error", "msg", "reason")
+    reason = next((fields[key] for key in keys if fields.get(key)), data)
     return reason if isinstance(reason, str) else json.dumps(reason, ensure_ascii=False)
 
 

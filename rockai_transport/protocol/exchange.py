@@ -77,7 +77,7 @@ async def open_response(io: IO, settings: Settings, request: Request, until: flo
         head = await io.open(request, limits.first_by, limits.notices)
         if head.is_success and head.media_type == settings.service.stream_content_type:
             return EventBody(request, head, limits, until, settings)
-        response = await read_body(io, settings, head, limits.until)
+        response = await read_body(io, settings, head, limits.until, [])
         return accepted(settings.service, request, response)
 
     return await with_retries(io, settings, request, until, math.inf, attempt)
@@ -117,10 +117,9 @@ async def with_retries(
 
 
 async def read_body(
-    io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes] | None = None
+    io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes]
 ) -> Response:
-    """Read the body of an open response, into a list if one is passed: all of it, unless it is an error."""
-    chunks = [] if chunks is None else chunks
+    """Read the body of an open response into the empty list ``chunks``: all of it, unless it is an error."""
     try:
         while not chunks or chunks[-1]:
             # Stored at once: Ctrl-C may come next.
@@ -136,6 +135,7 @@ def transport_error(request: Request, failure: TransportFailure, base_url: str =
     """Return the exception for a failed connection; its cause is the underlying error, not our wrapper."""
     kind = APITimeoutError if failure.timed_out else APIConnectionError
     sent = not isinstance(failure, NotSentError)
+    advice = ""
     if not sent:
         known = (advice for reason, advice in _NO_CONNECTION_ADVICE.items() if reason in str(failure))
         tried = f" ({base_url})" if base_url and not request.download else ""
@@ -145,8 +145,6 @@ def transport_error(request: Request, failure: TransportFailure, base_url: str =
             "A cold model takes minutes to start: raise timeout= or Timeouts(first_byte=…), or wait by id "
             "with route='predictions'."
         )
-    else:
-        advice = ""
     reason = str(failure).rstrip(".")
     error = kind(f"{request}: {reason}. {advice}".strip(), may_have_started=request.starts and sent)
     error.__cause__ = below(failure)

@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 """The maximum size of each file in a request."""
 
 _seeking = threading.Lock()
-"""Held until an open file is where it was: another thread would read on from where this one is."""
+"""Held while an open file is read and set back: another thread would read from wherever this one is."""
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),

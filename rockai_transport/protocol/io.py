@@ -22,7 +22,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 FIRST_NOTICE = 10.0
+"""Seconds of waiting before the first report."""
 NOTICE_EVERY = 60.0
+"""Seconds between two reports."""
 TIME_IS_UP = "the time limit ran out"
 
 
@@ -59,7 +61,8 @@ class EventBody:
         self.feed: Callable[[bytes], list[str]] = self._feed_first
         """Returns the pieces that the given bytes complete."""
         self._head = head
-        self._after_first = until, settings.timeouts.idle
+        self._reader_deadline = until
+        self._idle_seconds = settings.timeouts.idle
 
     def end(self) -> None:
         """Handle the end of the bytes.
@@ -75,7 +78,9 @@ class EventBody:
     def _feed_first(self, chunk: bytes) -> list[str]:
         pieces = self.reader.read(chunk)
         if self.reader.seen_event:
-            (self.until, self.within), self.notices = self._after_first, None
+            self.until = self._reader_deadline
+            self.within = self._idle_seconds
+            self.notices = None
             self.feed = self.reader.read
         return pieces
 

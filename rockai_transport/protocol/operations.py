@@ -256,7 +256,8 @@ class Operations:
         read: Callable[[Service, responses.Answer, Prediction], Prediction],
     ) -> Prediction:
         """Send a start. If the response is not read to its end, the id in what has arrived is still used."""
-        service, received = self.settings.service, list[bytes]()
+        service = self.settings.service
+        received: list[bytes] = []
         try:
             answer = await exchange(io, self.settings, request, until, received)
             state.prediction = read(service, answer, run.partial)

@@ -169,8 +169,8 @@ def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction
     response has ``inference_time`` instead of ``metrics`` (docs/http-api.md, «A prediction»).
     """
     texts = {name: data[name] for name in _TEXTS if isinstance(data.get(name), str) and data[name]}
-    if known.id is None and type(number := data.get("id")) is int:
-        texts["id"] = str(number)
+    if known.id is None and type(data.get("id")) is int:  # which True is not
+        texts["id"] = str(data["id"])
     metrics = data.get("metrics")
     if not isinstance(metrics, dict):
         metrics = {"inference_time": data["inference_time"]} if "inference_time" in data else known.metrics
@@ -179,14 +179,16 @@ def read_prediction(service: Service, data: Mapping[str, Any], known: Prediction
         urls = {name: address for name, address in urls.items() if isinstance(address, str)}
     else:
         urls = known.urls
-    error = data.get("error", known.error)
+    error = data.get("error", known.error) or None
+    if error is not None and not isinstance(error, str):
+        error = json.dumps(error, ensure_ascii=False)
     return replace(
         known,
         **texts,
         status=service.statuses.get(data["status"], data["status"]),
         input=data["input"] if isinstance(data.get("input"), dict) else known.input,
         output=data.get("output", known.output),
-        error=(error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)) if error else None,
+        error=error,
         metrics=metrics,
         urls=urls,
         raw=data,

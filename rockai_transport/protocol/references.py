@@ -34,7 +34,7 @@ class ModelReference(NamedTuple):
             if re.fullmatch(_VERSION, reference):
                 return cls(reference, None, reference)
             name, colon, version = reference.partition(":")
-            if re.fullmatch(_NAME, name) and (re.fullmatch(_TAG, version) if colon else True):
+            if re.fullmatch(_NAME, name) and (not colon or re.fullmatch(_TAG, version)):
                 return cls(reference, name, version or None)
         raise ConfigurationError(
             f"{reference!r:.200} is not a model reference. Write 'owner/name', 'owner/name:version', or the "

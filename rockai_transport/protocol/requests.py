@@ -43,8 +43,9 @@ def create_request(service: Service, run: RunRequest) -> Request:
 def run_request(service: Service, run: RunRequest, *, stream: bool) -> Request:
     """Run a model at once; the model reference is sent as the user wrote it."""
     body = encode_body({"model": run.reference.written, "input": run.input})
-    path, accept = (service.run_stream_path, EVENT_STREAM) if stream else (service.run_path, JSON)
-    return Request("POST", path, body=body, accept=accept, starts=True)
+    if stream:
+        return Request("POST", service.run_stream_path, body=body, accept=EVENT_STREAM, starts=True)
+    return Request("POST", service.run_path, body=body, starts=True)
 
 
 def prediction_request(method: str, path: str, prediction_id: Any, accept: str = JSON) -> Request:
@@ -69,6 +70,6 @@ def stream_request(service: Service, prediction: Prediction) -> Request | None:
     if not url.path:
         return None
     target = url.path if url.path.startswith("/") else f"/{url.path}"
-    return Request(
-        "GET", f"{target}?{url.query}" if url.query else target, below_base=False, accept=EVENT_STREAM
-    )
+    if url.query:
+        target = f"{target}?{url.query}"
+    return Request("GET", target, below_base=False, accept=EVENT_STREAM)

@@ -24,10 +24,8 @@ from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_predict
 from rockai_transport.protocol.retry import retry_after, was_refused
 from rockai_transport.service import Service
 
-_SEE_OTHER = 303
-_REQUEST_TIMEOUT = 408
-_BODY_IN_MESSAGE = 300
-_MAX_REASONS = 10
+_BODY_IN_MESSAGE = 300  # maximum number of the body's characters in a message
+_MAX_REASONS = 10  # maximum number of pydantic's errors in a message
 _ERROR = frozenset({"detail", "error", "message", "msg", "code", "status", "type", "title", "success"})
 """The keys of an object that is an error, whatever the HTTP status says."""
 _MEMBERS = rb'\s*(?:"\w+"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
@@ -37,6 +35,7 @@ _BEGUN = re.compile(
 )
 """A prediction as far as its id, which only short values precede, in an envelope or not."""
 _SHORT = 10_000
+"""The bytes of an incomplete body in which the id is searched."""
 
 
 class Answer(NamedTuple):
@@ -81,31 +80,31 @@ def status_error(service: Service, request: Request, response: Response, status:
     """
     kind, advice = kind_and_advice(status)
     if request.download:
-        advice = "The file may be gone; its address is asked without the token."
+        advice = "The file may be gone; its address is wait_seconds without the token."
     elif _says_no_route(service, response) and request.below_base:
         route = (
             "There may be no such route: check base_url (such as https://api.rockai.online/v1) and route=."
         )
         advice = f"{advice} {route}".strip()
-    said = _reason(response).rstrip(".")
-    asked = retry_after(response)
+    reason = _reason(response).rstrip(".")
+    wait_seconds = retry_after(response)
     return kind(
-        f"{request} was answered {status}{f': {said}' if said else ''}. {advice}".strip(),
+        f"{request} was answered {status}{f': {reason}' if reason else ''}. {advice}".strip(),
         status_code=status,
         body=response.content,
         request_id=response.headers.get("x-request-id"),
-        retry_after=asked,
+        retry_after=wait_seconds,
         response=response,
-        may_have_started=request.starts and _may_have_been_done(status, asked),
+        may_have_started=request.starts and _may_have_been_done(status, wait_seconds),
     )
 
 
-def _may_have_been_done(status: int, asked: float | None) -> bool:
+def _may_have_been_done(status: int, wait_seconds: float | None) -> bool:
     """Return whether the call may have been carried out; a refused call was not."""
-    if was_refused(status, asked):
+    if was_refused(status, wait_seconds):
         return False
     # An envelope's code need not be an HTTP status.
-    return not 300 <= status < 500 or status in (_REQUEST_TIMEOUT, _SEE_OTHER)  # noqa: PLR2004
+    return not 300 <= status < 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SEE_OTHER)  # noqa: PLR2004
 
 
 def is_missing_route(service: Service, error: APIStatusError) -> bool:
@@ -215,11 +214,11 @@ def _reason(response: Response) -> str:
         return f"now at {_excerpt(target.partition('?')[0])}"
     if isinstance(data, dict):
         keys = ("detail", "msg", "message", "error")
-        said = next((data[key] for key in keys if data.get(key)), response.text)
-        if isinstance(said, list):
-            more = f" … and {len(said) - _MAX_REASONS} more" if len(said) > _MAX_REASONS else ""
-            return "; ".join(map(_validation_reason, said[:_MAX_REASONS])) + more
-        return _excerpt(str(said))
+        reason = next((data[key] for key in keys if data.get(key)), response.text)
+        if isinstance(reason, list):
+            more = f" … and {len(reason) - _MAX_REASONS} more" if len(reason) > _MAX_REASONS else ""
+            return "; ".join(map(_validation_reason, reason[:_MAX_REASONS])) + more
+        return _excerpt(str(reason))
     if response.media_type != "text/html":
         return _excerpt(response.text)
     title = re.search(r"(?i)<title\b[^>]*>([^<]+)", response.text[:10_000])

@@ -7,6 +7,7 @@ never sent, and those that may safely be repeated.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -17,14 +18,19 @@ MAX_RETRY_AFTER = 60.0
 """Seconds. If the service asks for more, there is no retry, and the caller gets the error at once."""
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses after which a retry may succeed."""
-_FIRST_DELAY = 0.5
-_MAX_DELAY = 8.0
-_JITTER = 0.25
+_FIRST_DELAY = 0.5  # seconds
+_MAX_DELAY = 8.0  # seconds
+_JITTER = 0.25  # the maximum share by which a delay is shortened at random
 
 
-def was_refused(status: int, asked: float | None) -> bool:
-    """Return whether the service got the request, and refused it for now."""
-    return status == 429 or (status == 503 and asked is not None)  # noqa: PLR2004 - HTTP statuses
+def was_refused(status: int, wait_seconds: float | None) -> bool:
+    """Return whether the service got the request, and refused it for now.
+
+    Args:
+        status: The HTTP status, or an envelope's code.
+        wait_seconds: The seconds in Retry-After; None: there is no such header.
+    """
+    return status == 429 or (status == 503 and wait_seconds is not None)  # noqa: PLR2004 - HTTP statuses
 
 
 def retry_delay(error: RockAIError, retries: int, jitter: float) -> float | None:
@@ -68,4 +74,4 @@ def retry_after(head: ResponseHead) -> float | None:
             seconds = moment.timestamp() - head.received_at
         except (ValueError, TypeError, OverflowError):
             return None
-    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124 - NaN is not a time
+    return None if math.isnan(seconds) else max(seconds, 0.0)

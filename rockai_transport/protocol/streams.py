@@ -25,6 +25,7 @@ from rockai_transport.protocol.prediction import UNKNOWN, Prediction
 from rockai_transport.protocol.responses import finished
 
 _DRAIN_SECONDS = 0.1
+"""Seconds to wait for the end of a body whose end event has arrived."""
 
 
 @dataclass
@@ -156,16 +157,16 @@ class RunStream:
             raise
 
     async def _leave(self, error: BaseException | None) -> None:
-        left = not isinstance(error, RockAIError) or self.state.callback_failed
+        reader_left = not isinstance(error, RockAIError) or self.state.callback_failed
         timed_out = not self.for_run and isinstance(error, APITimeoutError)
         if not self.started:
             return
-        if not (left or timed_out):
+        if not (reader_left or timed_out):
             await self.io.close()
             return
         ended = await self.cancel(self.io, self.state)
         # A response without a prediction does not report the end: only the cancel request is known.
-        if ended is not None and ended.is_terminal and not left and isinstance(error, RockAIError):
+        if ended is not None and ended.is_terminal and not reader_left and isinstance(error, RockAIError):
             error.prediction = ended
             error.args = (f"{error.message} Prediction {ended.id} is {ended.status} now.",)
 

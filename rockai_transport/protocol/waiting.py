@@ -23,9 +23,13 @@ from rockai_transport.protocol.retry import backoff
 logger = logging.getLogger("rockai")
 
 _FIRST_POLL = 0.025
+"""Minimum seconds between two polls."""
 _POLL_SHARE = 0.05
+"""The pause between two polls, as a share of the time waited so far."""
 _MAX_POLL = 1.0
+"""Maximum seconds between two polls, as long as none fails."""
 _POLL_JITTER = 0.1
+"""The maximum share by which a pause is shortened at random."""
 _LONGEST_PAUSE = 3600.0
 """Maximum seconds between two polls, whatever Retry-After says: a poll costs nothing."""
 _FINAL_STATUSES = frozenset({401, 402, 403, 404})
@@ -78,7 +82,7 @@ async def wait(
         if update is not None and on_update is not None:
             await io.call(on_update, update)
         # Compared as text, because NaN equals nothing.
-        if update is not None or repr(seen and seen.output) != repr(prediction.output):
+        if seen is None or update is not None or repr(seen.output) != repr(prediction.output):
             changed = moment
         seen = prediction
         if prediction.is_terminal:
@@ -116,8 +120,8 @@ class _Poll:
                 raise _informed(error, known) from error.__cause__
             if self.io.now() >= self.until:
                 raise _timed_out(known, self.io.now() - started) from error
-            asked = min(getattr(error, "retry_after", None) or 0.0, _LONGEST_PAUSE)
-            self.delay = max(backoff(self.failures, self.io.jitter()), asked)
+            requested = min(getattr(error, "retry_after", None) or 0.0, _LONGEST_PAUSE)
+            self.delay = max(backoff(self.failures, self.io.jitter()), requested)
             self.failures += 1
             self.failure = error
             logger.info(

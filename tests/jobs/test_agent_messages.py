@@ -54,10 +54,13 @@ def test_a_file():
     ]
 
 
-def test_a_file_inside_the_answer_is_not_shown():
-    """A data: URI is a wall of letters."""
-    prediction = Prediction(id="p1", status="succeeded", output="data:image/png;base64," + "A" * 10**6)
-    assert len(describe_prediction(PredictionView(prediction, ANIMATE_IMAGE)).text) < 200
+@pytest.mark.parametrize("scheme", ["data:", "DATA:"])
+def test_a_file_inside_the_answer_is_not_shown(scheme):
+    """A data: URI is a wall of letters, however its scheme is written."""
+    prediction = Prediction(id="p1", status="succeeded", output=f"{scheme}image/png;base64," + "A" * 10**6)
+    view = PredictionView(prediction, ANIMATE_IMAGE)
+    assert len(describe_prediction(view).text) < 200
+    assert len(describe_list([view], []).text) < 200
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,21 @@ def test_a_stream_that_somebody_still_holds_is_left_by_the_loop(endless, monkeyp
     assert endless.lines.count(CANCEL) == 1
     del client
     gc.collect()
+
+
+def test_threads_that_forget_the_same_closed_loop():
+    """Each thread's first call forgets the loops that have ended; another may do so at the same moment."""
+    client = AsyncClient(TOKEN, "http://127.0.0.1:9/v1")
+    connections = client._session.connections
+    asyncio.run(connections.here())
+    [(ended, scope)] = connections._scopes.items()
+
+    class ForgottenMeanwhile:
+        def is_closed(self):
+            connections._scopes.clear()
+            return True
+
+    connections._scopes = {ForgottenMeanwhile(): scope, ended: scope}
+    asyncio.run(connections.here())
+    [loop] = connections._scopes
+    assert loop is not ended

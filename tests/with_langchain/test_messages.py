@@ -169,6 +169,7 @@ def test_what_was_found_is_told_whole():
         ({"type": "image_url", "image_url": {"url": "https://a/b.png"}}, "[image: https://a/b.png]"),
         ({"type": "image_url", "image_url": "https://a/b.png"}, "[image: https://a/b.png]"),
         ({"type": "image", "base64": "aGk=", "mime_type": "image/png"}, "[image]"),
+        ({"type": "image", "url": "DATA:image/png;base64,aGk="}, "[image]"),
         ({"type": "image", "file_id": "f"}, "[image]"),
         ({"type": "audio", "url": "https://a/b.wav"}, "[audio: https://a/b.wav]"),
         ({"type": "video", "url": "https://a/b.mp4"}, "[video: https://a/b.mp4]"),

@@ -8,7 +8,8 @@ from langchain_core.tools import tool
 
 from langchain_rockai import ChatRockAI, Dialect, RockAILLM
 from rockai_sandbox import Sandbox
-from rockai_transport import BadRequestError, Client, ConfigurationError
+from rockai_transport import AsyncClient, BadRequestError, Client, ConfigurationError
+from rockai_transport.adapters import clients
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.templates import TEMPLATES
 
@@ -107,6 +108,22 @@ def test_a_preview_knows_which_route_was_missing(monkeypatch, cls):
         llm = cls(model=f"{MISTRAL}:{VERSION}")
         llm.invoke("Hi")
         assert llm.preview("Hi") == {"model": MISTRAL, "version": VERSION, "input": {"prompt": "Hi"}}
+
+
+def test_a_preview_while_another_thread_makes_the_first_async_call(sandbox, monkeypatch):
+    """The clients are made at the first call of each kind, which may come while a preview looks at them."""
+    llm = ChatRockAI(model=MISTRAL, timeout=5)
+    llm.invoke("Hi")
+    read = clients._settings_of
+
+    def of_a_slow_thread(model):
+        if AsyncClient not in model._clients._current:
+            monkeypatch.setattr(clients, "_settings_of", read)
+            llm._async_client()
+        return ()
+
+    monkeypatch.setattr(clients, "_settings_of", of_a_slow_thread)
+    assert llm.preview("Hi")["model"] == MISTRAL
 
 
 @pytest.mark.parametrize("cls", [ChatRockAI, RockAILLM])

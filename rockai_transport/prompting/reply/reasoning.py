@@ -65,7 +65,7 @@ _BEHIND: Final = TokenSet(
 _CLOSINGS: Final = frozenset(
     close for row, close in _CLOSING if close[0] in NOTABLE and close not in row.get("dropped", ())
 )
-# The openings of these: behind one, a closing tag is no longer unannounced.
+# The opening tags of the same families: a closing tag after one of them closes it, not the reply's beginning.
 _LATE: Final = {tag for tag, (close, _) in _MEANINGS.items() if close and close.tokens[0] in _CLOSINGS}
 _TAGS: Final = TokenSet(*_LATE, *_CLOSINGS, TICK, *FENCES)  # searched in an answer without an opening tag
 _NOTABLE: Final = re.compile(f"[{NOTABLE}]")

@@ -204,24 +204,24 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
             inner = adapted(candidate, schema)
             if fits(inner, schema) and not _is_call(candidate, schema, name):
                 return inner
-    _refuse_strangers(result, schema, schema)
+    _require_known_keys(result, schema, schema)
     return result
 
 
-def _refuse_strangers(value: Any, schema: Any, root: Schema) -> None:
+def _require_known_keys(value: Any, schema: Any, root: Schema) -> None:
     """Refuse an object, at any depth, without any known key: its defaults would look like an answer."""
     parts = list(_parts(schema, root))
     if isinstance(value, list):
         items = next((part["items"] for part in parts if "items" in part), True)
         for item in value:
-            _refuse_strangers(item, items, root)
+            _require_known_keys(item, items, root)
     if not isinstance(value, dict) or not parts:
         return
     if not any(_knows_any(part, value) for part in parts):
         known = ", ".join(sorted({name for part in parts for name in properties_of(part)}))
         raise ValueError(f"none of the keys {', '.join(value):.300} is one of the schema's: {known}")
     for key, item in value.items():
-        _refuse_strangers(item, _property(parts, key), root)
+        _require_known_keys(item, _property(parts, key), root)
 
 
 def _inner(value: Any, schema: Schema, name: str) -> Iterator[Any]:

@@ -136,11 +136,12 @@ class TaggedScanner:
             name = _NAME_ALONE.match(text, end)
             undecided = name is None and len(text) - end < _MOST_IN_NAME
             is_known = not self._known or (name is not None and plain(name[0]) in self._known)
-            return -1 if undecided else not is_known
+            going_on = 0 if is_known else 1
+            return -1 if undecided else going_on
         for _ in range(9):
             at = skip_space(text, max(at, _CLOSING.end(text, at)))
         end = _FOLLOWING.end(text, at) if at < len(text) else -1
-        return min(end, int(end == at))
+        return min(end, 1 if end == at else 0)
 
 
 def read_tagged(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,11 +150,14 @@ def read_fence(text: str, at: int, opened: list[str], *, final: bool) -> int:
         Its end; -1 if what it does depends on what follows.
     """
     found = _FENCE_AND_LANGUAGE.match(text, at)
-    # One that is not open opens, whatever its language is. Only the last ones are searched: it takes no time.
-    if found is None or (found.end(found[1] not in opened[-9:]) == len(text) and not final):
+    if found is None:
         return -1
     fence, language = found.groups()
-    if fence not in opened[-9:] or (language and text.startswith(("\n", "\r"), found.end())):
+    is_open = fence in opened[-9:]  # only the last ones are searched: it takes no time
+    end = found.end() if is_open else found.end(1)  # one that is not open opens, whatever its language is
+    if end == len(text) and not final:
+        return -1
+    if not is_open or (language and text.startswith(("\n", "\r"), found.end())):
         opened.append(fence)
     else:
         while opened.pop() != fence:

@@ -24,13 +24,7 @@ from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
 from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, MADE_UP, OPENING, RESULTS
-from rockai_transport.prompting.reply.call_heads import (
-    CLOSING,
-    BareWatch,
-    Opener,
-    match_next,
-    match_opener,
-)
+from rockai_transport.prompting.reply.call_heads import CLOSING, BareWatch, Opener, match_next, match_opener
 from rockai_transport.prompting.reply.call_values import read_calls, unreadable
 from rockai_transport.prompting.reply.elements import ElementScanner
 from rockai_transport.prompting.reply.json_values import ValueScanner

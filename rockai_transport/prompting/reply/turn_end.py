@@ -15,7 +15,7 @@ from typing import Final
 
 from rockai_transport.prompting.reply.token_set import FENCE_MARKS, FENCES, TICK, Stage, TokenSet, read_fence
 
-_STRUCK: Final = ("<s>", "</s>")
+_STRUCK: Final = ("<s>", "</s>")  # HTML's tags for struck-out text; both are control tokens too
 _RESULT: Final = "<tool_response>"
 _SPAN_END: Final = re.compile("[`\n]")
 _BELOW: Final = re.compile(r"`{3,12}[\w+-]{0,30}[ \t]{0,9}(?:[\r\n]|(\Z))")

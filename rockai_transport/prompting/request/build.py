@@ -176,11 +176,7 @@ class ChatCall:
 
 
 def completion_request(
-    settings: ModelSettings,
-    prompt: str,
-    *,
-    system_prompt: str | None = None,
-    formatted: bool = False,
+    settings: ModelSettings, prompt: str, *, system_prompt: str | None = None, formatted: bool = False
 ) -> ModelRequest:
     """Build the request of a completion: text in, text out.
 
@@ -241,6 +237,5 @@ def _request(
     rendered = prompt.get(dialect.prompt_template_key or "") == AS_IT_IS
     opened = closing_tag(str(prompt[dialect.prompt_key])) if rendered else ""
     inside = opened or (CLOSE_TAG if dialect.opens_reasoning else "")
-    return ModelRequest(
-        model, inputs, dialect, Reading(tuple(settings.stop), inside_reasoning=inside, **reading)
-    )
+    how_to_read = Reading(tuple(settings.stop), inside_reasoning=inside, **reading)
+    return ModelRequest(model, inputs, dialect, how_to_read)

@@ -99,7 +99,7 @@ def arrange(messages: Sequence[Message], template: ChatTemplate | None) -> tuple
         turns.insert(0, ("user", [""]))
     if not turns or turns[-1][0] in ("assistant", "system"):
         turns.append(("user", [""]))
-    arranged = [Turn(role, neutralise(JOINT.join(said), tokens, labels)) for role, said in turns]
+    arranged = [Turn(role, neutralise(JOINT.join(texts), tokens, labels)) for role, texts in turns]
     return neutralise(JOINT.join(filter(None, system)), tokens, labels), tuple(arranged)
 
 

@@ -127,9 +127,9 @@ def _rendered(source: str, messages: Sequence[Mapping[str, Any]]) -> str:
 @lru_cache(maxsize=32)
 def _reads_only_blocks(source: str) -> bool:
     """Return whether a template renders no text unless it is in a block, as those of Idefics and LLaVA."""
-    said = "\ue000"  # of no language: no template contains it
-    message = [{"role": "user", "content": said}]
-    return said not in _attempt(source, message) and said in _attempt(source, _in_blocks(message))
+    probe = "\ue000"  # of no language: no template contains it
+    message = [{"role": "user", "content": probe}]
+    return probe not in _attempt(source, message) and probe in _attempt(source, _in_blocks(message))
 
 
 def _in_blocks(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -145,6 +145,20 @@ async def test_a_handler_tells_its_runs_apart(sandbox):
     expect(sandbox, ["processing", "canceled"])
 
 
+async def test_a_handler_remembers_nothing_of_a_run_that_is_over(sandbox):
+    """Nor of a canceled tool, whose end core does not report: one handler may serve any number of runs."""
+    toolkit = make_toolkit(sandbox, ENDLESS)
+    handler = toolkit.cancel_on_abort()
+    agent = with_agent(in_turns([("endless", {"prompt": "a"})]), toolkit.get_tools())
+    task = asyncio.create_task(agent.ainvoke(ASK, {**thread(), "callbacks": [handler]}))
+    await asyncio.to_thread(sandbox.wait_for, lambda it: statuses(it) == ["processing"])
+    assert handler._runs
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not handler._runs
+
+
 @pytest.mark.parametrize("mode", ["custom", "messages", "values", "astream_events"])
 async def test_a_streamed_response_whose_client_leaves(sandbox, mode):
     """FastAPI cancels again and again, so that `astream` may not tell the tool: the handler ends it."""
