@@ -187,6 +187,9 @@ def _keys(schema: Mapping[str, Any]) -> str:
 
 def _describe(error: Any, schema: Mapping[str, Any]) -> str:
     """Describe one violation for an agent."""
+    if error.context:  # of anyOf, oneOf: what each alternative asks for, but for «null»
+        asked = [one for one in error.context if (one.validator, one.validator_value) != ("type", "null")]
+        return " or ".join(dict.fromkeys(_describe(one, schema) for one in asked or error.context))
     path = ".".join(str(part) for part in error.absolute_path)
     where = _cut(path if path.isprintable() else repr(path), _LONGEST_VALUE) or "the arguments"
     rule = error.validator_value
