@@ -15,6 +15,7 @@ from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 
 STEPS = re.compile(
     r"(?:[,;.?!]\s*|\s+)(?:and\s+then|then|after that|afterwards|and after that|also)[,\s]+"
+    r"|\s+and\s+(?=animate\b)"
     r"|(?<=[.?!;])\s+(?=(?:finally,? |now )?(?:add|subtract|multiply|divide)\b|what(?:'s| is) \(?-?\d)"
     r"|[，。；,;?？]\s*(?:然后|接着|再|最后|之后|另外|此外|还有)+[，,]?",
     re.IGNORECASE,
@@ -26,7 +27,7 @@ MEANT: Mapping[str, str] = {
     r"\d\s*/\s*\(?\d|相除|除以": "divide",
     r"天气|气温|下雨|下雪|\brain|\bsnow|\bumbrella\b|\bhow (?:hot|cold|warm)\b": "weather",
     "时间|几点": "time",
-    "图片|图像|画": "image picture",
+    r"图片|图像|画|\bdraw\b|\bpicture\b": "image picture",
     r"视频|动起来|\bvideo\b": "video animate",
     r"搜索|查找|检索|\bfind\b|\blook up\b|\bnews\b|\bknow about\b|\bwho (?:is|was|won)\b": "search find",
     "计算": "calculate",

@@ -115,6 +115,7 @@ def test_a_later_step_takes_what_an_earlier_one_found():
         ("Make a video of a talking porcelain statue.", ["generate_image", "animate_image"]),
         ("制作一个瓷雕像的视频。", ["generate_image", "animate_image"]),
         ("画一只瓷猫的图片，然后让这张图片动起来。", ["generate_image", "animate_image"]),
+        ("Draw a picture of a boat and animate it.", ["generate_image", "animate_image"]),
         ("Animate http://127.0.0.1:1/a.png with 16 frames.", ["animate_image"]),
     ],
 )
