@@ -28,6 +28,9 @@ _TEXTS = {
     "enum": "{where} must be one of {rule}, not {given}",
     "pattern": "{where}={given} is not accepted{about}",
     "minLength": "{where} needs {rule} characters or more",
+    "maxLength": "{where} may have {rule} characters at most",
+    "minItems": "{where} needs {rule} items or more",
+    "maxItems": "{where} may have {rule} items at most",
     **dict.fromkeys(
         ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
         "{where}={given} is outside its limit ({keyword} {rule})",
@@ -213,7 +216,7 @@ def _describe(error: Any, schema: Mapping[str, Any]) -> str:
         given=_cut(repr(error.instance), _LONGEST_VALUE),
         keyword=error.validator,
         rule=joint.join(map(str, rule)) if isinstance(rule, list) else rule,
-        about=_described(where, schema),
+        about=_described(where, schema) or f" (pattern {rule})",
         message=error.message,
     )
 

@@ -200,6 +200,20 @@ def test_a_problem_of_an_optional_argument_says_what_its_alternatives_ask_for(gi
     assert wrong_in(input_schema(HostedModel("wish", "a/b", "x", Wish)), given) == told
 
 
+@pytest.mark.parametrize(
+    ("rule", "given", "told"),
+    [
+        ({"maxLength": 9}, "x" * 900, "it may have 9 characters at most"),
+        ({"minItems": 2}, ["a"], "it needs 2 items or more"),
+        ({"maxItems": 1}, ["a" * 900, "b"], "it may have 1 items at most"),
+        ({"pattern": "^[a-z]+$"}, "A1", "it='A1' is not accepted (pattern ^[a-z]+$)"),
+    ],
+)
+def test_a_problem_says_the_limit(rule, given, told):
+    """A long value does not displace it, and a pattern is shown if no description says what it means."""
+    assert wrong_in({"properties": {"it": rule}}, {"it": given}) == told
+
+
 def test_without_jsonschema_the_extra_is_named():
     """Where only the transport is installed, the error says what to install."""
     program = (
