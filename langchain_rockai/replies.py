@@ -113,13 +113,15 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
         message = AIMessageChunk(
             content="", additional_kwargs=self._files(), chunk_position="last", **self.metadata()
         )
-        return ChatGenerationChunk(message=message)
+        return ChatGenerationChunk(message=message, generation_info=message.response_metadata)
 
     def result(self) -> ChatResult:
         """Return the complete answer."""
         if self._written is not None:
             self.parts = list(self._as_written(self.parts, self._written))
-        return ChatResult(generations=[ChatGeneration(message=self._message(self.reply()))])
+        message = self._message(self.reply())  # tracers read the reason of its end from `generation_info`
+        generation = ChatGeneration(message=message, generation_info=message.response_metadata)
+        return ChatResult(generations=[generation])
 
     def error(self, error: RockAIError) -> RockAIError:
         """As for every reply; an error about the model's answer contains it, for ``include_raw``."""

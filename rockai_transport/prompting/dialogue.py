@@ -182,6 +182,8 @@ class Dialogue:
         tools = self.running.reading.tools
         errors = "; ".join(call.error for call in reply.invalid_tool_calls)
         if self._waits:
+            if self._check and not errors and "{" in reply.text:  # an object without a call
+                errors = self._check(reply) or ""
             function = f"the function {tools.name}" if tools.name else "a function"
             because = f" ({errors})" if errors else ""
             return f"{function} must be called, in a <tool_call> line{because}.", True

@@ -106,6 +106,15 @@ async def test_a_wrong_answer_is_repaired_once(scripted, llm, method, schema):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("wrong", [BAD, BAD | {"punchline": 1}])
+def test_the_error_of_an_object_is_shown_whatever_its_form(scripted, llm, method, wrong):
+    """An object without the call around it is told what does not fit too, not only that a call is missing."""
+    asked = scripted(json.dumps(wrong), written(method, GOOD))
+    assert llm.with_structured_output(Joke, method=method).invoke("Joke!") == Joke(**GOOD)
+    assert "punchline: " in asked.inputs[1]["prompt"].split("Your answer was not accepted")[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("wrong", ["no JSON at all", "[1]", '{"setup": 1}'])
 def test_two_wrong_answers_are_an_error(scripted, llm, method, wrong):
     """Both the transport's and core's, with the last answer; after two runs, not more."""
