@@ -110,3 +110,26 @@ def test_a_stream_that_somebody_still_holds_is_left_by_the_loop(endless, monkeyp
     assert endless.lines.count(CANCEL) == 1
     del client
     gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'connect_tcp:RuntimeWarning")  # anyio's, which never began
+def test_the_end_of_the_loop_while_the_cancel_connects_does_not_lose_it(endless):
+    """A task is canceled and not awaited: the end of the loop cancels the tasks in which anyio connects."""
+
+    async def leave(turns):
+        client, begun = AsyncClient(TOKEN, endless.base_url, route="predictions"), asyncio.Event()
+
+        async def read():
+            async for _ in client.stream(MODEL, {}):
+                begun.set()
+
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    for turns in range(6, 26):
+        asyncio.run(leave(turns))
+    assert endless.lines.count(CANCEL) == 20
+    gc.collect()  # the warning comes here
