@@ -247,7 +247,10 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         current_deadline.get().connecting = True
         options = socket_options or SOCKET_OPTIONS
         backend: Any = httpcore.AnyIOBackend()
-        stream = await backend.connect_tcp(host, port, timeout, local_address, options)
+        try:
+            stream = await backend.connect_tcp(host, port, timeout, local_address, options)
+        except ValueError:  # anyio's, whose tasks the end of `asyncio.run` cancels, but not a `DetachedTask`
+            stream = await backend.connect_tcp(host, port, timeout, local_address, options)
         if self.public_only and is_private(address := _address(stream)):
             await stream.aclose()
             raise private_address_error(address)
