@@ -280,9 +280,8 @@ def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
     """Return the object with its unknown keys as the schema spells them, if each means exactly one other."""
     known = {name for part in parts for name in properties_of(part)}
     unknown = value.keys() - known
-    if not unknown or any(
-        part.get("additionalProperties") or part.get("patternProperties") for part in parts
-    ):
+    is_open = any(part.get("additionalProperties") or part.get("patternProperties") for part in parts)
+    if is_open or not unknown:
         return value
     missing = known.difference(value)
     near = {key: [name for name in missing if plain(name) == plain(key)] for key in unknown}
