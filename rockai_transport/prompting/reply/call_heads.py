@@ -191,6 +191,8 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool, inner: bool = Fals
     if marked and body == len(text) - 1 and text[body] in '["':
         return "undecided"
     if body >= 0 and text.startswith(_STARTS if marked else "{", body) and (marked or tools.resolve(name)):
+        if name == "json" and not tools.resolve(name):  # the language of the block, as behind a code fence
+            name = ""
         return Opener(body, "json", name, meant=marked, hinted=not is_blank(text[end:body]))
     verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
     behind_name = body == end or not is_blank(text[end:body])
