@@ -119,9 +119,8 @@ def is_missing_route(service: Service, error: APIStatusError) -> bool:
 def _says_no_route(service: Service, response: Response) -> bool:
     if response.status_code in service.missing_route_statuses:
         return True
-    return response.status_code == HTTPStatus.NOT_FOUND and (
-        not response.is_json or response.decoded == {"detail": "Not Found"}
-    )
+    is_about_path = not response.is_json or response.decoded == {"detail": "Not Found"}
+    return response.status_code == HTTPStatus.NOT_FOUND and is_about_path
 
 
 def read_whole(service: Service, answer: Answer, known: Prediction) -> Prediction:

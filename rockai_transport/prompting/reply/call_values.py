@@ -285,10 +285,8 @@ def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
     described = arguments.get("properties")
     if isinstance(described, dict):
         return all(isinstance(one, dict) for one in described.values())
-    types = _types(schema)
-    typed = all(
-        isinstance(one, dict) and one.get("type") == types.get(key, ()) for key, one in arguments.items()
-    )
+    types, given = _types(schema), arguments.items()
+    typed = all(isinstance(one, dict) and one.get("type") == types.get(key, ()) for key, one in given)
     return bool(arguments) and (typed or arguments == schema)
 
 
