@@ -15,7 +15,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -281,9 +281,14 @@ def as_store(store: Any) -> Store:
     if isinstance(store, str | os.PathLike):
         from rockai_transport.jobs.sqlite_records import SqliteRecords
 
-        path = str(file := Path(store).expanduser().absolute())
-        if os.fspath(store) in ("", ":memory:") or file.is_dir() or not file.parent.is_dir():
-            raise ConfigurationError(f"store={os.fspath(store)!r} must be a file in a folder that exists.")
+        written, path = os.fspath(store), ""
+        with suppress(OSError, RuntimeError, TypeError, ValueError):  # a name too long, no such home, bytes
+            file = Path(written).expanduser().absolute()
+            os.fsencode(file)  # not possible with half a surrogate pair
+            if "\0" not in written and not file.is_dir() and file.parent.is_dir():
+                path = str(file)
+        if not path or written in ("", ":memory:"):
+            raise ConfigurationError(f"store={written!r} must be a file in a folder that exists.")
         return Store(SqliteRecords(path, to_thread), SqliteRecords(path, directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)

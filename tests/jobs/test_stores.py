@@ -269,7 +269,10 @@ def test_what_is_no_store_is_refused():
         as_store([])
 
 
-@pytest.mark.parametrize("path", ["", ".", "missing/predictions.db", ":memory:"])
+@pytest.mark.parametrize(
+    "path",
+    ["", ".", "missing/predictions.db", ":memory:", "~nobody-of-this-name/p.db", "a\0b", "\ud800", "x" * 300],
+)
 def test_a_path_that_can_be_no_file_is_refused(path, tmp_path, monkeypatch):
     """Before an agent orders anything that could not be remembered."""
     monkeypatch.chdir(tmp_path)
