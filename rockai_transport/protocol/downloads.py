@@ -250,13 +250,12 @@ def _suffix(media_type: str, start: bytes) -> str:
 
 
 def _check_address(address: str, *, public_only: bool) -> None:
-    try:
+    host = None
+    with contextlib.suppress(ValueError):  # it is no address, or its port is none
         parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
+        _ = parts.port
+        host = parts.hostname if parts.scheme in ("http", "https") else None
+    if not host:
         raise InvalidResponseError(
             f"The output names a file at {_shown(address)}, which is no web address.", body=address
         )
