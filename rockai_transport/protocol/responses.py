@@ -80,7 +80,7 @@ def status_error(service: Service, request: Request, response: Response, status:
     """
     kind, advice = kind_and_advice(status)
     if request.download:
-        advice = "The file may be gone; its address is wait_seconds without the token."
+        advice = "The file may be gone; its address is asked without the token."
     elif _says_no_route(service, response) and request.below_base:
         route = (
             "There may be no such route: check base_url (such as https://api.rockai.online/v1) and route=."
