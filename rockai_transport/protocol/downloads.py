@@ -126,7 +126,7 @@ async def _attempt(
             return urljoin(request.target, head.headers["location"])
         return head.headers["location"]
     if not head.is_success:
-        response = await read_body(io, settings, head, limits.until, [])
+        response = await read_body(io, settings.timeouts.idle, head, limits.until, [])
         raise status_error(settings.service, request, response, response.status_code)
     if head.status_code in _NO_FILE:
         raise InvalidResponseError(f"{request} was answered {head.status_code}, which is no whole file.")
