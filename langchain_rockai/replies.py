@@ -109,9 +109,8 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
 
     def last_chunk(self) -> ChatGenerationChunk:
         """Return an empty chunk with the metadata."""
-        message = AIMessageChunk(
-            content="", additional_kwargs=self._files(), chunk_position="last", **self.metadata()
-        )
+        known = {"additional_kwargs": self._files(), **self.metadata()}
+        message = AIMessageChunk(content="", chunk_position="last", **known)
         return ChatGenerationChunk(message=message)
 
     def result(self) -> ChatResult:
