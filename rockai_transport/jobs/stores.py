@@ -22,8 +22,9 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.detached import directly, to_thread
@@ -39,6 +40,9 @@ _SETTLES = 0.2
 _IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")
 _in_memory = Lock()
 """Held while a store that lives in this process is used; its operations are fast."""
+
+_mapping_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""The lock of each mapping in use, by its id: a toolkit and a `WebhookReceiver` may share the mapping."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -170,7 +174,7 @@ class MappingRecords(Records):
         pause: Waits before a claim is read back; None: the lock is enough.
     """
 
-    def __init__(self, opened: OpenMapping, lock: Lock, call: Call, pause: Pause | None = None) -> None:
+    def __init__(self, opened: OpenMapping, lock: Any, call: Call, pause: Pause | None = None) -> None:
         self._opened = opened
         self._lock = lock
         self._call = call
@@ -296,7 +300,8 @@ def as_store(store: Any) -> Store:
             at_once = MappingRecords(opened, _in_memory, directly)
             return Store(at_once, at_once)
         # Any other mapping may be slow and shared, because a file or a database may be behind it.
-        lock = Lock()
+        with _in_memory:
+            lock = _mapping_locks.setdefault(id(store), RLock())
         return Store(
             MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
             MappingRecords(opened, lock, directly, sleep_here),
