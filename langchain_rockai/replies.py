@@ -45,6 +45,7 @@ _FILES_KEY: Final = "files"
 # number into one of them; v3 events would merge calls without a number (`_iter_protocol_blocks`).
 _FIRST_CALL: Final = 1000
 _FIRST_FILE: Final = 2000
+_MOST_REPAIRED: Final = 2000
 
 _json = partial(json.dumps, ensure_ascii=False)
 
@@ -109,15 +110,18 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
 
     def last_chunk(self) -> ChatGenerationChunk:
         """Return an empty chunk with the metadata."""
-        known = {"additional_kwargs": self._files(), **self.metadata()}
-        message = AIMessageChunk(content="", chunk_position="last", **known)
-        return ChatGenerationChunk(message=message)
+        message = AIMessageChunk(
+            content="", additional_kwargs=self._files(), chunk_position="last", **self.metadata()
+        )
+        return ChatGenerationChunk(message=message, generation_info=message.response_metadata)
 
     def result(self) -> ChatResult:
         """Return the complete answer."""
         if self._written is not None:
             self.parts = list(self._as_written(self.parts, self._written))
-        return ChatResult(generations=[ChatGeneration(message=self._message(self.reply()))])
+        message = self._message(self.reply())  # tracers read the reason of its end from `generation_info`
+        generation = ChatGeneration(message=message, generation_info=message.response_metadata)
+        return ChatResult(generations=[generation])
 
     def error(self, error: RockAIError) -> RockAIError:
         """As for every reply; an error about the model's answer contains it, for ``include_raw``."""
@@ -186,9 +190,11 @@ def _unreadable(call: InvalidToolCall) -> str:
 
     Core repairs the arguments of a streamed call (langchain_core/messages/ai.py, `init_tool_calls`): an
     incomplete call would become a valid one, with half its arguments. After its opening bracket, the same
-    text is not an object to core. A whole message is not repaired, and has the arguments unchanged.
+    text is not an object to core. A whole message is not repaired, and has the arguments unchanged. Core's
+    repair takes quadratic time, so of long arguments it gets the beginning; the message's content has them.
     """
-    for written in (call.arguments, call.text):
+    limit = _MOST_REPAIRED if call.text else None
+    for written in (call.arguments[:limit], call.text[:limit]):
         if not _is_repaired(written):
             return written
         if behind := written.lstrip("{ \t\r\n"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
@@ -156,7 +157,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             kwargs: For this call: the sampling parameters, ``stop``, ``timeout``, ``model``, ``dialect``,
                 ``chat_template``, ``system_prompt``, ``additional_kwargs``; ``tools`` (LlamaIndex's, or
                 function schemas), ``tool_choice`` and ``parallel_tool_calls``; ``output_cls``, a pydantic
-                class that the answer must fit; and any input of the model by its own name.
+                class that an answer without calls must fit; and any input of the model by its own name.
 
         Returns:
             The answer. ``raw`` contains the prediction; ``usage`` if the service reports it; ``runs`` if
@@ -320,7 +321,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         settings, options = self._for_call(given)
         tools = tool_setup(function_schemas(given.get("tools")), given)
         output_cls = given.get("output_cls")
-        parser = OutputParser.of_class(output_cls, by_call=tools.active) if output_cls else None
+        parser = OutputParser.of_class(output_cls) if output_cls else None
+        if parser and not (tools.active and parser.name in tools.callable_tools):
+            parser = replace(parser, by_call=False)
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
@@ -329,7 +332,8 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             response_format=parser.response_format if parser else None,
             format_messages=self._formatter(),
         )
-        return ChatResponseBuilder(call, parser, streamed=streamed, **options)
+        partials = parser is None or parser.by_call or not tools.active
+        return ChatResponseBuilder(call, parser, streamed=streamed, partials=partials, **options)
 
     def _completion(
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool

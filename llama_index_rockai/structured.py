@@ -163,14 +163,16 @@ class StructuredOutputLLM(FunctionCallingLLM):
         """Return the arguments of ``chat``; the caller cannot choose the tool (function_program.py:150).
 
         Raises:
-            ConfigurationError: The class cannot be requested as an object, the prompt is no template, or the
-                mode is another package's method, which supports only its own LLMs.
+            ConfigurationError: The class cannot be requested as an object, the prompt is no template, there
+                are tools, or the mode is another package's method, which supports only its own LLMs.
         """
         parser = OutputParser.of_class(output_cls)
         if not isinstance(prompt, BasePromptTemplate):
             raise ConfigurationError(f'prompt must be PromptTemplate("…"), not {type(prompt).__name__}.')
         own = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
         call = {name: value for name, value in (llm_kwargs or {}).items() if name not in own}
+        if call.get("tools"):
+            raise ConfigurationError("tools= is not for a structured call: use chat(…, output_cls=…).")
         mode = self.pydantic_program_mode
         if mode in _TOOL_MODES:
             call |= parser.as_tool()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import runpy
 import signal
 import sys
@@ -159,6 +160,8 @@ def echo(given: dict[str, Any]) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM, then restore their handlers; return the exit status."""
     options = parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # cp1252 has no Chinese model's name
+        sys.stdout.reconfigure(errors="replace")
     ended = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:

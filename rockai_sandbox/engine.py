@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from typing import Any
 
 from rockai_sandbox.files import FileStore
@@ -159,7 +160,11 @@ class Engine:
         if model is None:
             # Assumed: no source shows this response. It must differ from the one for a missing route.
             asked_for = ":".join(filter(None, (name, body.get("version") or version)))
-            there = ", ".join(self.registry.names)
+            # The nearest come first, because a client may cut the list.
+            nearness = {
+                one: SequenceMatcher(None, one, asked_for[:99]).ratio() for one in self.registry.names
+            }
+            there = ", ".join(sorted(nearness, key=nearness.__getitem__, reverse=True))
             raise RefusalError(404, f"model or version not found: {asked_for}. This sandbox has: {there}")
         return model
 

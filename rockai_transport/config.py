@@ -192,8 +192,8 @@ def is_private(host: str | None) -> bool:
         return False
     if isinstance(address, ipaddress.IPv6Address):
         # It may contain an IPv4 address, which a translator or relay then connects to.
-        in_nat64 = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-        address = in_nat64 or address.ipv4_mapped or address.sixtofour or address
+        held = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+        address = held or address.ipv4_mapped or address.sixtofour or address
     # Older Pythons treat ranges as global that were assigned later, or never.
     unassigned = isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST
     special = any(address in network for network in _SPECIAL)

@@ -56,7 +56,8 @@ RESULTS = frozenset({"result", "answer", "product", "sum"})
 """Names of numbers that come last in a request."""
 MESSAGE = re.compile(r"<message>(.*?)</message>", re.DOTALL)
 """The user's text in a conversation that arrives as one text."""
-ADDRESSES = words("image picture photo url uri link video")
+PICTURES = words("image picture photo")
+ADDRESSES = PICTURES | words("url uri link video")
 
 
 class Slot(NamedTuple):
@@ -201,6 +202,11 @@ def lacks_place(tool_schema: Schema, step: str) -> bool:
     """Whether a function needs a place but the step names none."""
     needed = PLACES.intersection(tool_schema.get("required", ()))
     return bool(needed) and not PROPER_NAME.search(step) and not PLACE.search(step)
+
+
+def needs_picture(tool_schema: Schema) -> bool:
+    """Whether a function needs the address of a picture."""
+    return any(PICTURES & words(name.replace("_", " ")) for name in tool_schema.get("required", ()))
 
 
 def each_place(tool_schema: Schema, step: str) -> list[str]:

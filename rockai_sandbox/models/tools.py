@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rockai_sandbox.models.arguments import Filler, each_place, lacks_place
+from rockai_sandbox.models.arguments import URL, Filler, each_place, lacks_place, needs_picture
 from rockai_sandbox.models.arithmetic import operations, with_signs
 from rockai_sandbox.models.choices import choose_number
 from rockai_sandbox.models.documents import words
@@ -15,6 +15,7 @@ from rockai_sandbox.models.parsed_prompt import ParsedPrompt
 
 STEPS = re.compile(
     r"(?:[,;.?!]\s*|\s+)(?:and\s+then|then|after that|afterwards|and after that|also)[,\s]+"
+    r"|\s+and\s+(?=animate\b)"
     r"|(?<=[.?!;])\s+(?=(?:finally,? |now )?(?:add|subtract|multiply|divide)\b|what(?:'s| is) \(?-?\d)"
     r"|[，。；,;?？]\s*(?:然后|接着|再|最后|之后|另外|此外|还有)+[，,]?",
     re.IGNORECASE,
@@ -26,8 +27,8 @@ MEANT: Mapping[str, str] = {
     r"\d\s*/\s*\(?\d|相除|除以": "divide",
     r"天气|气温|下雨|下雪|\brain|\bsnow|\bumbrella\b|\bhow (?:hot|cold|warm)\b": "weather",
     "时间|几点": "time",
-    "图片|图像|画": "image picture",
-    "视频": "video animate",
+    r"图片|图像|画|\bdraw\b|\bpicture\b": "image picture",
+    r"视频|动起来|\bvideo\b": "video animate",
     r"搜索|查找|检索|\bfind\b|\blook up\b|\bnews\b|\bknow about\b|\bwho (?:is|was|won)\b": "search find",
     "计算": "calculate",
     r"(?m)^\W*(?:what|who|when|where|why|how)\b(?!.*\b(?:my|your?|i)\b)|[？?]\s*$": "answer question",
@@ -66,6 +67,7 @@ def answer_with_tools(prompt: ParsedPrompt) -> tuple[str | None, ParsedPrompt]:
     split = [request] if choose_number(request) else STEPS.split(request)
     steps = [(step, choose(step, instructions)) for step in split if step.strip()]
     steps = [part for step, tool in steps for part in parts(step, tool, instructions)]
+    steps = with_picture(steps, instructions)
     step, tool = steps[done] if done < len(steps) else (request, None)
     if tool and where and where.name not in said and lacks_place(tool.schema, step):
         tool = where
@@ -87,6 +89,22 @@ def parts(step: str, tool: Tool | None, instructions: Instructions) -> list[tupl
         if len(each) > 1 and all(tool for _, tool in each):
             return each
     return [(part, tool) for part in (each_place(tool.schema, step) if tool else [step])]
+
+
+def with_picture(
+    steps: list[tuple[str, Tool | None]], instructions: Instructions
+) -> list[tuple[str, Tool | None]]:
+    """Make a picture before the first step that needs one, if the request has none: «make a video of …»."""
+    at = next((index for index, (_, tool) in enumerate(steps) if tool and needs_picture(tool.schema)), None)
+    makers = (one for one in instructions.tools if re.search("image|picture", one.name, re.IGNORECASE))
+    maker = next((one for one in makers if not needs_picture(one.schema)), None)
+    if (
+        at is None
+        or maker is None
+        or any(tool is maker or URL.search(step) for step, tool in steps[: at + 1])
+    ):
+        return steps
+    return [*steps[:at], (steps[at][0], maker), *steps[at:]]
 
 
 def tells_place(tool: Tool) -> bool:
@@ -121,5 +139,6 @@ def score(step: str, tool: Tool) -> float:
     )
     name = words(re.sub(r"[_\-]|(?<=[a-z])(?=[A-Z])", " ", tool.name))
     about = words(" ".join([tool.description, *tool.schema.get("properties", {})]).replace("_", " "))
-    very_name = re.search(rf"\b{re.escape(tool.name)}\b", step, re.IGNORECASE) is not None
+    case = re.IGNORECASE if tool.name.islower() else 0  # «the weather» does not name the class Weather
+    very_name = re.search(rf"\b{re.escape(tool.name)}\b", step, case) is not None
     return NAMED * very_name + 2.0 * len(asked & name) + 1.0 * len((asked & about) - name)

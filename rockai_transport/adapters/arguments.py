@@ -84,7 +84,7 @@ def constructor_arguments(
         dialect = resolve_dialect(named["model"], named.get("dialect"), named.get("chat_template"))
         known = accepted_names(dialect) if extra and dialect.is_strict else ()
         if unknown := [name for name in inputs if name not in known]:
-            raise wrong_argument(owner, unknown[0], fields, extra)
+            raise wrong_argument(owner, unknown[0], [*fields, *ALIASES, *known], extra)
         mapped = map_parameters(dialect, inputs, model=named["model"], extra_name=extra)
         named[extra] = {**mapped, **named.get(extra, {})}
     return named
@@ -135,7 +135,7 @@ def wrong_argument(owner: str, name: str, names: Collection[str], extra: str = "
     advice = f'An input of the model itself goes into {extra}={{"{name}": …}}.' if extra else ""
     what = f"an argument of {owner}"
     if (match := nearest(name, names)) is not None or not extra:
-        if name in _ADVICE or match in {extra, *ALIASES.values()}:
+        if name in _ADVICE or match in {extra, *ALIASES, *ALIASES.values()}:
             advice = ""  # no input of the model, perhaps a token: the suggestion is enough
         return ConfigurationError(f"{unknown_name(what, name, names, 0.75)} {advice}".rstrip())
     if name in _DIALECT_FIELDS:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
+from rockai_transport._forks import lock_across_forks
 from rockai_transport._version import __version__
 from rockai_transport.base_client import BaseClient
 from rockai_transport.client import Client
@@ -18,6 +18,7 @@ _SETTINGS: Final = ("api_token", "base_url", "timeout", "max_retries", "route", 
 """The settings for the clients: attributes of a model class, arguments of a client."""
 
 _settings_of = attrgetter(*_SETTINGS)
+_creating = lock_across_forks()
 
 
 def user_agent(package: str, headers: Any) -> Any:
@@ -41,7 +42,6 @@ class LazyClients:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._current: dict[Any, tuple[Any, Any]] = {}
 
     def get(self, kind: type[C], model: Any, package: str) -> C:
@@ -57,7 +57,7 @@ class LazyClients:
         """
         own = model.client or model.async_client  # of the other kind
         settings = own or _settings_of(model)
-        with self._lock:
+        with _creating:
             if kind not in self._current or self._current[kind][0] != settings:
                 headers = user_agent(package, model.default_headers)
                 given = {**dict(zip(_SETTINGS, _settings_of(model), strict=True)), "default_headers": headers}

@@ -7,8 +7,10 @@ import functools
 import importlib.util
 import ipaddress
 import os
+import signal
 import socket
 import ssl
+import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -69,10 +71,18 @@ def failure_of(error: Exception, renew: Callable[[], None]) -> BaseException:
     elif isinstance(error, RuntimeError) and "loop" in reason:
         # An http_client's connections belong to the event loop in which they began.
         failure = BrokenError(f"the http_client was used in another event loop before: {reason}")
+    elif was_raised_by_a_signal_handler(error):
+        return error
     elif not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != "anyio":
         return error  # httpcore passes some TLS and anyio errors through unchanged; this is another one
     failure.__cause__ = error
     return failure
+
+
+def was_raised_by_a_signal_handler(error: BaseException) -> bool:
+    """Return whether it is the user's own, such as a `TimeoutError` that ends a call after a while."""
+    handlers = [getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()]
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _reason(error: BaseException) -> str:

@@ -27,14 +27,13 @@ from rockai_transport.config import is_private
 from rockai_transport.io.base import Deadline, current_deadline, shut_down
 from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
 from rockai_transport.io.detached import run_detached
-from rockai_transport.io.network import SOCKET_OPTIONS
+from rockai_transport.io.network import SOCKET_OPTIONS, was_raised_by_a_signal_handler
 from rockai_transport.io.pools import Pools, requests_of
 from rockai_transport.protocol.downloads import private_address_error
 from rockai_transport.protocol.io import TIME_IS_UP
 
 _READ_PART = 64 * 1024
 _CLOSED = "the client was closed meanwhile"
-_EARLY = 0.05  # seconds: a timeout that comes earlier is not the socket's, but a signal handler's
 _LONGEST = 86400.0  # a socket's timeout has a maximum; a longer wait consists of several
 
 
@@ -65,16 +64,14 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         try:
             self._in_use = True
             while not self.is_closed and (remaining := deadline.remaining(since)):
-                moment, limit = time.monotonic(), min(remaining, _LONGEST)
                 # A receive that timed out has read nothing from the socket, so it can be repeated.
                 try:
-                    received = self._stream.read(max_bytes, limit)
+                    received = self._stream.read(max_bytes, min(remaining, _LONGEST))
                     if received or not (self.is_closed or deadline.ended):
                         return received
                     break  # what looks like the body's end is none
                 except httpcore.ReadTimeout as error:
-                    if time.monotonic() < moment + limit - _EARLY:
-                        raise httpcore.ReadError(str(error)) from error
+                    _raise_if_users(error)
         except httpcore.ReadError:
             if not self.is_closed:
                 raise
@@ -123,6 +120,13 @@ class _Stream(BaseStream, httpcore.NetworkStream):
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, _connect_limit(timeout)))
 
 
+def _raise_if_users(error: httpcore.TimeoutException) -> None:
+    """Raise the `TimeoutError` of a signal handler of the user, which httpcore takes for the socket's own."""
+    cause = error.__cause__
+    if cause is not None and was_raised_by_a_signal_handler(cause):
+        raise cause from cause.__cause__
+
+
 @dataclass(eq=False)
 class _Backend(httpcore.NetworkBackend):
     """Opens sockets, and optionally only to public addresses.
@@ -145,7 +149,11 @@ class _Backend(httpcore.NetworkBackend):
         # httpcore's SOCKS pool does not pass socket options.
         options = socket_options or SOCKET_OPTIONS
         limit = _connect_limit(timeout)
-        stream = httpcore.SyncBackend().connect_tcp(host, port, limit, local_address, options)
+        try:
+            stream = httpcore.SyncBackend().connect_tcp(host, port, limit, local_address, options)
+        except httpcore.ConnectTimeout as error:
+            _raise_if_users(error)
+            raise
         if self.public_only and is_private(address := _address(stream)):
             stream.close()
             raise private_address_error(address)
@@ -239,7 +247,10 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         current_deadline.get().connecting = True
         options = socket_options or SOCKET_OPTIONS
         backend: Any = httpcore.AnyIOBackend()
-        stream = await backend.connect_tcp(host, port, timeout, local_address, options)
+        try:
+            stream = await backend.connect_tcp(host, port, timeout, local_address, options)
+        except ValueError:  # anyio's, whose tasks the end of `asyncio.run` cancels, but not a `DetachedTask`
+            stream = await backend.connect_tcp(host, port, timeout, local_address, options)
         if self.public_only and is_private(address := _address(stream)):
             await stream.aclose()
             raise private_address_error(address)

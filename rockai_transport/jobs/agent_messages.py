@@ -118,8 +118,9 @@ def describe_list(
     """Describe all predictions of this conversation; ``starting`` has the keys being started here."""
     more = [_unknown_line(one, is_starting=one.key in starting) for one in unknown]
     text = "\n".join([*map(_line, views), *more]) or "No predictions were started in this conversation."
-    if len(text) > _MOST_CHARACTERS:  # ids and statuses matter most
-        text = "\n".join([*(_line(view, with_files=False) for view in views), *more])
+    if len(text) > _MOST_CHARACTERS:  # ids and statuses matter most: of what runs or may run, then the newest
+        ordered = sorted(views, key=lambda one: not one.prediction.is_terminal)
+        text = "\n".join([*more, *(_line(view, with_files=False) for view in reversed(ordered))])
     return ToolAnswer(text, [one.prediction for one in views])
 
 

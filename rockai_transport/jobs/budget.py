@@ -17,6 +17,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
+from rockai_transport._forks import lock_across_forks
 from rockai_transport.errors import ConfigurationError
 
 Money = Decimal | float | str
@@ -84,7 +85,7 @@ def shown_left(max_cost: Decimal, left: Decimal) -> str:
 
 
 _locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
-_guard = threading.Lock()
+_guard = lock_across_forks()
 
 
 @asynccontextmanager

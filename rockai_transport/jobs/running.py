@@ -14,12 +14,12 @@ Invariants of this module:
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
+from rockai_transport._forks import lock_across_forks
 from rockai_transport.errors import NotFoundError
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import GONE, UNANSWERED, Record
@@ -33,6 +33,7 @@ logger = logging.getLogger("rockai")
 
 _MOST_RUNS = 4096
 """Maximum number of runs that a registry remembers."""
+_registering = lock_across_forks()
 
 
 class AgentRun:
@@ -114,12 +115,11 @@ class RunRegistry:
 
     def __init__(self) -> None:
         self._runs: OrderedDict[Any, tuple[Any, AgentRun]] = OrderedDict()
-        self._lock = threading.Lock()
 
     def find(self, identity: Any) -> AgentRun:
         """Return the run for an object (by identity) or an id; drop the least recently used one if full."""
         key = identity if isinstance(identity, str) else id(identity)
-        with self._lock:
+        with _registering:
             _, run = self._runs.pop(key, (identity, AgentRun()))
             self._runs[key] = (identity, run)  # keeps the object, so that no other gets its id()
             if len(self._runs) > _MOST_RUNS:

@@ -29,6 +29,9 @@ _TEXTS = {
     "enum": "{where} must be one of {rule}, not {given}",
     "pattern": "{where}={given} is not accepted{about}",
     "minLength": "{where} needs {rule} characters or more",
+    "maxLength": "{where} may have {rule} characters at most",
+    "minItems": "{where} needs {rule} items or more",
+    "maxItems": "{where} may have {rule} items at most",
     **dict.fromkeys(
         ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
         "{where}={given} is outside its limit ({keyword} {rule})",
@@ -187,6 +190,9 @@ def _keys(schema: Mapping[str, Any]) -> str:
 
 def _describe(error: Any, schema: Mapping[str, Any]) -> str:
     """Describe one violation for an agent."""
+    if error.context:  # of anyOf, oneOf: what each alternative asks for, but for «null»
+        asked = [one for one in error.context if (one.validator, one.validator_value) != ("type", "null")]
+        return " or ".join(dict.fromkeys(_describe(one, schema) for one in asked or error.context))
     path = ".".join(str(part) for part in error.absolute_path)
     where = _cut(path if path.isprintable() else repr(path), _LONGEST_VALUE) or "the arguments"
     rule = error.validator_value
@@ -210,7 +216,7 @@ def _describe(error: Any, schema: Mapping[str, Any]) -> str:
         given=_cut(repr(error.instance), _LONGEST_VALUE),
         keyword=error.validator,
         rule=joint.join(map(str, rule)) if isinstance(rule, list) else rule,
-        about=_described(where, schema),
+        about=_described(where, schema) or f" (pattern {rule})",
         message=error.message,
     )
 

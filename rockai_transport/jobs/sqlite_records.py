@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 
+from rockai_transport._forks import lock_across_forks
 from rockai_transport.jobs.records import Record, what_is_left
 from rockai_transport.jobs.stores import Call, Records
 
 _WAITS = 10.0
 """Seconds that a transaction waits for another process."""
+_in_use = lock_across_forks()
+"""SQLite notes in memory what it has locked: a child forked meanwhile could never write to the file."""
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS rockai_predictions "
     "(key TEXT PRIMARY KEY, scope TEXT NOT NULL, created REAL NOT NULL, record TEXT NOT NULL)"
@@ -72,10 +75,11 @@ class SqliteRecords(Records):
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        connected = sqlite3.connect(self._path, timeout=_WAITS, isolation_level=None)
-        with closing(connected) as connection, connection:
-            connection.execute(_TABLE)
-            yield connection
+        with _in_use:
+            connected = sqlite3.connect(self._path, timeout=_WAITS, isolation_level=None)
+            with closing(connected) as connection, connection:
+                connection.execute(_TABLE)
+                yield connection
 
 
 def _select(connection: sqlite3.Connection, where: str, value: str | None) -> list[Record]:

@@ -22,10 +22,11 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from threading import Lock, RLock
+from threading import RLock
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from rockai_transport._forks import lock_across_forks
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.detached import directly, to_thread
 from rockai_transport.jobs.records import Record
@@ -38,7 +39,7 @@ _PAGE = 100
 _SETTLES = 0.2
 """Seconds between writing a claim and reading it back: workers that read before have written by then."""
 _IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")
-_in_memory = Lock()
+_in_memory = lock_across_forks()
 """Held while a store that lives in this process is used; its operations are fast."""
 
 _mapping_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
@@ -103,11 +104,10 @@ class MemoryRecords(Records):
 
     def __init__(self) -> None:
         self._scopes: dict[str, dict[str, Record]] = {}
-        self._lock = Lock()
 
     async def put(self, record: Record, *, unless_held: bool = False) -> bool:
         """As `Records.put`."""
-        with self._lock:
+        with _in_memory:
             found = self._scopes.setdefault(record.scope, {})
             if unless_held and (held := found.get(record.key)) is not None and held.holds_its_key:
                 return False
@@ -174,7 +174,9 @@ class MappingRecords(Records):
         pause: Waits before a claim is read back; None: the lock is enough.
     """
 
-    def __init__(self, opened: OpenMapping, lock: Any, call: Call, pause: Pause | None = None) -> None:
+    def __init__(
+        self, opened: OpenMapping, lock: AbstractContextManager[Any], call: Call, pause: Pause | None = None
+    ) -> None:
         self._opened = opened
         self._lock = lock
         self._call = call

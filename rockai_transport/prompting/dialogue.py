@@ -182,6 +182,8 @@ class Dialogue:
         tools = self.running.reading.tools
         errors = "; ".join(call.error for call in reply.invalid_tool_calls)
         if self._waits:
+            if self._check and not errors and "{" in reply.text:  # an object without a call
+                errors = self._check(reply) or ""
             function = f"the function {tools.name}" if tools.name else "a function"
             because = f" ({errors})" if errors else ""
             return f"{function} must be called, in a <tool_call> line{because}.", True
@@ -195,7 +197,8 @@ class Dialogue:
     def _accepts(self, arguments: dict[str, Any]) -> bool:
         """Return whether an object is valid as the arguments of the one function that must be called."""
         reply = ModelReply(tool_calls=(ToolCall("", "", arguments),))
-        return self._check is not None and self._check(reply) is None
+        checks_calls = self._call is not None and self._call.response_format is None  # not the text
+        return checks_calls and self._check is not None and self._check(reply) is None
 
 
 def _own_words(text: str, request: ModelRequest) -> str:

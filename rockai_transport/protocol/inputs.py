@@ -12,17 +12,17 @@ import io
 import json
 import mimetypes
 import re
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rockai_transport._forks import lock_across_forks
 from rockai_transport.errors import ConfigurationError
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The maximum size of each file in a request."""
 
-_seeking = threading.Lock()
+_seeking = lock_across_forks()
 """Held while an open file is read and set back: another thread would read from wherever this one is."""
 
 _SIGNATURES = (

@@ -37,6 +37,8 @@ class Request:
         target = self.target.partition("?")[0]
         return f"{self.method} {target if len(target) <= _MAX_SHOWN else f'{target[:_MAX_SHOWN]}…'}"
 
+    __repr__ = __str__  # a log handler may show a record's arguments: no secret of a webhook, and no input
+
 
 @dataclass(frozen=True)
 class ResponseHead:

@@ -40,6 +40,7 @@ from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.protocol.requests import RunRequest
 from rockai_transport.protocol.streams import RunStream, StreamState
 from rockai_transport.protocol.waiting import fetch, wait
+from rockai_transport.sanitize import sanitize
 from rockai_transport.service import Service
 
 logger = logging.getLogger("rockai")
@@ -379,6 +380,7 @@ class Operations:
             state.was_canceled = False  # dropping the stream leaves it again
             raise
         except Exception as error:  # noqa: BLE001 - best effort: the original error is raised instead
+            sanitize(error, self.settings.api_token)
             logger.debug("The cancel that was sent on leaving failed: %s", error)
         return ended
 

@@ -19,6 +19,7 @@ from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is
 from rockai_transport.protocol.requests import prediction_request
 from rockai_transport.protocol.responses import finished, read_whole
 from rockai_transport.protocol.retry import backoff
+from rockai_transport.sanitize import sanitize
 
 logger = logging.getLogger("rockai")
 
@@ -124,6 +125,7 @@ class _Poll:
             self.delay = max(backoff(self.failures, self.io.jitter()), requested)
             self.failures += 1
             self.failure = error
+            sanitize(error, self.settings.api_token)
             logger.info(
                 "Prediction %s could not be polled: %s The wait goes on; the next poll is in %.1f s.",
                 known.id,

@@ -183,6 +183,10 @@ class TestConstructorArguments:
             ({"version": "0" * 64}, "owner/name:version"),
             ({"http_async_client": None}, "AsyncClient(http_client=…)"),
             ({"temprature": 1}, "did you mean 'temperature'"),
+            ({"api_ky": "x"}, "did you mean 'api_key'?"),
+            ({"api_bse": "x"}, "did you mean 'api_base'?"),
+            ({"model_nam": "x"}, "did you mean 'model_name'?"),
+            ({"model": LLAMA_3, "min_toknes": 1}, "did you mean 'min_tokens'"),
             ({"quantum": 1}, '{"quantum": …}'),
         ],
     )
@@ -193,7 +197,16 @@ class TestConstructorArguments:
         assert len(str(caught.value)) < 200
 
     @pytest.mark.parametrize(
-        "name", ["openai_api_key", "xai_api_key", "auth_token", "endpoint", "extra_body"]
+        "name",
+        [
+            "openai_api_key",
+            "api_ky",
+            "rockai_api_tokn",
+            "xai_api_key",
+            "auth_token",
+            "endpoint",
+            "extra_body",
+        ],
     )
     def test_what_is_no_input_of_a_model_is_not_offered_as_one(self, framework, name):
         """A token above all: the error names the argument for it, and not ``model_kwargs`` too."""

@@ -8,9 +8,12 @@ from rockai_transport.jobs.agent_messages import (
     describe_not_started,
     describe_prediction,
     duration,
+    fitted,
 )
+from rockai_transport.jobs.records import UNANSWERED, Record
 
 BAR = " 40%|████      | 20/50 [00:12<00:18,  1.66it/s]"
+LONG = HostedModel("x" * 64, "a/b", "Films.")
 TEXT = HostedModel("say", "a/b", "Says.", output="text")
 
 
@@ -87,6 +90,18 @@ def test_of_a_long_list_the_files_are_left_out():
     text = describe_list(views, []).text
     assert output not in text
     assert all(f"p{number}" in text for number in range(20))
+
+
+def test_a_list_that_is_cut_begins_with_what_runs_or_may_run():
+    """The agent can still wait for it and cancel it: the newest stood last, and were cut."""
+    ended = [PredictionView(Prediction(id=f"{one:024d}", status="succeeded"), LONG) for one in range(40)]
+    running = PredictionView(Prediction(id="runs", status="processing"), LONG)
+    lost = Record("key", "here", "film", "", 0.0, UNANSWERED)
+    text = fitted(describe_list([*ended, running], [lost])).text
+    assert text.splitlines()[1].startswith("- Prediction runs (")
+    assert "record key" in text.splitlines()[0]
+    assert f"{39:024d}" in text  # the newest of those that have ended
+    assert f"{0:024d}" not in text
 
 
 def test_text():

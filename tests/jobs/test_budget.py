@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections import UserDict
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from llama_index_rockai import RockAIToolSpec
 from llama_index_rockai.tools import _ask
 from rockai_sandbox import ECHO
 from rockai_transport import ConfigurationError, HostedModel
+from rockai_transport.io.detached import directly
 from rockai_transport.jobs.budget import Price, amount, locked, shown
 from rockai_transport.jobs.policy import CallContext, Policy
 from rockai_transport.jobs.records import Record, receipt
@@ -293,10 +295,6 @@ def test_sqlite_is_exact_across_processes(tmp_path):
 
 def test_sqlite_keeps_a_key_for_one(tmp_path):
     """A second claim is refused, until the first was refused or cleared; records come back as they were."""
-
-    async def directly(function, *arguments, **named):
-        return function(*arguments, **named)
-
     records = SqliteRecords(str(tmp_path / "predictions.db"), directly)
     first = Record("k", "here", "m", "d", 1.0, nonce="1", price=("1", "0", "0"))
     assert do(records.claim(first))
@@ -377,6 +375,34 @@ def test_a_store_that_refuses_the_money_is_believed():
     refused = call(backends, "flat", PROMPT, tools("5"))
     assert "budget of 5 has only 0 left" in refused.text
     assert backends.predictions.named("create") == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_during_a_transaction_can_write(tmp_path):
+    """The fork waits for it: in the child, SQLite's locks would look taken for ever."""
+    records = SqliteRecords(str(tmp_path / "predictions.db"), directly)
+    first = Record("k", "here", "m", "d", 1.0, nonce="1")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write():
+        with records._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            begun.set()
+            go_on.wait()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    begun.wait()
+    threading.Timer(0.01, go_on.set).start()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)  # kills it
+        with contextlib.suppress(BaseException):
+            os._exit(not do(records.claim(first)))
+        os._exit(2)
+    writing.join()
+    assert os.waitpid(child, 0)[1] == 0
+    assert do(records.all("here")) == [first]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -172,6 +172,48 @@ def test_a_problem_is_told_in_words_by_which_an_agent_can_correct_itself(given, 
     assert len(told) < 700
 
 
+class Look(BaseModel):
+    """A size."""
+
+    width: int = Field(gt=0)
+
+
+class Wish(BaseModel):
+    """Inputs as pydantic writes them: what may be None is an alternative of two."""
+
+    seed: int | None = None
+    look: Look | None = None
+    tags: int | list[str] | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"seed": "x"}, "seed must be of type integer, not 'x'"),
+        ({"look": {"width": 0}}, "look.width=0 is outside its limit (exclusiveMinimum 0)"),
+        ({"look": 3}, "look must be of type object, not 3"),
+        ({"tags": "x"}, "tags must be of type integer, not 'x' or tags must be of type array, not 'x'"),
+    ],
+)
+def test_a_problem_of_an_optional_argument_says_what_its_alternatives_ask_for(given, told):
+    """Not only that none of «the given schemas» fits, which the agent does not see."""
+    assert wrong_in(input_schema(HostedModel("wish", "a/b", "x", Wish)), given) == told
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "told"),
+    [
+        ({"maxLength": 9}, "x" * 900, "it may have 9 characters at most"),
+        ({"minItems": 2}, ["a"], "it needs 2 items or more"),
+        ({"maxItems": 1}, ["a" * 900, "b"], "it may have 1 items at most"),
+        ({"pattern": "^[a-z]+$"}, "A1", "it='A1' is not accepted (pattern ^[a-z]+$)"),
+    ],
+)
+def test_a_problem_says_the_limit(rule, given, told):
+    """A long value does not displace it, and a pattern is shown if no description says what it means."""
+    assert wrong_in({"properties": {"it": rule}}, {"it": given}) == told
+
+
 def test_without_jsonschema_the_extra_is_named():
     """Where only the transport is installed, the error says what to install."""
     program = (

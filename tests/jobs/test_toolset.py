@@ -22,6 +22,7 @@ from rockai_transport import (
 )
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.policy import CallContext
+from rockai_transport.jobs.stores import MemoryRecords, Store
 from rockai_transport.jobs.toolset import Toolset
 
 ENDLESS = HostedModel("endless", NEVER_ENDS, "Never ends.", output="text")
@@ -350,29 +351,29 @@ def test_the_same_call_twice_at_once_starts_once(sandbox):
     assert any("is being carried out already" in answer.text for answer in answers)
 
 
-def test_equal_calls_at_once_are_two_starts(sandbox, monkeypatch):
+def test_equal_calls_at_once_are_two_starts(sandbox):
     """Also if the later one is recorded before the earlier one has read the records, as from a file."""
-    with Client(sandbox.api_token, sandbox.base_url) as client:
-        toolset = Toolset([SAY], client=client, store={})
-        records = toolset._own.awaited
-        read, claim, is_first, is_recorded = records.all, records.claim, iter([True]), asyncio.Event()
+    is_first, is_recorded = iter([True]), asyncio.Event()
 
-        async def read_late(scope):
+    class Late(MemoryRecords):
+        async def all(self, scope):
             if next(is_first, False):
                 await is_recorded.wait()
-            return await read(scope)
+            return await super().all(scope)
 
-        async def claim_and_tell(*record):
-            is_claimed = await claim(*record)
+        async def claim(self, *record):
+            is_claimed = await super().claim(*record)
             is_recorded.set()
             return is_claimed
+
+    with Client(sandbox.api_token, sandbox.base_url) as client:
+        toolset = Toolset([SAY], client=client)
+        toolset._own = Store(Late(), None)
 
         async def both():
             contexts = [CallContext("here", ("task", call), turn="1") for call in "12"]
             return await asyncio.gather(*(toolset.acall("say", PROMPT, one) for one in contexts))
 
-        monkeypatch.setattr(records, "all", read_late)
-        monkeypatch.setattr(records, "claim", claim_and_tell)
         assert not any(answer.is_error for answer in asyncio.run(both()))
     assert len(sandbox.predictions) == 2
 

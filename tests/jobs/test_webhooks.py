@@ -15,6 +15,7 @@ from rockai_transport.__main__ import main
 from rockai_transport.jobs.admin import ToolkitAdmin
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import REFUSED, STARTED, UNANSWERED, Record
+from rockai_transport.jobs.stores import Records, Store, as_store
 from rockai_transport.jobs.toolset import Toolset
 from rockai_transport.jobs.webhooks import WebhookReceiver
 from rockai_transport.protocol.webhooks import redacted
@@ -188,7 +189,8 @@ def test_the_secret_is_told_to_nobody(shape, caplog, app):
             failed.value.response.body,
         ]
         told += [Admin(app.toolset).receipt(), pickle.dumps([answer.result, looked, failed.value.body])]
-        assert not any(secret in repr(one) or secret in str(one) for one in [*told, *caplog.messages])
+        told += [*caplog.messages, *(record.args for record in caplog.records)]
+        assert not any(secret in repr(one) or secret in str(one) for one in told)
         assert "sha256" in json.dumps(looked.raw)
         app.toolset.close()
 
@@ -505,16 +507,20 @@ def test_a_delivery_that_is_canceled_keeps_no_claim(app, claim):
     assert app.resumed == [(started.id, "succeeded")]
 
 
-def test_a_delivery_that_ends_with_its_loop_keeps_no_claim(app, monkeypatch):
+def test_a_delivery_that_ends_with_its_loop_keeps_no_claim(app):
     """The end of `asyncio.run` cancels a delivery that is being canceled already: its claims are released."""
     started = app.start()
     app.sandbox.wait_for("succeeded")
-    put = app.receiver._records.put
+    fast = as_store(app.store).awaited
 
-    async def slowly(record, **how):
-        for _ in range(9):
-            await asyncio.sleep(0)
-        return await put(record, **how)
+    class Slow(Records):
+        async def put(self, record, **how):
+            for _ in range(9):
+                await asyncio.sleep(0)
+            return await fast.put(record, **how)
+
+        async def all(self, scope):
+            return await fast.all(scope)
 
     async def end_while_resuming():
         begun = asyncio.Event()
@@ -523,8 +529,7 @@ def test_a_delivery_that_ends_with_its_loop_keeps_no_claim(app, monkeypatch):
             begun.set()
             await asyncio.Event().wait()
 
-        receiver = WebhookReceiver(app.toolset.client, app.store, never)
-        monkeypatch.setattr(receiver._records, "put", slowly)
+        receiver = WebhookReceiver(app.toolset.client, Store(Slow(), None), never)
         delivery = asyncio.create_task(call(receiver, started.webhook, b"", "POST"))
         await begun.wait()
         delivery.cancel()

@@ -7,6 +7,7 @@ import pytest
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.reply.json_values import ValueScanner, extract_json, read_value
 from rockai_transport.prompting.reply.reader import ReplyReader
+from rockai_transport.prompting.reply.schema_values import structured_value
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.tool_choice import ToolSpec, set_up_tools
 
@@ -64,6 +65,7 @@ BEGINNINGS = {
     "names of arguments": ("", "<parameter="),
     "keys without values": ("<tool_call>note", "<arg_key>a</arg_key>"),
     "one long id": ("[TOOL_CALLS]now[CALL_ID]", "x"),
+    "recipients": ("", "<function=now>"),
 }
 
 
@@ -142,6 +144,12 @@ def test_a_hint_may_stand_before_hints_without_end():
     reading(["<tool>" * 5000])
 
 
+@pytest.mark.parametrize("text", ["<function=now>", "<function=x", '<invoke name="now">'])
+def test_a_recipient_may_stand_before_recipients_without_end(text):
+    """A model that repeats the beginning of a call until it is cut off has written text."""
+    reading([text * 5000])
+
+
 @pytest.mark.parametrize("text", ["{ ", "[", '{"a": ', '"\\', "{'a': \"", "/*", "a b ", '{"a": 1} '])
 def test_finding_json_takes_steps_in_proportion(text):
     """Of brackets, quotes, comments and prose."""
@@ -154,6 +162,24 @@ def test_finding_json_takes_steps_in_proportion(text):
 
     once, twice = (steps(lambda n=n: find(n)) for n in (300, 600))
     assert twice <= 2.2 * once + 250
+
+
+def test_the_text_around_json_is_put_together_once():
+    """Not for each of the values that are found: the text before the last of them is long."""
+    texts = (Counted('{"a": 1}\n' * count) for count in (100, 200))
+    once, twice = (steps(lambda text=text: extract_json(text, lambda _: False)) for text in texts)
+    assert twice <= 2.2 * once + 250
+
+
+def test_an_allowed_text_is_not_compared_with_others_like_it():
+    """A list of 2,000 of 300 labels took two seconds."""
+    labels = [f"label {number}" for number in range(50)]
+    schema = {"type": "array", "items": {"enum": labels}}
+    exact, like = (
+        steps(lambda given=given: structured_value([given] * 50, schema))
+        for given in ("label 49", "Label 49")
+    )
+    assert exact <= like - 50 * 50
 
 
 @pytest.mark.timeout(20)

@@ -134,3 +134,20 @@ def test_odd_schemas_and_values_raise_nothing():
         as_arguments(value, "A", schema)
         with contextlib.suppress(ValueError):
             structured_value(value, schema, "A")
+
+
+def test_an_object_of_unknown_keys_is_refused_once_and_briefly():
+    """Its keys are not gone through for each of them, and the model and the user read a part of them."""
+
+    class Counted(dict):
+        passes = 0
+
+        def keys(self):
+            Counted.passes += 1
+            return super().keys()
+
+    schema = {"type": "object", "properties": {"s": {"type": "string"}}}
+    with pytest.raises(ValueError, match=r"none of the keys k0, k1, .* is one of the schema's: s$") as caught:
+        structured_value(Counted({f"k{number}": number for number in range(5000)}), schema)
+    assert len(str(caught.value)) < 400
+    assert Counted.passes < 20

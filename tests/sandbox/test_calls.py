@@ -108,6 +108,14 @@ def test_an_unknown_model_is_404_but_no_missing_route(api, body):
     assert answer.json()["detail"].startswith("model or version not found: ")
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("you/poem", "you/poet"), ("sandbox/ecko", "sandbox/echo")])
+def test_an_unknown_model_is_answered_with_the_nearest_name_first(sandbox, api, typed, meant):
+    """A client's error may show only the start of the list: it names the model that was meant."""
+    sandbox.model("you/poet")(lambda input: "Roses")
+    detail = api.post("/run", json={"model": typed, "input": {}}).json()["detail"]
+    assert detail.startswith(f"model or version not found: {typed}. This sandbox has: {meant}, ")
+
+
 @pytest.mark.parametrize(
     ("body", "location", "kind"),
     [

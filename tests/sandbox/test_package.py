@@ -142,13 +142,20 @@ def test_the_fixture_starts_a_sandbox_and_leads_clients_there(rockai_sandbox):
 @pytest.mark.skipif(sys.platform == "win32", reason="there a signal ends the process at once")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_interrupted(end):
-    """It prints address and token as they are to be exported, and ends cleanly."""
+    """It prints address and token as they are to be exported, and ends cleanly.
+
+    An output in cp1252 has no Chinese model's name: it gets question marks.
+    """
     command = [sys.executable, "-m", "rockai_sandbox", "--port", "0", "--token", "t", "--shape", "enveloped"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command += ["--model", "sandbox/\u6a21\u578b"]
+    env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
         lines = iter(process.stdout.readline, "")
         text = ""
         while "Ctrl-C" not in text:
             text += next(lines)
+        assert "  sandbox/??\n" in text
         exports = dict(re.findall(r"export (\w+)=(\S+)", text))
         assert exports["ROCKAI_API_TOKEN"] == "t"  # noqa: S105 - made up
         body = {"model": "sandbox/echo", "input": {"prompt": "hi"}}

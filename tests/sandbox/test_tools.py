@@ -24,6 +24,19 @@ MULTIPLY = {
         "required": ["a", "b"],
     },
 }
+DRAW = {
+    "name": "generate_image",
+    "description": "Draw an image.",
+    "parameters": {"properties": {"prompt": {"type": "string"}}, "required": ["prompt"]},
+}
+ANIMATE = {
+    "name": "animate_image",
+    "description": "Animate an image.",
+    "parameters": {
+        "properties": {"image": {"type": "string"}, "max_frames": {"type": "integer"}},
+        "required": ["image"],
+    },
+}
 FORM = '<tool_call>{"name": "function name", "arguments": {"argument name": "value"}}</tool_call>'
 RESULTS = "Results are given to you in <tool_response> tags."
 
@@ -77,7 +90,7 @@ def test_a_result_is_reported():
     assert ask(request, None, called, wrapped).endswith("\nmild & dry")
 
 
-def test_a_request_of_two_steps_takes_two_calls():
+def test_a_taskof_two_steps_takes_two_calls():
     """The second comes after the first one's result, then both results are told."""
     request = "What is the weather in Rome, and then multiply 6 by 7."
     first, second = call("get_weather", city="Rome"), call("multiply", a=6, b=7)
@@ -88,20 +101,7 @@ def test_a_request_of_two_steps_takes_two_calls():
 
 def test_a_later_step_takes_what_an_earlier_one_found():
     """An address in a result stands in for «it»."""
-    draw = {
-        "name": "generate_image",
-        "description": "Draw an image.",
-        "parameters": {"properties": {"prompt": {"type": "string"}}, "required": ["prompt"]},
-    }
-    animate = {
-        "name": "animate_image",
-        "description": "Animate an image.",
-        "parameters": {
-            "properties": {"image": {"type": "string"}, "max_frames": {"type": "integer"}},
-            "required": ["image"],
-        },
-    }
-    system = instructions(tools=(draw, animate))
+    system = instructions(tools=(DRAW, ANIMATE))
     request = "Draw an image of a red fox, then animate it with 16 frames."
     first = ask(request, system)
     assert first == call("generate_image", prompt="a red fox")
@@ -109,7 +109,35 @@ def test_a_later_step_takes_what_an_earlier_one_found():
     assert ask(request, system, first, response(url)) == call("animate_image", image=url, max_frames=16)
 
 
-def test_a_new_request_is_answered_anew():
+@pytest.mark.parametrize(
+    ("request_", "names"),
+    [
+        ("Make a video of a talking porcelain statue.", ["generate_image", "animate_image"]),
+        ("制作一个瓷雕像的视频。", ["generate_image", "animate_image"]),
+        ("画一只瓷猫的图片，然后让这张图片动起来。", ["generate_image", "animate_image"]),
+        ("Draw a picture of a boat and animate it.", ["generate_image", "animate_image"]),
+        ("Animate http://127.0.0.1:1/a.png with 16 frames.", ["animate_image"]),
+    ],
+)
+def test_a_picture_is_made_first_where_one_is_needed(request_, names):
+    """A request for a video, without an address, takes two calls; with one, the video alone."""
+    system, url, turns, calls = instructions(tools=(DRAW, ANIMATE)), "http://127.0.0.1:1/a.png", [], []
+    while (said := ask(request_, system, *turns)).startswith("<tool_call>"):
+        calls.append(json.loads(said[11:-12]))
+        turns += [said, response(url)]
+    assert [one["name"] for one in calls] == names
+    assert calls[-1]["arguments"]["image"] == url
+
+
+def test_a_common_word_does_not_name_a_class():
+    """«the weather» asks for the function that tells it; only «Weather» names the answer's class."""
+    weather = {"name": "Weather", "description": "The weather.", "parameters": WEATHER["parameters"]}
+    system = instructions(more="You must call a function now.", tools=(WEATHER, weather))
+    assert ask("What is the weather in Rome?", system) == call("get_weather", city="Rome")
+    assert ask("Call Weather for Rome.", system).startswith('<tool_call>{"name": "Weather"')
+
+
+def test_a_new_taskis_answered_anew():
     """Results before it do not count."""
     first = call("multiply", a=6, b=7)
     told = ask("Multiply 6 by 7.", None, first, response("42"), "It is 42.", "Multiply 2 by 3.")
@@ -180,7 +208,7 @@ def test_llama_3_reads_results_in_a_role_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("schema", "request_", "value"),
+    ("schema", "task", "value"),
     [
         ({"type": "string"}, 'Use thing with "a b".', "a b"),
         ({"type": "string"}, "Use thing for 你好啊集团.", "你好啊集团"),
@@ -197,7 +225,7 @@ def test_llama_3_reads_results_in_a_role_of_their_own():
         ({"$ref": "#/$defs/Point"}, "Use thing 3, 4.", {"x": 3, "y": 4}),
     ],
 )
-def test_arguments_are_filled_by_type(schema, request_, value):
+def test_arguments_are_filled_by_type(schema, task, value):
     """Every kind of JSON schema that frameworks write."""
     point = {
         "type": "object",
@@ -207,7 +235,7 @@ def test_arguments_are_filled_by_type(schema, request_, value):
     parameters = {"properties": {"value": schema}, "required": ["value"], "$defs": {"Point": point}}
     tool = {"name": "use_thing", "description": "Use a thing.", "parameters": parameters}
     assert (
-        ask(request_, instructions(tools=(tool,)))
+        ask(task, instructions(tools=(tool,)))
         == "<tool_call>"
         + json.dumps({"name": "use_thing", "arguments": {"value": value}}, ensure_ascii=False)
         + "</tool_call>"

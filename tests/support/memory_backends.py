@@ -40,6 +40,7 @@ class MemoryService:
         failures: Exceptions that the next calls raise instead of returning.
         calls: The name of each call, and its subject.
         webhooks: The webhook arguments of each start.
+        clock: The clock for time limits, which stands still; it may be set.
     """
 
     def __init__(self):
@@ -48,6 +49,7 @@ class MemoryService:
         self.failures = []
         self.calls = []
         self.webhooks = []
+        self.clock = 50.0
 
     def named(self, name):
         """Return the subjects of the calls with this name."""
@@ -94,7 +96,7 @@ class MemoryBackends:
     Attributes:
         canceled: Whether the caller was canceled; raised once, after detached operations.
         downloads: The saved files.
-        moment: The time of day, which may be set; the clock for time limits stands still.
+        moment: The time of day, which may be set.
     """
 
     def __init__(self, service=None, records=None, context=None):
@@ -118,7 +120,7 @@ class MemoryBackends:
         return self.moment
 
     def clock(self):
-        return 50.0
+        return self.predictions.clock
 
     async def download(self, prediction, folder, timeout):
         if not folder.is_dir():

@@ -128,3 +128,26 @@ def test_threads_that_forget_the_same_closed_loop():
     asyncio.run(connections.here())
     [loop] = connections._scopes
     assert loop is not ended
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'connect_tcp:RuntimeWarning")  # anyio's, which never began
+def test_the_end_of_the_loop_while_the_cancel_connects_does_not_lose_it(endless):
+    """A task is canceled and not awaited: the end of the loop cancels the tasks in which anyio connects."""
+
+    async def leave(turns):
+        client, begun = AsyncClient(TOKEN, endless.base_url, route="predictions"), asyncio.Event()
+
+        async def read():
+            async for _ in client.stream(MODEL, {}):
+                begun.set()
+
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    for turns in range(6, 26):
+        asyncio.run(leave(turns))
+    assert endless.lines.count(CANCEL) == 20
+    gc.collect()  # the warning comes here

@@ -159,6 +159,23 @@ def test_nor_in_one_of_a_socket_nor_in_the_log(connect, server, caplog, script):
     assert TOKEN not in caplog.text
 
 
+def test_nor_in_the_log_of_a_failure_that_nobody_sees(in_memory, io, caplog):
+    """A poll that fails while a call waits, and a cancel that fails on leaving, are only logged."""
+    caplog.set_level(logging.DEBUG, "rockai")
+    io.route("POST /predictions", reply(201, prediction(urls={"stream": "/v1/s"})))
+    io.route("GET /predictions/p1", reply(422, {TOKEN: TOKEN}), reply(200, prediction("succeeded")))
+    io.route("GET /v1/s", events(frames("a", end=False)))
+    io.route("POST /predictions/p1/cancel", reply(400, {"detail": TOKEN}))
+    client = in_memory(route="predictions")
+    client.wait("p1")
+    stream = client.stream(MODEL, {})
+    assert next(iter(stream)) == "a"
+    stream.close()
+    assert "polled" in caplog.text
+    assert "on leaving failed" in caplog.text
+    assert TOKEN not in caplog.text
+
+
 @pytest.mark.parametrize("cls", [Client, AsyncClient])
 def test_the_token_is_in_no_repr(cls):
     """No repr of a client or its settings shows it."""

@@ -4,6 +4,7 @@ from functools import reduce
 from operator import add
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.messages.utils import count_tokens_approximately, trim_messages
 
@@ -29,6 +30,26 @@ def test_the_metadata_name_the_model_of_the_call(scripted, llm):
     other = {**known, "model_name": "my/other-hermes"}
     assert llm.invoke("Hi", model="my/other-hermes").response_metadata == other
     assert merged(llm.stream("Hi", model="my/other-hermes")).response_metadata == other
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"), [("a", "stop"), ('{"name": "f", "arguments": {}}', "tool_calls")]
+)
+async def test_tracers_find_the_reason_of_the_end(scripted, llm, said, reason):
+    """OpenTelemetry's handler reads ``generation_info``, and else only Bedrock's ``stopReason``."""
+    scripted(*[said] * 4)
+
+    class Tracer(BaseCallbackHandler):
+        def on_llm_end(self, response, **kwargs):
+            reasons.append(response.generations[0][0].generation_info["finish_reason"])
+
+    reasons, config = [], {"callbacks": [Tracer()]}
+    llm = llm.bind_tools([{"title": "f", "description": "F.", "type": "object", "properties": {}}])
+    list(llm.stream("Hi", config))
+    [chunk async for chunk in llm.astream("Hi", config)]
+    llm.invoke("Hi", config)
+    await llm.ainvoke("Hi", config)
+    assert reasons == [reason] * 4
 
 
 def test_id_and_metrics_are_told_where_the_service_tells_them():

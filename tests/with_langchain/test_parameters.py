@@ -254,6 +254,13 @@ PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
             f"data:image/png;base64,{PIXEL}",
         ),
+        (
+            {
+                "type": "image",
+                "source": {"media_type": "image/png", "data": PIXEL},
+            },  # unchanged by core
+            f"data:image/png;base64,{PIXEL}",
+        ),
         ({"type": "image", "source": {"type": "url", "url": "https://x.org/a.png"}}, "https://x.org/a.png"),
     ],
 )

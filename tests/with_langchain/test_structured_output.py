@@ -106,6 +106,15 @@ async def test_a_wrong_answer_is_repaired_once(scripted, llm, method, schema):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("wrong", [BAD, BAD | {"punchline": 1}])
+def test_the_error_of_an_object_is_shown_whatever_its_form(scripted, llm, method, wrong):
+    """An object without the call around it is told what does not fit too, not only that a call is missing."""
+    asked = scripted(json.dumps(wrong), written(method, GOOD))
+    assert llm.with_structured_output(Joke, method=method).invoke("Joke!") == Joke(**GOOD)
+    assert "punchline: " in asked.inputs[1]["prompt"].split("Your answer was not accepted")[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("wrong", ["no JSON at all", "[1]", '{"setup": 1}'])
 def test_two_wrong_answers_are_an_error(scripted, llm, method, wrong):
     """Both the transport's and core's, with the last answer; after two runs, not more."""
@@ -319,6 +328,20 @@ def test_keys_that_a_typed_dict_does_not_require_may_be_missing(scripted, llm, m
     assert chain.invoke("Go!") == value
     with pytest.raises(InvalidResponseError, match="'address' is a required property"):
         chain.invoke("Go!")
+
+
+class Quoted(TypedDict):
+    """As under ``from __future__ import annotations``."""
+
+    word: "str"
+    last: "NotRequired[str]"
+
+
+def test_a_typed_dict_with_quoted_types_knows_what_is_required(llm):
+    """The class itself does not: Python counts a quoted key as required."""
+    assert Quoted.__required_keys__ == {"word", "last"}
+    bound = llm.with_structured_output(Quoted).first
+    assert bound.kwargs["tools"][0]["function"]["parameters"]["required"] == ["word"]
 
 
 class Undescribed(TypedDict):
@@ -629,6 +652,31 @@ async def test_an_answer_that_calls_another_tool_has_no_value(scripted, llm, met
     assert list(chain.stream("Joke!")) == [None]
     assert chain.invoke("Joke!") == Joke(**GOOD)
     assert len(asked.inputs) == 6
+
+
+def test_an_object_may_be_written_as_a_call_beside_tools(scripted, llm):
+    """As without tools. An agent told the model again and again that there is no tool of that name."""
+    call = f"It is: <tool_call>{json.dumps({'name': 'Joke', 'arguments': GOOD})}</tool_call>"
+    asked = scripted(*[call] * 4)
+    chain = llm.with_structured_output(Joke, method="json_schema", tools=[look])
+    assert chain.invoke("Joke!") == list(chain.stream("Joke!"))[-1] == Joke(**GOOD)
+    raw = llm.with_structured_output(Joke, method="json_schema", tools=[look], include_raw=True)
+    assert raw.invoke("Joke!")["raw"].text == call
+    agent = create_agent(llm, [look], response_format=ProviderStrategy(Joke))
+    assert agent.invoke({"messages": [("user", "Joke!")]})["structured_response"] == Joke(**GOOD)
+    assert len(asked.inputs) == 4
+
+
+@pytest.mark.parametrize("method", ["json_mode", "json_schema"])
+def test_an_object_is_no_call_of_the_tool_that_must_be_called(scripted, llm, method):
+    """Not even of one whose arguments it does not have: the model is asked for the call."""
+    call = '<tool_call>{"name": "look", "arguments": {"topic": "why"}}</tool_call>'
+    asked = scripted(written(method, GOOD), call)
+    chain = llm.with_structured_output(
+        Joke, method=method, include_raw=True, tools=[look], tool_choice="look"
+    )
+    assert [one["args"] for one in chain.invoke("Joke!")["raw"].tool_calls] == [{"topic": "why"}]
+    assert len(asked.inputs) == 2
 
 
 def test_no_other_tool_can_be_called_where_the_schema_is_one(llm):

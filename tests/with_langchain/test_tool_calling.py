@@ -157,6 +157,17 @@ def test_a_broken_call_is_an_invalid_one_streamed_too(scripted, llm, answer, arg
     assert again["input"]["prompt"].count('"name": "add"') == 1
 
 
+@pytest.mark.timeout(20)
+def test_a_long_call_that_was_cut_off_takes_no_time_streamed(scripted, llm):
+    """Core repairs a call at each step: 40,000 characters took it ten seconds. They are in the content."""
+    answer = '<tool_call>{"name": "add", "arguments": {"a": "' + "2 + " * 50_000
+    scripted(["Hm. ", answer])
+    streamed = merged(llm.bind_tools([add]).stream("Hi"))
+    (invalid,) = streamed.invalid_tool_calls
+    assert answer.split("{", 2)[2].startswith(invalid["args"])
+    assert streamed.content == "Hm. " + answer
+
+
 def test_a_call_of_an_unknown_tool(scripted, llm):
     """Tagged it is a call, which an agent answers; bare it is text; never an exception."""
     other = '{"name": "divide", "arguments": {}}'

@@ -82,6 +82,34 @@ class TestAsText:
         response = backend.llm().chat([ChatMessage("Who is Ada?")], output_cls=Person)
         assert Person.model_validate_json(response.message.content) == ADA
 
+    async def test_chat_takes_a_class_beside_tools(self, backend):
+        """A call is accepted as it is; an answer without one must fit, and the model is shown what."""
+        call = '<tool_call>{"name": "look", "arguments": {"topic": "Ada"}}</tool_call>'
+        backend.says_in_turn(call, call, "It is Ada.", '{"name": "Ada", "age": 36}')
+        llm, asked = backend.llm(), [ChatMessage("Who is Ada?")]
+        given = {"tools": [FunctionTool.from_defaults(look)], "output_cls": Person}
+        for answer in (llm.chat(asked, **given), await llm.achat(asked, **given)):
+            assert [one.tool_kwargs for one in llm.get_tool_calls_from_response(answer)] == [{"topic": "Ada"}]
+        *_, last = llm.stream_chat(asked, **given)
+        assert Person.model_validate_json(last.message.content) == ADA
+        assert json.dumps(Person.model_json_schema()) in backend.inputs[0]["system_prompt"]
+        assert len(backend.inputs) == 4
+
+    @pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.LLM])
+    def test_an_object_is_not_asked_for_with_tools(self, backend, mode):
+        """They were left out, or their calls refused after they were paid for."""
+        llm, tools = backend.llm(pydantic_program_mode=mode), [FunctionTool.from_defaults(look)]
+        with pytest.raises(ConfigurationError, match="tools= is not for a structured call"):
+            llm.structured_predict(Person, WHO, llm_kwargs={"tools": tools}, who="Ada")
+        with pytest.raises(ConfigurationError, match="tools= is not for a structured call"):
+            llm.as_structured_llm(Person).chat([ChatMessage("Who is Ada?")], tools=tools)
+        assert not backend.inputs
+
+
+def look(topic: str) -> str:
+    """Look a topic up."""
+    return topic
+
 
 class Branch(BaseModel):
     """A branch."""

@@ -25,6 +25,8 @@ Kind = Literal["json", "python", "tagged", "elements", "plain elements"]
 _MOST_UNDECIDED: Final = 400
 _MOST_TOKENS: Final = 12  # maximum in a row: a model that repeats one endlessly writes no call
 _NAME: Final = re.compile(r"""["']?(\w[\w.:/-]{0,127})["']?""")
+_JOINT: Final = re.compile(r"\s?[=,]")  # Llama's, of a name and its arguments
+_STARTS: Final = ("{", "[{", '"{')  # of arguments, also in a list, or in quotes
 _PRINT: Final = "print("  # around each call of Gemma 3's
 _NAME_TAG, _NAME_END = "<function>", "</function>"  # around a name, behind an opening token
 _COMMENT: Final = r"//[^\n]*+\n|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
@@ -157,7 +159,7 @@ def _fenced(text: str, at: int, tools: Tools) -> Opener | Verdict:
     return replace(found, fenced=text[at : at + 3]) if isinstance(found, Opener) else found
 
 
-def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
+def _marked(text: str, at: int, tools: Tools, *, inner: bool = False) -> Opener | Verdict:
     """Decide what follows an opening token: JSON, a Python call or a list of them, or a name with a body."""
     at = _skip(_OPENING, text, at)
     if at < 0:
@@ -166,14 +168,14 @@ def _marked(text: str, at: int, tools: Tools) -> Opener | Verdict:
         return Opener(at, "json", meant=True)
     if text[at] == "[":
         return _listed(text, at, tools, marked=True)
-    return _named(text, at, tools, marked=True)
+    return _named(text, at, tools, marked=True, inner=inner)
 
 
-def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdict:
+def _named(text: str, at: int, tools: Tools, *, marked: bool, inner: bool = False) -> Opener | Verdict:
     """Match a name and the arguments after it; without an opening token, only a tool's, and no empty call.
 
     What opens a call right after the name, or after another token: the name was the recipient (Inkling, Muse
-    Glimmer).
+    Glimmer). A recipient of a recipient is none: a model may repeat one endlessly.
     """
     own = _tags(frozenset(tools.schemas)).end(text, at)
     found = _NAME.match(text, at + 1 if own > at else at)
@@ -184,13 +186,17 @@ def _named(text: str, at: int, tools: Tools, *, marked: bool) -> Opener | Verdic
         end += len(_NAME_END)
     if text.startswith("(", end) and marked:
         return Opener(at, "python", meant=True)
-    body = _skip(_BETWEEN, text, end)
-    if body >= 0 and text[body] == "{" and (marked or tools.resolve(name)):
+    joint = _JOINT.match(text, end) if marked else None
+    body = _skip(_BETWEEN, text, joint.end() if joint else end)
+    if marked and body == len(text) - 1 and text[body] in '["':
+        return "undecided"
+    if body >= 0 and text.startswith(_STARTS if marked else "{", body) and (marked or tools.resolve(name)):
         return Opener(body, "json", name, meant=marked, hinted=not is_blank(text[end:body]))
     verdict = "undecided" if body < 0 else _with_tags(text, body, name, tools)
-    to_tool = verdict == "text" and (body == end or not is_blank(text[end:body]))
-    if to_tool and (inner := _OPENING.end(text, body)) != body:
-        return "undecided" if inner < 0 else _marked(text, inner, tools)
+    behind_name = body == end or not is_blank(text[end:body])
+    to_tool = verdict == "text" and behind_name and not inner
+    if to_tool and (begin := _OPENING.end(text, body)) != body:
+        return "undecided" if begin < 0 else _marked(text, begin, tools, inner=True)
     argument = ARGUMENT.end(text, body) > body or (own > at and not text.startswith("</", body))
     return verdict if marked or verdict == "undecided" or (argument and tools.resolve(name)) else "text"
 

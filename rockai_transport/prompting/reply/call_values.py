@@ -86,7 +86,7 @@ def as_arguments(value: Any, name: str, schema: Mapping[str, Any]) -> dict[str, 
         arguments = structured_value(value, schema, name)
     except ValueError:
         return None
-    quoted = _is_schema(arguments, schema) or not known_properties(schema)
+    quoted = is_schema(arguments, schema) or not known_properties(schema)
     return arguments if isinstance(arguments, dict) and not quoted and fits(arguments, schema) else None
 
 
@@ -105,7 +105,7 @@ def _settled(call: Call, tools: Tools) -> Call:
         return replace(call, name=name)
     schema = tools.schemas[name]
     error = _SCHEMA
-    if not _is_schema(call.arguments, schema):
+    if not is_schema(call.arguments, schema):
         try:
             return ToolCall("", name, structured_value(call.arguments, schema, name))
         except ValueError as problem:
@@ -175,7 +175,7 @@ def _is_data(call: Call, tools: Tools) -> bool:
         return True
     types, given = _types(tools.schemas[name]), call.arguments
     described = ({key: types.get(key, ()) for key in given}, {key: f"<{key}>" for key in given})
-    return (bool(given) and given in described) or _is_schema(given, tools.schemas[name])
+    return (bool(given) and given in described) or is_schema(given, tools.schemas[name])
 
 
 def _read_object(value: Any, tools: Tools, *, meant: bool) -> Call:
@@ -278,16 +278,27 @@ def _with_arguments(name: str, key: str, given: Any, schema: Mapping[str, Any]) 
     return unreadable(name, given, "the arguments must be a JSON object")
 
 
-def _is_schema(arguments: Any, schema: Mapping[str, Any]) -> bool:
-    """Return whether the arguments are a copy of the arguments' schema, as shown to the model."""
-    if not isinstance(arguments, dict) or known_properties(schema) & {"properties", "type"}:
+def is_schema(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Return whether a value is a copy of a schema, or of its properties, as shown to the model."""
+    if not isinstance(value, dict) or "properties" in known_properties(schema):
         return False
-    described = arguments.get("properties")
+    described = value.get("properties")
     if isinstance(described, dict):
-        return all(isinstance(one, dict) for one in described.values())
-    types, given = _types(schema), arguments.items()
-    typed = all(isinstance(one, dict) and one.get("type") == types.get(key, ()) for key, one in given)
-    return bool(arguments) and (typed or arguments == schema)
+        objects = [one for one in described.values() if isinstance(one, dict)]
+        is_shown = any(map(_describes, objects)) or described in ({}, properties_of(schema))
+        return is_shown and len(objects) == len(described)
+    types = _types(schema)
+    typed = all(
+        isinstance(one, dict) and one.get("type") == types.get(key, ()) and "properties" not in one
+        for key, one in value.items()
+    )
+    return bool(value) and (typed or value == schema)
+
+
+def _describes(value: dict[str, Any]) -> bool:
+    """Return whether an object describes values, as a property of a schema does."""
+    is_typed = value.get("type") in ("string", "integer", "number", "boolean", "array", "object", "null")
+    return is_typed or not value.keys().isdisjoint(("$ref", "anyOf", "allOf", "oneOf"))
 
 
 def _types(schema: Mapping[str, Any]) -> dict[str, Any]:

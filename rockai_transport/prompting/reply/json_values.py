@@ -66,8 +66,9 @@ _TOKENS: Final = re.compile(
     rf"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c{_SPACES}]""",
     re.DOTALL,
 )
-# The characters that may follow a backslash in a Python string; any other would be a SyntaxWarning.
-_PYTHON_ESCAPES: Final = frozenset("\\'\"abfnrtvxuU/")
+# The characters that make an escape with the backslash before them. Models mean a backslash by any other,
+# also by Python's for the bell and the vertical tab, as in `\alpha` and `\vec`.
+_PYTHON_ESCAPES: Final = frozenset("\\'\"bfnrtxuU/")
 _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 # Text that begins like JSON; its inner parts are not searched separately.
 _LIKE_JSON: Final = re.compile(
@@ -122,6 +123,8 @@ class ValueScanner:
             elif self._mode != self._outside:
                 goes_on = stop[0] == "\\" or len(stop) < len(self._mode) == _TRIPLE
                 self._mode = self._mode if goes_on else self._outside
+                if not (goes_on or self._open):  # the value is a string
+                    return at
             elif stop in ("<", "`"):
                 self._blank = stop == "<" and self._last in (":", "=") and text[at].isalpha()
                 return found.start()
@@ -332,14 +335,12 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
         return read_value(text), "", ""
     except ValueError as error:
         problem = str(error)
-    found: list[tuple[Any, str, str]] = []
+    found: list[tuple[Any, int, int]] = []
     for candidate, start, end in _bracketed(text):
         try:
-            value = read_value(candidate)
+            found.append((read_value(candidate), start, end))
         except ValueError as error:
             problem = str(error)
-            continue
-        found.append((value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])))
     accepted = [one for one in found if accepts is not None and accepts(one[0])]
     accepted = [one for one in accepted if isinstance(one[0], dict)] or accepted
     if any(one[0] != accepted[0][0] for one in accepted):
@@ -347,7 +348,8 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None) -> tuple[
     best = accepted or [one for one in found if isinstance(one[0], dict)] or found
     if not best:
         raise ValueError(problem)
-    return best[0]
+    value, start, end = best[0]
+    return value, _BEFORE.sub("", text[:start]), _BEHIND.sub("", text[end:])
 
 
 def _bracketed(text: str) -> Iterator[tuple[str, int, int]]:

@@ -199,7 +199,7 @@ class ReplyReader:
 
     def _call_reader(self) -> ToolCallReader:
         setup = self._reading.tools
-        tools = Tools(setup.callable_tools, demanded=setup.forced, accepts=self._accepts)
+        tools = Tools(setup.callable_tools, setup.forced, self._accepts, setup.answer)
         return ToolCallReader(tools, parallel=setup.parallel)
 
     def _last_calls(self) -> list[ReplyPart]:

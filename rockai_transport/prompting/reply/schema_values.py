@@ -202,7 +202,7 @@ def structured_value(value: Any, schema: Schema, name: str = "") -> Any:
     if not fits(result, schema):
         for candidate in (*_inner(value, schema, name), *_under_only_key(value, schema)):
             inner = adapted(candidate, schema)
-            if fits(inner, schema):
+            if fits(inner, schema) and not _is_call(candidate, schema, name):
                 return inner
     _require_known_keys(result, schema, schema)
     return result
@@ -219,7 +219,7 @@ def _require_known_keys(value: Any, schema: Any, root: Schema) -> None:
         return
     if not any(_knows_any(part, value) for part in parts):
         known = ", ".join(sorted({name for part in parts for name in properties_of(part)}))
-        raise ValueError(f"none of the keys {', '.join(value)} is one of the schema's: {known}")
+        raise ValueError(f"none of the keys {', '.join(value):.300} is one of the schema's: {known}")
     for key, item in value.items():
         _require_known_keys(item, _property(parts, key), root)
 
@@ -249,19 +249,21 @@ def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
     wrappers = [
         key
         for key in unknown
-        if key in words or plain(key) in names or (named and isinstance(value[key], dict))
+        if key in words or plain(key) in names or (named and key != "$defs" and isinstance(value[key], dict))
     ]
     alone = len(wrappers) == 1 and not {*unknown} - {*wrappers} - formats.BESIDE_WRAPPERS
     return value[wrappers[0]] if alone else None
 
 
 def _is_call(value: Any, schema: Schema, name: str) -> bool:
-    """Return whether an object has the schema's name under a key as of a call, and none of its other keys."""
+    """Return whether an object is a call, or a schema with values in it, and has no other known keys."""
     if not isinstance(value, dict) or schema.get("additionalProperties"):
         return False
-    given = [one for key in formats.NAME_KEYS if isinstance(one := value.get(key), str)]
-    is_named = any(plain(one) in _titles(schema, name) for one in given)
-    return is_named and value.keys() & known_properties(schema) <= {*formats.NAME_KEYS}
+    is_form = value.get("type") in (["object"] if "properties" in value else formats.FIXED_KEYS["type"])
+    beside = ("title", "type", "description") if is_form or "properties" in value else ()
+    keys, known = {*formats.NAME_KEYS, *beside}, known_properties(schema)
+    is_named = any(plain(value[key]) in _titles(schema, name) for key in keys & value.keys())
+    return (is_named or is_form) and value.keys() & known <= keys and not value.keys() <= known
 
 
 def _titles(schema: Schema, name: str) -> set[str]:
@@ -278,11 +280,11 @@ def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
     """Return the object with its unknown keys as the schema spells them, if each means exactly one other."""
     known = {name for part in parts for name in properties_of(part)}
     unknown = value.keys() - known
-    if not unknown or any(
-        part.get("additionalProperties") or part.get("patternProperties") for part in parts
-    ):
+    is_open = any(part.get("additionalProperties") or part.get("patternProperties") for part in parts)
+    if is_open or not unknown:
         return value
-    near = {key: [name for name in known - value.keys() if plain(name) == plain(key)] for key in unknown}
+    missing = known.difference(value)
+    near = {key: [name for name in missing if plain(name) == plain(key)] for key in unknown}
     found = {key: names[0] for key, names in near.items() if len(names) == 1}
     respelled = {found.get(key, key): item for key, item in value.items()}
     return respelled if len(respelled) == len(value) else value
@@ -291,9 +293,9 @@ def _respelled(value: dict[str, Any], parts: list[Schema]) -> dict[str, Any]:
 def _choice(text: str, parts: list[Schema]) -> str:
     """Return how the schema spells a text, if it allows only some texts; else the text itself."""
     choices = [one for part in parts for one in _choices(part)]
-    free = any(not _choices(part) and "string" in _allowed([part]) for part in parts)
-    near = [one for one in choices if isinstance(one, str) and _joined(one) == _joined(text)]
-    return near[0] if len(near) == 1 and text not in choices and not free else text
+    allowed = text in choices or any(not _choices(part) and "string" in _allowed([part]) for part in parts)
+    near = [one for one in choices if not allowed and isinstance(one, str) and _joined(one) == _joined(text)]
+    return near[0] if len(near) == 1 else text
 
 
 def _choices(part: Schema) -> list[Any]:
@@ -309,8 +311,7 @@ def _from_text(text: str, allowed: frozenset[str]) -> Any:
     """Convert text to one of the allowed types; return it unchanged if it is none of them."""
     if "string" in allowed:
         return text
-    scalar = _SCALAR.fullmatch(text) is not None
-    if not scalar and text.strip()[:1] not in ("{", "["):
+    if not _SCALAR.fullmatch(text) and text.strip()[:1] not in ("{", "["):
         return text
     try:
         value = read_value(text)

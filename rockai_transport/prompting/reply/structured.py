@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rockai_transport.prompting.reply.call_values import is_schema
 from rockai_transport.prompting.reply.json_values import extract_json
 from rockai_transport.prompting.reply.reader import ModelReply
 from rockai_transport.prompting.reply.schema_values import fits, structured_value
@@ -25,6 +26,11 @@ class ResponseFormat:
     """
 
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @property
+    def name(self) -> str:
+        """The name of the object, as the model sees it; empty if it sees none."""
+        return str((self.schema or {}).get("title", ""))
 
     @property
     def instructions(self) -> str:
@@ -52,11 +58,15 @@ def structured_reply(reply: ModelReply, schema: Mapping[str, Any] | None = None,
     if schema is None:
         return reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text)
 
+    def read(value: Any) -> Any:
+        if is_schema(value, schema) or is_schema(result := structured_value(value, schema, name), schema):
+            raise ValueError("this is the JSON schema itself, not an object that fits it")
+        return result
+
     def accepts(value: Any) -> bool:
         try:
-            return fits(structured_value(value, schema, name), schema)
+            return fits(read(value), schema)
         except ValueError:
             return False
 
-    value = reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text, accepts)
-    return structured_value(value, schema, name)
+    return read(reply.tool_calls[0].arguments if reply.tool_calls else extract_json(reply.text, accepts))

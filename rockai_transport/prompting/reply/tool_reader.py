@@ -23,7 +23,7 @@ from typing import Final
 from uuid import uuid4
 
 from rockai_transport.prompting.messages import InvalidToolCall, ToolCall
-from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, MADE_UP, OPENING
+from rockai_transport.prompting.reply.call_formats import ELEMENT_MARK, HINTS, MADE_UP, OPENING, RESULTS
 from rockai_transport.prompting.reply.call_heads import CLOSING, BareWatch, Opener, match_next, match_opener
 from rockai_transport.prompting.reply.call_values import read_calls, unreadable
 from rockai_transport.prompting.reply.elements import ElementScanner
@@ -40,7 +40,7 @@ _NOTABLE: Final = re.compile(f"[{re.escape(NOTABLE)}]")
 
 _FENCE: Final = TokenSet(*FENCES)
 _MARK: Final = TokenSet(ELEMENT_MARK)
-_MADE_UP: Final = TokenSet(*MADE_UP)
+_MADE_UP: Final = TokenSet(*MADE_UP, *RESULTS)
 _END: Final = "</tool_call>"
 _CUT_SHORT: Final = "the call does not end: the reply was cut off at its length limit"
 _ONE_CALL: Final = "only the first call of a reply is made, since parallel calls are switched off"
@@ -321,11 +321,11 @@ class ToolCallReader:
             at = end
 
     def _stray_end(self, text: str, at: int, *, final: bool) -> int:
-        """Return the end of a superfluous bracket or comma, or of a fence that closes the call or nothing."""
+        """Return the end of a stray bracket, comma, or quote, or of a fence that closes a call or nothing."""
         if text[at] in "}]":
             mark = _MARK.end(text, at, final=final)
             return at + 1 if mark == at else min(mark, at)
-        comma = text[at] in ",;"
+        comma = text[at] in ",;\"'"
         end = at + 1 if comma else _FENCE.end(text, at, final=final)
         if end <= at or (self._fenced and not comma):
             self._fenced = self._fenced if end <= at else ""

@@ -32,11 +32,13 @@ class Tools:
         demanded: Whether one of them must be called. Then calls of other tools are invalid, and so are calls
             without any of a tool's arguments.
         accepts: Returns whether arguments are valid although their schema does not know them.
+        answer: The name of the object that the text has to be, if it has one: a call of it is text.
     """
 
     schemas: Mapping[str, Mapping[str, Any]]
     demanded: bool = False
     accepts: Callable[[dict[str, Any]], bool] = lambda _: False
+    answer: str = ""
 
     @cached_property
     def first_keys(self) -> frozenset[str]:
@@ -55,7 +57,7 @@ class Tools:
         return self.first_keys.union(*map(known_properties, self.schemas.values()))
 
     def is_placeholder(self, written: str) -> bool:
-        """Return whether a name is no tool's, and stands in examples of calls, as in that of the prompt.
+        """Return whether a name is no tool's, and stands in examples of calls, or is the answer's.
 
         Args:
             written: The name as the model wrote it.
@@ -63,7 +65,8 @@ class Tools:
         Returns:
             Whether it is.
         """
-        return plain(written.strip("<>{}[]$ ")) in _PLACEHOLDERS and self.resolve(written) is None
+        name = plain(written.strip("<>{}[]$ "))
+        return name != "" and name in {*_PLACEHOLDERS, plain(self.answer)} and self.resolve(written) is None
 
     def resolve(self, written: str) -> str | None:
         """Find the tool that a name refers to.

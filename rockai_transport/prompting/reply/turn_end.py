@@ -18,6 +18,7 @@ from rockai_transport.prompting.reply.token_set import FENCE_MARKS, FENCES, TICK
 _STRUCK: Final = ("<s>", "</s>")  # HTML's tags for struck-out text; both are control tokens too
 _RESULT: Final = "<tool_response>"
 _SPAN_END: Final = re.compile("[`\n]")
+_BELOW: Final = re.compile(r"`{3,12}[\w+-]{0,30}[ \t]{0,9}(?:[\r\n]|(\Z))")
 _LONGEST_SPAN: Final = 400
 _BEFORE_RESULTS: Final = ("", ">", "}", "]", ")")
 
@@ -44,6 +45,7 @@ class TurnEnd(Stage[str]):
         self._fences: list[str] = []  # that are open
         self._behind_tick = False
         self._in_span = False  # whether the line has an odd number of single backticks
+        self._in_row = False  # whether it has an odd number of fences behind other text
         self._struck = 0  # number of open <s>
         self.token: str | None = None
 
@@ -63,6 +65,7 @@ class TurnEnd(Stage[str]):
             _, line_break, line = text.rpartition("\n")
             self._before = line.rstrip()[-1:] or ("" if line_break else self._before)
             self._in_span = self._in_span and not line_break
+            self._in_row = self._in_row and not line_break
             self._begun = self._begun or not text.isspace()
 
     def _read(self, text: str, *, final: bool) -> str:
@@ -75,8 +78,15 @@ class TurnEnd(Stage[str]):
             at_start = self._before in ("", ">")
             tokens = self._ends if self._begun else self._first
             end = tokens.end(text, place, final=final) if at_start or text[place] != "~" else place
-            if text[place:end] in FENCES and at_start:
-                end = read_fence(text, place, self._fences, final=final)
+            if text[place:end] in FENCES:
+                # Behind other text, as in a list, one opens code only if the code begins on the next line.
+                below = None if at_start or self._fences or self._in_row else _BELOW.match(text, place)
+                if at_start or (below and (final or below[1] is None)):
+                    end = read_fence(text, place, self._fences, final=final)
+                elif below:
+                    end = -1
+                else:
+                    self._in_row = not self._in_row
             in_span = self._in_span and end > place and text[place] not in FENCE_MARKS
             closing = _SPAN_END.search(text, end, end + _LONGEST_SPAN) if in_span else None
             unknown = in_span and not (closing or final) and len(text) < end + _LONGEST_SPAN

@@ -150,7 +150,8 @@ class ChatCall:
         if dialect.stop_at_turn_end:
             ends, cues = turn_ends(dialect, str(prompt[dialect.prompt_key]), messages[-1].text)
             ends += RESULTS if self.tools.active else ()
-        return _request(self.settings, dialect, prompt, images, tools=self.tools, turn_ends=ends, cues=cues)
+        tools = replace(self.tools, answer=self.response_format.name) if self.response_format else self.tools
+        return _request(self.settings, dialect, prompt, images, tools=tools, turn_ends=ends, cues=cues)
 
     def retry_with_feedback(self, answer: str, validation_error: str) -> ChatCall:
         """Show the model an answer that was not accepted, and ask once more.

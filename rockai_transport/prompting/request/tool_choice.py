@@ -38,12 +38,14 @@ class ToolSetup:
         choice: ``"auto"``, ``"required"`` (a call is required) or ``"none"``.
         name: The tool that must be called, if it is a specific one.
         parallel: Whether one reply may contain several calls.
+        answer: The name of the object that the text has to be, if it has one: a call of it is text.
     """
 
     tools: tuple[ToolSpec, ...] = ()
     choice: Choice = "auto"
     name: str | None = None
     parallel: bool = True
+    answer: str = ""
 
     @property
     def active(self) -> bool:
