@@ -253,7 +253,9 @@ class _Stop(list[Any]):
     """
 
     def __init__(self, call: list[tuple[str, Any]], stop: Any) -> None:
-        super().__init__([] if stop is None else stop if isinstance(stop, list | tuple) else [stop])
+        if not isinstance(stop, list | tuple):
+            stop = [] if stop is None else [stop]
+        super().__init__(stop)
         self._call = call
 
     def __repr__(self) -> str:

@@ -198,9 +198,8 @@ def _object(output_cls: type[Model], response: ChatResponse) -> Model:
 
 
 def _dispatch_start(output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> None:
-    dispatcher.event(
-        LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
-    )
+    start = LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
+    dispatcher.event(start)
 
 
 def _dispatch_end(result: Model) -> Model:

@@ -102,10 +102,9 @@ class Settings:
         check_flag(allow_http, "allow_http")
         given["max_retries"] = check_whole(given["max_retries"], "max_retries", 0)
         for name, kind in (("service", Service), ("timeouts", Timeouts)):
-            if not isinstance(given[name], kind):
-                raise ConfigurationError(
-                    f"{name} must be a {kind.__name__}, not {type(given[name]).__name__}."
-                )
+            value = given[name]
+            if not isinstance(value, kind):
+                raise ConfigurationError(f"{name} must be a {kind.__name__}, not {type(value).__name__}.")
         _check_service(given["service"])
         api_token, base_url = _token(api_token), _base_url(base_url, allow_http=allow_http)
         given["timeout"] = None if timeout is None else check_timeout(timeout, "timeout")

@@ -93,9 +93,8 @@ def with_texts(value: Any, change: Callable[[str], str], kept: Sequence[str] = (
         case bytes():
             return change(value.decode("latin-1")).encode("latin-1")
         case dict():
-            return {
-                with_texts(key, change, kept): with_texts(item, change, kept) for key, item in value.items()
-            }
+            changed = partial(with_texts, change=change, kept=kept)
+            return {changed(key): changed(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(with_texts(item, change, kept) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

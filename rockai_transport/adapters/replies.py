@@ -285,6 +285,8 @@ class Chunks(_ReplyStream[C], Generator[C, None, None]):
                 self._advance()
             if self._on_chunk is not None:
                 self._on_chunk(chunk)
+        except GeneratorExit:  # as of a coroutine whose event loop is gone: nothing can be awaited any more
+            raise
         except BaseException as error:
             self.close()
             if isinstance(error, RockAIError):
@@ -334,6 +336,8 @@ class AsyncChunks(_ReplyStream[C], AsyncGenerator[C, None]):
                 await self._advance()
             if self._on_chunk is not None:
                 await self._on_chunk(chunk)
+        except GeneratorExit:
+            raise
         except BaseException as error:
             await self.aclose()
             if isinstance(error, RockAIError):

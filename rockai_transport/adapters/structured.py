@@ -186,9 +186,9 @@ def check_object_schema(schema: Mapping[str, Any], whose: str) -> None:
     check_schema(schema, whose)
     kinds = allowed_types(schema)
     if "object" not in kinds:
+        listed = ", ".join(map(repr, sorted(kinds)))
         raise ConfigurationError(
-            f'{whose} must have {{"type": "object"}}, not {str(sorted(kinds))[1:-1]}: put the value into a '
-            "property."
+            f'{whose} must have {{"type": "object"}}, not {listed}: put the value into a property.'
         )
 
 

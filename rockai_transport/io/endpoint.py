@@ -65,18 +65,16 @@ class Endpoint:
         """
         own = None if request.download else self.http_client
         if own is not None and own.is_closed:
-            raise ConfigurationError(
-                "The http_client is closed: keep it open as long as this client is used."
-            )
+            text = "The http_client is closed: keep it open as long as this client is used."
+            raise ConfigurationError(text)
         logger.debug("%s", request)
         base = self.settings.base_url if request.below_base else self.settings.origin
         try:
             url = httpx.URL(request.target) if request.download else _parsed(base + request.target)
             origin = url.scheme, url.host, url.port  # the host is decoded on access, which may fail
         except (httpx.InvalidURL, ValueError) as error:  # ValueError: from idna, or a lone surrogate
-            raise InvalidResponseError(
-                f"{request} cannot be sent: the address is not valid. {error}"
-            ) from None
+            text = f"{request} cannot be sent: the address is not valid. {error}"
+            raise InvalidResponseError(text) from None
         is_ours = not request.download and origin == self._origin
         headers = self._headers.copy() if is_ours else _common_headers()
         headers["Accept"] = request.accept

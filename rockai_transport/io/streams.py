@@ -199,11 +199,18 @@ def _leave(run: RunStream) -> None:
     _pending.remove(run)
 
 
+def _listed(weak: WeakSet[Any]) -> list[Any]:
+    """List a set to which another thread may add at the same moment: then its iteration fails."""
+    while True:
+        with contextlib.suppress(RuntimeError):
+            return list(weak)
+
+
 def finish_streams() -> None:
     """Leave the streams that are still open when the program ends."""
-    for stream in list(_open_streams):
+    for stream in _listed(_open_streams):
         with contextlib.suppress(Exception):
             stream.close()
     give_up = time.monotonic() + CANCEL_GRACE_SECONDS
-    while (_pending or any(one.locked() for one in _read_elsewhere)) and time.monotonic() < give_up:
+    while (_pending or any(one.locked() for one in _listed(_read_elsewhere))) and time.monotonic() < give_up:
         time.sleep(0.005)  # no lock: its owner may be a thread that the end of the program has stopped

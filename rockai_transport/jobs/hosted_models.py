@@ -108,9 +108,8 @@ class HostedModel:
         ModelReference.parse(self.model)
         longest = amount(self.longest_seconds or 0, f"HostedModel {self.name}: longest_seconds")
         if self.cost_per_second is not None and not longest:
-            raise self._wrong(
-                "cost_per_second needs longest_seconds: the seconds that are reserved for a run."
-            )
+            text = "cost_per_second needs longest_seconds: the seconds that are reserved for a run."
+            raise self._wrong(text)
         _ = self.price  # refuses invalid amounts
         schema = self.json_schema
         is_object = schema.get("type", "object") == "object" and "object" in allowed_types(schema)

@@ -169,19 +169,18 @@ def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tupl
 
 
 def _check_schema(model: HostedModel) -> None:
+    owner = f"HostedModel {model.name}"
     if not keywords(model.json_schema):
         raise ConfigurationError(
-            f'HostedModel {model.name}: input_schema has no "properties"; it is a JSON schema, as in '
+            f'{owner}: input_schema has no "properties"; it is a JSON schema, as in '
             '{"type": "object", "properties": {"prompt": {"type": "string"}}, "required": ["prompt"]}.'
         )
-    check_schema(dict(model.json_schema), f"HostedModel {model.name}: input_schema")
+    check_schema(dict(model.json_schema), f"{owner}: input_schema")
     schema = input_schema(model)
     for key, value in model.defaults.items():
         rule = {**schema, "properties": {key: schema["properties"].get(key, True)}, "required": []}
         if wrong := problems(validator(rule), {key: value}):
-            raise ConfigurationError(
-                f"HostedModel {model.name}: a default does not fit input_schema: {wrong}"
-            )
+            raise ConfigurationError(f"{owner}: a default does not fit input_schema: {wrong}")
 
 
 def _keys(schema: Mapping[str, Any]) -> str:

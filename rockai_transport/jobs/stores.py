@@ -15,15 +15,16 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from rockai_transport._forks import lock_across_forks
 from rockai_transport.errors import ConfigurationError
@@ -40,6 +41,9 @@ _SETTLES = 0.2
 _IN_MEMORY = ("langgraph.store.memory", "InMemoryStore")
 _in_memory = lock_across_forks()
 """Held while a store that lives in this process is used; its operations are fast."""
+
+_mapping_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""The lock of each mapping in use, by its id: a toolkit and a `WebhookReceiver` may share the mapping."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -283,9 +287,14 @@ def as_store(store: Any) -> Store:
     if isinstance(store, str | os.PathLike):
         from rockai_transport.jobs.sqlite_records import SqliteRecords
 
-        path = str(file := Path(store).expanduser().absolute())
-        if os.fspath(store) in ("", ":memory:") or file.is_dir() or not file.parent.is_dir():
-            raise ConfigurationError(f"store={os.fspath(store)!r} must be a file in a folder that exists.")
+        written, path = os.fspath(store), ""
+        with suppress(OSError, RuntimeError, TypeError, ValueError):  # a name too long, no such home, bytes
+            file = Path(written).expanduser().absolute()
+            os.fsencode(file)  # not possible with half a surrogate pair
+            if "\0" not in written and not file.is_dir() and file.parent.is_dir():
+                path = str(file)
+        if not path or written in ("", ":memory:"):
+            raise ConfigurationError(f"store={written!r} must be a file in a folder that exists.")
         return Store(SqliteRecords(path, to_thread), SqliteRecords(path, directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)
@@ -293,7 +302,8 @@ def as_store(store: Any) -> Store:
             at_once = MappingRecords(opened, _in_memory, directly)
             return Store(at_once, at_once)
         # Any other mapping may be slow and shared, because a file or a database may be behind it.
-        lock = Lock()
+        with _in_memory:
+            lock = _mapping_locks.setdefault(id(store), RLock())
         return Store(
             MappingRecords(opened, lock, _in_thread_or_here, asyncio.sleep),
             MappingRecords(opened, lock, directly, sleep_here),

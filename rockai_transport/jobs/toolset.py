@@ -215,9 +215,8 @@ class Toolset(Lifecycle):
         except Exception as error:
             if found is None:  # it has no name, or its store cannot be written
                 logger.exception("The scope of a call of %s could not be named.", tool)
-                return refusal(
-                    f"{tool} is not set up for this conversation; nothing was sent. Tell the user."
-                )
+                text = f"{tool} is not set up for this conversation; nothing was sent. Tell the user."
+                return refusal(text)
             logger.exception("The tool %s failed.", tool)
             return refusal(
                 f"{tool} failed inside ({type(error).__name__}). Before you repeat it, call "

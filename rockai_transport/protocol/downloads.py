@@ -126,7 +126,7 @@ async def _attempt(
             return urljoin(request.target, head.headers["location"])
         return head.headers["location"]
     if not head.is_success:
-        response = await read_body(io, settings, head, limits.until, [])
+        response = await read_body(io, settings.timeouts.idle, head, limits.until, [])
         raise status_error(settings.service, request, response, response.status_code)
     if head.status_code in _NO_FILE:
         raise InvalidResponseError(f"{request} was answered {head.status_code}, which is no whole file.")
@@ -250,13 +250,12 @@ def _suffix(media_type: str, start: bytes) -> str:
 
 
 def _check_address(address: str, *, public_only: bool) -> None:
-    try:
+    host = None
+    with contextlib.suppress(ValueError):  # it is no address, or its port is none
         parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
+        _ = parts.port
+        host = parts.hostname if parts.scheme in ("http", "https") else None
+    if not host:
         raise InvalidResponseError(
             f"The output names a file at {_shown(address)}, which is no web address.", body=address
         )

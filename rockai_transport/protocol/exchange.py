@@ -59,7 +59,7 @@ async def exchange(
     async def attempt(limits: AttemptLimits) -> Answer:
         chunks.clear()
         head = await io.open(request, limits.first_by, limits.notices)
-        response = await read_body(io, settings, head, limits.until, chunks)
+        response = await read_body(io, settings.timeouts.idle, head, limits.until, chunks)
         return accepted(settings.service, request, response)
 
     per_attempt = settings.timeouts.poll if not request.starts else math.inf
@@ -77,7 +77,7 @@ async def open_response(io: IO, settings: Settings, request: Request, until: flo
         head = await io.open(request, limits.first_by, limits.notices)
         if head.is_success and head.media_type == settings.service.stream_content_type:
             return EventBody(request, head, limits, until, settings)
-        response = await read_body(io, settings, head, limits.until, [])
+        response = await read_body(io, settings.timeouts.idle, head, limits.until, [])
         return accepted(settings.service, request, response)
 
     return await with_retries(io, settings, request, until, math.inf, attempt)
@@ -116,14 +116,12 @@ async def with_retries(
         retries += 1
 
 
-async def read_body(
-    io: IO, settings: Settings, head: ResponseHead, until: float, chunks: list[bytes]
-) -> Response:
+async def read_body(io: IO, idle: float, head: ResponseHead, until: float, chunks: list[bytes]) -> Response:
     """Read the body of an open response into the empty list ``chunks``: all of it, unless it is an error."""
     try:
         while not chunks or chunks[-1]:
             # Stored at once: Ctrl-C may come next.
-            chunks.append(await io.read(settings.timeouts.idle, until))
+            chunks.append(await io.read(idle, until))
     except (TransportFailure, InvalidResponseError):
         if head.is_success:
             raise

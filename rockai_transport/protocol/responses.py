@@ -26,6 +26,7 @@ from rockai_transport.service import Service
 
 _BODY_IN_MESSAGE = 300  # maximum number of the body's characters in a message
 _MAX_REASONS = 10  # maximum number of pydantic's errors in a message
+_NO_ROUTE = "There may be no such route: check base_url (such as https://api.rockai.online/v1) and route=."
 _ERROR = frozenset({"detail", "error", "message", "msg", "code", "status", "type", "title", "success"})
 """The keys of an object that is an error, whatever the HTTP status says."""
 _MEMBERS = rb'\s*(?:"\w+"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
@@ -80,12 +81,9 @@ def status_error(service: Service, request: Request, response: Response, status:
     """
     kind, advice = kind_and_advice(status)
     if request.download:
-        advice = "The file may be gone; its address is wait_seconds without the token."
+        advice = "The file may be gone; its address is asked without the token."
     elif _says_no_route(service, response) and request.below_base:
-        route = (
-            "There may be no such route: check base_url (such as https://api.rockai.online/v1) and route=."
-        )
-        advice = f"{advice} {route}".strip()
+        advice = f"{advice} {_NO_ROUTE}".strip()
     reason = _reason(response).rstrip(".")
     wait_seconds = retry_after(response)
     return kind(
@@ -119,9 +117,8 @@ def is_missing_route(service: Service, error: APIStatusError) -> bool:
 def _says_no_route(service: Service, response: Response) -> bool:
     if response.status_code in service.missing_route_statuses:
         return True
-    return response.status_code == HTTPStatus.NOT_FOUND and (
-        not response.is_json or response.decoded == {"detail": "Not Found"}
-    )
+    is_about_path = not response.is_json or response.decoded == {"detail": "Not Found"}
+    return response.status_code == HTTPStatus.NOT_FOUND and is_about_path
 
 
 def read_whole(service: Service, answer: Answer, known: Prediction) -> Prediction:

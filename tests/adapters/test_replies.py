@@ -210,6 +210,22 @@ async def test_leaving_an_async_stream_does_so_too(rockai_sandbox, how):
         assert (await asyncio.to_thread(rockai_sandbox.wait_for, "disconnect")).path == "/v1/run_sse"
 
 
+def test_an_async_stream_whose_loop_is_gone_awaits_nothing_more():
+    """Its coroutine gets a `GeneratorExit`; the stream of the transport then leaves by itself."""
+
+    class Waiting:
+        async def __anext__(self):
+            await asyncio.sleep(0)
+
+        async def aclose(self):
+            await asyncio.sleep(0)
+
+    client = SimpleNamespace(stream=lambda *_, **__: Waiting())
+    reading = AsyncChunks(asked(), client).__anext__()
+    reading.send(None)
+    reading.close()
+
+
 async def test_an_error_tells_what_mends_it():
     """In all four ways: a key that the model rejected, and the one that was meant."""
     with Sandbox() as sandbox, Client(sandbox.api_token, sandbox.base_url) as client:

@@ -5,6 +5,7 @@ import shelve
 import sqlite3
 import sys
 import threading
+from collections import UserDict
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType, SimpleNamespace
@@ -263,13 +264,34 @@ def test_a_record_that_moves_between_two_pages_is_not_missed():
     assert run_blocking(records.all("s")) == many
 
 
+def test_a_mapping_is_used_by_one_thread_at_a_time_however_often_it_is_wrapped():
+    """A toolkit and a `WebhookReceiver` of one process share it: no iteration may see it grow."""
+    found = []
+    reader = threading.Thread(target=lambda: found.append(run_blocking(as_store(rows).blocking.all(None))))
+
+    class Rows(UserDict):
+        def __setitem__(self, key, value):
+            reader.start()
+            reader.join(0.05)
+            assert found == []
+            super().__setitem__(key, value)
+
+    rows = Rows()
+    run_blocking(as_store(rows).blocking.put(TWO))
+    reader.join()
+    assert found == [[TWO]]
+
+
 def test_what_is_no_store_is_refused():
     """With the kinds that there are."""
     with pytest.raises(ConfigurationError, match="must be a mapping, a LangGraph BaseStore"):
         as_store([])
 
 
-@pytest.mark.parametrize("path", ["", ".", "missing/predictions.db", ":memory:"])
+@pytest.mark.parametrize(
+    "path",
+    ["", ".", "missing/predictions.db", ":memory:", "~nobody-of-this-name/p.db", "a\0b", "\ud800", "x" * 300],
+)
 def test_a_path_that_can_be_no_file_is_refused(path, tmp_path, monkeypatch):
     """Before an agent orders anything that could not be remembered."""
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 from support.drivers import TOKEN
@@ -16,6 +17,7 @@ from support.replies import MODEL, prediction
 from support.wire_server import answer, frames, silence
 
 from rockai_transport import AsyncClient, Client, ConfigurationError
+from rockai_transport.io import streams
 
 CREATE, CANCEL = "POST /v1/predictions", "POST /v1/predictions/p1/cancel"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -100,6 +102,25 @@ def test_the_end_of_the_program_waits_for_a_daemon_thread_that_leaves_its_stream
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=30)
     assert endless.lines.count(CANCEL) == 1
+
+
+def test_the_end_of_the_program_leaves_streams_while_threads_begin_others(monkeypatch):
+    """A set that grows while it is iterated raises a RuntimeError; then it is listed again."""
+    left = []
+
+    class Growing(list):
+        tries = 0
+
+        def __iter__(self):
+            self.tries += 1
+            if self.tries == 1:
+                raise RuntimeError("Set changed size during iteration")
+            return super().__iter__()
+
+    stream = SimpleNamespace(close=lambda: left.append("closed"))
+    monkeypatch.setattr(streams, "_open_streams", Growing([stream]))
+    streams.finish_streams()
+    assert left == ["closed"]
 
 
 async def test_an_async_stream_in_a_cycle_is_left_by_its_loop(endless):

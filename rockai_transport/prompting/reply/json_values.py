@@ -295,8 +295,9 @@ def _python_token(match: re.Match[str]) -> str:
 
 
 def _known_escape(match: re.Match[str]) -> str:
-    known = match[1] in _PYTHON_ESCAPES
-    return "/" if match[1] == "/" else match[0] if known else "\\" + match[0]
+    if match[1] == "/":
+        return "/"
+    return match[0] if match[1] in _PYTHON_ESCAPES else "\\" + match[0]
 
 
 def extract_json(text: str, accepts: Callable[[Any], bool] | None = None) -> Any:

@@ -245,6 +245,5 @@ class ReasoningSplitter(Stage[_Parts]):
         before, behind = self._text_before(at)[-2:], self._held[end : end + 1]
         around = before[-1:], behind
         in_prose = around == (" ", " ") and before[0].isalnum()
-        return (
-            bool(self._fences) or in_prose or "`" in around or all(one and one in _QUOTES for one in around)
-        )
+        in_quotes = all(one and one in _QUOTES for one in around)
+        return bool(self._fences) or in_prose or in_quotes or "`" in around

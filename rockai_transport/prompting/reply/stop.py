@@ -19,7 +19,7 @@ def stop_sequences(given: Any) -> tuple[str, ...]:
     """Read the user's ``stop`` argument.
 
     Args:
-        given: A string, a list of strings, or None.
+        given: A string, or a list of strings.
 
     Returns:
         The stop sequences.
@@ -27,7 +27,7 @@ def stop_sequences(given: Any) -> tuple[str, ...]:
     Raises:
         ConfigurationError: It is anything else.
     """
-    sequences = [given] if isinstance(given, str) else [] if given is None else given
+    sequences = [given] if isinstance(given, str) else given
     if not isinstance(sequences, list | tuple) or not all(isinstance(one, str) for one in sequences):
         raise ConfigurationError(f"stop={given!r} must be a text or a list of texts.")
     return tuple(sequences)

@@ -166,9 +166,8 @@ def read_tagged(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         if tag in ("", "\n"):  # without its closing tag
             value = _before_own_tag(value, key)
             # Nothing, or another call without its opening, or another argument on the same line.
-            if not value.strip() or any(
-                one in value for one in formats.AFTER_VALUES + formats.TAGGED_ARGUMENTS
-            ):
+            tags = formats.AFTER_VALUES + formats.TAGGED_ARGUMENTS
+            if not value.strip() or any(tag in value for tag in tags):
                 raise ValueError("the call does not end")
         elif (own := re.search(rf"{re.escape(_OPENED_BY.get(tag, tag))}[\s=>]", value)) and (
             -1 < value.find(tag) < own.start()

@@ -176,9 +176,8 @@ def _environment() -> jinja2.Environment:
     try:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
-        raise ConfigurationError(
-            f"A Jinja chat template needs jinja2: {install_command('templates')}"
-        ) from error
+        how = install_command("templates")
+        raise ConfigurationError(f"A Jinja chat template needs jinja2: {how}") from error
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )

@@ -119,10 +119,8 @@ class TurnTemplate:
         Returns:
             The template.
         """
-        known: dict[str, Any] = {
-            key: tuple(one) if isinstance(one, list) else one for key, one in row.items()
-        }
-        return cls(**known)
+        read: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in row.items()}
+        return cls(**read)
 
     @property
     def alternating(self) -> bool:
