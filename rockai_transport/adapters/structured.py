@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from rockai_transport.adapters.chat import with_root
 from rockai_transport.errors import ConfigurationError, InvalidResponseError
-from rockai_transport.jobs.json_schema import check_schema, validator
+from rockai_transport.jobs.json_schema import check_schema, validator, violations
 from rockai_transport.prompting.messages import ToolCall
 from rockai_transport.prompting.reply.reader import ModelReply
 from rockai_transport.prompting.reply.schema_values import allowed_types
@@ -161,7 +161,7 @@ class OutputParser:
         if not isinstance(value, dict):
             raise ValueError("the answer must be a JSON object")  # noqa: TRY004 - the answer is wrong, no type
         if self.json_schema is not None:
-            errors = validator(self.json_schema).iter_errors(value)
+            errors = violations(validator(self.json_schema), value)
             if wrong := _in_words((error.absolute_path, error.message) for error in errors):
                 raise ValueError(wrong)
         return value

@@ -24,6 +24,8 @@ def check_schema(schema: Mapping[str, Any], whose: str) -> None:
         ConfigurationError: It is not a schema, or refers to something that is not in it.
         ImportError: ``jsonschema`` is not installed.
     """
+    if not isinstance(schema.get("$schema", ""), str):
+        raise ConfigurationError(f"{whose} is no JSON schema: its $schema must be a text.")
     checker = _validator_class(schema)
     from jsonschema.exceptions import SchemaError
 
@@ -43,6 +45,25 @@ def validator(schema: Mapping[str, Any]) -> Any:
 
     # jsonschema's default registry would fetch a reference over the network.
     return _validator_class(schema)(schema, registry=REGISTRY)
+
+
+def violations(checker: Any, value: Any) -> list[Any]:
+    """Return what does not fit, as jsonschema's errors.
+
+    Args:
+        checker: The schema's `validator`.
+        value: The value.
+
+    Raises:
+        ValueError: The value cannot be checked: it holds a number that is too large, or references of the
+            schema form a loop or lead nowhere.
+    """
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return list(checker.iter_errors(value))
+    except (ArithmeticError, RecursionError, Unresolvable) as error:
+        raise ValueError(f"this cannot be checked against the JSON schema: {error}") from None
 
 
 def keywords(schema: Mapping[str, Any]) -> frozenset[str]:

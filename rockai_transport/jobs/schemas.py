@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Optional
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.hosted_models import HostedModel, object_schema, text_schema
-from rockai_transport.jobs.json_schema import check_schema, keywords, validator
+from rockai_transport.jobs.json_schema import check_schema, keywords, validator, violations
 from rockai_transport.prompting.request.nearest import nearest
 from rockai_transport.protocol.downloads import DATA_URI
 from rockai_transport.protocol.inputs import check_input
@@ -96,9 +96,10 @@ def problems(checker: Any, value: Any) -> str:
         checker: The schema's `validator`.
         value: The arguments.
     """
-    found = sorted(checker.iter_errors(value), key=lambda error: str(error.json_path))
-    if not found:
-        return ""
+    try:
+        found = sorted(violations(checker, value), key=lambda error: str(error.json_path))
+    except ValueError as error:
+        return str(error)
     texts = [_cut(_describe(error, checker.schema), _LONGEST_PROBLEM) for error in found[:_MOST_PROBLEMS]]
     more = [f"and {len(found) - _MOST_PROBLEMS} more"] if len(found) > _MOST_PROBLEMS else []
     return "; ".join([*texts, *more])
@@ -170,12 +171,12 @@ def check_models(models: Iterable[HostedModel], reserved: Iterable[str]) -> tupl
 
 def _check_schema(model: HostedModel) -> None:
     owner = f"HostedModel {model.name}"
+    check_schema(dict(model.json_schema), f"{owner}: input_schema")
     if not keywords(model.json_schema):
         raise ConfigurationError(
             f'{owner}: input_schema has no "properties"; it is a JSON schema, as in '
             '{"type": "object", "properties": {"prompt": {"type": "string"}}, "required": ["prompt"]}.'
         )
-    check_schema(dict(model.json_schema), f"{owner}: input_schema")
     schema = input_schema(model)
     for key, value in model.defaults.items():
         rule = {**schema, "properties": {key: schema["properties"].get(key, True)}, "required": []}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, Never, Self
@@ -111,8 +112,9 @@ class Lifecycle:
     def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Return the arguments, converted to the declared types if possible, and what is wrong with them."""
         checker = self._checkers[tool]
-        if checker.is_valid(arguments):
-            return arguments, ""
+        with suppress(ArithmeticError, RecursionError):  # `problems` says that they cannot be checked
+            if checker.is_valid(arguments):
+                return arguments, ""
         arguments = adapted(dict(arguments), self.schemas[tool])
         wrong = problems(checker, arguments)
         return arguments, wrong and f"{tool}: {wrong}"

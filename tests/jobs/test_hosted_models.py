@@ -142,6 +142,7 @@ def test_a_file_is_no_default_that_an_agent_reads(picture):
         ([HostedModel("draw", "a/b", "x", {"$ref": "https://x.example/a.json"})], "nothing is fetched"),
         ([HostedModel("draw", "a/b", "x", {"$ref": "#/$defs/Missing"})], "refers to #/[$]defs/Missing"),
         ([HostedModel("draw", "a/b", "x", {"properties": {"n": {"anyOf": [{"$ref": "b.json"}]}}})], "b.json"),
+        ([HostedModel("draw", "a/b", "x", {"$schema": 7, "properties": {}})], "its [$]schema must be a text"),
         ([HostedModel("film", "a/b", "x", VideoInput, defaults={"frames": 99})], "a default does not fit"),
     ],
 )

@@ -398,3 +398,16 @@ def test_a_picture_that_is_gone_is_not_the_agent_s_to_correct(caller, tmp_path):
     assert "gone.png" in refused.text
     assert refused.text.endswith("Tell the user.")
     assert not caller.sandbox.requests
+
+
+LOOP = {"properties": {"prompt": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}}
+HALVES = {"properties": {"prompt": {"multipleOf": 0.5}}}
+
+
+@pytest.mark.parametrize(("schema", "given"), [(LOOP, "x"), (HALVES, 10**400)])
+def test_arguments_that_cannot_be_checked_are_refused(caller, schema, given):
+    """References in a loop, or a number of 400 digits: nothing is sent."""
+    draw = HostedModel("draw", ECHO, "Draws.", schema)
+    answer = caller.call(caller.toolset(draw), "draw", {"prompt": given})
+    assert answer.text.startswith("draw: this cannot be checked against the JSON schema")
+    assert not caller.sandbox.requests

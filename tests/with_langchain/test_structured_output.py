@@ -723,3 +723,12 @@ def test_a_class_that_refers_to_itself_is_shown_whole(scripted, llm, method):
         assert answer == schema.model_validate(value)
     if method != "json_mode":
         assert all(one["prompt"].count('"#/$defs/Tree"') for one in asked.inputs)
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_an_answer_that_cannot_be_checked_is_not_accepted(scripted, llm, method):
+    """A number of 400 digits is too large for jsonschema, whose own error came after the paid run."""
+    schema = {"title": "Half", "type": "object", "properties": {"n": {"type": "number", "multipleOf": 0.5}}}
+    asked = scripted(f'{{"n": {10**400}}}', '{"n": 1.5}')
+    assert llm.with_structured_output(schema, method=method).invoke("Go!") == {"n": 1.5}
+    assert "this cannot be checked against the JSON schema" in asked.inputs[1]["prompt"]
