@@ -30,8 +30,8 @@ _TEXTS = {
     "pattern": "{where}={given} is not accepted{about}",
     "minLength": "{where} needs {rule} characters or more",
     "maxLength": "{where} may have {rule} characters at most",
-    "minItems": "{where} needs {rule} items or more",
-    "maxItems": "{where} may have {rule} items at most",
+    "minItems": "{where} must list {rule} or more",
+    "maxItems": "{where} may list {rule} at most",
     **dict.fromkeys(
         ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
         "{where}={given} is outside its limit ({keyword} {rule})",

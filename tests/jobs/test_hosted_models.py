@@ -205,8 +205,8 @@ def test_a_problem_of_an_optional_argument_says_what_its_alternatives_ask_for(gi
     ("rule", "given", "told"),
     [
         ({"maxLength": 9}, "x" * 900, "it may have 9 characters at most"),
-        ({"minItems": 2}, ["a"], "it needs 2 items or more"),
-        ({"maxItems": 1}, ["a" * 900, "b"], "it may have 1 items at most"),
+        ({"minItems": 2}, ["a"], "it must list 2 or more"),
+        ({"maxItems": 1}, ["a" * 900, "b"], "it may list 1 at most"),
         ({"pattern": "^[a-z]+$"}, "A1", "it='A1' is not accepted (pattern ^[a-z]+$)"),
     ],
 )
