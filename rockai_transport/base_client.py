@@ -1,6 +1,6 @@
 """The common part of both clients: their settings, and the checks before anything is sent."""
 
-from __future__ import annotations
+# Annotations are objects here, not strings, as in `rockai_transport.client`.
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -113,7 +113,7 @@ class BaseClient(Generic[HttpClient]):
         return body
 
     @classmethod
-    def like(cls, other: BaseClient[Any]) -> Self:
+    def like(cls, other: "BaseClient[Any]") -> Self:
         """Make a client with the settings of another one, blocking or async.
 
         Args:
@@ -131,9 +131,9 @@ class BaseClient(Generic[HttpClient]):
         """
         if not isinstance(other, BaseClient):
             raise ConfigurationError(f"This needs a Client or an AsyncClient, not {type(other).__name__}.")
-        return cls(**other._given)
+        return cls(**other._given)  # noqa: SLF001 - of the same class, which ruff does not see in quotes
 
-    def _take_connections(self, other: BaseClient[Any]) -> None:
+    def _take_connections(self, other: Self) -> None:
         """Use the connections of the client that this one replaces, of the same kind."""
         self._session.connections = other._session.connections
 

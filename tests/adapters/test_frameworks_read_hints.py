@@ -106,6 +106,14 @@ class TestToolsMadeOfRun:
         assert set(arguments) == {"model", "input", "timeout"}
         assert arguments["input"]["type"] == "object"
 
+    def test_a_preview_is_one_too(self, sandbox, way):
+        """What a run would send; it costs nothing."""
+        with Client() as client:
+            made = WAYS[way](client.preview)
+            given = {"model": LLAMA_2, "input": INPUT}
+            body = made.call(**given).raw_output if isinstance(made, FunctionTool) else made.invoke(given)
+        assert body["input"] == INPUT
+
     def test_it_runs(self, sandbox, way):
         """And gives the prediction."""
         with Client() as client:
