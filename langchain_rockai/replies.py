@@ -45,7 +45,7 @@ _FILES_KEY: Final = "files"
 # number into one of them; v3 events would merge calls without a number (`_iter_protocol_blocks`).
 _FIRST_CALL: Final = 1000
 _FIRST_FILE: Final = 2000
-_MOST_REPAIRED: Final = 2000
+_MOST_REPAIRED: Final = 2000  # characters of invalid arguments that core may try to repair
 
 _json = partial(json.dumps, ensure_ascii=False)
 

@@ -35,7 +35,7 @@ def test_a_module_s_lock_is_free_in_a_forked_child(name):
     holding = threading.Thread(target=hold)
     holding.start()
     held.wait()
-    threading.Timer(0.01, go_on.set).start()
+    threading.Timer(0.01, go_on.set).start()  # by a timer: nothing else runs while the fork waits
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException), ThreadPoolExecutor() as other:

@@ -12,6 +12,9 @@ from typing import Any
 from rockai_transport._packages import require
 from rockai_transport.errors import ConfigurationError
 
+UNCHECKABLE = (ArithmeticError, RecursionError)
+"""What jsonschema raises for a number that is too large, and for references that form a loop."""
+
 
 def check_schema(schema: Mapping[str, Any], whose: str) -> None:
     """Check a schema before it validates anything.
@@ -62,7 +65,7 @@ def violations(checker: Any, value: Any) -> list[Any]:
 
     try:
         return list(checker.iter_errors(value))
-    except (ArithmeticError, RecursionError, Unresolvable) as error:
+    except (*UNCHECKABLE, Unresolvable) as error:
         raise ValueError(f"this cannot be checked against the JSON schema: {error}") from None
 
 

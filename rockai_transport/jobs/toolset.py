@@ -27,7 +27,7 @@ from rockai_transport.jobs.agent_messages import ToolAnswer, describe_order, fit
 from rockai_transport.jobs.backends import AsyncBackends, Backends, BlockingBackends
 from rockai_transport.jobs.budget import shown
 from rockai_transport.jobs.hosted_models import HostedModel
-from rockai_transport.jobs.json_schema import validator
+from rockai_transport.jobs.json_schema import UNCHECKABLE, validator
 from rockai_transport.jobs.policy import SETTINGS, CallContext, Policy, checked_policy, refuse_awaitable
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import AgentRun, RunRegistry, ToolCallsUnderWay, cancel_all, open_blocks
@@ -112,7 +112,7 @@ class Lifecycle:
     def _checked(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Return the arguments, converted to the declared types if possible, and what is wrong with them."""
         checker = self._checkers[tool]
-        with suppress(ArithmeticError, RecursionError):  # `problems` says that they cannot be checked
+        with suppress(*UNCHECKABLE):  # `problems` says that they cannot be checked
             if checker.is_valid(arguments):
                 return arguments, ""
         arguments = adapted(dict(arguments), self.schemas[tool])

@@ -393,7 +393,7 @@ def test_a_child_forked_during_a_transaction_can_write(tmp_path):
     writing = threading.Thread(target=write)
     writing.start()
     begun.wait()
-    threading.Timer(0.01, go_on.set).start()
+    threading.Timer(0.01, go_on.set).start()  # by a timer: nothing else runs while the fork waits
     child = os.fork()
     if child == 0:
         signal.alarm(5)  # kills it

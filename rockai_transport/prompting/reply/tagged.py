@@ -167,7 +167,7 @@ def read_tagged(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
             value = _before_own_tag(value, key)
             # Nothing, or another call without its opening, or another argument on the same line.
             tags = formats.AFTER_VALUES + formats.TAGGED_ARGUMENTS
-            if not value.strip() or any(tag in value for tag in tags):
+            if not value.strip() or any(one in value for one in tags):
                 raise ValueError("the call does not end")
         elif (own := re.search(rf"{re.escape(_OPENED_BY.get(tag, tag))}[\s=>]", value)) and (
             -1 < value.find(tag) < own.start()

@@ -325,9 +325,9 @@ class ToolCallReader:
         if text[at] in "}]":
             mark = _MARK.end(text, at, final=final)
             return at + 1 if mark == at else min(mark, at)
-        comma = text[at] in ",;\"'"
-        end = at + 1 if comma else _FENCE.end(text, at, final=final)
-        if end <= at or (self._fenced and not comma):
+        is_single = text[at] in ",;\"'"
+        end = at + 1 if is_single else _FENCE.end(text, at, final=final)
+        if end <= at or (self._fenced and not is_single):
             self._fenced = self._fenced if end <= at else ""
             return end
         after = skip_space(text, end)
