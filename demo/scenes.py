@@ -20,7 +20,7 @@ from rich.text import Text
 from langchain_rockai import ANIMATE_IMAGE, GENERATE_IMAGE, ChatRockAI, RockAIToolkit
 from llama_index_rockai import RockAI
 from rockai_transport import Prediction
-from rockai_transport.protocol.prediction import TERMINAL_STATUSES
+from rockai_transport.service import TERMINAL_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from langchain_rockai.errors import translate_errors
 from langchain_rockai.replies import PROVIDER, LangChainBuilder
 from rockai_transport import __version__
-from rockai_transport.adapters import ALIASES, ModelFields
+from rockai_transport.adapters import ALIASES, SAMPLING, ModelFields
 from rockai_transport.prompting import approximate_token_count
 
 CORE_KEYWORDS: Final = frozenset({"stream", "ls_structured_output_format"})
@@ -20,10 +20,7 @@ CORE_KEYWORDS: Final = frozenset({"stream", "ls_structured_output_format"})
 (langchain_core/language_models/chat_models.py, `_should_stream`). The other one is for traces: core removes
 it before a call, but a binding's keywords may be passed to `preview`."""
 
-_IDENTIFYING: Final = (
-    *("model", "base_url", "temperature", "top_p", "top_k", "max_tokens"),
-    *("stop", "model_kwargs", "dialect", "chat_template"),
-)
+_IDENTIFYING: Final = ("model", "base_url", *SAMPLING, "stop", "model_kwargs", "dialect", "chat_template")
 
 
 class RockAIModel(ModelFields, BaseLanguageModel[LanguageModelOutputVar], Generic[LanguageModelOutputVar]):

@@ -364,7 +364,4 @@ class ChatRockAI(RockAIModel[AIMessage], BaseChatModel):
             tools=tool_setup(schemas, call),
             response_format=output.response_format if output else None,
         )
-        partials = not written and (not schemas or (output is not None and output.by_call))
-        return ChatBuilder(
-            chat_call, output, streamed=streamed, written=written, partials=partials, **options
-        )
+        return ChatBuilder(chat_call, output, streamed=streamed, written=written, **options)

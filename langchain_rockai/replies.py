@@ -86,7 +86,7 @@ class ChatBuilder(LangChainBuilder[ChatGenerationChunk, ChatResult]):
             written: Parser for an answer without tool calls: its text is then the value, as JSON only.
             settings: As for `ReplyBuilder`.
         """
-        super().__init__(*given, **settings)
+        super().__init__(*given, partials=written is None, **settings)
         self._written = written
         self._indexes = count(_FIRST_CALL)
 

@@ -321,9 +321,9 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
         settings, options = self._for_call(given)
         tools = tool_setup(function_schemas(given.get("tools")), given)
         output_cls = given.get("output_cls")
-        parser = OutputParser.of_class(output_cls) if output_cls else None
-        if parser and not (tools.active and parser.name in tools.callable_tools):
-            parser = replace(parser, by_call=False)
+        parser = OutputParser.of_class(output_cls, by_call=False) if output_cls else None
+        if parser and parser.name in tools.callable_tools:  # a structured call: the class is a tool
+            parser = replace(parser, by_call=True)
         call = ChatCall(
             settings,
             to_messages(messages, model=settings.model),
@@ -332,8 +332,7 @@ class RockAI(ModelFields, PromptedFunctionCallingLLM):
             response_format=parser.response_format if parser else None,
             format_messages=self._formatter(),
         )
-        partials = parser is None or parser.by_call or not tools.active
-        return ChatResponseBuilder(call, parser, streamed=streamed, partials=partials, **options)
+        return ChatResponseBuilder(call, parser, streamed=streamed, **options)
 
     def _completion(
         self, prompt: str, given: Mapping[str, Any], *, formatted: bool

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-STATUSES = ("starting", "processing", "succeeded", "failed", "canceled")
+TERMINAL_STATUSES = ("succeeded", "failed", "canceled")
+STATUSES = ("starting", "processing", *TERMINAL_STATUSES)
 """The statuses of a prediction, as this package names them."""
 
 

@@ -17,12 +17,14 @@ from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder,
 from rockai_transport.adapters.settings import TEXT, ModelFields
 from rockai_transport.adapters.structured import NO_SCHEMA, OutputParser, check_object_schema
 from rockai_transport.prompting.request.nearest import unknown_name
+from rockai_transport.prompting.request.parameters import SAMPLING
 from rockai_transport.sanitize import trim_traceback
 
 __all__ = [
     "ALIASES",
     "NO_SCHEMA",
     "ROLES",
+    "SAMPLING",
     "TEXT",
     "AsyncChunks",
     "Chunks",

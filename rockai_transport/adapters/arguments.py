@@ -17,7 +17,7 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.models import resolve_dialect
 from rockai_transport.prompting.request.nearest import meant_by, nearest, unknown_name
-from rockai_transport.prompting.request.parameters import accepted_names, map_parameters
+from rockai_transport.prompting.request.parameters import SAMPLING, accepted_names, map_parameters
 
 ALIASES: Final = {
     "api_key": "api_token",
@@ -28,8 +28,7 @@ ALIASES: Final = {
 """Other packages' names for an argument → ours."""
 
 PER_CALL: Final = frozenset(
-    {"temperature", "top_p", "top_k", "max_tokens", "stop", "model", "dialect", "chat_template"}
-    | {"timeout", "stream_usage"}
+    (*SAMPLING, "stop", "model", "dialect", "chat_template", "timeout", "stream_usage")
 )
 """Constructor arguments that a call may also pass; they then apply to this call only."""
 

@@ -74,7 +74,8 @@ class ReplyBuilder(ABC, Generic[C, R]):
             streamed: Whether chunks are delivered as they arrive. If not, an invalid call is asked for again
                 even if text came before it.
             stream_usage: Whether to get the prediction for its token counts after its stream has ended.
-            partials: Whether a stream delivers the requested object while it arrives.
+            partials: Whether a stream may deliver the requested object while it arrives. It does not if the
+                value is the text, and the model may call tools instead.
 
         Raises:
             ConfigurationError: The request cannot be sent to the model.
@@ -84,7 +85,9 @@ class ReplyBuilder(ABC, Generic[C, R]):
         check = parser.validation_error if parser else None
         self.dialogue = Dialogue(first, check, max_reasks=max_reasks, streamed=streamed)
         reading = self.dialogue.running.reading
-        self._partials = PartialObjects(parser, reading) if parser and streamed and partials else None
+        self._partials: PartialObjects | None = None
+        if parser and streamed and partials and (parser.by_call or not reading.tools.active):
+            self._partials = PartialObjects(parser, reading)
         self.timeout = timeout
         self.runs: list[Prediction | None] = []
         self.parts: list[ReplyPart] = []

@@ -35,13 +35,11 @@ from rockai_transport.prompting.reply.stop import stop_sequences
 from rockai_transport.prompting.request.build import ModelSettings
 from rockai_transport.prompting.request.dialects import Dialect, dialect_from_json, dialect_to_json
 from rockai_transport.prompting.request.models import resolve_dialect
+from rockai_transport.prompting.request.parameters import SAMPLING
 from rockai_transport.protocol.references import ModelReference
 
 TEXT = WithJsonSchema({"type": "string"})
 """The JSON schema of a field whose value is not JSON, in the frameworks' own form."""
-
-_SAMPLING: Final = ("temperature", "top_p", "top_k", "max_tokens")
-"""Fields that are parameters of the model."""
 
 _OPTIONS: Final = ("max_reasks", "stream_usage", "timeout")
 """Fields that a `ReplyBuilder` receives."""
@@ -220,12 +218,12 @@ class ModelFields(BaseModel):
             ConfigurationError: An argument belongs to the constructor, or the settings cannot be applied.
         """
         extra_name = self._extra_name
-        parameters: dict[str, Any] = {name: getattr(self, name) for name in _SAMPLING}
+        parameters: dict[str, Any] = {name: getattr(self, name) for name in SAMPLING}
         own: dict[str, Any] = {}
         if call:
             keywords = self._call_keywords if keywords is None else keywords
             check_call(type(self).__name__, call, type(self).model_fields, keywords, extra_name)
-            settings_of_a_call = PER_CALL.difference(_SAMPLING).union(keywords, {extra_name})
+            settings_of_a_call = PER_CALL.difference(SAMPLING).union(keywords, {extra_name})
             for given, value in call.items():
                 name = ALIASES.get(given, given)
                 if name not in settings_of_a_call:

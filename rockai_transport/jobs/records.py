@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.budget import Price, shown, shown_left, total
-from rockai_transport.protocol.prediction import TERMINAL_STATUSES, UNKNOWN, Prediction
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction
+from rockai_transport.service import TERMINAL_STATUSES
 
 UNANSWERED = "unknown"
 """Sent, or about to be sent: it is not known whether a prediction exists."""

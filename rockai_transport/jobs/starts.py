@@ -116,11 +116,7 @@ class StartCall(LifecycleCall):
         if self._under_way.unwritten:
             everything = self._under_way.with_ids(everything)
         records = list(filter(attrgetter("counts"), everything))
-        joined = None
-        for one in everything:
-            if one.key == key and one.state == JOINED:
-                joined = one.prediction_id
-        if found := await self._started_before(records, ahead, joined):
+        if found := await self._started_before(everything, ahead):
             return found
         others = len(ahead.keys() - map(attrgetter("key"), records))
         most = self._policy.max_starts
@@ -138,27 +134,30 @@ class StartCall(LifecycleCall):
         )
 
     async def _started_before(
-        self, records: list[Record], ahead: Mapping[str, bool], joined: str | None
+        self, records: list[Record], ahead: Mapping[str, bool]
     ) -> _Started | ToolAnswer | None:
-        """Return what this call or an earlier turn has started, or why that is unknown."""
-        for one in records:
-            if one.key == self.record.key or (joined and one.prediction_id == joined):
-                if one.state != STARTED:
-                    return messages.describe_not_started(self._model, one.key)
-                is_ours = one.thread == self._context.thread  # else the sleeper was lost before it was saved
-                found = one if is_ours else one._replace(asleep=None)
-                remark = messages.ALREADY_RUNNING if joined else messages.STARTED_BEFORE
-                return _Started(found, one.known, remark)
-        running = []
+        """Return what this call or an earlier turn has started, or that it is unknown whether it started."""
+        own = dict(zip(map(attrgetter("key"), records), records, strict=True)).get(self.record.key)
+        remark = messages.STARTED_BEFORE
+        if own is not None and own.state == JOINED:  # this same call got a prediction of another one
+            wanted, remark = own.prediction_id, messages.ALREADY_RUNNING
+            own = next((one for one in records if one.counts and one.prediction_id == wanted), None)
+        if own is not None and own.counts:
+            if own.state != STARTED:
+                return messages.describe_not_started(self._model, own.key)
+            is_ours = own.thread == self._context.thread  # else the sleeper was lost before it was saved
+            return _Started(own if is_ours else own._replace(asleep=None), own.known, remark)
         # A start that came later may have been recorded before this one has read the records.
         starting = map(attrgetter("record.key", "is_late"), tuple(self._under_way.starting))
-        beside = {**ahead, **dict(starting)}
+        is_late = {**ahead, **dict(starting)}
+        running = []
         for one in records:
-            if one.digest == self.record.digest and beside.get(one.key, True):
-                if one.state == UNANSWERED:
-                    return self._unanswered(one.key, goes_on=one.key in beside)
-                if one.is_running and self._may_join(one):
-                    running.append(one)
+            if one.digest != self.record.digest or not one.counts or not is_late.get(one.key, True):
+                continue  # another request, or one of a call beside this one that waits for the response
+            if one.state == UNANSWERED:
+                return self._unanswered(one.key, goes_on=one.key in is_late)
+            if one.is_running and self._may_join(one):
+                running.append(one)
         for one in await self._refreshed(running) if running else ():
             if one.is_running or one.status in ("succeeded", "failed"):  # the agent does not know that yet
                 mine = self.record._replace(state=JOINED, prediction_id=one.prediction_id, webhook_hash="")

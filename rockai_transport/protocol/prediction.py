@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from rockai_transport.service import Service
+from rockai_transport.service import TERMINAL_STATUSES, Service
 
-TERMINAL_STATUSES = frozenset({"succeeded", "failed", "canceled"})
 UNKNOWN = "unknown"
 
 _TEXTS = ("id", "model", "version", "logs", "created_at", "started_at", "completed_at")

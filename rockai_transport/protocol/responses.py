@@ -29,10 +29,16 @@ _MAX_REASONS = 10  # maximum number of pydantic's errors in a message
 _NO_ROUTE = "There may be no such route: check base_url (such as https://api.rockai.online/v1) and route=."
 _ERROR = frozenset({"detail", "error", "message", "msg", "code", "status", "type", "title", "success"})
 """The keys of an object that is an error, whatever the HTTP status says."""
-_MEMBERS = rb'\s*(?:"\w+"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
+_SHORT_VALUES = rb"""\s* (?: "\w+" \s*:\s* (?: "(?:[^"\\]|\\.)*" | [\w.+-]+ ) \s*,\s* )*"""
 _BEGUN = re.compile(
-    rb'\s*\{(?:%b"data"\s*:\s*\{)?(?=[^][{}]*"(?:model|version|status|created_at)")%b"id"\s*:\s*"?([\w-]+)"?\s*,'
-    % (_MEMBERS, _MEMBERS)
+    rb"""
+    \s* \{
+    (?: %(before)b "data" \s*:\s* \{ )?                           # the envelope, if there is one
+    (?= [^][{}]* "(?: model | version | status | created_at )" )  # a prediction, not an output with an id
+    %(before)b "id" \s*:\s* "? ([\w-]+) "? \s*,
+    """
+    % {b"before": _SHORT_VALUES},
+    re.VERBOSE,
 )
 """A prediction as far as its id, which only short values precede, in an envelope or not."""
 _SHORT = 10_000
@@ -117,8 +123,9 @@ def is_missing_route(service: Service, error: APIStatusError) -> bool:
 def _says_no_route(service: Service, response: Response) -> bool:
     if response.status_code in service.missing_route_statuses:
         return True
-    is_about_path = not response.is_json or response.decoded == {"detail": "Not Found"}
-    return response.status_code == HTTPStatus.NOT_FOUND and is_about_path
+    if response.status_code != HTTPStatus.NOT_FOUND:
+        return False
+    return not response.is_json or response.decoded == {"detail": "Not Found"}
 
 
 def read_whole(service: Service, answer: Answer, known: Prediction) -> Prediction:
@@ -160,16 +167,16 @@ def read_output(service: Service, answer: Answer, known: Prediction) -> Predicti
 
 
 def finished(prediction: Prediction, partial_text: str = "") -> Prediction:
-    """Return a succeeded prediction; raise the exception of a failed or canceled one."""
-    if prediction.status == "failed":
-        raise PredictionFailedError(
-            prediction.error or "The model failed, and gave no reason.", prediction, partial_text
-        )
+    """Return a prediction that has succeeded; raise the exception of one that has ended in another way."""
+    if prediction.status == "succeeded":
+        return prediction
     if prediction.status == "canceled":
         raise PredictionCanceledError(
             f"Prediction {prediction.id or '(without id)'} was canceled.", prediction, partial_text
         )
-    return prediction
+    raise PredictionFailedError(
+        prediction.error or "The model failed, and gave no reason.", prediction, partial_text
+    )
 
 
 def _read(service: Service, answer: Answer, known: Prediction) -> Prediction | None:

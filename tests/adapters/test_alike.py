@@ -274,6 +274,18 @@ class TestConstructorArguments:
         assert "did you mean" not in str(caught.value)
 
     @pytest.mark.parametrize("per_call", [False, True])
+    def test_each_field_that_a_dialect_has_a_key_for_is_sent_under_that_key(self, framework, per_call):
+        """The constructor's and a call's: a new sampling parameter cannot be declared and then not sent."""
+        named = (name.removesuffix("_key") for name in Dialect.__dataclass_fields__ if name.endswith("_key"))
+        others = {"stop", "system_prompt"}  # no numbers
+        fields = dict.fromkeys({*named} & framework.model_class.model_fields.keys() - others, 1)
+        assert {"temperature", "max_tokens"} <= fields.keys()
+        dialect = Dialect("mine", **{f"{name}_key": f"own_{name}" for name in fields})
+        set_here, given = ({}, fields) if per_call else (fields, {})
+        sent = framework.input(framework.make(dialect=dialect, **set_here), USER, **given)
+        assert sent == {"prompt": "Hi", **{f"own_{name}": 1 for name in fields}}
+
+    @pytest.mark.parametrize("per_call", [False, True])
     def test_an_answer_that_leaves_no_room_for_the_prompt_is_refused(self, framework, per_call):
         """Before anything is sent."""
         settings = {"dialect": "llama-2"}

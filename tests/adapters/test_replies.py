@@ -248,7 +248,7 @@ async def test_an_error_tells_what_mends_it():
 def test_a_refused_reply_can_be_read(client, says):
     """As far as it goes, with the calls that it held."""
     says([CALL], [CALL])
-    parser = SimpleNamespace(validation_error=lambda reply: "I do not like it.")
+    parser = SimpleNamespace(by_call=True, validation_error=lambda reply: "I do not like it.")
     builder = asked(parser, tool_choice="add")
     with pytest.raises(InvalidResponseError) as caught:
         run(builder, client)

@@ -41,6 +41,7 @@ from rockai_transport import (
     Service,
     StreamInterruptedError,
     Timeouts,
+    errors,
 )
 from rockai_transport.async_client import AsyncPredictions
 from rockai_transport.client import Predictions
@@ -143,11 +144,14 @@ def test_the_tree_of_exceptions():
     }
 
 
-KINDS_OF_ERROR = [
-    kind
-    for kind in vars(rockai_transport).values()
-    if inspect.isclass(kind) and issubclass(kind, RockAIError)
-]
+KINDS_OF_ERROR = list(
+    dict.fromkeys(
+        kind
+        for module in (rockai_transport, errors.base, errors.status)
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and issubclass(kind, RockAIError)
+    )
+)
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_ERROR)
@@ -366,6 +370,11 @@ def test_a_belief_that_cannot_be_right(name, bad):
     """It is refused when the client is made: a run would be paid for, and waited for in vain."""
     with pytest.raises(ConfigurationError, match=rf"Service\({name}="):
         Client("t", service=Service(**{name: bad}))
+
+
+def test_every_belief_is_checked():
+    """A new setting without a rule would fail at the first response, when the run is paid for."""
+    assert BAD_BELIEFS.keys() == Service.__dataclass_fields__.keys()
 
 
 def test_default_headers_are_sent(connect, server):

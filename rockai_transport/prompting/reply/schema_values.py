@@ -137,14 +137,7 @@ def is_null(text: str, key: str, schema: Schema) -> bool:
 
 
 def known_properties(schema: Schema) -> frozenset[str]:
-    """Return the keys that a schema declares for an object, including those of its alternatives.
-
-    Args:
-        schema: The schema.
-
-    Returns:
-        The names.
-    """
+    """Return the names of the keys that a schema, or one of its alternatives, declares for an object."""
     return frozenset(name for part in _parts(schema, schema) for name in properties_of(part))
 
 
@@ -168,14 +161,7 @@ def properties_of(schema: Schema, keyword: str = "properties") -> Schema:
 
 
 def required_properties(schema: Schema) -> tuple[str, ...]:
-    """Return the keys that an object must have.
-
-    Args:
-        schema: The schema.
-
-    Returns:
-        The names, in the schema's order.
-    """
+    """Return the names of the keys that an object must have, in the schema's order."""
     return tuple(_names(_followed(schema, schema).get("required")))
 
 
@@ -256,14 +242,20 @@ def _unwrapped(value: Any, schema: Schema, name: str) -> Any:
 
 
 def _is_call(value: Any, schema: Schema, name: str) -> bool:
-    """Return whether an object is a call, or a schema with values in it, and has no other known keys."""
+    """Return whether an object is a call, or the schema with values in it: then what it holds is the value.
+
+    It says so with the schema's name, or with the type that calls or schemas have. But an object that has
+    other keys of the schema, or no other keys than the schema's, is the value itself.
+    """
     if not isinstance(value, dict) or schema.get("additionalProperties"):
         return False
-    is_form = value.get("type") in (["object"] if "properties" in value else formats.FIXED_KEYS["type"])
-    beside = ("title", "type", "description") if is_form or "properties" in value else ()
-    keys, known = {*formats.NAME_KEYS, *beside}, known_properties(schema)
-    is_named = any(plain(value[key]) in _titles(schema, name) for key in keys & value.keys())
-    return (is_named or is_form) and value.keys() & known <= keys and not value.keys() <= known
+    is_schema = "properties" in value
+    has_type = value.get("type") in (["object"] if is_schema else formats.FIXED_KEYS["type"])
+    naming = {*formats.NAME_KEYS, *(("title", "type", "description") if is_schema or has_type else ())}
+    is_named = any(plain(value[key]) in _titles(schema, name) for key in naming & value.keys())
+    known = known_properties(schema)
+    is_value = value.keys() <= known or not value.keys() & known <= naming
+    return (is_named or has_type) and not is_value
 
 
 def _titles(schema: Schema, name: str) -> set[str]:

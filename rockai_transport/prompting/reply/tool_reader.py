@@ -111,7 +111,6 @@ class ToolCallReader:
         self._in_code = False  # whether one of them started a line
         self._in_span = False  # whether a backtick and what could begin a call came before on the line
         self._pending = ""  # text that is not decided yet
-        self._cut_short = False
         self._opener: Opener | None = None  # None once the body was returned as text
         self._scanner: Scanner | None = None
         self._watch: BareWatch | None = None
@@ -172,7 +171,6 @@ class ToolCallReader:
             What was held back: an incomplete call, or text.
         """
         pending, self._pending = self._pending, ""
-        self._cut_short = cut_short
         if self._scanner is None and pending:  # the reply's end closes a call that is only a name
             verdict = self._verdict(pending + _END, skip_space(pending, 0))
             if isinstance(verdict, Opener) and verdict.kind == "tagged":
@@ -186,7 +184,7 @@ class ToolCallReader:
                 pending = ""
                 if not isinstance(self._scanner, ValueScanner):  # nothing closed the call
                     self._opener = replace(self._opener, meant=False)
-            self._end_value(self._scanner)
+            self._end_value(self._scanner, cut_short=cut_short)
         if self._opener is not None:
             at = self._read_behind(self._opener, pending, 0, final=True)
             pending, self._pending = pending[at:], ""
@@ -263,7 +261,7 @@ class ToolCallReader:
         self._pending = text[until:]
         return len(text)
 
-    def _end_value(self, scanner: Scanner) -> None:
+    def _end_value(self, scanner: Scanner, *, cut_short: bool = False) -> None:
         """Return the body as calls, or as text that ends the block."""
         opener, self._scanner = self._opener, None
         body = "".join(self._raw[1:]) + scanner.missing
@@ -275,7 +273,7 @@ class ToolCallReader:
             self._emit(raw)
             return
         for call in calls:
-            self._emit_call(unreadable(call.name, call.arguments, _CUT_SHORT) if self._cut_short else call)
+            self._emit_call(unreadable(call.name, call.arguments, _CUT_SHORT) if cut_short else call)
         self._raw = self._raw if self._invalid else []
 
     def _read_behind(self, opener: Opener, text: str, start: int, *, final: bool = False) -> int:

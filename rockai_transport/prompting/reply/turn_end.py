@@ -75,29 +75,15 @@ class TurnEnd(Stage[str]):
         while found := self._notable.search(text, at):
             place = found.start()
             self.pass_over(text[at:place])
-            at_start = self._before in ("", ">")
-            tokens = self._ends if self._begun else self._first
-            end = tokens.end(text, place, final=final) if at_start or text[place] != "~" else place
-            if text[place:end] in FENCES:
-                # Behind other text, as in a list, one opens code only if the code begins on the next line.
-                below = None if at_start or self._fences or self._in_row else _BELOW.match(text, place)
-                if at_start or (below and (final or below[1] is None)):
-                    end = read_fence(text, place, self._fences, final=final)
-                elif below:
-                    end = -1
-                else:
-                    self._in_row = not self._in_row
-            in_span = self._in_span and end > place and text[place] not in FENCE_MARKS
-            closing = _SPAN_END.search(text, end, end + _LONGEST_SPAN) if in_span else None
-            unknown = in_span and not (closing or final) and len(text) < end + _LONGEST_SPAN
-            if end < 0 or unknown:
+            end = self._token_end(text, place, final=final)
+            in_span = self._is_in_span(text, place, end, final=final)
+            if end < 0 or in_span is None:
                 self._held = text[place:]
                 return emitted + text[start:place]
             token = text[place:end]
-            self._behind_tick = self._behind_tick or (closing is not None and closing[0] == TICK)
             if token in self._cues and not self._begun:
                 emitted, start, at = emitted + text[start:place], end, end
-            elif token[:1] not in ("", *FENCE_MARKS) and self._ends_here(token):
+            elif token[:1] not in ("", *FENCE_MARKS) and not in_span and self._ends_here(token):
                 self.token = token
                 return emitted + text[start:place]
             else:
@@ -107,6 +93,33 @@ class TurnEnd(Stage[str]):
                 self._in_span ^= token == TICK
         self.pass_over(text[at:])
         return emitted + text[start:]
+
+    def _token_end(self, text: str, at: int, *, final: bool) -> int:
+        """Return the end of the token here, and note a code fence; as `TokenSet.end`."""
+        at_start = self._before in ("", ">")
+        if text[at] == "~" and not at_start:
+            return at
+        end = (self._ends if self._begun else self._first).end(text, at, final=final)
+        if text[at:end] not in FENCES:
+            return end
+        if not at_start:
+            # Behind other text, as in a list, one opens code only if the code begins on the next line.
+            below = None if self._fences or self._in_row else _BELOW.match(text, at)
+            if below is None:
+                self._in_row = not self._in_row
+                return end
+            if below[1] is not None and not final:
+                return -1
+        return read_fence(text, at, self._fences, final=final)
+
+    def _is_in_span(self, text: str, at: int, end: int, *, final: bool) -> bool | None:
+        """Return whether a token is between two backticks on its line; None if what follows decides."""
+        if not self._in_span or end <= at or text[at] in FENCE_MARKS:
+            return False
+        closing = _SPAN_END.search(text, end, end + _LONGEST_SPAN)
+        if closing is None:
+            return False if final or len(text) >= end + _LONGEST_SPAN else None
+        return closing[0] == TICK
 
     def _ends_here(self, token: str) -> bool:
         in_prose = token == _RESULT and self._before not in _BEFORE_RESULTS

@@ -16,8 +16,11 @@ from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.nearest import nearest
 
+SAMPLING: Final = ("temperature", "top_p", "top_k", "max_tokens")
+"""The parameters that each model class has as a field, and that a call may pass too."""
+
 # The frameworks' names; the dialect's attribute with the suffix "_key" has the model's name.
-_COMMON: Final = ("temperature", "top_p", "top_k", "max_tokens", "min_tokens")
+_COMMON: Final = (*SAMPLING, "min_tokens")
 
 _NUMBERS: Final[dict[str, tuple[type, float, float]]] = {
     "temperature": (float, 0, math.inf),

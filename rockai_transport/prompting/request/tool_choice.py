@@ -60,7 +60,8 @@ class ToolSetup:
     @property
     def callable_tools(self) -> dict[str, Mapping[str, Any]]:
         """The schemas of the tools that the reply may call, by their names."""
-        return {tool.name: tool.parameters for tool in self.tools if self.name in (None, tool.name)}
+        tools = self.tools if self.active else ()
+        return {tool.name: tool.parameters for tool in tools if self.name in (None, tool.name)}
 
 
 def set_up_tools(
