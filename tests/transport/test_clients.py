@@ -188,6 +188,12 @@ def test_every_exception_can_be_pickled(kind, copied):
         )
 
 
+@pytest.mark.parametrize("kind", KINDS_OF_ERROR)
+def test_another_exception_may_be_the_message(kind):
+    """As with every exception of Python: what code of one's own raises is not an AttributeError."""
+    assert kind(OSError("no route")).message == "no route"
+
+
 @pytest.mark.parametrize(
     "made",
     [
