@@ -72,6 +72,8 @@ class Service:
     end_marker: str = "[DONE]"
     requires_end_event: bool = True
 
-    statuses: Mapping[str, str] = field(default_factory=lambda: dict(zip(STATUSES, STATUSES, strict=True)))
+    statuses: Mapping[str, str] = field(
+        default_factory=lambda: dict(zip(STATUSES, STATUSES, strict=True)), hash=False
+    )
     missing_route_statuses: tuple[int, ...] = (405, 410)
     read_prediction: Callable[[Any], Any] | None = None

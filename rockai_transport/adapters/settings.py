@@ -50,10 +50,7 @@ def _secret(value: Any) -> Any:
 
 
 def _dialect(value: Any) -> Any:
-    try:
-        return dialect_from_json(value) if isinstance(value, Mapping) else value
-    except TypeError as error:
-        raise ConfigurationError(f"This dict is no dialect: {error}.") from None
+    return dialect_from_json(value) if isinstance(value, Mapping) else value
 
 
 def _listed(value: Any) -> Any:

@@ -34,7 +34,7 @@ class RockAIError(Exception):
         prediction: Prediction | None = None,
         partial_text: str = "",
     ) -> None:
-        super().__init__(_printable(message))
+        super().__init__(_printable(str(message)))  # it may be another exception
         self.may_have_started = may_have_started
         self.prediction = prediction
         self.partial_text = partial_text

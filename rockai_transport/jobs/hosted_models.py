@@ -77,8 +77,8 @@ class HostedModel:
     name: str
     model: str
     description: str
-    input_schema: Any = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    input_schema: Any = field(default=None, hash=False)
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
     output: Output | None = None
     usual_cold_start: float = 1200.0
     cost_per_run: Money | None = None

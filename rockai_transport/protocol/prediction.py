@@ -51,15 +51,15 @@ class Prediction:
     status: str = UNKNOWN
     model: str | None = None
     version: str | None = None
-    input: Mapping[str, Any] | None = None
-    output: Any = None
+    input: Mapping[str, Any] | None = field(default=None, hash=False)
+    output: Any = field(default=None, hash=False)
     error: str | None = None
     logs: str = ""
-    metrics: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = field(default=None, hash=False)
     created_at: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
-    urls: Mapping[str, str] = field(default_factory=dict)
+    urls: Mapping[str, str] = field(default_factory=dict, hash=False)
     raw: Any = field(default=None, repr=False, compare=False)
 
     @property

@@ -195,6 +195,11 @@ def _hooked(hook: Callable[[Any], Any], response: Response) -> Any:
             f"Service.read_prediction failed on a response: {type(error).__name__}: {error}.",
             body=response.decoded,
         ) from error
+    if not isinstance(read, dict | list | str | int | float | None):
+        raise InvalidResponseError(
+            f"Service.read_prediction must return JSON, such as a dict, not a {type(read).__name__}.",
+            body=response.decoded,
+        )
     return decoded if read is None else read
 
 

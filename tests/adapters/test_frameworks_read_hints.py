@@ -11,7 +11,8 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel, TypeAdapter
 
 from langchain_rockai import ChatRockAI
-from rockai_transport import AsyncClient, Client, Prediction, Update
+from rockai_transport import AsyncClient, Client, ConfigurationError, Dialect, Prediction, Update
+from rockai_transport.prompting.request.jinja import JinjaTemplate
 
 CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}}</tool_call>'
 INPUT = {"prompt": "Say: hello"}
@@ -83,6 +84,43 @@ class TestPredictions:
     def test_one_has_a_schema(self):
         """As every dataclass whose hints can be read."""
         assert TypeAdapter(list[Prediction]).json_schema()["items"]
+
+
+class Deployment(BaseModel):
+    """Settings of an application."""
+
+    dialect: Dialect
+
+
+class TestDialects:
+    @pytest.mark.parametrize(
+        "dialect",
+        [
+            Dialect("mine", chat_template="{{ messages }}", fixed_inputs={"seed": 1}),
+            Dialect.of("meta/llama-2-7b-chat"),
+            Dialect.of("mistralai/mistral-7b-instruct-v0.1"),
+        ],
+        ids=lambda dialect: dialect.name,
+    )
+    def test_one_can_be_a_field(self, dialect):
+        """Of a pydantic model: it is taken as it is, or made of its fields, in Python or in JSON."""
+        made = Deployment(dialect=dialect)
+        assert made.dialect is dialect
+        assert Deployment(**made.model_dump()) == made
+        assert Deployment.model_validate_json(made.model_dump_json()) == made
+        assert Deployment.model_json_schema()["properties"]["dialect"]["type"] == "object"
+
+    def test_a_jinja_template_becomes_its_source(self):
+        """As in a saved model."""
+        made = Deployment(dialect=Dialect("mine", JinjaTemplate("{{ messages }}")))
+        read = Deployment.model_validate_json(made.model_dump_json())
+        assert read.dialect == Dialect("mine", "{{ messages }}")
+
+    @pytest.mark.parametrize("wrong", [{"nmae": "mine"}, {"name": 5}, {"name": "a", "chat_template": {}}])
+    def test_what_is_none_is_refused(self, wrong):
+        """With the words of the dialect itself."""
+        with pytest.raises(ConfigurationError, match="ialect"):
+            Deployment(dialect=wrong)
 
 
 WAYS: dict[str, Any] = {

@@ -19,6 +19,7 @@ from rockai_transport import (
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
+    Prediction,
     PredictionCanceledError,
     PredictionFailedError,
     RateLimitError,
@@ -447,6 +448,16 @@ def test_a_hook_that_fails_says_so(in_memory, io):
     with pytest.raises(InvalidResponseError) as caught:
         client.get("p1")
     assert not caught.value.may_have_started
+
+
+@pytest.mark.parametrize("made", [Prediction, lambda **told: iter(told), lambda **told: {*told}])
+def test_a_hook_that_returns_no_json_says_so(in_memory, io, made):
+    """A Prediction in place of its JSON became the output of a run, as a success."""
+    io.always(reply(200, {"id": "p1", "status": "succeeded", "output": "x"}))
+    client = in_memory(service=Service(read_prediction=lambda data: made(**data)))
+    for call in (lambda: client.run(MODEL, {}), lambda: client.get("p1")):
+        with pytest.raises(InvalidResponseError, match="read_prediction must return JSON"):
+            call()
 
 
 def test_a_hook_may_take_the_answer_to_pieces(in_memory, io):

@@ -35,12 +35,14 @@ from rockai_transport import (
     AsyncClient,
     Client,
     ConfigurationError,
+    HostedModel,
     Prediction,
     PredictionFailedError,
     RockAIError,
     Service,
     StreamInterruptedError,
     Timeouts,
+    Update,
     errors,
 )
 from rockai_transport.async_client import AsyncPredictions
@@ -188,6 +190,30 @@ def test_every_exception_can_be_pickled(kind, copied):
             "r",
             2.5,
         )
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_ERROR)
+def test_another_exception_may_be_the_message(kind):
+    """As with every exception of Python: what code of one's own raises is not an AttributeError."""
+    assert kind(OSError("no route")).message == "no route"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Prediction(id="p1", input={"a": 1}, output=["x"], metrics={"b": 2}, urls={"get": "u"}),
+        lambda: Update(Prediction(id="p1", output={"a": []}), "log", 0.5),
+        lambda: HostedModel("draw", MODEL, "Draws.", {"type": "object"}, {"seed": [1]}),
+        lambda: Service(statuses={"ok": "succeeded"}),
+        Timeouts,
+    ],
+)
+def test_values_can_be_keys(made):
+    """Frozen values are counted in a set and looked up in a dict, whatever JSON they hold."""
+    one, other = made(), made()
+    assert one is not other
+    assert {one: "found"}[other] == "found"
+    assert len({one, *(copied(other) for copied in COPIES)}) == 1
 
 
 def test_exceptions_of_real_failures_can_be_pickled(connect, server):

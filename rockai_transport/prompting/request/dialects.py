@@ -155,6 +155,19 @@ class Dialect:
             raise ConfigurationError(f"Dialect {self.name!r} has two uses for the key {min(twice)!r}.")
 
     @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """Return pydantic's schema, as data: pydantic cannot make one for the interface `ChatTemplate`."""
+        read = {"type": "no-info", "function": dialect_from_json}
+        from_json = {"type": "function-after", "function": read, "schema": {"type": "dict"}}
+        unchanged = {"type": "is-instance", "cls": cls}
+        return {
+            "type": "json-or-python",
+            "json_schema": from_json,
+            "python_schema": {"type": "union", "choices": [unchanged, from_json]},
+            "serialization": {"type": "function-plain", "function": dialect_to_json},
+        }
+
+    @classmethod
     def of(cls, model: str) -> Dialect:
         """Return the dialect of a model, by its name.
 
@@ -220,10 +233,11 @@ def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
         dialect: The dialect.
 
     Returns:
-        Its attributes. A user's own template object is returned unchanged.
+        Its attributes. A Jinja template becomes its source; other template objects of a user stay.
     """
     template = dialect.chat_template
-    written = asdict(template) if isinstance(template, TurnTemplate) else template
+    source = getattr(template, "source", template)
+    written = asdict(template) if isinstance(template, TurnTemplate) else source
     plain = asdict(dialect.replace(chat_template=None, fixed_inputs={}))
     return {**plain, "chat_template": written, "fixed_inputs": dict(dialect.fixed_inputs)}
 
@@ -238,15 +252,18 @@ def dialect_from_json(written: Mapping[str, Any]) -> Dialect:
         The dialect.
 
     Raises:
-        TypeError: It is not a dialect.
+        ConfigurationError: It is not a dialect.
     """
     read = dict(written)
-    read["keys"] = tuple(InputKey(**key) for key in read.get("keys") or ())
-    if isinstance(server := read.get("server_template"), Mapping):
-        read["server_template"] = ServerTemplate(**{**server, "system": tuple(server["system"])})
-    if isinstance(template := read.get("chat_template"), Mapping):
-        read["chat_template"] = TurnTemplate.read(template)
-    return Dialect(**read)
+    try:
+        read["keys"] = tuple(InputKey(**key) for key in read.get("keys") or ())
+        if isinstance(server := read.get("server_template"), Mapping):
+            read["server_template"] = ServerTemplate(**{**server, "system": tuple(server["system"])})
+        if isinstance(template := read.get("chat_template"), Mapping):
+            read["chat_template"] = TurnTemplate.read(template)
+        return Dialect(**read)
+    except TypeError as error:
+        raise ConfigurationError(f"This dict is no dialect: {error}.") from None
 
 
 def keys_of(names: str, source: str, evidence: Evidence = "seen") -> tuple[InputKey, ...]:
