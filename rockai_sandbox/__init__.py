@@ -67,11 +67,13 @@ class MissingExtraError(ImportError):
 
 
 _EXTRA = frozenset({"starlette", "uvicorn", "av", "PIL"})
+_FORMER_NAMES = {"Hold": "Gate", "Prediction": "SandboxPrediction"}
 
 
 if not TYPE_CHECKING:  # to a type checker, every name would exist
 
     def __getattr__(name: str) -> Any:
+        name = _FORMER_NAMES.get(name, name)
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:

@@ -35,7 +35,7 @@ from rockai_transport.protocol.exchange import exchange, open_response
 from rockai_transport.protocol.inputs import check_input, check_webhook, encode_input
 from rockai_transport.protocol.io import IO, EventBody
 from rockai_transport.protocol.messages import Request, Response
-from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched, must_be_fetched
 from rockai_transport.protocol.references import ModelReference, path_segment
 from rockai_transport.protocol.requests import RunRequest
 from rockai_transport.protocol.streams import RunStream, StreamState
@@ -106,7 +106,7 @@ class Operations:
                 raise
             raise PredictionTimeoutError(error.message, state.prediction, state.text) from error
         if state.prediction is None:
-            return state.concluded(run.partial)
+            return state.concluded()
         if not state.prediction.is_terminal:  # the stream has ended, so poll without a delay
             state.prediction = replace(state.prediction, status=UNKNOWN)
         return await self._finish_run(io, state, until, timeout)
@@ -121,8 +121,9 @@ class Operations:
         """
         if timeout is not None:
             check_timeout(timeout, "timeout")
+        state.known = run.partial
         begin = partial(self._begin_stream, io, run, timeout, state)
-        return RunStream(io, state, run.partial, begin, self.cancel_on_exit, for_run)
+        return RunStream(io, state, begin, self.cancel_on_exit, for_run)
 
     def stream_prediction(self, io: IO, target: Any, state: StreamState) -> RunStream:
         """Stream an existing prediction.
@@ -130,12 +131,12 @@ class Operations:
         Raises:
             ConfigurationError: It has no id.
         """
-        state.prediction = known = self.known(target)
+        state.prediction = state.known = self.known(target)
 
         async def begin() -> EventBody | None:
             return await self._begin_created(io, state, self._until(io, None))
 
-        return RunStream(io, state, known, begin, self.cancel_on_exit)
+        return RunStream(io, state, begin, self.cancel_on_exit)
 
     async def create(self, io: IO, run: RunRequest) -> Prediction:
         """Create a prediction, without waiting for it."""
@@ -306,7 +307,9 @@ class Operations:
         self, io: IO, run: RunRequest, timeout: float | None, state: StreamState
     ) -> EventBody | None:
         until = self._until(io, timeout)
-        run = await _encoded(io, run) if run.has_files else run
+        if run.has_files:
+            run = await _encoded(io, run)
+            state.known = run.partial
         path = self.settings.service.run_stream_path
         if self._goes_direct(run, path):
             request = requests.run_request(self.settings.service, run, stream=True)
@@ -323,9 +326,11 @@ class Operations:
     async def _begin_created(self, io: IO, state: StreamState, until: float) -> EventBody | None:
         """Open the stream of a prediction with an id, or wait for the prediction if it has no stream."""
         prediction = state.prediction or Prediction()
-        if is_unfetched(prediction):
+        service = self.settings.service
+        request = None if must_be_fetched(prediction) else requests.stream_request(service, prediction)
+        if request is None and is_unfetched(prediction):
             state.prediction = prediction = await fetch(io, self.settings, prediction, until)
-        request = requests.stream_request(self.settings.service, prediction)
+            request = requests.stream_request(service, prediction)
         if request is None or prediction.is_terminal:
             await self._wait_for_whole(io, state, prediction, until)
             return None

@@ -149,6 +149,11 @@ def is_unfetched(prediction: Prediction) -> bool:
     return prediction.status == UNKNOWN or (prediction.raw is None and prediction.output is None)
 
 
+def must_be_fetched(prediction: Prediction) -> bool:
+    """Return whether its status is unknown, or that of a record, which does not contain the outcome."""
+    return prediction.status == UNKNOWN or (prediction.is_terminal and is_unfetched(prediction))
+
+
 def is_prediction(data: Any, *, asked_by_id: bool = False) -> bool:
     """Return whether JSON is a prediction: a string ``status``, and an ``id``, ``urls`` or ``output``.
 

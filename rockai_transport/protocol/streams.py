@@ -35,6 +35,8 @@ class StreamState:
     pieces: list[str] = field(default_factory=list)
     ready: deque[str] = field(default_factory=deque)
     """The pieces that have arrived and are not delivered yet."""
+    known: Prediction = field(default_factory=Prediction)
+    """The prediction as known before the first response, with the input as it is sent."""
     prediction: Prediction | None = None
     callback_failed: bool = False
     was_canceled: bool = False
@@ -73,9 +75,9 @@ class StreamState:
         del self.pieces[len(self.pieces) - dropped :]
         return dropped > 0
 
-    def concluded(self, known: Prediction) -> Prediction:
+    def concluded(self) -> Prediction:
         """Return the prediction at the stream's successful end: as reported, else with the streamed text."""
-        prediction = self.prediction or known
+        prediction = self.prediction or self.known
         if prediction.is_terminal:
             return prediction
         return replace(prediction, status="succeeded", output=list(self.pieces))
@@ -89,8 +91,6 @@ class RunStream:
     """The stream's `IO`."""
     state: StreamState
     """Its content so far."""
-    known: Prediction
-    """The prediction as known before the first response."""
     begin: Callable[[], Awaitable[EventBody | None]]
     """Sends the request; returns the open event stream, or None if it waited for the prediction instead."""
     cancel: Callable[[IO, StreamState], Awaitable[Prediction | None]]
@@ -177,7 +177,7 @@ class RunStream:
             error.partial_text = error.partial_text or self.state.text
             error.may_have_started |= self.body.request.starts
         if isinstance(error, RockAIError) and prediction is not None and prediction.id:
-            if prediction is self.known and prediction.status == UNKNOWN:
+            if prediction is self.state.known and prediction.status == UNKNOWN:
                 return
             error.prediction = error.prediction or prediction
             error.may_have_started = True
@@ -189,7 +189,7 @@ class RunStream:
         self.body = await self.begin()
         if self.body is not None:
             return await self.io.follow(self.body)
-        text = self.state.concluded(self.known).text
+        text = self.state.concluded().text
         return [text] if text else []
 
     def _stream_error(self, failure: TransportFailure | EOFError) -> RockAIError:
@@ -218,7 +218,7 @@ class RunStream:
             await self._drain()
             end = self.body.reader.end
             if end is not None and end.status != "succeeded":
-                known = state.prediction or self.known
+                known = state.prediction or state.known
                 state.prediction = replace(known, status=end.status, error=end.message or None)
                 finished(state.prediction, state.text)
             name = self.body.reader.other_event
@@ -228,7 +228,7 @@ class RunStream:
                     f"If these hold the text, set Service(output_event={name[:100]!r})."
                 )
         if not self.for_run:
-            state.prediction = state.concluded(self.known)
+            state.prediction = state.concluded()
         self.finished = True
 
     async def _drain(self) -> None:

@@ -15,7 +15,7 @@ from rockai_transport.config import Settings
 from rockai_transport.errors import APIConnectionError, APIStatusError, PredictionTimeoutError, RockAIError
 from rockai_transport.protocol.exchange import exchange
 from rockai_transport.protocol.io import IO, Notices
-from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, is_unfetched
+from rockai_transport.protocol.prediction import UNKNOWN, Prediction, Update, must_be_fetched
 from rockai_transport.protocol.requests import prediction_request
 from rockai_transport.protocol.responses import finished, read_whole
 from rockai_transport.protocol.retry import backoff
@@ -72,15 +72,13 @@ async def wait(
     started = changed = io.now()
     notices = Notices(started, f"Prediction {known.id}")
     seen: Prediction | None = None
-    # A prediction that was never fetched has no known state. If the first poll fails, it must not count as
-    # succeeded.
-    prediction = replace(known, status=UNKNOWN) if is_unfetched(known) else known
-    if prediction is not known:
-        prediction = await poll(prediction, started)
+    # A record's «succeeded» has no outcome yet. If the first poll fails, it must not count as succeeded.
+    unfetched = replace(known, status=UNKNOWN) if must_be_fetched(known) else None
+    prediction = await poll(unfetched, started) if unfetched else known
     while True:
         moment = io.now()
         update = Update.between(seen, prediction)
-        if update is not None and on_update is not None:
+        if update is not None and on_update is not None and prediction is not unfetched:
             await io.call(on_update, update)
         # Compared as text, because NaN equals nothing.
         if seen is None or update is not None or repr(seen.output) != repr(prediction.output):

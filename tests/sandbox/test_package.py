@@ -46,6 +46,13 @@ def test_the_public_names_are_those_of_all():
         _ = package.Sandbocks
 
 
+def test_former_names_can_be_imported():
+    """They are the classes under their present names."""
+    from rockai_sandbox import Hold, Prediction
+
+    assert (Hold, Prediction) == (package.Gate, package.SandboxPrediction)
+
+
 def test_importing_the_package_loads_nothing_heavy():
     """It is imported in every pytest run of whoever has it installed."""
     loaded = set(run_python("import rockai_sandbox, sys; print(*sys.modules)"))

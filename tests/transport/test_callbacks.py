@@ -13,6 +13,7 @@ from rockai_transport import (
     APITimeoutError,
     ConfigurationError,
     NotFoundError,
+    Prediction,
     PredictionFailedError,
     StreamInterruptedError,
 )
@@ -135,6 +136,19 @@ def test_on_update_sees_each_change_once(client, io):
         ("processing", "100%|#####| 4/4\nsaving\n", 1.0),
         ("succeeded", "", 1.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("known", "seen"),
+    [("p1", ["succeeded"]), (Prediction(id="p1", status="processing"), ["processing", "succeeded"])],
+    ids=["id", "prediction"],
+)
+def test_on_update_sees_only_what_is_known(client, io, known, seen):
+    """A first poll that fails reports nothing: an id has no status, a prediction has the one it came with."""
+    io.route(GET, reply(502, {}), reply(200, prediction("succeeded", output="x")))
+    updates = []
+    assert client.wait(known, on_update=updates.append).output == "x"
+    assert [update.prediction.status for update in updates] == seen
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import math
+import pickle
 import threading
 from itertools import repeat
 
@@ -21,6 +22,8 @@ from rockai_transport import (
     InternalServerError,
     InvalidResponseError,
     NotFoundError,
+    Prediction,
+    PredictionFailedError,
     PredictionTimeoutError,
     Service,
     StreamInterruptedError,
@@ -80,6 +83,20 @@ def test_a_file_is_sent_whole_on_both_routes(client, io, tmp_path):
     with (tmp_path / "a.txt").open("rb") as file:
         assert list(client.stream(MODEL, {"file": file})) == ["a"]
     assert [body["input"]["file"] for body in io.bodies] == ["data:text/plain;base64,aGk="] * 2
+
+
+@pytest.mark.parametrize(
+    "end", ["event: error\ndata: no\n\n", "event: done\ndata: {}\n\n"], ids=["error", "done"]
+)
+def test_the_prediction_of_a_stream_has_the_input_as_sent(client, io, tmp_path, end):
+    """It can be pickled and kept, as that of a run; an open file could not."""
+    (tmp_path / "a.txt").write_text("hi", encoding="ascii")
+    io.route(SSE, events(frames("a", end=False) + end.encode()))
+    with (tmp_path / "a.txt").open("rb") as file:
+        reading = client.stream(MODEL, {"file": file})
+        with contextlib.suppress(PredictionFailedError):
+            assert list(reading) == ["a"]
+    assert pickle.loads(pickle.dumps(reading.prediction)).input == {"file": "data:text/plain;base64,aGk="}  # noqa: S301 - our own
 
 
 @pytest.mark.parametrize("case", CUTS)
@@ -230,6 +247,17 @@ def test_a_finished_prediction_is_streamed_as_one_piece(client, io):
     assert list(client.follow(client.get("p1"))) == ["ab"]
     assert list(client.follow("p1")) == ["ab"]
     assert io.lines == [GET, GET]
+
+
+def test_a_prediction_that_the_user_made_is_streamed_at_once(client, io):
+    """One with a status and a stream, as after a restart, is not fetched; one without its stream is."""
+    io.route("GET /s", events(frames("a", "b")))
+    known = Prediction(id="p1", status="processing", urls={"stream": "https://elsewhere.example/s"})
+    assert list(client.follow(known)) == ["a", "b"]
+    assert io.lines == ["GET /s"]
+    io.route(GET, reply(200, prediction("processing", urls={"stream": "/s"})))
+    assert list(client.follow(Prediction(id="p1", status="processing"))) == ["a", "b"]
+    assert io.lines == ["GET /s", GET, "GET /s"]
 
 
 def test_logs_and_unknown_events_are_passed_over(client, io):
