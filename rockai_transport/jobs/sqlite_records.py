@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from decimal import Decimal
 
 from rockai_transport._forks import lock_across_forks
+from rockai_transport.errors import ConfigurationError
 from rockai_transport.jobs.records import Record, what_is_left
 from rockai_transport.jobs.stores import Call, Records
 
@@ -75,11 +76,19 @@ class SqliteRecords(Records):
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with _in_use:
-            connected = sqlite3.connect(self._path, timeout=_WAITS, isolation_level=None)
-            with closing(connected) as connection, connection:
+        try:
+            with (
+                _in_use,
+                closing(sqlite3.connect(self._path, timeout=_WAITS, isolation_level=None)) as connection,
+                connection,
+            ):
                 connection.execute(_TABLE)
                 yield connection
+        except sqlite3.Error as error:
+            raise ConfigurationError(
+                f"The store {self._path!r} cannot be used: {error}. It must be an SQLite file that this "
+                "process may write to, on a disk with room, and that no other program keeps locked."
+            ) from error
 
 
 def _select(connection: sqlite3.Connection, where: str, value: str | None) -> list[Record]:

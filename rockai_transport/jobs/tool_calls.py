@@ -143,13 +143,9 @@ class LifecycleCall:
             if not prediction.is_terminal:
                 record = awake.seen(prediction)._replace(asleep=self._backends.now())
                 await self._backends.detached(put(record))
-                prediction = await self._in_time(self._backends.predictions.get(prediction.id or ""))
+                prediction = await self._polled_last(prediction)
             if prediction.is_terminal and record.asleep:
                 await self._backends.detached(put(awake.seen(prediction)))
-        except RockAIError:
-            logger.info(
-                "The last poll of prediction %s failed. Its webhook will report the end.", prediction.id
-            )
         except Exception:
             logger.exception("A record could not be written, so its agent does not sleep.")
             return awake, prediction
@@ -159,6 +155,16 @@ class LifecycleCall:
             run.forget(prediction.id or "")
         self._record = None
         return record, prediction
+
+    async def _polled_last(self, prediction: Prediction) -> Prediction:
+        """Poll a prediction before its agent sleeps; return its known state if that fails."""
+        try:
+            return await self._in_time(self._backends.predictions.get(prediction.id or ""))
+        except RockAIError:
+            logger.info(
+                "The last poll of prediction %s failed. Its webhook will report the end.", prediction.id
+            )
+            return prediction
 
     async def _conclude(
         self, record: Record, prediction: Prediction, remark: str, *, just_started: bool = False

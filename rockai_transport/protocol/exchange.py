@@ -27,11 +27,15 @@ from rockai_transport.protocol.webhooks import redacted
 
 T = TypeVar("T")
 
+_MOST_OF_A_REFUSAL = 64 * 1024**2
+"""Maximum bytes that are read of an error; it may repeat the input, with its files."""
+
 # What httpx and OpenSSL say if there is no connection, and what to do about each.
 _NO_CONNECTION_ADVICE = {
     "PoolTimeout": "All connections are in use: send fewer requests at once, or allow your http_client more.",
     "WRONG_VERSION_NUMBER": "The server speaks no TLS: if it is this machine, write base_url with http://.",
     "certificate has expired": "Check this machine's clock.",
+    "Too many open files": "Raise this process's limit of open files (ulimit -n), or send less at once.",
     "mismatch": "The certificate is for another host: check base_url.",
     "certificate verify failed": (
         "If a proxy of your network signs connections itself, set SSL_CERT_FILE to its certificates."
@@ -116,12 +120,21 @@ async def with_retries(
         retries += 1
 
 
-async def read_body(io: IO, idle: float, head: ResponseHead, until: float, chunks: list[bytes]) -> Response:
+async def read_body(
+    io: IO,
+    idle: float,
+    head: ResponseHead,
+    until: float,
+    chunks: list[bytes],
+    most_of_refusal: int = _MOST_OF_A_REFUSAL,
+) -> Response:
     """Read the body of an open response into the empty list ``chunks``: all of it, unless it is an error."""
+    left = math.inf if head.is_success else most_of_refusal
     try:
-        while not chunks or chunks[-1]:
+        while left > 0 and (not chunks or chunks[-1]):
             # Stored at once: Ctrl-C may come next.
             chunks.append(await io.read(idle, until))
+            left -= len(chunks[-1])
     except (TransportFailure, InvalidResponseError):
         if head.is_success:
             raise

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rockai_transport import APIConnectionError, Prediction
+from rockai_transport import APIConnectionError, ConfigurationError, Prediction
 from rockai_transport.jobs.records import Record
 from rockai_transport.jobs.running import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
@@ -121,13 +121,14 @@ def test_a_last_look_that_fails_is_no_reason_to_stay_awake(backends):
     assert call(backends, "wait_for_prediction", {"prediction_id": "p1"}, TOOLS).sleeps
 
 
-def test_who_cannot_write_it_down_does_not_sleep(backends, caplog):
+@pytest.mark.parametrize("failure", [OSError("the disk is full"), ConfigurationError("the disk is full")])
+def test_who_cannot_write_it_down_does_not_sleep(backends, caplog, failure):
     """Nobody would know whom to wake: it answers with the id."""
 
     class Forgetful(MemoryRecords):
         async def put(self, record, **settings):
             if record.asleep:
-                raise OSError("the disk is full")
+                raise failure
             return await super().put(record, **settings)
 
     backends = MemoryBackends(backends.predictions, Forgetful()).during(thread="t", call=SAME)

@@ -299,6 +299,23 @@ def test_a_path_that_can_be_no_file_is_refused(path, tmp_path, monkeypatch):
         as_store(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"), [("Dear Ada, " * 100, "is not a database"), (None, "unable to open database file")]
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path, text, reason):
+    """With SQLite's reason, and what to check; the folder may be gone after the store was made."""
+    file = tmp_path / "folder" / "records.db"
+    file.parent.mkdir()
+    records = as_store(file).blocking
+    if text is None:
+        file.parent.rmdir()
+    else:
+        file.write_text(text)
+    for use in (records.all(None), records.find(place_of(ONE)), records.put(ONE), records.claim(ONE)):
+        with pytest.raises(ConfigurationError, match=rf"store .*records.db' cannot be used: .*{reason}. It"):
+            run_blocking(use)
+
+
 def test_a_context_can_only_be_awaited():
     """Who asks for blocking calls is told so."""
     context = SimpleNamespace(write_event_to_stream=None, store=None)

@@ -344,6 +344,21 @@ def test_an_error_is_told_by_its_status_though_its_body_cannot_be_read(in_memory
     assert in_memory().wait("p1").output == "late"
 
 
+def test_an_error_that_does_not_end_is_not_read_to_its_end(in_memory, io, tmp_path):
+    """Neither the service nor the host of a file fills the memory with it; a file's host less."""
+    part = b"x" * 1024**2
+    file = Prediction(id="p1", status="succeeded", output="https://files.example/a", raw={})
+    client = in_memory(max_retries=0)
+    for most, call in ((64, lambda: client.get("p1")), (1, lambda: client.download(file, tmp_path))):
+        left = iter([part] * 70)
+        io.always(ScriptedAnswer(500, left, {"content-type": "text/plain"}, 0))
+        with pytest.raises(InternalServerError) as caught:
+            call()
+        assert caught.value.body == "x" * len(part) * most
+        assert len([*left]) == 70 - most
+        assert not io.is_open
+
+
 def test_pages_of_html_are_kept_but_not_recited(in_memory, io):
     """A gateway's HTML page is in `body`, not in the message."""
     io.always(reply(502, "<html><body>Bad Gateway</body></html>", media_type="text/html; charset=utf-8"))

@@ -3,6 +3,7 @@
 import email.utils
 import errno
 import logging
+import os
 import socket
 import time
 
@@ -213,6 +214,13 @@ def test_why_there_is_no_connection(connect, call):
     with pytest.raises(APIConnectionError, match=rf"no connection: \[Errno {errno.ECONNREFUSED}\]") as caught:
         every_call(connect(address, max_retries=0))[call]()
     assert not caught.value.may_have_started
+
+
+def test_too_many_open_files_are_not_blamed_on_the_network():
+    """The system's own text for it is recognized: the process is at its limit, and the service is not."""
+    io = VirtualIO(NotSentError(f"no connection: [Errno {errno.EMFILE}] {os.strerror(errno.EMFILE)}"))
+    with pytest.raises(APIConnectionError, match=r"open files\. Raise this process's limit .*\(ulimit -n\)"):
+        io.do(operations(max_retries=0).run, run_request(MODEL), None)
 
 
 @pytest.mark.parametrize("call", ROUTES)
