@@ -30,7 +30,7 @@ def rows(folder=FOLDER):
 
 
 def call_of(row):
-    dialect = resolve_dialect("you/model", row.get("dialect", "chatml"))
+    dialect = resolve_dialect(row.get("model", ""), None if "model" in row else row.get("dialect", "chatml"))
     dialect = dialect.replace(opens_reasoning=row.get("opens_reasoning", False))
     messages = [Message(role, text) for role, text in row.get("messages", [["user", "Hi"]])]
     tools = set_up_tools([TOOLS[name] for name in row.get("tools", USUAL)], row.get("choice"))

@@ -37,23 +37,34 @@ MODELS = {
     "gemma": "google/gemma-3-4b-it",
     "gemma-4": "google/gemma-4-31b-it",
     "gemma-4-edge": "google/gemma-4-e4b-it",
+    "glm-4.5": "zai-org/glm-4.6",
+    "glm-4.7": "zai-org/glm-4.7-flash",
+    "glm-5.2": "zai-org/glm-5.2",
+    "gpt-oss": "openai/gpt-oss-120b",
     "granite": "ibm-granite/granite-3.0-8b-instruct",
     "kimi-k2": "moonshotai/kimi-k2-instruct",
     "kimi-k2-thinking": "moonshotai/kimi-k2-thinking",
+    "kimi-k2.5": "moonshotai/kimi-k2.5",
     "llama-2": "meta/llama-2-7b-chat",
     "llama-3": "meta/meta-llama-3-70b-instruct",
     "llama-4": "meta/llama-4-scout-instruct",
+    "minimax-m2": "minimaxai/minimax-m2",
     "mistral": "mistralai/mistral-7b-instruct-v0.1",
     "mistral-v3": "mistralai/mistral-7b-instruct-v0.3",
     "mistral-v3-tekken": "mistralai/mistral-nemo-instruct-2407",
     "mistral-v7": "mistralai/mistral-large-instruct-2411",
     "mistral-v7-tekken": "mistralai/mistral-small-3.2-24b-instruct-2506",
+    "nemotron-3": "nvidia/nvidia-nemotron-3-nano-30b-a3b-bf16",
     "openchat": "openchat/openchat-3.5-0106",
     "phi-3": "microsoft/phi-3.5-mini-instruct",
     "phi-4": "microsoft/phi-4",
     "phi-4-mini": "microsoft/phi-4-mini-instruct",
     "plain": "someone/anything",
+    "qwen": "qwen/qwen3-30b-a3b-instruct-2507",
+    "qwen3-thinking": "qwen/qwen3-next-80b-a3b-thinking",
+    "qwen3.5": "qwen/qwen3.5-4b",
     "seed-oss": "bytedance-seed/seed-oss-36b-instruct",
+    "vicuna": "lmsys/vicuna-13b-v1.5",
     "zephyr": "huggingfaceh4/zephyr-7b-beta",
 }
 
@@ -112,6 +123,35 @@ def test_roles_alternate_although_system_text_has_its_own_place(name):
         ("assistant", "c"),
         ("user", "S\n\nd"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "turn"),
+    [
+        ("chatml", "<|im_start|>tool\n{}\n{}<|im_end|>\n"),
+        ("qwen", "<|im_start|>user\n{}\n{}<|im_end|>\n"),
+        ("qwen3-thinking", "<|im_start|>user\n{}\n{}<|im_end|>\n"),
+        ("qwen3.5", "<|im_start|>user\n{}\n{}<|im_end|>\n"),
+        ("nemotron-3", "<|im_start|>user\n{}\n{}\n<|im_end|>\n"),
+        ("glm-4.5", "<|observation|>\n{}\n{}"),
+        ("glm-4.7", "<|observation|>{}\n{}"),
+        ("glm-5.2", "<|observation|>{}\n{}"),
+        ("minimax-m2", "]~b]tool\n{}\n{}[e~[\n"),
+        ("kimi-k2.5", "<|im_system|>tool<|im_middle|>{}<|im_end|><|im_system|>tool<|im_middle|>{}<|im_end|>"),
+        ("seed-oss", "<seed:bos>tool\n{}<seed:eos><seed:bos>tool\n{}<seed:eos>"),
+        ("gpt-oss", "<|start|>user<|message|>{}<|end|><|start|>user<|message|>{}<|end|>"),
+        ("vicuna", "USER: {}\n\n{} "),
+    ],
+)
+def test_results_stand_in_the_turn_that_the_template_has_for_them(name, turn):
+    """Qwen's results are in a user's turn: its models never saw a role «tool»."""
+    template = TEMPLATES[name]
+    called = [Message("user", "a"), Message("assistant", "b")]
+    results = [Message("tool", "1"), Message("tool", "2")]
+    before = template.render(*arrange(called[:1], template)).removesuffix(template.cue)
+    said = template.assistant[0] + "b" + template.assistant[1]
+    written = turn.format(*(f'<tool_response>{{"content": "{one}"}}</tool_response>' for one in "12"))
+    assert template.render(*arrange(called + results, template)) == before + said + written + template.cue
 
 
 def test_every_template_has_a_reference():

@@ -61,6 +61,7 @@ class Reading:
         inside_reasoning: What closes the reasoning in which the prompt ended, as far as is known; else empty.
         turn_ends: What ends the answer although the model continues; none for a completion.
         cues: Openings of the model's own turn that it may repeat; they are skipped.
+        template: The name of the model's chat template, if it is a built-in one; none for a completion.
         exact: Whether it is the reply of a completion, which is cut only at stop sequences: a ``</think>``
             without an opening is text.
     """
@@ -70,6 +71,7 @@ class Reading:
     inside_reasoning: str = ""
     turn_ends: tuple[str, ...] = ()
     cues: tuple[str, ...] = ()
+    template: str = ""
     exact: bool = False
 
 
@@ -95,7 +97,8 @@ class ReplyReader:
         self._reasoning: list[str] = []  # if tools are bound
         self._half = ""  # half a surrogate pair
         self._made = False  # whether the stages were created
-        self._may_skip = not (self._has_tools or reading.inside_reasoning)
+        words = reading.template in reasoning.WORDS
+        self._may_skip = not (self._has_tools or reading.inside_reasoning or words)
         self._passed: list[str] = []  # pieces delivered unchanged since the stages last got text
         self._settled = False
         self._notable = _search(reading.stop, reading.turn_ends, reading.cues, tools=self._has_tools)
@@ -171,7 +174,10 @@ class ReplyReader:
             self._cutter = StopCutter(given.stop)
             self._turn = TurnEnd(given.turn_ends, given.cues)
             self._splitter = reasoning.ReasoningSplitter(
-                inside=given.inside_reasoning, unannounced=not given.exact, begun=bool(passed)
+                inside=given.inside_reasoning,
+                unannounced=not given.exact,
+                begun=bool(passed),
+                template=given.template,
             )
             self._calls = self._call_reader() if self._has_tools else None
         self._turn.pass_over(passed)

@@ -40,7 +40,8 @@ CLOSE_TAG: Final = "</think>"
 NOTABLE: Final = f"<{FENCE_MARKS}"
 """The characters that matter in a piece of the answer."""
 
-_FORMATS: Final[list[dict[str, Any]]] = read_table("reply/reasoning_formats.json")["formats"]
+_ALL_FORMATS: Final[list[dict[str, Any]]] = read_table("reply/reasoning_formats.json")["formats"]
+_FORMATS: Final = [row for row in _ALL_FORMATS if "template" not in row]
 _Meaning = tuple[TokenSet | None, TokenSet | None]
 
 
@@ -53,6 +54,9 @@ def _meanings(row: Mapping[str, Any]) -> dict[str, _Meaning]:
 
 _MEANINGS: Final = {opening: one for row in _FORMATS for opening, one in _meanings(row).items()}
 _OPENINGS: Final = TokenSet(*_MEANINGS)
+WORDS: Final = {row["template"]: _meanings(row) for row in _ALL_FORMATS if "template" in row}
+"""The words that open a part of a reply, if the server leaves out the tokens of a chat template."""
+_BEHIND_WORD: Final = re.compile(r"[^\sa-z.,:;!?)]")  # else it begins an answer
 FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEANINGS)))
 """The first characters, after white space, of replies that may start with reasoning."""
 _CLOSING: Final = [(row, close) for row in _FORMATS for tags in row["reasoning"].values() for close in tags]
@@ -130,14 +134,19 @@ class ReasoningSplitter(Stage[_Parts]):
     A :class:`ReasoningEnd` is the last part that is returned at once; ``feed("")`` returns what follows it.
     """
 
-    def __init__(self, *, inside: str = "", unannounced: bool = True, begun: bool = False) -> None:
+    def __init__(
+        self, *, inside: str = "", unannounced: bool = True, begun: bool = False, template: str = ""
+    ) -> None:
         """Create a splitter.
 
         Args:
             inside: The tag that closes the block in which the reply starts, because the prompt opened it.
             unannounced: Whether a ``</think>`` without an opening ends reasoning.
             begun: Whether the answer began before the first piece.
+            template: The name of the model's chat template.
         """
+        self._words = WORDS.get(template, {})
+        self._openings = TokenSet(*_MEANINGS, *self._words) if self._words else _OPENINGS
         self._state: _State = "answer" if begun else "start"
         self._opened = bool(inside)
         self._close = TokenSet(*([inside] if inside else []))
@@ -182,10 +191,12 @@ class ReasoningSplitter(Stage[_Parts]):
 
     def _read_opening(self, *, final: bool) -> None:
         """Continue in what was opened: reasoning, or the answer, which needs no opening tag."""
-        openings = _OPENINGS if self._state == "start" else _BEHIND
+        openings = self._openings if self._state == "start" else _BEHIND
         while True:
             begin = _BLANK.sub("", self._held)
             end = openings.end(begin, 0, final=final)
+            if begin[: max(end, 0)] in self._words and not _BEHIND_WORD.match(begin, end):
+                end = -1 if end == len(begin) and not final else 0
             if end <= 0 or self._close.end(begin, 0) != end:
                 break
             self._held = begin[end:]  # closed once more
@@ -197,7 +208,8 @@ class ReasoningSplitter(Stage[_Parts]):
         else:
             self._held = "".join(self._blank) + self._held
         self._blank = []
-        close, self._tags = _MEANINGS.get(_as_listed(opening), (None, self._tags))
+        meanings = self._words if opening in self._words else _MEANINGS
+        close, self._tags = meanings.get(_as_listed(opening), (None, self._tags))
         self._state = "inside" if close or (self._opened and not opening) else "answer"
         self._close, self._opened = close or self._close, False
 

@@ -151,7 +151,9 @@ class ChatCall:
             ends, cues = turn_ends(dialect, str(prompt[dialect.prompt_key]), messages[-1].text)
             ends += RESULTS if self.tools.active else ()
         tools = replace(self.tools, answer=self.response_format.name) if self.response_format else self.tools
-        return _request(self.settings, dialect, prompt, images, tools=tools, turn_ends=ends, cues=cues)
+        template = dialect.chat_template if isinstance(dialect.chat_template, str) else ""
+        reading = {"tools": tools, "turn_ends": ends, "cues": cues, "template": template}
+        return _request(self.settings, dialect, prompt, images, **reading)
 
     def retry_with_feedback(self, answer: str, validation_error: str) -> ChatCall:
         """Show the model an answer that was not accepted, and ask once more.
@@ -202,7 +204,8 @@ def completion_request(
         inputs = formatted_inputs(dialect, prompt, model=settings.model, system_prompt=system_prompt)
     elif dialect.always_format or (system_prompt and not dialect.system_prompt_key):
         request = ChatCall(settings, [Message("user", prompt)], system_prompt=system_prompt).request()
-        return replace(request, reading=replace(request.reading, turn_ends=(), cues=(), exact=True))
+        reading = replace(request.reading, turn_ends=(), cues=(), template="", exact=True)
+        return replace(request, reading=reading)
     else:
         inputs = {dialect.prompt_key: prompt}
         if system_prompt and dialect.system_prompt_key:

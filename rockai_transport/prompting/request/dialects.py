@@ -78,9 +78,10 @@ class Dialect:
             ``mistral``, ``mistral-v3``, ``mistral-v3-tekken``, ``mistral-v7``, ``mistral-v7-tekken``,
             ``chatml``, ``gemma``, ``phi-3``, ``phi-4``, ``phi-4-mini``, ``granite``, ``deepseek``,
             ``deepseek-r1``, ``deepseek-v3.1``, ``kimi-k2``, ``kimi-k2-thinking``, ``command-r``,
-            ``openchat``, ``zephyr``, ``gemma-4``, ``gemma-4-edge``, ``seed-oss``, ``plain``), a Jinja
-            source, a template object, or None for a model whose template is not known: it accepts only single
-            user turns.
+            ``openchat``, ``zephyr``, ``gemma-4``, ``gemma-4-edge``, ``seed-oss``, ``qwen``,
+            ``qwen3-thinking``, ``qwen3.5``, ``nemotron-3``, ``glm-4.5``, ``glm-4.7``, ``glm-5.2``,
+            ``minimax-m2``, ``kimi-k2.5``, ``gpt-oss``, ``vicuna``, ``plain``), a Jinja source, a template
+            object, or None for a model whose template is not known: it accepts only single user turns.
         prompt_key: The key of the prompt.
         system_prompt_key: The key of a single turn's system text.
         prompt_template_key: The key that switches the server's own template off if it is ``"{prompt}"``.

@@ -7,8 +7,8 @@ renderings in ``tests/samples/renderings/``.
 
 Nothing is added to a conversation that its author did not write: not the dates that Llama 3.1's template
 tells (one of them is July 2024 forever), and not the default system texts of Qwen 2.5, Granite 3.1 to 3.3,
-Kimi K2 and Mistral Small 3. To send these, write them as system text, or pass the published template as
-``chat_template=``.
+Kimi K2, MiniMax M2, Vicuna and Mistral Small 3. To send these, write them as system text, or pass the
+published template as ``chat_template=``.
 
 From 3.1 on, Llama has a role for tool results, ``ipython``. The last control token listed for Llama 3 is the
 beginning of 250 tokens that differ only in their numbers. Of Mistral's, the fifth and later ones are tokens
@@ -17,9 +17,14 @@ since v0.3, and text to earlier tokenizers; breaking them does no harm.
 ``mistral`` is the first one that Mistral published, for 7B v0.1; those of v0.2 and Mixtral 8x7B differ from
 it by single spaces, in which their own revisions differ too. From ``mistral-v3`` on, ``[INST]`` is a token,
 and system text stands before the last user turn, or has tokens of its own (v7). Where a template strips some
-of the texts (Mistral v3, Gemma 3, Llama 4, Command R, Seed OSS), the white space of all or of none is
-stripped. DeepSeek V3.1 and Gemma 4 are asked to answer without thinking, as their templates do by
-default; for the larger Gemma 4 models, that is an empty thought in the cue.
+of the texts (Mistral v3, Gemma 3, Llama 4, Command R, Seed OSS, GLM, Nemotron 3), the white space of all or
+of none is stripped. DeepSeek V3.1 and Gemma 4 are asked to answer without thinking, as their templates do by
+default; for the larger Gemma 4 models, that is an empty thought in the cue. Others think by default: their
+cue opens the reasoning, or leaves it to the model. The reasoning of earlier answers is not sent, as in the
+templates; GLM, Kimi and Nemotron have an empty one in its place.
+
+The system message of gpt-oss, which names the channels and the effort, belongs to its format, as the effort
+of GLM-5.2 does; its line with the date is left out. System text is gpt-oss's developer message.
 """
 
 from __future__ import annotations
@@ -82,9 +87,11 @@ class TurnTemplate:
         tool: The same for a tool's result, if the template has a role for it; else it is a user's turn.
         results_together: Whether consecutive results are in one such turn.
         system: The same for system text, if it has its own turn; else it opens the first user turn.
+        always_system: Whether its turn is there without system text too.
         system_in_user: The texts around system text inside the first user turn.
         system_in_last: Whether system text opens the last user turn instead of the first.
         merged: Whether roles must alternate although there is a system turn.
+        prefix: The text before all turns. A BOS is in it only if the tokenizer does not add it.
         cue: The text at the end, after which the model continues.
         trim: Whether the template strips white space around each text.
         bos: The token that opens the rendering, which is not sent.
@@ -99,9 +106,11 @@ class TurnTemplate:
     tool: Wrap | None = None
     results_together: bool = False
     system: Wrap | None = None
+    always_system: bool = False
     system_in_user: Wrap = ("", "\n\n")
     system_in_last: bool = False
     merged: bool = False
+    prefix: str = ""
     cue: str = ""
     trim: bool = False
     bos: str = ""
@@ -143,14 +152,14 @@ class TurnTemplate:
             The prompt.
         """
         texts = [(getattr(self, turn.role) or self.user, turn.text) for turn in turns]
-        if system and self.system:
+        if self.system and (system or self.always_system):
             texts.insert(0, (self.system, system))
         elif system:
             at = -1 if self.system_in_last else 0
             wrap, text = texts[at]
             texts[at] = (wrap, _wrapped(self.system_in_user, system) + text)
         rendered = "".join(_wrapped(wrap, text.strip() if self.trim else text) for wrap, text in texts)
-        return rendered.removeprefix(self.bos) + self.cue
+        return self.prefix + rendered.removeprefix(self.bos) + self.cue
 
 
 def _wrapped(wrap: Wrap, text: str) -> str:
