@@ -33,8 +33,6 @@ from rockai_transport.protocol.responses import status_error
 DATA_URI = re.compile("(?i)data:")
 """Matches an address that contains the file itself; a scheme may be written in any case (RFC 3986)."""
 _ADDRESS = r"(?i)https?://|data:"
-_ADDRESS_ELSEWHERE = r"(?i)[a-z][a-z0-9+.-]*://\S+"
-"""An address that is not fetched, such as of ``s3:``, ``ftp:`` or ``file:``."""
 _NO_FILE = frozenset({202, 204, 205, 206})
 """2xx statuses without a file: not ready yet, no content, or a part that was not requested."""
 _MAX_REDIRECTS = 5
@@ -47,17 +45,12 @@ _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream"
 
 def file_addresses(output: Any) -> list[str]:
     """Return the strings of an output that are file addresses, in order."""
-    return [text for text in _texts(output) if re.match(_ADDRESS, text)]
-
-
-def _texts(output: Any) -> list[str]:
-    """Return the strings of an output, in order."""
     if isinstance(output, str):
-        return [output]
+        return [output] if re.match(_ADDRESS, output) else []
     if isinstance(output, dict):
         output = list(output.values())
     if isinstance(output, list):
-        return [text for item in output for text in _texts(item)]
+        return [address for item in output for address in file_addresses(item)]
     return []
 
 
@@ -95,10 +88,6 @@ async def download_files(
     except (TypeError, RuntimeError) as error:  # RuntimeError: the user in the path does not exist
         raise ConfigurationError(f"folder={folder!r} cannot be used: {error}") from None
     addresses = file_addresses(prediction.output)
-    if not addresses:  # beside others, an address elsewhere may be no file of the output
-        elsewhere = (text for text in _texts(prediction.output) if re.fullmatch(_ADDRESS_ELSEWHERE, text))
-        for address in elsewhere:
-            _check_address(address, public_only=False)
     paths = []
     for number, address in enumerate(addresses, 1):
         stem = _stem(prediction, address, number if len(addresses) > 1 else None)
@@ -270,9 +259,7 @@ def _check_address(address: str, *, public_only: bool) -> None:
         host = parts.hostname if parts.scheme in ("http", "https") else None
     if not host:
         raise InvalidResponseError(
-            f"The output names a file at {_shown(address)}, which is no web address. Only http: and https: "
-            "addresses are fetched.",
-            body=address,
+            f"The output names a file at {_shown(address)}, which is no web address.", body=address
         )
     if public_only and is_private(host):
         raise private_address_error(host, address)
