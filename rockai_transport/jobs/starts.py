@@ -115,8 +115,12 @@ class StartCall(LifecycleCall):
         everything = await self._backends.records.all(self.record.scope)
         if self._under_way.unwritten:
             everything = self._under_way.with_ids(everything)
-        records = list(filter(attrgetter("counts"), everything))
-        if found := await self._started_before(everything, ahead):
+        records, own = [], None
+        for one in everything:
+            own = one if one.key == key else own
+            if one.counts:
+                records.append(one)
+        if found := await self._started_before(own, records, ahead):
             return found
         others = len(ahead.keys() - map(attrgetter("key"), records))
         most = self._policy.max_starts
@@ -134,14 +138,16 @@ class StartCall(LifecycleCall):
         )
 
     async def _started_before(
-        self, records: list[Record], ahead: Mapping[str, bool]
+        self, own: Record | None, records: list[Record], ahead: Mapping[str, bool]
     ) -> _Started | ToolAnswer | None:
-        """Return what this call or an earlier turn has started, or that it is unknown whether it started."""
-        own = dict(zip(map(attrgetter("key"), records), records, strict=True)).get(self.record.key)
+        """Return what this call or an earlier turn has started, or that it is unknown whether it started.
+
+        ``own`` is the record of this same call, if it was carried out before.
+        """
         remark = messages.STARTED_BEFORE
         if own is not None and own.state == JOINED:  # this same call got a prediction of another one
-            wanted, remark = own.prediction_id, messages.ALREADY_RUNNING
-            own = next((one for one in records if one.counts and one.prediction_id == wanted), None)
+            theirs, remark = own.prediction_id, messages.ALREADY_RUNNING
+            own = next((one for one in records if one.prediction_id == theirs), None)
         if own is not None and own.counts:
             if own.state != STARTED:
                 return messages.describe_not_started(self._model, own.key)
@@ -152,7 +158,7 @@ class StartCall(LifecycleCall):
         is_late = {**ahead, **dict(starting)}
         running = []
         for one in records:
-            if one.digest != self.record.digest or not one.counts or not is_late.get(one.key, True):
+            if one.digest != self.record.digest or not is_late.get(one.key, True):
                 continue  # another request, or one of a call beside this one that waits for the response
             if one.state == UNANSWERED:
                 return self._unanswered(one.key, goes_on=one.key in is_late)
