@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import weakref
 from collections.abc import AsyncIterator
@@ -14,7 +13,14 @@ from rockai_transport.io.asynchronous import AsyncIO
 from rockai_transport.io.loops import LoopScope, running_loop
 from rockai_transport.protocol.io import LeftError
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, misused, read_already
+from rockai_transport.protocol.streams import (
+    RunStream,
+    StreamState,
+    begun_in_another_process,
+    closed_elsewhere,
+    misused,
+    read_already,
+)
 
 
 class AsyncStream:
@@ -124,7 +130,6 @@ class _Reader:
         self._is_cut = False  # closed elsewhere, and the reader does not know it yet
         # Weak, because the finished task of an ``anext`` holds the generator around this stream.
         self._task: weakref.ref[asyncio.Task[Any]] | None = None
-        self._process = os.getpid()
         self._is_busy = False
         self._let_go: asyncio.Future[None] | None = None  # done when the busy task has finished
 
@@ -152,7 +157,9 @@ class _Reader:
         return piece
 
     async def close(self) -> None:
-        """Leave, even if another task is reading."""
+        """Leave, even if another task is reading; in a forked child, the stream belongs to the parent."""
+        if self._scope is not None and self._scope.loop is None:
+            return
         if not self._is_busy:
             await self._leave()
             return
@@ -169,8 +176,8 @@ class _Reader:
 
     def close_in_background(self) -> None:
         """Leave in a background task, without waiting for it."""
-        if self._scope is None or self._process != os.getpid():
-            return  # in a forked child, the stream belongs to the parent
+        if self._scope is None:
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._scope.close_in_background(self)
 
@@ -191,18 +198,20 @@ class _Reader:
             self._end_turn()
 
     def _check_turn(self, *, is_reading: bool = True) -> None:
-        """Refuse a call while another task uses the stream."""
-        if self._is_busy:
-            raise RuntimeError("Another task is waiting for this stream's next piece.")
-        if is_reading and self._is_cut:
-            self._is_cut = False
-            raise closed_elsewhere(self._state)
+        """Refuse a call in another loop, or while another task uses the stream."""
         if self._scope is not None and self._scope.loop is not running_loop():
+            if self._scope.loop is None:
+                raise begun_in_another_process(self._state)
             raise misused(
                 "This stream is read in another event loop than it began in. A stream belongs to one loop: "
                 "read it there, to its end.",
                 self._state,
             )
+        if self._is_busy:
+            raise RuntimeError("Another task is waiting for this stream's next piece.")
+        if is_reading and self._is_cut:
+            self._is_cut = False
+            raise closed_elsewhere(self._state)
 
     def _end_turn(self) -> None:
         self._is_busy = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import time
 from typing import Any
 
@@ -45,6 +46,7 @@ class Endpoint:
             raise ConfigurationError(f"base_url cannot be read: {error}.") from None
         self.settings = settings
         self.http_client = http_client
+        self._http_client_process: int | None = None  # the one that uses it
         self._usual_timeouts = _socket_timeouts(settings.timeouts, math.inf)
         self._headers = _common_headers()
         self._headers.update(settings.default_headers)
@@ -60,13 +62,12 @@ class Endpoint:
             until: The operation's deadline.
 
         Raises:
-            ConfigurationError: The user's HTTP client is closed.
+            ConfigurationError: The user's HTTP client is closed, or a parent process has used it.
             InvalidResponseError: The service or a model returned an invalid address.
         """
         own = None if request.download else self.http_client
-        if own is not None and own.is_closed:
-            text = "The http_client is closed: keep it open as long as this client is used."
-            raise ConfigurationError(text)
+        if own is not None:
+            self._check_own_client()
         logger.debug("%s", request)
         base = self.settings.base_url if request.below_base else self.settings.origin
         try:
@@ -89,6 +90,18 @@ class Endpoint:
             extensions={"timeout": self.socket_timeouts(until)},
         )
         return own, built
+
+    def _check_own_client(self) -> None:
+        if self.http_client.is_closed:
+            text = "The http_client is closed: keep it open as long as this client is used."
+            raise ConfigurationError(text)
+        process = os.getpid()
+        if self._http_client_process not in (None, process):
+            raise ConfigurationError(
+                "The http_client was used before this process was forked, so its connections belong to the "
+                "parent process. Create it, and this client, in the forked child."
+            )
+        self._http_client_process = process
 
     def socket_timeouts(self, until: float) -> dict[str, float | None]:
         """Return the timeouts for httpx itself, as its ``timeout`` extension.

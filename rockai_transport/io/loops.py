@@ -1,13 +1,15 @@
 """The transports of an asynchronous client. They belong to an event loop, and end with it.
 
 Invariants of this module: when a loop ends (`asyncio.run` then closes its generators), its open streams get
-at most two seconds to end, and are then left. Only after that the connections are closed.
+at most two seconds to end, and are then left. Only after that the connections are closed. A forked child
+uses, closes and cancels nothing that belongs to a loop of its parent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Coroutine
@@ -15,6 +17,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from rockai_transport._forks import cut_connections
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.io.base import BaseConnections
 from rockai_transport.io.detached import DetachedTask
@@ -82,6 +85,11 @@ class LoopConnections:
                 if forgotten := self._scopes.pop(closed, None):  # else another thread was faster
                     _open.discard(forgotten)
             scope = self._scopes[loop] = await LoopScope.begin()
+        elif scope.loop is None:
+            raise ConfigurationError(
+                "This event loop was used before this process was forked, and belongs to the parent process. "
+                "In a forked child, use a new loop, for example with asyncio.run."
+            )
         return scope
 
 
@@ -90,7 +98,8 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        """Its loop; None in a forked child, where it is its parent's."""
         self._owner: AsyncGenerator[None, None]
         self._closing: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -116,7 +125,7 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def end_soon(self) -> None:
         """Close it in its own task."""
-        self._closing = self.loop.create_task(self.end())
+        self._closing = asyncio.create_task(self.end())
 
     def discard(self, stream: OpenStream) -> None:
         """Forget a stream that has ended or was left."""
@@ -125,7 +134,8 @@ class LoopScope(BaseConnections[httpx.AsyncHTTPTransport]):
 
     def close_in_background(self, stream: OpenStream) -> None:
         """Leave a dropped stream in its own task."""
-        self.loop.call_soon_threadsafe(lambda: self.leave_in_own_task(stream.close()))
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(lambda: self.leave_in_own_task(stream.close()))
 
     def leave_in_own_task(self, leaving: Coroutine[Any, Any, None]) -> None:
         """Leave a stream in its own task; the end of the loop waits for it."""
@@ -177,3 +187,15 @@ def _close_abandoned(scopes: dict[asyncio.AbstractEventLoop, LoopScope]) -> None
     for loop, abandoned in scopes.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(loop.call_later, _CLOSING_DELAY, abandoned.end_soon)
+
+
+def _leave_to_parent() -> None:
+    """Leave all scopes and their streams to the parent process: this is its forked child."""
+    for scope in _open:
+        scope.loop = None
+        scope.streams.clear()
+    cut_connections()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -24,7 +24,13 @@ from rockai_transport.io.blocking import BlockingIO
 from rockai_transport.protocol.io import LeftError, run_blocking
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.streams import RunStream, StreamState, closed_elsewhere, misused, read_already
+from rockai_transport.protocol.streams import (
+    RunStream,
+    StreamState,
+    begun_in_another_process,
+    closed_elsewhere,
+    read_already,
+)
 
 _collecting: set[int] = set()  # the threads in a garbage collection
 _open_streams: WeakSet[Stream] = WeakSet()
@@ -153,8 +159,7 @@ class Stream:
 
     def _next_of_new_batch(self) -> str:
         if self._process != os.getpid():  # first: a thread of that process may hold the lock
-            text = "This stream was begun in another process, which reads on. Begin another one here."
-            raise misused(text, self._state)
+            raise begun_in_another_process(self._state)
         with self._turn:
             if self._is_cut:
                 self._is_cut = False

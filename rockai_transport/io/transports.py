@@ -23,6 +23,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from rockai_transport._forks import connections
 from rockai_transport.config import is_private
 from rockai_transport.io.base import Deadline, current_deadline, shut_down
 from rockai_transport.io.chunked import SEND_PART, BaseStream, read_past_h11
@@ -165,6 +166,9 @@ class _AsyncStream(BaseStream, httpcore.AsyncNetworkStream):
     """A socket that tells the deadline when a request is first sent; the task itself measures the time."""
 
     _stream: httpcore.AsyncNetworkStream
+
+    def __post_init__(self) -> None:
+        connections.add(self)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not self.rest:

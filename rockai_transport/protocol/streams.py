@@ -256,6 +256,11 @@ def read_already(state: StreamState) -> ConfigurationError:
     return error
 
 
+def begun_in_another_process(state: StreamState) -> ConfigurationError:
+    """Return the exception for a stream of the process that this one was forked from."""
+    return misused("This stream was begun in another process, which reads on. Begin another one here.", state)
+
+
 def misused(message: str, state: StreamState) -> ConfigurationError:
     """Return the exception for a stream that cannot be read here."""
     return ConfigurationError(
