@@ -145,8 +145,10 @@ class Update(NamedTuple):
 
 
 def is_unfetched(prediction: Prediction) -> bool:
-    """Return whether it was never fetched: only its id is known, or a record, which contains no output."""
-    return prediction.status == UNKNOWN or (prediction.raw is None and prediction.output is None)
+    """Return whether it was never fetched: only its id or its record is known, without output and error."""
+    return prediction.status == UNKNOWN or (
+        prediction.raw is None and prediction.output is None and prediction.error is None
+    )
 
 
 def must_be_fetched(prediction: Prediction) -> bool:

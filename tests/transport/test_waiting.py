@@ -60,6 +60,8 @@ def test_the_first_look_comes_at_once():
     assert io.sleeps == []
     io = VirtualIO(BUSY)
     assert wait(io, target=Prediction(id="p1", status="succeeded", output="y")).output == "y"
+    with pytest.raises(PredictionFailedError, match="boom"):
+        wait(io, target=Prediction(id="p1", status="failed", error="boom"))
     assert io.requests == []
 
 
