@@ -205,7 +205,10 @@ class ReplyBuilder(ABC, Generic[C, R]):
         """Yield the framework's chunks for the next parts, each created when it is requested."""
 
     def partial_chunk(self, value: dict[str, Any]) -> C:
-        """Return the framework's chunk for a partial object; an empty object means that it starts again."""
+        """Return the framework's chunk for a partial object; an empty object means that it starts again.
+
+        Not called without a ``parser``, nor with ``partials=False``.
+        """
         raise NotImplementedError
 
     @abstractmethod

@@ -6,6 +6,7 @@ import pytest
 from rockai_transport.prompting.messages import Message
 from rockai_transport.prompting.request.build import ChatCall, ModelSettings
 from rockai_transport.prompting.request.chat import arrange
+from rockai_transport.prompting.request.dialects import Dialect
 from rockai_transport.prompting.request.templates import TEMPLATES, ChatTemplate
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "renderings"
@@ -157,6 +158,11 @@ def test_results_stand_in_the_turn_that_the_template_has_for_them(name, turn):
 def test_every_template_has_a_reference():
     """What is not compared with a published template is not known to be like it; 3.1's adds only dates."""
     assert set(TEMPLATES) - {path.stem for path in SAMPLES.glob("*.json")} == {"llama-3.1"}
+
+
+def test_every_template_can_be_found_by_its_name_in_the_dialect_s_docstring():
+    """It is the list of what `chat_template` accepts."""
+    assert [name for name in TEMPLATES if f"``{name}``" not in str(Dialect.__doc__)] == []
 
 
 def test_bos_is_sent_between_turns_only():
