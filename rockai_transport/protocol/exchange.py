@@ -34,7 +34,8 @@ _MOST_OF_A_REFUSAL = 64 * 1024**2
 _NO_CONNECTION_ADVICE = {
     "PoolTimeout": "All connections are in use: send fewer requests at once, or allow your http_client more.",
     "WRONG_VERSION_NUMBER": "The server speaks no TLS: if it is this machine, write base_url with http://.",
-    "certificate has expired": "Check this machine's clock.",
+    "certificate has expired": "Check this machine's clock; if it is right, only the server can renew it.",
+    "not yet valid": "Check this machine's clock.",
     "Too many open files": "Raise this process's limit of open files (ulimit -n), or send less at once.",
     "mismatch": "The certificate is for another host: check base_url.",
     "certificate verify failed": (

@@ -107,6 +107,15 @@ def test_what_is_neither_is_a_value_error(text):
         read_value(text)
 
 
+@pytest.mark.parametrize("number", ["5in", "5.in", "0x1for", "1e5and", "1jor", "5is"])
+def test_a_number_with_a_word_behind_it_is_refused_without_a_warning(number, recwarn):
+    """Python would print one to the program's standard error, as of code."""
+    with pytest.raises(ValueError, match="JSON"):
+        read_value(f'{{"width": {number}}}')
+    assert not recwarn.list
+    assert read_value(f"{{'width': 'x {number}'}}") == {"width": f"x {number}"}
+
+
 def test_random_text_raises_nothing_else():
     """Shuffled pieces of JSON and Python never break the reader."""
     dice = random.Random(7)  # noqa: S311 - shuffles, hides nothing

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from datetime import UTC, datetime
 
 import pytest
 import trustme
@@ -64,6 +65,18 @@ def test_a_certificate_for_another_name(connect, authority, certificate):
     with WireServer(context) as stranger, pytest.raises(APIConnectionError, match="check base_url") as caught:
         connect(stranger.base_url, max_retries=0).run(MODEL, {})
     assert "IP address mismatch" in str(caught.value)
+    assert "SSL_CERT_FILE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("year", "advice"), [(2001, "only the server can renew it"), (2999, "clock")])
+def test_a_certificate_of_another_time(connect, authority, certificate, year, advice):
+    """One that has expired, or is not valid yet, is told from one of a proxy: the clock may be wrong."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    times = {"not_before": datetime(year, 1, 1, tzinfo=UTC), "not_after": datetime(year, 2, 1, tzinfo=UTC)}
+    authority.issue_cert("127.0.0.1", **times).configure_cert(context)
+    with WireServer(context) as stranger, pytest.raises(APIConnectionError, match=advice) as caught:
+        connect(stranger.base_url, max_retries=0).run(MODEL, {})
+    assert "Check this machine's clock" in str(caught.value)
     assert "SSL_CERT_FILE" not in str(caught.value)
 
 

@@ -54,7 +54,7 @@ _PYTHON_FORMS: Final = {
 }
 _STRAIGHT: Final = str.maketrans("“”„", '"""')
 # A string (also without its opening quote), a comment, an unquoted key, one of JSON's words outside strings,
-# or zeros that are not a number. (Python would read 1,000 as two numbers.)
+# or what is no number: 00, because Python would read 1,000 as two numbers, and 5in, of which it would warn.
 _TOKENS: Final = re.compile(
     rf"""(?P<quote>{_ONE_QUOTE})(?P<quoted>.*?)(?P=quote)(?P<forgotten>\s{{0,9}}(?=[A-Za-z_][\w-]*:))?"""
     r"""|(?<=[:=])\s{0,9}+(?P<bare>(?:[^<"'{}\[\],]|,(?!\s{0,9}[A-Za-z_$][\w$-]*\s{0,9}[:=])){1,200}+)"""
@@ -63,7 +63,8 @@ _TOKENS: Final = re.compile(
     r"""|(?P<triple>"{3}|'{3})(?:[^"'\\]|\\.|(?!(?P=triple)).)*+(?P=triple)"""
     r"""|"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|//[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?<![\w$-])(?P<key>(?:[^\W\d]|\$)[\w$-]*)(?:(?=\s{0,99}:)|(?P<sign>\s{0,9}=(?![=>])))"""
-    rf"""|\b(?:true|false|null)\b|(?<![\w.])00+|[\uff1a\uff0c{_SPACES}]""",
+    r"""|\b(?:true|false|null)\b|(?<![\w.])(?:00+|\d[\w.]*?(?:and|else|for|i[fns]|not|or)\b)"""
+    rf"""|[\uff1a\uff0c{_SPACES}]""",
     re.DOTALL,
 )
 # The characters that make an escape with the backslash before them. Models mean a backslash by any other,
@@ -284,7 +285,7 @@ def _python_token(match: re.Match[str]) -> str:
         return json.dumps(match["bare"] or match["quoted"], ensure_ascii=False) + comma
     if key := match["key"]:
         return f'"{key}"' + (":" if match["sign"] else "")
-    if token[0] in "/0":
+    if token[0] == "/" or token[0].isdigit():
         return " " if token[0] == "/" else "?"
     if token in _PYTHON_FORMS:
         return _PYTHON_FORMS[token]
