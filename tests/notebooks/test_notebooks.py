@@ -42,7 +42,7 @@ def said(notebook):
         [output.get("text") or output.get("data", {}).get("text/plain") for output in cell.get("outputs", [])]
         for cell in notebook.cells
     ]
-    return [[re.sub(r"[0-9a-f]{24}|[\d.]+ s\b", "", text) for text in texts] for texts in shown]
+    return [[re.sub(r"[0-9a-f]{24}| *[\d.]+ s\b", "", text) for text in texts] for texts in shown]
 
 
 def headings(notebook):
