@@ -12,7 +12,7 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, ToolMessage
 
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import ROLES, read_blocks
+from rockai_transport.adapters import ROLES, read_blocks, read_call
 from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, ToolCall
 
 UNREADABLE: Final = "<tool_call>"
@@ -124,7 +124,7 @@ def _calls(message: AIMessage, content: str) -> Iterable[ToolCall | InvalidToolC
         yield from filter(None, map(_written_call, message.content))
     match message.additional_kwargs.get("function_call"):  # OpenAI's before there were tools
         case {"name": str(name), "arguments": str(given)} if not message.tool_calls:
-            yield _read_call("", name, given)
+            yield read_call("", name, given)
 
 
 def _written_call(block: object) -> ToolCall | InvalidToolCall | None:
@@ -135,13 +135,5 @@ def _written_call(block: object) -> ToolCall | InvalidToolCall | None:
             | {"type": "tool_call", "name": str(name), "id": str(call_id), "args": given}
             | {"type": "function_call", "name": str(name), "call_id": str(call_id), "arguments": given}
         ):
-            return _read_call(call_id, name, given)
+            return read_call(call_id, name, given)
     return None
-
-
-def _read_call(call_id: str, name: str, given: Any) -> ToolCall | InvalidToolCall:
-    with suppress(ValueError, RecursionError, TypeError):
-        arguments = given if isinstance(given, dict) else json.loads(given)
-        if isinstance(arguments, dict):
-            return ToolCall(call_id, name, arguments)
-    return InvalidToolCall(call_id, name, str(given), "")

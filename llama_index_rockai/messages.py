@@ -18,10 +18,10 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from llama_index_rockai.tool_calls import arguments_of, calls_of
+from llama_index_rockai.tool_calls import calls_of
 from rockai_transport import ConfigurationError
-from rockai_transport.adapters import ROLES, read_blocks
-from rockai_transport.prompting import Image, InvalidToolCall, Message, Role, ToolCall, as_text
+from rockai_transport.adapters import ROLES, read_blocks, read_call
+from rockai_transport.prompting import Image, Message, Role, as_text
 
 # Read elsewhere (calls), only for the model itself (reasoning), or for other services (cache points).
 _WITHOUT_TEXT: Final = (ToolCallBlock, ThinkingBlock, CachePoint)
@@ -67,6 +67,7 @@ def _to_message(message: ChatMessage, model: str) -> Message:
     role = ROLES[message.role.value]
     blocks = (_content(block, role) for block in _flat(message.blocks))
     texts, images = read_blocks(role, blocks, message.content or "", model)
+    calls = (read_call(one.tool_call_id or "", one.tool_name, one.tool_kwargs) for one in calls_of(message))
     named = message.additional_kwargs
     call_id = named.get("tool_call_id") if role == "tool" else None
     return Message(
@@ -74,7 +75,7 @@ def _to_message(message: ChatMessage, model: str) -> Message:
         # Joined as in ChatMessage.content (base/llms/types.py:1214); OpenAI's refusals stand elsewhere.
         text="\n".join(texts) or str(named.get("refusal") or ""),
         images=images,
-        tool_calls=tuple(map(_to_call, calls_of(message))) if role == "assistant" else (),
+        tool_calls=tuple(calls) if role == "assistant" else (),
         tool_call_id=str(call_id) if call_id else None,
         name=named.get("name") if role == "tool" else None,
     )
@@ -118,14 +119,6 @@ def _image(block: ImageBlock) -> Image:
         raise ConfigurationError("An ImageBlock holds no image: give it url=, path= or image=.")
     # Core stores bytes as base64 (base/llms/types.py:331).
     return f"data:{block.image_mimetype or 'application/octet-stream'};base64,{content.decode('ascii')}"
-
-
-def _to_call(block: ToolCallBlock) -> ToolCall | InvalidToolCall:
-    call_id = block.tool_call_id or ""
-    arguments = arguments_of(block, partial=False)
-    if arguments is None:
-        return InvalidToolCall(call_id, block.tool_name, str(block.tool_kwargs), "not valid JSON")
-    return ToolCall(call_id, block.tool_name, arguments)
 
 
 def from_messages(messages: Sequence[Message]) -> list[ChatMessage]:

@@ -100,33 +100,24 @@ def _first_of(value: Any, *names: str) -> Any:
     return next((fields[name] for name in names if fields.get(name)), None)
 
 
-def arguments_of(block: ToolCallBlock, *, partial: bool) -> dict[str, Any] | None:
-    """Return the arguments of a call, which other services return as JSON, incomplete while streaming.
-
-    Args:
-        block: The call.
-        partial: Whether to accept the beginning of an object.
-
-    Returns:
-        The arguments; None if they are not an object.
-    """
-    given = block.tool_kwargs
-    if not isinstance(given, str):
-        return given
-    for read in (read_value, parse_partial_json) if partial else (read_value,):
-        with suppress(ValueError):
-            arguments = read(given)
-            return arguments if isinstance(arguments, dict) else None
-    return None
-
-
 def selections_of(message: ChatMessage) -> list[ToolSelection]:
     """Return the calls of a message for core's agents; incomplete arguments as far as they have arrived."""
     return [
         ToolSelection(
             tool_id=block.tool_call_id or "",
             tool_name=block.tool_name,
-            tool_kwargs=arguments_of(block, partial=True) or {},
+            tool_kwargs=_arguments_so_far(block.tool_kwargs),
         )
         for block in calls_of(message)
     ]
+
+
+def _arguments_so_far(given: dict[str, Any] | str) -> dict[str, Any]:
+    """Return the arguments of a call, which other services return as JSON, incomplete while streaming."""
+    if not isinstance(given, str):
+        return given
+    for read in (read_value, parse_partial_json):
+        with suppress(ValueError):
+            arguments = read(given)
+            return arguments if isinstance(arguments, dict) else {}
+    return {}

@@ -10,7 +10,7 @@ The names below are those that a framework package needs.
 from __future__ import annotations
 
 from rockai_transport.adapters.arguments import ALIASES, check_call, wrong_argument
-from rockai_transport.adapters.chat import ROLES, read_blocks, tool_setup, tool_specs, with_root
+from rockai_transport.adapters.chat import ROLES, read_blocks, read_call, tool_setup, tool_specs, with_root
 from rockai_transport.adapters.files import OutputFile
 from rockai_transport.adapters.partial import partial_object
 from rockai_transport.adapters.replies import AsyncChunks, Chunks, ReplyBuilder, arun, run
@@ -37,6 +37,7 @@ __all__ = [
     "check_object_schema",
     "partial_object",
     "read_blocks",
+    "read_call",
     "run",
     "tool_setup",
     "tool_specs",

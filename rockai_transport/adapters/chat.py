@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from rockai_transport.errors import ConfigurationError
-from rockai_transport.prompting.messages import Image, Role, unsupported_content
+from rockai_transport.prompting.messages import Image, InvalidToolCall, Role, ToolCall, unsupported_content
+from rockai_transport.prompting.reply.json_values import read_value
 from rockai_transport.prompting.request.tool_choice import ToolSetup, ToolSpec, set_up_tools
 from rockai_transport.protocol.downloads import DATA_URI
 
@@ -85,6 +87,26 @@ def tool_setup(schemas: Sequence[Mapping[str, Any]], call: Mapping[str, Any]) ->
     if not schemas and tool_choice is None:
         return _NO_TOOLS
     return set_up_tools(tool_specs(schemas), tool_choice, parallel=parallel is not False)
+
+
+def read_call(call_id: str, name: str, given: Any) -> ToolCall | InvalidToolCall:
+    """Read a call of a message, perhaps of another service's model.
+
+    Args:
+        call_id: Its id; empty if it has none.
+        name: The tool's name.
+        given: The arguments: an object, or its JSON.
+
+    Returns:
+        The call; an invalid one if the arguments are anything else.
+    """
+    arguments = given
+    if isinstance(given, str):
+        with suppress(ValueError):
+            arguments = read_value(given)
+    if isinstance(arguments, dict):
+        return ToolCall(call_id, name, arguments)
+    return InvalidToolCall(call_id, name, str(given), "")
 
 
 def read_blocks(

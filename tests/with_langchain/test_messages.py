@@ -81,8 +81,9 @@ def test_calls_are_told_once():
     [
         ('{"a": 1}', ToolCall("", "f", {"a": 1})),
         *((text, InvalidToolCall("", "f", text, "")) for text in ("{", "[1]", "null", "[" * 99_999)),
+        ('{"a": 1, "a": 2}', InvalidToolCall("", "f", '{"a": 1, "a": 2}', "")),
     ],
-    ids=["object", "cut", "list", "null", "deep"],
+    ids=["object", "cut", "list", "null", "deep", "twice"],
 )
 def test_a_call_from_before_there_were_tools_is_told(arguments, call):
     """OpenAI's ``function_call``, whose result is a FunctionMessage; core does not read it."""

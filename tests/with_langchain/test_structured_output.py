@@ -654,6 +654,17 @@ async def test_an_answer_that_calls_another_tool_has_no_value(scripted, llm, met
     assert len(asked.inputs) == 6
 
 
+@pytest.mark.parametrize(("choice", "is_shown"), [("none", True), ("auto", False)])
+def test_an_object_is_shown_as_it_arrives_unless_the_answer_may_be_a_call(scripted, llm, choice, is_shown):
+    """With a choice of no tool, it streams as without tools."""
+    text = json.dumps(GOOD)
+    scripted([text[:-2], text[-2:]])
+    chain = llm.with_structured_output(Joke, method="json_schema", tools=[look], tool_choice=choice)
+    *partial, last = chain.stream("Joke!")
+    assert bool(partial) == is_shown
+    assert last == Joke(**GOOD)
+
+
 def test_an_object_may_be_written_as_a_call_beside_tools(scripted, llm):
     """As without tools. An agent told the model again and again that there is no tool of that name."""
     call = f"It is: <tool_call>{json.dumps({'name': 'Joke', 'arguments': GOOD})}</tool_call>"

@@ -62,10 +62,12 @@ def read_calls(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
     """
     if opener.kind == "python":
         calls = _python_calls(body, tools, meant=opener.meant)
-    elif opener.kind == "json" and not opener.name:
-        calls = _json_calls(body, tools, meant=opener.meant)
-    else:
+    elif opener.kind != "json":
+        calls = _tagged_call(opener, body, tools)
+    elif opener.name:
         calls = _named_call(opener, body, tools)
+    else:
+        calls = _json_calls(body, tools, meant=opener.meant)
     if calls is None or any(call.name and tools.is_placeholder(call.name) for call in calls):
         return None
     return [_settled(call, tools) for call in calls]
@@ -320,22 +322,26 @@ def _unquoted(keys: frozenset[str]) -> re.Pattern[str]:
     )
 
 
+def _tagged_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
+    """Read arguments in tags or elements after a name."""
+    name, known = opener.name, tools.resolve(opener.name)
+    schema = tools.schemas[known] if known else {}
+    try:
+        if opener.kind == "tagged":
+            arguments = read_tagged(body, schema)
+        else:
+            arguments = read_elements(body, schema, plain=opener.kind == "plain elements")
+    except ValueError as error:
+        return [unreadable(name, body, str(error))] if known else None
+    expected = required_properties(schema) if arguments else known_properties(schema)
+    if not opener.meant and not arguments.keys() >= {*expected}:
+        return [unreadable(name, body, "the call does not end")]
+    return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
+
+
 def _named_call(opener: Opener, body: str, tools: Tools) -> list[Call] | None:
-    name = opener.name
-    known = tools.resolve(name)
-    if opener.kind not in ("json", "python"):
-        schema = tools.schemas[known] if known else {}
-        try:
-            if opener.kind == "tagged":
-                arguments = read_tagged(body, schema)
-            else:
-                arguments = read_elements(body, schema, plain=opener.kind == "plain elements")
-        except ValueError as error:
-            return [unreadable(name, body, str(error))] if known else None
-        expected = required_properties(schema) if arguments else known_properties(schema)
-        if not opener.meant and not arguments.keys() >= {*expected}:
-            return [unreadable(name, body, "the call does not end")]
-        return [ToolCall("", name, arguments) if arguments else _without_arguments(name, None, schema)]
+    """Read arguments in JSON after a name."""
+    name, known = opener.name, tools.resolve(opener.name)
     call = _with_arguments(name, "", body, {})
     if isinstance(call, InvalidToolCall):
         texts = _unquoted(known_properties(tools.schemas[known]) if known else frozenset())
