@@ -235,6 +235,13 @@ def test_replacing_a_key_makes_it_one_the_model_takes():
         found.replace(nonsense=1)
 
 
+def test_copy_replace_is_the_dialects_own():
+    """`copy.replace` calls this method; a dataclass's own forgot the new key among those of the model."""
+    dialect = resolve_dialect("meta/llama-2-7b-chat")
+    changes = {"image_key": "picture"}
+    assert dialect.__replace__(**changes) == dialect.replace(**changes)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

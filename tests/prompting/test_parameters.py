@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rockai_transport.errors import ConfigurationError
+from rockai_transport.prompting.request.dialects import Dialect, keys_of
 from rockai_transport.prompting.request.models import MODELS, resolve_dialect
 from rockai_transport.prompting.request.nearest import nearest, unknown_name
 from rockai_transport.prompting.request.parameters import accepted_names, map_parameters, rejected_inputs
@@ -116,6 +117,13 @@ def test_a_model_without_sampling_refuses_it(name):
 def test_nothing_is_refused_where_keys_are_assumed(model):
     """What a model takes that nobody saw cannot be wrong before the service says so."""
     assert mapped(model, top_k=1, seed=2, anything="x") == {"top_k": 1, "seed": 2, "anything": "x"}
+
+
+def test_a_refusal_does_not_suggest_what_it_refuses():
+    """The keys of a model are known, and the common name of a parameter leads to none of them."""
+    dialect = Dialect("mine", keys=keys_of("prompt seed", "its page"))
+    with pytest.raises(ConfigurationError, match=r"^a/b takes no 'top_p'\. It takes: seed, stop\. What"):
+        map_parameters(dialect, {"top_p": 0.5}, model="a/b")
 
 
 def test_accepted_names_are_in_both_words():

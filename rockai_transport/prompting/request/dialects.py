@@ -226,6 +226,9 @@ class Dialect:
         added = tuple(InputKey(name, "seen", "given by the user") for name in new if name not in known)
         return replace(changed, keys=changed.keys + added)
 
+    __replace__ = replace
+    """The same for `copy.replace`, which Python 3.13 and later have."""
+
 
 def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
     """Convert a dialect to JSON-compatible data, for a saved model.

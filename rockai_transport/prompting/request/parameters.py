@@ -36,13 +36,14 @@ def accepted_names(dialect: Dialect) -> tuple[str, ...]:
     """Return every parameter that a model accepts, under common names and its own; the prompt is none.
 
     Args:
-        dialect: The model's dialect.
+        dialect: The model's dialect, whose keys are all known.
 
     Returns:
         The names, sorted. ``stop`` is always included, because the text is cut here.
     """
-    common = [word for word in _COMMON if getattr(dialect, f"{word}_key")]
-    return tuple(sorted({*common, "stop", *(key.name for key in dialect.keys)} - {dialect.prompt_key}))
+    keys = {key.name for key in dialect.keys}
+    common = [word for word in _COMMON if getattr(dialect, f"{word}_key") in keys]
+    return tuple(sorted({*common, "stop", *keys} - {dialect.prompt_key}))
 
 
 def map_parameters(
