@@ -137,12 +137,6 @@ class BaseClient(Generic[HttpClient]):
         """Use the connections of the client that this one replaces, of the same kind."""
         self._session.connections = other._session.connections
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in vars(self).get("_given", ()):
-            advice = f"make another client: {type(self).__name__}({name}=…)"
-            raise AttributeError(f"{name} of a client cannot be changed; {advice}.")
-        super().__setattr__(name, value)
-
     def __repr__(self) -> str:
         if not hasattr(self, "_session"):  # shown in a traceback of its own constructor
             return f"{type(self).__name__}(…)"
