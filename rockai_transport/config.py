@@ -260,7 +260,8 @@ def _base_url(given: Any, *, allow_http: bool) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigurationError(f"{name} cannot be read: {error}.") from None
-    if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\\]", url):
+    is_web = parts.scheme in ("https", "http") and host and not parts.netloc.endswith(":")  # as in https:/h
+    if not is_web or re.search(r"[\s\x00-\x1f\\]", url):
         raise ConfigurationError(f"{name} must be an https: address such as {DEFAULT_BASE_URL}.")
     if parts.username is not None or "?" in url or "#" in url:
         raise ConfigurationError(f"{name} must not hold a user name, a query or a fragment.")

@@ -314,6 +314,7 @@ def test_base_url(given, read, monkeypatch):
         "", " ", 5, "http://x.example/v1", "ftp://x.example", "https://", "https://u:p@x.example", "https://x.example?a",
         "https://x.example#a", "https://x.example/v1?", "https://x.example/v1#", "https://x.example:99999", "https://x.example:a", "https://[::1", "https://a b", "https://x\x00y",  # noqa: E501
         "http://127.0.0.1.evil.example", "http://2130706433", "https://xn--/v1", "https://xn--a/v1", "https://\ud800/v1",
+        "https:/x.example/v1", "http:/x.example/v1",
     ],
 )  # fmt: skip
 def test_bad_base_urls(bad):

@@ -378,7 +378,8 @@ def test_a_time_limit_of_ones_own_ends_a_call(server, call, route, cancels):
     """
 
     def handler(_, frame):
-        if frame.f_code.co_name == "read":  # httpcore's, at the socket
+        # httpcore's `read`, at the socket; before the answer to create is read, nothing can be canceled
+        if frame.f_code.co_name == "read" and server.lines[-1:] not in ([], ["POST /v1/predictions"]):
             raise TimeoutError("my own limit")
 
     server.route(RUN, silence())
