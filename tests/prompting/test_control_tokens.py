@@ -18,6 +18,9 @@ SETTINGS = {
     "llama-3.1": ModelSettings("meta/meta-llama-3.1-8b-instruct"),
     "mistral": ModelSettings("mistralai/mistral-7b-instruct-v0.1"),
     "chatml": ModelSettings("someone/hermes-2-pro"),
+    "gpt-oss": ModelSettings("openai/gpt-oss-20b"),
+    "glm-4.5": ModelSettings("zai-org/glm-4.6"),
+    "minimax-m2": ModelSettings("minimaxai/minimax-m2"),
     "plain": ModelSettings("someone/anything", dialect="plain"),
 }
 LABELS = ["\nUser:", "\nAssistant: sure", "User:", "\r\n  assistant:", "\u2028User: x"]

@@ -11,8 +11,9 @@ Kimi K2, MiniMax M2, Vicuna and Mistral Small 3. To send these, write them as sy
 published template as ``chat_template=``.
 
 From 3.1 on, Llama has a role for tool results, ``ipython``. The last control token listed for Llama 3 is the
-beginning of 250 tokens that differ only in their numbers. Of Mistral's, the fifth and later ones are tokens
-since v0.3, and text to earlier tokenizers; breaking them does no harm.
+beginning of 250 tokens that differ only in their numbers. MiniMax's tokens are given by their beginnings,
+since the bracket that begins ``[e~[`` could end one of them. Of Mistral's, the fifth and later ones are
+tokens since v0.3, and text to earlier tokenizers; breaking them does no harm.
 
 ``mistral`` is the first one that Mistral published, for 7B v0.1; those of v0.2 and Mixtral 8x7B differ from
 it by single spaces, in which their own revisions differ too. From ``mistral-v3`` on, ``[INST]`` is a token,
