@@ -33,8 +33,7 @@ class Client(BaseClient[httpx.Client]):
             create and stream. ``"run"``: only ``/run`` and ``/run_sse``. ``"predictions"``: always create and
             wait or stream. Then a run has an id, so you can watch a cold model, cancel it, and wait again.
         service: Assumptions about the service.
-        default_headers: Headers for every call to the base URL's origin. They cannot replace the token,
-            ``Accept`` and ``Content-Type``.
+        default_headers: Headers for every call to the base URL's origin. They cannot replace the token.
         http_client: Your own `httpx.Client`. This client neither closes it nor downloads files with it.
             Deadlines then depend on its own socket timeouts.
         timeouts: The limits besides the total: connect, first byte, idle, poll.

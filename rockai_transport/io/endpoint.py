@@ -50,6 +50,7 @@ class Endpoint:
         self._usual_timeouts = _socket_timeouts(settings.timeouts, math.inf)
         self._headers = _common_headers()
         self._headers.update(settings.default_headers)
+        self._given = {name.lower() for name in settings.default_headers}
         self._headers[settings.service.auth_header] = settings.authorization
 
     def build(self, request: Request, until: float) -> tuple[Any, httpx.Request]:
@@ -78,8 +79,10 @@ class Endpoint:
             raise InvalidResponseError(text) from None
         is_ours = not request.download and origin == self._origin
         headers = self._headers.copy() if is_ours else _common_headers()
-        headers["Accept"] = request.accept
-        if request.body is not None:
+        given = self._given if is_ours else ()
+        if "accept" not in given:
+            headers["Accept"] = request.accept
+        if request.body is not None and "content-type" not in given:
             headers["Content-Type"] = JSON
         make: Any = own.build_request if own else httpx.Request
         built: httpx.Request = make(

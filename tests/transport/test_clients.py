@@ -410,6 +410,11 @@ def test_default_headers_are_sent(connect, server):
     connect(default_headers={"X-Team": "a", "authorization": "Bearer other"}).run(MODEL, {})
     assert server.requests[0].headers["x-team"] == "a"
     assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    connect(default_headers={"accept": "*/*", "Content-Type": "application/json; v=2"}).run(MODEL, {})
+    assert [server.requests[1].headers[name] for name in ("accept", "content-type")] == [
+        "*/*",
+        "application/json; v=2",
+    ]
 
 
 # Copies.
