@@ -12,13 +12,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from rockai_transport.errors import BadRequestError, ConfigurationError, NotFoundError, RockAIError
+from rockai_transport.errors import BadRequestError, ConfigurationError, RockAIError
 from rockai_transport.jobs.budget import shown, shown_left
 from rockai_transport.jobs.hosted_models import HostedModel
 from rockai_transport.jobs.records import GONE, Record, what_is_left
 from rockai_transport.protocol.downloads import DATA_URI, file_addresses
 from rockai_transport.protocol.inputs import check_input
 from rockai_transport.protocol.prediction import UNKNOWN, Prediction, is_unfetched
+from rockai_transport.protocol.responses import is_gone
 
 ALREADY_RUNNING = "It was already running with the same input: no second one was started."
 STARTED_BEFORE = "This same call had started it before: nothing new was started."
@@ -192,7 +193,7 @@ def describe_order(model: HostedModel, records: Iterable[Record], max_cost: Deci
 
 def describe_unreachable(view: PredictionView, error: RockAIError) -> ToolAnswer:
     """Describe a prediction about which the service did not answer."""
-    if isinstance(error, NotFoundError):
+    if is_gone(error):
         advice = "The service knows no such prediction: do not ask for it again; tell the user."
     else:
         advice = "It may go on: try again later, and do not start it again."

@@ -20,14 +20,12 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 from rockai_transport._forks import lock_across_forks
-from rockai_transport.errors import NotFoundError
 from rockai_transport.jobs.backends import Backends
 from rockai_transport.jobs.records import GONE, UNANSWERED, Record
 from rockai_transport.jobs.stores import Store, place_of
 from rockai_transport.protocol.operations import CANCEL_GRACE_SECONDS
 from rockai_transport.protocol.prediction import Prediction
-from rockai_transport.protocol.responses import is_missing_route
-from rockai_transport.service import Service
+from rockai_transport.protocol.responses import is_gone
 
 logger = logging.getLogger("rockai")
 
@@ -183,11 +181,6 @@ async def refresh(
         elif is_gone(current):
             fresh[index] = record._replace(status=GONE)
     return fresh
-
-
-def is_gone(error: object) -> bool:
-    """Return whether the service itself has said that it knows no such prediction."""
-    return isinstance(error, NotFoundError) and not is_missing_route(Service(), error)
 
 
 async def cancel_all(

@@ -27,15 +27,15 @@ from uuid import uuid4
 
 from rockai_transport.async_client import AsyncClient
 from rockai_transport.client import Client
-from rockai_transport.errors import ConfigurationError, NotFoundError, RockAIError
+from rockai_transport.errors import ConfigurationError, RockAIError
 from rockai_transport.io.detached import run_detached, to_thread
 from rockai_transport.jobs.budget import amount
 from rockai_transport.jobs.keys import digest
 from rockai_transport.jobs.records import GONE, REFUSED, RESUMED, STARTED, UNANSWERED, Record
-from rockai_transport.jobs.running import is_gone
 from rockai_transport.jobs.stores import Records, Store, as_store, place_of
 from rockai_transport.protocol.prediction import Prediction
 from rockai_transport.protocol.references import path_segment
+from rockai_transport.protocol.responses import is_gone
 from rockai_transport.protocol.webhooks import WebhookCall, echoes
 
 logger = logging.getLogger("rockai")
@@ -196,9 +196,9 @@ class WebhookReceiver:
             if record is None or record.state != STARTED:
                 return 200, None
             prediction = await self._client.predictions.get(record.prediction_id or "")
-        except NotFoundError:
-            return 404, None
         except Exception as error:
+            if is_gone(error):
+                return 404, None
             if isinstance(error, RockAIError) and not isinstance(error, ConfigurationError):
                 logger.warning("A webhook arrived, but its prediction could not be fetched: %s", error)
                 return 503, None

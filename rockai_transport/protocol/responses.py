@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rockai_transport.errors import (
     APIStatusError,
     InvalidResponseError,
+    NotFoundError,
     PredictionCanceledError,
     PredictionFailedError,
 )
@@ -118,6 +119,11 @@ def is_missing_route(service: Service, error: APIStatusError) -> bool:
     return these for an unknown path. A 404 with another message is about the model.
     """
     return error.response is not None and _says_no_route(service, error.response)
+
+
+def is_gone(error: object) -> bool:
+    """Return whether the service itself has said that it knows no such prediction."""
+    return isinstance(error, NotFoundError) and not is_missing_route(Service(), error)
 
 
 def _says_no_route(service: Service, response: Response) -> bool:

@@ -35,6 +35,7 @@ from rockai_transport.jobs.records import CLEARED, REFUSED, STARTED, UNANSWERED,
 from rockai_transport.jobs.running import AgentRun
 from rockai_transport.jobs.stores import MemoryRecords
 from rockai_transport.jobs.toolset import Lifecycle
+from rockai_transport.protocol.messages import Response
 
 
 @pytest.fixture
@@ -418,6 +419,17 @@ def test_an_allowed_id_that_the_service_does_not_know(backends):
         answer = call(backends, tool, {"prediction_id": "z"}, lifecycle(is_allowed=lambda _: True))
         assert "knows no such prediction" in answer.text
         assert "go on" not in answer.text
+
+
+@pytest.mark.parametrize("tool", ["get_prediction", "wait_for_prediction", "cancel_prediction"])
+def test_a_gateway_without_the_route_says_nothing_about_a_prediction(backends, tool):
+    """It may go on, and the agent may ask again: a page of a restarting gateway is not the service's word."""
+    started = call(backends, "start_prediction", START).result
+    page = Response(404, {"content-type": "text/html"}, 0.0, b"<html>no backend</html>")
+    backends.predictions.failures = [NotFoundError("404", status_code=404, response=page)]
+    answer = call(backends, tool, {"prediction_id": started.id})
+    assert "It may go on: try again later" in answer.text
+    assert answer.is_error
 
 
 WRITTEN = st.text(st.characters(codec=None), max_size=4).map(lambda text: text * 1500)

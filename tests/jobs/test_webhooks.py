@@ -396,7 +396,13 @@ def test_a_service_that_tells_no_webhook_shows_the_input(app, prompt, state):
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"), [((404, {"detail": "not found"}), 404), ((401, "no"), 503), ((200, "{"), 503)]
+    ("answer", "status"),
+    [
+        ((404, {"detail": "not found"}), 404),
+        ((404, "<html>no backend</html>"), 503),
+        ((401, "no"), 503),
+        ((200, "{"), 503),
+    ],
 )
 def test_a_delivery_that_cannot_be_checked_resumes_nothing(app, answer, status):
     """The service knows nothing of it, refuses the token or answers nonsense: a later delivery resumes."""
