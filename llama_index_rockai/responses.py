@@ -16,6 +16,7 @@ from llama_index.core.base.llms.types import (
     MessageRole,
     TextBlock,
     ThinkingBlock,
+    ToolCallBlock,
     VideoBlock,
 )
 
@@ -28,7 +29,6 @@ from rockai_transport.prompting import (
     ReasoningEnd,
     ReplyPart,
     TextDelta,
-    ToolCall,
 )
 
 PARTIAL: Final = "partial_object"
@@ -46,13 +46,14 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
     Attributes:
         text: The text so far. An invalid call is also text, so that nothing the model wrote is lost.
         thinking: The reasoning so far.
-        calls: The calls so far.
-        invalid: Text that was meant as a call, but is not a valid one.
+        calls: The calls so far, each as a block and in OpenAI's format. Every response repeats them, so they
+            are converted once.
+        invalid: What was meant as a call, but is not a valid one.
     """
 
     text = thinking = ""
-    calls: tuple[ToolCall, ...] = ()
-    invalid: tuple[InvalidToolCall, ...] = ()
+    calls: tuple[tuple[ToolCallBlock, dict[str, Any]], ...] = ()
+    invalid: tuple[dict[str, Any], ...] = ()
 
     def chunks(self, parts: Sequence[ReplyPart]) -> Iterator[R]:
         """Yield a response for each part."""
@@ -76,7 +77,7 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
         """Take the next part; return the text and the reasoning that it adds."""
         if isinstance(part, (TextDelta, InvalidToolCall)):
             if isinstance(part, InvalidToolCall):
-                self.invalid += (part,)
+                self.invalid += (asdict(part),)
             self.text += part.text
             if isinstance(part, ReasoningEnd):  # all of it was reasoning, according to the closing tag
                 self.thinking, self.text = self.text.removesuffix(part.tag) + self.thinking, ""
@@ -84,7 +85,7 @@ class _ResponseBuilder(ReplyBuilder[R, R]):
         if isinstance(part, ReasoningDelta):
             self.thinking += part.text
             return "", part.text
-        self.calls += (part,)
+        self.calls += ((call_block(part), legacy_call(part)),)
         return "", ""
 
     def _raw(self) -> dict[str, Any]:
@@ -121,10 +122,10 @@ class ChatResponseBuilder(_ResponseBuilder[ChatResponse]):
         if self.runs:
             blocks += filter(None, starmap(file_block, self.files()))
         if self.calls:
-            blocks += map(call_block, self.calls)
-            extra["tool_calls"] = [legacy_call(call) for call in self.calls]
+            blocks += [block for block, _ in self.calls]
+            extra["tool_calls"] = [legacy for _, legacy in self.calls]
         if self.invalid:
-            extra["invalid_tool_calls"] = [asdict(call) for call in self.invalid]
+            extra["invalid_tool_calls"] = [*self.invalid]
         return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, **_extra(extra))
 
 

@@ -184,9 +184,9 @@ def is_loopback(host: str) -> bool:
 
 def is_private(host: str | None) -> bool:
     """Whether a host's name or address cannot be reached from everywhere on the internet."""
+    host = (host or "").translate(_DOTS).removesuffix(".")
     if not host or is_loopback(host):
         return True
-    host = host.translate(_DOTS).removesuffix(".")
     address = _address(host.partition("%")[0])
     if address is None:
         return False

@@ -69,6 +69,17 @@ class TestResponses:
         deltas = [chunk.delta for chunk in backend.llm().stream_chat_with_tools(TOOLS, "Hello")]
         assert deltas == ["Let ", "me ", "see. ", "", ""]
 
+    @pytest.mark.parametrize("parallel", [True, False])
+    def test_each_call_of_many_is_converted_once(self, backend, parallel):
+        """A model that repeats a call to its limit takes no minutes: later chunks hold the same objects."""
+        backend.says(*[CALL] * 3)
+        stream = backend.llm().stream_chat_with_tools(TOOLS, "Hello", allow_parallel_tool_calls=parallel)
+        name = "tool_calls" if parallel else "invalid_tool_calls"
+        found = [chunk.message for chunk in stream][1:]  # in the first, nothing is invalid
+        for kept in ([one.blocks[0] for one in found], [one.additional_kwargs[name][0] for one in found]):
+            assert len({id(one) for one in kept}) == 1
+        assert len(found[-1].additional_kwargs[name]) == (3 if parallel else 2)
+
     def test_a_broken_call_is_text(self, backend):
         """Never an exception, and never run with half its arguments; what is wrong stands beside it."""
         broken = '<tool_call>{"name": "add", "arguments": {"a": 2, "b": }}</tool_call>'
