@@ -655,14 +655,26 @@ async def test_an_answer_that_calls_another_tool_has_no_value(scripted, llm, met
 
 
 @pytest.mark.parametrize(("choice", "is_shown"), [("none", True), ("auto", False)])
-def test_an_object_is_shown_as_it_arrives_unless_the_answer_may_be_a_call(scripted, llm, choice, is_shown):
+def test_an_object_is_shown_as_it_arrives_unless_the_answer_may_be_a_call(sandbox, llm, choice, is_shown):
     """With a choice of no tool, it streams as without tools."""
     text = json.dumps(GOOD)
-    scripted([text[:-2], text[-2:]])
+    gate = sandbox.hold()
+
+    @sandbox.model(MODEL)
+    def say(input):
+        yield text[:-2]
+        gate.wait()
+        yield text[-2:]
+
     chain = llm.with_structured_output(Joke, method="json_schema", tools=[look], tool_choice=choice)
-    *partial, last = chain.stream("Joke!")
-    assert bool(partial) == is_shown
-    assert last == Joke(**GOOD)
+    stream = chain.stream("Joke!")
+    if not is_shown:
+        gate.set()
+    objects = [next(stream)]
+    gate.set()
+    objects += stream
+    assert (len(objects) > 1) == is_shown
+    assert objects[-1] == Joke(**GOOD)
 
 
 def test_an_object_may_be_written_as_a_call_beside_tools(scripted, llm):
