@@ -109,7 +109,7 @@ class BaseIO:
     _response: httpx.Response | None = field(default=None, init=False)
 
     now = staticmethod(time.monotonic)
-    jitter = staticmethod(random.random)
+    jitter = staticmethod(random.SystemRandom().random)  # the user's program may have seeded the common one
 
     @property
     def is_left(self) -> bool:

@@ -68,7 +68,7 @@ class Endpoint:
         """
         own = None if request.download else self.http_client
         if own is not None:
-            self._check_own_client()
+            self._check_own_client(own)
         logger.debug("%s", request)
         base = self.settings.base_url if request.below_base else self.settings.origin
         try:
@@ -94,8 +94,8 @@ class Endpoint:
         )
         return own, built
 
-    def _check_own_client(self) -> None:
-        if self.http_client.is_closed:
+    def _check_own_client(self, own: Any) -> None:
+        if own.is_closed:
             text = "The http_client is closed: keep it open as long as this client is used."
             raise ConfigurationError(text)
         process = os.getpid()

@@ -4,6 +4,7 @@ import email.utils
 import errno
 import logging
 import os
+import random
 import socket
 import time
 
@@ -242,6 +243,15 @@ def test_over_a_socket(connect, server, quick, call, fault):
     assert SAID.get(fault, "") in str(caught.value)
     assert caught.value.may_have_started
     assert len(server.requests) == 1
+
+
+def test_a_retry_leaves_the_random_numbers_of_the_program_alone(connect, server, quick):
+    """A program that seeds Python's generator gets the same numbers, however often a call was tried."""
+    server.route(ROUTES["get"], answer(503, "busy"), answer(200, prediction("succeeded", output="x")))
+    before = random.getstate()
+    connect().get("p1")
+    assert len(server.requests) == 2
+    assert random.getstate() == before
 
 
 @pytest.mark.parametrize("call", ROUTES)
