@@ -33,7 +33,7 @@ from rockai_transport.protocol.responses import status_error
 DATA_URI = re.compile("(?i)data:")
 """Matches an address that contains the file itself; a scheme may be written in any case (RFC 3986)."""
 _ADDRESS = r"(?i)https?://|data:"
-_ADDRESS_ELSEWHERE = r"(?i)[a-z][a-z0-9+.-]*://\S+"
+_ADDRESS_ELSEWHERE = r"(?i)[a-z][a-z0-9+.-]*://\S+\Z"
 """An address that is not fetched, such as of ``s3:``, ``ftp:`` or ``file:``."""
 _NO_FILE = frozenset({202, 204, 205, 206})
 """2xx statuses without a file: not ready yet, no content, or a part that was not requested."""
@@ -45,19 +45,14 @@ _MOST_OF_A_REFUSAL = 64 * 1024
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/binary"})
 
 
-def file_addresses(output: Any) -> list[str]:
-    """Return the strings of an output that are file addresses, in order."""
-    return [text for text in _texts(output) if re.match(_ADDRESS, text)]
-
-
-def _texts(output: Any) -> list[str]:
-    """Return the strings of an output, in order."""
+def file_addresses(output: Any, form: str = _ADDRESS) -> list[str]:
+    """Return the strings of an output that are file addresses, or that have another form, in order."""
     if isinstance(output, str):
-        return [output]
+        return [output] if re.match(form, output) else []
     if isinstance(output, dict):
         output = list(output.values())
     if isinstance(output, list):
-        return [text for item in output for text in _texts(item)]
+        return [address for item in output for address in file_addresses(item, form)]
     return []
 
 
@@ -96,8 +91,7 @@ async def download_files(
         raise ConfigurationError(f"folder={folder!r} cannot be used: {error}") from None
     addresses = file_addresses(prediction.output)
     if not addresses:  # beside others, an address elsewhere may be no file of the output
-        elsewhere = (text for text in _texts(prediction.output) if re.fullmatch(_ADDRESS_ELSEWHERE, text))
-        for address in elsewhere:
+        for address in file_addresses(prediction.output, _ADDRESS_ELSEWHERE):
             _check_address(address, public_only=False)
     paths = []
     for number, address in enumerate(addresses, 1):
