@@ -295,7 +295,7 @@ def as_store(store: Any) -> Store:
                 path = str(file)
         if not path or written in ("", ":memory:"):
             raise ConfigurationError(f"store={written!r} must be a file in a folder that exists.")
-        return Store(SqliteRecords(path, to_thread), SqliteRecords(path, directly))
+        return Store(SqliteRecords(path, to_thread, asyncio.sleep), SqliteRecords(path, directly))
     if isinstance(store, MutableMapping):
         opened = _opening(store)
         if type(store) is dict:

@@ -384,13 +384,12 @@ def test_a_child_forked_during_a_transaction_can_write(tmp_path):
     first = Record("k", "here", "m", "d", 1.0, nonce="1")
     begun, go_on = threading.Event(), threading.Event()
 
-    def write():
-        with records._opened() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            begun.set()
-            go_on.wait()
+    def write(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        begun.set()
+        go_on.wait()
 
-    writing = threading.Thread(target=write)
+    writing = threading.Thread(target=records._attempt, args=[write])
     writing.start()
     begun.wait()
     threading.Timer(0.01, go_on.set).start()  # by a timer: nothing else runs while the fork waits

@@ -16,6 +16,7 @@ from langgraph.store.sqlite import SqliteStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from rockai_transport import GENERATE_IMAGE, Client, ConfigurationError, Prediction
+from rockai_transport.jobs import sqlite_records
 from rockai_transport.jobs.keys import digest, record_key
 from rockai_transport.jobs.policy import CallContext
 from rockai_transport.jobs.records import CLEARED, STARTED, Record, receipt
@@ -314,6 +315,31 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, text, reason):
     for use in (records.all(None), records.find(place_of(ONE)), records.put(ONE), records.claim(ONE)):
         with pytest.raises(ConfigurationError, match=rf"store .*records.db' cannot be used: .*{reason}. It"):
             run_blocking(use)
+
+
+async def test_a_file_that_another_program_keeps_locked_holds_up_no_other(tmp_path):
+    """Its own calls wait together, and go on once it is free; the stores in other files work meanwhile."""
+    locked, free = (as_store(tmp_path / name) for name in ("locked.db", "free.db"))
+    await locked.awaited.put(OTHER)
+    with contextlib.closing(sqlite3.connect(tmp_path / "locked.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        waiting = [asyncio.create_task(locked.awaited.claim(one)) for one in (ONE, TWO)]
+        for _ in range(5):
+            await free.awaited.put(ONE)
+            assert await asyncio.to_thread(run_blocking, free.blocking.find(place_of(ONE))) == ONE
+        assert not any(task.done() for task in waiting)
+        other.execute("ROLLBACK")
+        assert await asyncio.gather(*waiting) == [True, True]
+    assert await locked.awaited.all(None) == [ONE, TWO, OTHER]
+
+
+def test_a_file_that_stays_locked_is_named(tmp_path, monkeypatch):
+    """After a while: a backup or an editor may keep it for long."""
+    monkeypatch.setattr(sqlite_records, "_WAITS", 0.1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "locked.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigurationError, match=r"locked.db' cannot be used: database is locked\. It"):
+            run_blocking(as_store(tmp_path / "locked.db").blocking.all(None))
 
 
 def test_a_context_can_only_be_awaited():
