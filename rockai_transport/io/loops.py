@@ -88,7 +88,7 @@ class LoopConnections:
         elif scope.loop is None:
             raise ConfigurationError(
                 "This event loop was used before this process was forked, and belongs to the parent process. "
-                "In a forked child, use a new loop, for example with asyncio.run."
+                "Here, use asyncio.run, or asyncio.set_event_loop(asyncio.new_event_loop()) first."
             )
         return scope
 
