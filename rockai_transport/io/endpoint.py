@@ -8,6 +8,7 @@ import math
 import os
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -21,6 +22,8 @@ logger = logging.getLogger("rockai")
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at about 9e9
 _USER_AGENT = f"rockai-integrations/{__version__}"
 _parsed = functools.lru_cache(maxsize=256)(httpx.URL)
+_users: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""The users' own HTTP clients, each with the process that uses it, whatever client of ours it is given to."""
 
 
 class Endpoint:
@@ -46,7 +49,6 @@ class Endpoint:
             raise ConfigurationError(f"base_url cannot be read: {error}.") from None
         self.settings = settings
         self.http_client = http_client
-        self._http_client_process: int | None = None  # the one that uses it
         self._usual_timeouts = _socket_timeouts(settings.timeouts, math.inf)
         self._headers = _common_headers()
         self._headers.update(settings.default_headers)
@@ -94,17 +96,16 @@ class Endpoint:
         )
         return own, built
 
-    def _check_own_client(self, own: Any) -> None:
+    @staticmethod
+    def _check_own_client(own: Any) -> None:
         if own.is_closed:
             text = "The http_client is closed: keep it open as long as this client is used."
             raise ConfigurationError(text)
-        process = os.getpid()
-        if self._http_client_process not in (None, process):
+        if _users.setdefault(own, os.getpid()) != os.getpid():
             raise ConfigurationError(
                 "The http_client was used before this process was forked, so its connections belong to the "
                 "parent process. Create it, and this client, in the forked child."
             )
-        self._http_client_process = process
 
     def socket_timeouts(self, until: float) -> dict[str, float | None]:
         """Return the timeouts for httpx itself, as its ``timeout`` extension.

@@ -1,5 +1,6 @@
 """What frameworks make of our type hints: tools, fallbacks, states, schemas."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,7 +117,20 @@ class TestDialects:
         read = Deployment.model_validate_json(made.model_dump_json())
         assert read.dialect == Dialect("mine", "{{ messages }}")
 
-    @pytest.mark.parametrize("wrong", [{"nmae": "mine"}, {"name": 5}, {"name": "a", "chat_template": {}}])
+    def test_a_users_own_template_stays(self):
+        """Also one that says where it comes from: only the text of a Jinja template is a template too."""
+        own = SimpleNamespace(render=str, source="templates/mine.txt")
+        assert Deployment(dialect=Dialect("mine", own)).model_dump()["dialect"]["chat_template"] is own
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"nmae": "mine"},
+            {"name": 5},
+            {"name": "a", "chat_template": {}},
+            {"name": "a", "server_template": {}},
+        ],
+    )
     def test_what_is_none_is_refused(self, wrong):
         """With the words of the dialect itself."""
         with pytest.raises(ConfigurationError, match="ialect"):

@@ -56,7 +56,7 @@ _MEANINGS: Final = {opening: one for row in _FORMATS for opening, one in _meanin
 _OPENINGS: Final = TokenSet(*_MEANINGS)
 WORDS: Final = {row["template"]: _meanings(row) for row in _ALL_FORMATS if "template" in row}
 """The words that open a part of a reply, if the server leaves out the tokens of a chat template."""
-_BEHIND_WORD: Final = re.compile(r"[^\sa-z.,:;!?)]")  # else it begins an answer
+_BEHIND_WORD: Final = re.compile(r"[^\sa-z.,:;!?)_=/-]")  # else it begins an answer, or a name in one
 FIRST: Final = frozenset(("", BYTE_ORDER_MARK, *(opening[0] for opening in _MEANINGS)))
 """The first characters, after white space, of replies that may start with reasoning."""
 _CLOSING: Final = [(row, close) for row in _FORMATS for tags in row["reasoning"].values() for close in tags]

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from rockai_transport.errors import ConfigurationError
 from rockai_transport.prompting.data import read_table
+from rockai_transport.prompting.request.jinja import JinjaTemplate
 from rockai_transport.prompting.request.templates import ChatTemplate, TurnTemplate
 
 Evidence = Literal["seen", "assumed"]
@@ -240,8 +241,9 @@ def dialect_to_json(dialect: Dialect) -> dict[str, Any]:
         Its attributes. A Jinja template becomes its source; other template objects of a user stay.
     """
     template = dialect.chat_template
-    source = getattr(template, "source", template)
-    written = asdict(template) if isinstance(template, TurnTemplate) else source
+    written: Any = asdict(template) if isinstance(template, TurnTemplate) else template
+    if isinstance(template, JinjaTemplate):
+        written = template.source
     plain = asdict(dialect.replace(chat_template=None, fixed_inputs={}))
     return {**plain, "chat_template": written, "fixed_inputs": dict(dialect.fixed_inputs)}
 
@@ -266,7 +268,7 @@ def dialect_from_json(written: Mapping[str, Any]) -> Dialect:
         if isinstance(template := read.get("chat_template"), Mapping):
             read["chat_template"] = TurnTemplate.read(template)
         return Dialect(**read)
-    except TypeError as error:
+    except (KeyError, TypeError) as error:
         raise ConfigurationError(f"This dict is no dialect: {error}.") from None
 
 
