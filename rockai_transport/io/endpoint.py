@@ -70,7 +70,7 @@ class Endpoint:
         """
         own = None if request.download else self.http_client
         if own is not None:
-            self._check_own_client(own)
+            _check_own_client(own)
         logger.debug("%s", request)
         base = self.settings.base_url if request.below_base else self.settings.origin
         try:
@@ -96,17 +96,6 @@ class Endpoint:
         )
         return own, built
 
-    @staticmethod
-    def _check_own_client(own: Any) -> None:
-        if own.is_closed:
-            text = "The http_client is closed: keep it open as long as this client is used."
-            raise ConfigurationError(text)
-        if _users.setdefault(own, os.getpid()) != os.getpid():
-            raise ConfigurationError(
-                "The http_client was used before this process was forked, so its connections belong to the "
-                "parent process. Create it, and this client, in the forked child."
-            )
-
     def socket_timeouts(self, until: float) -> dict[str, float | None]:
         """Return the timeouts for httpx itself, as its ``timeout`` extension.
 
@@ -124,6 +113,17 @@ class Endpoint:
             for name in ("read", "write"):
                 timeouts[name] = _finite(min(timeouts[name] or math.inf, left))
         return timeouts
+
+
+def _check_own_client(own: Any) -> None:
+    if own.is_closed:
+        text = "The http_client is closed: keep it open as long as this client is used."
+        raise ConfigurationError(text)
+    if _users.setdefault(own, os.getpid()) != os.getpid():
+        raise ConfigurationError(
+            "The http_client was used before this process was forked, so its connections belong to the "
+            "parent process. Create it, and this client, in the forked child."
+        )
 
 
 def _common_headers() -> httpx.Headers:

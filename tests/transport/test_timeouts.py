@@ -211,8 +211,8 @@ def test_a_total_holds_on_a_call(connect, server, at_most, case, connection):
         server.route(RUN, SLOW[case])
     error = at_most(SHORT, lambda: client.run(MODEL, {}))
     assert error.may_have_started
+    server.wait_for(RUN, 2 if connection == "reused" else 1).wait_left()
     assert server.connections == 1
-    server.requests[-1].wait_left()
 
 
 STREAMS = {
@@ -243,7 +243,7 @@ def test_a_total_holds_on_a_stream(connect, server, at_most, case, connection):
     assert error.partial_text == reading.text
     assert set(reading.text) == ({"a"} if case == "pieces for ever" else set())
     assert error.may_have_started
-    server.requests[-1].wait_left()
+    server.wait_for(SSE, 2 if connection == "reused" else 1).wait_left()
 
 
 OVER_TLS = pytest.mark.parametrize("scheme", ["https"])  # whose sockets are others
@@ -254,7 +254,7 @@ def test_a_total_holds_on_a_call_over_tls(connect, server, at_most):
     """A trickled body over TLS, where a record is not a read."""
     server.route(RUN, SLOW["trickled body"])
     at_most(SHORT, lambda: connect(timeout=SHORT).run(MODEL, {}))
-    server.requests[-1].wait_left()
+    server.wait_for(RUN).wait_left()
 
 
 @OVER_TLS
@@ -264,7 +264,7 @@ def test_a_total_holds_on_a_stream_over_tls(connect, server, at_most):
     client = connect()
     list(client.stream(MODEL, {}))
     at_most(SHORT, lambda: list(client.stream(MODEL, {}, timeout=SHORT)))
-    server.requests[-1].wait_left()
+    server.wait_for(SSE, 2).wait_left()
     assert server.connections == 1
 
 
