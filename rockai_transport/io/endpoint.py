@@ -22,7 +22,7 @@ logger = logging.getLogger("rockai")
 _ENDLESS = 1e8  # seconds; a thread's clock overflows at about 9e9
 _USER_AGENT = f"rockai-integrations/{__version__}"
 _parsed = functools.lru_cache(maxsize=256)(httpx.URL)
-_users: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_processes: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """The users' own HTTP clients, each with the process that uses it, whatever client of ours it is given to."""
 
 
@@ -52,7 +52,7 @@ class Endpoint:
         self._usual_timeouts = _socket_timeouts(settings.timeouts, math.inf)
         self._headers = _common_headers()
         self._headers.update(settings.default_headers)
-        self._given = {name.lower() for name in settings.default_headers}
+        self._given_names = {name.lower() for name in settings.default_headers}
         self._headers[settings.service.auth_header] = settings.authorization
 
     def build(self, request: Request, until: float) -> tuple[Any, httpx.Request]:
@@ -81,10 +81,10 @@ class Endpoint:
             raise InvalidResponseError(text) from None
         is_ours = not request.download and origin == self._origin
         headers = self._headers.copy() if is_ours else _common_headers()
-        given = self._given if is_ours else ()
-        if "accept" not in given:
+        given_names = self._given_names if is_ours else ()
+        if "accept" not in given_names:
             headers["Accept"] = request.accept
-        if request.body is not None and "content-type" not in given:
+        if request.body is not None and "content-type" not in given_names:
             headers["Content-Type"] = JSON
         make: Any = own.build_request if own else httpx.Request
         built: httpx.Request = make(
@@ -119,7 +119,7 @@ def _check_own_client(own: Any) -> None:
     if own.is_closed:
         text = "The http_client is closed: keep it open as long as this client is used."
         raise ConfigurationError(text)
-    if _users.setdefault(own, os.getpid()) != os.getpid():
+    if _processes.setdefault(own, os.getpid()) != os.getpid():
         raise ConfigurationError(
             "The http_client was used before this process was forked, so its connections belong to the "
             "parent process. Create it, and this client, in the forked child."

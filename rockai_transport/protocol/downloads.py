@@ -38,7 +38,7 @@ _NO_FILE = frozenset({202, 204, 205, 206})
 _MAX_REDIRECTS = 5
 _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _PART = 1024 * 1024
-_MOST_OF_A_REFUSAL = 64 * 1024
+_MAX_ERROR_BYTES = 64 * 1024
 """Maximum bytes that are read of an error: a model chose the host that sends it."""
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/binary"})
 
@@ -128,7 +128,7 @@ async def _attempt(
             return urljoin(request.target, head.headers["location"])
         return head.headers["location"]
     if not head.is_success:
-        response = await read_body(io, settings.timeouts.idle, head, limits.until, [], _MOST_OF_A_REFUSAL)
+        response = await read_body(io, settings.timeouts.idle, head, limits.until, [], _MAX_ERROR_BYTES)
         raise status_error(settings.service, request, response, response.status_code)
     if head.status_code in _NO_FILE:
         raise InvalidResponseError(f"{request} was answered {head.status_code}, which is no whole file.")

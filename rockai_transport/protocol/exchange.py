@@ -27,7 +27,7 @@ from rockai_transport.protocol.webhooks import redacted
 
 T = TypeVar("T")
 
-_MOST_OF_A_REFUSAL = 64 * 1024**2
+_MAX_ERROR_BYTES = 64 * 1024**2
 """Maximum bytes that are read of an error; it may repeat the input, with its files."""
 
 # What httpx and OpenSSL say if there is no connection, and what to do about each.
@@ -127,10 +127,10 @@ async def read_body(
     head: ResponseHead,
     until: float,
     chunks: list[bytes],
-    most_of_refusal: int = _MOST_OF_A_REFUSAL,
+    max_error_bytes: int = _MAX_ERROR_BYTES,
 ) -> Response:
     """Read the body of an open response into the empty list ``chunks``: all of it, unless it is an error."""
-    left = math.inf if head.is_success else most_of_refusal
+    left = math.inf if head.is_success else max_error_bytes
     try:
         while left > 0 and (not chunks or chunks[-1]):
             # Stored at once: Ctrl-C may come next.
